@@ -1,0 +1,187 @@
+"""All settings and their defaults, as frozen nested dataclasses.
+
+``option`` gives a setting its default, its sentence of documentation and its range; the same
+record is what a ROS parameter's descriptor is made of (``mapping.rays_per_step`` and so on).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+Value = bool | int | float | str | tuple
+
+
+def option(
+    default: Any,
+    doc: str,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    choices: tuple[str, ...] = (),
+) -> Any:
+    """A dataclass field with documentation and limits (inclusive)."""
+    limits = {"doc": doc, "minimum": minimum, "maximum": maximum, "choices": choices}
+    return field(default=default, metadata=limits)
+
+
+class Settings:
+    """Base of the settings: checks every option against its type, range and choices."""
+
+    def __post_init__(self) -> None:
+        for item in fields(self):  # type: ignore[arg-type]
+            if "doc" in item.metadata:
+                _check(type(self).__name__, item, getattr(self, item.name))
+
+
+def _check(owner: str, item: dataclasses.Field, value: Any) -> None:
+    where, meta = f"{owner}.{item.name}", item.metadata
+    expected = (int, float) if isinstance(item.default, float) else type(item.default)
+    is_bool_for_number = isinstance(value, bool) and not isinstance(item.default, bool)
+    if not isinstance(value, expected) or is_bool_for_number:
+        raise ValueError(
+            f"expected {where} to be {type(item.default).__name__}, got {value!r}: {meta['doc']}"
+        )
+    low, high = meta["minimum"], meta["maximum"]
+    if (low is not None and value < low) or (high is not None and value > high):
+        raise ValueError(f"expected {where} in [{low}, {high}], got {value}: {meta['doc']}")
+    if meta["choices"] and value not in meta["choices"]:
+        raise ValueError(f"expected {where} to be one of {meta['choices']}, got {value!r}")
+
+
+@dataclass(frozen=True)
+class GridConfig(Settings):
+    """The hash grid."""
+
+    levels: int = option(8, "number of resolutions", 1, 32)
+    features: int = option(4, "features stored per cell and level", 1, 8)
+    log2_table_size: int = option(19, "log2 of the table entries per level", 8, 24)
+    coarsest_cell_m: float = option(0.64, "edge of a cell of the coarsest level, metres", 0.01)
+    finest_cell_m: float = option(0.02, "edge of a cell of the finest level, metres", 0.001)
+    kernels: str = option(
+        "auto", "implementation of the grid kernels", choices=("auto", "reference", "cpu", "cuda")
+    )
+
+
+@dataclass(frozen=True)
+class FieldConfig(Settings):
+    """The semantic field on top of the grid."""
+
+    grid: GridConfig = field(default_factory=GridConfig)
+    hidden_dim: int = option(32, "width of the hidden layers", 8, 256)
+    geometry_dim: int = option(15, "length of the geometry code handed to the heads", 1, 64)
+    latent_dim: int = option(64, "length D of the semantic latent", 4, 512)
+    truncation_m: float = option(0.06, "truncation of the signed distance, metres", 0.005, 1.0)
+
+
+@dataclass(frozen=True)
+class MappingConfig(Settings):
+    """Keyframes, losses and the training schedule."""
+
+    seed: int = option(0, "seed of all random numbers", 0)
+    device: str = option("auto", "where to train", choices=("auto", "cpu", "cuda"))
+    threads: int = option(2, "processor threads for training", 1, 256)
+    rays_per_step: int = option(2048, "rays of one training step", 64, 1 << 20)
+    near_samples: int = option(5, "samples of a ray around the sensor's depth", 1, 256)
+    free_samples: int = option(6, "samples of a ray in front of the sensor's depth", 1, 256)
+    learning_rate: float = option(1e-2, "initial learning rate", 1e-6, 1.0)
+    color_weight: float = option(1.0, "weight of the colour loss", 0.0)
+    depth_weight: float = option(1.0, "weight of the rendered-depth loss", 0.0)
+    distance_weight: float = option(10.0, "weight of the signed-distance loss", 0.0)
+    free_space_weight: float = option(2.0, "weight of the free-space loss", 0.0)
+    label_weight: float = option(0.04, "weight of the label cross-entropy", 0.0)
+    language_weight: float = option(0.1, "weight of the language loss", 0.0)
+    labels_shape_geometry: bool = option(True, "let given labels move the geometry")
+    min_depth_m: float = option(0.1, "readings nearer than this are not used, metres", 0.0)
+    max_depth_m: float = option(8.0, "readings farther than this are not used, metres", 0.1)
+    max_image_width: int = option(640, "wider images are resized to this width, pixels", 32)
+    keyframe_translation_m: float = option(0.05, "a new keyframe after this motion, metres", 0.0)
+    keyframe_rotation_rad: float = option(0.1, "a new keyframe after this turn, radians", 0.0)
+    memory_budget_mb: int = option(600, "limit of the keyframe store, MiB", 16)
+
+
+@dataclass(frozen=True)
+class TeacherConfig(Settings):
+    """The frozen model that gives text and images their embeddings."""
+
+    kind: str = option(
+        "label_text", "the language teacher", choices=("label_text", "vocabulary", "none")
+    )
+    path: str = option("", "local checkpoint or features file of the teacher, if it needs one")
+
+
+@dataclass(frozen=True)
+class QueryConfig(Settings):
+    """From text to hits."""
+
+    negatives: tuple = option(
+        ("object", "things", "stuff", "texture"), "texts that a relevant point must beat"
+    )
+    threshold: float = option(0.5, "relevancy from which a point belongs to a hit", 0.0, 1.0)
+    max_hits: int = option(10, "most hits of one answer", 1, 1000)
+    voxel_m: float = option(0.03, "spacing of the surface points, metres", 0.005, 0.5)
+    min_hit_points: int = option(30, "smaller clusters are not hits", 1)
+    standoff_m: float = option(0.6, "distance of the goal pose from the object's edge, metres", 0.0)
+
+
+@dataclass(frozen=True)
+class Config(Settings):
+    """All settings of the library."""
+
+    field: FieldConfig = field(default_factory=FieldConfig)
+    mapping: MappingConfig = field(default_factory=MappingConfig)
+    teacher: TeacherConfig = field(default_factory=TeacherConfig)
+    query: QueryConfig = field(default_factory=QueryConfig)
+
+
+def walk(settings: Settings, prefix: str = "") -> Iterator[tuple[str, dataclasses.Field, Any]]:
+    """Every option as (dotted name, dataclass field, value), nested ones included."""
+    for item in fields(settings):  # type: ignore[arg-type]
+        value = getattr(settings, item.name)
+        if isinstance(value, Settings):
+            yield from walk(value, f"{prefix}{item.name}.")
+        else:
+            yield f"{prefix}{item.name}", item, value
+
+
+def updated(settings: Any, values: dict[str, Any]) -> Any:
+    """The settings with ``values`` (dotted names) in place; ValueError on an unknown name."""
+    nested: dict[str, dict[str, Any]] = {}
+    own: dict[str, Any] = {}
+    known = {item.name for item in fields(settings)}
+    for name, value in values.items():
+        head, _, rest = name.partition(".")
+        if head not in known:
+            raise ValueError(f"expected one of the settings {sorted(known)}, got {name!r}")
+        if rest:
+            nested.setdefault(head, {})[rest] = value
+        else:
+            default = getattr(settings, head)
+            own[head] = tuple(value) if isinstance(default, tuple) else value
+    own |= {head: updated(getattr(settings, head), rest) for head, rest in nested.items()}
+    return dataclasses.replace(settings, **own)
+
+
+def to_dict(settings: Settings) -> dict[str, Any]:
+    """All options under their dotted names, tuples as lists: what ``updated`` takes back."""
+    return {n: list(v) if isinstance(v, tuple) else v for n, _, v in walk(settings)}
+
+
+def load_config(path: str | Path, base: Config | None = None) -> Config:
+    """``base`` (or the defaults) with the deliberate overrides of a YAML file in place."""
+    content = yaml.safe_load(Path(path).read_text()) or {}
+    if not isinstance(content, dict):
+        raise ValueError(f"expected a YAML mapping of settings in {path}, got {content!r}")
+    return updated(base or Config(), dict(_flatten(content)))
+
+
+def _flatten(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value

@@ -1,0 +1,170 @@
+"""Cameras, rigid transforms and the maps between pixels and points.
+
+Everything is in metres and radians; camera axes are OpenCV's (x right, y down, z forward), and
+``T_target_source`` takes points of *source* to *target*.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A pinhole camera without distortion: focal lengths and principal point in pixels.
+
+    Pixel centres lie at integer coordinates, so the image spans ``[-0.5, width - 0.5]``.
+    """
+
+    fx: float
+    fy: float
+    cx: float
+    cy: float
+    width: int
+    height: int
+
+    def __post_init__(self) -> None:
+        if not (self.fx > 0 and self.fy > 0 and self.width > 0 and self.height > 0):
+            raise ValueError(
+                f"expected positive focal lengths and image size, got {self}; "
+                "is the CameraInfo filled in?"
+            )
+
+    @classmethod
+    def from_field_of_view(cls, width: int, height: int, horizontal_fov_rad: float) -> Camera:
+        """The camera of that horizontal field of view (radians), looking through its middle."""
+        if not 0.0 < horizontal_fov_rad < math.pi:
+            raise ValueError(
+                f"expected a horizontal field of view in (0, pi) rad, got {horizontal_fov_rad}"
+            )
+        focal = 0.5 * width / math.tan(0.5 * horizontal_fov_rad)
+        return cls(focal, focal, (width - 1) / 2, (height - 1) / 2, width, height)
+
+    @property
+    def matrix(self) -> Array:
+        """The 3x3 intrinsic matrix K."""
+        return np.array([[self.fx, 0, self.cx], [0, self.fy, self.cy], [0, 0, 1]], dtype=np.float64)
+
+    def resized(self, width: int, height: int) -> Camera:
+        """The camera of the same view resampled to ``width`` x ``height`` pixels."""
+        sx, sy = width / self.width, height / self.height
+        return replace(
+            self,
+            fx=self.fx * sx,
+            fy=self.fy * sy,
+            cx=(self.cx + 0.5) * sx - 0.5,
+            cy=(self.cy + 0.5) * sy - 0.5,
+            width=width,
+            height=height,
+        )
+
+    def rays(self) -> Array:
+        """Directions of all pixels in the camera frame with z = 1, float32 (H, W, 3)."""
+        x = (np.arange(self.width, dtype=np.float32) - self.cx) / self.fx
+        y = (np.arange(self.height, dtype=np.float32) - self.cy) / self.fy
+        directions = np.ones((self.height, self.width, 3), dtype=np.float32)
+        directions[..., 0], directions[..., 1] = x[None, :], y[:, None]
+        return directions
+
+    def backproject(self, depth: Array) -> Array:
+        """Camera-frame points (H, W, 3) of a z-depth image (H, W) in metres."""
+        return self.rays() * depth[..., None]
+
+    def project(self, points: Array) -> tuple[Array, Array]:
+        """Pixel coordinates (..., 2) and z-depth (...) of camera-frame points (..., 3).
+
+        Points at or behind the camera (z <= 0) get NaN pixels.
+        """
+        z = points[..., 2]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            inverse = np.where(z > 0, 1.0 / z, np.nan)
+        u = points[..., 0] * inverse * self.fx + self.cx
+        v = points[..., 1] * inverse * self.fy + self.cy
+        return np.stack([u, v], axis=-1), z
+
+
+def transform_points(T_target_source: Array, points: Array) -> Array:
+    """Points (..., 3) of the source frame, in the target frame."""
+    return points @ T_target_source[:3, :3].T + T_target_source[:3, 3]
+
+
+def invert_transform(T_target_source: Array) -> Array:
+    """``T_source_target`` of a rigid 4x4 transform."""
+    rotation = T_target_source[:3, :3].T
+    inverse = np.eye(4)
+    inverse[:3, :3] = rotation
+    inverse[:3, 3] = -rotation @ T_target_source[:3, 3]
+    return inverse
+
+
+def make_transform(rotation: ArrayLike, translation: ArrayLike) -> Array:
+    """A 4x4 rigid transform from a rotation matrix (3, 3) and a translation (3,)."""
+    transform = np.eye(4)
+    transform[:3, :3] = rotation
+    transform[:3, 3] = translation
+    return transform
+
+
+def check_transform(transform: ArrayLike, tolerance: float = 1e-3) -> Array:
+    """The transform as float64 (4, 4), or ValueError where it is not rigid and finite."""
+    matrix = np.asarray(transform, dtype=np.float64)
+    if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
+        raise ValueError(f"expected a finite 4x4 transform, got {matrix.tolist()}")
+    rotation = matrix[:3, :3]
+    rigid = np.allclose(rotation @ rotation.T, np.eye(3), atol=tolerance)
+    if not (rigid and np.linalg.det(rotation) > 0 and np.allclose(matrix[3], [0, 0, 0, 1])):
+        raise ValueError(f"expected a rotation and a translation, got {matrix.tolist()}")
+    return matrix
+
+
+def quaternion_from_matrix(rotation: Array) -> Array:
+    """Unit quaternion (x, y, z, w), w >= 0, of a rotation matrix (3, 3) (Shepperd 1978)."""
+    m = rotation
+    trace = np.trace(m)
+    pivots = np.array([m[0, 0], m[1, 1], m[2, 2], trace])
+    i = int(np.argmax(pivots))
+    q = np.empty(4)
+    if i == 3:
+        q[3] = 1.0 + trace
+        q[0], q[1], q[2] = m[2, 1] - m[1, 2], m[0, 2] - m[2, 0], m[1, 0] - m[0, 1]
+    else:
+        j, k = (i + 1) % 3, (i + 2) % 3
+        q[i] = 1.0 + m[i, i] - m[j, j] - m[k, k]
+        q[j], q[k] = m[j, i] + m[i, j], m[k, i] + m[i, k]
+        q[3] = m[k, j] - m[j, k]
+    q /= np.linalg.norm(q)
+    return q if q[3] >= 0 else -q
+
+
+def matrix_from_quaternion(quaternion: ArrayLike) -> Array:
+    """Rotation matrix (3, 3) of a quaternion (x, y, z, w), which is normalised first."""
+    q = np.asarray(quaternion, dtype=np.float64)
+    norm = np.linalg.norm(q)
+    if q.shape != (4,) or not np.isfinite(norm) or norm < 1e-6:
+        raise ValueError(f"expected a quaternion (x, y, z, w) that is not zero, got {q.tolist()}")
+    x, y, z, w = q / norm
+    return np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+        ]
+    )
+
+
+def look_at(eye: ArrayLike, target: ArrayLike, up: ArrayLike = (0.0, 0.0, 1.0)) -> Array:
+    """``T_world_camera`` of a camera at ``eye`` that looks at ``target`` with ``up`` upwards."""
+    eye = np.asarray(eye, dtype=np.float64)
+    forward = np.asarray(target, dtype=np.float64) - eye
+    forward /= np.linalg.norm(forward)
+    right = np.cross(forward, np.asarray(up, dtype=np.float64))
+    if np.linalg.norm(right) < 1e-6:
+        raise ValueError(f"expected 'up' not parallel to the view direction {forward.tolist()}")
+    right /= np.linalg.norm(right)
+    return make_transform(np.stack([right, np.cross(forward, right), forward], axis=1), eye)
