@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ def option(
 ) -> Any:
     """A dataclass field with documentation and limits (inclusive)."""
     limits = {"doc": doc, "minimum": minimum, "maximum": maximum, "choices": choices}
-    return field(default=default, metadata=limits)
+    return dataclasses.field(default=default, metadata=limits)
 
 
 class Settings:
@@ -71,7 +71,7 @@ class GridConfig(Settings):
 class FieldConfig(Settings):
     """The semantic field on top of the grid."""
 
-    grid: GridConfig = field(default_factory=GridConfig)
+    grid: GridConfig = dataclasses.field(default_factory=GridConfig)
     hidden_dim: int = option(32, "width of the hidden layers", 8, 256)
     geometry_dim: int = option(15, "length of the geometry code handed to the heads", 1, 64)
     latent_dim: int = option(64, "length D of the semantic latent", 4, 512)
@@ -132,10 +132,10 @@ class QueryConfig(Settings):
 class Config(Settings):
     """All settings of the library."""
 
-    field: FieldConfig = field(default_factory=FieldConfig)
-    mapping: MappingConfig = field(default_factory=MappingConfig)
-    teacher: TeacherConfig = field(default_factory=TeacherConfig)
-    query: QueryConfig = field(default_factory=QueryConfig)
+    field: FieldConfig = dataclasses.field(default_factory=FieldConfig)
+    mapping: MappingConfig = dataclasses.field(default_factory=MappingConfig)
+    teacher: TeacherConfig = dataclasses.field(default_factory=TeacherConfig)
+    query: QueryConfig = dataclasses.field(default_factory=QueryConfig)
 
 
 def walk(settings: Settings, prefix: str = "") -> Iterator[tuple[str, dataclasses.Field, Any]]:
