@@ -129,6 +129,73 @@ class QueryConfig(Settings):
 
 
 @dataclass(frozen=True)
+class InputConfig(Settings):
+    """How camera topics and poses become frames."""
+
+    global_frame: str = option("map", "frame the map is built in; gravity is along its -z")
+    pose_source: str = option(
+        "tf",
+        "where the camera pose comes from: TF at the image stamp, or the pose / odometry topic",
+        choices=("tf", "pose", "odometry"),
+    )
+    tf_timeout_s: float = option(0.5, "how long a frame waits for its transform, seconds", 0.0)
+    sync_slop_s: float = option(0.03, "largest stamp difference of one frame's images, seconds", 0)
+    sync_queue: int = option(10, "images kept while waiting for their partner", 1)
+    label_timeout_s: float = option(
+        1.0, "how long a frame waits for its label image where labels are published, seconds", 0.0
+    )
+    camera_info_timeout_s: float = option(5.0, "warn when no CameraInfo came by then, seconds", 0.1)
+    input_qos: str = option(
+        "sensor_data",
+        "reliability of the image subscriptions (sensor_data is best effort)",
+        choices=("sensor_data", "reliable"),
+    )
+    color_transport: str = option("raw", "transport of colour", choices=("raw", "compressed"))
+    depth_transport: str = option("raw", "transport of depth", choices=("raw", "compressed"))
+    max_pending: int = option(30, "most frames that wait for a transform or labels", 1)
+
+
+@dataclass(frozen=True)
+class MappingNodeConfig(Settings):
+    """The mapping node around the mapper."""
+
+    input: InputConfig = dataclasses.field(default_factory=InputConfig)
+    autostart: bool = option(True, "configure and activate at start, without a lifecycle manager")
+    map_path: str = option("", "file of save_map and load_map where the request names none")
+    load_map_at_start: bool = option(False, "go on with the map in map_path")
+    save_map_at_shutdown: bool = option(True, "write map_path when the node stops")
+    status_period_s: float = option(1.0, "time between status messages, seconds", 0.05)
+    snapshot_period_s: float = option(2.0, "least time between snapshots, seconds", 0.1)
+    cloud_period_s: float = option(5.0, "least time between semantic clouds, seconds", 0.1)
+    view_period_s: float = option(1.0, "least time between views of the current camera, s", 0.05)
+    view_width: int = option(320, "width of the published views, pixels", 16)
+
+
+@dataclass(frozen=True)
+class QueryNodeConfig(Settings):
+    """The query node around the query engine."""
+
+    refresh: bool = option(True, "answer the last text again when the map has changed")
+    refresh_period_s: float = option(3.0, "least time between refreshed answers, seconds", 0.1)
+
+
+@dataclass(frozen=True)
+class ReplayNodeConfig(Settings):
+    """The replay node: a recording as live topics."""
+
+    input: str = option("room", "folder, rosbag2, or room[:seed=3,frames=60]")
+    rate: float = option(1.0, "speed of the replay; 2 = twice as fast as recorded", 0.01, 1000.0)
+    frame_rate_hz: float = option(5.0, "frames per second of a recording without stamps", 0.1)
+    loop: bool = option(False, "start again at the end")
+    step: bool = option(False, "publish one frame for each call of the service ~/step")
+    publish_clock: bool = option(True, "publish /clock")
+    wait_for_subscriber_s: float = option(20.0, "wait so long for someone to listen, seconds", 0.0)
+    exit_when_done: bool = option(False, "leave when the recording has ended")
+    global_frame: str = option("map", "parent frame of the published poses")
+    camera_frame: str = option("camera_color_optical_frame", "frame of the published images")
+
+
+@dataclass(frozen=True)
 class Config(Settings):
     """All settings of the library."""
 
