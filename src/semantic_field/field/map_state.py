@@ -1,0 +1,87 @@
+"""What the mapper hands to its readers: one immutable state of the map."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from semantic_field.field.model import SemanticField
+from semantic_field.field.voxels import VoxelGrid
+
+
+@dataclass(frozen=True)
+class LanguageSpace:
+    """How latents are read as text embeddings: the embedding of latent z is ``V z + mean``.
+
+    Attributes:
+        basis: V, float32 (E, D); the first ``rank`` columns are orthonormal, the rest are zero.
+        mean: float32 (E,).
+        rank: how many columns are in use.
+        fingerprint: that of the teacher whose embeddings these are; texts must be embedded by
+            the same teacher.
+    """
+
+    basis: Float[Tensor, "E D"]
+    mean: Float[Tensor, " E"]
+    rank: int
+    fingerprint: str
+
+    def similarity(
+        self, latent: Float[Tensor, "N D"], text: Float[Tensor, "Q E"]
+    ) -> Float[Tensor, "N Q"]:
+        """Cosine of every decoded latent with every text; costs D, not E, per point.
+
+        Exact: q.(Vz + m) = (V'q).z + q.m and |Vz + m|^2 = |z_rank|^2 + 2 (V'm).z + |m|^2.
+        A latent that decodes to nothing has similarity 0.
+        """
+        latent = latent.float()
+        text = torch.nn.functional.normalize(text.float(), dim=-1)
+        product = latent @ (self.basis.T @ text.T) + text @ self.mean
+        used = latent[:, : self.rank]
+        squared = used.square().sum(-1) + 2.0 * (latent @ (self.basis.T @ self.mean))
+        norm = (squared + self.mean.square().sum()).clamp_min(0.0).sqrt()
+        return product / norm.clamp_min(1e-6)[:, None]
+
+
+@dataclass(frozen=True)
+class MapState:
+    """Everything a reader of the map needs, never changed after it was handed out.
+
+    Attributes:
+        field: the trained field, in evaluation mode, without gradients, on the CPU.
+        frame_id: frame of all coordinates, metres.
+        bounds: float64 (2, 3), lowest and highest corner of the observed surface, metres; both
+            rows are zero while nothing has been observed.
+        voxels: how often each voxel of space was seen as a surface.
+        label_names: class id (as the source gives it) to name; may name classes never seen.
+        class_ids: the class id of each row of the field's label head.
+        language: None where the map was built without a language teacher.
+        version: grows with every snapshot of one mapper.
+        steps: training steps behind this state.
+        stamp_ns: acquisition time of the newest frame in the map.
+        training: what resuming needs (optimiser moments, keyframes); empty in a snapshot that
+            is only to be read.
+    """
+
+    field: SemanticField
+    frame_id: str
+    bounds: NDArray[np.float64]
+    voxels: VoxelGrid
+    label_names: dict[int, str]
+    class_ids: tuple[int, ...]
+    language: LanguageSpace | None
+    version: int
+    steps: int
+    stamp_ns: int = 0
+    training: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def teacher_fingerprint(self) -> str:
+        """The fingerprint of the language teacher, "" without one."""
+        return self.language.fingerprint if self.language else ""
