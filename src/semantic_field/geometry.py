@@ -158,6 +158,21 @@ def matrix_from_quaternion(quaternion: ArrayLike) -> Array:
     )
 
 
+def interpolate_transform(T0: Array, T1: Array, fraction: float) -> Array:
+    """The rigid transform at ``fraction`` (0..1) between two: linear and slerp (Shoemake 1985)."""
+    q0, q1 = quaternion_from_matrix(T0[:3, :3]), quaternion_from_matrix(T1[:3, :3])
+    if q0 @ q1 < 0:
+        q1 = -q1
+    angle = math.acos(min(1.0, float(q0 @ q1)))
+    if angle < 1e-6:
+        q = q0 + fraction * (q1 - q0)
+    else:
+        weights = math.sin((1 - fraction) * angle), math.sin(fraction * angle)
+        q = (weights[0] * q0 + weights[1] * q1) / math.sin(angle)
+    translation = (1 - fraction) * T0[:3, 3] + fraction * T1[:3, 3]
+    return make_transform(matrix_from_quaternion(q), translation)
+
+
 def look_at(eye: ArrayLike, target: ArrayLike, up: ArrayLike = (0.0, 0.0, 1.0)) -> Array:
     """``T_world_camera`` of a camera at ``eye`` that looks at ``target`` with ``up`` upwards."""
     eye = np.asarray(eye, dtype=np.float64)

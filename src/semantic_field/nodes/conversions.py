@@ -1,0 +1,243 @@
+"""Between messages and arrays: stamps, poses, cameras, images and clouds."""
+
+from __future__ import annotations
+
+import array
+
+import numpy as np
+from geometry_msgs.msg import Point, Pose, Quaternion, Transform, Vector3
+from numpy.typing import NDArray
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, PointField
+from std_msgs.msg import Header
+
+from builtin_interfaces.msg import Time
+from semantic_field.data import images
+from semantic_field.geometry import (
+    Camera,
+    make_transform,
+    matrix_from_quaternion,
+    quaternion_from_matrix,
+)
+
+NO_LABEL_16 = 65535
+
+
+def to_nanoseconds(stamp: Time) -> int:
+    return stamp.sec * 1_000_000_000 + stamp.nanosec
+
+
+def to_stamp(stamp_ns: int) -> Time:
+    return Time(sec=int(stamp_ns // 1_000_000_000), nanosec=int(stamp_ns % 1_000_000_000))
+
+
+def make_header(stamp_ns: int, frame_id: str) -> Header:
+    return Header(stamp=to_stamp(stamp_ns), frame_id=frame_id)
+
+
+def to_bytes(data: NDArray | bytes) -> array.array:
+    """A message's ``uint8[]``: the type that rclpy assigns without looking at each element."""
+    result = array.array("B")
+    result.frombytes(data if isinstance(data, bytes) else np.ascontiguousarray(data).tobytes())
+    return result
+
+
+# --- images -----------------------------------------------------------------------------------
+
+
+def _working_bridge():
+    """A cv_bridge that works with this NumPy, or None (vision_opencv issue 535)."""
+    try:
+        from cv_bridge import CvBridge
+
+        bridge = CvBridge()
+        bridge.imgmsg_to_cv2(image_message(np.zeros((1, 1), np.uint16), "16UC1", Header()))
+    except (ImportError, AttributeError):
+        return None
+    return bridge
+
+
+def image_array(message: Image) -> NDArray:
+    """The pixels as sent (H, W) or (H, W, channels), in this machine's byte order.
+
+    Raises:
+        ValueError: where the encoding is unknown or the data too short for its size.
+    """
+    if _BRIDGE is not None:
+        images.check_size(
+            message.height, message.width, message.encoding, message.step, len(message.data)
+        )
+        return _BRIDGE.imgmsg_to_cv2(message, desired_encoding="passthrough")
+    return numpy_image_array(message)
+
+
+def numpy_image_array(message: Image) -> NDArray:
+    """``image_array`` without cv_bridge."""
+    return images.decode_raw(
+        message.height,
+        message.width,
+        message.encoding,
+        message.step,
+        bool(message.is_bigendian),
+        message.data,
+    )
+
+
+def rgb_image(message: Image | CompressedImage) -> NDArray[np.uint8]:
+    """Colour as uint8 RGB (H, W, 3); ValueError for an encoding that is not a colour image."""
+    if isinstance(message, CompressedImage):
+        return images.decode_compressed_color(message.data)
+    return images.color_to_rgb(image_array(message), message.encoding)
+
+
+def depth_metres(message: Image | CompressedImage) -> NDArray[np.float32]:
+    """Depth as float32 metres (H, W), 0 = no reading (REP-118)."""
+    if isinstance(message, CompressedImage):
+        return images.decode_compressed_depth(message.data)
+    return images.depth_to_metres(image_array(message), message.encoding)
+
+
+def label_ids(message: Image) -> NDArray[np.int32]:
+    """Class ids (H, W) of a mono8 or 16UC1 image; 255 and 65535 become -1."""
+    return images.labels_to_ids(image_array(message), message.encoding)
+
+
+def image_message(pixels: NDArray, encoding: str, header: Header) -> Image:
+    """An Image of those pixels (H, W) or (H, W, channels)."""
+    return Image(
+        header=header,
+        height=pixels.shape[0],
+        width=pixels.shape[1],
+        encoding=encoding,
+        is_bigendian=0,
+        step=pixels.strides[0] if pixels.flags.c_contiguous else pixels[0].nbytes,
+        data=to_bytes(pixels),
+    )
+
+
+def label_message(labels: NDArray[np.int32], header: Header) -> Image:
+    """A 16UC1 image of class ids, 65535 = none."""
+    ids = np.where(labels < 0, NO_LABEL_16, labels).astype(np.uint16)
+    return image_message(ids, "16UC1", header)
+
+
+_BRIDGE = _working_bridge()
+
+
+# --- cameras and poses ------------------------------------------------------------------------
+
+
+def camera_from_info(info: CameraInfo) -> tuple[Camera, NDArray[np.float64]]:
+    """The pinhole camera (K) and the distortion coefficients (possibly empty) of a CameraInfo."""
+    k = np.asarray(info.k, dtype=np.float64).reshape(3, 3)
+    camera = Camera(k[0, 0], k[1, 1], k[0, 2], k[1, 2], int(info.width), int(info.height))
+    return camera, np.asarray(info.d, dtype=np.float64)
+
+
+def camera_info(camera: Camera, header: Header) -> CameraInfo:
+    """The CameraInfo of an undistorted camera."""
+    k = camera.matrix
+    projection = np.hstack([k, np.zeros((3, 1))])
+    return CameraInfo(
+        header=header,
+        height=camera.height,
+        width=camera.width,
+        distortion_model="plumb_bob",
+        d=[0.0] * 5,
+        k=k.ravel().tolist(),
+        r=np.eye(3).ravel().tolist(),
+        p=projection.ravel().tolist(),
+    )
+
+
+def matrix_from_transform(transform: Transform) -> NDArray[np.float64]:
+    t, q = transform.translation, transform.rotation
+    return make_transform(matrix_from_quaternion([q.x, q.y, q.z, q.w]), [t.x, t.y, t.z])
+
+
+def matrix_from_pose(pose: Pose) -> NDArray[np.float64]:
+    p, q = pose.position, pose.orientation
+    return make_transform(matrix_from_quaternion([q.x, q.y, q.z, q.w]), [p.x, p.y, p.z])
+
+
+def _quaternion(matrix: NDArray) -> Quaternion:
+    x, y, z, w = quaternion_from_matrix(matrix[:3, :3]).tolist()
+    return Quaternion(x=x, y=y, z=z, w=w)
+
+
+def to_transform(matrix: NDArray) -> Transform:
+    x, y, z = matrix[:3, 3].tolist()
+    return Transform(translation=Vector3(x=x, y=y, z=z), rotation=_quaternion(matrix))
+
+
+def to_pose(matrix: NDArray) -> Pose:
+    x, y, z = matrix[:3, 3].tolist()
+    return Pose(position=Point(x=x, y=y, z=z), orientation=_quaternion(matrix))
+
+
+# --- clouds -----------------------------------------------------------------------------------
+
+CLOUD_TYPE = np.dtype(
+    [
+        ("x", "<f4"),
+        ("y", "<f4"),
+        ("z", "<f4"),
+        ("rgb", "<u4"),
+        ("intensity", "<f4"),
+        ("label", "<u4"),
+        ("normal_x", "<f4"),
+        ("normal_y", "<f4"),
+        ("normal_z", "<f4"),
+    ]
+)
+NO_LABEL_32 = 0xFFFFFFFF
+
+
+def cloud_message(
+    header: Header,
+    xyz: NDArray,
+    color: NDArray[np.uint8],
+    intensity: NDArray,
+    labels: NDArray,
+    normals: NDArray,
+) -> PointCloud2:
+    """A cloud of N points: metres in ``header.frame_id``, packed rgb, intensity 0..1, class id
+    (0xFFFFFFFF = none) and unit normals."""
+    points = np.zeros(len(xyz), CLOUD_TYPE)
+    for axis, name in enumerate("xyz"):
+        points[name] = xyz[:, axis]
+        points["normal_" + name] = normals[:, axis]
+    r, g, b = color.astype(np.uint32).T
+    points["rgb"] = (r << 16) | (g << 8) | b
+    points["intensity"] = intensity
+    points["label"] = np.where(labels < 0, NO_LABEL_32, labels)
+    return PointCloud2(
+        header=header,
+        height=1,
+        width=len(points),
+        fields=_cloud_fields(),
+        is_bigendian=False,
+        point_step=CLOUD_TYPE.itemsize,
+        row_step=CLOUD_TYPE.itemsize * len(points),
+        data=to_bytes(points),
+        is_dense=True,
+    )
+
+
+def _cloud_fields() -> list[PointField]:
+    fields = []
+    for name in CLOUD_TYPE.names or ():
+        kind, offset = CLOUD_TYPE.fields[name][:2]  # type: ignore[index]
+        # RViz and PCL expect rgb as a float whose bits are the packed colour.
+        is_float = kind.kind == "f" or name == "rgb"
+        datatype = PointField.FLOAT32 if is_float else PointField.UINT32
+        fields.append(PointField(name=name, offset=int(offset), datatype=datatype, count=1))
+    return fields
+
+
+def cloud_arrays(message: PointCloud2) -> NDArray:
+    """A cloud of this project's layout as a structured array of ``CLOUD_TYPE`` (N,)."""
+    if message.point_step != CLOUD_TYPE.itemsize:
+        raise ValueError(
+            f"expected a cloud with point_step {CLOUD_TYPE.itemsize}, got {message.point_step}"
+        )
+    return np.frombuffer(bytes(message.data), CLOUD_TYPE)

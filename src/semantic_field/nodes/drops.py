@@ -1,0 +1,63 @@
+"""Frames that could not be used: counted by cause, with a throttled warning and its remedy."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+
+from rclpy.node import Node
+
+from semantic_field.msg import DropCount
+
+REMEDIES = {
+    "no_transform": "publish the pose of the camera on /tf (or set input.pose_source), and check "
+    "that camera and robot share one clock",
+    "no_pose": "publish the camera pose on the pose or odometry topic, or set input.pose_source:=tf",
+    "bad_pose": "the pose is not a finite rotation and translation: check its publisher",
+    "no_camera_info": "remap color/camera_info to the topic that the camera driver publishes",
+    "bad_camera_info": "calibrate the camera: its CameraInfo has no focal length",
+    "no_label_info": "publish labels/label_info (vision_msgs/LabelInfo, transient local)",
+    "color_encoding": "publish colour as rgb8, bgr8, rgba8, bgra8 or mono8",
+    "depth_encoding": "publish depth as 32FC1 metres or 16UC1/mono16 millimetres (REP-118)",
+    "label_encoding": "publish labels as mono8 or 16UC1 class ids",
+    "size_mismatch": "register depth to colour in the driver (align_depth:=true or similar) so "
+    "that images and CameraInfo have one size",
+    "depth_not_registered": "register depth to colour in the driver (align_depth:=true or similar)",
+    "stamps_apart": "raise input.sync_slop_s or let the driver synchronise colour and depth",
+    "queue_full": "frames wait too long for transforms or labels: publish those faster",
+    "time_jump": "time went backwards (a looping bag?): nothing to do",
+    "mapper_busy": "frames come faster than they are taken: lower the camera rate",
+}
+
+
+class DropCounter:
+    """Counts dropped frames of one node; safe to use from several threads."""
+
+    def __init__(self, node: Node) -> None:
+        self._logger = node.get_logger()
+        self._counts: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def add(self, cause: str, detail: str, count: int = 1) -> None:
+        """Count ``count`` frames dropped for ``cause`` (a key of ``REMEDIES``)."""
+        with self._lock:
+            self._counts[cause] += count
+            total = self._counts[cause]
+        self._warn(cause, f"frame dropped ({cause}, {total} so far): {detail}; {REMEDIES[cause]}")
+
+    def warn(self, cause: str, detail: str) -> None:
+        """The same warning where no frame is lost."""
+        self._warn(cause, f"{detail}; {REMEDIES[cause]}")
+
+    def _warn(self, cause: str, text: str) -> None:
+        # rclpy throttles by call site: one line a cause would be one for all, hence the child.
+        self._logger.get_child(cause).warning(text, throttle_duration_sec=5.0)
+
+    def total(self) -> int:
+        with self._lock:
+            return sum(self._counts.values())
+
+    def messages(self) -> list[DropCount]:
+        with self._lock:
+            counts = sorted(self._counts.items())
+        return [DropCount(cause=c, count=n, remedy=REMEDIES[c]) for c, n in counts]

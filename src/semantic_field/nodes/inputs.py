@@ -1,0 +1,265 @@
+"""Camera topics and poses → frames.
+
+Colour and depth are paired by stamp; a pair is held back until its pose (and its label image,
+where labels are published) is there, or until its time is up. What cannot be used is counted by
+cause. Nothing here blocks a callback.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from message_filters import ApproximateTimeSynchronizer, SimpleFilter
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_msgs.msg import Header
+
+from semantic_field.config import InputConfig
+from semantic_field.data.images import Rectifier
+from semantic_field.frames import VOID_LABEL, Frame
+from semantic_field.nodes import conversions
+from semantic_field.nodes.drops import DropCounter
+from semantic_field.nodes.labels import LabelInput
+from semantic_field.nodes.poses import PoseNotAvailable, make_pose_lookup
+from semantic_field.nodes.qos import INPUTS, SENSOR
+
+TICK_S = 0.02
+WATCH_S = 2.0
+BACKWARD_NS = 1_000_000_000  # less is disorder of the network, more is a clock that went back
+
+
+class FrameNotUsable(ValueError):
+    """A pair that can never become a frame: ``cause`` is a key of the drop remedies."""
+
+    def __init__(self, cause: str, detail: str) -> None:
+        super().__init__(detail)
+        self.cause = cause
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A colour/depth pair that waits for its pose and labels."""
+
+    stamp_ns: int
+    color: Image | CompressedImage
+    depth: Image | CompressedImage
+    arrival: float
+
+
+class FrameInput:
+    """The subscriptions of one camera; ``deliver`` gets each frame, in order of stamps."""
+
+    def __init__(
+        self,
+        node: Node,
+        config: InputConfig,
+        drops: DropCounter,
+        deliver: Callable[[Frame], None],
+        on_label_names: Callable[[dict[int, str]], None],
+    ) -> None:
+        self._node, self._config, self._drops, self._deliver = node, config, drops, deliver
+        self._poses = make_pose_lookup(node, config)
+        self._labels = LabelInput(node, config, drops, on_label_names)
+        self._pending: deque[Pending] = deque()
+        self._info: dict[str, CameraInfo] = {}
+        self._rectifier: Rectifier | None = None
+        self._last_stamp = 0
+        self._images = {"color": 0, "depth": 0}
+        self._last_stamps = {"color": 0, "depth": 0}
+        self._pairs_at_watch = self.pairs = 0
+        self._first_image = 0.0
+        self.last_header: Header | None = None
+        self._subscribe()
+        self._synchronise()
+
+    def _subscribe(self) -> None:
+        node, qos = self._node, INPUTS[self._config.input_qos]
+        self._subscriptions = []
+        self._topics = {}
+        for name in ("color", "depth"):
+            topic, kind = node.resolve_topic_name(f"{name}/image"), Image
+            if getattr(self._config, f"{name}_transport") == "compressed":
+                # As image_transport does: the transport's name follows the remapped topic.
+                topic, kind = f"{topic}/compressed", CompressedImage
+            info = f"{name}/camera_info"
+            self._topics[name] = topic
+            self._subscriptions += [
+                node.create_subscription(
+                    kind, topic, lambda message, name=name: self._on_image(name, message), qos
+                ),
+                node.create_subscription(
+                    CameraInfo, info, lambda message, name=name: self._on_info(name, message), SENSOR
+                ),
+            ]
+        # Steady time: frames are given up even while simulated time stands still.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._timers = [
+            node.create_timer(TICK_S, self._tick, clock=steady),
+            node.create_timer(WATCH_S, self._watch, clock=steady),
+        ]
+
+    def _synchronise(self) -> None:
+        self._filters = {"color": SimpleFilter(), "depth": SimpleFilter()}
+        self._synchroniser = ApproximateTimeSynchronizer(
+            list(self._filters.values()), self._config.sync_queue, self._config.sync_slop_s
+        )
+        self._synchroniser.registerCallback(self._on_pair)
+
+    # --- callbacks ----------------------------------------------------------------------------
+
+    def _on_info(self, name: str, message: CameraInfo) -> None:
+        self._info[name] = message
+
+    def _on_image(self, name: str, message: Image | CompressedImage) -> None:
+        self._first_image = self._first_image or time.monotonic()
+        stamp = conversions.to_nanoseconds(message.header.stamp)
+        if stamp < self._last_stamps[name] - BACKWARD_NS:
+            self._on_backward_time()
+        self._last_stamps[name] = stamp
+        self._images[name] += 1
+        self._filters[name].signalMessage(message)
+
+    def _on_pair(self, color: Image | CompressedImage, depth: Image | CompressedImage) -> None:
+        self.pairs += 1
+        if len(self._pending) >= self._config.max_pending:
+            self._pending.popleft()
+            self._drops.add("queue_full", f"{self._config.max_pending} frames were waiting")
+        stamp = conversions.to_nanoseconds(color.header.stamp)
+        self._pending.append(Pending(stamp, color, depth, time.monotonic()))
+        self._tick()
+
+    def _on_backward_time(self) -> None:
+        if self._pending:
+            count = len(self._pending)
+            self._drops.add("time_jump", "stamps went backwards", count)
+        self._node.get_logger().warning("time went backwards: buffers are cleared")
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget all images and poses that wait."""
+        self._pending.clear()
+        self._poses.clear()
+        self._labels.clear()
+        self._last_stamps = {"color": 0, "depth": 0}
+        self._last_stamp = 0
+        self._synchronise()
+
+    @property
+    def held_back(self) -> int:
+        return len(self._pending)
+
+    def _tick(self) -> None:
+        while self._pending:
+            pending = self._pending[0]
+            try:
+                frame = self._frame_if_ready(pending)
+            except FrameNotUsable as error:
+                self._pending.popleft()
+                self._drops.add(error.cause, str(error))
+                continue
+            if frame is None:
+                return
+            self._pending.popleft()
+            self._deliver(frame)
+
+    def _frame_if_ready(self, pending: Pending) -> Frame | None:
+        """The frame, or None while something is still awaited."""
+        waited = time.monotonic() - pending.arrival
+        info = self._info.get("color")
+        if info is None:
+            if waited < self._config.tf_timeout_s:
+                return None
+            topic = self._node.resolve_topic_name("color/camera_info")
+            raise FrameNotUsable("no_camera_info", f"no CameraInfo on {topic}")
+        try:
+            pose = self._poses.lookup(pending.color.header)
+        except PoseNotAvailable as error:
+            if waited < self._config.tf_timeout_s:
+                return None
+            raise FrameNotUsable(error.cause, str(error)) from error
+        if self._labels.should_wait(pending.stamp_ns, waited):
+            return None
+        frame = self._build(pending, info, pose)
+        self.last_header = pending.color.header
+        return frame
+
+    # --- messages to frame --------------------------------------------------------------------
+
+    def _build(self, pending: Pending, info: CameraInfo, pose: np.ndarray) -> Frame:
+        color = self._decode("color_encoding", conversions.rgb_image, pending.color)
+        depth = self._decode("depth_encoding", conversions.depth_metres, pending.depth)
+        labels = self._labels.take(pending.stamp_ns)
+        sizes = {"colour": color.shape[:2], "depth": depth.shape, "CameraInfo": _size(info)}
+        if labels is not None:
+            sizes["labels"] = labels.shape
+        if len(set(sizes.values())) > 1:
+            raise FrameNotUsable("size_mismatch", f"sizes (height, width) differ: {sizes}")
+        self._check_registered(info)
+        rectify = self._rectifier_of(info)
+        return Frame(
+            stamp_ns=pending.stamp_ns,
+            color=rectify.color(color),
+            depth=rectify.depth(depth),
+            camera=rectify.camera,
+            T_world_camera=pose,
+            labels=None if labels is None else rectify.labels(labels, VOID_LABEL),
+        )
+
+    def _decode(self, cause: str, decode, message) -> np.ndarray:
+        try:
+            return decode(message)
+        except ValueError as error:
+            raise FrameNotUsable(cause, str(error)) from error
+
+    def _check_registered(self, info: CameraInfo) -> None:
+        depth_info = self._info.get("depth")
+        if depth_info is None:
+            return
+        same = np.allclose(np.asarray(info.k), np.asarray(depth_info.k), rtol=0.02)
+        if not same and info.header.frame_id != depth_info.header.frame_id:
+            raise FrameNotUsable(
+                "depth_not_registered",
+                f"depth is in frame {depth_info.header.frame_id!r} with its own intrinsics, "
+                f"colour in {info.header.frame_id!r}",
+            )
+
+    def _rectifier_of(self, info: CameraInfo) -> Rectifier:
+        try:
+            camera, distortion = conversions.camera_from_info(info)
+            if self._rectifier is None or not self._rectifier.fits(camera, distortion):
+                self._rectifier = Rectifier(camera, distortion, info.distortion_model)
+        except ValueError as error:
+            raise FrameNotUsable("bad_camera_info", str(error)) from error
+        return self._rectifier
+
+    # --- watchdog -----------------------------------------------------------------------------
+
+    def _watch(self) -> None:
+        """Name what keeps images from becoming pairs."""
+        color, depth = self._images["color"], self._images["depth"]
+        self._images = {"color": 0, "depth": 0}
+        pairs, self._pairs_at_watch = self.pairs - self._pairs_at_watch, self.pairs
+        if color and depth and not pairs:
+            apart = abs(self._last_stamps["color"] - self._last_stamps["depth"]) / 1e9
+            self._drops.add(
+                "stamps_apart", f"colour and depth stamps are {apart:.2f} s apart", min(color, depth)
+            )
+        elif bool(color) != bool(depth):
+            silent = self._topics["depth" if color else "color"]
+            self._node.get_logger().warning(
+                f"no images on {silent}: check the topic's name, QoS and transport",
+                throttle_duration_sec=10.0,
+            )
+        seconds = time.monotonic() - self._first_image if self._first_image else 0.0
+        if "color" not in self._info and seconds > self._config.camera_info_timeout_s:
+            topic = self._node.resolve_topic_name("color/camera_info")
+            self._drops.warn("no_camera_info", f"no CameraInfo on {topic} after {seconds:.0f} s")
+
+
+def _size(info: CameraInfo) -> tuple[int, int]:
+    return int(info.height), int(info.width)

@@ -1,0 +1,93 @@
+"""Label images and their names, which come beside the camera's images or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from rclpy.node import Node
+from sensor_msgs.msg import Image
+
+from semantic_field.config import InputConfig
+from semantic_field.frames import VOID_LABEL, split_void
+from semantic_field.nodes import conversions
+from semantic_field.nodes.drops import DropCounter
+from semantic_field.nodes.qos import INPUTS, LATCHED
+
+MAX_WAITING = 30
+
+
+class LabelInput:
+    """Keeps the newest label images by stamp until their frame takes them."""
+
+    def __init__(
+        self,
+        node: Node,
+        config: InputConfig,
+        drops: DropCounter,
+        on_names: Callable[[dict[int, str]], None],
+    ) -> None:
+        self._node, self._config, self._drops, self._on_names = node, config, drops, on_names
+        self._images: dict[int, Image] = {}
+        self._void: frozenset[int] = frozenset()
+        self._named = False
+        self._topic = node.resolve_topic_name("labels/image")
+        self._subscriptions = [
+            node.create_subscription(
+                Image, "labels/image", self._on_image, INPUTS[config.input_qos]
+            ),
+        ]
+        try:
+            from vision_msgs.msg import LabelInfo
+        except ImportError:
+            node.get_logger().warning("vision_msgs is not installed: label images are not used")
+            return
+        self._subscriptions.append(
+            node.create_subscription(LabelInfo, "labels/label_info", self._on_info, LATCHED)
+        )
+
+    def _on_info(self, message) -> None:
+        names = {int(entry.class_id): str(entry.class_name) for entry in message.class_map}
+        names, self._void = split_void(names)
+        self._named = True
+        self._on_names(names)
+
+    def _on_image(self, message: Image) -> None:
+        self._images[conversions.to_nanoseconds(message.header.stamp)] = message
+        while len(self._images) > MAX_WAITING:
+            del self._images[min(self._images)]
+
+    def clear(self) -> None:
+        self._images.clear()
+
+    def should_wait(self, stamp_ns: int, waited_s: float) -> bool:
+        """Whether a label image for that stamp may still come."""
+        if self._match(stamp_ns) is not None and self._named:
+            return False
+        published = self._node.count_publishers(self._topic) > 0
+        return published and waited_s < self._config.label_timeout_s
+
+    def take(self, stamp_ns: int) -> NDArray[np.int32] | None:
+        """Class ids (H, W), -1 = void, of the label image at that stamp; None where there is none
+        that can be used."""
+        match = self._match(stamp_ns)
+        if match is None:
+            return None
+        message = self._images.pop(match)
+        if not self._named:
+            self._drops.warn("no_label_info", "label images come without names and are not used")
+            return None
+        try:
+            ids = conversions.label_ids(message)
+        except ValueError as error:
+            self._drops.warn("label_encoding", str(error))
+            return None
+        if self._void:
+            ids[np.isin(ids, list(self._void))] = VOID_LABEL
+        return ids
+
+    def _match(self, stamp_ns: int) -> int | None:
+        nearest = min(self._images, key=lambda stamp: abs(stamp - stamp_ns), default=None)
+        slop = self._config.sync_slop_s * 1e9
+        return nearest if nearest is not None and abs(nearest - stamp_ns) <= slop else None

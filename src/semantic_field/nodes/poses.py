@@ -1,0 +1,144 @@
+"""Where the camera was when an image was taken: from TF, or from a pose or odometry topic."""
+
+from __future__ import annotations
+
+import bisect
+from typing import Protocol
+
+import numpy as np
+from geometry_msgs.msg import PoseStamped
+from nav_msgs.msg import Odometry
+from numpy.typing import NDArray
+from rclpy.node import Node
+from rclpy.time import Time
+from std_msgs.msg import Header
+from tf2_ros import Buffer, TransformException, TransformListener
+
+from semantic_field.config import InputConfig
+from semantic_field.geometry import check_transform, interpolate_transform
+from semantic_field.nodes.conversions import (
+    matrix_from_pose,
+    matrix_from_transform,
+    to_nanoseconds,
+)
+from semantic_field.nodes.qos import SENSOR
+
+Pose = NDArray[np.float64]
+MAX_POSES = 2000
+MAX_GAP_NS = 500_000_000
+
+
+class PoseNotAvailable(LookupError):
+    """The pose at a stamp is not known (yet): ``cause`` is a key of the drop remedies."""
+
+    def __init__(self, cause: str, detail: str) -> None:
+        super().__init__(detail)
+        self.cause = cause
+
+
+class PoseLookup(Protocol):
+    """``T_global_camera`` at the header's stamp; PoseNotAvailable while it is not known."""
+
+    def lookup(self, header: Header) -> Pose: ...
+
+    def clear(self) -> None:
+        """Forget everything: time went backwards."""
+
+
+class TfPoses:
+    """Poses from /tf and /tf_static."""
+
+    def __init__(self, node: Node, global_frame: str) -> None:
+        self._frame = global_frame
+        self._buffer = Buffer()
+        self._listener = TransformListener(self._buffer, node)
+
+    def lookup(self, header: Header) -> Pose:
+        return self.between(self._frame, header.frame_id, Time.from_msg(header.stamp))
+
+    def between(self, target: str, source: str, time: Time) -> Pose:
+        """``T_target_source`` at a time (zero = the newest)."""
+        try:
+            found = self._buffer.lookup_transform(target, source, time)
+        except TransformException as error:
+            raise PoseNotAvailable(
+                "no_transform", f"no TF from {target!r} to {source!r} at the image stamp: {error}"
+            ) from error
+        try:
+            return check_transform(matrix_from_transform(found.transform))
+        except ValueError as error:
+            raise PoseNotAvailable("bad_pose", str(error)) from error
+
+    def clear(self) -> None:
+        self._buffer.clear()
+
+
+class TopicPoses:
+    """Poses from a topic, interpolated at the image stamp.
+
+    A PoseStamped is the optical frame in the global frame. An Odometry is ``child_frame_id`` in
+    ``frame_id``; TF fills in what lies between these and the camera and global frame.
+    """
+
+    def __init__(self, node: Node, config: InputConfig) -> None:
+        self._frame = config.global_frame
+        self._tf = TfPoses(node, config.global_frame)
+        self._stamps: list[int] = []
+        self._poses: list[tuple[Pose, str, str]] = []
+        if config.pose_source == "pose":
+            node.create_subscription(PoseStamped, "pose", self._on_pose, SENSOR)
+        else:
+            node.create_subscription(Odometry, "odometry", self._on_odometry, SENSOR)
+
+    def _on_pose(self, message: PoseStamped) -> None:
+        self._add(message.header, message.pose, "")
+
+    def _on_odometry(self, message: Odometry) -> None:
+        self._add(message.header, message.pose.pose, message.child_frame_id)
+
+    def _add(self, header: Header, pose, child: str) -> None:
+        try:
+            matrix = check_transform(matrix_from_pose(pose))
+        except ValueError:
+            return  # a frame that needs it is dropped, counted and named: no pose at its stamp
+        stamp = to_nanoseconds(header.stamp)
+        index = bisect.bisect(self._stamps, stamp)
+        self._stamps.insert(index, stamp)
+        self._poses.insert(index, (matrix, header.frame_id, child))
+        del self._stamps[:-MAX_POSES], self._poses[:-MAX_POSES]
+
+    def lookup(self, header: Header) -> Pose:
+        T_parent_child, parent, child = self._interpolated(to_nanoseconds(header.stamp))
+        time = Time.from_msg(header.stamp)
+        if parent and parent != self._frame:
+            T_parent_child = self._tf.between(self._frame, parent, time) @ T_parent_child
+        if child and child != header.frame_id:
+            T_parent_child = T_parent_child @ self._tf.between(child, header.frame_id, time)
+        return T_parent_child
+
+    def _interpolated(self, stamp: int) -> tuple[Pose, str, str]:
+        after = bisect.bisect_left(self._stamps, stamp)
+        if after < len(self._stamps) and self._stamps[after] == stamp:
+            return self._poses[after]
+        if not 0 < after < len(self._stamps):
+            raise PoseNotAvailable("no_pose", "no pose before and after the image stamp")
+        earlier, later = self._stamps[after - 1], self._stamps[after]
+        if later - earlier > MAX_GAP_NS:
+            gap = (later - earlier) / 1e9
+            raise PoseNotAvailable("no_pose", f"the poses around the image are {gap:.1f} s apart")
+        T0, parent, child = self._poses[after - 1]
+        T1 = self._poses[after][0]
+        fraction = (stamp - earlier) / (later - earlier)
+        return interpolate_transform(T0, T1, fraction), parent, child
+
+    def clear(self) -> None:
+        self._stamps.clear()
+        self._poses.clear()
+        self._tf.clear()
+
+
+def make_pose_lookup(node: Node, config: InputConfig) -> PoseLookup:
+    """The pose source that the settings name."""
+    if config.pose_source == "tf":
+        return TfPoses(node, config.global_frame)
+    return TopicPoses(node, config)
