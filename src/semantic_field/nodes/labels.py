@@ -32,6 +32,7 @@ class LabelInput:
         self._images: dict[int, Image] = {}
         self._void: frozenset[int] = frozenset()
         self._named = False
+        self._newest = 0
         self._topic = node.resolve_topic_name("labels/image")
         self._subscriptions = [
             node.create_subscription(
@@ -54,16 +55,19 @@ class LabelInput:
         self._on_names(names)
 
     def _on_image(self, message: Image) -> None:
-        self._images[conversions.to_nanoseconds(message.header.stamp)] = message
+        stamp = conversions.to_nanoseconds(message.header.stamp)
+        self._images[stamp] = message
+        self._newest = max(self._newest, stamp)
         while len(self._images) > MAX_WAITING:
             del self._images[min(self._images)]
 
     def clear(self) -> None:
         self._images.clear()
+        self._newest = 0
 
     def should_wait(self, stamp_ns: int, waited_s: float) -> bool:
-        """Whether a label image for that stamp may still come."""
-        if self._match(stamp_ns) is not None and self._named:
+        """Whether a label image for that stamp may still come: labels come in order."""
+        if self._named and (self._match(stamp_ns) is not None or self._newest > stamp_ns):
             return False
         published = self._node.count_publishers(self._topic) > 0
         return published and waited_s < self._config.label_timeout_s

@@ -1,0 +1,144 @@
+"""What the mapping node shows of its map: snapshots, the semantic cloud, views of the camera.
+
+All of it is made in one thread of its own, so that neither callbacks nor training wait for it,
+and only when someone listens (the snapshot always: a late joiner gets the last one).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from rclpy.lifecycle import LifecycleNode
+from sensor_msgs.msg import Image, PointCloud2
+
+from semantic_field.config import MappingNodeConfig
+from semantic_field.field.map_file import FORMAT, dump_map
+from semantic_field.field.map_state import MapState
+from semantic_field.field.surface import extract_surface
+from semantic_field.geometry import Camera
+from semantic_field.mapping.mapper import Mapper
+from semantic_field.msg import FieldSnapshot
+from semantic_field.nodes import conversions
+from semantic_field.nodes.qos import LATCHED, RELIABLE
+
+POLL_S = 0.1
+
+
+class MapPublisher:
+    """Publishes ``snapshot``, ``cloud`` and ``view/{color,depth,label}`` of one mapper."""
+
+    def __init__(self, node: LifecycleNode, mapper: Mapper, config: MappingNodeConfig) -> None:
+        self._node, self._mapper, self._config = node, mapper, config
+        self._snapshot = node.create_publisher(FieldSnapshot, "snapshot", LATCHED)
+        self._cloud = node.create_publisher(PointCloud2, "cloud", LATCHED)
+        self._views = {
+            name: node.create_publisher(Image, f"view/{name}", RELIABLE)
+            for name in ("color", "depth", "label")
+        }
+        self._due = {"snapshot": 0.0, "cloud": 0.0, "view": 0.0}
+        self._steps = {"snapshot": -1, "cloud": -1}
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.version = 0
+
+    def start(self) -> None:
+        self._stop.clear()
+        self._thread = threading.Thread(target=self._run, name="map publisher", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread; what it is at is finished first."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def close(self) -> None:
+        self.stop()
+        for publisher in (self._snapshot, self._cloud, *self._views.values()):
+            self._node.destroy_publisher(publisher)
+
+    def _run(self) -> None:
+        while not self._stop.wait(POLL_S):
+            self._publish_map()
+            self._publish_view()
+
+    def _publish_map(self) -> None:
+        steps = self._mapper.status().steps
+        wanted = [
+            name
+            for name, always in (("snapshot", True), ("cloud", self._heard(self._cloud)))
+            if always and steps > 0 and steps != self._steps[name] and self._is_due(name)
+        ]
+        if not wanted:
+            return
+        state = self._mapper.snapshot()
+        if "snapshot" in wanted:
+            self.publish_snapshot(state)
+        if "cloud" in wanted:
+            self._publish_cloud(state)
+        for name in wanted:
+            self._steps[name] = steps
+            self._due[name] = time.monotonic() + getattr(self._config, f"{name}_period_s")
+
+    def _is_due(self, name: str) -> bool:
+        return time.monotonic() >= self._due[name]
+
+    @staticmethod
+    def _heard(publisher) -> bool:
+        return publisher.get_subscription_count() > 0
+
+    def publish_snapshot(self, state: MapState) -> None:
+        header = conversions.make_header(state.stamp_ns, state.frame_id)
+        data = conversions.to_bytes(dump_map(state))
+        self._snapshot.publish(
+            FieldSnapshot(header=header, version=state.version, format=FORMAT, data=data)
+        )
+        self.version = state.version
+
+    def _publish_cloud(self, state: MapState) -> None:
+        points = extract_surface(state)
+        self._cloud.publish(
+            conversions.cloud_message(
+                conversions.make_header(state.stamp_ns, state.frame_id),
+                points.xyz,
+                points.color,
+                points.confidence,
+                points.label,
+                points.normals,
+            )
+        )
+
+    def _publish_view(self) -> None:
+        frame = self._mapper.latest_frame()
+        heard = any(self._heard(publisher) for publisher in self._views.values())
+        if frame is None or not heard or not self._is_due("view"):
+            return
+        width = min(self._config.view_width, frame.camera.width)
+        camera = frame.camera.resized(width, frame.camera.height * width // frame.camera.width)
+        view = self._mapper.render(camera, frame.T_world_camera)
+        header = conversions.make_header(frame.stamp_ns, self._config.input.global_frame)
+        for name, message in view_images(view, header).items():
+            if name in self._views:
+                self._views[name].publish(message)
+        self._due["view"] = time.monotonic() + self._config.view_period_s
+
+
+def view_images(view, header) -> dict[str, Image]:
+    """The images of a rendered view: color rgb8, depth 32FC1 m, label 16UC1, confidence 32FC1."""
+    return {
+        "color": conversions.image_message(view.color, "rgb8", header),
+        "depth": conversions.image_message(view.depth, "32FC1", header),
+        "label": conversions.label_message(view.label, header),
+        "confidence": conversions.image_message(view.confidence, "32FC1", header),
+    }
+
+
+def requested_camera(request) -> Camera:
+    """The camera of a RenderView request: its CameraInfo, or size and field of view."""
+    if request.camera_info.width:
+        return conversions.camera_from_info(request.camera_info)[0]
+    return Camera.from_field_of_view(
+        int(request.width), int(request.height), float(request.horizontal_field_of_view)
+    )

@@ -1,0 +1,84 @@
+"""The mapping node's services on its map: save_map, load_map, render_view."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from rclpy.lifecycle import LifecycleNode
+
+from semantic_field.config import MappingNodeConfig
+from semantic_field.mapping.mapper import Mapper
+from semantic_field.nodes import conversions
+from semantic_field.nodes.map_publisher import requested_camera, view_images
+from semantic_field.query.relevancy import view_relevancy
+from semantic_field.srv import MapFile, RenderView
+
+
+class MapServices:
+    """Each answers ``success`` and a message; an error never ends the node."""
+
+    def __init__(
+        self, node: LifecycleNode, mapper: Mapper, config: MappingNodeConfig, group
+    ) -> None:
+        self._node, self._mapper, self._config = node, mapper, config
+        self._services = [
+            node.create_service(kind, name, handler, callback_group=group)
+            for kind, name, handler in (
+                (MapFile, "save_map", self._on_save),
+                (MapFile, "load_map", self._on_load),
+                (RenderView, "render_view", self._on_render),
+            )
+        ]
+
+    def close(self) -> None:
+        for service in self._services:
+            self._node.destroy_service(service)
+
+    def _path(self, request: MapFile.Request) -> Path:
+        path = request.path or self._config.map_path
+        if not path:
+            raise ValueError("expected a path in the request or in the parameter map_path, got none")
+        return Path(path).expanduser().absolute()
+
+    def _on_save(self, request: MapFile.Request, response: MapFile.Response) -> MapFile.Response:
+        try:
+            path = self._path(request)
+            self._mapper.save(path)
+            size = path.stat().st_size / 1e6
+            response.success, response.message = True, f"saved {path} ({size:.1f} MB)"
+        except (OSError, ValueError) as error:
+            response.success, response.message = False, f"not saved: {error}"
+        return response
+
+    def _on_load(self, request: MapFile.Request, response: MapFile.Response) -> MapFile.Response:
+        try:
+            path = self._path(request)
+            self._mapper.load(path)
+            response.success, response.message = True, f"loaded {path}"
+        except (OSError, ValueError) as error:
+            response.success, response.message = False, f"not loaded: {error}"
+        return response
+
+    def _on_render(
+        self, request: RenderView.Request, response: RenderView.Response
+    ) -> RenderView.Response:
+        frame_id = self._config.input.global_frame
+        asked = request.camera_pose.header.frame_id
+        try:
+            if asked not in ("", frame_id):
+                raise ValueError(f"expected camera_pose in frame {frame_id!r}, got {asked!r}")
+            pose = conversions.matrix_from_pose(request.camera_pose.pose)
+            view = self._mapper.render(requested_camera(request), pose, latent=bool(request.text))
+            header = conversions.make_header(
+                conversions.to_nanoseconds(request.camera_pose.header.stamp), frame_id
+            )
+            for name, image in view_images(view, header).items():
+                setattr(response, name, image)
+            if request.text:
+                relevancy = view_relevancy(view, self._mapper, request.text).astype(np.float32)
+                response.relevancy = conversions.image_message(relevancy, "32FC1", header)
+            response.success = True
+        except ValueError as error:
+            response.success, response.message = False, str(error)
+        return response

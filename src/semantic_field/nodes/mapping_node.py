@@ -1,0 +1,149 @@
+#!/usr/bin/env python3
+"""The mapping node: posed RGB-D topics in, a semantic field and its snapshots out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.lifecycle import LifecycleNode, State, TransitionCallbackReturn
+from std_srvs.srv import SetBool, Trigger
+
+from semantic_field.config import Config, MappingNodeConfig
+from semantic_field.mapping.mapper import Mapper
+from semantic_field.nodes.drops import DropCounter
+from semantic_field.nodes.inputs import FrameInput
+from semantic_field.nodes.map_publisher import MapPublisher
+from semantic_field.nodes.map_services import MapServices
+from semantic_field.nodes.parameters import declare_settings
+from semantic_field.nodes.run import run_node
+from semantic_field.nodes.status import StatusPublisher
+from semantic_field.teachers import make_language_teacher
+
+
+class MappingNode(LifecycleNode):
+    """Config → mapper → publishers → services → subscriptions; managed, or started by itself."""
+
+    def __init__(self, **options) -> None:
+        super().__init__("mapping_node", **options)
+        self.settings = declare_settings(self, MappingNodeConfig())
+        defaults = Config()
+        self.config = Config(
+            field=declare_settings(self, defaults.field, "field."),
+            mapping=declare_settings(self, defaults.mapping, "mapping."),
+            teacher=declare_settings(self, defaults.teacher, "teacher."),
+        )
+        self.mapper: Mapper | None = None
+        if self.settings.autostart:
+            self.trigger_configure()
+            self.trigger_activate()
+
+    def on_configure(self, state: State) -> TransitionCallbackReturn:
+        self._slow = MutuallyExclusiveCallbackGroup()  # services that take a while
+        self.drops = DropCounter(self)
+        self.mapper = Mapper(
+            self.config,
+            teacher=make_language_teacher(self.config.teacher),
+            frame_id=self.settings.input.global_frame,
+        )
+        if self.settings.load_map_at_start:
+            self.mapper.load(Path(self.settings.map_path))
+            self.get_logger().info(f"going on with the map {self.settings.map_path}")
+        self.publisher = MapPublisher(self, self.mapper, self.settings)
+        self.services = MapServices(self, self.mapper, self.settings, self._slow)
+        self._own = [
+            self.create_service(SetBool, "pause", self._on_pause),
+            self.create_service(Trigger, "reset", self._on_reset),
+        ]
+        self.input: FrameInput | None = None
+        self.status = StatusPublisher(self)
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_activate(self, state: State) -> TransitionCallbackReturn:
+        assert self.mapper is not None
+        self.input = FrameInput(
+            self, self.settings.input, self.drops, self._on_frame, self.mapper.set_label_names
+        )
+        self.mapper.start()
+        self.publisher.start()
+        self.get_logger().info("mapping: waiting for images")
+        return super().on_activate(state)
+
+    def on_deactivate(self, state: State) -> TransitionCallbackReturn:
+        assert self.mapper is not None
+        if self.input is not None:
+            self.input.close()
+            self.input = None
+        self.publisher.stop()
+        self.mapper.stop()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: State) -> TransitionCallbackReturn:
+        self._close()
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_shutdown(self, state: State) -> TransitionCallbackReturn:
+        self._save_at_shutdown()
+        self._close()
+        return TransitionCallbackReturn.SUCCESS
+
+    def _on_frame(self, frame) -> None:
+        assert self.mapper is not None
+        if not self.mapper.add_frame(frame):
+            self.drops.add("mapper_busy", "a newer frame came before this one was taken")
+
+    def _on_pause(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        assert self.mapper is not None
+        if request.data:
+            self.mapper.pause()
+        else:
+            self.mapper.resume()
+        response.success, response.message = True, "paused" if request.data else "mapping"
+        return response
+
+    def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        assert self.mapper is not None
+        self.mapper.reset()
+        if self.input is not None:
+            self.input.clear()
+        response.success, response.message = True, "the map is empty"
+        return response
+
+    def _save_at_shutdown(self) -> None:
+        path = self.settings.map_path
+        if self.mapper is None or not (path and self.settings.save_map_at_shutdown):
+            return
+        if not self.mapper.status().steps:
+            return
+        try:
+            self.mapper.save(Path(path))
+            self.get_logger().info(f"map saved to {path}")
+        except OSError as error:
+            self.get_logger().error(f"the map was not saved to {path}: {error}")
+
+    def _close(self) -> None:
+        if self.mapper is None:
+            return
+        if self.input is not None:
+            self.input.close()
+            self.input = None
+        self.publisher.close()
+        self.mapper.stop()
+        self.status.close()
+        self.services.close()
+        for service in self._own:
+            self.destroy_service(service)
+        self.mapper = None
+
+    def destroy_node(self) -> None:
+        self._save_at_shutdown()
+        self._close()
+        super().destroy_node()
+
+
+def main(args: list[str] | None = None) -> int:
+    return run_node(MappingNode, args)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
