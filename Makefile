@@ -1,0 +1,43 @@
+# make demo: watch it work.  make test: check it.  Both set everything up first; see make help.
+
+VENV  := .venv/bin
+INPUT ?=
+OUT   ?= demo_out
+FAST  ?=
+ARGS  ?=
+# The folders that ruff looks at; further ones join as they come.
+CODE  := $(wildcard src test benchmarks launch setup.py)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format bench clean
+
+help:  ## This list
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "  Settings: INPUT=folder-or-bag OUT=demo_out | FAST=1 | PYTHON=python3.12 | TORCH_INDEX=url"
+
+setup:  ## Only prepare .venv (the others do so themselves)
+	@bash scripts/setup.sh
+
+demo: setup  ## Map a room and ask it questions; INPUT=... for a recording of yours
+	@echo "demo: $(or $(INPUT),the simulated room) -> $(OUT)/"
+	@$(VENV)/semantic-field demo $(if $(INPUT),--input '$(INPUT)') --out '$(OUT)' $(ARGS)
+
+test: setup  ## Style, types and all tests; FAST=1 leaves out the slow ones and the launch files
+	@$(MAKE) --no-print-directory lint
+	@echo "test: pytest$(if $(FAST), without slow and launch tests)"
+	@$(VENV)/python -m pytest -q $(if $(FAST),-m "not slow and not launch") $(ARGS)
+	@echo "test: passed (ruff, pyright, pytest)"
+
+lint: setup  ## Style and types only
+	@echo "test: ruff check" && $(VENV)/ruff check -q $(CODE)
+	@echo "test: ruff format --check" && $(VENV)/ruff format -q --check $(CODE)
+	@echo "test: pyright" && $(VENV)/pyright
+
+format: setup  ## Bring the sources into shape
+	@$(VENV)/ruff check -q --fix $(CODE) && $(VENV)/ruff format $(CODE)
+
+bench: setup  ## Figures of this machine, into benchmarks/results/
+	@set -e; for script in benchmarks/*.py; do echo "bench: $$script"; $(VENV)/python $$script; done
+
+clean:  ## Remove .venv, the demo's output and caches
+	rm -rf .venv demo_out build install log *.egg-info src/*.egg-info .pytest_cache .ruff_cache

@@ -1,0 +1,113 @@
+#!/usr/bin/env bash
+# Makes .venv ready: `make demo` and `make test` call this first. Quick where nothing has changed,
+# and completes an earlier run that was interrupted.
+#   PYTHON       the interpreter to build on (default python3, 3.10 or later)
+#   TORCH_INDEX  an additional pip index with PyTorch's own builds, for instance the CPU ones
+set -euo pipefail
+cd -P "$(dirname "${BASH_SOURCE[0]}")/.."
+
+# Must match the version the package is tested with (docs/install.md).
+TORCH_VERSION=2.13.0
+# Open3D's wheel expects these from the system: file to look for = Debian package that has it.
+SYSTEM_LIBRARIES="libusb-1.0.so.0=libusb-1.0-0 libGL.so.1=libgl1 libEGL.so.1=libegl1
+    libX11.so.6=libx11-6 libudev.so.1=libudev1 libidn2.so.0=libidn2-0"
+
+say() { printf 'setup: %s\n' "$*"; }
+fail() { printf 'setup: %s\n' "$*" >&2; exit 1; }
+
+# Installs Debian packages where this is possible; otherwise false, and nothing is changed.
+apt_install() {
+    [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || return 1
+    say "installing $* (apt-get)"
+    local options="-y -q --no-install-recommends"
+    export DEBIAN_FRONTEND=noninteractive
+    # An image without package lists, or with old ones, fails at first.
+    # shellcheck disable=SC2086
+    apt-get install $options "$@" >/dev/null 2>&1 ||
+        { apt-get update -q >/dev/null && apt-get install $options "$@" >/dev/null; }
+}
+
+has_nvidia_gpu() { command -v nvidia-smi >/dev/null && nvidia-smi -L 2>/dev/null | grep -q '^GPU'; }
+
+check_python() {
+    command -v "$PYTHON" >/dev/null || fail "no $PYTHON here; install Python 3.10 or later"
+    "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
+        fail "$("$PYTHON" --version) is too old; set PYTHON to Python 3.10 or later"
+    "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null && return
+    local version
+    version=$("$PYTHON" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+    apt_install "python$version-venv" && "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null ||
+        fail "Python's venv is missing; run: sudo apt-get install python$version-venv"
+}
+
+make_venv() {
+    # A half-made one, or one whose tree was moved (its commands name the old place), starts anew.
+    if grep -qsF "$PWD/.venv" .venv/bin/activate && .venv/bin/python -m pip --version >/dev/null 2>&1
+    then
+        return
+    fi
+    say "creating .venv with $("$PYTHON" --version)"
+    "$PYTHON" -m venv --clear .venv
+}
+
+system_libraries() {
+    local entry packages=()
+    [ "$(uname -s)" = Linux ] || return 0
+    for entry in $SYSTEM_LIBRARIES; do
+        .venv/bin/python -c "import ctypes; ctypes.CDLL('${entry%=*}')" 2>/dev/null ||
+            packages+=("${entry#*=}")
+    done
+    [ ${#packages[@]} -eq 0 ] || apt_install "${packages[@]}" ||
+        say "Open3D will need system libraries; run: sudo apt-get install ${packages[*]}"
+}
+
+pip_install() { .venv/bin/python -m pip install --disable-pip-version-check -q "$@"; }
+
+# torch comes first and alone. With the others in one go pip would take torch from whatever they
+# ask for, which is the newest one with gigabytes of CUDA. Its version is exact; which build it
+# is follows from the machine: with an NVIDIA GPU any but the CPU build, else the CPU build
+# wherever pip's configuration or TORCH_INDEX offers it.
+install_torch() {
+    local index=() wanted="torch==$TORCH_VERSION+cpu" build="CPU build, no NVIDIA GPU seen"
+    [ -z "${TORCH_INDEX:-}" ] || index=(--extra-index-url "$TORCH_INDEX")
+    if has_nvidia_gpu; then
+        wanted="torch==$TORCH_VERSION,!=$TORCH_VERSION+cpu" build="CUDA build, NVIDIA GPU seen"
+    fi
+    if .venv/bin/python - "$wanted" <<'PY' 2>/dev/null
+import importlib.metadata, sys
+from pip._vendor.packaging.requirements import Requirement
+sys.exit(importlib.metadata.version("torch") not in Requirement(sys.argv[1]).specifier)
+PY
+    then
+        return
+    fi
+    say "installing torch $TORCH_VERSION ($build)"
+    pip_install ${index[@]+"${index[@]}"} "$wanted" 2>.venv/torch.log && return
+    say "pip knows no such build here; taking the default one of torch $TORCH_VERSION"
+    say "(on Linux it may bring CUDA along; TORCH_INDEX=<an index of PyTorch's builds> avoids that)"
+    pip_install ${index[@]+"${index[@]}"} "torch==$TORCH_VERSION" ||
+        fail "pip could not install torch $TORCH_VERSION; its first answer is in .venv/torch.log"
+}
+
+PYTHON=${PYTHON:-python3}
+# Two makes at once take turns; the lock goes with the process.
+if command -v flock >/dev/null; then
+    exec 9<Makefile
+    flock 9
+fi
+stamp=.venv/.ready-$(cat pyproject.toml setup.py package.xml scripts/setup.sh | cksum | cut -d' ' -f1)
+if [ -e "$stamp" ] && grep -qsF "$PWD/.venv" .venv/bin/activate; then
+    exit 0
+fi
+
+started=$SECONDS
+check_python
+make_venv
+rm -f .venv/.ready-*
+system_libraries
+install_torch
+say "installing the package and the rest of its dependencies (a few minutes the first time)"
+pip_install -e '.[test]' || fail "pip failed; run the same command again to go on from here"
+touch "$stamp"
+say "ready in $((SECONDS - started)) s: $(.venv/bin/python -c \
+    'import torch; print("torch", torch.__version__, "with" if torch.cuda.is_available() else "without", "GPU")')"
