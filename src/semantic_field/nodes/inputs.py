@@ -17,7 +17,6 @@ from message_filters import ApproximateTimeSynchronizer, SimpleFilter
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
-from std_msgs.msg import Header
 
 from semantic_field.config import InputConfig
 from semantic_field.data.images import Rectifier
@@ -68,12 +67,11 @@ class FrameInput:
         self._pending: deque[Pending] = deque()
         self._info: dict[str, CameraInfo] = {}
         self._rectifier: Rectifier | None = None
-        self._last_stamp = 0
         self._images = {"color": 0, "depth": 0}
         self._last_stamps = {"color": 0, "depth": 0}
         self._pairs_at_watch = self.pairs = 0
         self._first_image = 0.0
-        self.last_header: Header | None = None
+        self.last_delivery = 0.0  # monotonic seconds; 0 = no frame yet
         self._subscribe()
         self._synchronise()
 
@@ -140,13 +138,21 @@ class FrameInput:
         self._node.get_logger().warning("time went backwards: buffers are cleared")
         self.clear()
 
+    def close(self) -> None:
+        """Stop listening."""
+        for timer in self._timers:
+            self._node.destroy_timer(timer)
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
+        self._labels.close()
+        self._poses.close()
+
     def clear(self) -> None:
         """Forget all images and poses that wait."""
         self._pending.clear()
         self._poses.clear()
         self._labels.clear()
         self._last_stamps = {"color": 0, "depth": 0}
-        self._last_stamp = 0
         self._synchronise()
 
     @property
@@ -165,6 +171,7 @@ class FrameInput:
             if frame is None:
                 return
             self._pending.popleft()
+            self.last_delivery = time.monotonic()
             self._deliver(frame)
 
     def _frame_if_ready(self, pending: Pending) -> Frame | None:
@@ -184,9 +191,7 @@ class FrameInput:
             raise FrameNotUsable(error.cause, str(error)) from error
         if self._labels.should_wait(pending.stamp_ns, waited):
             return None
-        frame = self._build(pending, info, pose)
-        self.last_header = pending.color.header
-        return frame
+        return self._build(pending, info, pose)
 
     # --- messages to frame --------------------------------------------------------------------
 

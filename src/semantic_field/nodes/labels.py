@@ -61,6 +61,10 @@ class LabelInput:
         while len(self._images) > MAX_WAITING:
             del self._images[min(self._images)]
 
+    def close(self) -> None:
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
+
     def clear(self) -> None:
         self._images.clear()
         self._newest = 0

@@ -43,6 +43,11 @@ class PoseLookup(Protocol):
 
     def clear(self) -> None:
         """Forget everything: time went backwards."""
+        ...
+
+    def close(self) -> None:
+        """Stop listening."""
+        ...
 
 
 class TfPoses:
@@ -72,6 +77,9 @@ class TfPoses:
     def clear(self) -> None:
         self._buffer.clear()
 
+    def close(self) -> None:
+        self._listener.unregister()
+
 
 class TopicPoses:
     """Poses from a topic, interpolated at the image stamp.
@@ -85,10 +93,12 @@ class TopicPoses:
         self._tf = TfPoses(node, config.global_frame)
         self._stamps: list[int] = []
         self._poses: list[tuple[Pose, str, str]] = []
-        if config.pose_source == "pose":
-            node.create_subscription(PoseStamped, "pose", self._on_pose, SENSOR)
-        else:
-            node.create_subscription(Odometry, "odometry", self._on_odometry, SENSOR)
+        self._node = node
+        kind, topic, callback = {
+            "pose": (PoseStamped, "pose", self._on_pose),
+            "odometry": (Odometry, "odometry", self._on_odometry),
+        }[config.pose_source]
+        self._subscription = node.create_subscription(kind, topic, callback, SENSOR)
 
     def _on_pose(self, message: PoseStamped) -> None:
         self._add(message.header, message.pose, "")
@@ -135,6 +145,10 @@ class TopicPoses:
         self._stamps.clear()
         self._poses.clear()
         self._tf.clear()
+
+    def close(self) -> None:
+        self._node.destroy_subscription(self._subscription)
+        self._tf.close()
 
 
 def make_pose_lookup(node: Node, config: InputConfig) -> PoseLookup:

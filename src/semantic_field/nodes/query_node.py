@@ -1,0 +1,130 @@
+#!/usr/bin/env python3
+"""The query node: snapshots and text in; hits, relevancy cloud, goal and grasp clouds out."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
+from rclpy.node import Node
+from std_msgs.msg import String
+
+from semantic_field.config import QueryConfig, QueryNodeConfig, TeacherConfig
+from semantic_field.field.map_file import load_map
+from semantic_field.msg import FieldSnapshot
+from semantic_field.nodes.answers import AnswerPublisher, fill_response
+from semantic_field.nodes.parameters import declare_settings, follow_changes
+from semantic_field.nodes.qos import LATCHED, RELIABLE
+from semantic_field.nodes.run import run_node
+from semantic_field.query.engine import QueryEngine, QueryResult
+from semantic_field.srv import Query
+from semantic_field.teachers import make_language_teacher
+
+
+class QueryNode(Node):
+    """Answers questions about the newest snapshot; snapshots are taken in by a worker thread."""
+
+    def __init__(self, **options) -> None:
+        super().__init__("query_node", **options)
+        self.settings = declare_settings(self, QueryNodeConfig())
+        query = declare_settings(self, QueryConfig(), "query.", dynamic=True)
+        teacher = make_language_teacher(declare_settings(self, TeacherConfig(), "teacher."))
+        if teacher is None:
+            raise ValueError("expected teacher.kind to name a language teacher, got 'none'")
+        self._engine = QueryEngine(teacher, query)
+        follow_changes(self, query, "query.", self._engine.set_config)
+        self._answers = AnswerPublisher(self, self._engine)
+        self._last_text = ""
+        self._version = 0
+        self._inbox: FieldSnapshot | None = None
+        self._arrived = threading.Condition()
+        self._stopping = False
+        self._worker = threading.Thread(target=self._take_snapshots, name="snapshots", daemon=True)
+        self._worker.start()
+        self.create_subscription(
+            FieldSnapshot,
+            "snapshot",
+            self._on_snapshot,
+            LATCHED,
+            callback_group=MutuallyExclusiveCallbackGroup(),
+        )
+        group = ReentrantCallbackGroup()
+        self.create_service(Query, "query", self._on_query, callback_group=group)
+        self.create_subscription(
+            String, "query_text", self._on_text, RELIABLE, callback_group=group
+        )
+        self.get_logger().info("query node: waiting for a snapshot")
+
+    # --- snapshots ----------------------------------------------------------------------------
+
+    def _on_snapshot(self, message: FieldSnapshot) -> None:
+        with self._arrived:
+            self._inbox = message  # a queue of one: the newest wins
+            self._arrived.notify()
+
+    def _take_snapshots(self) -> None:
+        while True:
+            with self._arrived:
+                self._arrived.wait_for(lambda: self._inbox is not None or self._stopping)
+                message, self._inbox = self._inbox, None
+            if self._stopping or message is None:
+                return
+            self._take(message)
+
+    def _take(self, message: FieldSnapshot) -> None:
+        try:
+            state = load_map(bytes(message.data))
+            self._engine.set_map(state)
+        except ValueError as error:
+            self.get_logger().error(f"snapshot {message.version} is not usable: {error}")
+            return
+        if self._version == 0:
+            self.get_logger().info(f"first snapshot: {len(self._engine.points)} surface points")
+        self._version = message.version
+        if self._last_text and self.settings.refresh:
+            self._answers.publish(self._engine.query(self._last_text))
+            time.sleep(self.settings.refresh_period_s)
+
+    # --- questions ----------------------------------------------------------------------------
+
+    def _on_query(self, request: Query.Request, response: Query.Response) -> Query.Response:
+        try:
+            result = self._ask(
+                request.text,
+                negatives=tuple(request.negatives),
+                threshold=float(request.threshold) or None,
+                max_hits=int(request.max_hits) or None,
+            )
+        except ValueError as error:
+            response.success, response.message = False, str(error)
+            return response
+        return fill_response(response, result, self._engine.state)
+
+    def _on_text(self, message: String) -> None:
+        try:
+            self._ask(message.data)
+        except ValueError as error:
+            self.get_logger().warning(f"{message.data!r}: {error}")
+
+    def _ask(self, text: str, **options) -> QueryResult:
+        result = self._engine.query(text, **options)
+        self._last_text = text
+        self._answers.publish(result)
+        self.get_logger().info(result.message)
+        return result
+
+    def destroy_node(self) -> None:
+        with self._arrived:
+            self._stopping = True
+            self._arrived.notify()
+        self._worker.join()
+        super().destroy_node()
+
+
+def main(args: list[str] | None = None) -> int:
+    return run_node(QueryNode, args)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,94 @@
+"""The mapping node's state as FieldStatus and as /diagnostics."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+
+from semantic_field.mapping.mapper import MapperStatus
+from semantic_field.msg import FieldStatus, LossValue
+from semantic_field.nodes import conversions
+from semantic_field.nodes.qos import LATCHED, RELIABLE
+
+if TYPE_CHECKING:
+    from semantic_field.nodes.mapping_node import MappingNode
+
+STALE_S = 5.0
+
+
+class StatusPublisher:
+    """Publishes ``status`` (the last one also to late joiners) and ``/diagnostics``."""
+
+    def __init__(self, node: MappingNode) -> None:
+        self._node = node
+        self._status = node.create_publisher(FieldStatus, "status", LATCHED)
+        self._diagnostics = node.create_publisher(DiagnosticArray, "/diagnostics", RELIABLE)
+        self._timer = node.create_timer(node.settings.status_period_s, self._publish)
+        self._dropped_before = 0
+
+    def close(self) -> None:
+        self._node.destroy_timer(self._timer)
+        self._node.destroy_publisher(self._status)
+        self._node.destroy_publisher(self._diagnostics)
+
+    def _publish(self) -> None:
+        mapper = self._node.mapper
+        if mapper is None:
+            return
+        status = mapper.status()
+        message = self._message(status)
+        self._status.publish(message)
+        self._diagnostics.publish(self._diagnosis(message))
+
+    def _message(self, status: MapperStatus) -> FieldStatus:
+        node, feed = self._node, self._node.input
+        now = node.get_clock().now().nanoseconds
+        since = time.monotonic() - feed.last_delivery if feed and feed.last_delivery else -1.0
+        return FieldStatus(
+            header=conversions.make_header(now, node.settings.input.global_frame),
+            state="inactive" if feed is None else "paused" if status.paused else "mapping",
+            frames_received=feed.pairs if feed else 0,
+            frames_used=status.frames_used,
+            keyframes=status.keyframes,
+            steps=status.steps,
+            rays_per_second=float(status.rays_per_s),
+            losses=[LossValue(name=n, value=float(v)) for n, v in sorted(status.losses.items())],
+            frames_held_back=(feed.held_back if feed else 0) + status.frames_waiting,
+            dropped=node.drops.messages(),
+            memory_bytes=int(status.memory_bytes),
+            snapshot_version=node.publisher.version,
+            seconds_since_last_frame=float(since),
+            label_names=list(status.label_names),
+            kernels=status.kernels,
+            teacher=status.teacher,
+        )
+
+    def _diagnosis(self, status: FieldStatus) -> DiagnosticArray:
+        level, text = DiagnosticStatus.OK, status.state
+        dropped = sum(entry.count for entry in status.dropped)
+        if status.state == "mapping" and status.seconds_since_last_frame < 0:
+            level, text = DiagnosticStatus.WARN, "no frame yet"
+        elif status.state == "mapping" and status.seconds_since_last_frame > STALE_S:
+            level, text = DiagnosticStatus.WARN, "no new frames"
+        if dropped > self._dropped_before:
+            causes = ", ".join(f"{entry.cause} {entry.count}" for entry in status.dropped)
+            level, text = DiagnosticStatus.WARN, f"dropping frames: {causes}"
+        self._dropped_before = dropped
+        values = {
+            "keyframes": status.keyframes,
+            "steps": status.steps,
+            "rays per second": round(status.rays_per_second),
+            "memory (MB)": round(status.memory_bytes / 1e6),
+            "snapshot version": status.snapshot_version,
+            "dropped frames": dropped,
+        }
+        entry = DiagnosticStatus(
+            level=level,
+            name=f"{self._node.get_name()}: mapping",
+            message=text,
+            hardware_id="semantic_field",
+            values=[KeyValue(key=key, value=str(value)) for key, value in values.items()],
+        )
+        return DiagnosticArray(header=status.header, status=[entry])
