@@ -1,0 +1,76 @@
+"""The import finder: Python packages from ``packages/``, message packages from their definitions.
+
+It answers for top-level names of ``packages/`` (rclpy, tf2_ros, launch, ...), for every message
+package that has a definition, for their ``msg`` and ``srv`` submodules, and for
+``semantic_field.msg`` and ``semantic_field.srv``, whose parent package is an ordinary one.
+"""
+
+from __future__ import annotations
+
+import importlib.machinery
+import importlib.util
+from collections.abc import Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType
+
+from embedded_ros import definitions, messages
+
+PACKAGES_DIR = Path(__file__).parent / "packages"
+INTERFACE_KINDS = ("msg", "srv")
+
+
+class EmbeddedFinder(MetaPathFinder):
+    """Finds what a ROS 2 installation would have put on the Python path."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        parent, _, name = fullname.rpartition(".")
+        if not parent:
+            return _python_package_spec(name) or _message_package_spec(name)
+        if name in INTERFACE_KINDS and _has_interfaces(parent, name):
+            return ModuleSpec(fullname, InterfaceLoader(), origin="embedded_ros")
+        return None
+
+
+class MessagePackageLoader(Loader):
+    """Makes the parent module of ``msg`` and ``srv``: an empty package."""
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return None
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__doc__ = f"Message package {module.__name__}."
+
+
+class InterfaceLoader(Loader):
+    """Makes ``<package>.msg`` or ``<package>.srv``, whose classes are built when first asked for."""
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return None
+
+    def exec_module(self, module: ModuleType) -> None:
+        package, _, kind = module.__name__.rpartition(".")
+        messages.fill_module(module, package, kind)
+
+
+def _python_package_spec(name: str) -> ModuleSpec | None:
+    init = PACKAGES_DIR / name / "__init__.py"
+    if not init.is_file():
+        return None
+    return importlib.util.spec_from_file_location(
+        name, init, submodule_search_locations=[str(init.parent)]
+    )
+
+
+def _message_package_spec(name: str) -> ModuleSpec | None:
+    # semantic_field has its own sources: only its msg and srv are served from here.
+    if name == "semantic_field" or not _has_interfaces(name):
+        return None
+    return ModuleSpec(name, MessagePackageLoader(), origin="embedded_ros", is_package=True)
+
+
+def _has_interfaces(package: str, kind: str | None = None) -> bool:
+    return "." not in package and definitions.has_interfaces(package, kind)
