@@ -33,6 +33,8 @@ RUNTIME = [
     "sentence-transformers>=3",
 ]
 TEST = [
+    "catkin_pkg>=1",  # reads package.xml as ROS 2's tools do
+    "setuptools>=70.1",  # builds the wheel that is tried out
     "pytest>=8",
     "ruff>=0.17,<0.18",
     "pyright[nodejs]>=1.1.400,<1.2",  # with its own Node.js: nothing is fetched at the first run

@@ -61,7 +61,7 @@ system_libraries() {
         say "Open3D will need system libraries; run: sudo apt-get install ${packages[*]}"
 }
 
-pip_install() { .venv/bin/python -m pip install --disable-pip-version-check -q "$@"; }
+pip_install() { .venv/bin/python -m pip install --disable-pip-version-check -qq "$@"; }
 
 # torch comes first and alone. With the others in one go pip would take torch from whatever they
 # ask for, which is the newest one with gigabytes of CUDA. Its version is exact; which build it

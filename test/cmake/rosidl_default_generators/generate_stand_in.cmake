@@ -1,0 +1,10 @@
+set(_package "${CMAKE_CURRENT_BINARY_DIR}/rosidl_generator_py/${PROJECT_NAME}")
+file(WRITE "${_package}/__init__.py" "")
+foreach(_file ${rosidl_generate_interfaces_ABS_IDL_FILES})
+  get_filename_component(_name "${_file}" NAME_WE)
+  get_filename_component(_kind "${_file}" DIRECTORY)
+  get_filename_component(_kind "${_kind}" NAME)
+  file(APPEND "${_package}/${_kind}/__init__.py" "class ${_name}: ...\n")
+endforeach()
+# The one call that is allowed for this name.
+ament_python_install_package(${PROJECT_NAME} PACKAGE_DIR "${_package}")

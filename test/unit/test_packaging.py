@@ -1,0 +1,263 @@
+"""The package as ROS 2 and pip see it: manifest, install rules, wheel, documentation."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+from catkin_pkg.package import InvalidPackage, parse_package, parse_package_string
+
+ROOT = Path(__file__).resolve().parents[2]
+NODES = ROOT / "src" / "semantic_field" / "nodes"
+EXECUTABLES = ("mapping_node", "query_node", "replay_node")
+INTERFACES = sorted(
+    str(path.relative_to(ROOT))
+    for folder, kind in (("msg", "msg"), ("srv", "srv"))
+    for path in (ROOT / folder).glob(f"*.{kind}")
+)
+# Where Debian's ament-cmake and rosidl-cmake packages put themselves.
+DEBIAN_AMENT = [
+    Path(f"/usr/share/{name}/cmake") for name in ("ament_cmake", "rosidl_cmake", "rosidl_adapter")
+]
+
+
+@pytest.fixture(scope="module")
+def manifest():
+    return parse_package(str(ROOT / "package.xml"))
+
+
+@pytest.fixture(scope="module")
+def cmake_lists() -> str:
+    return (ROOT / "CMakeLists.txt").read_text()
+
+
+def referenced_packages() -> set[str]:
+    """Packages whose messages the interface files use."""
+    text = "\n".join((ROOT / name).read_text() for name in INTERFACES)
+    return set(re.findall(r"^(\w+)/\w+", text, flags=re.MULTILINE))
+
+
+# --- package.xml ---------------------------------------------------------------------------------
+
+
+def test_manifest_passes_the_checks_of_the_ros_tools(manifest):
+    manifest.validate()
+    assert manifest.get_build_type() == "ament_cmake"
+    assert manifest.licenses == ["Apache-2.0"]
+    assert [group.name for group in manifest.member_of_groups] == ["rosidl_interface_packages"]
+
+
+def test_the_check_of_the_manifest_can_fail():
+    text = (ROOT / "package.xml").read_text().replace("semantic-field@example.org", "nobody")
+    with pytest.raises(InvalidPackage, match=r"[Ee]mail"):
+        parse_package_string(text).validate()
+
+
+def test_build_and_run_dependencies_cover_the_interfaces(manifest):
+    assert referenced_packages() == {"geometry_msgs", "sensor_msgs", "std_msgs"}
+    for wanted in referenced_packages():
+        assert wanted in {d.name for d in manifest.build_depends}
+        assert wanted in {d.name for d in manifest.exec_depends}
+
+
+def test_every_ros_package_that_is_imported_is_a_dependency(manifest):
+    known = {d.name for d in manifest.exec_depends}
+    # With these, a ROS package is told from one of pip's: all that embedded_ros would serve too.
+    from embedded_ros.definitions import has_interfaces
+
+    packages = ROOT / "src" / "embedded_ros" / "packages"
+    served = {path.parent.name for path in packages.glob("*/__init__.py")} | {
+        "launch",
+        "launch_ros",
+    }
+    imported = imported_names([*NODES.glob("*.py"), *(ROOT / "launch").glob("*.py")])
+    ros = {n for n in imported if n in served or has_interfaces(n)} - {"semantic_field"}
+    assert {"rclpy", "sensor_msgs", "launch"} <= ros
+    assert ros <= known, f"add to package.xml: <exec_depend> {sorted(ros - known)}"
+
+
+def imported_names(files: list[Path]) -> set[str]:
+    """Top-level names that the modules import."""
+    found: set[str] = set()
+    for path in files:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                found.add(node.module.split(".")[0])
+    return found
+
+
+# --- CMakeLists.txt ------------------------------------------------------------------------------
+
+
+def test_cmake_names_every_interface_file_and_no_other(cmake_lists):
+    assert sorted(re.findall(r"^\s+((?:msg|srv)/\w+\.\w+)$", cmake_lists, re.M)) == INTERFACES
+
+
+def test_cmake_finds_what_the_interfaces_use(cmake_lists):
+    (names,) = re.findall(r"DEPENDENCIES ([\w ]+)\n", cmake_lists)
+    assert set(names.split()) == referenced_packages()
+    for name in names.split():
+        assert f"find_package({name} REQUIRED)" in cmake_lists
+
+
+@pytest.mark.parametrize("name", EXECUTABLES)
+def test_node_scripts_can_be_executed(name):
+    path = NODES / f"{name}.py"
+    assert path.read_text().startswith("#!/usr/bin/env python3\n")
+    assert path.stat().st_mode & 0o111 == 0o111, f"chmod +x {path} and commit it"
+
+
+def test_no_subpackage_hides_the_generated_ones():
+    for name in ("msg", "srv", "action"):
+        assert not (ROOT / "src" / "semantic_field" / name).exists()
+    assert not (ROOT / "setup.cfg").exists()
+
+
+@pytest.fixture(scope="module", params=["copied", "symlinked"])
+def installed(request, tmp_path_factory) -> Path:
+    """What colcon build (--symlink-install) installs; only its Python generator is a stand-in."""
+    if shutil.which("cmake") is None or not all(path.is_dir() for path in DEBIAN_AMENT):
+        pytest.skip("needs cmake and Debian's packages ament-cmake and rosidl-cmake")
+    folder = tmp_path_factory.mktemp(request.param)
+    for name in referenced_packages():
+        (folder / "found" / name).mkdir(parents=True)
+        (folder / "found" / name / f"{name}Config.cmake").touch()
+    build, prefix = folder / "build", folder / "install"
+    options = {
+        "CMAKE_INSTALL_PREFIX": prefix,
+        "CMAKE_PREFIX_PATH": f"{folder / 'found'};{ROOT / 'test' / 'cmake'}",
+        "Python3_EXECUTABLE": "/usr/bin/python3",  # the one that Debian's ament belongs to
+        "AMENT_CMAKE_SYMLINK_INSTALL": int(request.param == "symlinked"),
+    }
+    command = ["cmake", "-S", ROOT, "-B", build, *(f"-D{k}={v}" for k, v in options.items())]
+    for step in (command, ["cmake", "--build", build], ["cmake", "--install", build]):
+        done = subprocess.run(step, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+    return prefix
+
+
+def python_dir(prefix: Path) -> Path:
+    (found,) = prefix.glob("lib/python3*/*-packages")
+    return found
+
+
+def test_installed_sources_and_generated_messages_are_one_package(installed):
+    probe = (
+        "import semantic_field, semantic_field.geometry, semantic_field.msg, semantic_field.srv;"
+        "print(semantic_field.msg.FieldStatus.__name__, semantic_field.srv.Query.__name__);"
+        "print(semantic_field.__doc__)"
+    )
+    environment = {"PYTHONPATH": str(python_dir(installed)), "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", probe], capture_output=True, text=True, env=environment, cwd="/"
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("FieldStatus Query\nA live semantic neural field")
+
+
+def test_installed_sources_are_complete(installed):
+    for package in ("semantic_field", "embedded_ros"):
+        source, target = ROOT / "src" / package, python_dir(installed) / package
+        modules = {path.relative_to(source) for path in source.rglob("*.py")}
+        assert modules
+        assert {m for m in modules if not (target / m).is_file()} == set()
+
+
+def test_installed_executables_launch_files_and_interfaces(installed):
+    for name in EXECUTABLES:
+        path = installed / "lib" / "semantic_field" / name
+        assert path.read_text() == (NODES / f"{name}.py").read_text()
+        assert path.stat().st_mode & 0o111 == 0o111
+    share = installed / "share" / "semantic_field"
+    for folder in ("launch", "config"):
+        files = {p.name for p in (ROOT / folder).iterdir() if p.is_file()}
+        assert files <= {p.name for p in (share / folder).iterdir()}
+    for name in (*INTERFACES, "package.xml"):
+        assert (share / name).is_file()
+    # The real adapter read every definition: a line it does not understand would have stopped it.
+    assert (share / "srv" / "Query.idl").read_text().count("struct Query_") == 2
+
+
+# --- pip -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def fresh_python(tmp_path_factory) -> Path:
+    """A virtual environment with the wheel in it; its dependencies are those of this one."""
+    folder = tmp_path_factory.mktemp("wheel")
+    tree = folder / "tree"
+    ignore = shutil.ignore_patterns("__pycache__", "*.egg-info")
+    for name in ("src", "msg", "srv", "launch", "config"):
+        shutil.copytree(ROOT / name, tree / name, ignore=ignore)
+    for name in ("package.xml", "setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tree)
+    pip = [sys.executable, "-m", "pip", "-qq", "--disable-pip-version-check"]
+    run([*pip, "wheel", "--no-deps", "--no-build-isolation", "--no-index", "-w", folder, tree])
+    run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"])
+    python = folder / "venv" / "bin" / "python"
+    (wheel,) = folder.glob("*.whl")
+    (site,) = (folder / "venv" / "lib").glob("python3*/site-packages")
+    run([*pip, "install", "--no-deps", "--no-index", "--no-compile", "--target", site, wheel])
+    # Appended to the path as it is, so an editable install over there is not seen.
+    (site / "dependencies.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
+    shutil.rmtree(tree)
+    return python
+
+
+def run(command: list) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, cwd="/")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_wheel_finds_its_launch_files_and_interfaces(fresh_python):
+    probe = (
+        "import embedded_ros; embedded_ros.install();"
+        "from ament_index_python.packages import get_package_share_directory as share;"
+        "from semantic_field.srv import Query;"
+        "from std_srvs.srv import Trigger;"
+        "print(share('semantic_field')); print(Query.Request(text='mug').text)"
+    )
+    share, text = run([fresh_python, "-c", probe]).splitlines()
+    assert text == "mug"
+    assert fresh_python.parents[1] in Path(share).parents
+    for folder in ("launch", "config"):
+        files = {p.name for p in (ROOT / folder).iterdir() if p.is_file()}
+        assert files == {p.name for p in (Path(share) / folder).iterdir() if p.is_file()}
+
+
+def test_wheel_says_what_the_manifest_says(fresh_python, manifest):
+    probe = (
+        "from importlib.metadata import metadata, entry_points as e;"
+        "m = metadata('semantic_field'); print(m['Name'], m['Version'], m['Requires-Python']);"
+        "print(*[p.value for p in e(group='console_scripts') if p.name == 'semantic-field'])"
+    )
+    first, command = run([fresh_python, "-c", probe]).splitlines()
+    assert first == f"{manifest.name} {manifest.version} >=3.10"
+    assert command == "semantic_field.cli:main"
+
+
+# --- documentation -------------------------------------------------------------------------------
+
+
+def test_changelog_begins_with_this_version(manifest):
+    versions = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert versions[0] == manifest.version
+
+
+@pytest.mark.parametrize(
+    "page", ["README.md", *sorted(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))]
+)
+def test_links_lead_somewhere(page):
+    path = ROOT / page
+    links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", path.read_text())
+    missing = [n for n in links if "://" not in n and not (path.parent / n).exists()]
+    assert missing == []
