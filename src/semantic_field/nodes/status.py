@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.clock import Clock, ClockType
 
 from semantic_field.mapping.mapper import MapperStatus
 from semantic_field.msg import FieldStatus, LossValue
@@ -25,7 +26,9 @@ class StatusPublisher:
         self._node = node
         self._status = node.create_publisher(FieldStatus, "status", LATCHED)
         self._diagnostics = node.create_publisher(DiagnosticArray, "/diagnostics", RELIABLE)
-        self._timer = node.create_timer(node.settings.status_period_s, self._publish)
+        # Steady time: the state is told even while simulated time stands still.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._timer = node.create_timer(node.settings.status_period_s, self._publish, clock=steady)
         self._dropped_before = 0
 
     def close(self) -> None:

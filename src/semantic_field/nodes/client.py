@@ -1,0 +1,70 @@
+"""A short-lived ROS participant for commands: call a service, wait for a message."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import rclpy
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+
+
+class Client:
+    """A node that spins in a thread, so that the command's own thread can wait."""
+
+    def __init__(self, name: str) -> None:
+        self.node = Node(f"{name}_{os.getpid()}")
+        self._clients: dict[str, Any] = {}
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(self.node)
+        self._thread = threading.Thread(target=self._spin, name="spin", daemon=True)
+        self._thread.start()
+
+    def _spin(self) -> None:
+        try:
+            self._executor.spin()
+        except ExternalShutdownException:
+            return
+
+    def call(self, kind: type, name: str, request: Any, timeout_s: float = 30.0) -> Any:
+        """The service's response; TimeoutError where nobody answers in time."""
+        if name not in self._clients:
+            self._clients[name] = self.node.create_client(kind, name)
+        client = self._clients[name]
+        deadline = time.monotonic() + timeout_s
+        if not client.wait_for_service(timeout_sec=timeout_s):
+            raise TimeoutError(
+                f"no service {self.node.resolve_service_name(name)} after {timeout_s:.0f} s: is the "
+                "node running, in the same ROS_DOMAIN_ID?"
+            )
+        done = threading.Event()
+        future = client.call_async(request)
+        future.add_done_callback(lambda _: done.set())
+        if not done.wait(max(0.0, deadline - time.monotonic())):
+            raise TimeoutError(f"no answer from {name} after {timeout_s:.0f} s")
+        return future.result()
+
+    def subscribe(self, kind: type, topic: str, callback: Callable[[Any], None], qos) -> None:
+        self.node.create_subscription(kind, topic, callback, qos)
+
+    def close(self) -> None:
+        self._executor.shutdown()
+        self._thread.join()
+        self.node.destroy_node()
+
+
+@contextmanager
+def connected(name: str) -> Iterator[Client]:
+    """A client in a context of its own: ``with connected("query") as client: …``."""
+    rclpy.init(args=[])
+    client = Client(name)
+    try:
+        yield client
+    finally:
+        client.close()
+        rclpy.try_shutdown()

@@ -1,0 +1,211 @@
+"""``semantic-field demo``: the whole system on a recording, as a user would run it.
+
+Starts ``demo.launch.py`` (replay, mapping and query node as processes of their own), watches the
+map grow, asks questions through the real service, holds the answers against what is really there
+and writes pictures, clouds, the map and a report.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from std_msgs.msg import Float32
+
+from semantic_field.data.sources import FrameSource, open_source
+from semantic_field.evaluation.questions import Judgement, Question, fitting_questions, judge
+from semantic_field.evaluation.reference import ReferenceObject, reference_objects
+from semantic_field.msg import FieldStatus
+from semantic_field.nodes import demo_pictures, query_client
+from semantic_field.nodes.client import Client, connected
+from semantic_field.nodes.qos import LATCHED
+from semantic_field.srv import MapFile, Query
+
+STOP_TIMEOUT_S = 30.0
+
+
+@dataclass
+class Watch:
+    """The newest word from the running nodes."""
+
+    status: FieldStatus = field(default_factory=FieldStatus)
+    progress: float = 0.0
+
+    def listen(self, client: Client) -> None:
+        client.subscribe(FieldStatus, "status", self._on_status, LATCHED)
+        client.subscribe(Float32, "replay_node/progress", self._on_progress, LATCHED)
+
+    def _on_status(self, message: FieldStatus) -> None:
+        self.status = message
+
+    def _on_progress(self, message: Float32) -> None:
+        self.progress = message.data
+
+
+def run_demo(location: str, out: Path, train_s: float, console: Console) -> int:
+    """Run it; 0 when every question was answered rightly."""
+    out.mkdir(parents=True, exist_ok=True)
+    source = open_source(location)
+    console.print(f"[bold]{source.name}[/]: {len(source)} frames")
+    started = time.monotonic()
+    with launched(location, out) as process, connected("demo") as client:
+        watch = Watch()
+        watch.listen(client)
+        first_answer_s = _watch_mapping(client, watch, process, train_s, console)
+        reference = reference_objects(source)
+        questions = fitting_questions(reference)
+        answers = {q.text: query_client.ask(client, q.text, timeout_s=60.0) for q in questions}
+        pictures = demo_pictures.write(client, source, answers, out)
+        saved = client.call(MapFile, "save_map", MapFile.Request(path=str(out / "map.safetensors")))
+        status = watch.status
+    judgements = _judge(questions, answers, reference)
+    _print_answers(console, answers, judgements, reference)
+    report = {
+        "input": location,
+        "seconds": round(time.monotonic() - started, 1),
+        "seconds_to_first_answer": first_answer_s,
+        "answers": [query_client.to_dict(text, answer) for text, answer in answers.items()],
+        "judgements": [asdict(j) | {"right": j.right} for j in judgements],
+        "mapping": _status_dict(status),
+        "map": saved.message,
+        "files": sorted(pictures),
+    }
+    (out / "report.json").write_text(json.dumps(report, indent=2))
+    console.print(f"{saved.message}\nwritten to [bold]{out}/[/]: " + ", ".join(sorted(pictures)))
+    wrong = [j.text for j in judgements if not j.right]
+    if wrong:
+        console.print(f"[red]wrong: {', '.join(wrong)}[/]")
+    return 1 if wrong else 0
+
+
+@contextmanager
+def launched(location: str, out: Path):
+    """``demo.launch.py`` as a process group of its own, stopped by Ctrl-C's signal at the end."""
+    command = [sys.executable, "-m", "semantic_field.cli", "launch", "demo.launch.py"]
+    command += [f"input:={location}", f"map_path:={out.absolute() / 'shutdown_map.safetensors'}"]
+    log = out / "launch.log"
+    with log.open("w") as sink:
+        process = subprocess.Popen(
+            command, stdout=sink, stderr=subprocess.STDOUT, start_new_session=True
+        )
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGINT)
+                try:
+                    process.wait(STOP_TIMEOUT_S)
+                except subprocess.TimeoutExpired:
+                    os.killpg(process.pid, signal.SIGKILL)
+                    process.wait()
+                    raise
+
+
+def _watch_mapping(
+    client: Client,
+    watch: Watch,
+    process: subprocess.Popen,
+    train_s: float,
+    console: Console,
+) -> float | None:
+    """Show progress until the recording has ended and ``train_s`` more have passed.
+
+    Returns the seconds from the first frame until the query node had an answer.
+    """
+    first_answer: float | None = None
+    first_frame = ended = 0.0
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as bar:
+        replay = bar.add_task("replaying", total=1.0)
+        while not ended or time.monotonic() - ended < train_s:
+            time.sleep(0.25)
+            now = time.monotonic()
+            if process.poll() is not None:
+                raise RuntimeError(
+                    f"the nodes stopped with exit code {process.returncode}: see launch.log"
+                )
+            first_frame = first_frame or (now if watch.status.frames_used else 0.0)
+            if first_frame and first_answer is None and watch.status.snapshot_version:
+                first_answer = _try_answer(client, first_frame)
+            if watch.progress >= 1.0 and not ended:
+                ended = now
+            bar.update(replay, completed=watch.progress, description=_describe(watch, bool(ended)))
+    return first_answer
+
+
+def _try_answer(client: Client, first_frame: float) -> float | None:
+    response = client.call(Query, "query", Query.Request(text="floor"), timeout_s=20.0)
+    return round(time.monotonic() - first_frame, 1) if response.success else None
+
+
+def _describe(watch: Watch, ended: bool) -> str:
+    status = watch.status
+    losses = {entry.name: entry.value for entry in status.losses}
+    return (
+        f"{'training ' if ended else 'replaying'}  keyframes {status.keyframes:3d}  "
+        f"steps {status.steps:5d}  {status.rays_per_second / 1000:5.1f}k rays/s  "
+        f"colour loss {losses.get('color', 0.0):.4f}"
+    )
+
+
+def _judge(
+    questions: list[Question],
+    answers: dict[str, Query.Response],
+    reference: list[ReferenceObject],
+) -> list[Judgement]:
+    return [
+        judge(
+            question,
+            answers[question.text].found,
+            [hit["position"] for hit in query_client.to_dict("", answers[question.text])["hits"]],
+            reference,
+        )
+        for question in questions
+    ]
+
+
+def _print_answers(
+    console: Console,
+    answers: dict[str, Query.Response],
+    judgements: list[Judgement],
+    reference: list[ReferenceObject],
+) -> None:
+    for text, answer in answers.items():
+        console.print(query_client.table(query_client.to_dict(text, answer)))
+    truth = Table(title="what is really there", title_justify="left")
+    for column in ("question", "there", "found", "best hit's error (m)", "nearest object", ""):
+        truth.add_column(column)
+    for j in judgements:
+        error = f"{j.errors_m[0]:.2f}" if j.errors_m else "-"
+        near = j.nearest[0] if j.nearest else "-"
+        verdict = "[green]right[/]" if j.right else "[red]wrong[/]"
+        truth.add_row(j.text, _yes(j.expected), _yes(j.found), error, near, verdict)
+    console.print(truth)
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
+
+
+def _status_dict(status: FieldStatus) -> dict:
+    return {
+        "frames_received": int(status.frames_received),
+        "keyframes": int(status.keyframes),
+        "steps": int(status.steps),
+        "rays_per_second": round(float(status.rays_per_second)),
+        "losses": {entry.name: round(float(entry.value), 5) for entry in status.losses},
+        "dropped": {entry.cause: int(entry.count) for entry in status.dropped},
+        "memory_mb": round(status.memory_bytes / 1e6),
+        "kernels": status.kernels,
+        "teacher": status.teacher,
+    }
