@@ -1,0 +1,1 @@
+"""Readers and writers of posed RGB-D recordings, and a simulated room."""

@@ -1,0 +1,266 @@
+"""Reads recordings that are folders of images.
+
+``color/NNNNNN.jpg|png``; ``depth/NNNNNN.png`` uint16 z-depth, 0 = none; ``poses.txt`` = index and
+a 4x4 camera-to-world matrix row by row, OpenCV axes, metres; ``intrinsics.json``. Optional:
+``semantic/`` with ``labels.json``, or ``NAME/`` with ``NAME.json`` (class ids and names),
+``instance/`` and ``stamps.txt`` = index and nanoseconds.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from semantic_field.data.images import void_to_minus_one
+from semantic_field.frames import VOID_LABEL, Frame, split_void
+from semantic_field.geometry import Camera, check_transform
+
+COLOR_SUFFIXES: Final = (".jpg", ".jpeg", ".png")
+FIRST_STAMP_NS: Final = 1_000_000_000  # ROS reads stamp 0 as "no time"
+
+
+@dataclass(frozen=True)
+class LabelSet:
+    """A folder of label images, the names of their ids and the ids that mean "no class"."""
+
+    folder: Path
+    names: dict[int, str]
+    void: frozenset[int]
+    instances: frozenset[int]
+
+
+class FolderSource:
+    """A folder as a list of frames, decoded when they are asked for.
+
+    Args:
+        path: the folder.
+        labels: "auto" (``semantic`` first, then the first other folder of labels), "none", or the
+            name of the folder to use, such as ``labels_deeplab``.
+        rate_hz: frames per second where there is no ``stamps.txt``.
+    Raises:
+        ValueError: a file that is missing, a frame without pose, an index that comes twice, a
+            damaged file; always with the file's name.
+    """
+
+    def __init__(self, path: str | Path, labels: str = "auto", rate_hz: float = 5.0) -> None:
+        self.path = Path(path)
+        self.name = self.path.resolve().name
+        if not rate_hz > 0:
+            raise ValueError(f"expected rate_hz > 0, got {rate_hz}")
+        for part in ("color", "depth", "poses.txt", "intrinsics.json"):
+            if not (self.path / part).exists():
+                raise ValueError(f"expected {part} in the recording {self.path}, found none")
+        self.camera, self._depth_scale = _read_intrinsics(self.path / "intrinsics.json")
+        self._color = _index_images(self.path / "color", COLOR_SUFFIXES)
+        self._depth = _index_images(self.path / "depth", (".png",))
+        self._poses = _read_poses(self.path / "poses.txt")
+        self.indices = self._check_complete()
+        self._labels = find_labels(self.path, labels)
+        self.label_names = self._labels.names if self._labels else {}
+        self._stamps = self._read_stamps(rate_hz)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, position: int) -> Frame:
+        """The frame at a position 0..len-1 (its number in the recording is ``indices[position]``).
+
+        Raises:
+            ValueError: where an image is damaged or its size is not that of intrinsics.json.
+        """
+        index = self.indices[position]
+        color = _read_image(self._color[index], cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        depth = _read_ids(self._depth[index])
+        if depth.dtype != np.uint16:
+            raise ValueError(f"expected uint16 in {self._depth[index]}, got {depth.dtype}")
+        self._check_size(self._color[index], color)
+        self._check_size(self._depth[index], depth)
+        return Frame(
+            stamp_ns=self._stamps[position],
+            color=np.asarray(cv2.cvtColor(color, cv2.COLOR_BGR2RGB), np.uint8),
+            depth=depth.astype(np.float32) * np.float32(self._depth_scale),
+            camera=self.camera,
+            T_world_camera=self._poses[index],
+            labels=self._read_labels(index),
+            instances=self._read_instances(index),
+        )
+
+    def _read_labels(self, index: int) -> NDArray[np.int32] | None:
+        """Class ids; -1 for void classes and for ids without a name. None without an image."""
+        if self._labels is None:
+            return None
+        path = self._labels.folder / self._depth[index].name
+        if not path.exists():
+            return None
+        ids = void_to_minus_one(_read_ids(path))
+        self._check_size(path, ids)
+        named = np.zeros(max(ids.max(), *self._labels.names, 0) + 2, bool)
+        named[list(self._labels.names)] = True
+        return np.where(named[ids], ids, VOID_LABEL).astype(np.int32)
+
+    def _read_instances(self, index: int) -> NDArray[np.int32] | None:
+        path = self.path / "instance" / self._depth[index].name
+        if not path.exists():
+            return None
+        ids = void_to_minus_one(_read_ids(path))
+        self._check_size(path, ids)
+        if self._labels is None or 0 not in self._labels.instances:
+            ids[ids == 0] = VOID_LABEL
+        return ids
+
+    def _check_size(self, path: Path, image: NDArray) -> None:
+        expected = (self.camera.height, self.camera.width)
+        if image.shape[:2] != expected:
+            raise ValueError(
+                f"expected {path} of {expected} (height, width) as intrinsics.json says, "
+                f"got {image.shape[:2]}"
+            )
+
+    def _check_complete(self) -> list[int]:
+        """The indices of all frames in order; ValueError for one that lacks a part."""
+        parts = {"colour image": self._color, "depth image": self._depth, "pose": self._poses}
+        indices = sorted(set().union(*parts.values()))
+        for name, part in parts.items():
+            missing = [index for index in indices if index not in part]
+            if missing:
+                raise ValueError(
+                    f"expected a {name} for every frame of {self.path}, missing for frame "
+                    f"{missing[0]:06d} ({len(missing)} missing in all); add it or remove the "
+                    "frame's other files"
+                )
+        if not indices:
+            raise ValueError(f"expected frames in {self.path}, found none")
+        return indices
+
+    def _read_stamps(self, rate_hz: float) -> list[int]:
+        path = self.path / "stamps.txt"
+        if not path.exists():
+            return [FIRST_STAMP_NS + round(i * 1e9 / rate_hz) for i in range(len(self.indices))]
+        stamps = {int(row[0]): int(row[1]) for row in _rows(path, 2)}
+        missing = [index for index in self.indices if index not in stamps]
+        if missing:
+            raise ValueError(f"expected a stamp in {path} for frame {missing[0]:06d}, found none")
+        return [stamps[index] for index in self.indices]
+
+
+def find_labels(path: Path, choice: str) -> LabelSet | None:
+    """The label images of a recording; ``choice`` as ``FolderSource`` has it."""
+    if choice == "none":
+        return None
+    found = [path / "semantic", *sorted(path.glob("labels_*"))]
+    found = [folder for folder in found if folder.is_dir()]
+    if choice == "auto":
+        return _read_label_set(found[0]) if found else None
+    if not (path / choice).is_dir():
+        names = [folder.name for folder in found]
+        raise ValueError(f"expected labels to be auto, none or one of {names}, got {choice!r}")
+    return _read_label_set(path / choice)
+
+
+def _read_label_set(folder: Path) -> LabelSet:
+    file = folder.with_suffix(".json")
+    if folder.name == "semantic" or not file.exists():
+        file = folder.parent / "labels.json"
+    if not file.exists():
+        raise ValueError(f"expected the names of the labels of {folder} in {file}, found none")
+    content = _read_json(file)
+    try:
+        names = {int(item["id"]): str(item["name"]) for item in content["classes"]}
+        instances = frozenset(int(item["id"]) for item in content.get("instances", ()))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f'expected {{"classes": [{{"id": 1, "name": "chair"}}, …]}} in {file}, '
+            f"got something else ({error!r})"
+        ) from error
+    names, void = split_void(names)
+    return LabelSet(folder, names, void, instances)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"expected JSON in {path}, got {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"expected a JSON object in {path}, got {type(content).__name__}")
+    return content
+
+
+def _read_intrinsics(path: Path) -> tuple[Camera, float]:
+    """The camera and the metres of one unit of the depth images."""
+    content = _read_json(path)
+    names = ("fx", "fy", "cx", "cy", "width", "height")
+    missing = [name for name in names if name not in content]
+    if missing:
+        raise ValueError(f"expected {', '.join(names)} in {path}, missing: {', '.join(missing)}")
+    focal = (float(content[name]) for name in names[:4])
+    camera = Camera(*focal, int(content["width"]), int(content["height"]))
+    scale = float(content.get("depth_scale", 0.001))
+    if not scale > 0:
+        raise ValueError(f"expected depth_scale > 0 (metres of one unit) in {path}, got {scale}")
+    return camera, scale
+
+
+def _index_images(folder: Path, suffixes: tuple[str, ...]) -> dict[int, Path]:
+    images: dict[int, Path] = {}
+    for file in sorted(folder.iterdir()):
+        if file.suffix.lower() not in suffixes or file.name.startswith("."):
+            continue
+        if not file.stem.isdecimal():
+            raise ValueError(f"expected file names such as 000012{suffixes[0]}, got {file}")
+        index = int(file.stem)
+        if index in images:
+            raise ValueError(f"expected one image per frame, got {images[index]} and {file.name}")
+        images[index] = file
+    return images
+
+
+def _rows(path: Path, columns: int) -> list[list[str]]:
+    rows, seen = [], set()
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        row = line.split("#")[0].split()
+        if not row:
+            continue
+        if len(row) != columns or not row[0].isdecimal():
+            raise ValueError(
+                f"expected an index and {columns - 1} numbers in line {number} of {path}, "
+                f"got {len(row)} values"
+            )
+        if int(row[0]) in seen:
+            raise ValueError(f"expected each index once in {path}, got {row[0]} twice")
+        seen.add(int(row[0]))
+        rows.append(row)
+    return rows
+
+
+def _read_poses(path: Path) -> dict[int, NDArray[np.float64]]:
+    poses = {}
+    for row in _rows(path, 17):
+        try:
+            matrix = np.array([float(value) for value in row[1:]]).reshape(4, 4)
+            poses[int(row[0])] = check_transform(matrix)
+        except ValueError as error:
+            raise ValueError(f"frame {row[0]} of {path}: {error}") from error
+    return poses
+
+
+def _read_image(path: Path, flags: int) -> NDArray:
+    pixels = cv2.imdecode(np.fromfile(path, np.uint8), flags) if path.stat().st_size else None
+    if pixels is None:
+        raise ValueError(f"expected an image in {path}, got a damaged or empty file")
+    return pixels
+
+
+def _read_ids(path: Path) -> NDArray:
+    pixels = _read_image(path, cv2.IMREAD_UNCHANGED)
+    if pixels.ndim != 2 or pixels.dtype not in (np.uint8, np.uint16):
+        raise ValueError(
+            f"expected one channel of 8 or 16 bits in {path}, got {pixels.dtype} {pixels.shape}"
+        )
+    return pixels

@@ -1,0 +1,110 @@
+"""Writes any source of frames as a folder that ``FolderSource`` reads."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from semantic_field.data.sources import FrameSource
+from semantic_field.frames import Frame
+
+NO_ID = 65535
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A hidden folder to write in, which gets its name ``path`` when everything is written.
+
+    What a killed process left behind is removed; an error or Ctrl-C leaves nothing.
+
+    Raises:
+        ValueError: where ``path`` exists.
+    """
+    if path.exists():
+        raise ValueError(f"expected a new path to write to, {path} exists; remove it first")
+    hidden = path.parent / f".{path.name}.partial"
+    shutil.rmtree(hidden, ignore_errors=True)
+    hidden.mkdir(parents=True)
+    try:
+        # One level deeper under its own name: files inside may be named after their folder.
+        (hidden / path.name).mkdir()
+        yield hidden / path.name
+        (hidden / path.name).rename(path)
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)
+
+
+def write_folder(source: FrameSource, path: str | Path, color_suffix: str = ".jpg") -> None:
+    """Write all frames of ``source`` to the new folder ``path``.
+
+    Depth is rounded to millimetres (at most 65.535 m); colour is JPEG of quality 95 or PNG, as
+    ``color_suffix`` says. Labels go to ``semantic/`` with ``labels.json``.
+
+    Raises:
+        ValueError: ``path`` exists, no frames, frames of different cameras, ids above 65534.
+    """
+    if color_suffix not in (".jpg", ".png"):
+        raise ValueError(f"expected color_suffix .jpg or .png, got {color_suffix!r}")
+    if len(source) == 0:
+        raise ValueError(f"expected frames to write, got none from {source.name}")
+    with new_folder(Path(path)) as folder:
+        _write_frames(source, folder, color_suffix)
+
+
+def _write_frames(source: FrameSource, folder: Path, color_suffix: str) -> None:
+    poses, stamps, camera = ["# index, then the 4x4 camera-to-world matrix row by row"], [], None
+    for index in range(len(source)):
+        frame = source[index]
+        camera = camera or frame.camera
+        if frame.camera != camera:
+            raise ValueError(f"expected one camera, frame {index} has {frame.camera}, not {camera}")
+        _write_images(folder, f"{index:06d}", frame, color_suffix)
+        numbers = " ".join(f"{value:.17g}" for value in frame.T_world_camera.ravel())
+        poses.append(f"{index:06d} {numbers}")
+        stamps.append(f"{index:06d} {frame.stamp_ns}")
+    assert camera is not None
+    (folder / "poses.txt").write_text("\n".join(poses) + "\n")
+    (folder / "stamps.txt").write_text("\n".join(stamps) + "\n")
+    intrinsics = {**vars(camera), "depth_scale": 0.001}
+    (folder / "intrinsics.json").write_text(json.dumps(intrinsics, indent=1) + "\n")
+    if source.label_names:
+        classes = [{"id": i, "name": name} for i, name in sorted(source.label_names.items())]
+        (folder / "labels.json").write_text(json.dumps({"classes": classes}, indent=1) + "\n")
+
+
+def _write_images(folder: Path, stem: str, frame: Frame, color_suffix: str) -> None:
+    bgr = cv2.cvtColor(frame.color, cv2.COLOR_RGB2BGR)
+    _write(folder / "color" / (stem + color_suffix), np.asarray(bgr))
+    _write(folder / "depth" / f"{stem}.png", depth_millimetres(frame.depth))
+    if frame.labels is not None:
+        _write(folder / "semantic" / f"{stem}.png", ids_to_uint16(frame.labels))
+    if frame.instances is not None:
+        _write(folder / "instance" / f"{stem}.png", ids_to_uint16(frame.instances))
+
+
+def depth_millimetres(depth: NDArray[np.float32]) -> NDArray[np.uint16]:
+    """uint16 millimetres of depth in metres; 0 where there is none or it is above 65.535 m."""
+    millimetres = np.rint(depth * 1000)
+    return np.where(millimetres <= 65535, millimetres, 0).astype(np.uint16)
+
+
+def ids_to_uint16(ids: NDArray[np.int32]) -> NDArray[np.uint16]:
+    """uint16 ids with 65535 for -1; ValueError for ids above 65534."""
+    if ids.max(initial=0) >= NO_ID:
+        raise ValueError(f"expected ids up to 65534, got {ids.max()}")
+    return np.where(ids < 0, NO_ID, ids).astype(np.uint16)
+
+
+def _write(path: Path, image: NDArray) -> None:
+    path.parent.mkdir(exist_ok=True)
+    ok, encoded = cv2.imencode(path.suffix, image, [cv2.IMWRITE_JPEG_QUALITY, 95])
+    if not ok:
+        raise ValueError(f"expected an image that {path.suffix} can hold, got {image.dtype}")
+    path.write_bytes(encoded.tobytes())

@@ -1,0 +1,111 @@
+"""What every recording looks like to the rest of the library, and how one is opened."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any, Protocol
+
+from semantic_field.frames import Frame
+
+BAG_SUFFIXES = (".db3", ".mcap")
+ROOM_OPTIONS = {
+    "seed": int,
+    "frames": int,
+    "noise": lambda text: bool(int(text)),
+    "width": int,
+    "height": int,
+    "rate_hz": float,
+}
+
+
+class FrameSource(Protocol):
+    """A list of posed RGB-D frames, each decoded or rendered when it is asked for."""
+
+    name: str
+    label_names: dict[int, str]
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Frame:
+        """The frame at 0..len-1; ValueError where its data is damaged."""
+        ...
+
+
+def open_source(location: str | Path, **options: Any) -> FrameSource:
+    """Open a recording or a simulated room.
+
+    Args:
+        location: a folder (see ``folder``), a rosbag2 (its directory, a .db3 or .mcap file), or
+            ``room``, also with options: ``room:seed=3,frames=60,noise=1,width=320,height=240``.
+        options: of FolderSource, BagSource or SimulatedRoom. ``rate_hz`` goes with all of them
+            and counts where the recording itself has no stamps.
+    Raises:
+        ValueError: nothing is there, it is none of these, or an option it does not have.
+    """
+    text = str(location)
+    if text == "room" or text.startswith("room:"):
+        from semantic_field.data.simulated_room import SimulatedRoom
+
+        return _make(SimulatedRoom, (), {**parse_room(text), **options})
+    path = Path(location).expanduser()
+    if not path.exists():
+        raise ValueError(f"expected a folder, a rosbag2 or 'room', nothing is at {text!r}")
+    if (path / "poses.txt").exists() or (path / "color").is_dir():
+        from semantic_field.data.folder import FolderSource
+
+        return _make(FolderSource, (path,), options)
+    if is_bag(path):
+        from semantic_field.data.rosbag import BagSource
+
+        options.pop("rate_hz", None)  # a bag has its own stamps
+        return _make(BagSource, (path,), options)
+    raise ValueError(
+        f"expected a folder with color/, depth/, poses.txt and intrinsics.json, or a rosbag2 "
+        f"(directory, .db3 or .mcap), got {text!r}{_hint(path)}"
+    )
+
+
+def is_bag(path: Path) -> bool:
+    """Whether that is a rosbag2: a directory of one or a storage file."""
+    if path.is_dir():
+        holds_storage = any(file.suffix in BAG_SUFFIXES for file in path.iterdir())
+        return holds_storage or (path / "metadata.yaml").exists()
+    return path.suffix in BAG_SUFFIXES
+
+
+def parse_room(text: str) -> dict[str, Any]:
+    """The options of ``room:seed=3,frames=60``; ValueError for unknown ones."""
+    options: dict[str, Any] = {}
+    for item in text.partition(":")[2].split(","):
+        name, _, value = item.strip().partition("=")
+        if not name:
+            continue
+        try:
+            options["n_frames" if name == "frames" else name] = ROOM_OPTIONS[name](value)
+        except (KeyError, ValueError) as error:
+            raise ValueError(
+                f"expected options {', '.join(ROOM_OPTIONS)} such as room:seed=3,frames=60, "
+                f"got {item!r}"
+            ) from error
+    if "width" in options or "height" in options:
+        options["size"] = (options.pop("width", 640), options.pop("height", 480))
+    return options
+
+
+def _make(kind: type, arguments: tuple, options: dict[str, Any]) -> FrameSource:
+    known = list(inspect.signature(kind).parameters)[len(arguments) :]
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        raise ValueError(
+            f"expected options of {kind.__name__} ({', '.join(known)}), got {', '.join(unknown)}"
+        )
+    return kind(*arguments, **options)
+
+
+def _hint(path: Path) -> str:
+    if path.suffix == ".bag":
+        return "; a ROS 1 bag becomes a rosbag2 with: rosbags-convert --src X.bag --dst X"
+    if path.suffix == ".zstd":
+        return "; open the directory with its metadata.yaml instead"
+    return ""
