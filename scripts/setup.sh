@@ -95,7 +95,7 @@ if command -v flock >/dev/null; then
     exec 9<Makefile
     flock 9
 fi
-stamp=.venv/.ready-$(cat pyproject.toml setup.py package.xml scripts/setup.sh | cksum | cut -d' ' -f1)
+stamp=.venv/.ready-$(cat requirements.txt setup.py pyproject.toml package.xml scripts/setup.sh | cksum | cut -d' ' -f1)
 if [ -e "$stamp" ] && grep -qsF "$PWD/.venv" .venv/bin/activate; then
     exit 0
 fi

@@ -197,7 +197,14 @@ def fresh_python(tmp_path_factory) -> Path:
     ignore = shutil.ignore_patterns("__pycache__", "*.egg-info")
     for name in ("src", "msg", "srv", "launch", "config"):
         shutil.copytree(ROOT / name, tree / name, ignore=ignore)
-    for name in ("package.xml", "setup.py", "pyproject.toml", "README.md", "LICENSE"):
+    for name in (
+        "package.xml",
+        "setup.py",
+        "requirements.txt",
+        "pyproject.toml",
+        "README.md",
+        "LICENSE",
+    ):
         shutil.copy(ROOT / name, tree)
     pip = [sys.executable, "-m", "pip", "-qq", "--disable-pip-version-check"]
     run([*pip, "wheel", "--no-deps", "--no-build-isolation", "--no-index", "-w", folder, tree])
