@@ -92,7 +92,7 @@ def rgb_image(message: Image | CompressedImage) -> NDArray[np.uint8]:
 def depth_metres(message: Image | CompressedImage) -> NDArray[np.float32]:
     """Depth as float32 metres (H, W), 0 = no reading (REP-118)."""
     if isinstance(message, CompressedImage):
-        return images.decode_compressed_depth(message.data)
+        return images.decode_compressed_depth(message.data, message.format)
     return images.depth_to_metres(image_array(message), message.encoding)
 
 
