@@ -1,0 +1,94 @@
+"""What a parameter may be set to: its name, its type, its ranges, read-only."""
+
+from __future__ import annotations
+
+import math
+
+from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
+
+from rclpy.exceptions import InvalidParameterException
+from rclpy.parameter import Parameter
+
+RELATIVE_TOLERANCE = 1e-6  # of decimals at the ends and steps of a range
+WRONG_TYPE = "Wrong parameter type"
+
+
+def check_name(name: object) -> str:
+    """The name, or TypeError / InvalidParameterException where it cannot be one."""
+    if not isinstance(name, str):
+        raise TypeError(f"expected a parameter name of type str, got {name!r}")
+    if not name:
+        raise InvalidParameterException(name)
+    return name
+
+
+def check_value(
+    parameter: Parameter, descriptor: ParameterDescriptor, check_read_only: bool = True
+) -> SetParametersResult:
+    """Whether the descriptor lets the parameter have its value, and why not."""
+    reason = _reason_against(parameter, descriptor, check_read_only)
+    return SetParametersResult(successful=not reason, reason=reason)
+
+
+def _reason_against(
+    parameter: Parameter, descriptor: ParameterDescriptor, check_read_only: bool
+) -> str:
+    if check_read_only and descriptor.read_only:
+        return f"Trying to set a read-only parameter: {parameter.name}."
+    expected = Parameter.Type(int(descriptor.type))
+    free = descriptor.dynamic_typing or expected is Parameter.Type.NOT_SET
+    if not free and parameter.type_ is not expected:
+        return (
+            f"{WRONG_TYPE}, expected '{expected}' got '{parameter.type_}' "
+            f"for parameter '{parameter.name}'"
+        )
+    if parameter.type_ is Parameter.Type.INTEGER and descriptor.integer_range:
+        return _outside_integers(parameter, descriptor.integer_range[0])
+    if parameter.type_ is Parameter.Type.DOUBLE and descriptor.floating_point_range:
+        return _outside_decimals(parameter, descriptor.floating_point_range[0])
+    return ""
+
+
+def _outside_integers(parameter: Parameter, limits) -> str:
+    low, high = sorted((limits.from_value, limits.to_value))
+    value = parameter.value
+    if value in (low, high):  # the ends are allowed wherever the steps fall
+        return ""
+    if not low < value < high:
+        return _out_of_range(parameter, low, high)
+    if limits.step and (value - low) % limits.step:
+        return _off_step(parameter, low, limits.step)
+    return ""
+
+
+def _outside_decimals(parameter: Parameter, limits) -> str:
+    low, high = sorted((limits.from_value, limits.to_value))
+    value = parameter.value
+    if _close(value, low) or _close(value, high):
+        return ""
+    if not low < value < high:  # NaN too is outside
+        return _out_of_range(parameter, low, high)
+    if limits.step:
+        nearest = low + round((value - low) / limits.step) * limits.step
+        if not _close(value, nearest):
+            return _off_step(parameter, low, limits.step)
+    return ""
+
+
+def _close(value: float, other: float) -> bool:
+    # Around zero no relative tolerance helps: 0.3 - 3 * 0.1 has to count as zero.
+    return math.isclose(value, other, rel_tol=RELATIVE_TOLERANCE, abs_tol=1e-12)
+
+
+def _out_of_range(parameter: Parameter, low: float, high: float) -> str:
+    return (
+        f"Parameter {parameter.name} out of range. "
+        f"Min: {low}, Max: {high}, value: {parameter.value}"
+    )
+
+
+def _off_step(parameter: Parameter, low: float, step: float) -> str:
+    return (
+        f"The parameter value for {parameter.name} is not a valid step. "
+        f"Min: {low}, step: {step}, value: {parameter.value}"
+    )
