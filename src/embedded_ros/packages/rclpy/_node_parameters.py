@@ -12,7 +12,6 @@ from rcl_interfaces.msg import (
     ParameterEvent,
     ParameterValue,
 )
-
 from rclpy._parameter_declaration import Declaration, parse_declaration
 from rclpy._parameter_rules import WRONG_TYPE, check_name, check_value
 from rclpy._parameter_setting import ParameterSetting

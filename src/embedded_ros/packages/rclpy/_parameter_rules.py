@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
-
 from rclpy.exceptions import InvalidParameterException
 from rclpy.parameter import Parameter
 

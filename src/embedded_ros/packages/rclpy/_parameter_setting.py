@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from rcl_interfaces.msg import ParameterDescriptor, ParameterEvent, SetParametersResult
-
 from rclpy._parameter_rules import check_value
 from rclpy.parameter import Parameter
 
