@@ -260,11 +260,27 @@ def test_changelog_begins_with_this_version(manifest):
     assert versions[0] == manifest.version
 
 
-@pytest.mark.parametrize(
-    "page", ["README.md", *sorted(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))]
-)
+PAGES = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_links_lead_somewhere(page):
     path = ROOT / page
-    links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", path.read_text())
-    missing = [n for n in links if "://" not in n and not (path.parent / n).exists()]
-    assert missing == []
+    links = re.findall(r"\]\(([^)\s]+)\)", path.read_text())
+    assert [link for link in links if "://" not in link and not leads_somewhere(path, link)] == []
+
+
+def leads_somewhere(page: Path, link: str) -> bool:
+    name, _, anchor = link.partition("#")
+    target = page.parent / name if name else page
+    return target.exists() and (not anchor or anchor in anchors(target.read_text()))
+
+
+def anchors(text: str) -> set[str]:
+    """What the headings of a page are called in links, as GitHub makes them."""
+    titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def test_anchors_are_those_of_github():
+    assert anchors("# A\n## 1. There's no `x_y` - yet, or\n") == {"a", "1-theres-no-x_y---yet-or"}
