@@ -73,9 +73,13 @@ class FieldConfig(Settings):
 
     grid: GridConfig = dataclasses.field(default_factory=GridConfig)
     hidden_dim: int = option(32, "width of the hidden layers", 8, 256)
-    geometry_dim: int = option(15, "length of the geometry code handed to the heads", 1, 64)
+    geometry_dim: int = option(31, "length of the geometry code handed to the heads", 1, 64)
     latent_dim: int = option(64, "length D of the semantic latent", 4, 512)
     truncation_m: float = option(0.06, "truncation of the signed distance, metres", 0.005, 1.0)
+    sharpness_m: float = option(
+        0.02, "half width of a surface's weight along a ray, metres", 0.001, 1.0
+    )
+    voxel_m: float = option(0.04, "edge of a voxel of the observed space, metres", 0.005, 0.5)
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,11 @@ class MappingConfig(Settings):
     rays_per_step: int = option(2048, "rays of one training step", 64, 1 << 20)
     near_samples: int = option(5, "samples of a ray around the sensor's depth", 1, 256)
     free_samples: int = option(6, "samples of a ray in front of the sensor's depth", 1, 256)
-    learning_rate: float = option(1e-2, "initial learning rate", 1e-6, 1.0)
+    learning_rate: float = option(1e-2, "initial learning rate of the grid", 1e-6, 1.0)
+    network_rate: float = option(0.2, "learning rate of the networks, times the grid's", 0.0, 10.0)
+    decay_rays: float = option(
+        5000.0, "rays per keyframe after which the learning rate falls", 1.0
+    )
     color_weight: float = option(1.0, "weight of the colour loss", 0.0)
     depth_weight: float = option(1.0, "weight of the rendered-depth loss", 0.0)
     distance_weight: float = option(10.0, "weight of the signed-distance loss", 0.0)
@@ -96,8 +104,12 @@ class MappingConfig(Settings):
     label_weight: float = option(0.04, "weight of the label cross-entropy", 0.0)
     language_weight: float = option(0.1, "weight of the language loss", 0.0)
     labels_shape_geometry: bool = option(True, "let given labels move the geometry")
+    color_shapes_geometry: bool = option(True, "let colours move samples' weights along a ray")
+    guess_trust: float = option(
+        0.1, "weight of a depth that was filled in for a missing reading", 0.0, 1.0
+    )
     min_depth_m: float = option(0.1, "readings nearer than this are not used, metres", 0.0)
-    max_depth_m: float = option(8.0, "readings farther than this are not used, metres", 0.1)
+    max_depth_m: float = option(12.0, "readings farther than this are not used, metres", 0.1)
     max_image_width: int = option(640, "wider images are resized to this width, pixels", 32)
     keyframe_translation_m: float = option(0.05, "a new keyframe after this motion, metres", 0.0)
     keyframe_rotation_rad: float = option(0.1, "a new keyframe after this turn, radians", 0.0)

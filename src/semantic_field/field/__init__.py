@@ -1,0 +1,1 @@
+"""The semantic field: model, rendering, surface, map file."""

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from semantic_field.field.confidence import confidence_of
 from semantic_field.field.map_state import MapState
+
+NEWTON_STEPS = 3
+ARRIVED_M = 0.004
+CHUNK = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,74 @@ class SurfacePoints:
         )
 
 
-def extract_surface(state: MapState, voxel_m: float = 0.03) -> SurfacePoints:
-    """At most one surface point per voxel of edge ``voxel_m`` (metres) of the observed map."""
-    raise NotImplementedError
+def extract_surface(
+    state: MapState, voxel_m: float = 0.03, least_observations: int = 2
+) -> SurfacePoints:
+    """At most one surface point per voxel of edge ``voxel_m`` (metres) of the observed map.
+
+    Candidates are spread over the voxels in which a surface was observed at least
+    ``least_observations`` times (once, in a map of few frames), and projected onto the zero set
+    of the signed distance; those that do not arrive are dropped.
+    """
+    seen = state.voxels.occupied(1)[1]
+    least = least_observations if len(seen) and seen.max() > 3 * least_observations else 1
+    candidates = _candidates(state, voxel_m, least)
+    parts = [
+        _project(state, candidates[start : start + CHUNK])
+        for start in range(0, len(candidates), CHUNK)
+    ]
+    parts = parts or [(np.zeros((0, 3), np.float32),) * 2]
+    xyz, normals = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    observations = state.voxels.lookup(xyz)
+    arrived = observations >= least
+    xyz, normals = xyz[arrived], normals[arrived]
+    _, first = np.unique(np.floor(xyz / voxel_m).astype(np.int32), axis=0, return_index=True)
+    return _describe(state, xyz[first], normals[first])
+
+
+def _candidates(state: MapState, voxel_m: float, least: int) -> NDArray[np.float32]:
+    """Centres of the sub-voxels, of edge ``voxel_m`` or a little less, of the observed ones."""
+    edge = state.voxels.voxel_m
+    cells, _ = state.voxels.occupied(least)
+    parts = max(1, math.ceil(edge / voxel_m - 1e-6))
+    offsets = (np.stack(np.meshgrid(*[np.arange(parts)] * 3), -1).reshape(-1, 3) + 0.5) / parts
+    points = (cells[:, None] + offsets[None]).reshape(-1, 3) * edge
+    return points.astype(np.float32)
+
+
+def _project(
+    state: MapState, points: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Points moved onto the zero set by Newton steps, and normals; far ones are left out."""
+    start = torch.from_numpy(points)
+    where = start.clone()
+    for _ in range(NEWTON_STEPS):
+        distance, gradient = state.field.distance_and_gradient(where)
+        slope = gradient.square().sum(-1).clamp_min(0.1)
+        where = where - (distance / slope)[:, None] * gradient
+    distance, gradient = state.field.distance_and_gradient(where)
+    near = (distance.abs() < ARRIVED_M) & ((where - start).norm(dim=-1) < state.voxels.voxel_m)
+    normals = torch.nn.functional.normalize(gradient[near], dim=-1)
+    return where[near].numpy(), normals.numpy()
+
+
+@torch.no_grad()
+def _describe(
+    state: MapState, xyz: NDArray[np.float32], normals: NDArray[np.float32]
+) -> SurfacePoints:
+    """What the field says at the points."""
+    n, field = len(xyz), state.field
+    color = np.zeros((n, 3), np.uint8)
+    latent = np.zeros((n, field.config.latent_dim), np.float16)
+    label = np.full(n, -1, np.int32)
+    for start in range(0, n, CHUNK):
+        part = slice(start, start + CHUNK)
+        _, code = field.geometry(torch.from_numpy(xyz[part]))
+        decoded = field.latent(code)
+        color[part] = (field.color(code) * 255 + 0.5).to(torch.uint8).numpy()
+        latent[part] = decoded.half().numpy()
+        if state.class_ids:
+            rows = field.label_scores(decoded).argmax(-1).numpy()
+            label[part] = np.asarray(state.class_ids, np.int32)[rows]
+    confidence = confidence_of(state.voxels.lookup(xyz))
+    return SurfacePoints(xyz, normals, color, latent, label, confidence)

@@ -1,0 +1,222 @@
+"""The map as bytes: the file on disk, the snapshot on the wire and the training checkpoint.
+
+One safetensors blob whose metadata holds JSON: format version, frame, bounds, label names,
+language fingerprint, and a checksum over everything else. Of the grid only lines that were ever
+written are stored. Nothing in it is executed on loading.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors import numpy as safetensors_numpy
+
+from semantic_field.config import FieldConfig, updated
+from semantic_field.field.map_state import LanguageSpace, MapState
+from semantic_field.field.model import SemanticField
+from semantic_field.field.voxels import VoxelGrid
+from semantic_field.kernels.interface import VERTICES_PER_LINE
+
+FORMAT = "semantic_field.map"
+FORMAT_VERSION = 1
+Arrays = dict[str, np.ndarray]
+
+
+def dump_map(state: MapState) -> bytes:
+    """The map as bytes; the table in float16, in float32 where training state is included."""
+    arrays = _field_arrays(state.field, precise=bool(state.training))
+    for name, grid in (("voxels", state.voxels), ("guessed", state.guessed)):
+        arrays[f"{name}.bricks"] = grid.bricks[: len(grid)]
+        arrays[f"{name}.counts"] = grid.counts[: len(grid)]
+    if state.language:
+        arrays["language.basis"] = state.language.basis.numpy()
+        arrays["language.mean"] = state.language.mean.numpy()
+    for name, value in state.training.items():
+        arrays[f"training.{name}"] = np.asarray(value)
+    arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    about = _about(state)
+    about["checksum"] = _checksum(arrays, about)
+    return safetensors_numpy.save(arrays, metadata={FORMAT: json.dumps(about)})
+
+
+def load_map(data: bytes) -> MapState:
+    """The map in ``data``.
+
+    Raises:
+        ValueError: where the bytes are truncated, damaged, of another format or version, or
+            where their contents contradict each other.
+    """
+    about = _read_about(data)
+    try:
+        arrays = safetensors_numpy.load(data)
+    except SafetensorError as error:
+        raise _damaged(str(error)) from error
+    claimed = about.pop("checksum", None)
+    if claimed != _checksum(arrays, about):
+        raise _damaged("the checksum does not match the contents")
+    try:
+        state = _state(about, arrays)
+    except (KeyError, IndexError, TypeError, RuntimeError) as error:
+        raise _damaged(f"{type(error).__name__}: {error}") from error
+    _check_bounds(state)
+    return state
+
+
+def write_map(path: str | Path, data: bytes) -> None:
+    """Replace the file by ``data``: whole or not at all, also when the machine stops midway."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def read_map(path: str | Path) -> bytes:
+    """The bytes of a map file."""
+    return Path(path).read_bytes()
+
+
+def _about(state: MapState) -> dict[str, Any]:
+    language = state.language
+    return {
+        "format_version": FORMAT_VERSION,
+        "frame_id": state.frame_id,
+        "bounds": np.asarray(state.bounds, dtype=float).tolist(),
+        "voxel_m": state.voxels.voxel_m,
+        "label_names": {str(i): name for i, name in state.label_names.items()},
+        "class_ids": list(state.class_ids),
+        "language": {"rank": language.rank, "fingerprint": language.fingerprint}
+        if language
+        else None,
+        "version": state.version,
+        "steps": state.steps,
+        "stamp_ns": state.stamp_ns,
+        "field": asdict(state.field.config),
+    }
+
+
+def _read_about(data: bytes) -> dict[str, Any]:
+    """The metadata of the blob, checked for format and version."""
+    header = int.from_bytes(data[:8], "little")
+    if len(data) < 8 or not 2 <= header <= len(data) - 8:
+        raise _damaged(f"its header does not fit into {len(data)} bytes")
+    try:
+        metadata = json.loads(data[8 : 8 + header]).get("__metadata__", {})
+        about = json.loads(metadata[FORMAT])
+    except (UnicodeDecodeError, json.JSONDecodeError, AttributeError) as error:
+        raise _damaged(f"its header cannot be read ({error})") from error
+    except (KeyError, TypeError):
+        raise ValueError(
+            f"expected a map file of format {FORMAT!r}, got a blob without that metadata; "
+            "was it written by save_map?"
+        ) from None
+    found = about.get("format_version") if isinstance(about, dict) else None
+    if found != FORMAT_VERSION:
+        raise ValueError(
+            f"expected map format version {FORMAT_VERSION}, got {found!r}; "
+            "load it with the release that wrote it, or map again"
+        )
+    return about
+
+
+def _damaged(reason: str) -> ValueError:
+    return ValueError(
+        f"expected an intact map, got one that is damaged: {reason}; use an earlier copy"
+    )
+
+
+def _checksum(arrays: Arrays, about: dict[str, Any]) -> str:
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(f"{name}{array.dtype}{array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def table_lines(table: torch.Tensor) -> np.ndarray:
+    """A table (L, T, F) as lines (L * T / 4, 4 * F): a view."""
+    return table.detach().numpy().reshape(-1, VERTICES_PER_LINE * table.shape[-1])
+
+
+def _field_arrays(field: SemanticField, precise: bool) -> Arrays:
+    lines = table_lines(field.table)
+    used = np.flatnonzero(lines.any(axis=1)).astype(np.int32)
+    arrays = {"table.used": used, "table.lines": lines[used]}
+    if not precise:
+        arrays["table.lines"] = arrays["table.lines"].astype(np.float16)
+    for name, value in field.state_dict().items():
+        if name != "table":
+            arrays[f"network.{name}"] = value.numpy()
+    return arrays
+
+
+def _state(about: dict[str, Any], arrays: Arrays) -> MapState:
+    voxel_m = about["voxel_m"]
+    grids = {
+        name: VoxelGrid.from_bricks(voxel_m, arrays[f"{name}.bricks"], arrays[f"{name}.counts"])
+        for name in ("voxels", "guessed")
+    }
+    language = about["language"]
+    training = {n.removeprefix("training."): a for n, a in arrays.items() if n[:9] == "training."}
+    return MapState(
+        field=_field(about, arrays),
+        frame_id=about["frame_id"],
+        bounds=np.array(about["bounds"], dtype=np.float64),
+        voxels=grids["voxels"],
+        guessed=grids["guessed"],
+        label_names={int(i): name for i, name in about["label_names"].items()},
+        class_ids=tuple(about["class_ids"]),
+        language=_language(language, arrays) if language else None,
+        version=about["version"],
+        steps=about["steps"],
+        stamp_ns=about["stamp_ns"],
+        training=training,
+    )
+
+
+def _field(about: dict[str, Any], arrays: Arrays) -> SemanticField:
+    settings = dict(about["field"])
+    grid = {f"grid.{name}": value for name, value in settings.pop("grid").items()}
+    field = SemanticField(updated(FieldConfig(), {**settings, **grid}), len(about["class_ids"]))
+    table_lines(field.table)[arrays["table.used"]] = arrays["table.lines"]
+    weights = {
+        name.removeprefix("network."): torch.from_numpy(array)
+        for name, array in arrays.items()
+        if name.startswith("network.")
+    }
+    field.load_state_dict({**weights, "table": field.table.data})
+    return field.eval().requires_grad_(False)
+
+
+def _language(about: dict[str, Any], arrays: Arrays) -> LanguageSpace:
+    basis, mean = (torch.from_numpy(arrays[f"language.{n}"]) for n in ("basis", "mean"))
+    return LanguageSpace(basis, mean, about["rank"], about["fingerprint"])
+
+
+def _check_bounds(state: MapState) -> None:
+    bounds, observed = state.bounds, state.voxels.bounds()
+    fits = bounds.shape == (2, 3) and np.isfinite(bounds).all() and (bounds[0] <= bounds[1]).all()
+    if not fits or not np.allclose(bounds, observed, atol=1e-3):
+        raise ValueError(
+            f"expected bounds that enclose the observed voxels {observed.tolist()}, "
+            f"got {bounds.tolist()}; the map contradicts itself, use an earlier copy"
+        )

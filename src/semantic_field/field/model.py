@@ -1,0 +1,140 @@
+"""The semantic field: hash grid, small MLPs, linear label head.
+
+    point --grid--> features --trunk--> signed distance, geometry code
+    code --> colour                      code --> latent --> label scores (linear)
+
+Codes are composited along a ray and the heads see the composite: they run once per ray. Labels
+and language are linear in the latent, so applying them after compositing is exact.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import relu
+
+from semantic_field.config import FieldConfig, GridConfig
+from semantic_field.kernels import GridKernels, GridShape, grid_shape, make_kernels
+
+
+def shape_of(grid: GridConfig) -> GridShape:
+    """The grid's layout that the settings ask for."""
+    return grid_shape(
+        grid.levels,
+        grid.features,
+        grid.log2_table_size,
+        grid.coarsest_cell_m,
+        grid.finest_cell_m,
+    )
+
+
+class SemanticField(nn.Module):
+    """Signed distance, colour, latent and labels of any point of the map frame.
+
+    Args:
+        config: sizes; the grid needs no bounds.
+        classes: rows of the label head to begin with; ``grow_classes`` adds more.
+        kernels: the grid kernels; chosen by ``config.grid.kernels`` when not given.
+    """
+
+    def __init__(
+        self, config: FieldConfig, classes: int = 0, kernels: GridKernels | None = None
+    ) -> None:
+        super().__init__()
+        self.config = config
+        shape = shape_of(config.grid)
+        self.kernels = kernels or make_kernels(config.grid.kernels, shape)
+        hidden, code, latent = config.hidden_dim, config.geometry_dim, config.latent_dim
+        self.table = nn.Parameter(torch.zeros(shape.table_shape), requires_grad=False)
+        self.trunk_in = nn.Linear(shape.encoding_dim, hidden)
+        self.trunk_out = nn.Linear(hidden, 1 + code)
+        self.color_head = nn.Sequential(nn.Linear(code, hidden), nn.ReLU(), nn.Linear(hidden, 3))
+        self.latent_head = nn.Sequential(
+            nn.Linear(code, latent), nn.ReLU(), nn.Linear(latent, latent)
+        )
+        self.label_head = _label_head(latent, classes)
+        self._init_trunk()
+
+    def _init_trunk(self) -> None:
+        """Unseen space starts as free: the table is zero, so the biases decide.
+
+        The table's zeros also mean that memory of cells never seen is never touched.
+        """
+        nn.init.kaiming_uniform_(self.trunk_in.weight, nonlinearity="relu")
+        nn.init.uniform_(self.trunk_in.bias, 0.0, 0.5)
+        with torch.no_grad():
+            at_rest = self.trunk_out.weight[0] @ relu(self.trunk_in.bias)
+            self.trunk_out.bias[0] = 1.0 - at_rest
+
+    @property
+    def classes(self) -> int:
+        return self.label_head.out_features
+
+    def grow_classes(self, classes: int) -> None:
+        """Let the label head tell ``classes`` classes apart; what it knows stays as it is."""
+        old = self.label_head
+        if classes <= old.out_features:
+            return
+        grown = _label_head(old.in_features, classes).to(old.weight.device)
+        with torch.no_grad():
+            grown.weight[: old.out_features] = old.weight
+            grown.bias[: old.out_features] = old.bias
+            grown.bias[old.out_features :] = old.bias.min() if old.out_features else 0.0
+        self.label_head = grown
+
+    def network_parameters(self) -> list[nn.Parameter]:
+        """The parameters outside the grid."""
+        return [p for name, p in self.named_parameters() if name != "table"]
+
+    @torch.no_grad()
+    def distance(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, " N"]:
+        """Signed distance in metres, positive outside; meaningful up to the truncation."""
+        hidden = self._hidden(points)
+        scaled = self.trunk_out.weight[0] @ hidden + self.trunk_out.bias[0]
+        return scaled * self.config.truncation_m
+
+    @torch.no_grad()
+    def geometry(
+        self, points: Float[Tensor, "N 3"]
+    ) -> tuple[Float[Tensor, " N"], Float[Tensor, "N G"]]:
+        """Signed distance in metres and geometry code."""
+        out = torch.addmm(self.trunk_out.bias[:, None], self.trunk_out.weight, self._hidden(points))
+        return out[0] * self.config.truncation_m, out[1:].T
+
+    @torch.no_grad()
+    def distance_and_gradient(
+        self, points: Float[Tensor, "N 3"]
+    ) -> tuple[Float[Tensor, " N"], Float[Tensor, "N 3"]]:
+        """Signed distance (metres) and its gradient, which points out of the surface."""
+        hidden = self._hidden(points)
+        row = self.trunk_out.weight[0]
+        scaled = row @ hidden + self.trunk_out.bias[0]
+        grad_hidden = (hidden > 0).float() * row[:, None]
+        grad_features = self.trunk_in.weight.T @ grad_hidden
+        gradient = self.kernels.backward_points(points, self.table, grad_features)
+        truncation = self.config.truncation_m
+        return scaled * truncation, gradient * truncation
+
+    def color(self, code: Float[Tensor, "N G"]) -> Float[Tensor, "N 3"]:
+        """RGB in 0..1."""
+        return torch.sigmoid(self.color_head(code))
+
+    def latent(self, code: Float[Tensor, "N G"]) -> Float[Tensor, "N D"]:
+        """The semantic latent, see ``LanguageSpace``."""
+        return self.latent_head(code)
+
+    def label_scores(self, latent: Float[Tensor, "N D"]) -> Float[Tensor, "N C"]:
+        """Unnormalised log probabilities of the classes; linear in the latent."""
+        return self.label_head(latent)
+
+    def _hidden(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "H N"]:
+        features = self.kernels.encode(points, self.table)
+        return relu(torch.addmm(self.trunk_in.bias[:, None], self.trunk_in.weight, features))
+
+
+def _label_head(latent_dim: int, classes: int) -> nn.Linear:
+    """A linear layer; one without rows is not initialised, about which torch would warn."""
+    if classes:
+        return nn.Linear(latent_dim, classes)
+    return nn.utils.skip_init(nn.Linear, latent_dim, 0)

@@ -1,0 +1,147 @@
+"""Where along its ray a pixel asks the field: near the sensor's depth, and in the free space."""
+
+# Compiled functions carry no annotations: Numba infers their types.
+# ruff: noqa: ANN001, ANN202
+# pyright: basic
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit, uint64
+from numpy.typing import NDArray
+
+from semantic_field.kernels.threads import run_parallel, split
+
+DEPTH_UNIT_M = 0.0005
+GUESSED = 1 << 15
+_jit = njit(nogil=True, cache=True, error_model="numpy")
+
+
+@dataclass(frozen=True)
+class RaySamples:
+    """R rays with S samples each, drawn from keyframes.
+
+    Attributes:
+        points: float32 (R * S, 3) in the map frame, metres.
+        z: float32 (R, S), z-depth of the samples, increasing.
+        depth: float32 (R,), z-depth of the surface; 0 where nothing is known about it.
+        stretch: float32 (R,), length of the ray per metre of z-depth.
+        trust: float32 (R,), 1 for a reading, less for a guessed depth.
+        color: float32 (R, 3) in 0..1. label: int64 (R,), -1 = void.
+        pixel: int64 (R,), pixel number. slot: int64 (R,), the keyframe.
+    """
+
+    points: NDArray[np.float32]
+    z: NDArray[np.float32]
+    depth: NDArray[np.float32]
+    stretch: NDArray[np.float32]
+    trust: NDArray[np.float32]
+    color: NDArray[np.float32]
+    label: NDArray[np.int64]
+    pixel: NDArray[np.int64]
+    slot: NDArray[np.int64]
+
+
+@njit(inline="always")
+def _random(state):
+    """The next number in 0..1 and state of a splitmix64 generator (Steele et al. 2014)."""
+    state = uint64(state + uint64(0x9E3779B97F4A7C15))
+    x = state
+    x = uint64((x ^ (x >> uint64(30))) * uint64(0xBF58476D1CE4E5B9))
+    x = uint64((x ^ (x >> uint64(27))) * uint64(0x94D049BB133111EB))
+    x = x ^ (x >> uint64(31))
+    return state, np.float32((x >> uint64(40)) * 5.9604644775390625e-08)
+
+
+@_jit
+def _place(depth, stretch, near_band, free, nearest, state, z):
+    """Fill ``z``: ``free`` stratified samples before the band around ``depth``, the rest in it."""
+    band = near_band / stretch
+    begin = max(depth - band, nearest)
+    near = len(z) - free
+    for i in range(free):
+        state, u = _random(state)
+        z[i] = nearest + (begin - nearest) * (i + u) / free
+    for i in range(near):
+        state, u = _random(state)
+        z[free + i] = begin + (depth + band - begin) * (i + u) / near
+
+
+@_jit
+def _draw(
+    slots, seed, colors, depths, labels, intrinsics, poses, sizes, settings, guess_trust,
+    points, z, depth, stretch, trust, color, label, pixel, start, stop,
+):  # fmt: skip
+    near_band, free, nearest = settings
+    samples = z.shape[1]
+    for r in range(start, stop):
+        k = slots[r]
+        state = uint64(seed) * uint64(0x632BE59BD9B4E019) + uint64(r) * uint64(0xD1342543DE82EF95)
+        state, u = _random(state)
+        width, height = sizes[k]
+        p = min(int(u * width * height), width * height - 1)
+        state, u = _random(state)  # float32 has too few digits for large images: spread again
+        p = (p + int(u * width * height)) % (width * height)
+        pixel[r] = p
+        fx, fy, cx, cy = intrinsics[k]
+        dx, dy = (p % width - cx) / fx, (p // width - cy) / fy
+        stored = depths[k, p]
+        d = np.float32((stored & 0x7FFF) * DEPTH_UNIT_M)
+        trust[r] = np.float32(0) if d == 0 else (guess_trust if stored & GUESSED else np.float32(1))
+        depth[r] = d
+        stretch[r] = np.sqrt(np.float32(1) + dx * dx + dy * dy)
+        label[r] = labels[k, p]
+        for c in range(3):
+            color[r, c] = colors[k, p, c] * np.float32(1 / 255)
+        _place(d if d > 0 else np.float32(4), stretch[r], near_band, free, nearest, state, z[r])
+        T = poses[k]
+        x = T[0, 0] * dx + T[0, 1] * dy + T[0, 2]
+        y = T[1, 0] * dx + T[1, 1] * dy + T[1, 2]
+        w = T[2, 0] * dx + T[2, 1] * dy + T[2, 2]
+        for i in range(samples):
+            t = z[r, i]
+            points[r * samples + i, 0] = T[0, 3] + t * x
+            points[r * samples + i, 1] = T[1, 3] + t * y
+            points[r * samples + i, 2] = T[2, 3] + t * w
+
+
+def draw_rays(
+    images: tuple[NDArray, NDArray, NDArray],
+    cameras: tuple[NDArray, NDArray, NDArray],
+    slots: NDArray[np.int64],
+    samples: tuple[int, int],
+    band_m: float,
+    nearest_m: float,
+    guess_trust: float,
+    seed: int,
+    threads: int = 2,
+) -> RaySamples:
+    """One random pixel of each listed keyframe as a ray with samples.
+
+    Args:
+        images: colours uint8 (K, P, 3), depths uint16 (K, P) in ``DEPTH_UNIT_M`` with the bit
+            ``GUESSED``, labels int16 (K, P).
+        cameras: intrinsics fx fy cx cy (K, 4), ``T_world_camera`` (K, 4, 4), sizes (K, 2) as
+            width and height.
+        samples: how many near the surface and how many in the free space before it.
+        band_m: half width of "near", metres along the ray.
+    """
+    n, count = len(slots), sum(samples)
+    rays = RaySamples(
+        points=np.empty((n * count, 3), np.float32),
+        z=np.empty((n, count), np.float32),
+        depth=np.empty(n, np.float32),
+        stretch=np.empty(n, np.float32),
+        trust=np.empty(n, np.float32),
+        color=np.empty((n, 3), np.float32),
+        label=np.empty(n, np.int64),
+        pixel=np.empty(n, np.int64),
+        slot=slots,
+    )
+    settings = (np.float32(band_m), samples[1], np.float32(nearest_m))
+    arrays = (slots, seed, *images, *cameras, settings, np.float32(guess_trust))
+    results = (rays.points, rays.z, rays.depth, rays.stretch, rays.trust)
+    more = (rays.color, rays.label, rays.pixel)
+    run_parallel(_draw, [(*arrays, *results, *more, *part) for part in split(n, threads)])
+    return rays

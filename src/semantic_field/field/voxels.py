@@ -1,0 +1,263 @@
+"""Which voxels of space were seen as a surface, and how often: sparse, without bounds.
+
+Voxels come in bricks of 8 x 8 x 8. A small dense index over the bricks' bounding box says where
+each brick is stored; it grows with what is observed, and stored bricks never move.
+"""
+
+# Compiled functions carry no annotations: Numba infers their types.
+# ruff: noqa: ANN001, ANN202
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from semantic_field.kernels.threads import run_parallel, split
+
+BRICK = 8
+MAX_INDEX_CELLS = 64_000_000
+_jit = njit(nogil=True, cache=True, error_model="numpy")
+
+
+@_jit
+def _insert(points, weight_mask, voxel, index, low, bricks, counts, seen, used, turn, start):
+    """Count points from ``start`` on; stops early when the store is full. (used, next point)."""
+    shape = index.shape
+    for n in range(start, len(points)):
+        if weight_mask[n] == 0:
+            continue
+        x = int(np.floor(points[n, 0] / voxel))
+        y = int(np.floor(points[n, 1] / voxel))
+        z = int(np.floor(points[n, 2] / voxel))
+        bx, by, bz = (x >> 3) - low[0], (y >> 3) - low[1], (z >> 3) - low[2]
+        if not (0 <= bx < shape[0] and 0 <= by < shape[1] and 0 <= bz < shape[2]):
+            continue
+        slot = index[bx, by, bz]
+        if slot < 0:
+            if used == len(bricks):
+                return used, n
+            slot = used
+            index[bx, by, bz] = slot
+            bricks[slot, 0], bricks[slot, 1], bricks[slot, 2] = x >> 3, y >> 3, z >> 3
+            used += 1
+        cell = ((z & 7) << 6) | ((y & 7) << 3) | (x & 7)
+        if seen[slot, cell] != turn:
+            seen[slot, cell] = turn
+            if counts[slot, cell] < 65535:
+                counts[slot, cell] += 1
+    return used, len(points)
+
+
+@_jit
+def _lookup(points, voxel, index, low, counts, out):
+    shape = index.shape
+    for n in range(len(points)):
+        x = int(np.floor(points[n, 0] / voxel))
+        y = int(np.floor(points[n, 1] / voxel))
+        z = int(np.floor(points[n, 2] / voxel))
+        bx, by, bz = (x >> 3) - low[0], (y >> 3) - low[1], (z >> 3) - low[2]
+        out[n] = 0
+        if 0 <= bx < shape[0] and 0 <= by < shape[1] and 0 <= bz < shape[2]:
+            slot = index[bx, by, bz]
+            if slot >= 0:
+                out[n] = counts[slot, ((z & 7) << 6) | ((y & 7) << 3) | (x & 7)]
+
+
+@njit(inline="always")
+def _exit(position, direction, size, cell):
+    """Ray parameter until the ray leaves cell number ``cell`` of edge ``size`` on one axis."""
+    if direction > 0:
+        return ((cell + 1) * size - position) / direction
+    if direction < 0:
+        return (cell * size - position) / direction
+    return np.inf
+
+
+@_jit
+def next_occupied(origin, directions, start, far, voxel, index, low, counts, least, rays):
+    """Move ``start`` (ray parameter) of each listed ray on to its next voxel in use.
+
+    A ray that meets none before ``far`` gets an infinite parameter. A voxel is in use when it
+    was seen at least ``least`` times.
+    """
+    shape = index.shape
+    brick = voxel * 8
+    ox, oy, oz = origin[0], origin[1], origin[2]
+    nudge = voxel * 1e-3
+    for i in range(len(rays)):
+        n = rays[i]
+        dx, dy, dz = directions[n, 0], directions[n, 1], directions[n, 2]
+        t = start[n]
+        found = False
+        while t < far:
+            px, py, pz = ox + t * dx, oy + t * dy, oz + t * dz
+            x, y, z = int(np.floor(px / voxel)), int(np.floor(py / voxel)), int(np.floor(pz / voxel))
+            gx, gy, gz = x >> 3, y >> 3, z >> 3
+            bx, by, bz = gx - low[0], gy - low[1], gz - low[2]
+            slot = -1
+            if 0 <= bx < shape[0] and 0 <= by < shape[1] and 0 <= bz < shape[2]:
+                slot = index[bx, by, bz]
+            if slot < 0:
+                leave = min(
+                    _exit(px, dx, brick, gx), _exit(py, dy, brick, gy), _exit(pz, dz, brick, gz)
+                )
+            elif counts[slot, ((z & 7) << 6) | ((y & 7) << 3) | (x & 7)] < least:
+                leave = min(
+                    _exit(px, dx, voxel, x), _exit(py, dy, voxel, y), _exit(pz, dz, voxel, z)
+                )
+            else:
+                found = True
+                break
+            t += leave + nudge
+        start[n] = t if found else np.inf
+
+
+class VoxelGrid:
+    """Observation counts of voxels of edge ``voxel_m`` (metres) in the map frame.
+
+    One writer; ``copy`` is what readers get.
+    """
+
+    def __init__(self, voxel_m: float) -> None:
+        self.voxel_m = voxel_m
+        self.low = np.zeros(3, np.int64)
+        self.index = np.full((0, 0, 0), -1, np.int32)
+        self.bricks = np.zeros((0, 3), np.int32)
+        self.counts = np.zeros((0, BRICK**3), np.uint16)
+        self._seen = np.zeros((0, BRICK**3), np.uint16)
+        self._used = 0
+        self._turn = 0
+
+    def __len__(self) -> int:
+        """Number of bricks in use."""
+        return self._used
+
+    def insert(self, points: NDArray[np.float32], valid: NDArray[np.bool_] | None = None) -> None:
+        """Count one observation of every voxel that holds a valid point (N, 3).
+
+        Raises:
+            ValueError: where the map would span more than a site of about 1 km.
+        """
+        mask = np.ones(len(points), np.uint8) if valid is None else valid.astype(np.uint8)
+        if not mask.any():
+            return
+        chosen = points[mask > 0]
+        edge = self.voxel_m * BRICK
+        self._make_room(
+            np.floor(chosen.min(0) / edge).astype(np.int64),
+            np.floor(chosen.max(0) / edge).astype(np.int64),
+        )
+        self._turn = self._turn % 65535 + 1
+        done = 0
+        while done < len(points):
+            self._used, done = _insert(
+                points, mask, self.voxel_m, self.index, self.low, self.bricks, self.counts,
+                self._seen, self._used, self._turn, done,
+            )  # fmt: skip
+            if done < len(points):
+                self._grow(max(256, 2 * len(self.bricks)))
+
+    def lookup(self, points: NDArray[np.float32]) -> NDArray[np.uint16]:
+        """How often the voxel around each point (N, 3) was observed."""
+        out = np.empty(len(points), np.uint16)
+        _lookup(points, self.voxel_m, self.index, self.low, self.counts, out)
+        return out
+
+    def advance(
+        self,
+        origin: NDArray[np.float64],
+        directions: NDArray[np.float32],
+        start: NDArray[np.float32],
+        far: float,
+        rays: NDArray[np.int64],
+        least: int = 1,
+        threads: int = 2,
+    ) -> None:
+        """Move ``start`` (N,) of the listed rays on to their next voxel seen ``least`` times.
+
+        Rays are ``origin + start * directions``; one that meets no such voxel before ``far``
+        gets an infinite start.
+        """
+        arrays = (origin, directions, start, far, self.voxel_m)
+        store = (self.index, self.low, self.counts, least)
+        parts = split(len(rays), threads)
+        run_parallel(next_occupied, [(*arrays, *store, rays[a:b]) for a, b in parts])
+
+    def union(self, other: VoxelGrid) -> VoxelGrid:
+        """The voxels of both, with the sum of their counts."""
+        mine, theirs = self.bricks[: self._used], other.bricks[: other._used]
+        bricks, place = np.unique(np.concatenate([mine, theirs]), axis=0, return_inverse=True)
+        place = place.reshape(-1)
+        counts = np.zeros((len(bricks), BRICK**3), np.uint16)
+        counts[place[: len(mine)]] = self.counts[: self._used]
+        total = counts[place[len(mine) :]].astype(np.uint32) + other.counts[: other._used]
+        counts[place[len(mine) :]] = np.minimum(total, 65535)
+        return VoxelGrid.from_bricks(self.voxel_m, bricks.astype(np.int32), counts)
+
+    def occupied(self, least: int = 1) -> tuple[NDArray[np.int32], NDArray[np.uint16]]:
+        """Integer coordinates (M, 3) and counts (M,) of the voxels seen ``least`` times."""
+        counts = self.counts[: self._used]
+        slot, cell = np.nonzero(counts >= max(least, 1))
+        local = np.stack([cell & 7, (cell >> 3) & 7, cell >> 6], axis=1)
+        return (self.bricks[slot] * BRICK + local).astype(np.int32), counts[slot, cell]
+
+    def bounds(self) -> NDArray[np.float64]:
+        """Lowest and highest corner of the observed voxels (2, 3), metres; zeros when empty."""
+        cells, _ = self.occupied()
+        if not len(cells):
+            return np.zeros((2, 3))
+        return np.stack([cells.min(0), cells.max(0) + 1]) * self.voxel_m
+
+    def copy(self) -> VoxelGrid:
+        """An independent copy, without spare room."""
+        return VoxelGrid.from_bricks(
+            self.voxel_m, self.bricks[: self._used].copy(), self.counts[: self._used].copy()
+        )
+
+    @classmethod
+    def from_bricks(
+        cls, voxel_m: float, bricks: NDArray[np.int32], counts: NDArray[np.uint16]
+    ) -> VoxelGrid:
+        """The grid of stored bricks: their coordinates (B, 3) and counts (B, 512)."""
+        grid = cls(voxel_m)
+        grid.bricks, grid.counts, grid._used = bricks, counts, len(bricks)
+        grid._seen = np.zeros_like(counts)
+        if len(bricks):
+            grid._make_room(bricks.min(0).astype(np.int64), bricks.max(0).astype(np.int64))
+            x, y, z = (bricks - grid.low).T
+            grid.index[x, y, z] = np.arange(len(bricks), dtype=np.int32)
+        return grid
+
+    def memory_bytes(self) -> int:
+        return sum(a.nbytes for a in (self.index, self.bricks, self.counts, self._seen))
+
+    def _make_room(self, lowest: NDArray[np.int64], highest: NDArray[np.int64]) -> None:
+        """Let the index cover bricks ``lowest`` to ``highest``."""
+        shape = np.array(self.index.shape)
+        if self.index.size:
+            inside = (lowest >= self.low).all() and (highest < self.low + shape).all()
+            if inside:
+                return
+            lowest = np.minimum(lowest - 4, self.low)
+            highest = np.maximum(highest + 4, self.low + shape - 1)
+        size = highest - lowest + 1
+        if np.prod(size.astype(float)) > MAX_INDEX_CELLS:
+            span = (size * self.voxel_m * BRICK).round().tolist()
+            raise ValueError(
+                f"expected a map of at most {MAX_INDEX_CELLS} bricks, got one of {span} m; "
+                "are the poses in one frame? else set field.voxel_m higher"
+            )
+        index = np.full(tuple(size), -1, np.int32)
+        if self.index.size:
+            x, y, z = self.low - lowest
+            index[x : x + shape[0], y : y + shape[1], z : z + shape[2]] = self.index
+        self.index, self.low = index, lowest
+
+    def _grow(self, bricks: int) -> None:
+        def longer(array: NDArray) -> NDArray:
+            grown = np.zeros((bricks, *array.shape[1:]), array.dtype)
+            grown[: self._used] = array[: self._used]
+            return grown
+
+        self.bricks, self.counts = longer(self.bricks), longer(self.counts)
+        self._seen = longer(self._seen)

@@ -1,0 +1,30 @@
+"""Runs compiled functions that release the GIL side by side.
+
+Numba's own parallel loops are not used: their default pool aborts when two Python threads enter
+it, and a second OpenMP pool beside torch's would fight it for the cores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+
+
+@cache
+def _pool(workers: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(workers, thread_name_prefix="kernels")
+
+
+def run_parallel(function: Callable[..., object], shares: list[tuple]) -> None:
+    """``function(*share)`` for every share; the caller works on the first one itself."""
+    waiting = [_pool(len(shares) - 1).submit(function, *share) for share in shares[1:]]
+    function(*shares[0])
+    for future in waiting:
+        future.result()
+
+
+def split(n: int, parts: int, unit: int = 64) -> list[tuple[int, int]]:
+    """At most ``parts`` ranges that cover 0..n, with borders at multiples of ``unit``."""
+    size = -(-n // (parts * unit)) * unit
+    return [(start, min(start + size, n)) for start in range(0, n, size)] if n else [(0, 0)]

@@ -1,0 +1,167 @@
+"""The images the map is trained on: compact, bounded in bytes, kept by coverage."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from semantic_field.field.sampling import DEPTH_UNIT_M, GUESSED
+from semantic_field.frames import Frame
+from semantic_field.geometry import Camera
+
+BYTES_PER_PIXEL = 7  # colour 3, depth 2, label 2
+METRES_PER_RADIAN = 1.0  # how a turn weighs against a motion when views are compared
+
+
+class KeyframeStore:
+    """Keyframes in slots of equal size, as flat arrays that the sampler reads directly.
+
+    The arrays are reserved once for ``budget_mb``; the operating system provides memory only as
+    slots are filled. When all slots are taken, the keyframe whose view is the most like another
+    one gives way, old or new alike.
+
+    Attributes:
+        images: colours uint8 (K, P, 3), depths uint16 (K, P) in ``DEPTH_UNIT_M`` with the bit
+            ``GUESSED`` where a hole was filled, label rows int16 (K, P), -1 = void.
+        cameras: fx fy cx cy float32 (K, 4), ``T_world_camera`` float32 (K, 4, 4), width and
+            height int64 (K, 2).
+        visits: float64 (K,), rays drawn from each keyframe so far.
+    """
+
+    def __init__(self, width: int, height: int, budget_mb: int, depth_range_m: tuple) -> None:
+        self.pixels = width * height
+        self.size = (width, height)
+        self._depth_range_m = depth_range_m
+        capacity = max(2, budget_mb * (1 << 20) // (self.pixels * BYTES_PER_PIXEL))
+        self.images = (
+            np.zeros((capacity, self.pixels, 3), np.uint8),
+            np.zeros((capacity, self.pixels), np.uint16),
+            np.zeros((capacity, self.pixels), np.int16),
+        )
+        self.cameras = (
+            np.zeros((capacity, 4), np.float32),
+            np.zeros((capacity, 4, 4), np.float32),
+            np.zeros((capacity, 2), np.int64),
+        )
+        self.stamps_ns = np.zeros(capacity, np.int64)
+        self.visits = np.zeros(capacity)
+        self.count = 0
+        self.replaced = 0
+
+    @property
+    def capacity(self) -> int:
+        return len(self.visits)
+
+    def memory_bytes(self) -> int:
+        """Bytes of the slots in use."""
+        return self.count * self.pixels * BYTES_PER_PIXEL
+
+    def is_new_view(self, T_world_camera: NDArray, translation_m: float, rotation_rad: float) -> bool:
+        """Whether no keyframe was taken from within both distances of this pose."""
+        if self.count == 0:
+            return True
+        moved, turned = self._view_distance(T_world_camera)
+        return bool(((moved >= translation_m) | (turned >= rotation_rad)).all())
+
+    def add(self, frame: Frame, labels: NDArray[np.int16] | None) -> int:
+        """Store a frame (``labels`` = rows of the label head, -1 void); returns its slot."""
+        fitted = self.fit(frame)
+        slot = self.count if self.count < self.capacity else self._most_redundant(fitted)
+        if self.count < self.capacity:
+            self.count += 1
+        else:
+            self.replaced += 1
+        camera = fitted.camera
+        n = camera.width * camera.height
+        colors, depths, rows = self.images
+        colors[slot, :n] = fitted.color.reshape(n, 3)
+        depths[slot, :n] = pack_depth(fitted.depth, self._depth_range_m).reshape(n)
+        rows[slot, :n] = -1 if labels is None else _resized_labels(labels, camera).reshape(n)
+        self.cameras[0][slot] = camera.fx, camera.fy, camera.cx, camera.cy
+        self.cameras[1][slot] = fitted.T_world_camera
+        self.cameras[2][slot] = camera.width, camera.height
+        self.stamps_ns[slot], self.visits[slot] = frame.stamp_ns, 0.0
+        return slot
+
+    def fit(self, frame: Frame) -> Frame:
+        """The frame, made smaller where it has more pixels than a slot."""
+        camera = frame.camera
+        shrink = (self.pixels / (camera.width * camera.height)) ** 0.5
+        if shrink >= 1:
+            return frame
+        return frame.resized(int(camera.width * shrink), int(camera.height * shrink))
+
+    def points(self, slot: int, stride: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Map-frame surface points (N, 3) of a keyframe, and which of them are guesses (N,).
+
+        Takes every ``stride``-th pixel of every ``stride``-th row; pixels without depth are
+        left out.
+        """
+        width, height = self.cameras[2][slot]
+        v, u = np.mgrid[0:height:stride, 0:width:stride].reshape(2, -1)
+        stored = self.images[1][slot, v * width + u]
+        known = stored > 0
+        u, v, stored = u[known], v[known], stored[known]
+        z = ((stored & (GUESSED - 1)) * DEPTH_UNIT_M).astype(np.float32)
+        fx, fy, cx, cy = self.cameras[0][slot]
+        camera_points = np.stack([(u - cx) / fx * z, (v - cy) / fy * z, z], axis=1)
+        T = self.cameras[1][slot]
+        points = camera_points.astype(np.float32) @ T[:3, :3].T + T[:3, 3]
+        return points, (stored & GUESSED) > 0
+
+    def choose(self, rays: int, random: np.random.Generator) -> NDArray[np.int64]:
+        """Slots for ``rays`` rays: half drawn evenly, half favouring those seldom visited."""
+        count = self.count
+        seldom = 1.0 / (self.visits[:count] + 0.05 * self.visits[:count].mean() + rays)
+        chance = 0.5 / count + 0.5 * seldom / seldom.sum()
+        slots = np.searchsorted(np.cumsum(chance), random.random(rays) * (1 - 1e-9))
+        slots = np.minimum(slots, count - 1)
+        self.visits[:count] += np.bincount(slots, minlength=count)
+        return slots.astype(np.int64)
+
+    def _view_distance(self, T_world_camera: NDArray) -> tuple[NDArray, NDArray]:
+        """Metres and radians between a pose and every keyframe."""
+        poses = self.cameras[1][: self.count]
+        moved = np.linalg.norm(poses[:, :3, 3] - T_world_camera[:3, 3], axis=1)
+        trace = np.einsum("kij,ij->k", poses[:, :3, :3], T_world_camera[:3, :3])
+        return moved, np.arccos(np.clip((trace - 1) / 2, -1, 1))
+
+    def _most_redundant(self, frame: Frame) -> int:
+        """The slot whose view another keyframe, or the new frame, covers best."""
+        poses = self.cameras[1][: self.count]
+        centres, rotations = poses[:, :3, 3], poses[:, :3, :3].reshape(-1, 9)
+        moved = np.linalg.norm(centres[:, None] - centres[None], axis=-1)
+        turned = np.arccos(np.clip((rotations @ rotations.T - 1) / 2, -1, 1))
+        apart = moved + METRES_PER_RADIAN * turned
+        np.fill_diagonal(apart, np.inf)
+        new_moved, new_turned = self._view_distance(frame.T_world_camera)
+        nearest = np.minimum(apart.min(1), new_moved + METRES_PER_RADIAN * new_turned)
+        return int(np.argmin(nearest))
+
+
+def pack_depth(depth: NDArray[np.float32], depth_range_m: tuple) -> NDArray[np.uint16]:
+    """Depth (H, W) in ``DEPTH_UNIT_M``; holes take the depth of the nearest reading, marked.
+
+    A hole is a pixel without a reading, or with one outside ``depth_range_m``; an image without
+    any usable reading stays 0.
+    """
+    nearest_m, farthest_m = depth_range_m
+    farthest_m = min(farthest_m, (GUESSED - 1) * DEPTH_UNIT_M)
+    valid = (depth >= nearest_m) & (depth <= farthest_m)
+    packed = np.where(valid, depth / DEPTH_UNIT_M + 0.5, 0).astype(np.uint16)
+    if valid.all() or not valid.any():
+        return packed
+    _, label = cv2.distanceTransformWithLabels(
+        (~valid).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    of_label = np.zeros(label.max() + 1, np.uint16)
+    of_label[label[valid]] = packed[valid]
+    return np.where(valid, packed, of_label[label] | GUESSED)
+
+
+def _resized_labels(labels: NDArray[np.int16], camera: Camera) -> NDArray[np.int16]:
+    if labels.shape == (camera.height, camera.width):
+        return labels
+    size = (camera.width, camera.height)
+    return np.asarray(cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST_EXACT))

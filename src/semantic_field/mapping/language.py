@@ -1,0 +1,80 @@
+"""The language space of a map: a basis that grows with the class names met."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from semantic_field.field.map_state import LanguageSpace
+
+SPANNED = 1e-3
+
+
+class TextTeacher(Protocol):
+    """What the mapper needs of a language teacher."""
+
+    dim: int
+    fingerprint: str
+
+    def embed_text(self, texts: list[str]) -> Float[Tensor, "Q E"]: ...
+
+
+class LanguageBasis:
+    """Orthonormal columns spanning the embeddings of the class names, grown by Gram-Schmidt.
+
+    Earlier columns never change, so latents learnt before keep their meaning. When all D columns
+    are in use, further names are represented by their projection.
+    """
+
+    def __init__(self, teacher: TextTeacher, latent_dim: int) -> None:
+        self._teacher = teacher
+        self.basis = torch.zeros(teacher.dim, latent_dim)
+        self.mean = torch.zeros(teacher.dim)
+        self.rank = 0
+
+    def latents_of(self, names: list[str]) -> Float[Tensor, "C D"]:
+        """V'(e - mean) of each name's embedding, growing the basis where a name needs it."""
+        if not names:
+            return torch.zeros(0, self.basis.shape[1])
+        embedded = self._teacher.embed_text(names).float().cpu()
+        for vector in embedded - self.mean:
+            self._include(vector)
+        return (embedded - self.mean) @ self.basis
+
+    def _include(self, vector: Float[Tensor, " E"]) -> None:
+        if self.rank == self.basis.shape[1]:
+            return
+        rest = vector.double()
+        basis = self.basis.double()
+        for _ in range(2):  # twice is enough to stay orthogonal in floating point
+            rest = rest - basis @ (basis.T @ rest)
+        if rest.norm() > SPANNED:
+            self.basis[:, self.rank] = (rest / rest.norm()).float()
+            self.rank += 1
+
+    def space(self) -> LanguageSpace:
+        """What a reader of the map needs."""
+        fingerprint = self._teacher.fingerprint
+        return LanguageSpace(self.basis.clone(), self.mean.clone(), self.rank, fingerprint)
+
+    def restore(self, space: LanguageSpace) -> None:
+        """Continue from a stored language space.
+
+        Raises:
+            ValueError: where it was made by another teacher or with another latent size.
+        """
+        if space.fingerprint != self._teacher.fingerprint:
+            raise ValueError(
+                f"expected a map made with the teacher {self._teacher.fingerprint!r}, got one of "
+                f"{space.fingerprint!r}; set teacher.kind as it was when the map was made"
+            )
+        if space.basis.shape != self.basis.shape:
+            raise ValueError(
+                f"expected a language basis of shape {tuple(self.basis.shape)}, "
+                f"got {tuple(space.basis.shape)}; set field.latent_dim as in the map"
+            )
+        self.basis, self.mean = space.basis.clone(), space.mean.clone()
+        self.rank = space.rank

@@ -1,0 +1,381 @@
+"""The mapper: frames go in, a field is trained in one worker thread, snapshots come out."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from semantic_field.config import Config
+from semantic_field.field.map_file import dump_map, load_map, read_map, write_map
+from semantic_field.field.map_state import MapState
+from semantic_field.field.model import SemanticField
+from semantic_field.field.rendering import RenderedView, render_view
+from semantic_field.field.voxels import VoxelGrid
+from semantic_field.frames import Frame
+from semantic_field.geometry import Camera
+from semantic_field.mapping.classes import ClassTable
+from semantic_field.mapping.keyframes import KeyframeStore
+from semantic_field.mapping.language import LanguageBasis, TextTeacher
+from semantic_field.mapping.trainer import Trainer
+from semantic_field.mapping.training_state import pack_training, unpack_training
+from semantic_field.mapping.turns import Turns
+
+log = logging.getLogger(__name__)
+VOXEL_STRIDE = 2  # every second pixel and row marks observed voxels
+IDLE_WAIT_S = 0.1
+
+
+@dataclass(frozen=True)
+class MapperStatus:
+    """The mapper at one moment.
+
+    Attributes:
+        state: "running", "paused", "waiting" (no frame yet) or "stopped".
+        rays_per_s: training speed over the last second or so.
+        losses: weighted losses of the last step by name.
+        dropped: frames not taken, by cause ("newer frame came", "view already covered", ...).
+        memory_bytes: keyframes, grid, moments and voxels.
+        error: why training stopped, "" while all is well.
+    """
+
+    state: str
+    keyframes: int
+    steps: int
+    rays_per_s: float
+    losses: dict[str, float]
+    dropped: dict[str, int]
+    memory_bytes: int
+    snapshot_version: int
+    frames: int
+    kernels: str
+    error: str = ""
+
+
+@dataclass
+class _Meter:
+    """Training speed, averaged over about a second."""
+
+    rays_per_s: float = 0.0
+    _since: float = field(default_factory=time.monotonic)
+    _rays: int = 0
+
+    def count(self, rays: int) -> None:
+        self._rays += rays
+        elapsed = time.monotonic() - self._since
+        if elapsed >= 1.0:
+            self.rays_per_s = self._rays / elapsed
+            self.restart()
+
+    def restart(self) -> None:
+        self._since, self._rays = time.monotonic(), 0
+
+
+class Mapper:
+    """Trains one semantic field from posed RGB-D frames.
+
+    ``start`` trains in a worker thread; without it ``add_frame`` and ``train_steps`` do their
+    work in the caller. Every method may be called from any thread.
+
+    Args:
+        config: all settings.
+        teacher: gives class names their embeddings; None for a map without language.
+        frame_id: name of the frame that ``Frame.T_world_camera`` leads to.
+    """
+
+    def __init__(
+        self, config: Config, teacher: TextTeacher | None = None, frame_id: str = "map"
+    ) -> None:
+        self.config, self.frame_id, self._teacher = config, frame_id, teacher
+        self._turns = Turns()
+        self._inbox: Frame | None = None
+        self._arrived = threading.Condition()
+        self._stopping = self._paused = False
+        self._thread: threading.Thread | None = None
+        self._error = ""
+        self._version = 0
+        self._clear()
+
+    def _clear(self) -> None:
+        """An empty map; the version counter runs on."""
+        torch.manual_seed(self.config.mapping.seed)
+        self._field = SemanticField(self.config.field)
+        self._trainer = Trainer(self._field, self.config.mapping)
+        self._voxels = VoxelGrid(self.config.field.voxel_m)
+        self._guessed = VoxelGrid(self.config.field.voxel_m)
+        self._classes = ClassTable()
+        self._language = (
+            LanguageBasis(self._teacher, self.config.field.latent_dim) if self._teacher else None
+        )
+        self._keyframes: KeyframeStore | None = None
+        self._dropped: dict[str, int] = {}
+        self._frames = self._stamp_ns = 0
+        self._snapshot: MapState | None = None
+        self._snapshot_of: tuple[int, int, int] | None = None
+        self._meter = _Meter()
+
+    # frames
+
+    def add_frame(self, frame: Frame) -> bool:
+        """Offer a frame; True where it was taken for training.
+
+        With the worker running this only puts the frame into a queue of one: a frame that still
+        waits there is dropped and counted. A view that the keyframes cover already is not taken.
+        """
+        mapping = self.config.mapping
+        store = self._keyframes
+        with self._arrived:
+            self._frames += 1
+            if store is not None and not store.is_new_view(
+                frame.T_world_camera, mapping.keyframe_translation_m, mapping.keyframe_rotation_rad
+            ):
+                return self._drop("view already covered")
+            if self._thread is not None:
+                if self._inbox is not None:
+                    self._drop("newer frame came")
+                self._inbox = frame
+                self._arrived.notify()
+                return True
+        with self._turns.visit():
+            return self._take(frame)
+
+    def set_label_names(self, names: dict[int, str]) -> None:
+        """Name the class ids; may be called again with more, nothing learnt is forgotten."""
+        with self._turns.visit():
+            self._classes.set_names(names)
+            self._follow_classes()
+
+    def _drop(self, cause: str) -> bool:
+        self._dropped[cause] = self._dropped.get(cause, 0) + 1
+        return False
+
+    def _take(self, frame: Frame) -> bool:
+        """Make a keyframe of a frame: images, classes, observed voxels."""
+        mapping = self.config.mapping
+        if not (frame.depth > 0).any():
+            return self._drop("no depth reading")
+        frame = _fit_width(frame, mapping.max_image_width)
+        camera = frame.camera
+        if self._keyframes is None:
+            depth_range = (mapping.min_depth_m, mapping.max_depth_m)
+            self._keyframes = KeyframeStore(
+                camera.width, camera.height, mapping.memory_budget_mb, depth_range
+            )
+        rows = None if frame.labels is None else self._classes.rows(frame.labels)
+        slot = self._keyframes.add(frame, rows)
+        self._observe(slot)
+        self._follow_classes()
+        self._stamp_ns = max(self._stamp_ns, frame.stamp_ns)
+        return True
+
+    def _observe(self, slot: int) -> None:
+        """Mark the voxels in which a keyframe saw a surface, or was guessed to."""
+        assert self._keyframes is not None
+        points, guessed = self._keyframes.points(slot, VOXEL_STRIDE)
+        self._voxels.insert(points, ~guessed)
+        self._guessed.insert(points, guessed)
+
+    def _follow_classes(self) -> None:
+        """Let label head and language targets follow the class table."""
+        self._trainer.grow_classes(len(self._classes))
+        if self._language is not None:
+            self._trainer.class_latents = self._language.latents_of(self._classes.row_names())
+            self._trainer.rank = self._language.rank
+
+    # training
+
+    def start(self) -> None:
+        """Train in a worker thread until ``stop``."""
+        if self._thread is None:
+            self._stopping, self._error = False, ""
+            self._thread = threading.Thread(target=self._run, name="mapper", daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        """End the worker thread and wait for it; the map stays."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            with self._arrived:
+                self._stopping = True
+                self._arrived.notify()
+            thread.join()
+
+    def pause(self) -> None:
+        """Stop training; frames are still taken."""
+        self._paused = True
+
+    def resume(self) -> None:
+        """Train again."""
+        with self._arrived:
+            self._paused = False
+            self._arrived.notify()
+
+    def reset(self) -> None:
+        """Forget everything; the label names of the source have to be set again."""
+        with self._turns.visit():
+            self._inbox = None
+            self._clear()
+
+    def train_steps(self, n: int) -> None:
+        """Take ``n`` training steps now, in the calling thread.
+
+        Raises:
+            ValueError: while there is no keyframe.
+        """
+        if self._keyframes is None or self._keyframes.count == 0:
+            raise ValueError("expected a frame before training, got none; call add_frame first")
+        for _ in range(n):
+            with self._turns.visit():
+                self._step()
+
+    def _step(self) -> None:
+        assert self._keyframes is not None
+        before = self._trainer.rays
+        self._trainer.step(self._keyframes)
+        self._meter.count(self._trainer.rays - before)
+
+    def _run(self) -> None:
+        try:
+            torch.set_num_threads(self.config.mapping.threads)
+            while not self._stopping:
+                self._work_once()
+        except (ValueError, MemoryError, RuntimeError) as error:
+            self._error = f"{type(error).__name__}: {error}"
+            log.exception("training stopped")
+
+    def _work_once(self) -> None:
+        """Take the waiting frame, then one step; wait where there is neither."""
+        with self._arrived:
+            has_work = self._keyframes is not None and self._keyframes.count and not self._paused
+            if self._inbox is None and not has_work and not self._stopping:
+                self._arrived.wait(IDLE_WAIT_S)
+                self._meter.restart()
+            frame, self._inbox = self._inbox, None
+        with self._turns.turn():
+            if frame is not None:
+                self._take(frame)
+            if self._keyframes is not None and self._keyframes.count and not self._paused:
+                self._step()
+
+    # readers
+
+    def snapshot(self) -> MapState:
+        """The map as it is now, immutable; the same object while nothing has changed."""
+        with self._turns.visit():
+            return self._snapshot_now()
+
+    def _snapshot_now(self) -> MapState:
+        keyframes = self._keyframes.count + self._keyframes.replaced if self._keyframes else 0
+        current = (self._trainer.steps, keyframes, len(self._classes))
+        if self._snapshot is None or current != self._snapshot_of:
+            self._version += 1
+            self._snapshot, self._snapshot_of = self._state(), current
+        return self._snapshot
+
+    def _state(self) -> MapState:
+        return MapState(
+            field=_frozen(self._field),
+            frame_id=self.frame_id,
+            bounds=self._voxels.bounds(),
+            voxels=self._voxels.copy(),
+            guessed=self._guessed.copy(),
+            label_names=dict(self._classes.names),
+            class_ids=tuple(self._classes.ids),
+            language=self._language.space() if self._language else None,
+            version=self._version,
+            steps=self._trainer.steps,
+            stamp_ns=self._stamp_ns,
+        )
+
+    def render(self, camera: Camera, T_world_camera: NDArray[np.float64]) -> RenderedView:
+        """The map as a camera would see it; training goes on meanwhile."""
+        return render_view(self.snapshot(), camera, T_world_camera)
+
+    def status(self) -> MapperStatus:
+        """Counters and losses; never waits for training."""
+        store, trainer = self._keyframes, self._trainer
+        keyframes = store.count if store else 0
+        state = "paused" if self._paused else "running" if keyframes else "waiting"
+        return MapperStatus(
+            state=state if self._thread is not None else "stopped",
+            keyframes=keyframes,
+            steps=trainer.steps,
+            rays_per_s=self._meter.rays_per_s,
+            losses=dict(trainer.losses),
+            dropped=dict(self._dropped),
+            memory_bytes=self._memory_bytes(),
+            snapshot_version=self._version,
+            frames=self._frames,
+            kernels=self._field.kernels.name,
+            error=self._error,
+        )
+
+    def _memory_bytes(self) -> int:
+        store = self._keyframes
+        grid = 4 * self._field.table.numel() * self._field.table.element_size()
+        voxels = self._voxels.memory_bytes() + self._guessed.memory_bytes()
+        return grid + voxels + (store.memory_bytes() if store else 0)
+
+    # files
+
+    def save(self, path: str | Path) -> None:
+        """Write the map with all that resuming needs; readers may load the same file."""
+        with self._turns.visit():
+            state = copy.copy(self._snapshot_now())
+            training = pack_training(self._trainer, self._keyframes)
+        object.__setattr__(state, "training", training)
+        write_map(path, dump_map(state))
+
+    def load(self, path: str | Path) -> None:
+        """Continue from a saved map, in place of the present one.
+
+        Raises:
+            ValueError: where the file is damaged, or does not fit the settings or the teacher.
+        """
+        state = load_map(read_map(path))
+        with self._turns.visit():
+            if state.field.config != self.config.field:
+                raise ValueError(
+                    f"expected a map made with the settings {self.config.field}, got one with "
+                    f"{state.field.config}; start with the settings of the map"
+                )
+            self._clear()
+            self._restore(state)
+
+    def _restore(self, state: MapState) -> None:
+        if self._language is not None and state.language is not None:
+            self._language.restore(state.language)
+        self._field = SemanticField(self.config.field, classes=len(state.class_ids))
+        self._field.load_state_dict(state.field.state_dict())
+        self._trainer = Trainer(self._field, self.config.mapping)
+        self._classes.restore(state.label_names, state.class_ids)
+        self._voxels, self._guessed = state.voxels.copy(), state.guessed.copy()
+        self.frame_id, self._stamp_ns = state.frame_id, state.stamp_ns
+        self._trainer.steps = state.steps
+        self._version = max(self._version, state.version)
+        mapping = self.config.mapping
+        self._keyframes = unpack_training(state.training, self._trainer, mapping)
+        self._follow_classes()
+
+
+def _frozen(field: SemanticField) -> SemanticField:
+    """A copy of a field that nobody trains."""
+    twin = SemanticField(field.config, classes=field.classes, kernels=field.kernels)
+    twin.load_state_dict(field.state_dict())
+    return twin.eval().requires_grad_(False)
+
+
+def _fit_width(frame: Frame, width: int) -> Frame:
+    """The frame, made smaller where it is wider than ``width`` pixels."""
+    camera = frame.camera
+    if camera.width <= width:
+        return frame
+    return frame.resized(width, max(1, round(camera.height * width / camera.width)))
+

@@ -1,0 +1,194 @@
+"""One training step of the field, written out by hand: no autograd outside the heads."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from semantic_field.config import MappingConfig
+from semantic_field.field.compositing import Composite
+from semantic_field.field.model import SemanticField
+from semantic_field.field.sampling import RaySamples, draw_rays
+from semantic_field.kernels import GridGradient, GridMoments
+from semantic_field.mapping.keyframes import KeyframeStore
+from semantic_field.mapping.losses import (
+    color_loss,
+    depth_loss,
+    distance_losses,
+    label_loss,
+    language_loss,
+)
+
+BETAS = (0.9, 0.99)
+
+
+class Trainer:
+    """Owns what training adds to a field: gradients, moments, the schedule and the counters.
+
+    Attributes:
+        steps, rays: done so far. losses: the last step's, by name, weighted.
+        class_latents: float32 (C, D), what the language loss pulls each class to; ``rank`` of
+            its columns are in use.
+    """
+
+    def __init__(self, field: SemanticField, config: MappingConfig) -> None:
+        self.field, self.config = field, config
+        shape = field.kernels.shape
+        self.gradient, self.moments = GridGradient(shape), GridMoments(shape)
+        self.optimizer = self._make_optimizer()
+        self.class_latents = torch.zeros(0, field.config.latent_dim)
+        self.rank = 0
+        self.steps = self.rays = 0
+        self.losses: dict[str, float] = {}
+        self._random = np.random.default_rng(config.seed)
+
+    def _make_optimizer(self) -> torch.optim.Adam:
+        parameters = self.field.network_parameters()
+        return torch.optim.Adam(parameters, lr=1e-3, betas=BETAS, eps=1e-12, fused=True)
+
+    def grow_classes(self, classes: int) -> None:
+        """Grow the label head; its optimiser moments keep what they hold."""
+        old_head = self.field.label_head
+        old_rows = old_head.out_features
+        if classes <= old_rows:
+            return
+        self.field.grow_classes(classes)
+        new_head = self.field.label_head
+        state = self.optimizer.state
+        kept = {p: state[p] for p in state if p is not old_head.weight and p is not old_head.bias}
+        fresh = self._make_optimizer()
+        for parameter, values in kept.items():
+            fresh.state[parameter] = values
+        for old, new in ((old_head.weight, new_head.weight), (old_head.bias, new_head.bias)):
+            if old in state:
+                fresh.state[new] = _padded(state[old], new, old_rows)
+        self.optimizer = fresh
+
+    def learning_rate(self, keyframes: int) -> float:
+        """Falls as rays per keyframe grow, so a growing map keeps learning."""
+        seen = self.rays / max(keyframes, 1)
+        return self.config.learning_rate * (1.0 + seen / self.config.decay_rays) ** -0.75
+
+    def step(self, keyframes: KeyframeStore) -> None:
+        """Draw rays from the keyframes and take one optimisation step."""
+        rays = self._draw(keyframes)
+        features = self.field.kernels.encode(torch.from_numpy(rays.points), self.field.table)
+        hidden, out = self._trunk(features)
+        out_grad = self._losses(rays, out)
+        self._backward(rays, features, hidden, out_grad)
+        self.steps += 1
+        self.rays += len(rays.slot)
+        self._update(self.learning_rate(keyframes.count))
+
+    def _draw(self, keyframes: KeyframeStore) -> RaySamples:
+        config = self.config
+        return draw_rays(
+            keyframes.images,
+            keyframes.cameras,
+            keyframes.choose(config.rays_per_step, self._random),
+            (config.near_samples, config.free_samples),
+            self.field.config.truncation_m,
+            config.min_depth_m,
+            config.guess_trust,
+            seed=(config.seed << 32) + self.steps,
+            threads=config.threads,
+        )
+
+    @torch.no_grad()
+    def _trunk(
+        self, features: Float[Tensor, "LF N"]
+    ) -> tuple[Float[Tensor, "H N"], Float[Tensor, "O N"]]:
+        first, second = self.field.trunk_in, self.field.trunk_out
+        hidden = torch.addmm(first.bias[:, None], first.weight, features).relu_()
+        return hidden, torch.addmm(second.bias[:, None], second.weight, hidden)
+
+    def _losses(self, rays: RaySamples, out: Float[Tensor, "O N"]) -> Float[Tensor, "O N"]:
+        """Evaluate all losses, and give the gradient with respect to the trunk's output."""
+        config, field = self.config, self.field.config
+        composite = Composite(
+            out,
+            rays.z,
+            sharpness=field.truncation_m / field.sharpness_m,
+            behind=field.truncation_m,
+            threads=config.threads,
+        )
+        near, free, distance_grad = distance_losses(
+            out[0].numpy(), rays.z, rays.depth, rays.stretch, rays.trust,
+            field.truncation_m, config.distance_weight, config.free_space_weight, config.threads,
+        )  # fmt: skip
+        depth, depth_grad = depth_loss(
+            composite.depth, rays.depth, rays.stretch, rays.trust, field.truncation_m,
+            config.depth_weight,
+        )  # fmt: skip
+        code_grad = self._heads(rays, composite.code)
+        out_grad = torch.empty_like(out)
+        out_grad[0] = torch.from_numpy(distance_grad)
+        composite.backward(code_grad, depth_grad, out_grad, config.color_shapes_geometry)
+        self.losses |= {"distance": near, "free_space": free, "depth": depth}
+        return out_grad
+
+    def _heads(self, rays: RaySamples, code: Float[Tensor, "G R"]) -> Float[Tensor, "G R"]:
+        """The heads' losses by autograd; their parameters' gradients stay in ``.grad``."""
+        config, field = self.config, self.field
+        label = torch.from_numpy(rays.label)
+        with torch.enable_grad():
+            code = code.detach().requires_grad_()
+            per_ray = code.T
+            color = config.color_weight * color_loss(
+                field.color(per_ray), torch.from_numpy(rays.color)
+            )
+            latent = field.latent(per_ray if config.labels_shape_geometry else per_ray.detach())
+            labels = config.label_weight * label_loss(field.label_scores(latent), label)
+            language = config.language_weight * language_loss(
+                latent, label, self.class_latents, self.rank
+            )
+            (color + labels + language).backward()
+        self.losses = {
+            "color": float(color.detach()),
+            "label": float(labels.detach()),
+            "language": float(language.detach()),
+        }
+        assert code.grad is not None
+        return code.grad
+
+    @torch.no_grad()
+    def _backward(
+        self,
+        rays: RaySamples,
+        features: Float[Tensor, "LF N"],
+        hidden: Float[Tensor, "H N"],
+        out_grad: Float[Tensor, "O N"],
+    ) -> None:
+        first, second = self.field.trunk_in, self.field.trunk_out
+        second.weight.grad = out_grad @ hidden.T
+        second.bias.grad = out_grad.sum(1)
+        hidden_grad = second.weight.T @ out_grad
+        hidden_grad *= hidden > 0
+        first.weight.grad = hidden_grad @ features.T
+        first.bias.grad = hidden_grad.sum(1)
+        feature_grad = first.weight.T @ hidden_grad
+        points = torch.from_numpy(rays.points)
+        self.field.kernels.backward_table(points, feature_grad, self.gradient)
+
+    def _update(self, learning_rate: float) -> None:
+        self.field.kernels.adam_step(
+            self.field.table.data, self.gradient, self.moments, self.steps, learning_rate, BETAS
+        )
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate * self.config.network_rate
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+
+
+def _padded(values: dict[str, Tensor], parameter: Tensor, rows: int) -> dict[str, Tensor]:
+    """Adam's state of a parameter that has got more rows: zeros for the new ones."""
+    grown = {}
+    for name, value in values.items():
+        if value.dim() == 0:
+            grown[name] = value
+            continue
+        grown[name] = torch.zeros_like(parameter)
+        grown[name][:rows] = value
+    return grown

@@ -1,0 +1,134 @@
+"""What training needs to resume, as arrays for the map file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from semantic_field.config import MappingConfig
+from semantic_field.field.map_file import table_lines
+from semantic_field.mapping.keyframes import KeyframeStore
+from semantic_field.mapping.trainer import Trainer
+
+JPEG_QUALITY = 95
+Arrays = dict[str, NDArray]
+
+
+def pack_training(trainer: Trainer, keyframes: KeyframeStore | None) -> Arrays:
+    """Optimiser moments, counters, and the keyframes with their images compressed."""
+    first, second = (table_lines(m) for m in (trainer.moments.first, trainer.moments.second))
+    used = np.flatnonzero(second.any(axis=1)).astype(np.int32)
+    arrays = {
+        "moments.used": used,
+        "moments.first": first[used],
+        "moments.second": second[used],
+        "rays": np.array(trainer.rays),
+    }
+    arrays |= _pack_optimizer(trainer)
+    if keyframes is not None and keyframes.count:
+        arrays |= _pack_keyframes(keyframes)
+    return arrays
+
+
+def unpack_training(
+    arrays: dict[str, Any], trainer: Trainer, config: MappingConfig
+) -> KeyframeStore | None:
+    """Give the trainer its moments and counters back; the keyframes, if the map has any.
+
+    A map without training state (a snapshot) resumes with fresh moments and no keyframes.
+    """
+    if "moments.used" not in arrays:
+        return None
+    used = arrays["moments.used"]
+    table_lines(trainer.moments.first)[used] = arrays["moments.first"]
+    table_lines(trainer.moments.second)[used] = arrays["moments.second"]
+    trainer.rays = int(arrays["rays"])
+    _unpack_optimizer(arrays, trainer)
+    return _unpack_keyframes(arrays, config) if "keyframes.sizes" in arrays else None
+
+
+def _pack_optimizer(trainer: Trainer) -> Arrays:
+    arrays: Arrays = {}
+    names = {p: name for name, p in trainer.field.named_parameters()}
+    for parameter, values in trainer.optimizer.state.items():
+        for kind, value in values.items():
+            arrays[f"adam.{names[parameter]}.{kind}"] = value.numpy().copy()
+    return arrays
+
+
+def _unpack_optimizer(arrays: dict[str, Any], trainer: Trainer) -> None:
+    for name, parameter in trainer.field.named_parameters():
+        kinds = ("step", "exp_avg", "exp_avg_sq")
+        found = {k: arrays.get(f"adam.{name}.{k}") for k in kinds}
+        if found["step"] is not None:
+            trainer.optimizer.state[parameter] = {
+                kind: torch.from_numpy(np.array(value)) for kind, value in found.items()
+            }
+
+
+def _pack_keyframes(store: KeyframeStore) -> Arrays:
+    blobs = {"color": [], "depth": [], "label": []}
+    for slot in range(store.count):
+        width, height = store.cameras[2][slot]
+        color, depth, label = (
+            images[slot, : width * height].reshape(height, width, -1) for images in store.images
+        )
+        bgr = cv2.cvtColor(color, cv2.COLOR_RGB2BGR)
+        blobs["color"].append(_encoded(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]))
+        blobs["depth"].append(_encoded(".png", depth, [cv2.IMWRITE_PNG_COMPRESSION, 1]))
+        rows = (label + 1).astype(np.uint16)
+        blobs["label"].append(_encoded(".png", rows, [cv2.IMWRITE_PNG_COMPRESSION, 1]))
+    n = store.count
+    arrays: Arrays = {
+        "keyframes.intrinsics": store.cameras[0][:n],
+        "keyframes.poses": store.cameras[1][:n],
+        "keyframes.sizes": store.cameras[2][:n],
+        "keyframes.stamps_ns": store.stamps_ns[:n],
+        "keyframes.visits": store.visits[:n],
+        "keyframes.slot_size": np.array(store.size),
+    }
+    for kind, parts in blobs.items():
+        arrays[f"keyframes.{kind}"] = np.concatenate(parts)
+        arrays[f"keyframes.{kind}.ends"] = np.cumsum([len(p) for p in parts])
+    return arrays
+
+
+def _unpack_keyframes(arrays: dict[str, Any], config: MappingConfig) -> KeyframeStore:
+    width, height = (int(v) for v in arrays["keyframes.slot_size"])
+    depth_range = (config.min_depth_m, config.max_depth_m)
+    store = KeyframeStore(width, height, config.memory_budget_mb, depth_range)
+    store.count = n = min(len(arrays["keyframes.sizes"]), store.capacity)
+    for target, name in zip(store.cameras, ("intrinsics", "poses", "sizes"), strict=True):
+        target[:n] = arrays[f"keyframes.{name}"][:n]
+    store.stamps_ns[:n] = arrays["keyframes.stamps_ns"][:n]
+    store.visits[:n] = arrays["keyframes.visits"][:n]
+    for slot in range(n):
+        color, depth, label = (_decoded(arrays, kind, slot) for kind in ("color", "depth", "label"))
+        pixels = depth.size
+        store.images[0][slot, :pixels] = cv2.cvtColor(color, cv2.COLOR_BGR2RGB).reshape(-1, 3)
+        store.images[1][slot, :pixels] = depth.reshape(-1)
+        store.images[2][slot, :pixels] = label.reshape(-1).astype(np.int32) - 1
+    return store
+
+
+def _encoded(extension: str, image: NDArray, options: list[int]) -> NDArray[np.uint8]:
+    fine, data = cv2.imencode(extension, image, options)
+    assert fine
+    return np.asarray(data).reshape(-1)
+
+
+def _decoded(arrays: dict[str, Any], kind: str, slot: int) -> NDArray:
+    ends = arrays[f"keyframes.{kind}.ends"]
+    begin = ends[slot - 1] if slot else 0
+    data = arrays[f"keyframes.{kind}"][begin : ends[slot]]
+    image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+    if image is None:
+        raise ValueError(
+            f"expected a readable {kind} image of keyframe {slot}, got {len(data)} bytes that "
+            "are none; the map is damaged, use an earlier copy"
+        )
+    return np.asarray(image)

@@ -1,0 +1,44 @@
+"""A lock that a busy loop cannot keep from others."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class Turns:
+    """Mutual exclusion between one loop that works without rest and occasional visitors.
+
+    A plain lock that a loop releases and takes again at once starves everybody else; here the
+    loop waits at its next turn while visitors are waiting.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counting = threading.Lock()
+        self._waiting = 0
+
+    @contextmanager
+    def visit(self) -> Iterator[None]:
+        """Held by a visitor: gets in after the loop's current turn."""
+        with self._counting:
+            self._waiting += 1
+        try:
+            self._lock.acquire()
+        finally:
+            with self._counting:
+                self._waiting -= 1
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Held by the loop for one piece of work."""
+        while self._waiting:
+            time.sleep(0.0005)
+        with self._lock:
+            yield
