@@ -234,7 +234,7 @@ def updated(settings: Any, values: dict[str, Any]) -> Any:
     known = {item.name for item in fields(settings)}
     for name, value in values.items():
         head, _, rest = name.partition(".")
-        if head not in known:
+        if head not in known or (rest and not isinstance(getattr(settings, head), Settings)):
             raise ValueError(f"expected one of the settings {sorted(known)}, got {name!r}")
         if rest:
             nested.setdefault(head, {})[rest] = value

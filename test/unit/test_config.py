@@ -1,0 +1,60 @@
+"""Settings: limits, dotted names, files."""
+
+import pytest
+
+from semantic_field.config import (
+    Config,
+    GridConfig,
+    MappingNodeConfig,
+    QueryConfig,
+    load_config,
+    to_dict,
+    updated,
+    walk,
+)
+
+
+def test_dotted_names_round_trip():
+    config = Config()
+    assert updated(config, to_dict(config)) == config
+
+
+def test_updated_reaches_nested_settings_and_leaves_the_rest():
+    config = updated(Config(), {"field.grid.levels": 5, "query.negatives": ["wall"]})
+    assert config.field.grid.levels == 5
+    assert config.query.negatives == ("wall",)
+    assert config.mapping == Config().mapping
+
+
+@pytest.mark.parametrize("name", ["levels", "field.grid.level", "field.grid.levels.x"])
+def test_unknown_names_are_refused(name):
+    with pytest.raises(ValueError, match="expected one of"):
+        updated(Config(), {name: 1})
+
+
+@pytest.mark.parametrize(
+    "values", [{"levels": 0}, {"levels": 99}, {"levels": "8"}, {"levels": True}, {"kernels": "x"}]
+)
+def test_limits_types_and_choices_are_checked(values):
+    with pytest.raises(ValueError, match=r"GridConfig\."):
+        GridConfig(**values)
+
+
+def test_whole_numbers_are_fine_for_real_options():
+    assert QueryConfig(threshold=1).threshold == 1
+
+
+def test_every_option_is_documented():
+    for settings in (Config(), MappingNodeConfig()):
+        for name, item, _ in walk(settings):
+            assert len(item.metadata["doc"]) > 10, name
+
+
+def test_file_overrides_only_what_it_names(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("field:\n  grid: {levels: 4}\nmapping.seed: 7\n")
+    config = load_config(path)
+    assert (config.field.grid.levels, config.mapping.seed) == (4, 7)
+    path.write_text("- 1\n")
+    with pytest.raises(ValueError, match="YAML mapping"):
+        load_config(path)
