@@ -27,6 +27,8 @@ REMEDIES = {
     "queue_full": "frames wait too long for transforms or labels: publish those faster",
     "time_jump": "time went backwards (a looping bag?): nothing to do",
     "mapper_busy": "frames come faster than they are taken: lower the camera rate",
+    "no_depth": "check the depth camera: no pixel of the image had a reading",
+    "view_covered": "nothing to do: keyframes show this view already",
 }
 
 
@@ -53,11 +55,8 @@ class DropCounter:
         # rclpy throttles by call site: one line a cause would be one for all, hence the child.
         self._logger.get_child(cause).warning(text, throttle_duration_sec=5.0)
 
-    def total(self) -> int:
+    def messages(self, others: dict[str, int]) -> list[DropCount]:
+        """All counts, with those of the mapper beside this node's own."""
         with self._lock:
-            return sum(self._counts.values())
-
-    def messages(self) -> list[DropCount]:
-        with self._lock:
-            counts = sorted(self._counts.items())
+            counts = sorted((self._counts + Counter(others)).items())
         return [DropCount(cause=c, count=n, remedy=REMEDIES[c]) for c, n in counts]

@@ -11,11 +11,14 @@ import time
 
 from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import Image, PointCloud2
+from std_msgs.msg import Header
 
 from semantic_field.config import MappingNodeConfig
 from semantic_field.field.map_file import FORMAT, dump_map
 from semantic_field.field.map_state import MapState
 from semantic_field.field.surface import extract_surface
+from semantic_field.field.rendering import RenderedView
+from semantic_field.frames import Frame
 from semantic_field.geometry import Camera
 from semantic_field.mapping.mapper import Mapper
 from semantic_field.msg import FieldSnapshot
@@ -41,6 +44,7 @@ class MapPublisher:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self.version = 0
+        self.latest_frame: Frame | None = None
 
     def start(self) -> None:
         self._stop.clear()
@@ -111,7 +115,7 @@ class MapPublisher:
         )
 
     def _publish_view(self) -> None:
-        frame = self._mapper.latest_frame()
+        frame = self.latest_frame
         heard = any(self._heard(publisher) for publisher in self._views.values())
         if frame is None or not heard or not self._is_due("view"):
             return
@@ -125,7 +129,7 @@ class MapPublisher:
         self._due["view"] = time.monotonic() + self._config.view_period_s
 
 
-def view_images(view, header) -> dict[str, Image]:
+def view_images(view: RenderedView, header: Header) -> dict[str, Image]:
     """The images of a rendered view: color rgb8, depth 32FC1 m, label 16UC1, confidence 32FC1."""
     return {
         "color": conversions.image_message(view.color, "rgb8", header),

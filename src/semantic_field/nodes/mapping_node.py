@@ -10,6 +10,7 @@ from rclpy.lifecycle import LifecycleNode, State, TransitionCallbackReturn
 from std_srvs.srv import SetBool, Trigger
 
 from semantic_field.config import Config, MappingNodeConfig
+from semantic_field.frames import Frame
 from semantic_field.mapping.mapper import Mapper
 from semantic_field.nodes.drops import DropCounter
 from semantic_field.nodes.inputs import FrameInput
@@ -34,6 +35,7 @@ class MappingNode(LifecycleNode):
             teacher=declare_settings(self, defaults.teacher, "teacher."),
         )
         self.mapper: Mapper | None = None
+        self.label_names: dict[int, str] = {}
         if self.settings.autostart:
             self.trigger_configure()
             self.trigger_activate()
@@ -62,7 +64,7 @@ class MappingNode(LifecycleNode):
     def on_activate(self, state: State) -> TransitionCallbackReturn:
         assert self.mapper is not None
         self.input = FrameInput(
-            self, self.settings.input, self.drops, self._on_frame, self.mapper.set_label_names
+            self, self.settings.input, self.drops, self._on_frame, self._on_label_names
         )
         self.mapper.start()
         self.publisher.start()
@@ -87,10 +89,15 @@ class MappingNode(LifecycleNode):
         self._close()
         return TransitionCallbackReturn.SUCCESS
 
-    def _on_frame(self, frame) -> None:
+    def _on_frame(self, frame: Frame) -> None:
         assert self.mapper is not None
-        if not self.mapper.add_frame(frame):
-            self.drops.add("mapper_busy", "a newer frame came before this one was taken")
+        self.publisher.latest_frame = frame
+        self.mapper.add_frame(frame)
+
+    def _on_label_names(self, names: dict[int, str]) -> None:
+        assert self.mapper is not None
+        self.label_names = names
+        self.mapper.set_label_names(names)
 
     def _on_pause(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         assert self.mapper is not None
@@ -104,6 +111,7 @@ class MappingNode(LifecycleNode):
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         assert self.mapper is not None
         self.mapper.reset()
+        self.mapper.set_label_names(self.label_names)
         if self.input is not None:
             self.input.clear()
         response.success, response.message = True, "the map is empty"

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from semantic_field.nodes.mapping_node import MappingNode
 
 STALE_S = 5.0
+STATES = {"running": "mapping", "waiting": "mapping", "paused": "paused", "stopped": "inactive"}
 
 
 class StatusPublisher:
@@ -51,21 +52,21 @@ class StatusPublisher:
         since = time.monotonic() - feed.last_delivery if feed and feed.last_delivery else -1.0
         return FieldStatus(
             header=conversions.make_header(now, node.settings.input.global_frame),
-            state="inactive" if feed is None else "paused" if status.paused else "mapping",
+            state="inactive" if feed is None else STATES[status.state],
             frames_received=feed.pairs if feed else 0,
-            frames_used=status.frames_used,
+            frames_used=status.frames,
             keyframes=status.keyframes,
             steps=status.steps,
             rays_per_second=float(status.rays_per_s),
             losses=[LossValue(name=n, value=float(v)) for n, v in sorted(status.losses.items())],
-            frames_held_back=(feed.held_back if feed else 0) + status.frames_waiting,
-            dropped=node.drops.messages(),
+            frames_held_back=feed.held_back if feed else 0,
+            dropped=node.drops.messages(status.dropped),
             memory_bytes=int(status.memory_bytes),
             snapshot_version=node.publisher.version,
             seconds_since_last_frame=float(since),
-            label_names=list(status.label_names),
+            label_names=list(node.label_names.values()),
             kernels=status.kernels,
-            teacher=status.teacher,
+            teacher=node.config.teacher.kind,
         )
 
     def _diagnosis(self, status: FieldStatus) -> DiagnosticArray:
