@@ -34,7 +34,7 @@ until [[ $answer == *"found=True"* ]]; do
     kill -0 "$launch" 2>/dev/null || give_up "the launch ended"
     [ "$SECONDS" -lt "$patience" ] || give_up "nothing found in $patience s (last answer: $answer)"
     sleep 5
-    # No array in the printed answer: the cloud alone would be megabytes of text.
+    # Only the part before the hits and the cloud, which would be megabytes of text.
     answer=$(timeout 60 ros2 service call /query semantic_field/srv/Query "{text: '$text'}" 2>&1 |
         tr -d '\n' | grep -o "success=.*snapshot_version=[0-9]*" | cut -c1-400) || true
     say "${answer:-no answer yet}"

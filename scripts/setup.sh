@@ -93,7 +93,7 @@ PYTHON=${PYTHON:-python3}
 # Two makes at once take turns; the lock goes with the process.
 if command -v flock >/dev/null; then
     exec 9<Makefile
-    flock 9
+    flock -n 9 || { say "waiting for another set-up of this tree"; flock 9; }
 fi
 stamp=.venv/.ready-$(cat requirements.txt setup.py pyproject.toml package.xml scripts/setup.sh | cksum | cut -d' ' -f1)
 if [ -e "$stamp" ] && grep -qsF "$PWD/.venv" .venv/bin/activate; then
