@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.metadata
 import re
 import shutil
 import subprocess
@@ -239,6 +240,22 @@ def test_wheel_finds_its_launch_files_and_interfaces(fresh_python):
     for folder in ("launch", "config"):
         files = {p.name for p in (ROOT / folder).iterdir() if p.is_file()}
         assert files == {p.name for p in (Path(share) / folder).iterdir() if p.is_file()}
+
+
+def test_every_package_of_pip_that_is_imported_is_a_requirement():
+    lines = (ROOT / "requirements.txt").read_text().splitlines()
+    wanted = {canonical(re.split(r"[<>=~!]", n)[0]) for n in lines if n and n[0] != "#"}
+    wanted.add("llvmlite")  # numba's other half, of a version that numba alone may choose
+    packages = importlib.metadata.packages_distributions()
+    imported = imported_names(list((ROOT / "src").rglob("*.py"))) - set(sys.stdlib_module_names)
+    own = {"semantic_field", "embedded_ros"}
+    third = {n: {canonical(d) for d in packages[n]} for n in imported - own if n in packages}
+    assert "torch" in third
+    assert {name: found for name, found in third.items() if not found & wanted} == {}
+
+
+def canonical(distribution: str) -> str:
+    return distribution.strip().lower().replace("_", "-")
 
 
 def test_wheel_says_what_the_manifest_says(fresh_python, manifest):
