@@ -1,0 +1,13 @@
+"""Filters of message streams: subscriber, cache, synchronisers by stamp."""
+
+from message_filters._cache import Cache
+from message_filters._simple_filter import SimpleFilter, Subscriber
+from message_filters._synchronizers import ApproximateTimeSynchronizer, TimeSynchronizer
+
+__all__ = [
+    "ApproximateTimeSynchronizer",
+    "Cache",
+    "SimpleFilter",
+    "Subscriber",
+    "TimeSynchronizer",
+]

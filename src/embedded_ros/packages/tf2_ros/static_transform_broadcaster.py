@@ -1,0 +1,27 @@
+"""Publishes transforms that always hold."""
+
+from __future__ import annotations
+
+from geometry_msgs.msg import TransformStamped
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile
+from tf2_msgs.msg import TFMessage
+
+# Depth 1: each message holds all transforms sent so far, so the last one is enough.
+STATIC_QOS = QoSProfile(
+    depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL, history=HistoryPolicy.KEEP_LAST
+)
+
+
+class StaticTransformBroadcaster:
+    """Publishes on /tf_static; the newest transform of each child frame counts."""
+
+    def __init__(self, node: Node, qos: QoSProfile | int | None = None) -> None:
+        self._transforms: dict[str, TransformStamped] = {}
+        self.pub_tf = node.create_publisher(TFMessage, "/tf_static", qos or STATIC_QOS)
+
+    def sendTransform(self, transform: TransformStamped | list[TransformStamped]) -> None:
+        """Publish all transforms so far together with this one or these."""
+        transforms = transform if isinstance(transform, list | tuple) else [transform]
+        self._transforms.update({item.child_frame_id: item for item in transforms})
+        self.pub_tf.publish(TFMessage(transforms=list(self._transforms.values())))
