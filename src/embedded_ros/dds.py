@@ -1,0 +1,282 @@
+"""Cyclone DDS as ROS uses it: participants, readers and writers of CDR bytes, wait sets.
+
+Samples go in and out as CDR bytes. A thread waits in a ``WaitSet`` with the interpreter lock
+released; writing holds that lock, so writers keep the last samples and block for 100 ms at most.
+"""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import struct
+import threading
+import weakref
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from cyclonedds._clayer import ddspy_get_matched_publication_data, ddspy_take, ddspy_write
+from cyclonedds.builtin_types import cqos_to_qos, endpoint_constructor
+from cyclonedds.core import DDSException, Entity, InstanceState, SampleState, ViewState
+from cyclonedds.domain import Domain, DomainParticipant
+from cyclonedds.idl import IdlStruct
+from cyclonedds.internal import DDS
+from cyclonedds.pub import DataWriter
+from cyclonedds.qos import Policy, Qos
+from cyclonedds.sub import DataReader
+from cyclonedds.topic import Topic
+
+from embedded_ros import discovery
+
+ANY_STATE = SampleState.Any | ViewState.Any | InstanceState.Any
+INFINITE_NS = 0x7FFFFFFFFFFFFFFF
+CLOSED = -3  # DDS_RETCODE_BAD_PARAMETER: the handle is no longer valid
+ALREADY_DELETED = -9
+
+# A handle of its own: cyclonedds sets argument types on the functions of its handle.
+_LIBRARY = ctypes.CDLL(DDS._dll_handle._name)
+_LIBRARY.dds_waitset_wait.argtypes = [
+    ctypes.c_int32,
+    ctypes.c_void_p,
+    ctypes.c_size_t,
+    ctypes.c_int64,
+]
+_LIBRARY.dds_waitset_attach.argtypes = [ctypes.c_int32, ctypes.c_int32, ctypes.c_ssize_t]
+_LIBRARY.dds_waitset_detach.argtypes = [ctypes.c_int32, ctypes.c_int32]
+_LIBRARY.dds_set_guardcondition.argtypes = [ctypes.c_int32, ctypes.c_bool]
+_LIBRARY.dds_take_guardcondition.argtypes = [ctypes.c_int32, ctypes.POINTER(ctypes.c_bool)]
+_LIBRARY.dds_create_readcondition.argtypes = [ctypes.c_int32, ctypes.c_uint32]
+_LIBRARY.dds_get_matched_subscriptions.argtypes = [
+    ctypes.c_int32,
+    ctypes.c_void_p,
+    ctypes.c_size_t,
+]
+_LIBRARY.dds_get_matched_publications.argtypes = [ctypes.c_int32, ctypes.c_void_p, ctypes.c_size_t]
+
+
+def checked(code: int, doing: str) -> int:
+    """``code`` where it is not an error; DDSException naming ``doing`` where it is."""
+    if code < 0:
+        raise DDSException(code, f"while {doing}")
+    return code
+
+
+def close(entity: Entity) -> None:
+    """Delete an entity now rather than when Python forgets it; again does nothing."""
+    if Entity._entities.get(entity._ref) is entity:
+        Entity.__del__(entity)
+
+
+class Participant:
+    """This process on the domain: the one owner of all its readers and writers."""
+
+    _domains: dict[int, Domain] = {}
+    _open: weakref.WeakSet[Participant] = weakref.WeakSet()
+    _lock = threading.Lock()
+
+    def __init__(self, domain_id: int) -> None:
+        with self._lock:
+            if domain_id not in self._domains:
+                self._domains[domain_id] = Domain(domain_id, discovery.configuration())
+            self.domain_id = domain_id
+            self.entity = DomainParticipant(domain_id, Qos(Policy.Userdata(b"enclave=/;")))
+            self._open.add(self)
+        self.guid = self.entity.guid.bytes
+        self._topics: dict[tuple[str, str], Topic] = {}
+        self._count = 0
+
+    def topic(self, name: str, data_type: type[IdlStruct]) -> Topic:
+        """The DDS topic of that name and type, made once."""
+        key = (name, data_type.__idl_typename__)
+        with self._lock:
+            if key not in self._topics:
+                self._topics[key] = Topic(self.entity, name, data_type)
+            return self._topics[key]
+
+    def next_number(self) -> int:
+        """A number that this participant has not given out before."""
+        with self._lock:
+            self._count += 1
+            return self._count
+
+    def close(self) -> None:
+        """Leave the domain: all readers and writers go, and others are told."""
+        with self._lock:
+            self._open.discard(self)
+            self._topics.clear()
+        close(self.entity)
+
+    @classmethod
+    def close_all(cls) -> None:
+        """Leave every domain, before the interpreter takes the modules apart."""
+        for participant in list(cls._open):
+            participant.close()
+        for domain in cls._domains.values():
+            close(domain)
+        cls._domains.clear()
+
+
+atexit.register(Participant.close_all)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One received sample: CDR bytes, when it was sent and by which writer."""
+
+    data: bytes
+    source_timestamp_ns: int
+    publication_handle: int
+
+
+class Writer:
+    """Writes CDR bytes to one topic."""
+
+    def __init__(
+        self, participant: Participant, name: str, data_type: type[IdlStruct], qos: Qos
+    ) -> None:
+        self.entity = DataWriter(participant.entity, participant.topic(name, data_type), qos)
+        self._ref = self.entity._ref
+        self.guid = self.entity.guid.bytes
+        self.instance_handle = self.entity.instance_handle & 0xFFFFFFFFFFFFFFFF
+
+    def write(self, data: bytes | bytearray) -> None:
+        """Send CDR bytes.
+
+        Raises:
+            TimeoutError: readers held it up for longer than the blocking time; it is lost.
+            DDSException: the bytes do not fit the type, or the writer is closed.
+        """
+        missing = -len(data) % 4
+        payload = bytes(data) + b"\0" * missing if missing else bytes(data)
+        code = ddspy_write(self._ref, payload)
+        if code == DDSException.DDS_RETCODE_TIMEOUT:
+            raise TimeoutError("a reliable reader is too slow: the sample was not sent")
+        checked(code, f"writing {len(data)} bytes to {self.entity}")
+
+    def matched_count(self) -> int:
+        """How many readers receive what is written."""
+        return max(0, _LIBRARY.dds_get_matched_subscriptions(self._ref, None, 0))
+
+    def matched_participants(self) -> set[bytes]:
+        """Guids of the participants of the readers that receive what is written."""
+        found = set()
+        for handle in self.entity.get_matched_subscriptions():
+            endpoint = self.entity.get_matched_subscription_data(handle)
+            if endpoint is not None:
+                found.add(endpoint.participant_key.bytes)
+        return found
+
+    def close(self) -> None:
+        close(self.entity)
+
+
+class Reader:
+    """Takes CDR bytes from one topic; ``condition`` triggers while there are samples."""
+
+    def __init__(
+        self, participant: Participant, name: str, data_type: type[IdlStruct], qos: Qos
+    ) -> None:
+        self.entity = DataReader(participant.entity, participant.topic(name, data_type), qos)
+        self._ref = self.entity._ref
+        self.guid = self.entity.guid.bytes
+        self.condition = checked(
+            _LIBRARY.dds_create_readcondition(self._ref, ANY_STATE), "creating a read condition"
+        )
+
+    def take(self) -> Sample | None:
+        """The next sample, or None where there is none (or the reader is closed)."""
+        while True:
+            taken = ddspy_take(self._ref, ANY_STATE, 1)
+            if isinstance(taken, int):
+                if taken in (CLOSED, ALREADY_DELETED):
+                    return None
+                raise DDSException(taken, f"while taking from {self.entity}")
+            if not taken:
+                return None
+            data, info = taken[0]
+            if info.valid_data:
+                return Sample(data, info.source_timestamp, info.publication_handle)
+
+    def matched_count(self) -> int:
+        """How many writers are heard."""
+        return max(0, _LIBRARY.dds_get_matched_publications(self._ref, None, 0))
+
+    def writer_participant(self, publication_handle: int) -> bytes | None:
+        """Guid of the participant that a sample came from; None where it has left."""
+        endpoint = ddspy_get_matched_publication_data(
+            self._ref, publication_handle, endpoint_constructor, cqos_to_qos
+        )
+        return getattr(endpoint, "participant_key", None) and endpoint.participant_key.bytes
+
+    def close(self) -> None:
+        close(self.entity)
+
+
+class GuardCondition:
+    """A flag that a wait set can wait for, raised from any thread."""
+
+    def __init__(self, participant: Participant) -> None:
+        self.condition = checked(
+            _LIBRARY.dds_create_guardcondition(participant.entity._ref), "creating a guard"
+        )
+
+    def trigger(self) -> None:
+        _LIBRARY.dds_set_guardcondition(self.condition, True)
+
+    def take(self) -> bool:
+        """Whether it was raised; lowers it."""
+        raised = ctypes.c_bool(False)
+        code = _LIBRARY.dds_take_guardcondition(self.condition, ctypes.byref(raised))
+        return code >= 0 and raised.value
+
+    def close(self) -> None:
+        _LIBRARY.dds_delete(self.condition)
+
+
+class WaitSet:
+    """Waits for any of a changing set of conditions, for one thread at a time."""
+
+    def __init__(self, participant: Participant) -> None:
+        self._ref = checked(
+            _LIBRARY.dds_create_waitset(participant.entity._ref), "creating a wait set"
+        )
+        self._attached: set[int] = set()
+        self._buffer = (ctypes.c_ssize_t * 64)()
+
+    def attach_only(self, conditions: Iterable[int]) -> None:
+        """Wait for exactly these conditions (or entities with a status mask) from now on."""
+        wanted = set(conditions)
+        for condition in self._attached - wanted:
+            _LIBRARY.dds_waitset_detach(self._ref, condition)  # it may be deleted already
+        for condition in wanted - self._attached:
+            if _LIBRARY.dds_waitset_attach(self._ref, condition, condition) < 0:
+                wanted.discard(condition)  # deleted in the meantime
+        self._attached = wanted
+
+    def wait(self, timeout_ns: int) -> list[int] | None:
+        """The triggered conditions; [] after ``timeout_ns``; None where the domain was left."""
+        if len(self._buffer) < len(self._attached):
+            self._buffer = (ctypes.c_ssize_t * (2 * len(self._attached)))()
+        count = _LIBRARY.dds_waitset_wait(
+            self._ref, ctypes.addressof(self._buffer), len(self._buffer), timeout_ns
+        )
+        if count < 0:
+            return None
+        return self._buffer[: min(count, len(self._buffer))]
+
+    def close(self) -> None:
+        _LIBRARY.dds_delete(self._ref)
+
+
+def join_service_body(guid: int, sequence_number: int, body: bytes | bytearray) -> bytes:
+    """CDR of a request or response: rmw_cyclonedds' header put before the fields of ``body``."""
+    return bytes(body[:4]) + struct.pack("<Qq", guid, sequence_number) + bytes(body[4:])
+
+
+def split_service_body(data: bytes) -> tuple[int, int, bytes]:
+    """Guid, sequence number and the CDR of the fields alone."""
+    order = "<" if data[1] & 1 else ">"
+    guid, sequence_number = struct.unpack_from(order + "Qq", data, 4)
+    return guid, sequence_number, data[:4] + data[20:]
+
+

@@ -1,0 +1,306 @@
+"""The ROS graph: what this process tells others of its nodes, and what it knows of theirs.
+
+Nodes exist on ``ros_discovery_info`` alone: each participant writes there, whole and whenever it
+changes, which of its readers and writers belong to which node. Topics and services are the
+endpoints of DDS discovery, by their mangled names.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from cyclonedds.builtin import (
+    BuiltinDataReader,
+    BuiltinTopicDcpsParticipant,
+    BuiltinTopicDcpsPublication,
+    BuiltinTopicDcpsSubscription,
+)
+from cyclonedds.core import InstanceState
+from cyclonedds.qos import Policy, Qos
+
+from embedded_ros import cdr, dds, dds_types, messages, qos_mapping
+
+DISCOVERY_TOPIC = "ros_discovery_info"
+DISCOVERY_TYPE = "rmw_dds_common/msg/ParticipantEntitiesInfo"
+CYCLONE_VENDOR = b"\x01\x10"
+VENDORS = {b"\x01\x0f": "eProsima Fast DDS (rmw_fastrtps)", b"\x01\x01": "RTI Connext"}
+# Endpoints of the vendors' own discovery and of tools carry no ROS prefix.
+TOPIC, REQUEST, REPLY = "rt", "rq", "rr"
+
+LOG = logging.getLogger("embedded_ros")
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One reader or writer on the domain."""
+
+    guid: bytes
+    participant: bytes
+    dds_topic: str
+    dds_type: str
+    is_writer: bool
+    qos: dict[str, Any]
+    user_data: bytes
+
+    @property
+    def type_hash(self) -> str:
+        """``RIHS01_…`` of its USER_DATA, empty where it has none."""
+        for entry in self.user_data.decode("ascii", "replace").split(";"):
+            if entry.startswith("typehash="):
+                return entry.removeprefix("typehash=")
+        return ""
+
+
+@dataclass
+class NodeEntities:
+    """What one node of this process has: guids of its readers and writers."""
+
+    namespace: str
+    name: str
+    readers: list[bytes]
+    writers: list[bytes]
+
+
+def mangle(prefix: str, name: str, suffix: str = "") -> str:
+    """The DDS topic of an absolute ROS name: ``rt/chatter``, ``rq/addRequest``."""
+    return f"{prefix}{name}{suffix}"
+
+
+def demangle_topic(dds_topic: str) -> str | None:
+    """The ROS topic of a DDS topic, or None where it is not one."""
+    return dds_topic[2:] if dds_topic.startswith(TOPIC + "/") else None
+
+
+def demangle_service(dds_topic: str) -> str | None:
+    """The ROS service of a DDS topic, or None where it is not one."""
+    for prefix, suffix in ((REQUEST, "Request"), (REPLY, "Reply")):
+        if dds_topic.startswith(prefix + "/") and dds_topic.endswith(suffix):
+            return dds_topic[2 : -len(suffix)]
+    return None
+
+
+class Graph:
+    """The graph as one participant sees it. A thread of its own follows the changes."""
+
+    def __init__(self, participant: dds.Participant) -> None:
+        self._participant = participant
+        self.changed = threading.Condition()
+        self._nodes: list[NodeEntities] = []
+        self._remote_nodes: dict[bytes, list[tuple[str, str, set[bytes]]]] = {}
+        self._endpoints: dict[bytes, Endpoint] = {}
+        self._vendors_seen: set[bytes] = set()
+        self._watched: dict[int, Callable[[], None]] = {}
+        self._open_discovery_topic()
+        self._builtin = [
+            BuiltinDataReader(participant.entity, topic)
+            for topic in (
+                BuiltinTopicDcpsParticipant,
+                BuiltinTopicDcpsPublication,
+                BuiltinTopicDcpsSubscription,
+            )
+        ]
+        self._stop = dds.GuardCondition(participant)
+        self._wait_set = dds.WaitSet(participant)
+        self._stopping = False
+        self._thread = threading.Thread(target=self._follow, name="ros_graph", daemon=True)
+        self._thread.start()
+
+    def _open_discovery_topic(self) -> None:
+        data_type = dds_types.message_type(DISCOVERY_TYPE)
+        qos = Qos(
+            Policy.Reliability.Reliable(qos_mapping.MAX_BLOCKING_NS),
+            Policy.Durability.TransientLocal,
+            Policy.History.KeepLast(1),
+            Policy.DataRepresentation(use_cdrv0_representation=True),
+            Policy.Userdata(dds_types.type_hash_user_data(DISCOVERY_TYPE)),
+        )
+        self._writer = dds.Writer(self._participant, DISCOVERY_TOPIC, data_type, qos)
+        # Keep-last 1 is per participant for writers; a reader hears all participants.
+        everything = Qos(Policy.History.KeepAll, base=qos)
+        self._reader = dds.Reader(self._participant, DISCOVERY_TOPIC, data_type, everything)
+
+    # --- what this process says ---------------------------------------------------------------
+
+    def add_node(self, namespace: str, name: str) -> NodeEntities:
+        """Announce a node; its entities are announced by ``announce``."""
+        node = NodeEntities(namespace, name, [], [])
+        with self.changed:
+            self._nodes.append(node)
+        self.announce()
+        return node
+
+    def remove_node(self, node: NodeEntities) -> None:
+        with self.changed:
+            if node in self._nodes:
+                self._nodes.remove(node)
+        self.announce()
+
+    def announce(self) -> None:
+        """Write the whole of this participant's nodes anew."""
+        info = messages.message_class(DISCOVERY_TYPE)
+        entry = messages.message_class("rmw_dds_common/msg/NodeEntitiesInfo")
+        with self.changed:
+            entries = [
+                entry(
+                    node_namespace=node.namespace,
+                    node_name=node.name,
+                    reader_gid_seq=[_gid(guid) for guid in node.readers],
+                    writer_gid_seq=[_gid(guid) for guid in node.writers],
+                )
+                for node in self._nodes
+            ]
+            message = info(gid=_gid(self._participant.guid), node_entities_info_seq=entries)
+            self._writer.write(cdr.serialize(message))
+
+    # --- what others say ----------------------------------------------------------------------
+
+    def watch(self, condition: int, callback: Callable[[], None]) -> None:
+        """Call ``callback()`` in the graph's thread whenever the DDS condition triggers."""
+        with self.changed:
+            self._watched[condition] = callback
+        self._stop.trigger()
+
+    def unwatch(self, condition: int) -> None:
+        with self.changed:
+            self._watched.pop(condition, None)
+        self._stop.trigger()
+
+    def _follow(self) -> None:
+        conditions = [reader._next_condition._ref for reader in self._builtin]
+        conditions += [self._reader.condition, self._stop.condition]
+        while not self._stopping:
+            with self.changed:
+                watched = dict(self._watched)
+            self._wait_set.attach_only([*conditions, *watched])
+            triggered = self._wait_set.wait(dds.INFINITE_NS)
+            if triggered is None:
+                return
+            self._stop.take()
+            if not self._stopping:
+                self._update()
+                for condition in triggered:
+                    if condition in watched:
+                        watched[condition]()
+
+    def _update(self) -> None:
+        participants, publications, subscriptions = (reader.take(N=1000) for reader in self._builtin)
+        with self.changed:
+            for sample in participants:
+                self._take_participant(sample)
+            for sample in publications:
+                self._take_endpoint(sample, is_writer=True)
+            for sample in subscriptions:
+                self._take_endpoint(sample, is_writer=False)
+            while (sample := self._reader.take()) is not None:
+                self._take_nodes(sample.data)
+            self.changed.notify_all()
+
+    def _take_participant(self, sample: Any) -> None:
+        guid = sample.key.bytes
+        if sample.sample_info.instance_state != InstanceState.Alive:
+            self._remote_nodes.pop(guid, None)
+            gone = [key for key, item in self._endpoints.items() if item.participant == guid]
+            for key in gone:
+                del self._endpoints[key]
+        else:
+            self._check_vendor(guid[:2])
+
+    def _check_vendor(self, vendor: bytes) -> None:
+        if vendor == CYCLONE_VENDOR or vendor in self._vendors_seen:
+            return
+        self._vendors_seen.add(vendor)
+        LOG.warning(
+            "A participant of another DDS vendor is on this domain: %s. Topics work with it, but "
+            "services do not. Remedy: run the ROS side with RMW_IMPLEMENTATION=rmw_cyclonedds_cpp, "
+            "or install ROS 2 on this machine.",
+            VENDORS.get(vendor, f"vendor id {vendor.hex()}"),
+        )
+
+    def _take_endpoint(self, sample: Any, is_writer: bool) -> None:
+        guid = sample.key.bytes
+        if sample.sample_info.instance_state != InstanceState.Alive:
+            self._endpoints.pop(guid, None)
+            return
+        user_data = sample.qos[Policy.Userdata]
+        self._endpoints[guid] = Endpoint(
+            guid,
+            sample.participant_key.bytes,
+            sample.topic_name,
+            sample.type_name,
+            is_writer,
+            qos_mapping.describe(sample.qos),
+            user_data.data if user_data is not None else b"",
+        )
+
+    def _take_nodes(self, data: bytes) -> None:
+        info: Any = cdr.deserialize(data, DISCOVERY_TYPE)
+        participant = info.gid.data.tobytes()
+        self._remote_nodes[participant] = [
+            (
+                item.node_namespace,
+                item.node_name,
+                {gid.data.tobytes() for gid in (*item.reader_gid_seq, *item.writer_gid_seq)},
+            )
+            for item in info.node_entities_info_seq
+        ]
+
+    # --- questions ----------------------------------------------------------------------------
+
+    def nodes(self) -> list[tuple[str, str]]:
+        """``(name, namespace)`` of every known node, this process's included."""
+        with self.changed:
+            own = self._participant.guid
+            remote = [
+                (name, namespace)
+                for guid, entries in self._remote_nodes.items()
+                if guid != own
+                for namespace, name, _ in entries
+            ]
+            return [(node.name, node.namespace) for node in self._nodes] + remote
+
+    def endpoints(self) -> list[Endpoint]:
+        """Every known reader and writer, this process's included."""
+        with self.changed:
+            return list(self._endpoints.values())
+
+    def node_of(self, guid: bytes) -> tuple[str, str] | None:
+        """``(name, namespace)`` of the node that owns an endpoint."""
+        with self.changed:
+            for entries in self._remote_nodes.values():
+                for namespace, name, guids in entries:
+                    if guid in guids:
+                        return name, namespace
+        return None
+
+    def names_and_types(
+        self, demangle: Callable[[str], str | None], only: Iterable[Endpoint] | None = None
+    ) -> list[tuple[str, list[str]]]:
+        """``[(name, [types])]`` of topics or services, sorted by name."""
+        found: dict[str, set[str]] = {}
+        for endpoint in self.endpoints() if only is None else only:
+            name = demangle(endpoint.dds_topic)
+            kind = dds_types.ros_type_name(endpoint.dds_type)
+            if name is None or kind is None:
+                continue
+            if "/srv/" in kind:
+                kind = kind.removesuffix("_Request").removesuffix("_Response")
+            found.setdefault(name, set()).add(kind)
+        return [(name, sorted(kinds)) for name, kinds in sorted(found.items())]
+
+    def close(self) -> None:
+        """Stop following and withdraw this process's nodes."""
+        self._stopping = True
+        self._stop.trigger()
+        if threading.current_thread() is not self._thread:
+            self._thread.join(timeout=5.0)
+        self._wait_set.close()
+        for entity in (*self._builtin, self._writer.entity, self._reader.entity):
+            dds.close(entity)
+
+
+def _gid(guid: bytes) -> messages.Message:
+    return messages.message_class("rmw_dds_common/msg/Gid")(data=list(guid))

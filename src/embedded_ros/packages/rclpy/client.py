@@ -1,0 +1,154 @@
+"""Clients of services."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from embedded_ros import cdr, dds, dds_types, graph, qos_mapping
+from rclpy._rclpy_pybind11 import InvalidHandle, RCLError
+from rclpy.service import endpoint_user_data
+from rclpy.task import Future
+
+
+class Client:
+    """Calls a service of one type. Made by ``Node.create_client``."""
+
+    def __init__(
+        self, node: Any, srv_type: Any, srv_name: str, qos_profile: Any, callback_group: Any
+    ) -> None:
+        self._node, self.srv_type, self.srv_name = node, srv_type, srv_name
+        self.qos_profile, self.callback_group = qos_profile, callback_group
+        self.context = node.context
+        participant = node.context.participant
+        request, response = srv_type.Request.TYPE_NAME, srv_type.Response.TYPE_NAME
+        self._reader: dds.Reader | None = dds.Reader(
+            participant,
+            graph.mangle(graph.REPLY, srv_name, "Reply"),
+            dds_types.service_type(response),
+            qos_mapping.to_dds(qos_profile, endpoint_user_data(response, "clientid", participant)),
+        )
+        self._writer = dds.Writer(
+            participant,
+            graph.mangle(graph.REQUEST, srv_name, "Request"),
+            dds_types.service_type(request),
+            qos_mapping.to_dds(qos_profile, endpoint_user_data(request, "clientid", participant)),
+        )
+        self._condition = self._reader.condition
+        self._guid = self._writer.instance_handle
+        self._lock = threading.Lock()
+        self._pending: dict[int, Future] = {}
+        self._last_number = 0
+
+    @property
+    def service_name(self) -> str:
+        return self.srv_name
+
+    @property
+    def handle(self) -> Client:
+        return self
+
+    def call(self, request: Any, timeout_sec: float | None = None) -> Any:
+        """Call and wait. Another thread must spin; never from a callback of the same group.
+
+        Returns:
+            The response; None after ``timeout_sec`` seconds.
+        """
+        done = threading.Event()
+        future = self.call_async(request)
+        future._when_done(done.set)
+        if not done.wait(timeout_sec if timeout_sec is None or timeout_sec >= 0 else None):
+            self.remove_pending_request(future)
+            return None
+        return future.result()
+
+    def call_async(self, request: Any) -> Future:
+        """Call; the response is the result of the returned future.
+
+        Raises:
+            TypeError: not a request of this client's type.
+        """
+        if not isinstance(request, self.srv_type.Request):
+            raise TypeError(f"Expected {self.srv_type.Request}, got {type(request)}")
+        if self._reader is None:
+            raise InvalidHandle(f"the client of '{self.srv_name}' was destroyed")
+        if not self.context.ok():
+            raise RCLError("Failed to call: the client's context is invalid")
+        future = Future()
+        with self._lock:
+            self._last_number += 1
+            number = self._last_number
+            self._pending[number] = future
+        future._set_executor(self._node.executor)
+        data = dds.join_service_body(self._guid, number, cdr.serialize(request))
+        try:
+            self._writer.write(data)
+        except TimeoutError as error:
+            self._forget(number)
+            raise RCLError(f"'{self.srv_name}': the request could not be sent: {error}") from error
+        return future
+
+    def remove_pending_request(self, future: Future) -> None:
+        """Give up waiting for the response of ``future``."""
+        with self._lock:
+            self._pending = {n: item for n, item in self._pending.items() if item is not future}
+
+    def _forget(self, number: int) -> Future | None:
+        with self._lock:
+            return self._pending.pop(number, None)
+
+    def get_pending_requests(self) -> int:
+        return len(self._pending)
+
+    def service_is_ready(self) -> bool:
+        """Whether a server can hear requests and be heard."""
+        reader = self._reader
+        if reader is None:
+            return False
+        return self._writer.matched_count() > 0 and reader.matched_count() > 0
+
+    def wait_for_service(self, timeout_sec: float | None = None) -> bool:
+        """Wait for a server; False after ``timeout_sec`` seconds or at shutdown."""
+        end = None if timeout_sec is None or timeout_sec < 0 else time.monotonic() + timeout_sec
+        while self.context.ok() and not self.service_is_ready():
+            if end is not None and time.monotonic() >= end:
+                return False
+            time.sleep(0.01)
+        return self.context.ok()
+
+    def _take_job(self) -> Callable[[], Any] | None:
+        reader = self._reader
+        while reader is not None:
+            sample = reader.take()
+            if sample is None:
+                return None
+            guid, number, body = dds.split_service_body(sample.data)
+            future = self._forget(number) if guid == self._guid else None
+            if future is None:
+                continue  # the response to another client, or to a request that was given up
+            response = cdr.deserialize(body, self.srv_type.Response.TYPE_NAME)
+            return lambda future=future: future.set_result(response)
+        return None
+
+    def _guids(self) -> tuple[list[bytes], list[bytes]]:
+        return ([self._reader.guid] if self._reader else []), [self._writer.guid]
+
+    def destroy(self) -> None:
+        """Withdraw it; use ``Node.destroy_client``. Pending futures are cancelled."""
+        reader, self._reader = self._reader, None
+        if reader is None:
+            return
+        reader.close()
+        self._writer.close()
+        with self._lock:
+            pending, self._pending = self._pending, {}
+        for future in pending.values():
+            future.cancel()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._node.destroy_client(self)

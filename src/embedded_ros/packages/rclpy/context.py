@@ -1,0 +1,163 @@
+"""A context: one participant on the domain, and everything that lives on it."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+from embedded_ros import discovery
+from rclpy._arguments import Arguments, parse_arguments
+from rclpy._rclpy_pybind11 import RCLError
+
+g_logging_ref_count_lock = threading.Lock()
+
+
+class Context:
+    """Holds the state of ``init`` and ``shutdown``; nodes belong to one context."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._valid = False
+        self._initialised = False
+        self._callbacks: list[Any] = []
+        self._nodes: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._executors: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._graph: Any = None
+        self._participant: Any = None
+        self._domain_id = 0
+        self.arguments = Arguments()
+
+    @property
+    def handle(self) -> Context:
+        return self
+
+    def init(
+        self,
+        args: list[str] | None = None,
+        *,
+        initialize_logging: bool = True,
+        domain_id: int | None = None,
+    ) -> None:
+        """Read the arguments (``sys.argv`` where None) and join the domain.
+
+        Raises:
+            RuntimeError: it is initialised already.
+            ValueError: a ROS argument or variable that cannot be understood.
+        """
+        from rclpy import logging
+
+        with self._lock:
+            if self._initialised and self._valid:
+                raise RuntimeError("Context.init() must only be called once")
+            self.arguments = parse_arguments(sys.argv if args is None else args)
+            logging.apply_arguments(self.arguments)
+            self._domain_id = discovery.domain_id() if domain_id is None else domain_id
+            self._initialised = self._valid = True
+
+    @property
+    def participant(self) -> Any:
+        """The participant, which joins the domain when first asked for."""
+        from embedded_ros.dds import Participant
+
+        with self._lock:
+            if not self._valid:
+                raise RCLError("the context is not initialised, or was shut down")
+            if self._participant is None:
+                self._participant = Participant(self._domain_id)
+            return self._participant
+
+    @property
+    def graph(self) -> Any:
+        """What is known of the other participants (``embedded_ros.graph.Graph``)."""
+        from embedded_ros.graph import Graph
+
+        with self._lock:
+            if self._graph is None:
+                self._graph = Graph(self.participant)
+            return self._graph
+
+    def get_domain_id(self) -> int:
+        return self._domain_id
+
+    def ok(self) -> bool:
+        return self._valid
+
+    def shutdown(self) -> None:
+        """End it. RuntimeError where it was not initialised or is shut down already."""
+        if not self._initialised:
+            raise RuntimeError("Context must be initialized before it can be shutdown")
+        if not self.try_shutdown():
+            raise RCLError("failed to shutdown: rcl_shutdown already called on the given context")
+
+    def try_shutdown(self) -> bool:
+        """End it where it has not ended yet; whether it did."""
+        with self._lock:
+            if not self._valid:
+                return False
+            self._valid = False
+        self._notify()
+        self._leave_when_unused()
+        return True
+
+    def _shutdown_by_signal(self) -> None:
+        # Called by a signal handler in the main thread, which may hold the lock already: no waiting.
+        if self._valid:
+            self._valid = False
+            self._notify()
+
+    def _notify(self) -> None:
+        for executor in list(self._executors):
+            executor.wake()
+        callbacks, self._callbacks = self._callbacks, []
+        for reference in callbacks:
+            callback = reference()
+            if callback is not None:
+                callback()
+
+    def on_shutdown(self, callback: Callable[[], None]) -> None:
+        """Call ``callback()`` at shutdown; a bound method does not keep its object alive."""
+        if not callable(callback):
+            raise TypeError("callback should be a callable")
+        with self._lock:
+            if not self._valid:
+                callback()
+            elif hasattr(callback, "__self__"):
+                self._callbacks.append(weakref.WeakMethod(callback, self._forget_callback))
+            else:
+                self._callbacks.append(lambda: callback)
+
+    def _forget_callback(self, reference: Any) -> None:
+        if reference in self._callbacks:
+            self._callbacks.remove(reference)
+
+    def track_node(self, node: Any) -> None:
+        self._nodes.add(node)
+
+    def untrack_node(self, node: Any) -> None:
+        self._nodes.discard(node)
+        self._leave_when_unused()
+
+    def _leave_when_unused(self) -> None:
+        """Leave the domain once shut down and without nodes."""
+        with self._lock:
+            if self._valid or len(self._nodes) > 0:
+                return
+            graph, self._graph = self._graph, None
+            participant, self._participant = self._participant, None
+        if graph is not None:
+            graph.close()
+        if participant is not None:
+            participant.close()
+
+    def destroy(self) -> None:
+        self.try_shutdown()
+
+    def __enter__(self) -> Context:
+        self.init()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.try_shutdown()

@@ -1,0 +1,233 @@
+"""The managed node: callbacks of transitions, and the services that trigger them."""
+
+from __future__ import annotations
+
+import threading
+import traceback
+from typing import Any
+
+from lifecycle_msgs.msg import TransitionDescription, TransitionEvent
+from lifecycle_msgs.srv import (
+    ChangeState,
+    GetAvailableStates,
+    GetAvailableTransitions,
+    GetState,
+)
+
+from rclpy._rclpy_pybind11 import RCLError
+from rclpy.lifecycle.managed_entity import ManagedEntity
+from rclpy.lifecycle.publisher import LifecyclePublisher
+from rclpy.lifecycle.state_machine import (
+    STATES,
+    TRANSITIONS,
+    LifecycleState,
+    StateMachine,
+    Transition,
+    TransitionCallbackReturn,
+)
+from rclpy.node import Node
+
+SUCCESS, ERROR = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.ERROR
+
+CALLBACKS = {
+    "configuring": "on_configure",
+    "cleaningup": "on_cleanup",
+    "shuttingdown": "on_shutdown",
+    "activating": "on_activate",
+    "deactivating": "on_deactivate",
+    "errorprocessing": "on_error",
+}
+
+
+class LifecycleNodeMixin(ManagedEntity):
+    """What makes a Node a managed one; its constructor comes after Node's.
+
+    The ``on_…`` callbacks get the previous state. By default each passes it on to the managed
+    entities (such as lifecycle publishers), up to the first that does not succeed: an override
+    should call ``super().on_…(state)``. An exception in a callback counts as ERROR.
+    """
+
+    def __init__(
+        self, *, enable_communication_interface: bool = True, callback_group: Any = None
+    ) -> None:
+        self._state_machine = StateMachine()
+        self._managed_entities: dict[ManagedEntity, None] = {}  # in order of creation
+        self._transition_lock = threading.RLock()
+        self._transition_publisher = None
+        if enable_communication_interface:
+            self._transition_publisher = self.create_publisher(
+                TransitionEvent, "~/transition_event", 10
+            )
+            for name, kind, callback in (
+                ("change_state", ChangeState, self._on_change_state),
+                ("get_state", GetState, self._on_get_state),
+                ("get_available_states", GetAvailableStates, self._on_get_states),
+                (
+                    "get_available_transitions",
+                    GetAvailableTransitions,
+                    self._on_get_transitions,
+                ),
+                ("get_transition_graph", GetAvailableTransitions, self._on_get_graph),
+            ):
+                self.create_service(kind, f"~/{name}", callback, callback_group=callback_group)
+
+    # --- transitions from within --------------------------------------------------------------
+    # RCLError where the transition does not start in the current state.
+
+    def trigger_configure(self) -> TransitionCallbackReturn:
+        return self._change_state("configure")
+
+    def trigger_cleanup(self) -> TransitionCallbackReturn:
+        return self._change_state("cleanup")
+
+    def trigger_activate(self) -> TransitionCallbackReturn:
+        return self._change_state("activate")
+
+    def trigger_deactivate(self) -> TransitionCallbackReturn:
+        return self._change_state("deactivate")
+
+    def trigger_shutdown(self) -> TransitionCallbackReturn:
+        return self._change_state("shutdown")
+
+    def _change_state(self, transition: int | str) -> TransitionCallbackReturn:
+        with self._transition_lock:
+            before = self._state_machine.current
+            self._go(transition)
+            result = self._call_back(before)
+            self._go(result.to_label())
+            if result is ERROR:
+                self._go(self._call_back(before).to_label())
+            return result
+
+    def _go(self, transition: int | str) -> None:
+        taken = self._state_machine.take(transition)
+        if self._transition_publisher is not None and self.context.ok():
+            self._transition_publisher.publish(
+                TransitionEvent(
+                    timestamp=max(0, self.get_clock().now().nanoseconds),
+                    transition=taken.to_msg(),
+                    start_state=taken.start.to_msg(),
+                    goal_state=taken.goal.to_msg(),
+                )
+            )
+
+    def _call_back(self, before: LifecycleState) -> TransitionCallbackReturn:
+        name = CALLBACKS[self._state_machine.current.label]
+        try:
+            result = getattr(self, name)(before)
+        except Exception:  # whatever user code raises is the state machine's ERROR, and is logged
+            self.get_logger().error(f"{name} failed:\n{traceback.format_exc()}")
+            return ERROR
+        if not isinstance(result, TransitionCallbackReturn):
+            self.get_logger().error(
+                f"{name} must return a TransitionCallbackReturn, got {result!r}"
+            )
+            return ERROR
+        return result
+
+    # --- managed entities ---------------------------------------------------------------------
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        return self._pass_on("on_configure", state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        return self._pass_on("on_cleanup", state)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        return self._pass_on("on_shutdown", state)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        return self._pass_on("on_activate", state)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        return self._pass_on("on_deactivate", state)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        return self._pass_on("on_error", state)
+
+    def _pass_on(self, callback: str, state: LifecycleState) -> TransitionCallbackReturn:
+        for entity in list(self._managed_entities):
+            result = getattr(entity, callback)(state)
+            if result is not SUCCESS:
+                return result
+        return SUCCESS
+
+    def add_managed_entity(self, entity: ManagedEntity) -> None:
+        self._managed_entities[entity] = None
+
+    def create_lifecycle_publisher(self, *args: Any, **kwargs: Any) -> LifecyclePublisher:
+        """As ``create_publisher``; it is silent while the node is not active."""
+        publisher = self.create_publisher(*args, publisher_class=LifecyclePublisher, **kwargs)
+        self.add_managed_entity(publisher)
+        return publisher
+
+    def destroy_lifecycle_publisher(self, publisher: LifecyclePublisher) -> bool:
+        self._managed_entities.pop(publisher, None)
+        return self.destroy_publisher(publisher)
+
+    # --- services -----------------------------------------------------------------------------
+
+    def _on_change_state(
+        self, request: ChangeState.Request, response: ChangeState.Response
+    ) -> ChangeState.Response:
+        # As in rcl: the label counts where one is given.
+        try:
+            result = self._change_state(request.transition.label or request.transition.id)
+        except RCLError as error:
+            self.get_logger().warning(f"change_state is refused: {error}")
+            response.success = False
+        else:
+            response.success = result is SUCCESS
+        return response
+
+    def _on_get_state(
+        self, request: GetState.Request, response: GetState.Response
+    ) -> GetState.Response:
+        response.current_state = self._state_machine.current.to_msg()
+        return response
+
+    def _on_get_states(
+        self, request: GetAvailableStates.Request, response: GetAvailableStates.Response
+    ) -> GetAvailableStates.Response:
+        response.available_states = [state.to_msg() for state in STATES]
+        return response
+
+    def _on_get_transitions(
+        self, request: GetAvailableTransitions.Request, response: GetAvailableTransitions.Response
+    ) -> GetAvailableTransitions.Response:
+        response.available_transitions = _descriptions(self._state_machine.available())
+        return response
+
+    def _on_get_graph(
+        self, request: GetAvailableTransitions.Request, response: GetAvailableTransitions.Response
+    ) -> GetAvailableTransitions.Response:
+        response.available_transitions = _descriptions(list(TRANSITIONS))
+        return response
+
+
+class LifecycleNode(LifecycleNodeMixin, Node):
+    """A managed node; takes Node's arguments."""
+
+    def __init__(
+        self,
+        node_name: str,
+        *,
+        enable_communication_interface: bool = True,
+        callback_group: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        Node.__init__(self, node_name, **kwargs)
+        LifecycleNodeMixin.__init__(
+            self,
+            enable_communication_interface=enable_communication_interface,
+            callback_group=callback_group,
+        )
+
+
+def _descriptions(transitions: list[Transition]) -> list[TransitionDescription]:
+    return [
+        TransitionDescription(
+            transition=item.to_msg(), start_state=item.start.to_msg(), goal_state=item.goal.to_msg()
+        )
+        for item in transitions
+    ]

@@ -1,0 +1,445 @@
+"""Nodes."""
+
+from __future__ import annotations
+
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from rclpy import _names, logging
+from rclpy._arguments import parse_arguments
+from rclpy._node_graph import NodeGraphMixin
+from rclpy._node_parameters import NodeParametersMixin
+from rclpy.callback_groups import (
+    CallbackGroup,
+    MutuallyExclusiveCallbackGroup,
+    ReentrantCallbackGroup,
+)
+from rclpy.client import Client
+from rclpy.clock import Clock, ROSClock
+from rclpy.exceptions import NotInitializedException
+from rclpy.guard_condition import GuardCondition
+from rclpy.publisher import Publisher
+from rclpy.qos import (
+    QoSProfile,
+    copy_of,
+    qos_profile_rosout_default,
+    qos_profile_services_default,
+)
+from rclpy.service import Service
+from rclpy.subscription import Subscription
+from rclpy.time_source import TimeSource
+from rclpy.timer import Rate, Timer
+from rclpy.utilities import get_default_context, get_message_type_name
+
+HIDDEN_NODE_PREFIX = "_"
+
+
+class Node(NodeGraphMixin, NodeParametersMixin):
+    """One node of the graph: it makes publishers, subscriptions, services, clients and timers."""
+
+    def __init__(
+        self,
+        node_name: str,
+        *,
+        context: Any = None,
+        cli_args: list[str] | None = None,
+        namespace: str | None = None,
+        use_global_arguments: bool = True,
+        enable_rosout: bool = True,
+        start_parameter_services: bool = True,
+        parameter_overrides: list[Any] | None = None,
+        allow_undeclared_parameters: bool = False,
+        automatically_declare_parameters_from_overrides: bool = False,
+        enable_logger_service: bool = False,
+    ) -> None:
+        self._context = get_default_context() if context is None else context
+        if not self._context.ok():
+            raise NotInitializedException("cannot create node")
+        self._read_arguments(cli_args, use_global_arguments)
+        self._resolve_name(node_name, namespace or "")
+        self._lock = threading.RLock()
+        self._publishers: list[Publisher] = []
+        self._subscriptions: list[Subscription] = []
+        self._services: list[Service] = []
+        self._clients: list[Client] = []
+        self._timers: list[Timer] = []
+        self._guards: list[GuardCondition] = []
+        self._executor: Callable[[], Any] = lambda: None
+        self._destroyed = False
+        self._default_callback_group = MutuallyExclusiveCallbackGroup()
+        self._clock_callback_group = ReentrantCallbackGroup()
+        self._logger = logging.get_logger(self.get_fully_qualified_name().strip("/").replace("/", "."))
+        self._announced = self._context.graph.add_node(self._namespace, self._name)
+        self._announcing = False
+        self._clock = ROSClock()
+        self._clock._on_change = self._wake_executor
+        self._clock_source = TimeSource(self)
+        self._clock_source.attach_clock(self._clock)
+        self._context.track_node(self)
+        if enable_rosout and self._arguments.rosout:
+            self._connect_rosout()
+        self._initialise_parameters(
+            self._overrides(parameter_overrides or []),
+            allow_undeclared_parameters,
+            automatically_declare_parameters_from_overrides,
+            start_parameter_services,
+        )
+        if enable_logger_service:
+            self._start_logger_services()
+        self._announcing = True
+        self._announce()
+
+    # --- construction -------------------------------------------------------------------------
+
+    def _read_arguments(self, cli_args: list[str] | None, use_global_arguments: bool) -> None:
+        self._arguments = parse_arguments(cli_args)
+        if use_global_arguments:
+            self._arguments = self._arguments.merged_with(self._context.arguments)
+
+    def _resolve_name(self, node_name: str, namespace: str) -> None:
+        given = _names.check_node_name(node_name)
+        self._name = _names.check_node_name(self._arguments.special("__node", given) or given)
+        self._namespace = _names.check_namespace(
+            self._arguments.special("__ns", given) or namespace or "/"
+        )
+        self._given_name = given
+
+    def _overrides(self, given: list[Any]) -> dict[str, Any]:
+        values = self._arguments.parameters_for(self.get_fully_qualified_name())
+        return {**values, **{parameter.name: parameter for parameter in given}}
+
+    def _connect_rosout(self) -> None:
+        from rcl_interfaces.msg import Log
+
+        self._rosout = self.create_publisher(Log, "/rosout", qos_profile_rosout_default)
+        logging.connect_rosout(self._logger.name, self._rosout)
+
+    def _start_logger_services(self) -> None:
+        from rclpy._logger_service import LoggerService
+
+        self._logger_service = LoggerService(self)
+
+    # --- what it is ---------------------------------------------------------------------------
+
+    @property
+    def context(self) -> Any:
+        return self._context
+
+    @property
+    def handle(self) -> Node:
+        return self
+
+    @property
+    def executor(self) -> Any:
+        return self._executor()
+
+    @executor.setter
+    def executor(self, executor: Any) -> None:
+        current = self.executor
+        if current is executor:
+            return
+        if current is not None:
+            current.remove_node(self)
+        self._executor = weakref.ref(executor) if executor is not None else lambda: None
+        if executor is not None:
+            executor.add_node(self)
+
+    @property
+    def default_callback_group(self) -> CallbackGroup:
+        return self._default_callback_group
+
+    @property
+    def publishers(self) -> Iterator[Publisher]:
+        yield from list(self._publishers)
+
+    @property
+    def subscriptions(self) -> Iterator[Subscription]:
+        yield from list(self._subscriptions)
+
+    @property
+    def services(self) -> Iterator[Service]:
+        yield from list(self._services)
+
+    @property
+    def clients(self) -> Iterator[Client]:
+        yield from list(self._clients)
+
+    @property
+    def timers(self) -> Iterator[Timer]:
+        yield from list(self._timers)
+
+    @property
+    def guards(self) -> Iterator[GuardCondition]:
+        yield from list(self._guards)
+
+    def get_name(self) -> str:
+        return self._name
+
+    def get_namespace(self) -> str:
+        return self._namespace
+
+    def get_fully_qualified_name(self) -> str:
+        return _names.full_node_name(self._namespace, self._name)
+
+    def get_logger(self) -> logging.RcutilsLogger:
+        return self._logger
+
+    def get_clock(self) -> Clock:
+        return self._clock
+
+    def resolve_topic_name(self, topic: str, *, only_expand: bool = False) -> str:
+        """The absolute name, remapped unless ``only_expand``."""
+        return self._resolve(topic, only_expand, is_service=False)
+
+    def resolve_service_name(self, service: str, *, only_expand: bool = False) -> str:
+        """The absolute name, remapped unless ``only_expand``."""
+        return self._resolve(service, only_expand, is_service=True)
+
+    def _resolve(self, name: str, only_expand: bool, is_service: bool) -> str:
+        if only_expand:
+            return _names.expand(name, self._name, self._namespace, is_service)
+        return _names.remap(
+            name, self._name, self._namespace, self._arguments, is_service, self._given_name
+        )
+
+    # --- what it makes ------------------------------------------------------------------------
+
+    def create_publisher(
+        self,
+        msg_type: type,
+        topic: str,
+        qos_profile: QoSProfile | int,
+        *,
+        callback_group: CallbackGroup | None = None,
+        event_callbacks: Any = None,
+        qos_overriding_options: Any = None,
+        publisher_class: type[Publisher] = Publisher,
+    ) -> Publisher:
+        """A publisher of ``topic``; ``qos_profile`` may be the depth alone."""
+        get_message_type_name(msg_type)
+        publisher = publisher_class(
+            self,
+            msg_type,
+            self.resolve_topic_name(topic),
+            copy_of(qos_profile),
+            event_callbacks,
+            callback_group or self._default_callback_group,
+        )
+        return self._keep(self._publishers, publisher)
+
+    def create_subscription(
+        self,
+        msg_type: type,
+        topic: str,
+        callback: Callable[..., Any],
+        qos_profile: QoSProfile | int,
+        *,
+        callback_group: CallbackGroup | None = None,
+        event_callbacks: Any = None,
+        qos_overriding_options: Any = None,
+        raw: bool = False,
+    ) -> Subscription:
+        """Have ``callback(message)`` (or ``callback(message, info)``) called; ``raw``: with the
+        serialized bytes."""
+        get_message_type_name(msg_type)
+        group = callback_group or self._default_callback_group
+        subscription = Subscription(
+            self,
+            msg_type,
+            self.resolve_topic_name(topic),
+            callback,
+            group,
+            copy_of(qos_profile),
+            raw,
+            event_callbacks,
+        )
+        group.add_entity(subscription)
+        return self._keep(self._subscriptions, subscription)
+
+    def create_service(
+        self,
+        srv_type: Any,
+        srv_name: str,
+        callback: Callable[[Any, Any], Any],
+        *,
+        qos_profile: QoSProfile = qos_profile_services_default,
+        callback_group: CallbackGroup | None = None,
+    ) -> Service:
+        """Answer requests with ``callback(request, response)``, which returns the response."""
+        get_message_type_name(srv_type)
+        group = callback_group or self._default_callback_group
+        name = self.resolve_service_name(srv_name)
+        service = Service(self, srv_type, name, callback, group, copy_of(qos_profile))
+        group.add_entity(service)
+        return self._keep(self._services, service)
+
+    def create_client(
+        self,
+        srv_type: Any,
+        srv_name: str,
+        *,
+        qos_profile: QoSProfile = qos_profile_services_default,
+        callback_group: CallbackGroup | None = None,
+    ) -> Client:
+        """A client of the service ``srv_name``."""
+        get_message_type_name(srv_type)
+        group = callback_group or self._default_callback_group
+        name = self.resolve_service_name(srv_name)
+        client = Client(self, srv_type, name, copy_of(qos_profile), group)
+        group.add_entity(client)
+        return self._keep(self._clients, client)
+
+    def create_timer(
+        self,
+        timer_period_sec: float,
+        callback: Callable[[], Any] | None,
+        callback_group: CallbackGroup | None = None,
+        clock: Clock | None = None,
+        autostart: bool = True,
+    ) -> Timer:
+        """Have ``callback()`` called every ``timer_period_sec`` seconds of the node's clock."""
+        group = callback_group or self._default_callback_group
+        timer = Timer(
+            callback or (lambda: None),
+            group,
+            int(float(timer_period_sec) * 1e9),
+            clock or self._clock,
+            context=self._context,
+            autostart=autostart,
+            wake=self._wake_executor,
+        )
+        group.add_entity(timer)
+        self._timers.append(timer)
+        self._entities_changed()
+        return timer
+
+    def create_guard_condition(
+        self, callback: Callable[[], Any], callback_group: CallbackGroup | None = None
+    ) -> GuardCondition:
+        """Have ``callback()`` called in the executor after ``trigger()``."""
+        group = callback_group or self._default_callback_group
+        guard = GuardCondition(callback, group, self._context)
+        group.add_entity(guard)
+        self._guards.append(guard)
+        self._entities_changed()
+        return guard
+
+    def create_rate(self, frequency: float, clock: Clock | None = None) -> Rate:
+        """Something whose ``sleep()`` keeps a frequency in Hz."""
+        if frequency <= 0:
+            raise ValueError("frequency must be > 0")
+        group = ReentrantCallbackGroup()
+        timer = self.create_timer(1.0 / frequency, None, callback_group=group, clock=clock)
+        return Rate(timer, context=self._context)
+
+    # --- and takes apart ----------------------------------------------------------------------
+
+    def destroy_publisher(self, publisher: Publisher) -> bool:
+        return self._drop(self._publishers, publisher)
+
+    def destroy_subscription(self, subscription: Subscription) -> bool:
+        return self._drop(self._subscriptions, subscription)
+
+    def destroy_service(self, service: Service) -> bool:
+        return self._drop(self._services, service)
+
+    def destroy_client(self, client: Client) -> bool:
+        return self._drop(self._clients, client)
+
+    def destroy_timer(self, timer: Timer) -> bool:
+        return self._drop(self._timers, timer)
+
+    def destroy_guard_condition(self, guard: GuardCondition) -> bool:
+        return self._drop(self._guards, guard)
+
+    def destroy_rate(self, rate: Rate) -> bool:
+        done = self._drop(self._timers, rate._timer)
+        rate.destroy()
+        return done
+
+    def destroy_node(self) -> None:
+        """Leave the graph; everything it made is destroyed."""
+        if self._destroyed:
+            return
+        self._destroyed = True
+        self._announcing = False
+        executor = self.executor
+        if executor is not None:
+            executor.remove_node(self)
+        logging.disconnect_rosout(self._logger.name)
+        for kept in (
+            self._timers,
+            self._guards,
+            self._services,
+            self._clients,
+            self._subscriptions,
+            self._publishers,
+        ):
+            for entity in list(kept):
+                self._drop(kept, entity)
+        self._clock_source.detach_node()
+        if self._context._graph is not None:
+            self._context._graph.remove_node(self._announced)
+        self._context.untrack_node(self)
+
+    # --- inside -------------------------------------------------------------------------------
+
+    def _waitable_entities(self) -> list[Any]:
+        """What an executor waits for by a DDS condition."""
+        return [*self._subscriptions, *self._services, *self._clients, *self._guards]
+
+    def _keep(self, kept: list, entity: Any) -> Any:
+        with self._lock:
+            kept.append(entity)
+            readers, writers = entity._guids()
+            self._announced.readers += readers
+            self._announced.writers += writers
+        self._announce()
+        self._entities_changed()
+        return entity
+
+    def _drop(self, kept: list, entity: Any) -> bool:
+        with self._lock:
+            if entity not in kept:
+                return False
+            kept.remove(entity)
+            if hasattr(entity, "_guids"):
+                readers, writers = entity._guids()
+                for guid in readers:
+                    self._announced.readers.remove(guid)
+                for guid in writers:
+                    self._announced.writers.remove(guid)
+        self._entities_changed()
+        entity.destroy()
+        self._announce()
+        return True
+
+    def _announce(self) -> None:
+        # While a node is being built or destroyed its entities are announced once, at the end.
+        if self._announcing and self._context._graph is not None:
+            self._context._graph.announce()
+
+    def _entities_changed(self) -> None:
+        executor = self.executor
+        if executor is not None:
+            executor._on_entities_changed()
+
+    def _wake_executor(self) -> None:
+        executor = self.executor
+        if executor is not None:
+            executor.wake()
+
+    def _wall_time_ns(self) -> int:
+        return time.time_ns()
+
+    def __enter__(self) -> Node:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.destroy_node()
+
+    def __repr__(self) -> str:
+        return f"<Node {self.get_fully_qualified_name()}>"

@@ -1,0 +1,149 @@
+"""Services: requests in, responses out."""
+
+from __future__ import annotations
+
+import inspect
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from embedded_ros import cdr, dds, dds_types, graph, qos_mapping
+from rclpy._rclpy_pybind11 import InvalidHandle
+
+# A client that has just appeared may have been heard before it can hear: its request waits for
+# the other direction this long, as in rmw_cyclonedds.
+REPLY_MATCH_TIMEOUT_S = 1.0
+
+
+@dataclass(frozen=True)
+class RequestId:
+    """Which request of which client: both go back with the response."""
+
+    guid: int
+    sequence_number: int
+    publication_handle: int
+
+
+def endpoint_user_data(type_name: str, role: str, participant: dds.Participant) -> bytes:
+    """USER_DATA of one side of a service: who it is, so that both sides can be paired, and the
+    hash of the type. ``role`` is "serviceid" or "clientid"."""
+    guid = participant.guid[:12] + participant.next_number().to_bytes(4, "big")
+    identity = f"{guid[0]:02x}." + ".".join(f"{byte:x}" for byte in guid[1:])
+    return f"{role}={identity};".encode() + dds_types.type_hash_user_data(type_name)
+
+
+class Service:
+    """Answers requests of one type. Made by ``Node.create_service``."""
+
+    def __init__(
+        self,
+        node: Any,
+        srv_type: Any,
+        srv_name: str,
+        callback: Callable[[Any, Any], Any],
+        callback_group: Any,
+        qos_profile: Any,
+    ) -> None:
+        self._node, self.srv_type, self.srv_name = node, srv_type, srv_name
+        self.callback, self.callback_group, self.qos_profile = callback, callback_group, qos_profile
+        participant = node.context.participant
+        request, response = srv_type.Request.TYPE_NAME, srv_type.Response.TYPE_NAME
+        self._reader: dds.Reader | None = dds.Reader(
+            participant,
+            graph.mangle(graph.REQUEST, srv_name, "Request"),
+            dds_types.service_type(request),
+            qos_mapping.to_dds(qos_profile, endpoint_user_data(request, "serviceid", participant)),
+        )
+        self._writer = dds.Writer(
+            participant,
+            graph.mangle(graph.REPLY, srv_name, "Reply"),
+            dds_types.service_type(response),
+            qos_mapping.to_dds(qos_profile, endpoint_user_data(response, "serviceid", participant)),
+        )
+        self._condition = self._reader.condition
+        self._reachable: set[bytes] = set()
+        self._lock = threading.Lock()
+
+    @property
+    def service_name(self) -> str:
+        return self.srv_name
+
+    @property
+    def handle(self) -> Service:
+        return self
+
+    def _take_job(self) -> Callable[[], Any] | None:
+        reader = self._reader
+        sample = reader.take() if reader is not None else None
+        if sample is None:
+            return None
+        try:
+            guid, number, body = dds.split_service_body(sample.data)
+            request = cdr.deserialize(body, self.srv_type.Request.TYPE_NAME)
+        except ValueError as error:
+            self._node.get_logger().error(f"'{self.srv_name}': a request is dropped: {error}")
+            return None
+        identity = RequestId(guid, number, sample.publication_handle)
+        return lambda: self._answer(request, identity)
+
+    def _answer(self, request: Any, identity: RequestId) -> Any:
+        response = self.callback(request, self.srv_type.Response())
+        if inspect.iscoroutine(response):
+            return self._answer_later(response, identity)
+        self.send_response(response, identity)
+        return None
+
+    async def _answer_later(self, coroutine: Any, identity: RequestId) -> None:
+        self.send_response(await coroutine, identity)
+
+    def send_response(self, response: Any, header: RequestId) -> None:
+        """Answer one request.
+
+        Raises:
+            TypeError: the callback did not return a response of this service's type.
+        """
+        if not isinstance(response, self.srv_type.Response):
+            raise TypeError(
+                f"the callback of '{self.srv_name}' must return {self.srv_type.Response}, "
+                f"got {type(response)}"
+            )
+        if self._reader is None:
+            raise InvalidHandle(f"the service '{self.srv_name}' was destroyed")
+        data = dds.join_service_body(header.guid, header.sequence_number, cdr.serialize(response))
+        self._wait_until_reachable(header.publication_handle)
+        try:
+            self._writer.write(data)
+        except TimeoutError:
+            self._node.get_logger().warning(f"'{self.srv_name}': a client is too slow to be answered")
+
+    def _wait_until_reachable(self, publication_handle: int) -> None:
+        """Wait until the client of a request can hear the response (it may have just appeared)."""
+        reader = self._reader
+        client = reader.writer_participant(publication_handle) if reader is not None else None
+        if client is None or client in self._reachable:
+            return
+        end = time.monotonic() + REPLY_MATCH_TIMEOUT_S
+        while client not in self._writer.matched_participants():
+            if time.monotonic() > end:
+                return
+            time.sleep(0.002)
+        with self._lock:
+            self._reachable.add(client)
+
+    def _guids(self) -> tuple[list[bytes], list[bytes]]:
+        return ([self._reader.guid] if self._reader else []), [self._writer.guid]
+
+    def destroy(self) -> None:
+        """Withdraw it; use ``Node.destroy_service``."""
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.close()
+            self._writer.close()
+
+    def __enter__(self) -> Service:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._node.destroy_service(self)

@@ -1,0 +1,131 @@
+"""Subscriptions."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from embedded_ros import cdr, dds, dds_types, graph, qos_mapping
+from rclpy._rclpy_pybind11 import InvalidHandle
+from rclpy.event_handler import SubscriptionEventCallbacks
+
+
+@dataclass
+class MessageInfo:
+    """When a message was sent and received, nanoseconds since the epoch."""
+
+    source_timestamp: int
+    received_timestamp: int
+
+
+class Subscription:
+    """Receives messages of one type from one topic. Made by ``Node.create_subscription``."""
+
+    def __init__(
+        self,
+        node: Any,
+        msg_type: type,
+        topic: str,
+        callback: Callable[..., Any],
+        callback_group: Any,
+        qos_profile: Any,
+        raw: bool = False,
+        event_callbacks: SubscriptionEventCallbacks | None = None,
+    ) -> None:
+        self._node, self.msg_type, self.topic, self.qos_profile = node, msg_type, topic, qos_profile
+        self.callback_group, self.raw = callback_group, raw
+        self.callback = callback
+        type_name = msg_type.TYPE_NAME
+        self._context = node.context
+        self._reader: dds.Reader | None = dds.Reader(
+            node.context.participant,
+            graph.mangle(graph.TOPIC, topic),
+            dds_types.message_type(type_name),
+            qos_mapping.to_dds(qos_profile, dds_types.type_hash_user_data(type_name)),
+        )
+        self._condition = self._reader.condition
+        self.event_handlers = (event_callbacks or SubscriptionEventCallbacks())._attach(self)
+
+    @property
+    def callback(self) -> Callable[..., Any]:
+        return self._callback
+
+    @callback.setter
+    def callback(self, callback: Callable[..., Any]) -> None:
+        self._callback = callback
+        self._wants_info = _takes_two(callback)
+
+    @property
+    def topic_name(self) -> str:
+        return self.topic
+
+    @property
+    def handle(self) -> Subscription:
+        return self
+
+    @property
+    def _entity(self) -> Any:
+        return self._open().entity
+
+    def _open(self) -> dds.Reader:
+        if self._reader is None:
+            raise InvalidHandle(f"the subscription of '{self.topic}' was destroyed")
+        return self._reader
+
+    def get_publisher_count(self) -> int:
+        """How many publishers are heard."""
+        return self._open().matched_count()
+
+    def _take(self) -> tuple[Any, MessageInfo] | None:
+        """The next message (bytes where raw) and when it was sent; None where there is none."""
+        reader = self._reader
+        while reader is not None:
+            sample = reader.take()
+            if sample is None:
+                return None
+            info = MessageInfo(sample.source_timestamp_ns, self._node._wall_time_ns())
+            if self.raw:
+                return sample.data, info
+            try:
+                return cdr.deserialize(sample.data, self.msg_type.TYPE_NAME), info
+            except ValueError as error:
+                self._node.get_logger().error(f"'{self.topic}': a message is dropped: {error}")
+        return None
+
+    def _take_job(self) -> Callable[[], Any] | None:
+        taken = self._take()
+        if taken is None:
+            return None
+        message, info = taken
+        if self._wants_info:
+            return lambda: self._callback(message, info)
+        return lambda: self._callback(message)
+
+    def _guids(self) -> tuple[list[bytes], list[bytes]]:
+        return [self._open().guid], []
+
+    def destroy(self) -> None:
+        """Withdraw it; use ``Node.destroy_subscription``."""
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            self.event_handlers._detach()
+            reader.close()
+
+    def __enter__(self) -> Subscription:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._node.destroy_subscription(self)
+
+
+def _takes_two(callback: Callable[..., Any]) -> bool:
+    """Whether a callback wants the message's info besides the message."""
+    try:
+        inspect.signature(callback).bind(object())
+    except TypeError:
+        return True
+    except ValueError:  # a builtin without a signature, such as list.append
+        return False
+    return False

@@ -1,0 +1,75 @@
+"""The default context, and small helpers of rclpy."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import Any
+
+from rclpy.context import Context
+
+_LOCK = threading.Lock()
+_DEFAULT: list[Context] = []
+
+
+def get_default_context(*, shutting_down: bool = False) -> Context:
+    """The context used where none is given; made when first asked for."""
+    with _LOCK:
+        if not _DEFAULT:
+            _DEFAULT.append(Context())
+        if shutting_down:
+            return _DEFAULT.pop()
+        return _DEFAULT[0]
+
+
+def ok(*, context: Context | None = None) -> bool:
+    """Whether the context is initialised and not shut down."""
+    return (context or get_default_context()).ok()
+
+
+def shutdown(*, context: Context | None = None) -> None:
+    """Shut the context down; RuntimeError where it is not running."""
+    (context or get_default_context()).shutdown()
+
+
+def try_shutdown(*, context: Context | None = None) -> None:
+    """Shut the context down where it is running."""
+    (context or get_default_context()).try_shutdown()
+
+
+def remove_ros_args(args: list[str] | None = None) -> list[str]:
+    """The arguments that are not ROS's: without ``--ros-args ... [--]``."""
+    kept, inside = [], False
+    for argument in sys.argv if args is None else args:
+        if argument == "--ros-args":
+            inside = True
+        elif inside and argument == "--":
+            inside = False
+        elif not inside:
+            kept.append(argument)
+    return kept
+
+
+def get_rmw_implementation_identifier() -> str:
+    return "rmw_cyclonedds_cpp"
+
+
+def get_available_rmw_implementations() -> set[str]:
+    return {"rmw_cyclonedds_cpp"}
+
+
+def timeout_sec_to_nsec(timeout_sec: float | None) -> int:
+    """Nanoseconds, -1 for "forever" (None or negative)."""
+    return -1 if timeout_sec is None or timeout_sec < 0 else int(timeout_sec * 1e9)
+
+
+def get_message_type_name(msg_type: Any) -> str:
+    """``package/msg/Name`` of a message class.
+
+    Raises:
+        AttributeError: it is not a message class of this process.
+    """
+    name = getattr(msg_type, "TYPE_NAME", None)
+    if not isinstance(name, str) or not name:
+        raise AttributeError(f"expected a message or service class, got {msg_type!r}")
+    return name
