@@ -69,13 +69,11 @@ def _code(source: Encoding, target: Encoding) -> int:
 def _as_type(image: NDArray, source: np.dtype, target: np.dtype) -> NDArray:
     if source == target:
         return image
-    if source == np.uint8 and target == np.uint16:
-        return image.astype(np.uint16) * np.uint16(257)
-    if source == np.uint16 and target == np.uint8:
-        return np.rint(image / 257.0).astype(np.uint8)
+    # Full white stays full white; OpenCV's own rule for 8 and 16 bits.
+    scale = {(1, 2): 257.0, (2, 1): 1 / 257.0}.get((source.itemsize, target.itemsize), 1.0)
+    values = image * scale
     if target.kind == "f":
-        return image.astype(target)
-    # 64-bit ends are not in play: integer types here have at most 32 bits.
+        return values.astype(target)
     limits = np.iinfo(target)
-    rounded = np.rint(np.nan_to_num(image.astype(np.float64), nan=0.0))
-    return np.clip(rounded, limits.min, limits.max).astype(target)
+    values = np.rint(np.nan_to_num(values.astype(np.float64), nan=0.0))
+    return np.clip(values, limits.min, limits.max).astype(target)

@@ -24,7 +24,7 @@ _CHANNELS = {"bgr": 3, "rgb": 3, "bgra": 4, "rgba": 4}
 
 @dataclass(frozen=True)
 class Encoding:
-    """``colour`` is the order of channels ("bgr", "mono", "bayer_rggb", ...), None for raw types."""
+    """``colour`` is the order of channels ("bgr", "mono", "bayer_rggb"), None for raw types."""
 
     name: str
     dtype: np.dtype

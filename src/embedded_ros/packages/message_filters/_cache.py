@@ -55,7 +55,9 @@ class Cache(SimpleFilter):
         """The time of the message that came last."""
         return self._entries[-1][0] if self._entries else None
 
-    getLastestTime = getLatestTime  # the name that all releases have
+    def getLastestTime(self) -> Time | None:
+        """As ``getLatestTime``: the spelling that all releases have."""
+        return self.getLatestTime()
 
     def getOldestTime(self) -> Time | None:
         """The time of the message that came first."""

@@ -86,7 +86,9 @@ class TimeCache:
         if not 0 < after < len(stamps):
             raise ExtrapolationException(self._why_not(stamp_ns))
         first, second = self._links[after - 1], self._links[after]
-        if first.parent != second.parent:  # re-parented in between: the earlier one holds until then
+        if (
+            first.parent != second.parent
+        ):  # re-parented in between: the earlier one holds until then
             return first
         fraction = (stamp_ns - stamps[after - 1]) / (stamps[after] - stamps[after - 1])
         return Link(first.parent, interpolate(first.transform, second.transform, fraction))
@@ -94,7 +96,7 @@ class TimeCache:
     def _why_not(self, stamp_ns: int) -> str:
         wanted = seconds(stamp_ns)
         if not self._stamps:
-            return f"Lookup would require extrapolation at time {wanted}, but no data is in the buffer"
+            return f"Lookup would require extrapolation at time {wanted}, but the buffer is empty"
         first, last = seconds(self._stamps[0]), seconds(self._stamps[-1])
         if len(self._stamps) == 1:
             return (

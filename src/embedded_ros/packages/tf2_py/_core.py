@@ -180,9 +180,7 @@ def _to_message(found: Rigid, target: str, source: str, stamp_ns: int) -> Transf
     )
 
 
-def _frame_yaml(
-    child: str, parent: str, authority: str, span: tuple[int, int, int] | None
-) -> str:
+def _frame_yaml(child: str, parent: str, authority: str, span: tuple[int, int, int] | None) -> str:
     first, last, count = span or (0, 0, 0)
     rate = (count - 1) * 1e9 / (last - first) if last > first else 10000.0
     return (

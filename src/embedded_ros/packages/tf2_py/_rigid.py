@@ -80,8 +80,7 @@ def interpolate(first: Rigid, second: Rigid, fraction: float) -> Rigid:
     """Between two transforms at ``fraction`` 0..1: linear, and slerp the short way round."""
     keep = 1.0 - fraction
     x, y, z = (
-        keep * a + fraction * b
-        for a, b in zip(first.translation, second.translation, strict=True)
+        keep * a + fraction * b for a, b in zip(first.translation, second.translation, strict=True)
     )
     return Rigid((x, y, z), slerp(first.rotation, second.rotation, fraction))
 

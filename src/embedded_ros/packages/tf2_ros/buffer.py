@@ -9,7 +9,7 @@ from collections.abc import Callable
 import rclpy
 from builtin_interfaces.msg import Time as TimeMsg
 from geometry_msgs.msg import TransformStamped
-from rclpy.clock import Clock, JumpThreshold
+from rclpy.clock import Clock, JumpHandle, JumpThreshold, TimeJump
 from rclpy.duration import Duration
 from rclpy.logging import get_logger
 from rclpy.node import Node
@@ -36,10 +36,9 @@ class Buffer(BufferCore, BufferInterface):
         BufferInterface.__init__(self)
         self._new_data = threading.Condition()
         self._waiting: list[Callable[[], None]] = []
-        self._jump_handles: dict[Clock, object] = {}
         if node is not None:
             self.srv = node.create_service(FrameGraph, "tf2_frames", self._on_frame_graph)
-            self.follow_clock(node.get_clock())
+            self._jump_handle = self.follow_clock(node.get_clock())
 
     def _on_frame_graph(self, request, response):
         response.frame_yaml = self.all_frames_as_yaml()
@@ -47,17 +46,14 @@ class Buffer(BufferCore, BufferInterface):
 
     # --- time that jumps ----------------------------------------------------------------------
 
-    def follow_clock(self, clock: Clock) -> None:
+    def follow_clock(self, clock: Clock) -> JumpHandle:
         """Clear the buffer whenever this clock jumps back by a second or changes its source."""
-        if clock not in self._jump_handles:
-            threshold = JumpThreshold(
-                min_forward=None, min_backward=Duration(seconds=-1), on_clock_change=True
-            )
-            self._jump_handles[clock] = clock.create_jump_callback(
-                threshold, post_callback=self.time_jump_callback
-            )
+        threshold = JumpThreshold(
+            min_forward=None, min_backward=Duration(seconds=-1), on_clock_change=True
+        )
+        return clock.create_jump_callback(threshold, post_callback=self.time_jump_callback)
 
-    def time_jump_callback(self, time_jump: object) -> None:
+    def time_jump_callback(self, time_jump: TimeJump) -> None:
         get_logger("tf2_buffer").warning("Detected jump back in time. Clearing tf buffer.")
         self.clear()
 
@@ -181,9 +177,7 @@ class Buffer(BufferCore, BufferInterface):
         self, target_frame: str, source_frame: str, time: AnyTime
     ) -> Future:
         """A future of the transform; cancel it to give up."""
-        return self._future_of(
-            lambda: self.lookup_transform_core(target_frame, source_frame, time)
-        )
+        return self._future_of(lambda: self.lookup_transform_core(target_frame, source_frame, time))
 
     def wait_for_transform_full_async(
         self,

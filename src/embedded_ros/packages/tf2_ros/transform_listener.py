@@ -64,7 +64,7 @@ class TransformListener:
             static_qos or STATIC_TF_QOS,
             callback_group=self.group,
         )
-        buffer.follow_clock(self.node.get_clock())
+        self._jump_handle = buffer.follow_clock(self.node.get_clock())
         self.executor: SingleThreadedExecutor | None = None
         if spin_thread:
             self.executor = SingleThreadedExecutor(context=self.node.context)
@@ -86,6 +86,7 @@ class TransformListener:
         if self.tf_static_sub is not None:
             self.node.destroy_subscription(self.tf_static_sub)
             self.tf_static_sub = None
+        self._jump_handle.unregister()
         if self._owns_node:
             self.node.destroy_node()
             self._owns_node = False
