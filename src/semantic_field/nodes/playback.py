@@ -1,0 +1,113 @@
+"""What the replay node publishes: the frames of a source, or a bag's own messages as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from geometry_msgs.msg import TransformStamped
+from rclpy.node import Node
+from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import Header
+from tf2_ros import StaticTransformBroadcaster, TransformBroadcaster
+
+from semantic_field.config import ReplayNodeConfig
+from semantic_field.data.sources import FrameSource, is_bag, open_source
+from semantic_field.frames import Frame
+from semantic_field.geometry import invert_transform, make_transform
+from semantic_field.nodes import conversions
+from semantic_field.nodes.qos import LATCHED, RELIABLE
+
+# Body axes (x forward, y left, z up) to optical axes (x right, y down, z forward), REP-103.
+T_BODY_OPTICAL = make_transform([[0, 0, 1], [-1, 0, 0], [0, -1, 0]], [0, 0, 0])
+
+
+class Playback(Protocol):
+    """A recording as a list of events in order of time."""
+
+    stamps: Sequence[int]  # nanoseconds
+
+    def publish(self, index: int, stamp_ns: int) -> None:
+        """Publish event ``index``; where it can be restamped, with ``stamp_ns``."""
+        ...
+
+    def heard(self) -> bool:
+        """Whether someone listens to the images."""
+        ...
+
+
+def make_playback(node: Node, config: ReplayNodeConfig) -> Playback:
+    """A bag is played message by message, everything else frame by frame."""
+    path = Path(config.input).expanduser()
+    if not config.input.startswith("room") and path.exists() and is_bag(path):
+        from semantic_field.nodes.bag_playback import BagPlayback
+
+        return BagPlayback(node, path)
+    source = open_source(config.input, rate_hz=config.frame_rate_hz)
+    return FramePlayback(node, source, config)
+
+
+class FramePlayback:
+    """Frames as colour, depth, CameraInfo, labels and TF on the mapping node's default topics."""
+
+    def __init__(self, node: Node, source: FrameSource, config: ReplayNodeConfig) -> None:
+        self._source, self._config = source, config
+        # Decoding a frame only for its stamp would read the whole recording first.
+        self.stamps = source_stamps(source, config.frame_rate_hz)
+        self._images = {
+            name: node.create_publisher(Image, f"{name}/image", RELIABLE)
+            for name in ("color", "depth", *(["labels"] if source.label_names else []))
+        }
+        self._info = {
+            name: node.create_publisher(CameraInfo, f"{name}/camera_info", RELIABLE)
+            for name in ("color", "depth")
+        }
+        self._tf = TransformBroadcaster(node)
+        self._body_frame = config.camera_frame.removesuffix("_optical_frame") + "_link"
+        self._static_tf = StaticTransformBroadcaster(node)
+        self._static_tf.sendTransform(
+            TransformStamped(
+                header=conversions.make_header(self.stamps[0], self._body_frame),
+                child_frame_id=config.camera_frame,
+                transform=conversions.to_transform(T_BODY_OPTICAL),
+            )
+        )
+        if source.label_names:
+            self._publish_names(node)
+
+    def _publish_names(self, node: Node) -> None:
+        from vision_msgs.msg import LabelInfo, VisionClass
+
+        self._names = node.create_publisher(LabelInfo, "labels/label_info", LATCHED)
+        classes = [
+            VisionClass(class_id=class_id, class_name=name)
+            for class_id, name in sorted(self._source.label_names.items())
+        ]
+        header = conversions.make_header(self.stamps[0], self._config.camera_frame)
+        self._names.publish(LabelInfo(header=header, class_map=classes))
+
+    def heard(self) -> bool:
+        return self._images["depth"].get_subscription_count() > 0
+
+    def publish(self, index: int, stamp_ns: int) -> None:
+        frame = self._source[index]
+        header = conversions.make_header(stamp_ns, self._config.camera_frame)
+        self._publish_pose(frame, header)
+        info = conversions.camera_info(frame.camera, header)
+        for publisher in self._info.values():
+            publisher.publish(info)
+        self._images["color"].publish(conversions.image_message(frame.color, "rgb8", header))
+        self._images["depth"].publish(conversions.image_message(frame.depth, "32FC1", header))
+        if frame.labels is not None:
+            self._images["labels"].publish(conversions.label_message(frame.labels, header))
+
+    def _publish_pose(self, frame: Frame, header: Header) -> None:
+        T_world_body = frame.T_world_camera @ invert_transform(T_BODY_OPTICAL)
+        self._tf.sendTransform(
+            TransformStamped(
+                header=Header(stamp=header.stamp, frame_id=self._config.global_frame),
+                child_frame_id=self._body_frame,
+                transform=conversions.to_transform(T_world_body),
+            )
+        )
