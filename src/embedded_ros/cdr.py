@@ -86,7 +86,9 @@ def deserialize(data: bytes | bytearray | memoryview, type_name: str) -> message
     definition = _STORE.get_msgdef(type_name)
     view = memoryview(data)
     if len(view) < HEADER_LENGTH or view[0] != 0 or view[1] > 1:
-        raise ValueError(f"{type_name}: expected CDR (00 00 or 00 01 first), got {bytes(view[:4])!r}")
+        raise ValueError(
+            f"{type_name}: expected CDR (00 00 or 00 01 first), got {bytes(view[:4])!r}"
+        )
     read = definition.deserialize_cdr_le if view[1] else definition.deserialize_cdr_be
     try:
         message, _ = read(view[HEADER_LENGTH:], 0, definition.cls, _STORE)

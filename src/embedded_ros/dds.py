@@ -13,7 +13,6 @@ import threading
 import weakref
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from cyclonedds._clayer import ddspy_get_matched_publication_data, ddspy_take, ddspy_write
 from cyclonedds.builtin_types import cqos_to_qos, endpoint_constructor
@@ -278,5 +277,3 @@ def split_service_body(data: bytes) -> tuple[int, int, bytes]:
     order = "<" if data[1] & 1 else ">"
     guid, sequence_number = struct.unpack_from(order + "Qq", data, 4)
     return guid, sequence_number, data[:4] + data[20:]
-
-

@@ -59,12 +59,12 @@ def service_type(type_name: str) -> type[IdlStruct]:
         return _service_type(type_name)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _message_type(type_name: str) -> type[IdlStruct]:
     return _make(type_name, {})
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _service_type(type_name: str) -> type[IdlStruct]:
     return _make(type_name, {"rmw_guid": types.uint64, "rmw_sequence_number": types.int64})
 
@@ -94,7 +94,7 @@ def _annotation(description: Any) -> Any:
     return types.sequence[element, size] if size else types.sequence[element]
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def type_hash_user_data(type_name: str) -> bytes:
     """The USER_DATA entry by which ROS processes recognise the version of a type (REP-2016)."""
     return f"typehash={cdr.type_hash(type_name)};".encode()

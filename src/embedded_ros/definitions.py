@@ -59,7 +59,7 @@ def is_defined(name: str) -> bool:
     return name in _names()
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def definition(name: str) -> Definition:
     """The definition of ``package/msg/Name`` or of ``package/srv/Name_Request`` / ``_Response``.
 

@@ -46,7 +46,7 @@ class MessagePackageLoader(Loader):
 
 
 class InterfaceLoader(Loader):
-    """Makes ``<package>.msg`` or ``<package>.srv``, whose classes are built when first asked for."""
+    """Makes ``<package>.msg`` or ``<package>.srv``; classes are built when first asked for."""
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         return None

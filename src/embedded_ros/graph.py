@@ -187,7 +187,9 @@ class Graph:
                         watched[condition]()
 
     def _update(self) -> None:
-        participants, publications, subscriptions = (reader.take(N=1000) for reader in self._builtin)
+        participants, publications, subscriptions = (
+            reader.take(N=1000) for reader in self._builtin
+        )
         with self.changed:
             for sample in participants:
                 self._take_participant(sample)

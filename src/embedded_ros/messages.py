@@ -17,7 +17,8 @@ import numpy as np
 
 from embedded_ros import definitions
 from embedded_ros.definitions import EMPTY_MEMBER, Definition
-from embedded_ros.message_fields import MessageField, make_field
+from embedded_ros.message_arrays import make_field
+from embedded_ros.message_fields import MessageField
 
 _LOCK = threading.RLock()
 
@@ -77,7 +78,7 @@ def _rebuild(type_name: str, values: dict[str, Any]) -> Message:
     return message_class(type_name)(**values)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _build_class(type_name: str) -> type[Message]:
     definition = definitions.definition(type_name)
     package, kind, short = type_name.split("/")
@@ -114,7 +115,7 @@ def message_class(type_name: str) -> type[Message]:
         return _build_class(type_name)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _build_service(type_name: str) -> type:
     package, kind, short = type_name.split("/")
     return type(

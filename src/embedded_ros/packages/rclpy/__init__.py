@@ -68,9 +68,7 @@ def shutdown(*, context: Context | None = None, uninstall_handlers: bool | None 
         uninstall_signal_handlers()
 
 
-def try_shutdown(
-    *, context: Context | None = None, uninstall_handlers: bool | None = None
-) -> None:
+def try_shutdown(*, context: Context | None = None, uninstall_handlers: bool | None = None) -> None:
     """Stop where it is running."""
     _forget_executor(context)
     (context or get_default_context()).try_shutdown()

@@ -21,8 +21,9 @@ def check_node_name(name: str) -> str:
     """``name`` where it may be a node's; InvalidNodeNameException where not."""
     if not NODE_NAME.fullmatch(name):
         raise InvalidNodeNameException(
-            name, "node name must not be empty, start with a number or contain characters other "
-            "than alphanumerics and '_'"
+            name,
+            "node name must not be empty, start with a number or contain characters other "
+            "than alphanumerics and '_'",
         )
     return name
 
@@ -53,8 +54,9 @@ def expand(name: str, node_name: str, namespace: str, is_service: bool = False) 
         text = f"{namespace.rstrip('/')}/{text}"
     if not FULL_NAME.fullmatch(text):
         raise wrong(
-            name, "name must consist of tokens of alphanumerics and '_' between single '/', must "
-            "not end with '/', and may start with '~/' or '/'"
+            name,
+            "name must consist of tokens of alphanumerics and '_' between single '/', must "
+            "not end with '/', and may start with '~/' or '/'",
         )
     return text
 

@@ -103,7 +103,7 @@ class Context:
         return True
 
     def _shutdown_by_signal(self) -> None:
-        # Called by a signal handler in the main thread, which may hold the lock already: no waiting.
+        # A signal handler runs in the main thread, which may hold the lock already: no waiting.
         if self._valid:
             self._valid = False
             self._notify()

@@ -43,7 +43,10 @@ class _EventCallbacks:
     other = ""
 
     def __init__(
-        self, *, incompatible_qos: Callable[[Any], None] | None = None, use_default_callbacks: bool = True
+        self,
+        *,
+        incompatible_qos: Callable[[Any], None] | None = None,
+        use_default_callbacks: bool = True,
     ) -> None:
         self.incompatible_qos = incompatible_qos
         self.use_default_callbacks = use_default_callbacks

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from rclpy._rclpy_pybind11 import InvalidHandle, RCLError
+from rclpy._rclpy_pybind11 import InvalidHandle as InvalidHandle
+from rclpy._rclpy_pybind11 import RCLError
 
 
 class NotInitializedException(Exception):
@@ -73,16 +74,20 @@ class InvalidParameterTypeException(ParameterException):
     """A parameter was given a value of another type than declared."""
 
     def __init__(self, desired_parameter: object, expected_type: object, *args: object) -> None:
-        super().__init__(f"Trying to set parameter to a type other than '{expected_type}'",
-                         desired_parameter, *args)
+        super().__init__(
+            f"Trying to set parameter to a type other than '{expected_type}'",
+            desired_parameter,
+            *args,
+        )
 
 
 class InvalidParameterValueException(ParameterException):
     """A parameter was given a value that its descriptor or a callback refuses."""
 
     def __init__(self, parameter: object, value: object, reason: str, *args: object) -> None:
-        super().__init__(f"Invalid parameter value ({value}) for parameter. Reason: {reason}",
-                         parameter, *args)
+        super().__init__(
+            f"Invalid parameter value ({value}) for parameter. Reason: {reason}", parameter, *args
+        )
 
 
 class ParameterImmutableException(ParameterException):

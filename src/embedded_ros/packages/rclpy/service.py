@@ -116,7 +116,9 @@ class Service:
         try:
             self._writer.write(data)
         except TimeoutError:
-            self._node.get_logger().warning(f"'{self.srv_name}': a client is too slow to be answered")
+            self._node.get_logger().warning(
+                f"'{self.srv_name}': a client is too slow to be answered"
+            )
 
     def _wait_until_reachable(self, publication_handle: int) -> None:
         """Wait until the client of a request can hear the response (it may have just appeared)."""
