@@ -133,11 +133,18 @@ class QueryConfig(Settings):
     negatives: tuple = option(
         ("object", "things", "stuff", "texture"), "texts that a relevant point must beat"
     )
-    threshold: float = option(0.5, "relevancy from which a point belongs to a hit", 0.0, 1.0)
+    threshold: float = option(0.5, "relevancy from which a point belongs to a hit", 0.01, 1.0)
     max_hits: int = option(10, "most hits of one answer", 1, 1000)
     voxel_m: float = option(0.03, "spacing of the surface points, metres", 0.005, 0.5)
     min_hit_points: int = option(30, "smaller clusters are not hits", 1)
     standoff_m: float = option(0.6, "distance of the goal pose from the object's edge, metres", 0.0)
+    robot_radius_m: float = option(0.25, "room that the robot needs around a goal, metres", 0.0)
+    robot_height_m: float = option(1.2, "what hangs higher than this is no obstacle, metres", 0.05)
+    up: str = option(
+        "+z",
+        "axis of the map's frame that points up; +z by REP-103",
+        choices=("+z", "-z", "+y", "-y", "+x", "-x"),
+    )
 
 
 @dataclass(frozen=True)
