@@ -11,7 +11,6 @@ from semantic_field.config import MappingNodeConfig
 from semantic_field.mapping.mapper import Mapper
 from semantic_field.nodes import conversions
 from semantic_field.nodes.map_publisher import requested_camera, view_images
-from semantic_field.query.relevancy import view_relevancy
 from semantic_field.srv import MapFile, RenderView
 
 
@@ -76,7 +75,6 @@ class MapServices:
             for name, image in view_images(view, header).items():
                 setattr(response, name, image)
             if request.text:
-                relevancy = view_relevancy(view, self._mapper, request.text).astype(np.float32)
                 response.relevancy = conversions.image_message(relevancy, "32FC1", header)
             response.success = True
         except ValueError as error:

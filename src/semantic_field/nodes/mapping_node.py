@@ -37,8 +37,13 @@ class MappingNode(LifecycleNode):
         self.mapper: Mapper | None = None
         self.label_names: dict[int, str] = {}
         if self.settings.autostart:
-            self.trigger_configure()
-            self.trigger_activate()
+            self._start()
+
+    def _start(self) -> None:
+        """Configure and activate as a lifecycle manager would; rclpy logs what went wrong."""
+        for trigger in (self.trigger_configure, self.trigger_activate):
+            if trigger() != TransitionCallbackReturn.SUCCESS:
+                raise ValueError("the mapping node could not start: see the error above")
 
     def on_configure(self, state: State) -> TransitionCallbackReturn:
         self._slow = MutuallyExclusiveCallbackGroup()  # services that take a while
@@ -52,7 +57,7 @@ class MappingNode(LifecycleNode):
             self.mapper.load(Path(self.settings.map_path))
             self.get_logger().info(f"going on with the map {self.settings.map_path}")
         self.publisher = MapPublisher(self, self.mapper, self.settings)
-        self.services = MapServices(self, self.mapper, self.settings, self._slow)
+        self._map_services = MapServices(self, self.mapper, self.settings, self._slow)
         self._own = [
             self.create_service(SetBool, "pause", self._on_pause),
             self.create_service(Trigger, "reset", self._on_reset),
@@ -138,7 +143,7 @@ class MappingNode(LifecycleNode):
         self.publisher.close()
         self.mapper.stop()
         self.status.close()
-        self.services.close()
+        self._map_services.close()
         for service in self._own:
             self.destroy_service(service)
         self.mapper = None
