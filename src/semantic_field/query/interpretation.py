@@ -46,6 +46,14 @@ class Interpretation:
     best_name: str
 
 
+@dataclass(frozen=True)
+class TextSet:
+    """Everything that one question compares points with."""
+
+    meaning: Interpretation
+    negatives: Float[Tensor, "M E"]
+
+
 def membership(cosine: Tensor, calibration: Calibration) -> Tensor:
     """How far a cosine between two names says that they mean the same, 0..1."""
     width = calibration.same - calibration.distinct
@@ -104,6 +112,21 @@ class Interpreter:
             best=float(fits[best]) if len(fits) else 0.0,
             best_name=names[best] if names else text,
         )
+
+    def question(
+        self,
+        text: str,
+        negatives: tuple[str, ...],
+        usual_negatives: tuple[str, ...],
+        class_names: list[str],
+    ) -> TextSet:
+        """A text with what it must beat: ``negatives``, or else those usual ones it knows.
+
+        Raises:
+            ValueError: on a text or negative that is empty or that the teacher does not know.
+        """
+        beaten = negatives or tuple(t for t in usual_negatives if self._teacher.knows(t))
+        return TextSet(self.interpret(text, class_names), self.embed(list(beaten)))
 
     def _thing_fits(self, embedding: Float[Tensor, " E"]) -> NDArray[np.float32]:
         """How well each thing answers: by its nearest name or use, or for one that it replaces."""

@@ -11,8 +11,6 @@ costs D multiplications a text and is never decoded.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -20,20 +18,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from semantic_field.field.map_state import LanguageSpace
-from semantic_field.query.interpretation import Interpretation, membership
+from semantic_field.query.interpretation import TextSet, membership
 from semantic_field.teachers.language import Calibration
 
 LERF_TEMPERATURE = 10.0
 NEGATIVE_MARGIN = 0.05
 CHUNK = 1 << 15
-
-
-@dataclass(frozen=True)
-class TextSet:
-    """Everything that one question compares points with."""
-
-    meaning: Interpretation
-    negatives: Float[Tensor, "M E"]
 
 
 class LatentIndex:

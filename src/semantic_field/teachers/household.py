@@ -18,14 +18,14 @@ armchair, recliner | somewhere to sit, relax in the evening, rest my legs | chai
 sofa, couch, settee | somewhere to sit, relax in the evening, lie down, rest my legs | armchair
 bench | somewhere to sit, take a seat | chair
 stool, bar stool | somewhere to sit, take a seat, step up to reach something | chair, bench
-ottoman, pouf, footstool | put my feet up | stool
+ottoman, pouf, footstool | put my feet up | stool, chair, sofa
 bed, double bed, bunk bed | a place to sleep, lie down, take a nap, spend the night | mattress
 cot, crib, baby bed | put the baby to sleep
 mattress | a place to sleep
 pillow, cushion | rest my head
 blanket, bedding, duvet, quilt | keep warm at night
 table, tabletop | put something down on a surface, put down a drink, gather around | dining table, coffee table, side table, desk, display desk
-dining table, kitchen table, diner | eat a meal, sit down for dinner, place to eat | table
+dining table, kitchen table, eating table | eat a meal, have lunch or dinner, place to eat | table
 coffee table, low table | put down a drink, sit around in the living room | side table, table
 side table, end table | put down a drink | coffee table, night stand
 night stand, bedside table, bedside cabinet | put down my glasses before sleep | side table
@@ -44,7 +44,7 @@ coat rack, coat hook, hanger | hang my coat
 umbrella, parasol | stay dry in the rain
 door, doorway, entrance, exit | leave the room, go out, enter the room
 window, windowpane | look out, see outside, let in fresh air
-curtain, drapes, blinds, shutter | keep the sun out, darken the room, get privacy
+curtain, drapes, blinds, shutter | keep the sun out, block out the light, darken the room, get privacy
 wall | hang something up
 floor, ground | walk on
 ceiling | top of the room
@@ -74,7 +74,7 @@ vase, flower vase | put flowers in water
 flowers, bouquet | give as a present
 potted plant, houseplant, indoor plant | water the greenery
 tree, bush | climb outdoors
-television, tv, flat screen | watch a movie, watch the news, watch a show | monitor
+television, tv, flat screen | watch a movie, watch the news, watch a show, watch a match | monitor
 monitor, computer screen, display, tv monitor | see what the computer shows | television, computer, laptop
 computer, desktop computer, pc | use the internet, write a document | laptop
 laptop, notebook computer | work on the go
@@ -96,8 +96,8 @@ camera, video camera | take a photo | security camera
 security camera, surveillance camera, cctv | watch for burglars, monitor the room
 robot | get help from a machine
 drone | fly around
-refrigerator, fridge | keep food cold, keep milk fresh, get a cold drink
-freezer, ice box | keep ice cream frozen
+refrigerator, fridge | keep food cold, store milk and leftovers, get a cold drink
+freezer, ice box | keep ice cream frozen | refrigerator
 stove, cooker, hob, gas range | cook a meal, boil water, fry an egg, heat up food | oven
 oven | bake a cake, roast meat | stove
 microwave, microwave oven | heat up food, defrost food
@@ -120,7 +120,7 @@ food, groceries, snack | eat something, get rid of hunger
 fruit, apple, banana, orange | eat something healthy
 vegetable, carrot, tomato | make a salad
 bread, sandwich, cake | have breakfast
-trash bin, garbage can, waste basket, rubbish bin | throw away waste, get rid of garbage | recycling bin
+trash bin, garbage can, waste basket, rubbish bin, dustbin | throw away waste, get rid of garbage | recycling bin
 recycling bin | dispose of paper and plastic | trash bin
 toilet, lavatory, wc | go to the bathroom, relieve oneself
 toilet paper, tissue | wipe
@@ -150,7 +150,7 @@ magazine, newspaper | read the news
 paper, notebook, document | make a note
 pen, pencil | write with
 scissors | cut paper
-toy, doll, plaything | let the children play | magic cube, ball
+toy, doll, plaything | let the children play
 teddy bear, stuffed animal | cuddle
 magic cube, rubik's cube, puzzle | solve a puzzle
 board game, chess, playing cards | play a game together
@@ -203,6 +203,50 @@ grill, barbecue | grill sausages outside
 playground, swing, slide | let children play outside
 """  # noqa: E501
 
+_NAMES_ONLY = """
+pizza, hamburger, noodles, rice, soup, cheese, egg, meat, chicken, sausage, chocolate, cookie,
+ice cream, milk, juice, beer, wine, coffee, tea, sugar, butter, honey, potato, onion, lemon,
+grapes, strawberry, mushroom, nut, sushi, popcorn, candy, cereal, jam, sauce, oil,
+rice cooker, slow cooker, air fryer, waffle iron, juicer, bread maker, kitchen scale, grater,
+cutting board, rolling pin, colander, ladle, spatula, whisk, corkscrew, can opener, teapot, thermos,
+jug, jar, tin can, lunch box, tray, napkin, tablecloth, apron, oven glove, sponge, dish rack,
+water dispenser, water cooler, water heater, boiler, humidifier, air purifier, dehumidifier,
+thermostat, smoke, doorbell, intercom, battery, charger, light bulb, flashlight, fuse box,
+escalator, ramp, conveyor belt, forklift, crane, pallet, barrel, container, dumpster, cart,
+traffic light, traffic cone, street lamp, road sign, crosswalk, bridge, tunnel, road, sidewalk,
+parking meter, fire hydrant, bus stop, fence, gate, roof, brick, house, building, church, castle,
+tower, garage, shed, greenhouse, fountain, well, statue, grave, monument,
+taxi, ambulance, fire truck, police car, tractor, bulldozer, rocket, hot air balloon, submarine,
+ferry, canoe, sailboat, skateboard, roller skates, sled, skis, snowboard, surfboard, helmet, tyre,
+engine, steering wheel, gas pump, horse carriage,
+cow, pig, goat, chicken coop, duck, goose, eagle, owl, penguin, parrot cage, mouse, rat, rabbit,
+hamster, squirrel, fox, wolf, bear, lion, tiger, elephant, giraffe, zebra, monkey, kangaroo, camel,
+deer, crocodile, snake, turtle, frog, shark, whale, dolphin, octopus, crab, lobster, spider, bee,
+butterfly, ant, dinosaur,
+rose, tulip, sunflower, cactus, palm tree, fern, grass, leaf, seed, fruit tree, hedge, moss,
+mountain, river, lake, sea, beach, island, forest, desert, volcano, waterfall, cave, rock, sand,
+snow, ice, rain, cloud, sun, moon, star, planet, rainbow, lightning, fire, wind,
+hand, foot, head, face, eye, ear, nose, mouth, tooth, hair, finger, arm, leg, heart, brain, bone,
+doctor, nurse, teacher, police officer, soldier, king, president, priest, athlete, chef, waiter,
+baby, boy, girl, mother, father, grandmother, friend, neighbour, customer, crowd,
+dress, skirt, trousers, jeans, socks, gloves, scarf, tie, belt, suit, underwear, pyjamas, swimsuit,
+necklace, ring, earrings, perfume, lipstick, comb, hairbrush, razor, nail clipper, cotton, diaper,
+syringe, thermometer, stethoscope, crutch, mask, hearing aid, aspirin, vitamin, bandage,
+saw, axe, shovel, rake, hoe, lawn mower, garden hose, watering can, wheelbarrow, chainsaw, pliers,
+tape measure, spirit level, nail, screw, bolt, rope, chain, hook, glue, adhesive tape, spray can,
+microscope, telescope, binoculars, compass, globe, map, calculator, ruler, stapler, eraser, folder,
+envelope, stamp, calendar, business card, newspaper stand, typewriter, fax machine, server,
+hard disk, memory stick, circuit board, solar panel, wind turbine, satellite dish, antenna,
+microphone, amplifier, record player, cassette, accordion, saxophone, harp, xylophone,
+drum kit, tennis racket, baseball bat, golf club, hockey stick, boxing glove, trampoline, frisbee,
+kite, balloon, yo-yo, lego, jigsaw, dice, dart board, pool table, basketball hoop,
+trophy, medal, crown, sword, gun, bomb, shield, armour, coin, credit card, ticket, passport,
+gift, christmas tree, candle holder, incense, cross, buddha, wreath, fishing rod, sleeping bag,
+backpack, rucksack, lighter, cigarette, ashtray, pipe, birdcage, cat litter box, scratching post,
+music, love, time, idea, happiness, science, mathematics, physics, philosophy, history, politics,
+economy, law, religion, war, peace, weather, colour, number, letter, language, nonsense word
+"""
+
 
 @dataclass(frozen=True)
 class Thing:
@@ -218,4 +262,13 @@ def _parse(line: str) -> Thing:
     return Thing(*(tuple(t.strip() for t in column if t.strip()) for column in columns))
 
 
-HOUSEHOLD: tuple[Thing, ...] = tuple(_parse(line) for line in _THINGS.strip().splitlines())
+def _named_only(known: set[str]) -> list[Thing]:
+    names = (" ".join(name.split()) for name in _NAMES_ONLY.split(","))
+    return [Thing((name,)) for name in dict.fromkeys(names) if name and name not in known]
+
+
+USEFUL = [_parse(line) for line in _THINGS.strip().splitlines()]
+HOUSEHOLD: tuple[Thing, ...] = (
+    *USEFUL,
+    *_named_only({name for thing in USEFUL for name in thing.names}),
+)

@@ -114,9 +114,7 @@ class SentenceEncoder:
         return self._norm(prefix + "output.LayerNorm", outer + hidden)
 
     def _linear(self, name: str, x: Tensor) -> Tensor:
-        return functional.linear(
-            x, self._weights[name + ".weight"], self._weights[name + ".bias"]
-        )
+        return functional.linear(x, self._weights[name + ".weight"], self._weights[name + ".bias"])
 
     def _norm(self, name: str, x: Tensor) -> Tensor:
         weight, bias = self._weights[name + ".weight"], self._weights[name + ".bias"]

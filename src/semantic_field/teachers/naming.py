@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import cache
 
-from semantic_field.teachers.household import HOUSEHOLD
+from semantic_field.teachers.household import USEFUL
 
 _EXTRA_WORDS = {"motor", "potted", "plant", "dining", "monitor", "lap", "top", "cup", "board"}
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
@@ -37,5 +37,5 @@ def _split(word: str) -> str:
 
 @cache
 def _known_words() -> frozenset[str]:
-    names = (name for thing in HOUSEHOLD for name in thing.names)
+    names = (name for thing in USEFUL for name in thing.names)
     return frozenset(word for name in names for word in name.split(" ")) | _EXTRA_WORDS

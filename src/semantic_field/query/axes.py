@@ -1,0 +1,26 @@
+"""Directions of a map: which axis points up, and the ground plane across it."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+UP_CHOICES = ("+z", "-z", "+y", "-y", "+x", "-x")
+
+
+def ground_axes(up: str = "+z") -> NDArray[np.float64]:
+    """Rotation (3, 3) whose rows are forward, left and up: ``axes @ point`` has z up.
+
+    For "+z" this is the identity.
+
+    Raises:
+        ValueError: where ``up`` is not one of ``UP_CHOICES``.
+    """
+    if up not in UP_CHOICES:
+        raise ValueError(f"expected the up axis to be one of {UP_CHOICES}, got {up!r}")
+    axis = "xyz".index(up[1])
+    upward = np.zeros(3)
+    upward[axis] = 1.0 if up[0] == "+" else -1.0
+    forward = np.zeros(3)
+    forward[(axis + 1) % 3] = 1.0
+    return np.stack([forward, np.cross(upward, forward), upward])

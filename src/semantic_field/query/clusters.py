@@ -1,0 +1,70 @@
+"""Groups of nearby points: connected voxels, where thin bridges do not connect."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+
+_OFFSETS = np.array(
+    [[x, y, z] for x in (-1, 0, 1) for y in (-1, 0, 1) for z in (-1, 0, 1) if (x, y, z) > (0, 0, 0)]
+)  # one of each opposite pair of the 26 neighbours
+CORE_NEIGHBOURS = 4
+
+
+def cluster(
+    xyz: NDArray[np.floating], voxel_m: float, kind: NDArray[np.integer] | None = None
+) -> NDArray[np.int32]:
+    """The cluster number of each point (N,), -1 = noise.
+
+    Points share a cluster where their voxels (edge ``voxel_m``, metres) of the same ``kind``
+    touch. As in DBSCAN (Ester et al. 1996) only voxels with enough neighbours spread a cluster:
+    objects that touch along a thin line stay apart, and lone voxels are noise.
+    """
+    if not len(xyz):
+        return np.zeros(0, np.int32)
+    cells = np.floor(np.asarray(xyz, np.float64) / voxel_m).astype(np.int64)
+    cells -= cells.min(0) - 1
+    sort = np.zeros(len(cells), np.int64) if kind is None else kind.astype(np.int64)
+    sort = sort - sort.min()
+    shape = cells.max(0) + 2  # a free layer around: neighbours never wrap over an edge
+    if float(np.prod(shape.astype(float))) * (float(sort.max()) + 1) > 2.0**62:
+        raise ValueError(
+            f"expected points within a site of some kilometres, got a span of "
+            f"{(shape * voxel_m).round().tolist()} m; are all poses in one frame?"
+        )
+    strides = np.array([shape[1] * shape[2], shape[2], 1])
+    keys = sort * int(np.prod(shape)) + cells @ strides
+    voxels, voxel_of_point = np.unique(keys, return_inverse=True)
+    first, second = _neighbours(voxels, _OFFSETS @ strides)
+    return _spread(len(voxels), first, second)[voxel_of_point].astype(np.int32)
+
+
+def _neighbours(
+    voxels: NDArray[np.int64], steps: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Index pairs of touching voxels, each pair once; ``voxels`` are sorted keys."""
+    first, second = [], []
+    for step in steps:
+        place = np.searchsorted(voxels, voxels + step)
+        place[place == len(voxels)] = 0
+        found = np.flatnonzero(voxels[place] == voxels + step)
+        first.append(found)
+        second.append(place[found])
+    return np.concatenate(first), np.concatenate(second)
+
+
+def _spread(count: int, first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Cluster of each voxel: connected cores, and each border voxel with one of its cores."""
+    degree = np.bincount(first, minlength=count) + np.bincount(second, minlength=count)
+    core = degree >= CORE_NEIGHBOURS
+    both = core[first] & core[second]
+    graph = coo_matrix((np.ones(both.sum(), bool), (first[both], second[both])), (count, count))
+    _, component = connected_components(graph, directed=False)
+    component = np.where(core, component, -1)
+    for a, b in ((first, second), (second, first)):
+        border = (component[a] < 0) & core[b]
+        component[a[border]] = component[b[border]]
+    used, dense = np.unique(component, return_inverse=True)
+    return dense - 1 if len(used) and used[0] < 0 else dense

@@ -1,0 +1,215 @@
+"""Answers texts about the newest map: interpretation, relevancy, hits."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semantic_field.config import QueryConfig
+from semantic_field.field.map_state import MapState
+from semantic_field.field.surface import SurfacePoints, extract_surface
+from semantic_field.query.hits import Hit, HitTracker, find_hits
+from semantic_field.query.interpretation import Interpretation, Interpreter
+from semantic_field.query.relevancy import LatentIndex, TextSet
+from semantic_field.teachers.language import LanguageTeacher
+
+
+@dataclass(frozen=True)
+class QueryResult:
+    """The answer to one text.
+
+    Attributes:
+        text: what was asked.
+        found: whether anything in the map answers it.
+        best_score: of the best hit, or of the best candidate where nothing was found, 0..1.
+        message: the answer in one sentence.
+        hits: best first; empty where nothing was found.
+        points: all surface points of the map.
+        relevancy: of each of them, float32 (N,), 0..1.
+        state: the map that answered.
+    """
+
+    text: str
+    found: bool
+    best_score: float
+    message: str
+    hits: tuple[Hit, ...]
+    points: SurfacePoints
+    relevancy: NDArray[np.float32]
+    state: MapState
+
+
+@dataclass(frozen=True)
+class _IndexedMap:
+    """A snapshot made ready for questions."""
+
+    state: MapState
+    points: SurfacePoints
+    latents: LatentIndex
+    class_names: list[str]
+
+
+class QueryEngine:
+    """Answers texts; maps may be exchanged by one thread while others ask.
+
+    Args:
+        teacher: embeds the texts; must be the one that the maps are made with.
+        config: settings of queries.
+    """
+
+    def __init__(self, teacher: LanguageTeacher, config: QueryConfig | None = None) -> None:
+        self._teacher = teacher
+        self._config = config or QueryConfig()
+        self._interpreter = Interpreter(teacher)
+        self._tracker = HitTracker()
+        self._map: _IndexedMap | None = None
+        self._taking = threading.Lock()
+
+    @property
+    def config(self) -> QueryConfig:
+        return self._config
+
+    def set_config(self, config: QueryConfig) -> None:
+        """Use other settings from the next question on."""
+        self._config = config
+
+    @property
+    def has_map(self) -> bool:
+        return self._map is not None
+
+    @property
+    def state(self) -> MapState:
+        """The newest map; ValueError while there is none."""
+        return self._indexed().state
+
+    @property
+    def points(self) -> SurfacePoints:
+        """The surface points of the newest map; ValueError while there is none."""
+        return self._indexed().points
+
+    def set_map(self, state: MapState) -> None:
+        """Take a snapshot in: extract its surface. Takes seconds; questions go on meanwhile.
+
+        Raises:
+            ValueError: where the map has no language, or that of another teacher.
+        """
+        self.set_points(state, extract_surface(state, self._config.voxel_m))
+
+    def set_points(self, state: MapState, points: SurfacePoints) -> None:
+        """Take a snapshot in whose surface points are known already."""
+        if state.language is None:
+            raise ValueError(
+                "expected a map with language, got one made without a teacher: "
+                "set teacher.kind of the mapping node and map again"
+            )
+        if state.language.fingerprint != self._teacher.fingerprint:
+            raise ValueError(
+                f"expected a map made with the teacher {self._teacher.fingerprint!r}, got "
+                f"{state.language.fingerprint!r}: set teacher.kind and teacher.path of the query "
+                "node as they are in the mapping node"
+            )
+        latents = LatentIndex(points.latent, state.language, self._teacher.calibration)
+        names = list(state.label_names.values())
+        with self._taking:
+            previous = self._map
+            if previous is not None and state.version < previous.state.version:
+                self._tracker.clear()  # a mapper that was started again
+            self._map = _IndexedMap(state, points, latents, names)
+
+    def query(
+        self,
+        text: str,
+        negatives: tuple[str, ...] = (),
+        threshold: float | None = None,
+        max_hits: int | None = None,
+    ) -> QueryResult:
+        """Where in the map is what the text describes?
+
+        Args:
+            text: free text, or a name where the teacher knows only names.
+            negatives: texts that a relevant point must beat; the configured ones when empty.
+            threshold: relevancy from which a point counts, 0..1.
+            max_hits: most hits in the answer.
+        Raises:
+            ValueError: before the first map, on an empty text or bad limits.
+        """
+        return self.query_all([text], negatives, threshold, max_hits)[0]
+
+    def query_all(
+        self,
+        texts: list[str],
+        negatives: tuple[str, ...] = (),
+        threshold: float | None = None,
+        max_hits: int | None = None,
+    ) -> list[QueryResult]:
+        """The answers to several texts, in one pass over the points; see ``query``."""
+        indexed, config = self._indexed(), self._config
+        limit = config.threshold if threshold is None else threshold
+        most = config.max_hits if max_hits is None else max_hits
+        if not 0.0 < limit <= 1.0 or most < 1:
+            raise ValueError(
+                f"expected a threshold in (0, 1] and at least 1 hit, got {limit} and {most}"
+            )
+        questions = [self._question(text, negatives, indexed) for text in texts]
+        relevancy = indexed.latents.relevancy(questions).numpy() if questions else []
+        return [
+            self._answer(question.meaning, row, indexed, limit, most)
+            for question, row in zip(questions, relevancy, strict=True)
+        ]
+
+    def _indexed(self) -> _IndexedMap:
+        if self._map is None:
+            raise ValueError("expected a map, got no snapshot yet: is the mapping node running?")
+        return self._map
+
+    def _question(self, text: str, negatives: tuple[str, ...], indexed: _IndexedMap) -> TextSet:
+        if not text.strip():
+            raise ValueError("expected a text with words in it, got an empty one")
+        return self._interpreter.question(
+            text, negatives, self._config.negatives, indexed.class_names
+        )
+
+    def _answer(
+        self,
+        meaning: Interpretation,
+        relevancy: NDArray[np.float32],
+        indexed: _IndexedMap,
+        threshold: float,
+        max_hits: int,
+    ) -> QueryResult:
+        config, points, state = self._config, indexed.points, indexed.state
+        hits = find_hits(points, relevancy, state.label_names, config, threshold)[:max_hits]
+        hits = self._tracker.assign(hits, points)
+        best = hits[0].score if hits else _best_candidate(relevancy, config.min_hit_points)
+        message = _message(meaning, hits, best, threshold, state.frame_id)
+        return QueryResult(
+            meaning.text, bool(hits), best, message, tuple(hits), points, relevancy, state
+        )
+
+
+def _best_candidate(relevancy: NDArray[np.float32], count: int) -> float:
+    """Relevancy of the best ``count`` points: one stray point is no candidate."""
+    if len(relevancy) < count:
+        return 0.0
+    return float(np.partition(relevancy, -count)[-count:].mean())
+
+
+def _message(
+    meaning: Interpretation, hits: list[Hit], best: float, threshold: float, frame_id: str
+) -> str:
+    if not hits:
+        like = "" if meaning.best_name == meaning.text else f" (it asks for: {meaning.best_name})"
+        return (
+            f"'{meaning.text}' is not in the map{like}; the best candidate has a score of "
+            f"{best:.2f}, the threshold is {threshold:.2f}"
+        )
+    first = hits[0]
+    x, y, z = first.centre
+    count = "1 hit" if len(hits) == 1 else f"{len(hits)} hits"
+    return (
+        f"{count} for '{meaning.text}': best {first.label or 'object'} {first.score:.2f} at "
+        f"({x:.2f}, {y:.2f}, {z:.2f}) m in {frame_id}"
+    )

@@ -1,0 +1,181 @@
+"""Relevant points as objects: clusters with a box, a score, a label and a lasting number."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semantic_field.config import QueryConfig
+from semantic_field.field.surface import SurfacePoints
+from semantic_field.query.axes import ground_axes
+from semantic_field.query.boxes import oriented_box
+from semantic_field.query.clusters import cluster
+
+CLUSTER_VOXELS = 2.0
+STRAY_SHARE = 0.01
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One object that answers a query.
+
+    Attributes:
+        id: stays the same while the object does, over snapshots and texts.
+        label: most frequent class name of its points, "" where the map has none.
+        score: relevancy, 0..1.
+        T_world_object: centre and orientation of the box (4, 4), metres; its z is up.
+        size: full edge lengths of the box along its axes (3,), metres.
+        point_count: surface points in it.
+        indices: which points of the result these are (point_count,).
+    """
+
+    id: int
+    label: str
+    score: float
+    T_world_object: NDArray[np.float64]
+    size: NDArray[np.float64]
+    point_count: int
+    indices: NDArray[np.int64]
+
+    @property
+    def centre(self) -> NDArray[np.float64]:
+        return self.T_world_object[:3, 3]
+
+
+def find_hits(
+    points: SurfacePoints,
+    relevancy: NDArray[np.float32],
+    label_names: dict[int, str],
+    config: QueryConfig,
+    threshold: float,
+) -> list[Hit]:
+    """The objects among the points with relevancy (N,) of at least ``threshold``, best first.
+
+    Neighbours with different labels belong to different objects. Hits have no number yet (0).
+    """
+    relevant = np.flatnonzero(relevancy >= threshold)
+    chosen = points.select(relevant)
+    numbers = cluster(chosen.xyz, CLUSTER_VOXELS * config.voxel_m, chosen.label)
+    order = np.argsort(numbers, kind="stable")
+    starts = np.flatnonzero(np.diff(numbers[order], prepend=-1))
+    groups = np.split(order, starts) if len(starts) else []
+    axes = ground_axes(config.up)
+    hits = [
+        _make_hit(points, relevancy, relevant[group], label_names, axes)
+        for group in groups
+        if len(group) >= config.min_hit_points and numbers[group[0]] >= 0
+    ]
+    return sorted(hits, key=lambda hit: (-round(hit.score, 2), -hit.point_count))
+
+
+def _make_hit(
+    points: SurfacePoints,
+    relevancy: NDArray[np.float32],
+    indices: NDArray[np.int64],
+    label_names: dict[int, str],
+    axes: NDArray[np.float64],
+) -> Hit:
+    xyz = points.xyz[indices]
+    T_world_object, size = oriented_box(xyz[_without_strays(xyz)], axes)
+    ids, counts = np.unique(points.label[indices], return_counts=True)
+    label = label_names.get(int(ids[np.argmax(counts)]), "")
+    score = float(np.quantile(relevancy[indices], 0.75))
+    return Hit(0, label, score, T_world_object, size, len(indices), indices)
+
+
+def _without_strays(xyz: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Without the points beyond the outermost percent that also stand off from the rest.
+
+    A percentile alone would cut a good object's corners; the gap says that a point is a stray.
+    """
+    keep = np.ones(len(xyz), bool)
+    if len(xyz) < 100:
+        return keep
+    low, high = np.quantile(xyz, [STRAY_SHARE, 1.0 - STRAY_SHARE], axis=0)
+    slack = 0.15 * (high - low) + 0.03
+    return ((xyz >= low - slack) & (xyz <= high + slack)).all(1)
+
+
+@dataclass
+class _Known:
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    label: str
+    used: int = 0
+
+
+class HitTracker:
+    """Gives hits their lasting numbers: an object is known again by where it is.
+
+    Safe to be used from several threads. At most ``capacity`` objects are remembered, those
+    seen last.
+    """
+
+    def __init__(self, capacity: int = 10_000) -> None:
+        self._known: dict[int, _Known] = {}
+        self._capacity, self._next, self._turn = capacity, 1, 0
+        self._lock = threading.Lock()
+
+    def clear(self) -> None:
+        """Forget all objects; numbers are never given twice all the same."""
+        with self._lock:
+            self._known.clear()
+
+    def assign(self, hits: list[Hit], points: SurfacePoints) -> list[Hit]:
+        """The hits with their numbers, in the same order."""
+        with self._lock:
+            self._turn += 1
+            boxes = [
+                (points.xyz[hit.indices].min(0), points.xyz[hit.indices].max(0)) for hit in hits
+            ]
+            numbers = self._match(hits, boxes)
+            for hit, number, (low, high) in zip(hits, numbers, boxes, strict=True):
+                self._known[number] = _Known(low, high, hit.label, self._turn)
+            self._forget()
+            return [replace(hit, id=number) for hit, number in zip(hits, numbers, strict=True)]
+
+    def _match(self, hits: list[Hit], boxes: list) -> list[int]:
+        """Greedily, the best overlaps first; a hit without a match gets a new number."""
+        numbers = [0] * len(hits)
+        known = list(self._known)
+        if hits and known:
+            overlap = _overlaps(boxes, [self._known[number] for number in known])
+            for i, hit in enumerate(hits):
+                same = np.array([self._known[number].label == hit.label for number in known])
+                overlap[i, ~same] *= 0.5  # rather the object with the same label
+            for flat in np.argsort(-overlap, axis=None):
+                i, j = np.unravel_index(flat, overlap.shape)
+                if overlap[i, j] < MATCH_OVERLAP:
+                    break
+                if not numbers[i] and known[j] not in numbers:
+                    numbers[i] = known[j]
+        for i, number in enumerate(numbers):
+            if not number:
+                numbers[i] = self._next
+                self._next += 1
+        return numbers
+
+    def _forget(self) -> None:
+        if len(self._known) > self._capacity:
+            oldest = sorted(self._known, key=lambda number: self._known[number].used)
+            for number in oldest[: len(self._known) - self._capacity]:
+                del self._known[number]
+
+
+MATCH_OVERLAP = 0.2
+
+
+def _overlaps(boxes: list, known: list[_Known]) -> NDArray[np.float64]:
+    """Intersection over the smaller volume's union (IoU) of axis-aligned boxes (hits, known)."""
+    low, high = (np.stack([box[k] for box in boxes])[:, None] for k in (0, 1))
+    known_low = np.stack([item.low for item in known])[None]
+    known_high = np.stack([item.high for item in known])[None]
+    pad = 0.02  # flat things have a volume too
+    shared = np.minimum(high, known_high) - np.maximum(low, known_low) + 2 * pad
+    shared = np.clip(shared, 0.0, None).prod(-1)
+    volume = (high - low + 2 * pad).prod(-1)
+    known_volume = (known_high - known_low + 2 * pad).prod(-1)
+    return shared / (volume + known_volume - shared)
