@@ -12,6 +12,7 @@ from rcl_interfaces.msg import (
     ParameterEvent,
     ParameterValue,
 )
+
 from rclpy._parameter_declaration import Declaration, parse_declaration
 from rclpy._parameter_rules import WRONG_TYPE, check_name, check_value
 from rclpy._parameter_setting import ParameterSetting
@@ -62,10 +63,10 @@ class NodeParametersMixin(ParameterSetting):
         )
         self.declare_parameter(USE_SIM_TIME, False)
         if automatically_declare:
-            self._declare_overrides()
+            self._parameters_declare_overrides()
         self._parameter_service = ParameterService(self) if start_parameter_services else None
 
-    def _declare_overrides(self) -> None:
+    def _parameters_declare_overrides(self) -> None:
         for name, parameter in self._parameter_overrides.items():
             if not self.has_parameter(name):
                 free = ParameterDescriptor(dynamic_typing=True)
@@ -107,15 +108,17 @@ class NodeParametersMixin(ParameterSetting):
             known = [d.name for d in declarations if d.name in self._parameters]
             if known:
                 raise ParameterAlreadyDeclaredException(known)
-            return [self._declare(item, ignore_override) for item in declarations]
+            return [self._parameters_declare(item, ignore_override) for item in declarations]
 
-    def _declare(self, item: Declaration, ignore_override: bool) -> Parameter:
+    def _parameters_declare(self, item: Declaration, ignore_override: bool) -> Parameter:
         override = None if ignore_override else self._parameter_overrides.get(item.name)
         parameter = item.parameter(override)
         if parameter.type_ is Parameter.Type.NOT_SET:
-            self._store(parameter, item.descriptor)  # stays uninitialised until it is set
+            self._parameters_store(
+                parameter, item.descriptor
+            )  # stays uninitialised until it is set
             return parameter
-        result = self._set([parameter], {item.name: item.descriptor}, declaring=True)
+        result = self._parameters_set([parameter], {item.name: item.descriptor}, declaring=True)
         if not result.successful and result.reason.startswith(WRONG_TYPE):
             expected = Parameter.Type(int(item.descriptor.type))
             raise InvalidParameterTypeException(parameter, expected.name)
@@ -126,10 +129,10 @@ class NodeParametersMixin(ParameterSetting):
     def undeclare_parameter(self, name: str) -> None:
         """Forget a parameter; ParameterImmutableException where it is read-only."""
         with self._parameter_lock:
-            self._check_declared([name], allow=False)
+            self._parameters_check_declared([name], allow=False)
             if self._descriptors[name].read_only:
                 raise ParameterImmutableException(name)
-            self._forget(name)
+            self._parameters_forget(name)
 
     # --- getting ------------------------------------------------------------------------------
 
@@ -146,7 +149,7 @@ class NodeParametersMixin(ParameterSetting):
         """
         parameter = self._parameters.get(name)
         if parameter is None:
-            self._check_declared([name])
+            self._parameters_check_declared([name])
             return Parameter(name, Parameter.Type.NOT_SET, None)
         descriptor = self._descriptors.get(name)
         if parameter.type_ is Parameter.Type.NOT_SET and not (
@@ -174,7 +177,7 @@ class NodeParametersMixin(ParameterSetting):
         """The type; NOT_SET of what is undeclared where the node allows that."""
         parameter = self._parameters.get(name)
         if parameter is None:
-            self._check_declared([name])
+            self._parameters_check_declared([name])
             return Parameter.Type.NOT_SET
         return parameter.type_
 
@@ -206,7 +209,7 @@ class NodeParametersMixin(ParameterSetting):
         """The descriptor; an empty one of what is undeclared where the node allows that."""
         descriptor = self._descriptors.get(name)
         if descriptor is None:
-            self._check_declared([name])
+            self._parameters_check_declared([name])
             return ParameterDescriptor()
         return descriptor
 
@@ -226,7 +229,7 @@ class NodeParametersMixin(ParameterSetting):
             InvalidParameterValueException (the value does not fit the new descriptor).
         """
         with self._parameter_lock:
-            self._check_declared([name])
+            self._parameters_check_declared([name])
             if name not in self._parameters:
                 return Parameter(name, Parameter.Type.NOT_SET).get_parameter_value()
             if self._descriptors[name].read_only:
@@ -239,10 +242,10 @@ class NodeParametersMixin(ParameterSetting):
             result = check_value(parameter, declaration.descriptor, check_read_only=False)
             if not result.successful:
                 raise InvalidParameterValueException(name, parameter.value, result.reason)
-            self._store(parameter, declaration.descriptor)
+            self._parameters_store(parameter, declaration.descriptor)
             return parameter.get_parameter_value()
 
-    def _check_declared(self, names: Sequence[str], allow: bool = True) -> None:
+    def _parameters_check_declared(self, names: Sequence[str], allow: bool = True) -> None:
         if allow and self._allow_undeclared_parameters:
             return
         unknown = [name for name in names if check_name(name) not in self._parameters]

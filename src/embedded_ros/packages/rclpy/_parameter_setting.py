@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from rcl_interfaces.msg import ParameterDescriptor, ParameterEvent, SetParametersResult
+
 from rclpy._parameter_rules import check_value
 from rclpy.parameter import Parameter
 
@@ -54,21 +55,21 @@ class ParameterSetting:
                 are allowed.
         """
         with self._parameter_lock:
-            self._check_parameters(parameter_list)
-            return [self._set([parameter]) for parameter in parameter_list]
+            self._parameters_check(parameter_list)
+            return [self._parameters_set([parameter]) for parameter in parameter_list]
 
     def set_parameters_atomically(self, parameter_list: list[Parameter]) -> SetParametersResult:
         """Set all parameters or none; raises as ``set_parameters``."""
         with self._parameter_lock:
-            self._check_parameters(parameter_list)
-            return self._set(list(parameter_list))
+            self._parameters_check(parameter_list)
+            return self._parameters_set(list(parameter_list))
 
-    def _check_parameters(self, parameter_list: Sequence[Parameter]) -> None:
+    def _parameters_check(self, parameter_list: Sequence[Parameter]) -> None:
         if not all(isinstance(parameter, Parameter) for parameter in parameter_list):
             raise TypeError("Parameter must be instance of type 'rclpy.parameter.Parameter'")
-        self._check_declared([parameter.name for parameter in parameter_list])
+        self._parameters_check_declared([parameter.name for parameter in parameter_list])
 
-    def _set(
+    def _parameters_set(
         self,
         parameters: list[Parameter],
         new_descriptors: Mapping[str, ParameterDescriptor] | None = None,
@@ -77,19 +78,21 @@ class ParameterSetting:
         if not declaring and self._pre_set_parameters_callbacks:
             for callback in list(self._pre_set_parameters_callbacks):
                 parameters = callback(parameters)
-            self._check_parameters(parameters)
+            self._parameters_check(parameters)
         if not parameters:
             return SetParametersResult(successful=False, reason=EMPTY_LIST)
-        descriptors = {p.name: self._descriptor_of(p, new_descriptors or {}) for p in parameters}
-        result = self._first_refusal(parameters, descriptors, declaring)
+        descriptors = {
+            p.name: self._parameters_descriptor(p, new_descriptors or {}) for p in parameters
+        }
+        result = self._parameters_refusal(parameters, descriptors, declaring)
         if not result.successful:
             return result
-        self._apply(parameters, descriptors)
+        self._parameters_apply(parameters, descriptors)
         for callback in list(self._post_set_parameters_callbacks):
             callback(parameters)
         return result
 
-    def _descriptor_of(
+    def _parameters_descriptor(
         self, parameter: Parameter, new: Mapping[str, ParameterDescriptor]
     ) -> ParameterDescriptor:
         descriptor = new.get(parameter.name) or self._descriptors.get(parameter.name)
@@ -97,7 +100,7 @@ class ParameterSetting:
             descriptor = ParameterDescriptor(name=parameter.name, dynamic_typing=True)
         return descriptor
 
-    def _first_refusal(
+    def _parameters_refusal(
         self,
         parameters: list[Parameter],
         descriptors: Mapping[str, ParameterDescriptor],
@@ -119,21 +122,21 @@ class ParameterSetting:
 
     # --- storing ------------------------------------------------------------------------------
 
-    def _apply(
+    def _parameters_apply(
         self, parameters: list[Parameter], descriptors: Mapping[str, ParameterDescriptor]
     ) -> None:
         event = ParameterEvent(
             stamp=self.get_clock().now().to_msg(), node=self.get_fully_qualified_name()
         )
         for parameter in parameters:
-            self._kind_of_change(parameter, event).append(parameter.to_parameter_msg())
+            self._parameters_change(parameter, event).append(parameter.to_parameter_msg())
             if parameter.type_ is Parameter.Type.NOT_SET:
-                self._forget(parameter.name)
+                self._parameters_forget(parameter.name)
             else:
-                self._store(parameter, descriptors[parameter.name])
+                self._parameters_store(parameter, descriptors[parameter.name])
         self._parameter_event_publisher.publish(event)
 
-    def _kind_of_change(self, parameter: Parameter, event: ParameterEvent) -> list:
+    def _parameters_change(self, parameter: Parameter, event: ParameterEvent) -> list:
         before = self._parameters.get(parameter.name)
         if parameter.type_ is Parameter.Type.NOT_SET:
             return event.deleted_parameters
@@ -141,7 +144,7 @@ class ParameterSetting:
             return event.new_parameters
         return event.changed_parameters
 
-    def _store(self, parameter: Parameter, descriptor: ParameterDescriptor) -> None:
+    def _parameters_store(self, parameter: Parameter, descriptor: ParameterDescriptor) -> None:
         if descriptor.dynamic_typing or not descriptor.type:
             descriptor.type = parameter.type_.value
         self._descriptors[parameter.name] = descriptor
@@ -149,6 +152,6 @@ class ParameterSetting:
         if parameter.name == "use_sim_time" and parameter.type_ is Parameter.Type.BOOL:
             self._clock_source.set_use_sim_time(parameter.value)
 
-    def _forget(self, name: str) -> None:
+    def _parameters_forget(self, name: str) -> None:
         self._parameters.pop(name, None)
         self._descriptors.pop(name, None)

@@ -50,24 +50,24 @@ class LifecycleNodeMixin(ManagedEntity):
     def __init__(
         self, *, enable_communication_interface: bool = True, callback_group: Any = None
     ) -> None:
-        self._state_machine = StateMachine()
+        self.__state_machine = StateMachine()
         self._managed_entities: dict[ManagedEntity, None] = {}  # in order of creation
-        self._transition_lock = threading.RLock()
-        self._transition_publisher = None
+        self.__transition_lock = threading.RLock()
+        self.__transition_publisher = None
         if enable_communication_interface:
-            self._transition_publisher = self.create_publisher(
+            self.__transition_publisher = self.create_publisher(
                 TransitionEvent, "~/transition_event", 10
             )
             for name, kind, callback in (
-                ("change_state", ChangeState, self._on_change_state),
-                ("get_state", GetState, self._on_get_state),
-                ("get_available_states", GetAvailableStates, self._on_get_states),
+                ("change_state", ChangeState, self.__on_change_state),
+                ("get_state", GetState, self.__on_get_state),
+                ("get_available_states", GetAvailableStates, self.__on_get_states),
                 (
                     "get_available_transitions",
                     GetAvailableTransitions,
-                    self._on_get_transitions,
+                    self.__on_get_transitions,
                 ),
-                ("get_transition_graph", GetAvailableTransitions, self._on_get_graph),
+                ("get_transition_graph", GetAvailableTransitions, self.__on_get_graph),
             ):
                 self.create_service(kind, f"~/{name}", callback, callback_group=callback_group)
 
@@ -75,34 +75,34 @@ class LifecycleNodeMixin(ManagedEntity):
     # RCLError where the transition does not start in the current state.
 
     def trigger_configure(self) -> TransitionCallbackReturn:
-        return self._change_state("configure")
+        return self.__change_state("configure")
 
     def trigger_cleanup(self) -> TransitionCallbackReturn:
-        return self._change_state("cleanup")
+        return self.__change_state("cleanup")
 
     def trigger_activate(self) -> TransitionCallbackReturn:
-        return self._change_state("activate")
+        return self.__change_state("activate")
 
     def trigger_deactivate(self) -> TransitionCallbackReturn:
-        return self._change_state("deactivate")
+        return self.__change_state("deactivate")
 
     def trigger_shutdown(self) -> TransitionCallbackReturn:
-        return self._change_state("shutdown")
+        return self.__change_state("shutdown")
 
-    def _change_state(self, transition: int | str) -> TransitionCallbackReturn:
-        with self._transition_lock:
-            before = self._state_machine.current
-            self._go(transition)
-            result = self._call_back(before)
-            self._go(result.to_label())
+    def __change_state(self, transition: int | str) -> TransitionCallbackReturn:
+        with self.__transition_lock:
+            before = self.__state_machine.current
+            self.__go(transition)
+            result = self.__call_back(before)
+            self.__go(result.to_label())
             if result is ERROR:
-                self._go(self._call_back(before).to_label())
+                self.__go(self.__call_back(before).to_label())
             return result
 
-    def _go(self, transition: int | str) -> None:
-        taken = self._state_machine.take(transition)
-        if self._transition_publisher is not None and self.context.ok():
-            self._transition_publisher.publish(
+    def __go(self, transition: int | str) -> None:
+        taken = self.__state_machine.take(transition)
+        if self.__transition_publisher is not None and self.context.ok():
+            self.__transition_publisher.publish(
                 TransitionEvent(
                     timestamp=max(0, self.get_clock().now().nanoseconds),
                     transition=taken.to_msg(),
@@ -111,8 +111,8 @@ class LifecycleNodeMixin(ManagedEntity):
                 )
             )
 
-    def _call_back(self, before: LifecycleState) -> TransitionCallbackReturn:
-        name = CALLBACKS[self._state_machine.current.label]
+    def __call_back(self, before: LifecycleState) -> TransitionCallbackReturn:
+        name = CALLBACKS[self.__state_machine.current.label]
         try:
             result = getattr(self, name)(before)
         except Exception:  # whatever user code raises is the state machine's ERROR, and is logged
@@ -128,24 +128,24 @@ class LifecycleNodeMixin(ManagedEntity):
     # --- managed entities ---------------------------------------------------------------------
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        return self._pass_on("on_configure", state)
+        return self.__pass_on("on_configure", state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        return self._pass_on("on_cleanup", state)
+        return self.__pass_on("on_cleanup", state)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        return self._pass_on("on_shutdown", state)
+        return self.__pass_on("on_shutdown", state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        return self._pass_on("on_activate", state)
+        return self.__pass_on("on_activate", state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        return self._pass_on("on_deactivate", state)
+        return self.__pass_on("on_deactivate", state)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        return self._pass_on("on_error", state)
+        return self.__pass_on("on_error", state)
 
-    def _pass_on(self, callback: str, state: LifecycleState) -> TransitionCallbackReturn:
+    def __pass_on(self, callback: str, state: LifecycleState) -> TransitionCallbackReturn:
         for entity in list(self._managed_entities):
             result = getattr(entity, callback)(state)
             if result is not SUCCESS:
@@ -167,12 +167,12 @@ class LifecycleNodeMixin(ManagedEntity):
 
     # --- services -----------------------------------------------------------------------------
 
-    def _on_change_state(
+    def __on_change_state(
         self, request: ChangeState.Request, response: ChangeState.Response
     ) -> ChangeState.Response:
         # As in rcl: the label counts where one is given.
         try:
-            result = self._change_state(request.transition.label or request.transition.id)
+            result = self.__change_state(request.transition.label or request.transition.id)
         except RCLError as error:
             self.get_logger().warning(f"change_state is refused: {error}")
             response.success = False
@@ -180,25 +180,25 @@ class LifecycleNodeMixin(ManagedEntity):
             response.success = result is SUCCESS
         return response
 
-    def _on_get_state(
+    def __on_get_state(
         self, request: GetState.Request, response: GetState.Response
     ) -> GetState.Response:
-        response.current_state = self._state_machine.current.to_msg()
+        response.current_state = self.__state_machine.current.to_msg()
         return response
 
-    def _on_get_states(
+    def __on_get_states(
         self, request: GetAvailableStates.Request, response: GetAvailableStates.Response
     ) -> GetAvailableStates.Response:
         response.available_states = [state.to_msg() for state in STATES]
         return response
 
-    def _on_get_transitions(
+    def __on_get_transitions(
         self, request: GetAvailableTransitions.Request, response: GetAvailableTransitions.Response
     ) -> GetAvailableTransitions.Response:
-        response.available_transitions = _descriptions(self._state_machine.available())
+        response.available_transitions = _descriptions(self.__state_machine.available())
         return response
 
-    def _on_get_graph(
+    def __on_get_graph(
         self, request: GetAvailableTransitions.Request, response: GetAvailableTransitions.Response
     ) -> GetAvailableTransitions.Response:
         response.available_transitions = _descriptions(list(TRANSITIONS))
