@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import threading
 
-import embedded_ros
 import numpy as np
 import pytest
+
+import embedded_ros
 
 embedded_ros.install()
 

@@ -54,10 +54,7 @@ class NodeParametersMixin(ParameterSetting):
         self._on_set_parameters_callbacks: list[Callable] = []
         self._post_set_parameters_callbacks: list[Callable] = []
         self._allow_undeclared_parameters = allow_undeclared
-        self._parameter_overrides = {
-            name: item if isinstance(item, Parameter) else Parameter(name, value=item)
-            for name, item in overrides.items()
-        }
+        self._parameter_overrides = {n: _to_parameter(n, v) for n, v in overrides.items()}
         self._parameter_event_publisher = self.create_publisher(
             ParameterEvent, "/parameter_events", qos_profile_parameter_events
         )
@@ -251,6 +248,15 @@ class NodeParametersMixin(ParameterSetting):
         unknown = [name for name in names if check_name(name) not in self._parameters]
         if unknown:
             raise ParameterNotDeclaredException(unknown)
+
+
+def _to_parameter(name: str, value: Any) -> Parameter:
+    if isinstance(value, Parameter):
+        return value
+    try:
+        return Parameter(name, value=value)
+    except TypeError as error:
+        raise TypeError(f"parameter '{name}': {error}") from error
 
 
 def _is_below(name: str, prefixes: list[str], depth: int) -> bool:

@@ -29,7 +29,8 @@ class Declaration:
 
     def parameter(self, override: Parameter | None = None) -> Parameter:
         """The parameter with the override's value where there is one."""
-        value = self.default if override is None else override.value
+        given = override is not None and override.type_ is not Parameter.Type.NOT_SET
+        value = override.value if given else self.default
         type_ = Parameter.Type(int(self.descriptor.type))
         if value is None:
             return Parameter(self.name, Parameter.Type.NOT_SET, None)
