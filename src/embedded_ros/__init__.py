@@ -1,7 +1,8 @@
 """rclpy's API over Cyclone DDS, for machines with no ROS 2.
 
 ``install()`` puts an import finder in place that serves ``rclpy``, the message packages,
-``tf2_ros`` and the other names under ``packages/``. Where real rclpy can be imported it does nothing.
+``tf2_ros`` and the other names under ``packages/``. Where real rclpy can be imported it does
+nothing.
 """
 
 from __future__ import annotations

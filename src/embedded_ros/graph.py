@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +20,7 @@ from cyclonedds.builtin import (
     BuiltinTopicDcpsPublication,
     BuiltinTopicDcpsSubscription,
 )
-from cyclonedds.core import InstanceState
+from cyclonedds.core import DDSException, InstanceState
 from cyclonedds.qos import Policy, Qos
 
 from embedded_ros import cdr, dds, dds_types, messages, qos_mapping
@@ -93,7 +94,7 @@ class Graph:
         self._remote_nodes: dict[bytes, list[tuple[str, str, set[bytes]]]] = {}
         self._endpoints: dict[bytes, Endpoint] = {}
         self._vendors_seen: set[bytes] = set()
-        self._watched: dict[int, Callable[[], None]] = {}
+        self._watched: dict[int, weakref.WeakMethod] = {}
         self._open_discovery_topic()
         self._builtin = [
             BuiltinDataReader(participant.entity, topic)
@@ -159,9 +160,11 @@ class Graph:
     # --- what others say ----------------------------------------------------------------------
 
     def watch(self, condition: int, callback: Callable[[], None]) -> None:
-        """Call ``callback()`` in the graph's thread whenever the DDS condition triggers."""
+        """Call the method ``callback`` in the graph's thread whenever the DDS condition triggers.
+
+        Its object is not kept alive."""
         with self.changed:
-            self._watched[condition] = callback
+            self._watched[condition] = weakref.WeakMethod(callback)
         self._stop.trigger()
 
     def unwatch(self, condition: int) -> None:
@@ -180,11 +183,15 @@ class Graph:
             if triggered is None:
                 return
             self._stop.take()
-            if not self._stopping:
+            try:
                 self._update()
                 for condition in triggered:
-                    if condition in watched:
-                        watched[condition]()
+                    callback = watched[condition]() if condition in watched else None
+                    if callback is not None:
+                        callback()
+            except DDSException:
+                if not self._stopping:  # closed while it was read
+                    raise
 
     def _update(self) -> None:
         participants, publications, subscriptions = (

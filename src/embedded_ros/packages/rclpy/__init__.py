@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rclpy import logging
+from rclpy import logging, utilities
 from rclpy.context import Context
 from rclpy.node import Node
 from rclpy.signals import (
@@ -37,6 +37,8 @@ def init(
         RuntimeError: the context is running already.
         ValueError: a ROS argument or variable that cannot be understood.
     """
+    if context is None and get_default_context()._was_shut_down():
+        try_shutdown()  # by a signal: start anew
     chosen = get_default_context() if context is None else context
     if signal_handler_options is None:
         is_default = context is None
@@ -63,7 +65,7 @@ class InitContextManager:
 def shutdown(*, context: Context | None = None, uninstall_handlers: bool | None = None) -> None:
     """Stop; RuntimeError where it is not running."""
     _forget_executor(context)
-    (context or get_default_context()).shutdown()
+    utilities.shutdown(context=context)
     if uninstall_handlers or (uninstall_handlers is None and context is None):
         uninstall_signal_handlers()
 
@@ -71,7 +73,7 @@ def shutdown(*, context: Context | None = None, uninstall_handlers: bool | None 
 def try_shutdown(*, context: Context | None = None, uninstall_handlers: bool | None = None) -> None:
     """Stop where it is running."""
     _forget_executor(context)
-    (context or get_default_context()).try_shutdown()
+    utilities.try_shutdown(context=context)
     if uninstall_handlers or (uninstall_handlers is None and context is None):
         uninstall_signal_handlers()
 

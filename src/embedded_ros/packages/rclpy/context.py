@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import sys
 import threading
 import weakref
@@ -9,10 +10,20 @@ from collections.abc import Callable
 from typing import Any
 
 from embedded_ros import discovery
+from embedded_ros.dds import Participant
+from embedded_ros.graph import Graph
 from rclpy._arguments import Arguments, parse_arguments
 from rclpy._rclpy_pybind11 import RCLError
 
-g_logging_ref_count_lock = threading.Lock()
+_ALL: weakref.WeakSet[Context] = weakref.WeakSet()
+
+
+@atexit.register
+def _leave_all() -> None:
+    """Leave every domain before the interpreter is taken apart."""
+    for context in list(_ALL):
+        context._valid = False
+        context._leave()
 
 
 class Context:
@@ -29,6 +40,7 @@ class Context:
         self._participant: Any = None
         self._domain_id = 0
         self.arguments = Arguments()
+        _ALL.add(self)
 
     @property
     def handle(self) -> Context:
@@ -60,8 +72,6 @@ class Context:
     @property
     def participant(self) -> Any:
         """The participant, which joins the domain when first asked for."""
-        from embedded_ros.dds import Participant
-
         with self._lock:
             if not self._valid:
                 raise RCLError("the context is not initialised, or was shut down")
@@ -72,8 +82,6 @@ class Context:
     @property
     def graph(self) -> Any:
         """What is known of the other participants (``embedded_ros.graph.Graph``)."""
-        from embedded_ros.graph import Graph
-
         with self._lock:
             if self._graph is None:
                 self._graph = Graph(self.participant)
@@ -84,6 +92,9 @@ class Context:
 
     def ok(self) -> bool:
         return self._valid
+
+    def _was_shut_down(self) -> bool:
+        return self._initialised and not self._valid
 
     def shutdown(self) -> None:
         """End it. RuntimeError where it was not initialised or is shut down already."""
@@ -135,6 +146,7 @@ class Context:
 
     def track_node(self, node: Any) -> None:
         self._nodes.add(node)
+        weakref.finalize(node, self._leave_when_unused).atexit = False
 
     def untrack_node(self, node: Any) -> None:
         self._nodes.discard(node)
@@ -145,6 +157,10 @@ class Context:
         with self._lock:
             if self._valid or len(self._nodes) > 0:
                 return
+        self._leave()
+
+    def _leave(self) -> None:
+        with self._lock:
             graph, self._graph = self._graph, None
             participant, self._participant = self._participant, None
         if graph is not None:

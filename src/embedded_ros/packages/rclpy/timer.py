@@ -52,7 +52,7 @@ class Timer:
         self._period_ns = int(value)
 
     def is_ready(self) -> bool:
-        """Whether its time has come. A clock that goes back, or is switched, restarts the period."""
+        """Whether its time has come. A clock that goes back or is switched restarts the period."""
         if self._cancelled or self._destroyed:
             return False
         with self._lock:

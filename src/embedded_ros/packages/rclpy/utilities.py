@@ -17,9 +17,7 @@ def get_default_context(*, shutting_down: bool = False) -> Context:
     with _LOCK:
         if not _DEFAULT:
             _DEFAULT.append(Context())
-        if shutting_down:
-            return _DEFAULT.pop()
-        return _DEFAULT[0]
+        return _DEFAULT.pop() if shutting_down else _DEFAULT[0]
 
 
 def ok(*, context: Context | None = None) -> bool:
@@ -29,12 +27,12 @@ def ok(*, context: Context | None = None) -> bool:
 
 def shutdown(*, context: Context | None = None) -> None:
     """Shut the context down; RuntimeError where it is not running."""
-    (context or get_default_context()).shutdown()
+    (context or get_default_context(shutting_down=True)).shutdown()
 
 
 def try_shutdown(*, context: Context | None = None) -> None:
     """Shut the context down where it is running."""
-    (context or get_default_context()).try_shutdown()
+    (context or get_default_context(shutting_down=True)).try_shutdown()
 
 
 def remove_ros_args(args: list[str] | None = None) -> list[str]:
