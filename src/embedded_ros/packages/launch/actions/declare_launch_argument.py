@@ -1,0 +1,64 @@
+"""Arguments of a launch file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from launch.action import Action
+from launch.launch_context import LaunchContext
+from launch.some_substitutions_type import SomeSubstitutionsType
+from launch.utilities import normalize_to_list_of_substitutions, perform_substitutions
+
+
+class DeclareLaunchArgument(Action):
+    """Gives a launch configuration its default, and checks the value that was given."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        default_value: SomeSubstitutionsType | None = None,
+        description: str | None = None,
+        choices: Sequence[str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if choices is not None and not list(choices):
+            raise RuntimeError(f"launch argument {name!r}: expected choices or None, got none")
+        if choices and isinstance(default_value, str) and default_value not in choices:
+            raise RuntimeError(
+                f"launch argument {name!r}: its default {default_value!r} is none of {choices}"
+            )
+        self.name = name
+        self.choices = None if choices is None else list(choices)
+        self.description = _described(description, self.choices)
+        self.default_value = (
+            None if default_value is None else normalize_to_list_of_substitutions(default_value)
+        )
+        self._conditionally_included = False
+
+    def execute(self, context: LaunchContext) -> None:
+        """Raises RuntimeError for a value that is missing or none of the choices."""
+        configurations = context.launch_configurations
+        if self.name not in configurations:
+            if self.default_value is None:
+                raise RuntimeError(
+                    f"required launch argument {self.name!r} ({self.description}) was not "
+                    f"provided: add {self.name}:=<value>"
+                )
+            configurations[self.name] = perform_substitutions(context, self.default_value)
+        value = configurations[self.name]
+        if self.choices is not None and value not in self.choices:
+            raise RuntimeError(
+                f"launch argument {self.name!r}: expected one of {', '.join(self.choices)}, "
+                f"got {value!r}"
+            )
+
+
+def _described(description: str | None, choices: list[str] | None) -> str:
+    if choices is None:
+        return description or "no description given"
+    if description is None:
+        return f"One of: {choices}"
+    return f"{description.removesuffix('.')}. Valid choices are: {choices}"

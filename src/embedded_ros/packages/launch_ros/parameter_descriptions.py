@@ -1,0 +1,103 @@
+"""Parameters of nodes as a launch file writes them down."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from launch.frontend.parse_substitution import parse_substitution
+from launch.launch_context import LaunchContext
+from launch.some_substitutions_type import SomeSubstitutionsType
+from launch.substitutions import SubstitutionFailure
+from launch.utilities import perform_substitutions, text_of
+from launch.utilities.type_utils import perform_typed_substitution
+
+
+class ParameterValue:
+    """A value, or substitutions for one, of the type asked for (None: by YAML's rules)."""
+
+    def __init__(self, value: Any, *, value_type: Any = None) -> None:
+        self.value = value
+        self.value_type = value_type
+
+    def evaluate(self, context: LaunchContext) -> Any:
+        """Raises ValueError where the text is not of that type."""
+        return perform_typed_substitution(context, self.value, self.value_type)
+
+
+class Parameter:
+    """A parameter: name and value."""
+
+    def __init__(self, name: SomeSubstitutionsType, value: Any, *, value_type: Any = None) -> None:
+        self.name = name
+        self.value = value
+        self.value_type = value_type
+
+    def evaluate(self, context: LaunchContext) -> tuple[str, Any]:
+        """Raises ValueError where the text is not of that type."""
+        value = ParameterValue(self.value, value_type=self.value_type)
+        return text_of(context, self.name), value.evaluate(context)
+
+
+class ParameterFile:
+    """A file of parameters; with ``allow_substs`` its ``$(var x)`` are filled in."""
+
+    def __init__(
+        self,
+        param_file: SomeSubstitutionsType,
+        *,
+        allow_substs: bool | SomeSubstitutionsType = False,
+    ) -> None:
+        self.param_file = param_file
+        self.allow_substs = allow_substs
+
+    def evaluate(self, context: LaunchContext) -> Path:
+        """The path of the file as it is given to the node.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            SubstitutionFailure: it is not YAML, or a substitution in it cannot be performed.
+        """
+        path = Path(text_of(context, self.param_file))
+        if not path.is_file():
+            raise FileNotFoundError(f"parameter file {path} does not exist")
+        if not perform_typed_substitution(context, self.allow_substs, bool):
+            return path
+        text = path.read_text(encoding="utf-8")
+        if "$(" not in text:
+            return path
+        filled = _unused(context.temporary_folder(), path.stem)
+        filled.write_text(_filled(context, text, path), encoding="utf-8")
+        return filled
+
+
+def _unused(folder: Path, stem: str) -> Path:
+    return folder / f"{stem}_{sum(1 for _ in folder.iterdir())}.yaml"
+
+
+def _filled(context: LaunchContext, text: str, path: Path) -> str:
+    """The YAML text with every substitution in its values and names performed."""
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        raise SubstitutionFailure(f"parameter file {path} is not YAML: {error}") from error
+    return yaml.serialize(_performed(context, node), Dumper=yaml.SafeDumper, allow_unicode=True)
+
+
+def _performed(context: LaunchContext, node: yaml.Node | None) -> yaml.Node | None:
+    if isinstance(node, yaml.MappingNode):
+        node.value = [(_performed(context, k), _performed(context, v)) for k, v in node.value]
+    elif isinstance(node, yaml.SequenceNode):
+        node.value = [_performed(context, item) for item in node.value]
+    elif isinstance(node, yaml.ScalarNode) and "$(" in node.value:
+        text = perform_substitutions(context, parse_substitution(node.value))
+        if node.style is None:
+            # Written without quotes: what comes out may be a number, a truth value or a list.
+            return yaml.compose(text, Loader=yaml.SafeLoader) or _text_node("")
+        node.value = text
+    return node
+
+
+def _text_node(text: str) -> yaml.ScalarNode:
+    return yaml.ScalarNode("tag:yaml.org,2002:str", text, style='"')
