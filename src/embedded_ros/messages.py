@@ -36,20 +36,20 @@ class Message:
         for name, value in kwargs.items():
             if name == "check_fields":  # rclpy's own switch; here fields are always checked
                 continue
-            if name not in self._names():
+            if name not in self.__names():
                 raise AttributeError(
-                    f"{self.TYPE_NAME} has no field '{name}'; it has {sorted(self._names())}"
+                    f"{self.TYPE_NAME} has no field '{name}'; it has {sorted(self.__names())}"
                 )
             setattr(self, name, value)
 
     @classmethod
-    def _names(cls) -> dict[str, str]:
+    def __names(cls) -> dict[str, str]:
         return {item.name: item.type_text for item in cls.FIELDS if item.name != EMPTY_MEMBER}
 
     @classmethod
     def get_fields_and_field_types(cls) -> dict[str, str]:
         """Field names and their types as rosidl writes them."""
-        return cls._names()
+        return cls.__names()
 
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
@@ -59,12 +59,12 @@ class Message:
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        fields = ", ".join(f"{name}={_short(getattr(self, name))}" for name in self._names())
+        fields = ", ".join(f"{name}={_short(getattr(self, name))}" for name in self.__names())
         package, kind, name = self.TYPE_NAME.split("/")
         return f"{package}.{kind}.{name}({fields})"
 
     def __reduce__(self):
-        values = {name: getattr(self, name) for name in self._names()}
+        values = {name: getattr(self, name) for name in self.__names()}
         return _rebuild, (self.TYPE_NAME, values)
 
 
