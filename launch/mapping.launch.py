@@ -23,6 +23,11 @@ ARGUMENTS = {
     "odometry": ("odometry", "topic of odometry, used with pose_source:=odometry"),
     "namespace": ("", "namespace of both nodes"),
     "global_frame": ("map", "frame the map is built in, z up"),
+    "up": (
+        "+z",
+        "axis of global_frame that points up",
+        ("+z", "-z", "+y", "-y", "+x", "-x"),
+    ),
     "pose_source": ("tf", "where poses come from", ("tf", "pose", "odometry")),
     "color_transport": ("raw", "transport of the colour images", ("raw", "compressed")),
     "depth_transport": ("raw", "transport of the depth images", ("raw", "compressed")),
@@ -98,7 +103,7 @@ def generate_launch_description() -> LaunchDescription:
     query = Node(
         executable="query_node",
         name="query_node",
-        parameters=[parameters, use_sim_time],
+        parameters=[parameters, use_sim_time, {"query.up": typed("up", str)}],
         **common,
     )
     rviz = Node(

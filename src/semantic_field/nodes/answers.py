@@ -50,14 +50,26 @@ def hit_message(hit: Hit) -> HitMessage:
     )
 
 
-def fill_response(
-    response: Query.Response, result: QueryResult, state: MapState
-) -> Query.Response:
+def hit_from_message(message: HitMessage) -> Hit:
+    """The hit without its points' indices."""
+    size = message.size
+    return Hit(
+        id=int(message.id),
+        label=message.label,
+        score=float(message.score),
+        T_world_object=conversions.matrix_from_pose(message.pose),
+        size=np.array([size.x, size.y, size.z]),
+        point_count=int(message.point_count),
+        indices=np.zeros(0, np.int64),
+    )
+
+
+def fill_response(response: Query.Response, result: QueryResult) -> Query.Response:
     """The service's answer: success whenever the question could be asked of a map."""
     response.success, response.message = True, result.message
     response.found, response.best_score = result.found, float(result.best_score)
-    response.header = header_of(state)
-    response.snapshot_version = state.version
+    response.header = header_of(result.state)
+    response.snapshot_version = result.state.version
     response.hits = [hit_message(hit) for hit in result.hits]
     response.relevancy = cloud_of(response.header, result.points, result.relevancy)
     return response
@@ -84,8 +96,7 @@ class AnswerPublisher:
         self._publishers = {n: node.create_publisher(k, n, LATCHED) for n, k in kinds.items()}
 
     def publish(self, result: QueryResult) -> None:
-        state = self._engine.state
-        header = header_of(state)
+        header = header_of(result.state)
         publish = {name: publisher.publish for name, publisher in self._publishers.items()}
         publish["relevancy"](cloud_of(header, result.points, result.relevancy))
         publish["hits/markers"](_markers(header, result))

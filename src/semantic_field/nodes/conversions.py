@@ -223,6 +223,11 @@ def cloud_message(
     )
 
 
+def unpacked_colors(packed: NDArray[np.uint32]) -> NDArray[np.uint8]:
+    """uint8 RGB (N, 3) of packed colours (N,)."""
+    return np.stack([packed >> 16, packed >> 8, packed], axis=1).astype(np.uint8)
+
+
 def _cloud_fields() -> list[PointField]:
     fields = []
     for name in CLOUD_TYPE.names or ():

@@ -13,10 +13,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -32,6 +34,7 @@ from semantic_field.nodes.qos import LATCHED
 from semantic_field.srv import MapFile, Query
 
 STOP_TIMEOUT_S = 30.0
+MAP_NAME = "map.safetensors"
 
 
 @dataclass
@@ -58,15 +61,16 @@ def run_demo(location: str, out: Path, train_s: float, console: Console) -> int:
     source = open_source(location)
     console.print(f"[bold]{source.name}[/]: {len(source)} frames")
     started = time.monotonic()
-    with launched(location, out) as process, connected("demo") as client:
+    up = up_axis(source)
+    with launched(location, up, out) as process, connected("demo") as client:
         watch = Watch()
         watch.listen(client)
         first_answer_s = _watch_mapping(client, watch, process, train_s, console)
         reference = reference_objects(source)
         questions = fitting_questions(reference)
         answers = {q.text: query_client.ask(client, q.text, timeout_s=60.0) for q in questions}
-        pictures = demo_pictures.write(client, source, answers, out)
-        saved = client.call(MapFile, "save_map", MapFile.Request(path=str(out / "map.safetensors")))
+        pictures = demo_pictures.write(client, source, answers, up, out)
+        saved = client.call(MapFile, "save_map", MapFile.Request())
         status = watch.status
     judgements = _judge(questions, answers, reference)
     _print_answers(console, answers, judgements, reference)
@@ -88,11 +92,19 @@ def run_demo(location: str, out: Path, train_s: float, console: Console) -> int:
     return 1 if wrong else 0
 
 
+def up_axis(source: FrameSource) -> str:
+    """The axis of the world that points up most, for people hold cameras upright."""
+    indices = range(0, len(source), max(1, len(source) // 10))
+    up = -np.mean([source[i].T_world_camera[:3, 1] for i in indices], axis=0)
+    axis = int(np.abs(up).argmax())
+    return ("+" if up[axis] > 0 else "-") + "xyz"[axis]
+
+
 @contextmanager
-def launched(location: str, out: Path):
+def launched(location: str, up: str, out: Path) -> Iterator[subprocess.Popen]:
     """``demo.launch.py`` as a process group of its own, stopped by Ctrl-C's signal at the end."""
     command = [sys.executable, "-m", "semantic_field.cli", "launch", "demo.launch.py"]
-    command += [f"input:={location}", f"map_path:={out.absolute() / 'shutdown_map.safetensors'}"]
+    command += [f"input:={location}", f"up:={up}", f"map_path:={out.absolute() / MAP_NAME}"]
     log = out / "launch.log"
     with log.open("w") as sink:
         process = subprocess.Popen(

@@ -13,6 +13,7 @@ from semantic_field.data.sources import FrameSource
 from semantic_field.field.surface import SurfacePoints
 from semantic_field.frames import Frame
 from semantic_field.nodes import conversions
+from semantic_field.nodes.answers import hit_from_message
 from semantic_field.nodes.client import Client
 from semantic_field.query.colors import depth_colors, label_colors, relevancy_colors
 from semantic_field.query.ply import write_ply
@@ -21,9 +22,12 @@ from semantic_field.srv import Query, RenderView
 
 
 def write(
-    client: Client, source: FrameSource, answers: dict[str, Query.Response], out: Path
+    client: Client, source: FrameSource, answers: dict[str, Query.Response], up: str, out: Path
 ) -> list[str]:
-    """Write all pictures and clouds below ``out``; the names of the files."""
+    """Write all pictures and clouds below ``out``; the names of the files.
+
+    ``up`` names the axis of the world that points up, such as "+z".
+    """
     frame = _most_labels(source)
     text = next(iter(answers), "")
     view = client.call(RenderView, "render_view", _request(frame, text), timeout_s=60.0)
@@ -36,8 +40,9 @@ def write(
     files = [f"{name}.png" for name in (*images, "overview")]
     for index, (asked, answer) in enumerate(answers.items(), start=1):
         points, relevancy = _points(answer)
+        hits = [hit_from_message(hit) for hit in answer.hits]
         write_ply(out / f"relevancy_{index}.ply", points, relevancy)
-        draw_top_down(out / f"from_above_{index}.png", points, relevancy, asked, answer.hits)
+        draw_top_down(out / f"from_above_{index}.png", points, relevancy, asked, hits, up)
         files += [f"relevancy_{index}.ply", f"from_above_{index}.png"]
     return files
 
@@ -87,7 +92,15 @@ def _contact_sheet(images: dict[str, NDArray[np.uint8]], columns: int = 3) -> ND
 
 def _points(answer: Query.Response) -> tuple[SurfacePoints, NDArray[np.float32]]:
     cloud = conversions.cloud_arrays(answer.relevancy)
-    return conversions.surface_points(cloud), cloud["intensity"].copy()
+    points = SurfacePoints(
+        xyz=np.stack([cloud[axis] for axis in "xyz"], axis=1),
+        normals=np.stack([cloud["normal_" + axis] for axis in "xyz"], axis=1),
+        color=conversions.unpacked_colors(cloud["rgb"]),
+        latent=np.zeros((len(cloud), 0), np.float16),
+        label=cloud["label"].astype(np.int32),  # 0xFFFFFFFF becomes -1
+        confidence=np.ones(len(cloud), np.float32),
+    )
+    return points, cloud["intensity"].copy()
 
 
 def _write_png(path: Path, image: NDArray[np.uint8]) -> None:

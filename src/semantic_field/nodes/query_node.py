@@ -99,7 +99,7 @@ class QueryNode(Node):
         except ValueError as error:
             response.success, response.message = False, str(error)
             return response
-        return fill_response(response, result, self._engine.state)
+        return fill_response(response, result)
 
     def _on_text(self, message: String) -> None:
         try:
