@@ -63,7 +63,7 @@ class FolderSource:
         self.indices = self._check_complete()
         self._labels = find_labels(self.path, labels)
         self.label_names = self._labels.names if self._labels else {}
-        self._stamps = self._read_stamps(rate_hz)
+        self.stamps = self._read_stamps(rate_hz)
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -82,7 +82,7 @@ class FolderSource:
         self._check_size(self._color[index], color)
         self._check_size(self._depth[index], depth)
         return Frame(
-            stamp_ns=self._stamps[position],
+            stamp_ns=self.stamps[position],
             color=np.asarray(cv2.cvtColor(color, cv2.COLOR_BGR2RGB), np.uint8),
             depth=depth.astype(np.float32) * np.float32(self._depth_scale),
             camera=self.camera,

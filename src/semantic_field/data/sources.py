@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,10 +21,14 @@ ROOM_OPTIONS = {
 
 
 class FrameSource(Protocol):
-    """A list of posed RGB-D frames, each decoded or rendered when it is asked for."""
+    """A list of posed RGB-D frames, each decoded or rendered when it is asked for.
+
+    ``stamps`` are the frames' ``stamp_ns``, known without decoding a frame.
+    """
 
     name: str
     label_names: dict[int, str]
+    stamps: Sequence[int]
 
     def __len__(self) -> int: ...
 

@@ -53,8 +53,7 @@ class FramePlayback:
 
     def __init__(self, node: Node, source: FrameSource, config: ReplayNodeConfig) -> None:
         self._source, self._config = source, config
-        # Decoding a frame only for its stamp would read the whole recording first.
-        self.stamps = source_stamps(source, config.frame_rate_hz)
+        self.stamps = source.stamps
         self._images = {
             name: node.create_publisher(Image, f"{name}/image", RELIABLE)
             for name in ("color", "depth", *(["labels"] if source.label_names else []))

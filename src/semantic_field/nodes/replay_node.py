@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import threading
+import time
 
+import rclpy
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rosgraph_msgs.msg import Clock as ClockMessage
@@ -16,7 +18,7 @@ from semantic_field.data.replay import Pacer
 from semantic_field.nodes.conversions import to_stamp
 from semantic_field.nodes.parameters import declare_settings
 from semantic_field.nodes.playback import make_playback
-from semantic_field.nodes.qos import LATCHED, SENSOR
+from semantic_field.nodes.qos import LATCHED, RELIABLE
 from semantic_field.nodes.run import run_node
 
 CLOCK_PERIOD_S = 0.02
@@ -29,37 +31,67 @@ class ReplayNode(Node):
         super().__init__("replay_node", **options)
         self.settings = declare_settings(self, ReplayNodeConfig())
         self._playback = make_playback(self, self.settings)
-        self._pacer = Pacer(self._playback.stamps, self.settings.rate, self.settings.loop)
-        self._progress = self.create_publisher(Float32, "~/progress", LATCHED)
-        self._clock = (
-            self.create_publisher(ClockMessage, "/clock", SENSOR)
-            if self.settings.publish_clock
-            else None
+        self._pacer = Pacer(
+            self._playback.stamps, self.settings.rate, self.settings.loop, self.settings.step
         )
+        self._progress = self.create_publisher(Float32, "~/progress", LATCHED)
         self.create_service(Trigger, "~/step", self._on_step)
         self.create_service(SetBool, "~/pause", self._on_pause)
-        self._stop = threading.Event()
-        self._steps = threading.Semaphore(0)
-        if self._clock is not None:
+        if self.settings.publish_clock:
+            self._clock = self.create_publisher(ClockMessage, "/clock", RELIABLE)
             steady = Clock(clock_type=ClockType.STEADY_TIME)
             self.create_timer(CLOCK_PERIOD_S, self._publish_clock, clock=steady)
+        self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="replay", daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
         self._wait_for_subscriber()
-        self.get_logger().info(f"replaying {self.settings.input}: {len(self._pacer)} frames")
-        for item in self._pacer.play(self._stop):
-            if self.settings.step:
-                self._wait_for_step()
-            if self._stop.is_set():
-                return
-            self._publish_clock()
-            self._playback.publish(item.index, item.stamp_ns)
-            self._progress.publish(Float32(data=item.progress))
-        self._progress.publish(Float32(data=1.0))
+        self.get_logger().info(f"replaying {self.settings.input}")
+        for due in self._pacer.play(self._stop):
+            try:
+                self._playback.publish(due.index, due.stamp_ns)
+            except ValueError as error:  # a damaged frame: the others are still worth playing
+                self.get_logger().error(f"event {due.index} was left out: {error}")
+            self._progress.publish(Float32(data=due.progress))
+        if self._stop.is_set():
+            return
         self.get_logger().info("the recording has ended")
+        if self.settings.exit_when_done:
+            rclpy.try_shutdown()
 
-    def _wait_for_step(self) -> None:
-        while not self._stop.is_set() and not self._steps.acquire(timeout=0.1):
-            pass
+    def _wait_for_subscriber(self) -> None:
+        deadline = time.monotonic() + self.settings.wait_for_subscriber_s
+        while not self._playback.heard() and time.monotonic() < deadline:
+            if self._stop.wait(0.1):
+                return
+        # A best-effort subscription counts before it hears: give discovery its last moment.
+        self._stop.wait(0.5)
+
+    def _publish_clock(self) -> None:
+        self._clock.publish(ClockMessage(clock=to_stamp(self._pacer.now_ns())))
+
+    def _on_step(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        response.success = self.settings.step
+        response.message = "" if response.success else "start with the parameter step:=true"
+        if response.success:
+            self._pacer.step()
+        return response
+
+    def _on_pause(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        self._pacer.pause(request.data)
+        response.success, response.message = True, "paused" if request.data else "playing"
+        return response
+
+    def destroy_node(self) -> None:
+        self._stop.set()
+        self._thread.join()
+        super().destroy_node()
+
+
+def main(args: list[str] | None = None) -> int:
+    return run_node(ReplayNode, args)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
