@@ -78,7 +78,8 @@ def _make_maps(camera: Camera, d: NDArray[np.float64], model: str) -> tuple | No
     """The source pixel of every pixel, or None where there is no distortion."""
     if model not in (*_RADIAL, *_FISHEYE):
         raise ValueError(
-            f"expected distortion model plumb_bob, rational_polynomial or equidistant, got {model!r}"
+            "expected distortion model plumb_bob, rational_polynomial or equidistant, "
+            f"got {model!r}"
         )
     if not np.isfinite(d).all():
         raise ValueError(f"expected finite distortion coefficients, got {d.tolist()}")

@@ -1,0 +1,111 @@
+"""A furnished room that is rendered on demand: exact depth, labels, instances and known objects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semantic_field.data.room.layout import LABELS, STRUCTURE, Layout, make_layout
+from semantic_field.data.room.scene import Scene
+from semantic_field.data.room.sensor import degrade
+from semantic_field.data.room.shapes import yaw_rotation
+from semantic_field.data.room.trajectory import make_trajectory
+from semantic_field.frames import Frame
+from semantic_field.geometry import Camera
+
+FOCAL_SHARE = 525 / 640  # focal length of the camera in image widths: a Kinect's or Xtion's
+FIRST_STAMP_NS = 1_000_000_000
+NO_ECHO = ("window", "tv")
+
+
+@dataclass(frozen=True)
+class RoomObject:
+    """Ground truth of one named thing: the box around it.
+
+    Attributes:
+        name: its class name. centre: (3,) and size: (3,) in metres, z up; size along its own
+            axes. yaw: of its x axis, radians about z. instance: its id in ``Frame.instances``.
+    """
+
+    name: str
+    centre: NDArray[np.float64]
+    size: NDArray[np.float64]
+    yaw: float
+    instance: int
+
+
+class SimulatedRoom:
+    """A walk of ``n_frames`` frames through the room of a seed, as a source of frames.
+
+    Args:
+        seed: decides sizes, colours and places of everything; the same seed gives the same room.
+        n_frames: the walk is always the whole one; more frames lie closer together.
+        size: width and height of the images, pixels.
+        noise: depth and colour as a real sensor has them, with holes (see ``room.sensor``).
+        rate_hz: frames per second of the stamps.
+    """
+
+    def __init__(
+        self,
+        seed: int = 0,
+        n_frames: int = 90,
+        size: tuple[int, int] = (640, 480),
+        noise: bool = False,
+        rate_hz: float = 5.0,
+    ) -> None:
+        if n_frames < 1 or not rate_hz > 0:
+            raise ValueError(f"expected n_frames >= 1 and rate_hz > 0, got {n_frames}, {rate_hz}")
+        width, height = size
+        self.name = f"room{seed}"
+        self.label_names = dict(enumerate(LABELS))
+        focal = FOCAL_SHARE * width
+        self.camera = Camera(focal, focal, (width - 1) / 2, (height - 1) / 2, width, height)
+        self.layout, self._scene = _build(seed)
+        self.poses = make_trajectory(self.layout, n_frames)
+        self._seed, self._noise, self._rate_hz = seed, noise, rate_hz
+
+    @property
+    def objects(self) -> tuple[RoomObject, ...]:
+        """Everything but floor, walls and ceiling."""
+        return tuple(
+            RoomObject(
+                piece.name,
+                piece.position + yaw_rotation(piece.yaw) @ ((piece.low + piece.high) / 2),
+                piece.high - piece.low,
+                piece.yaw,
+                piece.instance,
+            )
+            for piece in self.layout.pieces
+            if piece.name not in STRUCTURE
+        )
+
+    def __len__(self) -> int:
+        return len(self.poses)
+
+    def __getitem__(self, index: int) -> Frame:
+        if not 0 <= index < len(self):
+            raise IndexError(f"expected a frame 0..{len(self) - 1}, got {index}")
+        pose = self.poses[index]
+        view = self._scene.view(self.camera, pose)
+        color, depth = view.color, view.depth
+        if self._noise:
+            no_echo = np.isin(view.labels, [LABELS.index(name) for name in NO_ECHO])
+            rng = np.random.default_rng((self._seed, index))
+            color, depth = degrade(view, self.camera, rng, no_echo)
+        stamp_ns = FIRST_STAMP_NS + round(index * 1e9 / self._rate_hz)
+        return Frame(stamp_ns, color, depth, self.camera, pose, view.labels, view.instances)
+
+    def view(self, camera: Camera, T_world_camera: NDArray[np.float64]) -> Frame:
+        """What another camera sees, without noise, stamp 0: for scoring rendered views."""
+        view = self._scene.view(camera, T_world_camera)
+        return Frame(0, view.color, view.depth, camera, T_world_camera, view.labels, view.instances)
+
+
+@lru_cache(maxsize=4)
+def _build(seed: int) -> tuple[Layout, Scene]:
+    """The room of a seed; a few are kept, since lighting one takes seconds."""
+    layout = make_layout(seed)
+    return layout, Scene(layout)
