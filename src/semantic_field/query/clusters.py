@@ -11,6 +11,8 @@ _OFFSETS = np.array(
     [[x, y, z] for x in (-1, 0, 1) for y in (-1, 0, 1) for z in (-1, 0, 1) if (x, y, z) > (0, 0, 0)]
 )  # one of each opposite pair of the 26 neighbours
 CORE_NEIGHBOURS = 4
+STACK_SHARE = 0.6
+STACK_GAP_M = 0.3
 
 
 def cluster(
@@ -68,3 +70,44 @@ def _spread(count: int, first: NDArray[np.int64], second: NDArray[np.int64]) -> 
         component[a[border]] = component[b[border]]
     used, dense = np.unique(component, return_inverse=True)
     return dense - 1 if len(used) and used[0] < 0 else dense
+
+
+def groups_of(numbers: NDArray[np.integer]) -> list[NDArray[np.int64]]:
+    """The point indices of each cluster, without noise (-1), largest first."""
+    order = np.argsort(numbers, kind="stable")
+    ordered = numbers[order]
+    starts = np.flatnonzero(np.diff(ordered, prepend=-1))
+    groups = np.split(order, starts)[1:] if len(starts) else []
+    return sorted(groups, key=len, reverse=True)
+
+
+def join_stacked(
+    groups: list[NDArray[np.int64]], local: NDArray[np.floating], label: NDArray[np.integer]
+) -> list[NDArray[np.int64]]:
+    """Joins a group to a larger one of its label whose footprint holds most of its own.
+
+    A table seen with gaps falls into a top and legs; these stand above each other, while two
+    tables stand side by side. ``local`` are points (N, 3) with z up; groups come largest first.
+    """
+    joined: list[NDArray[np.int64]] = []
+    boxes: list[tuple[NDArray, NDArray]] = []
+    for group in groups:
+        low, high = local[group, :2].min(0) - 0.02, local[group, :2].max(0) + 0.02
+        for i, (big_low, big_high) in enumerate(boxes):
+            if label[group[0]] != label[joined[i][0]]:
+                continue
+            shared = np.clip(np.minimum(high, big_high) - np.maximum(low, big_low), 0.0, None)
+            near = _height_gap(local[group, 2], local[joined[i], 2]) < STACK_GAP_M
+            if near and shared.prod() > STACK_SHARE * (high - low).prod():
+                joined[i] = np.concatenate([joined[i], group])
+                boxes[i] = (np.minimum(low, big_low), np.maximum(high, big_high))
+                break
+        else:
+            joined.append(group)
+            boxes.append((low, high))
+    return joined
+
+
+def _height_gap(first: NDArray[np.floating], second: NDArray[np.floating]) -> float:
+    """Metres of air between two ranges of heights, negative where they overlap."""
+    return float(max(first.min() - second.max(), second.min() - first.max()))

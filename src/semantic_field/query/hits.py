@@ -12,10 +12,11 @@ from semantic_field.config import QueryConfig
 from semantic_field.field.surface import SurfacePoints
 from semantic_field.query.axes import ground_axes
 from semantic_field.query.boxes import oriented_box
-from semantic_field.query.clusters import cluster
+from semantic_field.query.clusters import cluster, groups_of, join_stacked
 
 CLUSTER_VOXELS = 2.0
 STRAY_SHARE = 0.01
+MIN_PART_POINTS = 8
 
 
 @dataclass(frozen=True)
@@ -54,20 +55,22 @@ def find_hits(
 ) -> list[Hit]:
     """The objects among the points with relevancy (N,) of at least ``threshold``, best first.
 
-    Neighbours with different labels belong to different objects. Hits have no number yet (0).
+    Neighbours with different labels belong to different objects, and parts above each other
+    (a table's top and its legs) to one. A hit's score is the upper quartile of its relevancies,
+    less where only few points bear it. Hits have no number yet (0).
     """
     relevant = np.flatnonzero(relevancy >= threshold)
     chosen = points.select(relevant)
     numbers = cluster(chosen.xyz, CLUSTER_VOXELS * config.voxel_m, chosen.label)
-    order = np.argsort(numbers, kind="stable")
-    starts = np.flatnonzero(np.diff(numbers[order], prepend=-1))
-    groups = np.split(order, starts) if len(starts) else []
     axes = ground_axes(config.up)
+    groups = [g for g in groups_of(numbers) if len(g) >= MIN_PART_POINTS]
+    groups = join_stacked(groups, chosen.xyz @ axes.T.astype(np.float32), chosen.label)
     hits = [
-        _make_hit(points, relevancy, relevant[group], label_names, axes)
+        _make_hit(points, relevancy, relevant[group], label_names, axes, config.min_hit_points)
         for group in groups
-        if len(group) >= config.min_hit_points and numbers[group[0]] >= 0
+        if len(group) >= config.min_hit_points
     ]
+    hits = [hit for hit in hits if hit.score >= threshold]
     return sorted(hits, key=lambda hit: (-round(hit.score, 2), -hit.point_count))
 
 
@@ -77,12 +80,14 @@ def _make_hit(
     indices: NDArray[np.int64],
     label_names: dict[int, str],
     axes: NDArray[np.float64],
+    few: int,
 ) -> Hit:
     xyz = points.xyz[indices]
     T_world_object, size = oriented_box(xyz[_without_strays(xyz)], axes)
     ids, counts = np.unique(points.label[indices], return_counts=True)
     label = label_names.get(int(ids[np.argmax(counts)]), "")
-    score = float(np.quantile(relevancy[indices], 0.75))
+    evidence = len(indices) / (len(indices) + 0.2 * few)
+    score = evidence * float(np.quantile(relevancy[indices], 0.75))
     return Hit(0, label, score, T_world_object, size, len(indices), indices)
 
 

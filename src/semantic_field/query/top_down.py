@@ -18,6 +18,7 @@ BACKGROUND = (250, 250, 250)
 INK = (20, 20, 20)
 MARGIN_PX = 60
 MAX_PX = 1600
+MIN_WIDTH_PX = 640
 SHOWN_FROM = 0.3
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 
@@ -30,7 +31,7 @@ class BoxedHit(Protocol):
     @property
     def score(self) -> float: ...
     @property
-    def T_world_object(self) -> NDArray[np.float64]: ...
+    def T_world_object(self) -> NDArray[np.float64]: ...  # noqa: N802
     @property
     def size(self) -> NDArray[np.float64]: ...
 
@@ -45,7 +46,8 @@ class _View:
         self.pixels_per_m = min(120.0, MAX_PX / float((high - low).max()))
         size = np.ceil((high - low) * self.pixels_per_m).astype(int)
         self._low, self._top = low, high[1]
-        self.width, self.height = int(size[0]) + 2 * MARGIN_PX, int(size[1]) + 2 * MARGIN_PX
+        self.width = max(int(size[0]) + 2 * MARGIN_PX, MIN_WIDTH_PX)
+        self.height = int(size[1]) + 2 * MARGIN_PX
 
     def pixels(self, local: NDArray[np.float64]) -> NDArray[np.int64]:
         """Pixels (N, 2) of ground coordinates (N, 2 or 3)."""
@@ -157,10 +159,9 @@ def _scaled(image: NDArray[np.uint8], view: _View) -> NDArray[np.uint8]:
     _text(image, "1 m", (MARGIN_PX + length + 8, y + 5), 0.5)
     bar = relevancy_colors(np.tile(np.linspace(0.0, 1.0, 120), (12, 1)))
     left = view.width - MARGIN_PX - 120
-    if left > 2 * MARGIN_PX + length:
-        image[y - 6 : y + 6, left : left + 120] = bar
-        _text(image, "relevancy 0", (left - 100, y + 5), 0.45)
-        _text(image, "1", (left + 126, y + 5), 0.45)
+    image[y - 6 : y + 6, left : left + 120] = bar
+    _text(image, "relevancy 0", (left - 100, y + 5), 0.45)
+    _text(image, "1", (left + 126, y + 5), 0.45)
     return image
 
 
