@@ -47,12 +47,16 @@ OK = SetParametersResult(successful=True)
 TIMEOUT_S = 20.0
 
 
-@pytest.fixture(scope="module")
-def context():
+def running_context():
+    """A participant of its own on this process's domain."""
     context = rclpy.Context()
     rclpy.init(args=[], context=context, domain_id=100 + os.getpid() % 100)
     yield context
     rclpy.shutdown(context=context)
+
+
+context = pytest.fixture(running_context, scope="module", name="context")
+other_context = pytest.fixture(running_context, scope="module", name="other_context")
 
 
 @pytest.fixture
@@ -329,15 +333,17 @@ def test_simulated_time_is_switched_by_its_parameter(make_node):
 
 
 class Caller:
-    """A second node that calls the server's services, both spinning in one thread."""
+    """A node of another participant that calls the server's services."""
 
-    def __init__(self, server, caller, context):
+    def __init__(self, server, caller):
         self.server, self.node = server, caller
-        self.executor = SingleThreadedExecutor(context=context)
-        self.executor.add_node(server)
-        self.executor.add_node(caller)
-        self.thread = threading.Thread(target=self.executor.spin, daemon=True)
-        self.thread.start()
+        self.running = []
+        for node in (server, caller):
+            executor = SingleThreadedExecutor(context=node.context)
+            executor.add_node(node)
+            thread = threading.Thread(target=executor.spin, daemon=True)
+            thread.start()
+            self.running.append((executor, thread))
 
     def __call__(self, kind, name, **request):
         client = self.node.create_client(kind, f"/server/{name}")
@@ -350,15 +356,17 @@ class Caller:
         return future.result()
 
     def close(self):
-        self.executor.shutdown()
-        self.thread.join()
+        for executor, thread in self.running:
+            executor.shutdown()
+            thread.join()
 
 
 @pytest.fixture
-def call(node, make_node, context):
-    caller = Caller(node, make_node("caller"), context)
-    yield caller
-    caller.close()
+def call(node, other_context):
+    with Node("caller", context=other_context) as caller_node:
+        caller = Caller(node, caller_node)
+        yield caller
+        caller.close()
 
 
 def test_the_six_services(node, call):
@@ -436,7 +444,8 @@ def test_changes_are_announced(node, call):
 
     call.node.create_subscription(ParameterEvent, "/parameter_events", on_event, 10)
     end = time.monotonic() + TIMEOUT_S
-    while node.count_subscribers("/parameter_events") < 1 and time.monotonic() < end:
+    (publisher,) = (p for p in node.publishers if p.topic_name == "/parameter_events")
+    while publisher.get_subscription_count() < 1 and time.monotonic() < end:
         time.sleep(0.01)
     free = ParameterDescriptor(dynamic_typing=True)
     node.declare_parameter("a", 1, free)
