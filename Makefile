@@ -23,15 +23,10 @@ demo: setup  ## Map a room and ask it questions; INPUT=... for a recording of yo
 	@$(VENV)/semantic-field demo $(if $(INPUT),--input '$(INPUT)') --out '$(OUT)' $(ARGS)
 
 test: setup  ## Style, types and all tests; FAST=1 leaves out the slow ones and the launch files
-	@$(MAKE) --no-print-directory lint
-	@echo "test: pytest$(if $(FAST), without slow and launch tests)"
-	@$(VENV)/python -m pytest -q $(if $(FAST),-m "not slow and not launch") $(ARGS)
-	@echo "test: passed (ruff, pyright, pytest)"
+	@bash scripts/check.sh test $(if $(FAST),-m "not slow and not launch") $(ARGS)
 
 lint: setup  ## Style and types only
-	@echo "test: ruff check" && $(VENV)/ruff check -q $(CODE)
-	@echo "test: ruff format --check" && $(VENV)/ruff format -q --check $(CODE)
-	@echo "test: pyright" && $(VENV)/pyright
+	@bash scripts/check.sh lint
 
 format: setup  ## Bring the sources into shape
 	@$(VENV)/ruff check -q --fix $(CODE) && $(VENV)/ruff format $(CODE)
