@@ -71,7 +71,7 @@ class Participant:
 
     _domains: dict[int, Domain] = {}
     _open: weakref.WeakSet[Participant] = weakref.WeakSet()
-    _lock = threading.Lock()
+    _lock = threading.RLock()  # a collected node may close its participant at any point
 
     def __init__(self, domain_id: int) -> None:
         with self._lock:
@@ -146,8 +146,7 @@ class Writer:
             DDSException: the bytes do not fit the type, or the writer is closed.
         """
         missing = -len(data) % 4
-        payload = bytes(data) + b"\0" * missing if missing else bytes(data)
-        code = ddspy_write(self._ref, payload)
+        code = ddspy_write(self._ref, bytes(data) + bytes(missing) if missing else data)
         if code == DDSException.DDS_RETCODE_TIMEOUT:
             raise TimeoutError("a reliable reader is too slow: the sample was not sent")
         checked(code, f"writing {len(data)} bytes to {self.entity}")

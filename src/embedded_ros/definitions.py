@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from rosbags.typesys import Stores, get_typestore
-from rosbags.typesys.base import Field, create_field_desc
+from rosbags.typesys.base import create_field_desc
 from rosbags.typesys.msg import MSGParser
 
 HERE = Path(__file__).resolve().parent
@@ -149,14 +149,14 @@ def _parse(text: str, name: str) -> Definition:
     # Under "srv" rosbags would look for relative types there; they are always messages.
     (message,) = MSGParser(f"MSG: {package}/msg/{short}\n{text}").specification()
     fields = tuple((item.name, create_field_desc(item.typ)) for item in message.fields)
+    defaults = {item.name: item.value for item in message.fields if item.value is not None}
     if not fields:
         fields = tuple(_jazzy().fielddefs["std_msgs/msg/Empty"][1])
+        defaults = {EMPTY_MEMBER: 1}  # as seen on the wire; nobody reads it
     constants = {item.name: (item.typ.value, item.value) for item in message.constants}
-    return Definition(name, constants, fields, _defaults(message.fields))
+    return Definition(name, constants, fields, defaults)
 
 
-def _defaults(fields: list[Field]) -> dict[str, Any]:
-    return {item.name: item.value for item in fields if item.value is not None}
 
 
 def _parse_service(path: Path, package: str, service: str) -> tuple[Definition, Definition]:

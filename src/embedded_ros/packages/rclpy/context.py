@@ -155,7 +155,7 @@ class Context:
     def _leave_when_unused(self) -> None:
         """Leave the domain once shut down and without nodes."""
         with self._lock:
-            if self._valid or len(self._nodes) > 0:
+            if self._valid or list(self._nodes):  # a list: nodes that are gone do not count
                 return
         self._leave()
 
