@@ -65,7 +65,8 @@ class SimulatedRoom:
         self.camera = Camera(focal, focal, (width - 1) / 2, (height - 1) / 2, width, height)
         self.layout, self._scene = _build(seed)
         self.poses = make_trajectory(self.layout, n_frames)
-        self._seed, self._noise, self._rate_hz = seed, noise, rate_hz
+        self.stamps = [FIRST_STAMP_NS + round(i * 1e9 / rate_hz) for i in range(len(self.poses))]
+        self._seed, self._noise = seed, noise
 
     @property
     def objects(self) -> tuple[RoomObject, ...]:
@@ -95,7 +96,7 @@ class SimulatedRoom:
             no_echo = np.isin(view.labels, [LABELS.index(name) for name in NO_ECHO])
             rng = np.random.default_rng((self._seed, index))
             color, depth = degrade(view, self.camera, rng, no_echo)
-        stamp_ns = FIRST_STAMP_NS + round(index * 1e9 / self._rate_hz)
+        stamp_ns = self.stamps[index]
         return Frame(stamp_ns, color, depth, self.camera, pose, view.labels, view.instances)
 
     def view(self, camera: Camera, T_world_camera: NDArray[np.float64]) -> Frame:
