@@ -1,0 +1,139 @@
+"""``semantic-field``: the command line. Heavy imports stay inside the commands."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+Handler = Callable[[argparse.Namespace], int]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; its exit code. Expected errors are one line on stderr."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return arguments.handler(arguments)
+    except (ValueError, OSError, TimeoutError, RuntimeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="semantic-field", description="A live semantic field from posed RGB-D."
+    )
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add_demo(commands)
+    _add_query(commands)
+    _add_convert(commands)
+    _add_ros_tools(commands)
+    return parser
+
+
+def _add_demo(commands) -> None:
+    command = commands.add_parser("demo", help="map a recording and ask it questions")
+    command.add_argument(
+        "--input", default="room", help="folder, rosbag2 or room[:seed=3] (default: %(default)s)"
+    )
+    command.add_argument("--out", type=Path, default=Path("demo_out"), help="output folder")
+    command.add_argument(
+        "--train-seconds",
+        type=float,
+        default=40.0,
+        help="training after the recording has ended (default: %(default)s)",
+    )
+    command.set_defaults(handler=_demo)
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from semantic_field.nodes.demo import run_demo
+
+    return run_demo(arguments.input, arguments.out, arguments.train_seconds, Console())
+
+
+def _add_query(commands) -> None:
+    command = commands.add_parser("query", help="ask the running query node")
+    command.add_argument("text", help='for example "somewhere to sit"')
+    command.add_argument("--negative", action="append", default=[], help="a text to beat")
+    command.add_argument("--threshold", type=float, default=0.0, help="relevancy 0..1 of a hit")
+    command.add_argument("--max-hits", type=int, default=0)
+    command.add_argument("--timeout", type=float, default=30.0, help="seconds")
+    command.add_argument("--json", action="store_true", help="print JSON")
+    command.set_defaults(handler=_query)
+
+
+def _query(arguments: argparse.Namespace) -> int:
+    """0 = found, 2 = not there, 1 = no answer."""
+    from rich.console import Console
+
+    from semantic_field.nodes import query_client
+    from semantic_field.nodes.client import connected
+
+    with connected("query") as client:
+        response = query_client.ask(
+            client,
+            arguments.text,
+            tuple(arguments.negative),
+            arguments.threshold,
+            arguments.max_hits,
+            arguments.timeout,
+        )
+    answer = query_client.to_dict(arguments.text, response)
+    if arguments.json:
+        print(json.dumps(answer, indent=2))
+    else:
+        Console().print(query_client.table(answer))
+    if not response.success:
+        return 1
+    return 0 if response.found else 2
+
+
+def _add_convert(commands) -> None:
+    command = commands.add_parser("convert", help="write a recording as a rosbag2 or a folder")
+    command.add_argument("input", help="folder, rosbag2 or room[:seed=3]")
+    command.add_argument("output", type=Path, help="the new rosbag2 (or folder, with --to folder)")
+    command.add_argument("--to", choices=("bag", "folder"), default="bag")
+    command.add_argument("--storage", choices=("sqlite3", "mcap"), default="mcap")
+    command.add_argument("--compressed", action="store_true", help="compressed images")
+    command.add_argument("--rate", type=float, default=5.0, help="Hz, for folders without stamps")
+    command.set_defaults(handler=_convert)
+
+
+def _convert(arguments: argparse.Namespace) -> int:
+    from rich.progress import track
+
+    from semantic_field.data.bag_writer import write_bag
+    from semantic_field.data.folder_writer import write_folder
+    from semantic_field.data.sources import open_source
+
+    source = open_source(arguments.input)
+    frames = track(range(len(source)), description=f"writing {arguments.output}")
+    if arguments.to == "folder":
+        write_folder(source, arguments.output, indices=frames)
+    else:
+        write_bag(
+            source,
+            arguments.output,
+            storage=arguments.storage,
+            compressed=arguments.compressed,
+            rate_hz=arguments.rate,
+            indices=frames,
+        )
+    return 0
+
+
+def _add_ros_tools(commands) -> None:
+    from semantic_field.nodes import ros_tools
+
+    ros_tools.add_commands(commands)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
