@@ -1,0 +1,159 @@
+"""How close a rendered view is to the photograph: PSNR, SSIM, LPIPS, and depth errors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+SSIM_WINDOW = 11
+
+
+@dataclass(frozen=True)
+class ColorScore:
+    """PSNR in dB and SSIM (-1..1), over all pixels and over those with valid depth.
+
+    NaN where there is no such pixel; PSNR is infinite for equal images.
+    """
+
+    psnr: float
+    ssim: float
+    psnr_valid: float
+    ssim_valid: float
+
+
+@dataclass(frozen=True)
+class DepthScore:
+    """Depth errors in metres over pixels with a reading and a rendered surface.
+
+    Attributes:
+        l1: mean absolute error.
+        median: median absolute error.
+        within_5cm: share of the readings rendered within 5 cm; a missing surface counts against.
+        covered: share of the readings where a surface was rendered.
+        pixels: how many readings there are.
+    """
+
+    l1: float
+    median: float
+    within_5cm: float
+    covered: float
+    pixels: int
+
+
+def psnr(
+    truth: NDArray[np.uint8], rendered: NDArray[np.uint8], mask: NDArray[np.bool_] | None = None
+) -> float:
+    """10 log10(255^2 / MSE) over the pixels (H, W) of ``mask``, all channels together, in dB."""
+    error = (truth.astype(np.float64) - rendered) ** 2
+    error = error if mask is None else error[mask]
+    if not error.size:
+        return float("nan")
+    mean = error.mean()
+    return float("inf") if mean == 0 else float(10 * np.log10(255.0**2 / mean))
+
+
+def ssim_map(truth: NDArray[np.uint8], rendered: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Structural similarity (H, W), mean of the channels (Wang et al. 2004).
+
+    Gaussian window of 11 pixels, sigma 1.5, population covariance, as in the paper.
+
+    Raises:
+        ValueError: for images smaller than the window.
+    """
+    from skimage.metrics import structural_similarity
+
+    if min(truth.shape[:2]) < SSIM_WINDOW:
+        raise ValueError(f"expected images of at least {SSIM_WINDOW} pixels, got {truth.shape[:2]}")
+    _, every = structural_similarity(
+        truth,
+        rendered,
+        channel_axis=2,
+        data_range=255,
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
+        full=True,
+    )
+    return every.mean(axis=2)
+
+
+def color_score(
+    truth: NDArray[np.uint8], rendered: NDArray[np.uint8], valid: NDArray[np.bool_]
+) -> ColorScore:
+    """PSNR and SSIM of two uint8 RGB images (H, W, 3); ``valid`` (H, W) = has a depth reading.
+
+    As in Wang et al.'s code the SSIM over all pixels leaves out a border of half a window.
+    """
+    similarity = ssim_map(truth, rendered)
+    border = SSIM_WINDOW // 2
+    inner = np.zeros(valid.shape, bool)
+    inner[border:-border, border:-border] = True
+    use = inner & valid
+    return ColorScore(
+        psnr=psnr(truth, rendered),
+        ssim=float(similarity[inner].mean()) if inner.any() else float("nan"),
+        psnr_valid=psnr(truth, rendered, valid),
+        ssim_valid=float(similarity[use].mean()) if use.any() else float("nan"),
+    )
+
+
+def depth_score(truth: NDArray[np.float32], rendered: NDArray[np.float32]) -> DepthScore:
+    """Errors of rendered z-depth (H, W) in metres; 0 = no reading, or nothing rendered."""
+    reading = truth > 0
+    both = reading & (rendered > 0)
+    error = np.abs(truth[both].astype(np.float64) - rendered[both])
+    count = int(reading.sum())
+    return DepthScore(
+        l1=float(error.mean()) if error.size else float("nan"),
+        median=float(np.median(error)) if error.size else float("nan"),
+        within_5cm=float((error < 0.05).sum() / count) if count else float("nan"),
+        covered=float(error.size / count) if count else float("nan"),
+        pixels=count,
+    )
+
+
+class Lpips:
+    """LPIPS (Zhang et al. 2018) by torchmetrics, where its weights are on this machine.
+
+    ``missing`` says why there is no figure; it is empty where there is one. Nothing is ever
+    downloaded for it.
+    """
+
+    def __init__(self, net: str = "vgg") -> None:
+        self._metric, self.missing = None, _lpips_missing(net)
+        if not self.missing:
+            from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
+
+            self._metric = LearnedPerceptualImagePatchSimilarity(net_type=net, normalize=True)  # type: ignore[arg-type]
+
+    def __call__(self, truth: NDArray[np.uint8], rendered: NDArray[np.uint8]) -> float | None:
+        """The distance of two uint8 RGB images, or None without weights."""
+        if self._metric is None:
+            return None
+        import torch
+
+        pair = [
+            torch.from_numpy(image.astype(np.float32) / 255).permute(2, 0, 1)[None]
+            for image in (truth, rendered)
+        ]
+        with torch.no_grad():
+            return float(self._metric(*pair))
+
+
+def _lpips_missing(net: str) -> str:
+    """Why LPIPS cannot be computed here, "" where it can."""
+    from importlib.util import find_spec
+    from pathlib import Path
+
+    for package in ("torchmetrics", "torchvision"):
+        if find_spec(package) is None:
+            return f"LPIPS left out: {package} is not installed"
+    import torch
+
+    backbone = {"vgg": "vgg16-", "alex": "alexnet-", "squeeze": "squeezenet1_1-"}[net]
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    if not list(folder.glob(f"{backbone}*.pth")):
+        return f"LPIPS left out: no backbone weights {backbone}*.pth in {folder}"
+    return ""
