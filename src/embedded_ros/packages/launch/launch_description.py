@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from launch.actions.declare_launch_argument import DeclareLaunchArgument
+from launch.actions.grouping import IncludeLaunchDescription
 from launch.launch_context import LaunchContext
 from launch.launch_description_entity import LaunchDescriptionEntity
 from launch.logging import get_logger
@@ -45,7 +46,8 @@ class LaunchDescription(LaunchDescriptionEntity):
     ) -> list[DeclareLaunchArgument]:
         """The arguments that can be found without launching, each name once.
 
-        Those of included files count where the file's place is known before the launch.
+        Those of included files count where the file's place is known before the launch, without
+        those that the including file sets itself.
         """
         found: dict[str, DeclareLaunchArgument] = {}
         for argument, conditional in _declared(self.entities, conditional_inclusion):
@@ -62,6 +64,9 @@ def _declared(
         if isinstance(entity, DeclareLaunchArgument):
             yield entity, conditional or entity.condition is not None
             continue
-        yield from _declared(entity.describe_sub_entities(), conditional)
+        # What an include sets itself cannot be set from outside.
+        hidden = entity.given_names() if isinstance(entity, IncludeLaunchDescription) else ()
+        below = list(_declared(entity.describe_sub_entities(), conditional))
         for _, sub_entities in entity.describe_conditional_sub_entities():
-            yield from _declared(sub_entities, True)
+            below += _declared(sub_entities, True)
+        yield from (found for found in below if found[0].name not in hidden)

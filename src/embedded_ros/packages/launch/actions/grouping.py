@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from launch.launch_context import LaunchContext
 from launch.launch_description_entity import LaunchDescriptionEntity
 from launch.launch_description_source import LaunchDescriptionSource
 from launch.some_substitutions_type import SomeSubstitutionsType
+from launch.substitutions import SubstitutionFailure
 from launch.utilities import text_of
 from launch.utilities.type_utils import get_typed_value
 
@@ -87,6 +89,14 @@ class IncludeLaunchDescription(Action):
     def get_sub_entities(self) -> list[LaunchDescriptionEntity]:
         found = self.launch_description_source.try_get_launch_description_without_context()
         return [] if found is None else [found]
+
+    def given_names(self) -> set[str]:
+        """The names of its arguments, as far as they are known before the launch."""
+        names = set()
+        for name, _ in self.launch_arguments:
+            with contextlib.suppress(SubstitutionFailure):
+                names.add(text_of(LaunchContext(), name))
+        return names
 
     def execute(self, context: LaunchContext) -> list[LaunchDescriptionEntity]:
         source = self.launch_description_source
