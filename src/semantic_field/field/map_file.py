@@ -33,7 +33,7 @@ Arrays = dict[str, np.ndarray]
 def dump_map(state: MapState) -> bytes:
     """The map as bytes; the table in float16, in float32 where training state is included."""
     arrays = _field_arrays(state.field, precise=bool(state.training))
-    for name, grid in (("voxels", state.voxels), ("guessed", state.guessed)):
+    for name, grid in (("voxels", state.voxels), ("reach", state.reach)):
         arrays[f"{name}.bricks"] = grid.bricks[: len(grid)]
         arrays[f"{name}.counts"] = grid.counts[: len(grid)]
     if state.language:
@@ -173,7 +173,7 @@ def _state(about: dict[str, Any], arrays: Arrays) -> MapState:
     voxel_m = about["voxel_m"]
     grids = {
         name: VoxelGrid.from_bricks(voxel_m, arrays[f"{name}.bricks"], arrays[f"{name}.counts"])
-        for name in ("voxels", "guessed")
+        for name in ("voxels", "reach")
     }
     language = about["language"]
     training = {n.removeprefix("training."): a for n, a in arrays.items() if n[:9] == "training."}
@@ -182,7 +182,7 @@ def _state(about: dict[str, Any], arrays: Arrays) -> MapState:
         frame_id=about["frame_id"],
         bounds=np.array(about["bounds"], dtype=np.float64),
         voxels=grids["voxels"],
-        guessed=grids["guessed"],
+        reach=grids["reach"],
         label_names={int(i): name for i, name in about["label_names"].items()},
         class_ids=tuple(about["class_ids"]),
         language=_language(language, arrays) if language else None,

@@ -59,8 +59,9 @@ class MapState:
         bounds: float64 (2, 3), lowest and highest corner of the observed surface, metres; both
             rows are zero while nothing has been observed.
         voxels: how often each voxel of space was seen as a surface.
-        guessed: the same for surfaces that fill holes of depth images: good enough to colour a
-            view, never part of the extracted surface.
+        reach: the voxels in which a viewing ray looks for a surface: around the readings, and
+            around guesses that fill holes of the depth images (those are good enough to colour
+            a view, and never part of the extracted surface).
         label_names: class id (as the source gives it) to name; may name classes never seen.
         class_ids: the class id of each row of the field's label head.
         language: None where the map was built without a language teacher.
@@ -75,7 +76,7 @@ class MapState:
     frame_id: str
     bounds: NDArray[np.float64]
     voxels: VoxelGrid
-    guessed: VoxelGrid
+    reach: VoxelGrid
     label_names: dict[int, str]
     class_ids: tuple[int, ...]
     language: LanguageSpace | None

@@ -16,6 +16,9 @@ from torch.nn.functional import relu
 
 from semantic_field.config import FieldConfig, GridConfig
 from semantic_field.kernels import GridKernels, GridShape, grid_shape, make_kernels
+from semantic_field.kernels.threads import run_parallel, split
+
+THREADS = 2
 
 
 def shape_of(grid: GridConfig) -> GridShape:
@@ -99,7 +102,7 @@ class SemanticField(nn.Module):
         self, points: Float[Tensor, "N 3"]
     ) -> tuple[Float[Tensor, " N"], Float[Tensor, "N G"]]:
         """Signed distance in metres and geometry code."""
-        out = torch.addmm(self.trunk_out.bias[:, None], self.trunk_out.weight, self._hidden(points))
+        out = affine(self.trunk_out, self._hidden(points))
         return out[0] * self.config.truncation_m, out[1:].T
 
     @torch.no_grad()
@@ -130,7 +133,28 @@ class SemanticField(nn.Module):
 
     def _hidden(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "H N"]:
         features = self.kernels.encode(points, self.table)
-        return relu(torch.addmm(self.trunk_in.bias[:, None], self.trunk_in.weight, features))
+        return affine(self.trunk_in, features, rectified=True)
+
+
+def affine(
+    layer: nn.Linear, columns: Float[Tensor, "I N"], rectified: bool = False
+) -> Float[Tensor, "O N"]:
+    """A linear layer (and a ReLU) over feature-major columns, without gradients.
+
+    The columns are shared out over the kernels' threads: torch's own pool would spin beside
+    them and take the cores from everybody else.
+    """
+    weight, bias = layer.weight.detach(), layer.bias.detach()[:, None]
+    out = torch.empty(weight.shape[0], columns.shape[1])
+
+    def work(start: int, stop: int) -> None:
+        part = out[:, start:stop]
+        torch.addmm(bias, weight, columns[:, start:stop], out=part)
+        if rectified:
+            part.relu_()
+
+    run_parallel(work, split(columns.shape[1], THREADS))
+    return out
 
 
 def _label_head(latent_dim: int, classes: int) -> nn.Linear:

@@ -74,14 +74,13 @@ def trace(
     far: float,
 ) -> NDArray[np.float32]:
     """Ray parameter (N,) of the first surface along ``origin + t * directions``; inf = none."""
-    voxels = state.voxels.union(state.guessed)
     stretch = np.linalg.norm(directions, axis=1).astype(np.float32)
     t = np.full(len(directions), near, np.float32)
     hit = np.full(len(directions), np.inf, np.float32)
     last_t, last_s = t.copy(), np.full_like(t, np.inf)
     rays = np.arange(len(directions))
     for _ in range(MAX_WAVES):
-        voxels.advance(origin, directions, t, far, rays)
+        state.reach.advance(origin, directions, t, far, rays)
         rays = rays[np.isfinite(t[rays])]
         if not len(rays):
             break

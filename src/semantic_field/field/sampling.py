@@ -11,10 +11,14 @@ import numpy as np
 from numba import njit, uint64
 from numpy.typing import NDArray
 
+from semantic_field.field.voxels import VoxelGrid, used_spans
 from semantic_field.kernels.threads import run_parallel, split
 
 DEPTH_UNIT_M = 0.0005
 GUESSED = 1 << 15
+SPANS = 16
+EVEN_SHARE = 0.125
+UNKNOWN_DEPTH_M = 4.0
 _jit = njit(nogil=True, cache=True, error_model="numpy")
 
 
@@ -55,26 +59,42 @@ def _random(state):
 
 
 @_jit
-def _place(depth, stretch, near_band, free, nearest, state, z):
-    """Fill ``z``: ``free`` stratified samples before the band around ``depth``, the rest in it."""
-    band = near_band / stretch
-    begin = max(depth - band, nearest)
+def _place_near(depth, band, free, state, z):
+    """Fill ``z[free:]``: stratified in the band around ``depth``."""
     near = len(z) - free
-    for i in range(free):
-        state, u = _random(state)
-        z[i] = nearest + (begin - nearest) * (i + u) / free
     for i in range(near):
         state, u = _random(state)
-        z[free + i] = begin + (depth + band - begin) * (i + u) / near
+        z[free + i] = depth - band + 2 * band * (i + u) / near
+    return state
+
+
+@_jit
+def _place_free(begin, end, free, state, spans, number, total, z):
+    """Fill ``z[:free]``: stratified over the spans, or over begin..end where there are none."""
+    span, passed = 0, np.float32(0)
+    for i in range(free):
+        state, u = _random(state)
+        share = (i + u) / free
+        if total <= 0:
+            z[i] = begin + (end - begin) * share
+            continue
+        along = share * total
+        while span < number - 1 and along > passed + spans[span, 1] - spans[span, 0]:
+            passed += spans[span, 1] - spans[span, 0]
+            span += 1
+        z[i] = min(spans[span, 0] + along - passed, spans[span, 1])
 
 
 @_jit
 def _draw(
-    slots, seed, colors, depths, labels, intrinsics, poses, sizes, settings, guess_trust,
+    slots, seed, colors, depths, labels, intrinsics, poses, sizes, voxels, settings, guess_trust,
     points, z, depth, stretch, trust, color, label, pixel, start, stop,
 ):  # fmt: skip
-    near_band, free, nearest = settings
+    near_band, free, nearest, even_share = settings
+    voxel, index, low, counts = voxels
     samples = z.shape[1]
+    spans = np.empty((SPANS, 2), np.float32)
+    origin, direction = np.empty(3, np.float32), np.empty(3, np.float32)
     for r in range(start, stop):
         k = slots[r]
         state = uint64(seed) * uint64(0x632BE59BD9B4E019) + uint64(r) * uint64(0xD1342543DE82EF95)
@@ -94,22 +114,33 @@ def _draw(
         label[r] = labels[k, p]
         for c in range(3):
             color[r, c] = colors[k, p, c] * np.float32(1 / 255)
-        _place(d if d > 0 else np.float32(4), stretch[r], near_band, free, nearest, state, z[r])
         T = poses[k]
-        x = T[0, 0] * dx + T[0, 1] * dy + T[0, 2]
-        y = T[1, 0] * dx + T[1, 1] * dy + T[1, 2]
-        w = T[2, 0] * dx + T[2, 1] * dy + T[2, 2]
+        for axis in range(3):
+            origin[axis] = T[axis, 3]
+            direction[axis] = T[axis, 0] * dx + T[axis, 1] * dy + T[axis, 2]
+        surface = d if d > 0 else np.float32(UNKNOWN_DEPTH_M)
+        band = near_band / stretch[r]
+        state = _place_near(surface, band, free, state, z[r])
+        end = max(surface - band, nearest)
+        number, total = 0, 0.0
+        state, u = _random(state)
+        if u >= even_share:
+            number, total = used_spans(
+                origin, direction, nearest, end, voxel, index, low, counts, spans
+            )
+        _place_free(nearest, end, free, state, spans, number, total, z[r])
         for i in range(samples):
             t = z[r, i]
-            points[r * samples + i, 0] = T[0, 3] + t * x
-            points[r * samples + i, 1] = T[1, 3] + t * y
-            points[r * samples + i, 2] = T[2, 3] + t * w
+            points[r * samples + i, 0] = origin[0] + t * direction[0]
+            points[r * samples + i, 1] = origin[1] + t * direction[1]
+            points[r * samples + i, 2] = origin[2] + t * direction[2]
 
 
 def draw_rays(
     images: tuple[NDArray, NDArray, NDArray],
     cameras: tuple[NDArray, NDArray, NDArray],
     slots: NDArray[np.int64],
+    voxels: VoxelGrid,
     samples: tuple[int, int],
     band_m: float,
     nearest_m: float,
@@ -118,6 +149,11 @@ def draw_rays(
     threads: int = 2,
 ) -> RaySamples:
     """One random pixel of each listed keyframe as a ray with samples.
+
+    Samples in free space are spread over the pieces of the ray that lie in ``voxels`` (where
+    some surface was seen): elsewhere nobody looks for a surface, and what is to be learnt is
+    that this ray passed *beside* one. One ray in eight, and one that meets no such voxel,
+    spreads them evenly.
 
     Args:
         images: colours uint8 (K, P, 3), depths uint16 (K, P) in ``DEPTH_UNIT_M`` with the bit
@@ -139,8 +175,9 @@ def draw_rays(
         pixel=np.empty(n, np.int64),
         slot=slots,
     )
-    settings = (np.float32(band_m), samples[1], np.float32(nearest_m))
-    arrays = (slots, seed, *images, *cameras, settings, np.float32(guess_trust))
+    settings = (np.float32(band_m), samples[1], np.float32(nearest_m), np.float32(EVEN_SHARE))
+    store = (np.float32(voxels.voxel_m), voxels.index, voxels.low, voxels.counts)
+    arrays = (slots, seed, *images, *cameras, store, settings, np.float32(guess_trust))
     results = (rays.points, rays.z, rays.depth, rays.stretch, rays.trust)
     more = (rays.color, rays.label, rays.pixel)
     run_parallel(_draw, [(*arrays, *results, *more, *part) for part in split(n, threads)])

@@ -73,6 +73,28 @@ def _exit(position, direction, size, cell):
     return np.inf
 
 
+@njit(inline="always")
+def _visit(px, py, pz, dx, dy, dz, voxel, index, low, counts, least):
+    """Whether the voxel at a point is in use, and the ray parameter until the ray leaves it.
+
+    In a brick that does not exist the ray leaves the whole brick at once.
+    """
+    x, y, z = int(np.floor(px / voxel)), int(np.floor(py / voxel)), int(np.floor(pz / voxel))
+    gx, gy, gz = x >> 3, y >> 3, z >> 3
+    bx, by, bz = gx - low[0], gy - low[1], gz - low[2]
+    slot = -1
+    if 0 <= bx < index.shape[0] and 0 <= by < index.shape[1] and 0 <= bz < index.shape[2]:
+        slot = index[bx, by, bz]
+    size = voxel
+    used = False
+    if slot < 0:
+        size, x, y, z = voxel * 8, gx, gy, gz
+    else:
+        used = counts[slot, ((z & 7) << 6) | ((y & 7) << 3) | (x & 7)] >= least
+    leave = min(_exit(px, dx, size, x), _exit(py, dy, size, y), _exit(pz, dz, size, z))
+    return used, leave + voxel * 1e-3
+
+
 @_jit
 def next_occupied(origin, directions, start, far, voxel, index, low, counts, least, rays):
     """Move ``start`` (ray parameter) of each listed ray on to its next voxel in use.
@@ -80,36 +102,44 @@ def next_occupied(origin, directions, start, far, voxel, index, low, counts, lea
     A ray that meets none before ``far`` gets an infinite parameter. A voxel is in use when it
     was seen at least ``least`` times.
     """
-    shape = index.shape
-    brick = voxel * 8
-    ox, oy, oz = origin[0], origin[1], origin[2]
-    nudge = voxel * 1e-3
     for i in range(len(rays)):
         n = rays[i]
         dx, dy, dz = directions[n, 0], directions[n, 1], directions[n, 2]
         t = start[n]
-        found = False
+        used = False
         while t < far:
-            px, py, pz = ox + t * dx, oy + t * dy, oz + t * dz
-            x, y, z = int(np.floor(px / voxel)), int(np.floor(py / voxel)), int(np.floor(pz / voxel))
-            gx, gy, gz = x >> 3, y >> 3, z >> 3
-            bx, by, bz = gx - low[0], gy - low[1], gz - low[2]
-            slot = -1
-            if 0 <= bx < shape[0] and 0 <= by < shape[1] and 0 <= bz < shape[2]:
-                slot = index[bx, by, bz]
-            if slot < 0:
-                leave = min(
-                    _exit(px, dx, brick, gx), _exit(py, dy, brick, gy), _exit(pz, dz, brick, gz)
-                )
-            elif counts[slot, ((z & 7) << 6) | ((y & 7) << 3) | (x & 7)] < least:
-                leave = min(
-                    _exit(px, dx, voxel, x), _exit(py, dy, voxel, y), _exit(pz, dz, voxel, z)
-                )
-            else:
-                found = True
+            px, py, pz = origin[0] + t * dx, origin[1] + t * dy, origin[2] + t * dz
+            used, leave = _visit(px, py, pz, dx, dy, dz, voxel, index, low, counts, least)
+            if used:
                 break
-            t += leave + nudge
-        start[n] = t if found else np.inf
+            t += leave
+        start[n] = t if used else np.inf
+
+
+@njit(nogil=True, error_model="numpy")
+def used_spans(origin, direction, near, far, voxel, index, low, counts, spans):
+    """Pieces of a ray between ``near`` and ``far`` that lie in voxels in use.
+
+    Fills begin and end parameters into ``spans`` (K, 2) and returns their number (at most K)
+    and total length; touching pieces are joined.
+    """
+    t, number, total = near, 0, 0.0
+    dx, dy, dz = direction[0], direction[1], direction[2]
+    while t < far:
+        px, py, pz = origin[0] + t * dx, origin[1] + t * dy, origin[2] + t * dz
+        used, leave = _visit(px, py, pz, dx, dy, dz, voxel, index, low, counts, 1)
+        end = min(t + leave, far)
+        if used:
+            if number and spans[number - 1, 1] == t:
+                spans[number - 1, 1] = end
+            elif number < len(spans):
+                spans[number, 0], spans[number, 1] = t, end
+                number += 1
+            else:
+                break
+            total += end - t
+        t = end if end > t else t + voxel * 1e-3
+    return number, total
 
 
 class VoxelGrid:
@@ -182,17 +212,6 @@ class VoxelGrid:
         store = (self.index, self.low, self.counts, least)
         parts = split(len(rays), threads)
         run_parallel(next_occupied, [(*arrays, *store, rays[a:b]) for a, b in parts])
-
-    def union(self, other: VoxelGrid) -> VoxelGrid:
-        """The voxels of both, with the sum of their counts."""
-        mine, theirs = self.bricks[: self._used], other.bricks[: other._used]
-        bricks, place = np.unique(np.concatenate([mine, theirs]), axis=0, return_inverse=True)
-        place = place.reshape(-1)
-        counts = np.zeros((len(bricks), BRICK**3), np.uint16)
-        counts[place[: len(mine)]] = self.counts[: self._used]
-        total = counts[place[len(mine) :]].astype(np.uint32) + other.counts[: other._used]
-        counts[place[len(mine) :]] = np.minimum(total, 65535)
-        return VoxelGrid.from_bricks(self.voxel_m, bricks.astype(np.int32), counts)
 
     def occupied(self, least: int = 1) -> tuple[NDArray[np.int32], NDArray[np.uint16]]:
         """Integer coordinates (M, 3) and counts (M,) of the voxels seen ``least`` times."""

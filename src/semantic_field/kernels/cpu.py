@@ -17,156 +17,165 @@ from jaxtyping import Float
 from numba import njit
 from torch import Tensor
 
-from semantic_field.kernels.interface import GridGradient, GridKernels, GridMoments, GridShape
-from semantic_field.kernels.numba_support import block_start, prefetch
-from semantic_field.kernels.threads import run_parallel, split
+from semantic_field.kernels.interface import (
+    HASH_PRIMES,
+    GridGradient,
+    GridKernels,
+    GridMoments,
+    GridShape,
+)
+from semantic_field.kernels.numba_support import adam_line, gather, prefetch, project, scatter_add
+from semantic_field.kernels.threads import run_parallel, run_shared, split
 
-BATCH = 32
+BATCH = 64
+PREFETCH_LINES = 12
+PRIME_Y, PRIME_Z = np.uint32(HASH_PRIMES[1]), np.uint32(HASH_PRIMES[2])
 _jit = njit(nogil=True, cache=True, fastmath={"contract", "nsz", "arcp"}, error_model="numpy")
 
 
 @njit(inline="always")
-def _locate(points, n, scale, mask, rows, fraction, slot):
-    """The eight table rows around point ``n`` and its position within the cell."""
-    x, y, z = points[n, 0] * scale, points[n, 1] * scale, points[n, 2] * scale
-    fx, fy, fz = np.floor(x), np.floor(y), np.floor(z)
-    fraction[0, slot], fraction[1, slot], fraction[2, slot] = x - fx, y - fy, z - fz
-    ix, iy, iz = np.int32(fx), np.int32(fy), np.int32(fz)
-    for corner in range(8):
-        cx, cy, cz = ix + (corner & 1), iy + ((corner >> 1) & 1), iz + (corner >> 2)
-        local = (cx & 1) | ((cy & 1) << 1) | ((cz & 1) << 2)
-        rows[slot, corner] = block_start(cx >> 1, cy >> 1, cz >> 1, mask) | np.int32(local)
+def _axis(position):
+    """On one axis: the two vertices' block coordinates, places in their blocks, and fraction."""
+    low = np.floor(position)
+    vertex = np.int32(low)
+    return vertex >> 1, (vertex + 1) >> 1, vertex & 1, (vertex + 1) & 1, position - low
 
 
-@njit(inline="always")
-def _weight(fraction, slot, corner):
-    x, y, z = fraction[0, slot], fraction[1, slot], fraction[2, slot]
-    wx = x if corner & 1 else np.float32(1) - x
-    wy = y if corner & 2 else np.float32(1) - y
-    wz = z if corner & 4 else np.float32(1) - z
-    return wx * wy * wz
+@njit(nogil=True, fastmath=True, error_model="numpy")
+def _locate(points, first, count, scale, mask, rows, weights):
+    """Table rows int32 (8, B) and weights (8, B) of the corners around ``count`` points."""
+    one = np.float32(1)
+    for i in range(count):
+        n = first + i
+        bx0, bx1, lx0, lx1, x = _axis(points[n, 0] * scale)
+        by0, by1, ly0, ly1, y = _axis(points[n, 1] * scale)
+        bz0, bz1, lz0, lz1, z = _axis(points[n, 2] * scale)
+        hx0, hx1 = np.uint32(bx0), np.uint32(bx1)
+        hy0, hy1 = np.uint32(by0) * PRIME_Y, np.uint32(by1) * PRIME_Y
+        hz0, hz1 = np.uint32(bz0) * PRIME_Z, np.uint32(bz1) * PRIME_Z
+        rows[0, i] = np.int32(((hx0 ^ hy0 ^ hz0) & mask) << 3) | lx0 | ly0 << 1 | lz0 << 2
+        rows[1, i] = np.int32(((hx1 ^ hy0 ^ hz0) & mask) << 3) | lx1 | ly0 << 1 | lz0 << 2
+        rows[2, i] = np.int32(((hx0 ^ hy1 ^ hz0) & mask) << 3) | lx0 | ly1 << 1 | lz0 << 2
+        rows[3, i] = np.int32(((hx1 ^ hy1 ^ hz0) & mask) << 3) | lx1 | ly1 << 1 | lz0 << 2
+        rows[4, i] = np.int32(((hx0 ^ hy0 ^ hz1) & mask) << 3) | lx0 | ly0 << 1 | lz1 << 2
+        rows[5, i] = np.int32(((hx1 ^ hy0 ^ hz1) & mask) << 3) | lx1 | ly0 << 1 | lz1 << 2
+        rows[6, i] = np.int32(((hx0 ^ hy1 ^ hz1) & mask) << 3) | lx0 | ly1 << 1 | lz1 << 2
+        rows[7, i] = np.int32(((hx1 ^ hy1 ^ hz1) & mask) << 3) | lx1 | ly1 << 1 | lz1 << 2
+        yz00, yz10 = (one - y) * (one - z), y * (one - z)
+        yz01, yz11 = (one - y) * z, y * z
+        weights[0, i], weights[1, i] = (one - x) * yz00, x * yz00
+        weights[2, i], weights[3, i] = (one - x) * yz10, x * yz10
+        weights[4, i], weights[5, i] = (one - x) * yz01, x * yz01
+        weights[6, i], weights[7, i] = (one - x) * yz11, x * yz11
 
 
 @_jit
-def _encode(points, table, scales, out, start, stop):
+def _encode(points, table, scales, out, width, start, stop):
     levels, size, features = table.shape
     mask = np.uint32(size // 8 - 1)
-    rows = np.empty((BATCH, 8), np.int32)
-    fraction = np.empty((3, BATCH), np.float32)
-    value = np.empty(8, np.float32)
+    rows = np.empty((8, BATCH), np.int32)
+    weights = np.empty((8, BATCH), np.float32)
     for level in range(levels):
         entries = table[level]
         for first in range(start, stop, BATCH):
             count = min(BATCH, stop - first)
-            for slot in range(count):
-                _locate(points, first + slot, scales[level], mask, rows, fraction, slot)
+            _locate(points, first, count, scales[level], mask, rows, weights)
+            for i in range(count):
                 for corner in range(8):
-                    prefetch(entries, rows[slot, corner])
-            for slot in range(count):
-                for f in range(features):
-                    value[f] = 0
-                for corner in range(8):
-                    weight = _weight(fraction, slot, corner)
-                    row = rows[slot, corner]
-                    for f in range(features):
-                        value[f] += weight * entries[row, f]
-                for f in range(features):
-                    out[level * features + f, first + slot] = value[f]
+                    prefetch(entries, rows[corner, i])
+            for i in range(count):
+                gather(entries, rows, weights, i, out, level * features, first + i, width)
 
 
 @_jit
-def _backward_table(points, scales, grad, table_grad, touched, lines, counts, first_level, stride):
-    levels, size, features = table_grad.shape
+def _backward_table(points, scales, grad, table_grad, touched, lines, counts, width, level):
+    size, features = table_grad.shape[1:]
     mask = np.uint32(size // 8 - 1)
-    rows = np.empty((BATCH, 8), np.int32)
-    fraction = np.empty((3, BATCH), np.float32)
-    value = np.empty(8, np.float32)
-    for level in range(first_level, levels, stride):
-        entries, flags, listed = table_grad[level], touched[level], lines[level]
-        count_lines = counts[level]
-        for first in range(0, len(points), BATCH):
-            count = min(BATCH, len(points) - first)
-            for slot in range(count):
-                _locate(points, first + slot, scales[level], mask, rows, fraction, slot)
-                for corner in range(8):
-                    prefetch(entries, rows[slot, corner])
-            for slot in range(count):
-                largest = np.float32(0)
-                for f in range(features):
-                    value[f] = grad[level * features + f, first + slot]
-                    largest = max(largest, abs(value[f]))
-                if largest == 0:
-                    continue
-                for corner in range(8):
-                    weight = _weight(fraction, slot, corner)
-                    row = rows[slot, corner]
-                    for f in range(features):
-                        entries[row, f] += weight * value[f]
-                    line = row >> 2
-                    if flags[line] == 0:
-                        flags[line] = 1
-                        listed[count_lines] = line
-                        count_lines += 1
-        counts[level] = count_lines
+    rows = np.empty((8, BATCH), np.int32)
+    weights = np.empty((8, BATCH), np.float32)
+    entries, flags, listed = table_grad[level], touched[level], lines[level]
+    count_lines = counts[level]
+    row = level * features
+    for first in range(0, len(points), BATCH):
+        count = min(BATCH, len(points) - first)
+        _locate(points, first, count, scales[level], mask, rows, weights)
+        for i in range(count):
+            for corner in range(8):
+                prefetch(entries, rows[corner, i])
+        for i in range(count):
+            largest = np.float32(0)
+            for f in range(features):
+                largest = max(largest, abs(grad[row + f, first + i]))
+            if largest == 0:
+                continue
+            scatter_add(entries, rows, weights, i, grad, row, first + i, width)
+            for corner in range(8):
+                line = rows[corner, i] >> 2
+                if flags[line] == 0:
+                    flags[line] = 1
+                    listed[count_lines] = line
+                    count_lines += 1
+    counts[level] = count_lines
 
 
 @_jit
-def _backward_points(points, table, scales, grad, out, start, stop):
+def _backward_points(points, table, scales, grad, out, width, start, stop):
     levels, size, features = table.shape
     mask = np.uint32(size // 8 - 1)
-    rows = np.empty((1, 8), np.int32)
-    fraction = np.empty((3, 1), np.float32)
-    one = np.float32(1)
-    for n in range(start, stop):
-        gx = gy = gz = np.float32(0)
-        for level in range(levels):
-            _locate(points, n, scales[level], mask, rows, fraction, 0)
-            x, y, z = fraction[0, 0], fraction[1, 0], fraction[2, 0]
-            for corner in range(8):
-                value = np.float32(0)
-                for f in range(features):
-                    value += grad[level * features + f, n] * table[level, rows[0, corner], f]
-                value *= scales[level]
-                wx = x if corner & 1 else one - x
-                wy = y if corner & 2 else one - y
-                wz = z if corner & 4 else one - z
-                gx += value * wy * wz * (one if corner & 1 else -one)
-                gy += value * wx * wz * (one if corner & 2 else -one)
-                gz += value * wx * wy * (one if corner & 4 else -one)
-        out[n, 0], out[n, 1], out[n, 2] = gx, gy, gz
+    rows = np.empty((8, BATCH), np.int32)
+    weights = np.empty((8, BATCH), np.float32)
+    value = np.empty((8, BATCH), np.float32)
+    out[start:stop] = 0
+    for level in range(levels):
+        entries, scale = table[level], scales[level]
+        for first in range(start, stop, BATCH):
+            count = min(BATCH, stop - first)
+            _locate(points, first, count, scale, mask, rows, weights)
+            for i in range(count):
+                for corner in range(8):
+                    prefetch(entries, rows[corner, i])
+            for i in range(count):
+                project(entries, rows, value, i, grad, level * features, first + i, width)
+            _slope(points, first, count, scale, value, out)
+
+
+@njit(nogil=True, fastmath=True, error_model="numpy")
+def _slope(points, first, count, scale, value, out):
+    """Add the gradient of a trilinear interpolation between ``value`` (8, B)."""
+    for i in range(count):
+        n = first + i
+        x, y, z = points[n, 0] * scale, points[n, 1] * scale, points[n, 2] * scale
+        x, y, z = x - np.floor(x), y - np.floor(y), z - np.floor(z)
+        x00, x10 = value[1, i] - value[0, i], value[3, i] - value[2, i]
+        x01, x11 = value[5, i] - value[4, i], value[7, i] - value[6, i]
+        v00, v10 = value[0, i] + x * x00, value[2, i] + x * x10
+        v01, v11 = value[4, i] + x * x01, value[6, i] + x * x11
+        y0, y1 = v10 - v00, v11 - v01
+        low, high = v00 + y * y0, v01 + y * y1
+        out[n, 0] += scale * (
+            (x00 + y * (x10 - x00)) + z * ((x01 + y * (x11 - x01)) - (x00 + y * (x10 - x00)))
+        )
+        out[n, 1] += scale * (y0 + z * (y1 - y0))
+        out[n, 2] += scale * (high - low)
 
 
 @_jit
-def _adam(table, grad, first, second, touched, lines, counts, rates, first_level, stride):
-    """``rates``: beta1, beta2, learning rate / bias correction 1, bias correction 2, epsilon."""
-    beta1, beta2, rate, correction, epsilon = rates
-    one = np.float32(1)
-    levels = table.shape[0]
-    width = 4 * table.shape[2]
-    for level in range(first_level, levels, stride):
-        t, g = table[level].reshape(-1, width), grad[level].reshape(-1, width)
-        m, v = first[level].reshape(-1, width), second[level].reshape(-1, width)
-        listed, count = lines[level], counts[level]
-        for i in range(count):
-            if i + 8 < count:
-                ahead = listed[i + 8]
-                prefetch(t, ahead)
-                prefetch(g, ahead)
-                prefetch(m, ahead)
-                prefetch(v, ahead)
-            line = listed[i]
-            for k in range(width):
-                value = g[line, k]
-                mean = beta1 * m[line, k] + (one - beta1) * value
-                square = beta2 * v[line, k] + (one - beta2) * value * value
-                moved = value != 0
-                change = rate * mean / (np.sqrt(square * correction) + epsilon)
-                m[line, k] = mean if moved else m[line, k]
-                v[line, k] = square if moved else v[line, k]
-                t[line, k] -= change if moved else np.float32(0)
-                g[line, k] = 0
-            touched[level, line] = 0
-        counts[level] = 0
+def _adam(table, grad, first, second, touched, lines, counts, rates, width, level):
+    lanes = 4 * table.shape[2]
+    t, g = table[level].reshape(-1, lanes), grad[level].reshape(-1, lanes)
+    m, v = first[level].reshape(-1, lanes), second[level].reshape(-1, lanes)
+    listed, count = lines[level], counts[level]
+    for i in range(count):
+        if i + PREFETCH_LINES < count:
+            ahead = listed[i + PREFETCH_LINES]
+            prefetch(t, ahead)
+            prefetch(g, ahead)
+            prefetch(m, ahead)
+            prefetch(v, ahead)
+        line = listed[i]
+        adam_line(t, g, m, v, line, rates, width)
+        touched[level, line] = 0
+    counts[level] = 0
 
 
 class CpuKernels(GridKernels):
@@ -180,12 +189,14 @@ class CpuKernels(GridKernels):
             raise ValueError(f"expected at most 8 features per level, got {shape.features}")
         self._threads = threads
         self._scales = shape.inverse_cells().numpy()
+        self._width = (0.0,) * shape.features
+        self._levels = range(shape.levels - 1, -1, -1)  # the finest takes longest: first
 
     def encode(
         self, points: Float[Tensor, "N 3"], table: Float[Tensor, "L T F"]
     ) -> Float[Tensor, "LF N"]:
         out = torch.empty(self.shape.encoding_dim, len(points))
-        arrays = (_array(points), _array(table), self._scales, out.numpy())
+        arrays = (_array(points), _array(table), self._scales, out.numpy(), self._width)
         ranges = split(len(points), self._threads)
         run_parallel(_encode, [(*arrays, *part) for part in ranges])
         return out
@@ -199,7 +210,9 @@ class CpuKernels(GridKernels):
         g = gradient
         arrays = (_array(points), self._scales, _array(grad_features), _array(g.table))
         book = (_array(g.touched), _array(g.lines), _array(g.counts))
-        run_parallel(_backward_table, [(*arrays, *book, *part) for part in self._levels()])
+        run_shared(
+            _backward_table, self._threads, [(*arrays, *book, self._width, i) for i in self._levels]
+        )
 
     def backward_points(
         self,
@@ -208,7 +221,8 @@ class CpuKernels(GridKernels):
         grad_features: Float[Tensor, "LF N"],
     ) -> Float[Tensor, "N 3"]:
         out = torch.empty(len(points), 3)
-        arrays = (_array(points), _array(table), self._scales, _array(grad_features), out.numpy())
+        grad = _array(grad_features)
+        arrays = (_array(points), _array(table), self._scales, grad, out.numpy(), self._width)
         ranges = split(len(points), self._threads)
         run_parallel(_backward_points, [(*arrays, *part) for part in ranges])
         return out
@@ -224,16 +238,13 @@ class CpuKernels(GridKernels):
         epsilon: float = 1e-15,
     ) -> None:
         corrections = (1.0 - betas[0] ** step, 1.0 - betas[1] ** step)
-        rates = (*betas, learning_rate / corrections[0], 1.0 / corrections[1], epsilon)
+        rates = (*betas, 1.0 - betas[0], 1.0 - betas[1])
+        rates = (*rates, learning_rate / corrections[0], 1.0 / corrections[1], epsilon)
         rates = tuple(np.float32(rate) for rate in rates)
         tensors = (table, gradient.table, moments.first, moments.second)
         book = (gradient.touched, gradient.lines, gradient.counts)
         arrays = tuple(_array(t) for t in (*tensors, *book))
-        run_parallel(_adam, [(*arrays, rates, *part) for part in self._levels()])
-
-    def _levels(self) -> list[tuple[int, int]]:
-        """(first level, stride) of each thread: coarse and fine levels are dealt out in turn."""
-        return [(first, self._threads) for first in range(min(self._threads, self.shape.levels))]
+        run_shared(_adam, self._threads, [(*arrays, rates, self._width, i) for i in self._levels])
 
 
 def _array(tensor: Tensor) -> np.ndarray:

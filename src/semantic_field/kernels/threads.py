@@ -24,6 +24,17 @@ def run_parallel(function: Callable[..., object], shares: list[tuple]) -> None:
         future.result()
 
 
+def run_shared(function: Callable[..., object], threads: int, tasks: list[tuple]) -> None:
+    """``function(*task)`` for every task; each thread takes the next one when it is free."""
+    waiting = iter(tasks)
+
+    def work() -> None:
+        for task in waiting:  # a list's iterator hands each task to one thread, under the GIL
+            function(*task)
+
+    run_parallel(work, [()] * min(threads, len(tasks)))
+
+
 def split(n: int, parts: int, unit: int = 64) -> list[tuple[int, int]]:
     """At most ``parts`` ranges that cover 0..n, with borders at multiples of ``unit``."""
     size = -(-n // (parts * unit)) * unit

@@ -92,23 +92,31 @@ class KeyframeStore:
             return frame
         return frame.resized(int(camera.width * shrink), int(camera.height * shrink))
 
-    def points(self, slot: int, stride: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Map-frame surface points (N, 3) of a keyframe, and which of them are guesses (N,).
+    def surface(
+        self, slot: int, stride: int, spacing_m: float
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
+        """Map-frame surface points (N, 3) of a keyframe, unit directions of their rays (N, 3),
+        and which of them are guesses (N,).
 
-        Takes every ``stride``-th pixel of every ``stride``-th row; pixels without depth are
-        left out.
+        Takes every ``stride``-th pixel, or steps of part of a pixel where the surface is so far
+        away that pixels lie more than ``spacing_m`` apart. Pixels without depth are left out.
         """
         width, height = self.cameras[2][slot]
-        v, u = np.mgrid[0:height:stride, 0:width:stride].reshape(2, -1)
-        stored = self.images[1][slot, v * width + u]
+        fx, fy, cx, cy = self.cameras[0][slot]
+        stored = self.images[1][slot, : width * height].reshape(height, width)
+        farthest = np.percentile(stored[::4, ::4] & (GUESSED - 1), 95) * DEPTH_UNIT_M
+        step = float(np.clip(spacing_m * min(fx, fy) / max(farthest, 0.1), 0.25, stride))
+        v, u = np.mgrid[0 : height - 1 : step, 0 : width - 1 : step].reshape(2, -1)
+        stored = stored[np.rint(v).astype(int), np.rint(u).astype(int)]
         known = stored > 0
         u, v, stored = u[known], v[known], stored[known]
-        z = ((stored & (GUESSED - 1)) * DEPTH_UNIT_M).astype(np.float32)
-        fx, fy, cx, cy = self.cameras[0][slot]
-        camera_points = np.stack([(u - cx) / fx * z, (v - cy) / fy * z, z], axis=1)
-        T = self.cameras[1][slot]
-        points = camera_points.astype(np.float32) @ T[:3, :3].T + T[:3, 3]
-        return points, (stored & GUESSED) > 0
+        z = (stored & (GUESSED - 1)) * DEPTH_UNIT_M
+        rays = np.stack([(u - cx) / fx, (v - cy) / fy, np.ones_like(u)], axis=1)
+        T = self.cameras[1][slot].astype(np.float64)
+        along = rays @ T[:3, :3].T
+        points = (along * z[:, None] + T[:3, 3]).astype(np.float32)
+        along /= np.linalg.norm(along, axis=1, keepdims=True)
+        return points, along.astype(np.float32), (stored & GUESSED) > 0
 
     def choose(self, rays: int, random: np.random.Generator) -> NDArray[np.int64]:
         """Slots for ``rays`` rays: half drawn evenly, half favouring those seldom visited."""

@@ -41,7 +41,7 @@ class MapperStatus:
         state: "running", "paused", "waiting" (no frame yet) or "stopped".
         rays_per_s: training speed over the last second or so.
         losses: weighted losses of the last step by name.
-        dropped: frames not taken, by cause ("newer frame came", "view already covered", ...).
+        dropped: frames not taken, by cause ("mapper_busy", "view_covered", ...).
         memory_bytes: keyframes, grid, moments and voxels.
         error: why training stopped, "" while all is well.
     """
@@ -109,7 +109,7 @@ class Mapper:
         self._field = SemanticField(self.config.field)
         self._trainer = Trainer(self._field, self.config.mapping)
         self._voxels = VoxelGrid(self.config.field.voxel_m)
-        self._guessed = VoxelGrid(self.config.field.voxel_m)
+        self._reach = VoxelGrid(self.config.field.voxel_m)
         self._classes = ClassTable()
         self._language = (
             LanguageBasis(self._teacher, self.config.field.latent_dim) if self._teacher else None
@@ -136,10 +136,10 @@ class Mapper:
             if store is not None and not store.is_new_view(
                 frame.T_world_camera, mapping.keyframe_translation_m, mapping.keyframe_rotation_rad
             ):
-                return self._drop("view already covered")
+                return self._drop("view_covered")
             if self._thread is not None:
                 if self._inbox is not None:
-                    self._drop("newer frame came")
+                    self._drop("mapper_busy")
                 self._inbox = frame
                 self._arrived.notify()
                 return True
@@ -160,7 +160,7 @@ class Mapper:
         """Make a keyframe of a frame: images, classes, observed voxels."""
         mapping = self.config.mapping
         if not (frame.depth > 0).any():
-            return self._drop("no depth reading")
+            return self._drop("no_depth")
         frame = _fit_width(frame, mapping.max_image_width)
         camera = frame.camera
         if self._keyframes is None:
@@ -176,11 +176,13 @@ class Mapper:
         return True
 
     def _observe(self, slot: int) -> None:
-        """Mark the voxels in which a keyframe saw a surface, or was guessed to."""
+        """Mark the voxels in which a keyframe saw a surface, and where rays look for one."""
         assert self._keyframes is not None
-        points, guessed = self._keyframes.points(slot, VOXEL_STRIDE)
+        voxel = self.config.field.voxel_m
+        points, along, guessed = self._keyframes.surface(slot, VOXEL_STRIDE, voxel)
         self._voxels.insert(points, ~guessed)
-        self._guessed.insert(points, guessed)
+        around = [points + shift * voxel * along for shift in (-1.0, 0.0, 1.0)]
+        self._reach.insert(np.concatenate(around))
 
     def _follow_classes(self) -> None:
         """Let label head and language targets follow the class table."""
@@ -238,12 +240,12 @@ class Mapper:
     def _step(self) -> None:
         assert self._keyframes is not None
         before = self._trainer.rays
-        self._trainer.step(self._keyframes)
+        self._trainer.step(self._keyframes, self._reach)
         self._meter.count(self._trainer.rays - before)
 
     def _run(self) -> None:
         try:
-            torch.set_num_threads(self.config.mapping.threads)
+            torch.set_num_threads(1)  # the kernels' threads share the work, see field.affine
             while not self._stopping:
                 self._work_once()
         except (ValueError, MemoryError, RuntimeError) as error:
@@ -285,7 +287,7 @@ class Mapper:
             frame_id=self.frame_id,
             bounds=self._voxels.bounds(),
             voxels=self._voxels.copy(),
-            guessed=self._guessed.copy(),
+            reach=self._reach.copy(),
             label_names=dict(self._classes.names),
             class_ids=tuple(self._classes.ids),
             language=self._language.space() if self._language else None,
@@ -320,7 +322,7 @@ class Mapper:
     def _memory_bytes(self) -> int:
         store = self._keyframes
         grid = 4 * self._field.table.numel() * self._field.table.element_size()
-        voxels = self._voxels.memory_bytes() + self._guessed.memory_bytes()
+        voxels = self._voxels.memory_bytes() + self._reach.memory_bytes()
         return grid + voxels + (store.memory_bytes() if store else 0)
 
     # files
@@ -356,7 +358,7 @@ class Mapper:
         self._field.load_state_dict(state.field.state_dict())
         self._trainer = Trainer(self._field, self.config.mapping)
         self._classes.restore(state.label_names, state.class_ids)
-        self._voxels, self._guessed = state.voxels.copy(), state.guessed.copy()
+        self._voxels, self._reach = state.voxels.copy(), state.reach.copy()
         self.frame_id, self._stamp_ns = state.frame_id, state.stamp_ns
         self._trainer.steps = state.steps
         self._version = max(self._version, state.version)

@@ -9,9 +9,11 @@ from torch import Tensor
 
 from semantic_field.config import MappingConfig
 from semantic_field.field.compositing import Composite
-from semantic_field.field.model import SemanticField
+from semantic_field.field.model import SemanticField, affine
 from semantic_field.field.sampling import RaySamples, draw_rays
+from semantic_field.field.voxels import VoxelGrid
 from semantic_field.kernels import GridGradient, GridMoments
+from semantic_field.kernels.threads import run_parallel, split
 from semantic_field.mapping.keyframes import KeyframeStore
 from semantic_field.mapping.losses import (
     color_loss,
@@ -71,23 +73,28 @@ class Trainer:
         seen = self.rays / max(keyframes, 1)
         return self.config.learning_rate * (1.0 + seen / self.config.decay_rays) ** -0.75
 
-    def step(self, keyframes: KeyframeStore) -> None:
-        """Draw rays from the keyframes and take one optimisation step."""
-        rays = self._draw(keyframes)
+    def step(self, keyframes: KeyframeStore, reach: VoxelGrid) -> None:
+        """Draw rays from the keyframes and take one optimisation step.
+
+        ``reach`` are the voxels in which readers will look for a surface.
+        """
+        rays = self._draw(keyframes, reach)
         features = self.field.kernels.encode(torch.from_numpy(rays.points), self.field.table)
-        hidden, out = self._trunk(features)
+        hidden = affine(self.field.trunk_in, features, rectified=True)
+        out = affine(self.field.trunk_out, hidden)
         out_grad = self._losses(rays, out)
         self._backward(rays, features, hidden, out_grad)
         self.steps += 1
         self.rays += len(rays.slot)
         self._update(self.learning_rate(keyframes.count))
 
-    def _draw(self, keyframes: KeyframeStore) -> RaySamples:
+    def _draw(self, keyframes: KeyframeStore, reach: VoxelGrid) -> RaySamples:
         config = self.config
         return draw_rays(
             keyframes.images,
             keyframes.cameras,
             keyframes.choose(config.rays_per_step, self._random),
+            reach,
             (config.near_samples, config.free_samples),
             self.field.config.truncation_m,
             config.min_depth_m,
@@ -95,14 +102,6 @@ class Trainer:
             seed=(config.seed << 32) + self.steps,
             threads=config.threads,
         )
-
-    @torch.no_grad()
-    def _trunk(
-        self, features: Float[Tensor, "LF N"]
-    ) -> tuple[Float[Tensor, "H N"], Float[Tensor, "O N"]]:
-        first, second = self.field.trunk_in, self.field.trunk_out
-        hidden = torch.addmm(first.bias[:, None], first.weight, features).relu_()
-        return hidden, torch.addmm(second.bias[:, None], second.weight, hidden)
 
     def _losses(self, rays: RaySamples, out: Float[Tensor, "O N"]) -> Float[Tensor, "O N"]:
         """Evaluate all losses, and give the gradient with respect to the trunk's output."""
@@ -162,13 +161,24 @@ class Trainer:
         out_grad: Float[Tensor, "O N"],
     ) -> None:
         first, second = self.field.trunk_in, self.field.trunk_out
-        second.weight.grad = out_grad @ hidden.T
-        second.bias.grad = out_grad.sum(1)
-        hidden_grad = second.weight.T @ out_grad
-        hidden_grad *= hidden > 0
-        first.weight.grad = hidden_grad @ features.T
-        first.bias.grad = hidden_grad.sum(1)
-        feature_grad = first.weight.T @ hidden_grad
+        into_first, into_second = first.weight.detach().T, second.weight.detach().T
+        feature_grad = torch.empty_like(features)
+        parts = split(features.shape[1], self.config.threads)
+        sums: list[tuple[Tensor, ...]] = []
+
+        def work(start: int, stop: int) -> None:
+            columns = slice(start, stop)
+            grad, h = out_grad[:, columns], hidden[:, columns]
+            hidden_grad = into_second @ grad
+            hidden_grad.mul_(h > 0)
+            torch.mm(into_first, hidden_grad, out=feature_grad[:, columns])
+            of_first = hidden_grad @ features[:, columns].T, hidden_grad.sum(1)
+            sums.append((*of_first, grad @ h.T, grad.sum(1)))
+
+        run_parallel(work, parts)
+        parameters = (first.weight, first.bias, second.weight, second.bias)
+        for parameter, shares in zip(parameters, zip(*sums, strict=True), strict=True):
+            parameter.grad = torch.stack(shares).sum(0)
         points = torch.from_numpy(rays.points)
         self.field.kernels.backward_table(points, feature_grad, self.gradient)
 
