@@ -41,7 +41,8 @@ def open_source(location: str | Path, **options: Any) -> FrameSource:
     """Open a recording or a simulated room.
 
     Args:
-        location: a folder (see ``folder``), a rosbag2 (its directory, a .db3 or .mcap file), or
+        location: a folder (see ``folder``), a rosbag2 (its directory, a .db3 or .mcap file), a
+            folder in a published layout (see ``layouts``; also ``tum:PATH`` and so on), or
             ``room``, also with options: ``room:seed=3,frames=60,noise=1,width=320,height=240``.
         options: of FolderSource, BagSource or SimulatedRoom. ``rate_hz`` goes with all of them
             and counts where the recording itself has no stamps.
@@ -54,6 +55,12 @@ def open_source(location: str | Path, **options: Any) -> FrameSource:
 
         return _make(SimulatedRoom, (), {**parse_room(text), **options})
     path = Path(location).expanduser()
+    if not (path / "poses.txt").exists():
+        from semantic_field.data.layouts import open_layout
+
+        published = open_layout(location, **options)
+        if published is not None:
+            return published
     if not path.exists():
         raise ValueError(f"expected a folder, a rosbag2 or 'room', nothing is at {text!r}")
     if (path / "poses.txt").exists() or (path / "color").is_dir():
@@ -66,8 +73,9 @@ def open_source(location: str | Path, **options: Any) -> FrameSource:
         options.pop("rate_hz", None)  # a bag has its own stamps
         return _make(BagSource, (path,), options)
     raise ValueError(
-        f"expected a folder with color/, depth/, poses.txt and intrinsics.json, or a rosbag2 "
-        f"(directory, .db3 or .mcap), got {text!r}{_hint(path)}"
+        f"expected a folder with color/, depth/, poses.txt and intrinsics.json, a rosbag2 "
+        f"(directory, .db3 or .mcap), or one in the layout of Replica, ScanNet, TUM RGB-D or "
+        f"7-Scenes, got {text!r}{_hint(path)}"
     )
 
 

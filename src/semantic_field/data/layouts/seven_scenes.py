@@ -1,0 +1,109 @@
+"""7-Scenes: ``frame-000000.color.png``, ``.depth.png`` (mm, 65535 = none), ``.pose.txt``.
+
+Colour and depth come from two cameras and are not registered. The depth is moved to the colour
+camera here; ``register=False`` takes both for one camera of focal length 585, as many papers do.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semantic_field.data.layouts.sequence import (
+    ImageSequence,
+    Record,
+    image_size,
+    need,
+    rigid,
+    stamps,
+)
+from semantic_field.frames import Frame
+from semantic_field.geometry import Camera, make_transform, transform_points
+
+LAYOUT = "7-Scenes"
+DEPTH_FOCAL = 585.0
+COLOR_FOCAL = 520.0  # found by minimising colour differences between views of redkitchen
+T_COLOR_DEPTH = make_transform(np.eye(3), [-0.025, 0, 0])
+
+
+def open_seven_scenes(path: Path, rate_hz: float = 30.0, register: bool = True) -> ImageSequence:
+    """A sequence: the folder with the frames, such as ``redkitchen/seq-01``.
+
+    Args:
+        path: the folder.
+        rate_hz: frames per second; the recording has no times.
+        register: move depth (and the pose, which is the depth camera's) to the colour camera.
+    """
+    poses = sorted(path.glob("frame-*.pose.txt"))
+    if not poses:
+        need(path / "frame-000000.pose.txt", LAYOUT, "is this the folder of one sequence (seq-01)?")
+    times = stamps(len(poses), rate_hz)
+    records, lost = [], 0
+    for pose_file, time in zip(poses, times):
+        stem = pose_file.name.removesuffix(".pose.txt")
+        color = path / f"{stem}.color.png"
+        color = color if color.exists() else color.with_suffix(".jpg")
+        need(color, LAYOUT)
+        depth = need(path / f"{stem}.depth.png", LAYOUT)
+        pose = np.loadtxt(pose_file)
+        if pose.shape != (4, 4) or not np.isfinite(pose).all() or not pose[:3, :3].any():
+            lost += 1
+            continue
+        records.append(Record(color, depth, rigid(pose), time))
+    if not records:
+        raise ValueError(f"expected frames with a pose in {path}, found none ({lost} without)")
+    width, height = image_size(records[0].depth)
+    camera = Camera(DEPTH_FOCAL, DEPTH_FOCAL, width / 2, height / 2, width, height)
+    kind = RegisteredSequence if register else ImageSequence
+    path = path.resolve()
+    name = f"{path.parent.name}/{path.name}" if path.name.startswith("seq") else path.name
+    skipped = {"no_pose": lost} if lost else {}
+    return kind(name, records, camera, 0.001, (0, 65535), skipped=skipped)
+
+
+class RegisteredSequence(ImageSequence):
+    """An ``ImageSequence`` whose depth is moved from the depth camera to the colour camera."""
+
+    def __getitem__(self, index: int) -> Frame:
+        frame = super().__getitem__(index)
+        scale = frame.camera.width / 640
+        focal = COLOR_FOCAL * scale
+        camera = Camera(
+            focal,
+            focal,
+            frame.camera.cx,
+            frame.camera.cy,
+            frame.camera.width,
+            frame.camera.height,
+        )
+        T_depth_color = make_transform(np.eye(3), -T_COLOR_DEPTH[:3, 3])
+        return Frame(
+            frame.stamp_ns,
+            frame.color,
+            move_depth(frame.depth, frame.camera, camera, T_COLOR_DEPTH),
+            camera,
+            frame.T_world_camera @ T_depth_color,
+        )
+
+
+def move_depth(
+    depth: NDArray[np.float32],
+    source: Camera,
+    target: Camera,
+    T_target_source: NDArray[np.float64],
+) -> NDArray[np.float32]:
+    """The depth image (metres, 0 = none) as another camera sees it: nearest pixel, nearest first.
+
+    Where the target has more pixels than readings small holes stay 0.
+    """
+    points = transform_points(T_target_source, source.backproject(depth)[depth > 0])
+    pixels, z = target.project(points)
+    u, v = np.rint(pixels[:, 0]), np.rint(pixels[:, 1])
+    inside = (u >= 0) & (u < target.width) & (v >= 0) & (v < target.height) & (z > 0)
+    flat = (v[inside] * target.width + u[inside]).astype(np.int64)
+    moved = np.full(target.width * target.height, np.inf, np.float32)
+    np.minimum.at(moved, flat, z[inside].astype(np.float32))
+    moved[~np.isfinite(moved)] = 0
+    return moved.reshape(target.height, target.width)

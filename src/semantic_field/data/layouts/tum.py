@@ -1,0 +1,160 @@
+"""TUM RGB-D: ``rgb.txt``, ``depth.txt``, ``groundtruth.txt`` and the images that they list.
+
+Depth has 5000 units a metre and is registered to colour. Colour and depth are paired by time, as
+the benchmark's ``associate.py`` does; the pose is interpolated at the colour image's time.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semantic_field.data.layouts.sequence import ImageSequence, Record, image_size, need
+from semantic_field.data.rectification import Rectifier
+from semantic_field.frames import Frame
+from semantic_field.geometry import (
+    Camera,
+    interpolate_transform,
+    make_transform,
+    matrix_from_quaternion,
+)
+
+LAYOUT = "TUM RGB-D"
+MAX_POSE_GAP_S = 0.1
+# fx, fy, cx, cy and distortion (k1, k2, p1, p2, k3) as the benchmark gives them for its three
+# cameras, and a Kinect as ROS calibrates it.
+CAMERAS: Final = {
+    "freiburg1": (517.3, 516.5, 318.6, 255.3),
+    "freiburg2": (520.9, 521.0, 325.1, 249.7),
+    "freiburg3": (535.4, 539.2, 320.1, 247.6),
+    "ros": (525.0, 525.0, 319.5, 239.5),
+}
+DISTORTION: Final = {
+    "freiburg1": (0.2624, -0.9531, -0.0054, 0.0026, 1.1633),
+    "freiburg2": (0.2312, -0.7849, -0.0033, -0.0001, 0.9172),
+}
+
+
+def open_tum(path: Path, camera: str = "auto", max_difference_s: float = 0.02) -> ImageSequence:
+    """A sequence.
+
+    Args:
+        path: the folder with ``rgb.txt``, ``depth.txt`` and ``groundtruth.txt``.
+        camera: "freiburg1", "freiburg2", "freiburg3", "ros", "fx,fy,cx,cy", or "auto": by the
+            folder's name. The distortion of the first two is taken out.
+        max_difference_s: largest difference in time of a colour and a depth image, seconds.
+    Raises:
+        ValueError: for a file that is missing; frames without partner or pose are skipped.
+    """
+    colors = _read_list(need(path / "rgb.txt", LAYOUT))
+    depths = _read_list(need(path / "depth.txt", LAYOUT))
+    times, poses = _read_trajectory(need(path / "groundtruth.txt", LAYOUT))
+    skipped = {"no_depth": 0, "no_pose": 0}
+    records = []
+    partner = associate([t for t, _ in colors], [t for t, _ in depths], max_difference_s)
+    for (time, color), j in zip(colors, partner):
+        pose = _pose_at(time, times, poses)
+        if j is None or pose is None:
+            skipped["no_depth" if j is None else "no_pose"] += 1
+            continue
+        files = need(path / color, LAYOUT), need(path / depths[j][1], LAYOUT)
+        records.append(Record(*files, pose, round(time * 1e9)))
+    if not records:
+        raise ValueError(
+            f"expected colour, depth and poses at common times in {path}, found none ({skipped})"
+        )
+    name = path.resolve().name
+    choice = _camera_name(name) if camera == "auto" else camera
+    return RectifiedSequence(
+        name,
+        records,
+        _camera(choice, image_size(records[0].depth)),
+        1 / 5000,
+        skipped={cause: count for cause, count in skipped.items() if count},
+        distortion=DISTORTION.get(choice, ()),
+    )
+
+
+class RectifiedSequence(ImageSequence):
+    """An ``ImageSequence`` without the distortion of its camera."""
+
+    def __init__(self, *args: Any, distortion: tuple[float, ...] = (), **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._rectifier = Rectifier(self.camera, distortion)
+
+    def __getitem__(self, index: int) -> Frame:
+        frame = super().__getitem__(index)
+        color, depth = self._rectifier.color(frame.color), self._rectifier.depth(frame.depth)
+        return replace(frame, color=color, depth=depth)
+
+
+def associate(first: list[float], second: list[float], max_difference_s: float) -> list[int | None]:
+    """For each time of ``first`` its partner in ``second``: nearest pairs first, each once."""
+    pairs = []
+    other = np.asarray(second)
+    for i, time in enumerate(first):
+        low, high = np.searchsorted(other, [time - max_difference_s, time + max_difference_s])
+        pairs += [(abs(time - other[j]), i, j) for j in range(low, high)]
+    partner: list[int | None] = [None] * len(first)
+    taken: set[int] = set()
+    for _, i, j in sorted(pairs):
+        if partner[i] is None and j not in taken:
+            partner[i] = j
+            taken.add(j)
+    return partner
+
+
+def _read_list(path: Path) -> list[tuple[float, str]]:
+    rows = [line.split() for line in path.read_text().splitlines() if line.strip()]
+    rows = [row for row in rows if not row[0].startswith("#")]
+    try:
+        return sorted((float(row[0]), row[1]) for row in rows)
+    except (IndexError, ValueError) as error:
+        raise ValueError(f"expected 'time file' in each row of {path}: {error}") from error
+
+
+def _read_trajectory(path: Path) -> tuple[NDArray[np.float64], list[NDArray[np.float64]]]:
+    rows = np.loadtxt(path, ndmin=2)
+    if rows.shape[1] != 8:
+        raise ValueError(
+            f"expected 'time tx ty tz qx qy qz qw' in each row of {path}, got {rows.shape[1]} "
+            "numbers"
+        )
+    rows = rows[np.argsort(rows[:, 0], kind="stable")]
+    return rows[:, 0], [make_transform(matrix_from_quaternion(r[4:]), r[1:4]) for r in rows]
+
+
+def _pose_at(
+    time: float, times: NDArray[np.float64], poses: list[NDArray[np.float64]]
+) -> NDArray[np.float64] | None:
+    """The pose interpolated at a time; None outside, or in a gap of the trajectory."""
+    after = int(np.searchsorted(times, time))
+    if after < len(times) and times[after] == time:
+        return poses[after]
+    if after in (0, len(times)) or times[after] - times[after - 1] > MAX_POSE_GAP_S:
+        return None
+    fraction = (time - times[after - 1]) / (times[after] - times[after - 1])
+    return np.asarray(interpolate_transform(poses[after - 1], poses[after], fraction))
+
+
+def _camera_name(folder: str) -> str:
+    match = re.search(r"freiburg[123]", folder)
+    return match[0] if match else "ros"
+
+
+def _camera(choice: str, size: tuple[int, int]) -> Camera:
+    values = CAMERAS.get(choice)
+    if values is None:
+        try:
+            fx, fy, cx, cy = (float(part) for part in choice.split(","))
+        except ValueError as error:
+            raise ValueError(
+                f"expected camera to be one of {sorted(CAMERAS)} or fx,fy,cx,cy, got {choice!r}"
+            ) from error
+        values = fx, fy, cx, cy
+    return Camera(*values, *size)
