@@ -1,111 +1,115 @@
-"""When each frame of a recording is due: real time, faster, step by step, once or in a loop.
-
-Pure logic without clocks: the caller waits, publishes and says when it wants the next step.
-"""
+"""When each event of a recording is due: real time, faster, paused, stepwise, looped."""
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-MAX_GAP_S = 10.0
-DEFAULT_PERIOD_NS = 200_000_000  # between loops of a recording with a single frame
+POLL_S = 0.05
 
 
 @dataclass(frozen=True)
-class Step:
-    """One frame that is due.
+class Due:
+    """An event whose time has come.
 
     Attributes:
-        index: which frame of the recording.
-        loop: how often the recording was played before.
-        delay_s: wall time to wait after the step before it (0 for the first, and always 0
-            when stepping), seconds.
-        due_s: wall time since the first step, seconds; waiting until ``start + due_s`` instead of
-            ``delay_s`` after each other keeps small delays from adding up.
-        stamp_ns: the stamp to publish the frame with, and the time of /clock.
-        restarted: time goes backwards here: a new loop with the old stamps begins.
+        index: which one of the recording.
+        stamp_ns: its recorded time; a loop starts again at the first, as `ros2 bag play` does.
+        progress: share of the events of this round that are done with it, 0..1.
+        round: how often the recording was played before.
     """
 
     index: int
-    loop: int
-    delay_s: float
-    due_s: float
     stamp_ns: int
-    restarted: bool
+    progress: float
+    round: int
 
 
-def schedule(
-    stamps_ns: Sequence[int],
-    rate: float = 1.0,
-    loop: bool = False,
-    restart_stamps: bool = False,
-    step: bool = False,
-    max_gap_s: float = MAX_GAP_S,
-) -> Iterator[Step]:
-    """The steps of a replay, endless where it loops.
+class Pacer:
+    """Gives events out in time.
 
     Args:
-        stamps_ns: stamps of the frames in the order to play them; they must not decrease.
-        rate: 2 plays twice as fast as recorded.
-        loop: start again after the last frame, one mean period later.
-        restart_stamps: in a loop, begin again with the recorded stamps (time goes backwards)
-            instead of counting on.
-        step: no waiting: the caller asks for each frame when it wants one.
-        max_gap_s: a longer pause of the recording is shortened to this in wall time.
-    Raises:
-        ValueError: no frames, decreasing stamps, or a rate that is not positive.
+        stamps: nanoseconds, not decreasing.
+        rate: speed; 2 = twice as fast as recorded.
+        loop: start again at the end.
+        step: give one event out for each call of ``step``, whenever that comes.
     """
-    _check(stamps_ns, rate, max_gap_s)
-    span = stamps_ns[-1] - stamps_ns[0] + mean_period_ns(stamps_ns)
-    return _steps(stamps_ns, rate, loop, restart_stamps, step, max_gap_s, span)
 
-
-def mean_period_ns(stamps_ns: Sequence[int]) -> int:
-    """Mean time between frames, at least 1 ns; 0.2 s where there is one frame only."""
-    if len(stamps_ns) < 2:
-        return DEFAULT_PERIOD_NS
-    return max(1, (stamps_ns[-1] - stamps_ns[0]) // (len(stamps_ns) - 1))
-
-
-def _check(stamps_ns: Sequence[int], rate: float, max_gap_s: float) -> None:
-    if not len(stamps_ns):
-        raise ValueError("expected a recording with frames, got none")
-    if not (rate > 0 and max_gap_s > 0):
-        raise ValueError(f"expected rate and max_gap_s > 0, got {rate} and {max_gap_s}")
-    for i in range(1, len(stamps_ns)):
-        if stamps_ns[i] < stamps_ns[i - 1]:
+    def __init__(
+        self, stamps: Sequence[int], rate: float = 1.0, loop: bool = False, step: bool = False
+    ) -> None:
+        if not len(stamps):
+            raise ValueError("expected a recording with frames, got an empty one")
+        disorder = [i for i in range(1, len(stamps)) if stamps[i] < stamps[i - 1]]
+        if disorder or not rate > 0:
             raise ValueError(
-                f"expected stamps that do not decrease, frame {i} has {stamps_ns[i]} ns after "
-                f"{stamps_ns[i - 1]} ns; sort the frames"
+                f"expected stamps in order and a rate > 0, got rate {rate} and stamps that go "
+                f"back at events {disorder[:5]}"
             )
+        self._stamps, self._rate, self._loop, self._stepwise = stamps, rate, loop, step
+        self._lock = threading.Lock()
+        self._paused = threading.Event()
+        self._steps = threading.Semaphore(0)
+        self._anchor = (time.monotonic(), stamps[0])  # wall seconds and recorded time then
+        self._limit_ns = stamps[0]  # recorded time does not run past the next event
 
+    def __len__(self) -> int:
+        return len(self._stamps)
 
-def _steps(
-    stamps_ns: Sequence[int],
-    rate: float,
-    loop: bool,
-    restart_stamps: bool,
-    step: bool,
-    max_gap_s: float,
-    span: int,
-) -> Iterator[Step]:
-    due, played = 0.0, 0
-    before = stamps_ns[0]  # on a time line that counts on over all loops
-    while True:
-        for index, recorded in enumerate(stamps_ns):
-            counted = recorded + played * span
-            delay = 0.0 if step else min((counted - before) / 1e9 / rate, max_gap_s)
-            due += delay
-            yield Step(
-                index=index,
-                loop=played,
-                delay_s=delay,
-                due_s=due,
-                stamp_ns=recorded if restart_stamps else counted,
-                restarted=restart_stamps and played > 0 and index == 0,
-            )
-            before = counted
-        if not loop:
-            return
-        played += 1
+    def step(self) -> None:
+        """Let one more event out."""
+        self._steps.release()
+
+    def pause(self, paused: bool) -> None:
+        """Stop the recorded time, or let it run on."""
+        with self._lock:
+            now = self._now()
+            self._anchor = (time.monotonic(), now)
+            (self._paused.set if paused else self._paused.clear)()
+
+    def now_ns(self) -> int:
+        """The recorded time at this moment: it runs evenly and waits for a late event."""
+        with self._lock:
+            return self._now()
+
+    def _now(self) -> int:
+        wall, recorded = self._anchor
+        if self._paused.is_set() or self._stepwise:
+            return recorded
+        passed = int((time.monotonic() - wall) * self._rate * 1e9)
+        return min(recorded + passed, self._limit_ns)
+
+    def play(self, stop: threading.Event) -> Iterator[Due]:
+        """Give each event out when it is due, until the end or until ``stop`` is set."""
+        played = 0
+        while not stop.is_set():
+            self._jump(self._stamps[0])
+            for index, stamp in enumerate(self._stamps):
+                if not self._wait(stamp, stop):
+                    return
+                yield Due(index, stamp, (index + 1) / len(self._stamps), played)
+            played += 1
+            if not self._loop:
+                return
+
+    def _jump(self, stamp: int) -> None:
+        with self._lock:
+            self._anchor, self._limit_ns = (time.monotonic(), stamp), stamp
+
+    def _wait(self, stamp: int, stop: threading.Event) -> bool:
+        """Wait until ``stamp`` is due; False when stopped."""
+        with self._lock:
+            self._limit_ns = stamp
+        if self._stepwise:
+            while not self._steps.acquire(timeout=POLL_S):
+                if stop.is_set():
+                    return False
+            self._jump(stamp)
+            return True
+        while (left := stamp - self.now_ns()) > 0:
+            wait = POLL_S if self._paused.is_set() else left / 1e9 / self._rate
+            if stop.wait(min(wait, POLL_S)):
+                return False
+        return not stop.is_set()
