@@ -282,10 +282,12 @@ def test_transitions_are_announced(outside, node):
 
 
 def wait_for_subscriber(node, topic):
+    """Until every publisher of the topic has someone to send to."""
     end = time.monotonic() + TIMEOUT_S
-    while node.count_subscribers(topic) < 1:
-        assert time.monotonic() < end, f"nobody subscribes to {topic}"
-        time.sleep(0.01)
+    for publisher in [p for p in node.publishers if p.topic_name == topic]:
+        while publisher.get_subscription_count() < 1:
+            assert time.monotonic() < end, f"nobody subscribes to {topic}"
+            time.sleep(0.01)
 
 
 def test_a_lifecycle_publisher_is_silent_while_inactive(outside, node):

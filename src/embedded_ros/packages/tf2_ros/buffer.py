@@ -74,17 +74,18 @@ class Buffer(BufferCore, BufferInterface):
         for callback in waiting:
             callback()
 
-    def _wait_until(self, possible: Callable[[], bool], timeout: Duration) -> bool:
-        """Whether ``possible()`` became true in time; ends early when ROS shuts down."""
+    def _wait_until(self, possible: Callable[[], bool], timeout: Duration) -> None:
+        """Return when ``possible()``, when the time is over, or when ROS shuts down."""
+        if timeout.nanoseconds <= 0:
+            return
         end = wall.monotonic() + timeout.nanoseconds / 1e9
         running = rclpy.ok()
         with self._new_data:
             while not possible():
                 left = end - wall.monotonic()
                 if left <= 0 or (running and not rclpy.ok()):
-                    return False
+                    return
                 self._new_data.wait(min(left, SHUTDOWN_CHECK_S))
-        return True
 
     # --- look-ups -----------------------------------------------------------------------------
 
@@ -105,8 +106,9 @@ class Buffer(BufferCore, BufferInterface):
             LookupException, ConnectivityException, ExtrapolationException,
             InvalidArgumentException; all are TransformException.
         """
-        self.can_transform(target_frame, source_frame, time, timeout)
-        return self.lookup_transform_core(target_frame, source_frame, time)
+        where = (target_frame, source_frame, time)
+        self._wait_until(lambda: self.can_transform_core(*where)[0], timeout)
+        return self.lookup_transform_core(*where)
 
     def lookup_transform_full(
         self,
@@ -119,7 +121,7 @@ class Buffer(BufferCore, BufferInterface):
     ) -> TransformStamped:
         """As ``lookup_transform``, between two times, through a frame at rest."""
         where = (target_frame, target_time, source_frame, source_time, fixed_frame)
-        self.can_transform_full(*where, timeout)
+        self._wait_until(lambda: self.can_transform_full_core(*where)[0], timeout)
         return self.lookup_transform_full_core(*where)
 
     def can_transform(
