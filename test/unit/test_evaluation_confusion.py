@@ -103,12 +103,8 @@ def loops(name: str, truth: list, guess: list) -> float:
             continue
         true = {t for t, _ in pairs}
         predicted = {p for _, p in pairs if p != V or void_can_be_predicted}
-        over = (
-            true
-            if "union" not in CONVENTIONS[name].about
-            and name not in ("semantic_nerf", "ov_nerf", "semantic_srn")
-            else true | predicted
-        )
+        over_union = name in ("semantic_nerf", "ov_nerf", "semantic_srn")
+        over = true | predicted if over_union else true
         ious, weights = [], []
         for c in sorted(over):
             both = sum(t == c and p == c for t, p in pairs)

@@ -1,8 +1,9 @@
 """ScanNet as its SensReader exports a scene.
 
 ``color/0.jpg``, ``depth/0.png`` (mm), ``pose/0.txt`` (4x4 camera to world), ``intrinsic/
-intrinsic_depth.txt``; labels in ``label-filt/`` or ``label/`` with ``scannetv2-labels.combined.tsv``
-in the scene or above it. Colour and labels are resized to the depth images, as is usual.
+intrinsic_depth.txt``; labels in ``label-filt/`` or ``label/``, and their names in
+``scannetv2-labels.combined.tsv`` in the scene or above it. Colour and labels are resized to the
+depth images, as is usual.
 """
 
 from __future__ import annotations
