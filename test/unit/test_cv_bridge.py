@@ -15,6 +15,8 @@ from cv_bridge import CvBridge, CvBridgeError  # noqa: E402
 from sensor_msgs.msg import CompressedImage, Image  # noqa: E402
 from std_msgs.msg import Header  # noqa: E402
 
+from semantic_field.data.images import decode_raw  # noqa: E402
+
 BRIDGE = CvBridge()
 ENCODINGS = {
     "rgb8": (np.uint8, 3),
@@ -105,6 +107,17 @@ def test_a_view_and_a_big_endian_array_are_sent_right():
     message = BRIDGE.cv2_to_imgmsg(big, "16UC1")
     assert message.is_bigendian == 1
     np.testing.assert_array_equal(BRIDGE.imgmsg_to_cv2(message), image)
+
+
+@pytest.mark.parametrize("encoding", [name for name in ENCODINGS if name != "8UC10"])
+@pytest.mark.parametrize("bigendian", [False, True])
+def test_the_decoder_without_cv_bridge_reads_the_same(encoding, bigendian):
+    """Where cv_bridge was built for another NumPy the nodes decode by themselves."""
+    message = padded(pixels(encoding), encoding, 5, bigendian)
+    own = decode_raw(message.height, message.width, encoding, message.step, bigendian, message.data)
+    found = BRIDGE.imgmsg_to_cv2(message)
+    assert own.dtype == found.dtype
+    np.testing.assert_array_equal(own, found)
 
 
 # --- conversions ----------------------------------------------------------------------------------

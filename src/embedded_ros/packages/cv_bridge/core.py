@@ -82,7 +82,7 @@ class CvBridge:
             encoding=encoding,
             is_bigendian=int(_is_bigendian(cvim.dtype)),
             step=cvim.shape[1] * channels * cvim.itemsize,
-            data=cvim.tobytes(),
+            data=np.ascontiguousarray(cvim).reshape(-1).view(np.uint8),
         )
 
     # --- compressed images --------------------------------------------------------------------
