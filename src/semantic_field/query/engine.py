@@ -111,8 +111,10 @@ class QueryEngine:
                 f"{state.language.fingerprint!r}: set teacher.kind and teacher.path of the query "
                 "node as they are in the mapping node"
             )
-        latents = LatentIndex(points.latent, state.language, self._teacher.calibration)
         names = list(state.label_names.values())
+        classes = self._interpreter.embed_classes(names)
+        calibration = self._teacher.calibration
+        latents = LatentIndex(points.latent, state.language, calibration, classes)
         with self._taking:
             previous = self._map
             if previous is not None and state.version < previous.state.version:

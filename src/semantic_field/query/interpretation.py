@@ -1,9 +1,10 @@
 """What a text asks for: the known things and class names that would answer it.
 
 A text is compared with the names and the uses of common things and with the class names of the
-map. "Somewhere to sit" comes closest to a use of chairs and sofas, so these two names, each with
-how well it fits, are its *anchors*: a point of the map answers as well as the anchors that it
-means. The best fit of all says how good an answer could be, whether or not it is in the map.
+map. "Somewhere to sit" comes closest to a use of chairs and sofas, so a class that is one of these
+things fits as well as the use does. The best fit of all says how good an answer could be, whether
+or not it is in the map. Where points do not stand for classes, the names that fit best are the
+text's *anchors*: a point answers as well as the anchors that it means.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from torch.nn import functional
 from semantic_field.teachers.language import Calibration, LanguageTeacher
 
 REACH = 0.35
+NEAREST = 0.05
 ACCEPTED = 0.92
 MAX_ANCHORS = 24
 NOT_CLASSES = frozenset({"background", "other", "others", "misc"})
@@ -34,6 +36,7 @@ class Interpretation:
         embedding: of the text, centred, unit length (E,).
         anchors: centred unit embeddings (A, E) of names.
         fits: how well each anchor answers the text (A,), 0..1.
+        class_fits: how well each class of the map answers it (C,).
         best: the best fit of anything known.
         best_name: what that is.
     """
@@ -42,6 +45,7 @@ class Interpretation:
     embedding: Float[Tensor, " E"]
     anchors: Float[Tensor, "A E"]
     fits: Float[Tensor, " A"]
+    class_fits: Float[Tensor, " C"]
     best: float
     best_name: str
 
@@ -91,27 +95,33 @@ class Interpreter:
         """
         embedding = self.embed([text])[0]
         things = self._thing_fits(embedding)
-        names = self._names + [
-            name
-            for name in class_names
-            if name.strip().lower() not in NOT_CLASSES and self._teacher.knows(name)
-        ]
-        classes = self.embed(names[len(self._names) :])
-        fits = np.concatenate(
-            [things[self._thing_of_name], self._class_fits(embedding, classes, things)]
-        )
-        best = int(fits.argmax()) if len(fits) else 0
-        keep = np.argsort(-fits, kind="stable")[:MAX_ANCHORS]
-        keep = keep[fits[keep] >= (fits[best] - REACH if len(fits) else 0.0)]
-        anchors = torch.cat([self._name_vectors, classes])[keep]
+        classes = self.embed_classes(class_names)
+        class_fits = self._class_fits(embedding, classes, things)
+        vectors = torch.cat([self._name_vectors, classes])
+        fits = np.concatenate([things[self._thing_of_name], class_fits])
+        order = np.argsort(-fits, kind="stable")[:MAX_ANCHORS]
+        best = float(fits[order[0]]) if len(order) else 0.0
+        keep = order[fits[order] >= best - REACH]
         return Interpretation(
             text=text,
             embedding=embedding,
-            anchors=anchors,
+            anchors=vectors[keep],
             fits=torch.from_numpy(fits[keep]).float(),
-            best=float(fits[best]) if len(fits) else 0.0,
-            best_name=names[best] if names else text,
+            class_fits=torch.from_numpy(class_fits).float(),
+            best=best,
+            best_name=[*self._names, *class_names][order[0]] if len(order) else text,
         )
+
+    def embed_classes(self, class_names: list[str]) -> Float[Tensor, "C E"]:
+        """Centred unit embeddings of class names; zeros for "background" and unknown names."""
+        result = torch.zeros(len(class_names), self._teacher.dim)
+        usable = [
+            i
+            for i, name in enumerate(class_names)
+            if name.strip().lower() not in NOT_CLASSES and self._teacher.knows(name)
+        ]
+        result[usable] = self.embed([class_names[i] for i in usable])
+        return result
 
     def question(
         self,
@@ -141,12 +151,17 @@ class Interpreter:
     def _class_fits(
         self, embedding: Tensor, classes: Float[Tensor, "C E"], things: NDArray[np.float32]
     ) -> NDArray[np.float32]:
-        """How well each class answers: by its name, or as the thing that it is."""
+        """How well each class answers: by its name, or as the thing that it is.
+
+        What a class is, the names nearest to its own say: a dining table is not a dining chair.
+        """
         own = (classes @ embedding).numpy()
-        if not len(things):
+        if not len(self._names) or not len(classes):
             return own
-        same = membership(classes @ self._name_vectors.T, self._teacher.calibration).numpy()
-        return np.maximum(own, (same * things[self._thing_of_name]).max(1, initial=0.0))
+        cosine = classes @ self._name_vectors.T
+        nearest = cosine >= cosine.amax(1, keepdim=True) - NEAREST
+        same = (membership(cosine, self._teacher.calibration) * nearest).numpy()
+        return np.maximum(own, (same * things[self._thing_of_name]).max(1))
 
 
 def _owners(groups: list[tuple[str, ...]]) -> NDArray[np.int64]:

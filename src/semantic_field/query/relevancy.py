@@ -35,10 +35,16 @@ class LatentIndex:
         latent: (N, D), any float type; kept, not copied.
         space: how latents are read.
         calibration: of the teacher that made the space.
+        classes: centred unit embeddings (C, E) of the map's class names, if it has any. Where
+            most points stand for one of them, points answer as their class does.
     """
 
     def __init__(
-        self, latent: NDArray[np.floating], space: LanguageSpace, calibration: Calibration
+        self,
+        latent: NDArray[np.floating],
+        space: LanguageSpace,
+        calibration: Calibration,
+        classes: Float[Tensor, "C E"] | None = None,
     ) -> None:
         self._latent = torch.from_numpy(np.ascontiguousarray(latent))
         self._basis = space.basis[:, : space.rank].float()
@@ -51,6 +57,7 @@ class LatentIndex:
             squared = used.square().sum(1) + 2.0 * (used @ projected) + offset
             self._inverse_norm[part] = squared.clamp_min(1e-12).rsqrt()
         self._inverse_norm[self._inverse_norm > 1e5] = 0.0  # decodes to nothing
+        self._classes = self._assign(classes) if classes is not None and len(classes) else None
 
     def __len__(self) -> int:
         return len(self._latent)
@@ -59,6 +66,18 @@ class LatentIndex:
         for start in range(0, len(self._latent), CHUNK):
             part = slice(start, start + CHUNK)
             yield part, self._latent[part, : self._basis.shape[1]].float()
+
+    @torch.inference_mode()
+    def _assign(self, classes: Float[Tensor, "C E"]) -> tuple[Tensor, Tensor] | None:
+        """The class of each point and how far it is one (N,), or None where they mostly are not."""
+        parts = [cosine.max(1) for cosine in self._cosine_chunks(classes)]
+        if not parts:
+            return None
+        cosine = torch.cat([part.values for part in parts])
+        share = membership(cosine, self.calibration)
+        if (share > 0.5).float().mean() < 0.5:
+            return None
+        return torch.cat([part.indices for part in parts]), share
 
     def cosines(self, texts: Float[Tensor, "Q E"]) -> Float[Tensor, "N Q"]:
         """Cosine of every point's decoded embedding with every centred unit text."""
@@ -72,38 +91,40 @@ class LatentIndex:
     @torch.inference_mode()
     def relevancy(self, questions: list[TextSet]) -> Float[Tensor, "Q N"]:
         """Relevancy 0..1 of every point to every question; one pass over the points."""
-        texts = torch.cat([_texts_of(question) for question in questions])
+        by_class = self._classes is not None
+        columns = [_texts_of(question, by_class) for question in questions]
         result = torch.empty(len(questions), len(self))
         start = 0
-        for cosine in self._cosine_chunks(texts):
-            end, column = start + len(cosine), 0
-            for row, question in enumerate(questions):
-                width = len(_texts_of(question))
-                result[row, start:end] = _score(
-                    cosine[:, column : column + width], question, self.calibration
-                )
-                column += width
-            start = end
+        for cosine in self._cosine_chunks(torch.cat(columns)):
+            part = slice(start, start + len(cosine))
+            own = cosine.split([len(texts) for texts in columns], dim=1)
+            for row, (question, cosines) in enumerate(zip(questions, own, strict=True)):
+                result[row, part] = self._score(cosines, question, part)
+            start += len(cosine)
         return result
 
+    def _score(
+        self, cosine: Float[Tensor, "N T"], question: TextSet, part: slice
+    ) -> Float[Tensor, " N"]:
+        """Relevancy of a part of the points from their cosines with one question's texts."""
+        meaning, limits = question.meaning, self.calibration
+        anchors = cosine[:, 1 : cosine.shape[1] - len(question.negatives)]
+        fit = cosine[:, 0]
+        if self._classes is not None:
+            index, share = self._classes
+            fit = torch.maximum(fit, meaning.class_fits[index[part]] * share[part])
+        elif anchors.shape[1]:
+            fit = torch.maximum(fit, (membership(anchors, limits) * meaning.fits).amax(1))
+        gap = max(meaning.best, limits.floor) - fit
+        score = torch.sigmoid(limits.sharpness * (limits.margin - gap))
+        if len(question.negatives):
+            worst = cosine[:, -len(question.negatives) :].amax(1) + NEGATIVE_MARGIN
+            score = torch.minimum(score, torch.sigmoid(LERF_TEMPERATURE * (fit - worst)))
+        return score
 
-def _texts_of(question: TextSet) -> Float[Tensor, "T E"]:
+
+def _texts_of(question: TextSet, by_class: bool) -> Float[Tensor, "T E"]:
+    """The text, its anchors where points do not stand for classes, and the negatives."""
     meaning = question.meaning
-    return torch.cat([meaning.embedding[None], meaning.anchors, question.negatives])
-
-
-def _score(
-    cosine: Float[Tensor, "N T"], question: TextSet, calibration: Calibration
-) -> Float[Tensor, " N"]:
-    """Relevancy of points from their cosines with the texts of one question."""
-    count = len(question.meaning.fits)
-    fit = cosine[:, 0]
-    if count:
-        anchored = membership(cosine[:, 1 : 1 + count], calibration) * question.meaning.fits
-        fit = torch.maximum(fit, anchored.amax(1))
-    goal = max(question.meaning.best, calibration.floor)
-    score = torch.sigmoid(calibration.sharpness * (fit - goal + calibration.margin))
-    if cosine.shape[1] > 1 + count:
-        worst = cosine[:, 1 + count :].amax(1) + NEGATIVE_MARGIN
-        score = torch.minimum(score, torch.sigmoid(LERF_TEMPERATURE * (fit - worst)))
-    return score
+    anchors = meaning.anchors[:0] if by_class else meaning.anchors
+    return torch.cat([meaning.embedding[None], anchors, question.negatives])

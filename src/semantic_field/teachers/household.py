@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 _THINGS = """
-chair, dining chair, office chair | somewhere to sit, take a seat, sit at the table, rest my legs | armchair, stool
+chair | somewhere to sit, take a seat, sit at the table, rest my legs | armchair, stool
 armchair, recliner | somewhere to sit, relax in the evening, rest my legs | chair, sofa
 sofa, couch, settee | somewhere to sit, relax in the evening, lie down, rest my legs | armchair
 bench | somewhere to sit, take a seat | chair

@@ -1,0 +1,215 @@
+"""The engine on a small room with known answers: threads, snapshots, limits, errors."""
+
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from semantic_field.config import QueryConfig
+from semantic_field.field.map_state import MapState
+from semantic_field.field.surface import SurfacePoints
+from semantic_field.mapping.language import LanguageBasis
+from semantic_field.query.engine import QueryEngine
+from semantic_field.teachers.label_text import LabelTextTeacher
+from semantic_field.teachers.vocabulary import VocabularyTeacher
+
+NAMES = {3: "chair", 7: "diningtable", 9: "floor", 12: "bed"}  # no bed in the room
+CHAIRS = np.array([[1.0, 1.0, 0.45], [3.0, 1.0, 0.45]])
+
+
+def shell(centre, size, step=0.03):
+    """Points on the faces of a box."""
+    axes = [np.arange(0, s + step / 2, step) - s / 2 for s in size]
+    grid = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
+    on_face = (np.abs(np.abs(grid) - np.array([a[-1] for a in axes])) < 1e-9).any(1)
+    return grid[on_face] + centre
+
+
+def room(teacher, names=NAMES, version=1, seed=0):
+    """A map state without a field, and its surface: two chairs, a table, the floor."""
+    floor = np.stack(np.meshgrid(np.arange(0, 4, 0.03), np.arange(0, 4, 0.03)), -1).reshape(-1, 2)
+    parts = [
+        (shell(CHAIRS[0], [0.45, 0.45, 0.9]), 3),
+        (shell(CHAIRS[1], [0.45, 0.45, 0.9]), 3),
+        (shell([2.0, 3.0, 0.72], [1.4, 0.8, 0.06]), 7),
+        (np.column_stack([floor, np.zeros(len(floor))]), 9),
+    ]
+    xyz = np.concatenate([p for p, _ in parts]).astype(np.float32)
+    label = np.concatenate([np.full(len(p), i, np.int32) for p, i in parts])
+    basis = LanguageBasis(teacher, 16)
+    latents = basis.latents_of(list(names.values())).numpy()
+    rows = np.array([list(names).index(i) for i in label.tolist()])
+    noise = 0.05 * np.random.default_rng(seed).normal(size=(len(xyz), 16))
+    points = SurfacePoints(
+        xyz,
+        np.tile(np.float32([0, 0, 1]), (len(xyz), 1)),
+        np.full((len(xyz), 3), 128, np.uint8),
+        (latents[rows] + noise).astype(np.float16),
+        label,
+        np.ones(len(xyz), np.float32),
+    )
+    state = MapState(
+        field=None,  # type: ignore[arg-type]  # the surface is given
+        frame_id="map",
+        bounds=np.stack([xyz.min(0), xyz.max(0)]).astype(np.float64),
+        voxels=None,  # type: ignore[arg-type]
+        reach=None,  # type: ignore[arg-type]
+        label_names=dict(names),
+        class_ids=tuple(names),
+        language=basis.space(),
+        version=version,
+        steps=1,
+    )
+    return state, points
+
+
+@pytest.fixture(scope="module")
+def teacher() -> LabelTextTeacher:
+    return LabelTextTeacher()
+
+
+@pytest.fixture(scope="module")
+def engine(teacher) -> QueryEngine:
+    engine = QueryEngine(teacher)
+    engine.set_points(*room(teacher))
+    return engine
+
+
+@pytest.mark.parametrize("text", ["chair", "somewhere to sit"])
+def test_chairs_are_where_they_are(engine, text):
+    result = engine.query(text)
+    assert result.found and result.best_score > 0.8 and len(result.hits) == 2
+    centres = np.array(sorted(hit.centre.tolist() for hit in result.hits))
+    assert np.allclose(centres, CHAIRS, atol=0.03)
+    assert all(hit.label == "chair" for hit in result.hits)
+    assert all(np.allclose(hit.size, [0.45, 0.45, 0.9], atol=0.05) for hit in result.hits)
+    assert "chair" in result.message and result.text == text
+    relevant = result.relevancy >= 0.5
+    assert set(result.points.label[relevant].tolist()) == {3}
+
+
+def test_the_table_is_called_by_its_words(engine):
+    (hit,) = engine.query("dining table").hits
+    assert hit.label == "diningtable" and np.allclose(hit.centre, [2, 3, 0.72], atol=0.03)
+
+
+@pytest.mark.parametrize("text", ["a place to sleep", "bed", "washing machine", "bicycle"])
+def test_what_is_not_there_is_not_found(engine, text):
+    result = engine.query(text)
+    assert not result.found and result.hits == () and result.best_score < 0.5
+    assert "not in the map" in result.message and len(result.relevancy) == len(result.points)
+    assert (result.relevancy < 0.5).all()
+
+
+def test_several_texts_equal_single_ones(engine):
+    texts = ["chair", "a place to sleep", "floor"]
+    for together, alone in zip(engine.query_all(texts), map(engine.query, texts)):
+        assert [h.id for h in together.hits] == [h.id for h in alone.hits]
+        assert np.allclose(together.relevancy, alone.relevancy, atol=1e-6)
+    assert engine.query_all([]) == []
+
+
+def test_limits(engine):
+    assert len(engine.query("chair", max_hits=1).hits) == 1
+    assert not engine.query("chair", threshold=0.99).found
+    assert not engine.query("somewhere to sit", negatives=("chair",)).found
+    for bad in ({"threshold": 0.0}, {"threshold": 1.5}, {"max_hits": 0}):
+        with pytest.raises(ValueError, match="threshold in"):
+            engine.query("chair", **bad)
+    with pytest.raises(ValueError, match="empty"):
+        engine.query("  ")
+
+
+def test_numbers_last_over_texts_and_snapshots(teacher):
+    engine = QueryEngine(teacher)
+    engine.set_points(*room(teacher))
+    first = {hit.id: hit.centre for hit in engine.query("chair").hits}
+    engine.set_points(*room(teacher, version=2, seed=5))
+    for hit in engine.query("somewhere to sit").hits:
+        assert np.allclose(first[hit.id], hit.centre, atol=0.05)
+
+
+def test_errors_name_the_remedy(teacher, tmp_path):
+    engine = QueryEngine(teacher)
+    assert not engine.has_map
+    with pytest.raises(ValueError, match="mapping node running"):
+        engine.query("chair")
+    state, points = room(teacher)
+    with pytest.raises(ValueError, match=r"teacher\.kind"):
+        engine.set_points(replace(state, language=None), points)
+    other = replace(state.language, fingerprint="vocabulary:1")
+    with pytest.raises(ValueError, match=r"vocabulary:1.*query node"):
+        engine.set_points(replace(state, language=other), points)
+
+
+def test_an_empty_map_finds_nothing(teacher):
+    state, points = room(teacher)
+    engine = QueryEngine(teacher)
+    engine.set_points(state, points.select(np.zeros(len(points), bool)))
+    result = engine.query("chair")
+    assert not result.found and result.best_score == 0.0 and result.relevancy.shape == (0,)
+
+
+def test_a_map_without_labels_is_searched_by_language_alone(teacher):
+    state, points = room(teacher)
+    bare = replace(points, label=np.full(len(points), -1, np.int32))
+    engine = QueryEngine(teacher)
+    engine.set_points(replace(state, label_names={}, class_ids=()), bare)
+    result = engine.query("somewhere to sit")
+    assert len(result.hits) == 2 and result.hits[0].label == ""
+    assert not engine.query("a place to sleep").found
+
+
+def test_questions_while_maps_change(teacher):
+    """Every answer belongs to one snapshot as a whole."""
+    engine = QueryEngine(teacher)
+    state, points = room(teacher)
+    half = points.select(points.label != 7)
+    engine.set_points(state, points)
+    problems: list[str] = []
+
+    def ask() -> None:
+        for _ in range(15):
+            result = engine.query("dining table")
+            whole = len(result.points) == len(points)
+            if whole != result.found or len(result.relevancy) != len(result.points):
+                problems.append(result.message)
+            if result.state.version % 2 != (1 if whole else 0):
+                problems.append(f"version {result.state.version}")
+
+    askers = [threading.Thread(target=ask) for _ in range(3)]
+    for asker in askers:
+        asker.start()
+    version = 1
+    while any(asker.is_alive() for asker in askers):
+        version += 1
+        snapshot = points if version % 2 else half
+        engine.set_points(replace(state, version=version), snapshot)
+    for asker in askers:
+        asker.join()
+    assert problems == [] and version > 3
+
+
+def test_settings_can_change(teacher):
+    engine = QueryEngine(teacher)
+    engine.set_points(*room(teacher))
+    engine.set_config(QueryConfig(max_hits=1))
+    assert engine.config.max_hits == 1 and len(engine.query("chair").hits) == 1
+
+
+def test_a_vocabulary_answers_names_it_knows(tmp_path):
+    """Features in which everything resembles everything, as in CLIP's text space."""
+    names = ["chair", "couch", "sofa", "diningtable", "floor", "bed", "lamp", "car", "dog", "cup"]
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(len(names), 64))
+    features[2] = features[1] + 0.3 * rng.normal(size=64)  # sofa is nearly couch
+    features += 3.0 * rng.normal(size=64)
+    np.savez(tmp_path / "v.npz", **dict(zip(names, features)))
+    teacher = VocabularyTeacher(str(tmp_path / "v.npz"))
+    engine = QueryEngine(teacher)
+    engine.set_points(*room(teacher, {3: "couch", 7: "diningtable", 9: "floor", 12: "bed"}))
+    assert len(engine.query("sofa").hits) == 2
+    assert not engine.query("lamp").found and not engine.query("bed").found
+    with pytest.raises(ValueError, match="label_text"):
+        engine.query("somewhere to sit")

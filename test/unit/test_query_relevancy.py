@@ -1,0 +1,167 @@
+"""Relevancy against decoded embeddings and hand-worked numbers; what is there and what is not."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from semantic_field.field.map_state import LanguageSpace
+from semantic_field.mapping.language import LanguageBasis
+from semantic_field.query.interpretation import Interpretation, Interpreter, TextSet, membership
+from semantic_field.query.relevancy import LatentIndex
+from semantic_field.teachers.label_text import LabelTextTeacher
+from semantic_field.teachers.language import Calibration
+
+USUAL = ("object", "things", "stuff", "texture")
+
+
+@pytest.fixture(scope="module")
+def interpreter() -> Interpreter:
+    return Interpreter(LabelTextTeacher())
+
+
+def random_space(seed: int, rank: int = 6, used: int = 4, dim: int = 11) -> LanguageSpace:
+    generator = torch.Generator().manual_seed(seed)
+    basis = torch.zeros(dim, rank)
+    basis[:, :used] = torch.linalg.qr(torch.randn(dim, used, generator=generator))[0]
+    return LanguageSpace(basis, 0.3 * torch.randn(dim, generator=generator), used, "test")
+
+
+def calibration(dim: int, center: torch.Tensor | None = None) -> Calibration:
+    center = torch.zeros(dim) if center is None else center
+    return Calibration(center, distinct=0.6, same=0.8, floor=0.4, margin=0.1, sharpness=20.0)
+
+
+@pytest.mark.parametrize("centred", [False, True])
+def test_latent_cosines_equal_those_of_decoded_embeddings(centred):
+    space = random_space(0)
+    generator = torch.Generator().manual_seed(1)
+    center = torch.randn(11, generator=generator) if centred else torch.zeros(11)
+    latent = torch.randn(70_000, 6, generator=generator)  # more than two chunks
+    text = torch.nn.functional.normalize(torch.randn(3, 11, generator=generator), dim=1)
+    decoded = latent.double() @ space.basis.T.double() + space.mean.double() - center.double()
+    expected = torch.nn.functional.normalize(decoded, dim=1) @ text.T.double()
+    index = LatentIndex(latent.numpy(), space, calibration(11, center))
+    assert torch.allclose(index.cosines(text).double(), expected, atol=1e-5)
+
+
+def test_latent_cosines_agree_with_the_map_s_own():
+    space = random_space(2)
+    latent = np.random.default_rng(0).normal(size=(500, 6)).astype(np.float16)
+    text = torch.nn.functional.normalize(torch.randn(4, 11), dim=1)
+    index = LatentIndex(latent, space, calibration(11))
+    assert torch.allclose(
+        index.cosines(text), space.similarity(torch.from_numpy(latent), text), atol=1e-5
+    )
+
+
+def test_a_latent_that_decodes_to_nothing_has_no_similarity():
+    space = replace(random_space(3), mean=torch.zeros(11))
+    index = LatentIndex(np.zeros((1, 6), np.float32), space, calibration(11))
+    assert not index.cosines(torch.eye(11)).any()
+
+
+def plane_space() -> LanguageSpace:
+    return LanguageSpace(torch.eye(2), torch.zeros(2), 2, "test")
+
+
+def at(degrees: float) -> list[float]:
+    return [math.cos(math.radians(degrees)), math.sin(math.radians(degrees))]
+
+
+def test_score_by_hand():
+    """Three points in a plane, one anchor of fit 0.9 at 30 degrees, one negative at 90."""
+    meaning = Interpretation(
+        "q",
+        torch.tensor(at(0.0)),
+        torch.tensor([at(30.0)]),
+        torch.tensor([0.9]),
+        torch.zeros(0),
+        0.9,
+        "a",
+    )
+    question = TextSet(meaning, torch.tensor([at(90.0)]))
+    points = np.array([at(30.0), at(0.0), at(80.0)], np.float32)
+    index = LatentIndex(points, plane_space(), calibration(2))
+
+    def sigmoid(x: float) -> float:
+        return 1.0 / (1.0 + math.exp(-x))
+
+    # 30: fit max(cos 30, 1 * .9) = .9; gap 0, negative cos 60 = .5
+    first = min(sigmoid(20 * 0.1), sigmoid(10 * (0.9 - 0.5 - 0.05)))
+    # 0: fit max(1, clip((cos 30 - .6) / .2) * .9) = 1; negative 0
+    second = min(sigmoid(20 * (1.0 - 0.9 + 0.1)), sigmoid(10 * (1.0 - 0.0 - 0.05)))
+    # 80: fit max(cos 80, clip((cos 50 - .6) / .2) * .9); negative cos 10 wins
+    fit = max(math.cos(math.radians(80)), (math.cos(math.radians(50)) - 0.6) / 0.2 * 0.9)
+    third = min(sigmoid(20 * (fit - 0.8)), sigmoid(10 * (fit - math.cos(math.radians(10)) - 0.05)))
+    got = index.relevancy([question])[0].tolist()
+    assert got == pytest.approx([first, second, third], abs=1e-5)
+
+
+def test_several_questions_at_once_equal_one_by_one(interpreter):
+    names = ["chair", "sofa", "wall"]
+    basis = LanguageBasis(interpreter._teacher, 8)
+    index = LatentIndex(
+        basis.latents_of(names).numpy(), basis.space(), interpreter._teacher.calibration
+    )
+    questions = [interpreter.question(t, (), USUAL, names) for t in ("couch", "a place to sleep")]
+    both = index.relevancy(questions)
+    for row, question in zip(both, questions):
+        assert torch.allclose(row, index.relevancy([question])[0], atol=1e-6)
+
+
+def test_membership_is_a_ramp():
+    limits = calibration(2)
+    cosine = torch.tensor([0.2, 0.6, 0.7, 0.8, 1.0])
+    assert membership(cosine, limits).tolist() == pytest.approx([0.0, 0.0, 0.5, 1.0, 1.0])
+
+
+KITCHEN = ("background", "chair", "diningtable", "tvmonitor")
+HOUSE = ("bed", "chair", "sofa", "refrigerator", "trash bin", "coffee table", "rug", "wall")
+
+
+@pytest.mark.parametrize(
+    ("labels", "text", "expected"),
+    [
+        (KITCHEN, "chair", {"chair"}),
+        (KITCHEN, "somewhere to sit", {"chair"}),
+        (KITCHEN, "dining table", {"diningtable"}),
+        (KITCHEN, "a place to sleep", set()),
+        (KITCHEN, "bicycle", set()),
+        (KITCHEN, "washing machine", set()),
+        (HOUSE, "couch", {"sofa"}),
+        (HOUSE, "somewhere to sit", {"chair", "sofa"}),
+        (HOUSE, "a place to sleep", {"bed"}),
+        (HOUSE, "keep food cold", {"refrigerator"}),
+        (HOUSE, "throw away rubbish", {"trash bin"}),
+        (HOUSE, "dishwasher", set()),
+        (HOUSE, "asdfgh", set()),
+        (("chair",), "chair", {"chair"}),
+        (("chair",), "table", set()),
+    ],
+)
+@pytest.mark.parametrize("by_class", [True, False])
+def test_what_is_there_is_found_and_nothing_else(interpreter, by_class, labels, text, expected):
+    basis = LanguageBasis(interpreter._teacher, 16)
+    latent = basis.latents_of(list(labels))
+    noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(0))
+    index = LatentIndex(
+        (latent + 0.05 * noise).numpy(),
+        basis.space(),
+        interpreter._teacher.calibration,
+        interpreter.embed_classes(list(labels)) if by_class else None,
+    )
+    score = index.relevancy([interpreter.question(text, (), USUAL, list(labels))])[0]
+    assert {name for name, s in zip(labels, score.tolist()) if s >= 0.5} == expected
+
+
+def test_a_negative_takes_its_own_out(interpreter):
+    labels = ["chair", "sofa"]
+    basis = LanguageBasis(interpreter._teacher, 8)
+    latent = basis.latents_of(labels).numpy()
+    index = LatentIndex(latent, basis.space(), interpreter._teacher.calibration)
+    asked = interpreter.question("somewhere to sit", ("sofa",), USUAL, labels)
+    chair, sofa = index.relevancy([asked])[0].tolist()
+    assert chair >= 0.5 > sofa
