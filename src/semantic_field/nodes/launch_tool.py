@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
+from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity, LaunchService
 from launch.actions import (
     DeclareLaunchArgument,
     IncludeLaunchDescription,
@@ -20,8 +21,6 @@ from launch.launch_description_sources import (
     AnyLaunchDescriptionSource,
     get_launch_description_from_any_launch_file,
 )
-
-from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity, LaunchService
 
 _PACKAGE = "semantic_field"
 # Configurations that every launch has.

@@ -14,7 +14,7 @@ from typing import Any
 
 from launch._guard import group_lives
 
-GRACE_S = 5.0
+GRACE_S = 10.0
 _GUARD_EXIT_S = 3.0
 _PR_SET_PDEATHSIG = 1
 # Loaded before any fork: little may be done between fork and exec.

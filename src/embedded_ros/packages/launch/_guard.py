@@ -2,7 +2,8 @@
 
 Runs as a process of its own: ``python _guard.py GRACE_S``. The launcher writes ``+PGID`` for every
 process group it starts and ``-PGID`` for every group that is gone. The end of the input means that
-the launcher is gone too, killed perhaps: what is left gets SIGTERM, after GRACE_S seconds SIGKILL.
+the launcher is gone too, killed perhaps: what is left is asked to end (SIGTERM), and killed after
+GRACE_S seconds.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
+
+_ENDED = ("Z", "X")
 
 
 def main() -> None:
@@ -28,16 +32,26 @@ def main() -> None:
 
 
 def end_groups(groups: set[int], grace_s: float) -> None:
-    """SIGTERM to every process of the groups; to those still there after a while SIGKILL."""
+    """End every process of the groups: the leaders first, what they leave behind, then by force.
+
+    On Linux the kernel has sent SIGTERM to the leaders already; a second one could hit them while
+    they save what they have.
+    """
     deadline = time.monotonic() + grace_s
     left = {group for group in groups if group_lives(group)}
-    for group in left:
-        _signal(group, signal.SIGTERM)
+    if sys.platform != "linux":
+        for leader in left:
+            _signal(os.kill, leader, signal.SIGTERM)
+    asked = set()
     while left and time.monotonic() < deadline:
+        for group in left - asked:
+            if not leader_lives(group):
+                asked.add(group)
+                _signal(os.killpg, group, signal.SIGTERM)
         time.sleep(0.05)
         left = {group for group in left if group_lives(group)}
     for group in left:
-        _signal(group, signal.SIGKILL)
+        _signal(os.killpg, group, signal.SIGKILL)
 
 
 def group_lives(group: int) -> bool:
@@ -48,31 +62,38 @@ def group_lives(group: int) -> bool:
         return False
     except PermissionError:
         return True
-    states = _states(group)
-    return states is None or any(state not in "ZX" for state in states)
-
-
-def _states(group: int) -> list[str] | None:
-    """The states of the group's processes, as /proc names them; None where there is no /proc."""
     if not os.path.exists("/proc/self/stat"):
-        return None
-    states = []
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            # The process may end while it is being looked at.
-            with (
-                contextlib.suppress(OSError),
-                open(f"/proc/{entry}/stat", errors="replace") as file,
-            ):
-                state, _, pgrp = file.read().rpartition(")")[2].split()[:3]
-                if int(pgrp) == group:
-                    states.append(state)
-    return states
+        return True
+    members = (_state_and_group(int(pid)) for pid in os.listdir("/proc") if pid.isdigit())
+    return any(pgrp == group and state not in _ENDED for state, pgrp in members)
 
 
-def _signal(group: int, number: signal.Signals) -> None:
+def leader_lives(group: int) -> bool:
+    """Whether the process that the group is named after has not ended."""
+    try:
+        os.kill(group, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return _state_and_group(group)[0] not in _ENDED
+
+
+def _state_and_group(pid: int) -> tuple[str, int]:
+    """State and process group of a process, as /proc has them; ("?", 0) where it has not."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            text = file.read().decode(errors="replace")
+    except OSError:
+        return "?", 0
+    # The name before the bracket may hold anything.
+    state, _, group = text.rpartition(")")[2].split()[:3]
+    return state, int(group)
+
+
+def _signal(send: Callable[[int, int], None], target: int, number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(group, number)
+        send(target, number)
 
 
 if __name__ == "__main__":

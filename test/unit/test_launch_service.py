@@ -1,0 +1,357 @@
+"""The embedded launch service: order, scopes, events, processes of its own."""
+
+import asyncio
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+import embedded_ros
+
+if not embedded_ros.install():
+    pytest.skip("ROS 2's own launch is installed", allow_module_level=True)
+
+from launch import LaunchDescription, LaunchService
+from launch.actions import (
+    DeclareLaunchArgument,
+    EmitEvent,
+    ExecuteProcess,
+    GroupAction,
+    IncludeLaunchDescription,
+    LogInfo,
+    OpaqueFunction,
+    RegisterEventHandler,
+    SetEnvironmentVariable,
+    SetLaunchConfiguration,
+    Shutdown,
+    TimerAction,
+    UnsetEnvironmentVariable,
+)
+from launch.conditions import IfCondition, UnlessCondition
+from launch.event_handlers import OnProcessExit, OnProcessIO, OnProcessStart, OnShutdown
+from launch.events import Shutdown as ShutdownEvent
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch.substitutions import LaunchConfiguration, LocalSubstitution, ThisLaunchFileDir
+from launch_ros.actions import Node, PushRosNamespace, SetParameter, SetRemap
+from rclpy._parameter_yaml import load_yaml
+
+
+@pytest.fixture(autouse=True)
+def _logs(tmp_path, monkeypatch):
+    from launch.logging import launch_config
+
+    launch_config.log_dir = str(tmp_path / "log")
+
+
+def run(*entities) -> int:
+    service = LaunchService()
+    service.include_launch_description(LaunchDescription(entities))
+    return service.run()
+
+
+def note(into: list, *names: str) -> OpaqueFunction:
+    """Appends the values of launch configurations when it is reached."""
+    return OpaqueFunction(
+        function=lambda context: into.append(
+            tuple(context.launch_configurations.get(name) for name in names)
+        )
+    )
+
+
+def shell(script: str, **kwargs) -> ExecuteProcess:
+    return ExecuteProcess(cmd=["sh", "-c", script], **{"output": "screen", **kwargs})
+
+
+def test_groups_keep_their_settings_to_themselves(monkeypatch):
+    monkeypatch.setenv("FROM_OUTSIDE", "1")
+    seen = []
+    set_a = SetLaunchConfiguration
+    code = run(
+        set_a("a", "outer"),
+        GroupAction([set_a("a", "inner"), note(seen, "a", "b")], launch_configurations={"b": "B"}),
+        note(seen, "a", "b"),
+        GroupAction([note(seen, "a")], forwarding=False),
+        GroupAction([set_a("a", "leaks")], scoped=False),
+        note(seen, "a"),
+        GroupAction(
+            [UnsetEnvironmentVariable("FROM_OUTSIDE"), SetEnvironmentVariable("INSIDE", "2")]
+        ),
+        shell('[ "$FROM_OUTSIDE" = 1 ] && [ -z "$INSIDE" ]', on_exit=[note(seen, "a")]),
+    )
+    assert code == 0
+    assert seen == [("inner", "B"), ("outer", None), (None,), ("leaks",), ("leaks",)]
+
+
+def test_conditions_choose_what_is_executed():
+    seen = []
+    flag = LaunchConfiguration("flag")
+    run(
+        DeclareLaunchArgument("flag", default_value="true"),
+        GroupAction(
+            [SetLaunchConfiguration("x", "if"), note(seen, "x")], condition=IfCondition(flag)
+        ),
+        GroupAction([note(seen, "flag")], condition=UnlessCondition(flag)),
+    )
+    assert seen == [("if",)]
+
+
+def test_arguments_default_choices_and_requirement(capsys):
+    seen = []
+    given = SetLaunchConfiguration("mode", "walk")
+    choice = DeclareLaunchArgument("mode", default_value="run", choices=["run", "walk"])
+    assert run(given, choice, note(seen, "mode")) == 0
+    assert seen == [("walk",)]
+    assert run(SetLaunchConfiguration("mode", "fly"), choice, note(seen, "mode")) == 1
+    assert "one of run, walk, got 'fly'" in capsys.readouterr().out
+    assert run(DeclareLaunchArgument("must", description="the map")) == 1
+    assert "'must' (the map) was not provided" in capsys.readouterr().out
+    assert seen == [("walk",)]
+
+
+def included(tmp_path: Path) -> Path:
+    (tmp_path / "below").mkdir()
+    path = tmp_path / "below" / "inner.launch.py"
+    path.write_text(
+        "from launch import LaunchDescription\n"
+        "from launch.actions import DeclareLaunchArgument, LogInfo\n"
+        "from launch.substitutions import LaunchConfiguration, ThisLaunchFileDir\n"
+        "def generate_launch_description():\n"
+        "    return LaunchDescription([DeclareLaunchArgument('who'),\n"
+        "        DeclareLaunchArgument('free', default_value='f'),\n"
+        "        LogInfo(msg=[ThisLaunchFileDir(), ' ', LaunchConfiguration('who')])])\n"
+    )
+    return path
+
+
+def test_includes_get_arguments_and_know_where_they_are(tmp_path, capsys):
+    path = included(tmp_path)
+    source = PythonLaunchDescriptionSource(["", str(path)])
+    seen = []
+    include = IncludeLaunchDescription(source, launch_arguments={"who": "me"}.items())
+    description = LaunchDescription([include])
+    assert [argument.name for argument in description.get_launch_arguments()] == ["free"]
+    assert run(include, note(seen, "who", "free")) == 0
+    assert f"{path.parent} me" in capsys.readouterr().out
+    assert seen == [("me", "f")]
+    assert not list(tmp_path.rglob("*.pyc"))
+
+
+def test_an_include_without_a_required_argument_starts_nothing(tmp_path, capsys):
+    source = PythonLaunchDescriptionSource(str(included(tmp_path)))
+    assert run(shell("echo started"), IncludeLaunchDescription(source)) == 1
+    out = capsys.readouterr().out
+    assert "needs the launch argument 'who'" in out and "process started" not in out
+
+
+def test_an_error_of_a_launch_file_names_its_line(tmp_path, capsys):
+    path = tmp_path / "bad.launch.py"
+    path.write_text("def generate_launch_description():\n    return no_such_name\n")
+    assert run(IncludeLaunchDescription(PythonLaunchDescriptionSource(str(path)))) == 1
+    assert f"{path}:2" in capsys.readouterr().out
+    path.write_text("x = 1\n")
+    assert run(IncludeLaunchDescription(PythonLaunchDescriptionSource(str(path)))) == 1
+    assert "no function generate_launch_description" in capsys.readouterr().out
+    missing = PythonLaunchDescriptionSource([ThisLaunchFileDir(), "/x.launch.py"])
+    assert run(IncludeLaunchDescription(missing)) == 1
+
+
+def test_output_comes_line_by_line_behind_the_label(capsys):
+    script = r"printf 'one\ntwo\r\n\377three'; sleep 0.1; echo four >&2"
+    assert run(shell(script, name="worker")) == 0
+    out = capsys.readouterr().out
+    lines = [line for line in out.splitlines() if line.startswith("[worker-1] ")]
+    assert sorted(lines) == [
+        "[worker-1] four",
+        "[worker-1] one",
+        "[worker-1] two",
+        "[worker-1] \ufffdthree",
+    ]
+    assert "[INFO] [worker-1]: process has finished cleanly [pid" in out
+
+
+def test_output_to_the_log_only_shows_errors(capsys, tmp_path):
+    assert run(shell("echo quiet; echo loud >&2", output="log")) == 0
+    out = capsys.readouterr().out
+    assert "loud" in out and "] quiet" not in out
+    assert "[sh-1] quiet" in (tmp_path / "log" / "launch.log").read_text()
+
+
+def test_a_terminal_is_emulated_when_asked(capsys):
+    script = "[ -t 1 ] && echo terminal || echo pipe"
+    assert run(shell(script, emulate_tty=True), shell(script)) == 0
+    out = capsys.readouterr().out
+    assert "[sh-1] terminal" in out and "[sh-2] pipe" in out
+
+
+def test_a_dead_process_is_reported_by_name_and_exit_code(capsys):
+    action = shell("exit 3", name="fragile")
+    assert run(action, shell("kill -9 $$", name="killed")) == 0
+    out = capsys.readouterr().out
+    assert "[ERROR] [fragile-1]: process has died [pid" in out and "exit code 3, cmd" in out
+    assert "exit code -9, SIGKILL" in out
+    assert action.return_code == 3
+
+
+def test_a_program_that_is_not_there_is_an_exit_too(capsys):
+    seen = []
+    handler = OnProcessExit(on_exit=lambda event, context: seen.append(event.returncode))
+    run(RegisterEventHandler(handler), ExecuteProcess(cmd=["/no/such/program"]))
+    assert seen == [127]
+    assert "[ERROR] [program-1]: cannot be started" in capsys.readouterr().out
+
+
+def test_events_of_processes_in_order():
+    seen = []
+    first = shell("echo out; echo err >&2; exit 5", cached_output=True)
+    other = shell("true")
+    run(
+        RegisterEventHandler(OnProcessStart(target_action=first, on_start=[note(seen, "started")])),
+        RegisterEventHandler(
+            OnProcessIO(target_action=first, on_stdout=lambda event: seen.append(event.text))
+        ),
+        RegisterEventHandler(
+            OnProcessExit(
+                target_action=first,
+                on_exit=[
+                    SetLaunchConfiguration("code", LocalSubstitution("event.returncode")),
+                    note(seen, "code"),
+                    other,
+                ],
+            )
+        ),
+        RegisterEventHandler(OnShutdown(on_shutdown=lambda event, _: seen.append(event.reason))),
+        first,
+    )
+    assert seen == [(None,), b"out\n", ("5",), "idle"]
+    assert first.get_stdout() == "out\n" and first.get_stderr() == "err\n"
+    assert other.return_code == 0
+
+
+def test_a_dead_process_is_started_again_while_the_launch_lasts(capsys, tmp_path):
+    counter = tmp_path / "runs"
+    script = f"echo x >> {counter}; exit 1"
+    run(shell(script, respawn=True, respawn_delay=0.01, respawn_max_retries=2))
+    assert counter.read_text() == "x\n" * 3
+    endless = shell("exit 1", respawn=True, respawn_delay=1000.0)
+    assert run(endless, TimerAction(period=0.3, actions=[Shutdown(reason="enough")])) == 0
+
+
+def test_shutdown_stops_what_runs_and_starts_no_more(capsys):
+    seen = []
+    code = run(
+        shell("sleep 1000", name="sleeper"),
+        TimerAction(period=1000.0, actions=[note(seen, "late")]),
+        shell("true", on_exit=EmitEvent(event=ShutdownEvent(reason="the test ends"))),
+        RegisterEventHandler(OnShutdown(on_shutdown=[shell("echo too late"), LogInfo(msg="bye")])),
+    )
+    out = capsys.readouterr().out
+    assert code == 0 and seen == []
+    assert "sending signal 'SIGINT' to process[sleeper-1]" in out
+    assert "[sleeper-1]: process has stopped" in out
+    assert "bye" in out and "] too late" not in out
+
+
+def test_a_process_that_does_not_listen_is_killed_in_the_end(capsys):
+    deaf = "trap '' INT TERM; echo ready; while true; do sleep 0.05; done"
+    action = shell(deaf, name="deaf", sigterm_timeout="0.2", sigkill_timeout="0.2")
+    ready = OnProcessIO(
+        target_action=action, on_stdout=lambda event: Shutdown(reason="all is ready")
+    )
+    assert run(RegisterEventHandler(ready), action) == 0
+    out = capsys.readouterr().out
+    order = [out.index(f"sending signal '{name}'") for name in ("SIGINT", "SIGTERM", "SIGKILL")]
+    assert order == sorted(order)
+    assert "[ERROR] [deaf-1]: process has died" in out and action.return_code == -9
+
+
+def test_the_service_can_be_ended_from_another_thread():
+    service = LaunchService()
+    service.include_launch_description(LaunchDescription([shell("sleep 1000")]))
+    threading.Timer(0.3, service.shutdown).start()
+    assert service.run() == 0
+
+
+def test_it_runs_in_a_thread_and_in_a_loop_of_the_users_own():
+    codes = []
+
+    def work() -> None:
+        service = LaunchService()
+        service.include_launch_description(LaunchDescription([shell("exit 0")]))
+        codes.append(asyncio.run(service.run_async()))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert codes == [0]
+
+
+def command_of(*entities) -> list[str]:
+    """The arguments that a node gets, which this stand-in for a node prints."""
+    script = "import sys; print('\\n'.join(sys.argv[1:]))"
+    node = Node(
+        executable=sys.executable,
+        name="camera",
+        arguments=["-c", script, "own argument"],
+        parameters=[{"rate": LaunchConfiguration("rate", default="5.0")}],
+        remappings=[("image", LaunchConfiguration("topic", default="/color"))],
+        ros_arguments=["--log-level", "debug"],
+        cached_output=True,
+    )
+    parameters = []
+
+    def keep(event, context):
+        command = event.cmd
+        files = [command[i + 1] for i, word in enumerate(command) if word == "--params-file"]
+        parameters.extend(load_yaml(Path(file).read_text()) for file in files)
+
+    handler = RegisterEventHandler(OnProcessStart(target_action=node, on_start=keep))
+    assert run(handler, *entities, node) == 0
+    return node.get_stdout().splitlines(), parameters, node.node_name
+
+
+def test_a_node_gets_what_ros_passes():
+    words, parameters, name = command_of()
+    assert words[:6] == [
+        "own argument",
+        "--ros-args",
+        "--log-level",
+        "debug",
+        "-r",
+        "__node:=camera",
+    ]
+    assert words[6] == "--params-file" and words[8:] == ["-r", "image:=/color"]
+    assert parameters == [{"/**": {"ros__parameters": {"rate": 5.0}}}]
+    assert name == "/camera"
+
+
+def test_scoped_settings_reach_the_nodes():
+    words, parameters, name = command_of(
+        PushRosNamespace("robot"),
+        GroupAction([PushRosNamespace("never"), SetParameter("never", 1)]),
+        PushRosNamespace("left"),
+        SetParameter("use_sim_time", True),
+        SetRemap("/tf", "tf"),
+        SetLaunchConfiguration("rate", "2"),
+    )
+    assert "__ns:=/robot/left" in words
+    assert words[-4:] == ["-r", "/tf:=tf", "-r", "image:=/color"]
+    assert parameters == [
+        {"/**": {"ros__parameters": {"use_sim_time": True}}},
+        {"/robot/left/camera": {"ros__parameters": {"rate": 2}}},
+    ]
+    assert name == "/robot/left/camera"
+
+
+def test_a_node_that_cannot_be_run_here_says_so(capsys):
+    assert run(Node(package="rviz2", executable="rviz2")) == 1
+    assert "Install ROS 2" in capsys.readouterr().out
+    assert run(Node(package="semantic_field", executable="no_such_node")) == 1
+    assert "no executable 'no_such_node'" in capsys.readouterr().out
+    assert run(Node(executable="x", name="not a name")) == 1
+    assert "'not a name'" in capsys.readouterr().out
+
+
+def test_what_needs_ros_is_named():
+    with pytest.raises(ImportError, match="needs ROS 2"):
+        from launch_ros.actions import ComposableNodeContainer  # noqa: F401
