@@ -17,7 +17,7 @@ from semantic_field.geometry import (
     matrix_from_quaternion,
 )
 
-Pose = NDArray[np.float64]
+Pose = NDArray[np.floating]
 MAX_DEPTH = 100  # of a TF tree; more is a loop
 
 

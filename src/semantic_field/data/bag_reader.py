@@ -78,7 +78,7 @@ class BagReader:
 
     def messages(self, *topics: str) -> Iterator[tuple[str, Any]]:
         """Topic and content of all messages of those topics."""
-        for topic, _, raw, kind in self._raw(topics):
+        for topic, _, raw, kind in self.raw_messages(*topics):
             yield topic, self._decode(topic, raw, kind)
 
     def index(self, topic: str) -> list[Message]:
@@ -103,7 +103,8 @@ class BagReader:
                 return self._decode(connection.topic, raw, connection.msgtype)
         raise ValueError(f"expected a message at {at} ns in {self.path}; the file has changed")
 
-    def _raw(self, topics: tuple[str, ...]) -> Iterator[tuple[str, int, bytes, str]]:
+    def raw_messages(self, *topics: str) -> Iterator[tuple[str, int, bytes, str]]:
+        """Topic, time of reception (ns), CDR bytes and type of all messages of those topics."""
         for reader in self._readers:
             connections = [c for c in reader.connections if c.topic in topics]
             if connections:

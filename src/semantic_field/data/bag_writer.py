@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -91,9 +91,9 @@ def write_bag(
     rate_hz: float | None = None,
     compressed: bool = False,
     frames: FrameIds | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    indices: Iterable[int] | None = None,
 ) -> None:
-    """Write all frames of ``source`` to the new rosbag2 directory ``path``.
+    """Write the frames of ``source`` to the new rosbag2 directory ``path``.
 
     Topics: /camera/color/image_raw (rgb8), /camera/depth/image_raw (16UC1 millimetres), a
     camera_info beside each, /tf, /tf_static, and where there are labels /camera/labels/image
@@ -104,7 +104,7 @@ def write_bag(
         rate_hz: new stamps at that rate; None keeps the source's.
         compressed: JPEG colour and PNG depth instead, on the topics of image_transport.
         frames: names of the TF frames.
-        progress: called with frames written and frames in all.
+        indices: the frames to write; None writes all. (A progress bar may wrap them.)
     Raises:
         ValueError: ``path`` exists, an unknown storage, or a source without frames.
         OSError: the disk is full. In every case nothing is left behind.
@@ -122,24 +122,22 @@ def write_bag(
                 folder, version=METADATA_VERSION, storage_plugin=STORAGES[storage]
             ) as writer:
                 bag = _Bag(writer, source, compressed, frames or FrameIds())
-                _write_frames(bag, source, rate_hz, progress)
+                _write_frames(
+                    bag, source, rate_hz, range(len(source)) if indices is None else indices
+                )
         except sqlite3.OperationalError as error:
             raise OSError(f"expected room for the bag at {path}, got: {error}") from error
 
 
 def _write_frames(
-    bag: _Bag,
-    source: FrameSource,
-    rate_hz: float | None,
-    progress: Callable[[int, int], None] | None,
+    bag: _Bag, source: FrameSource, rate_hz: float | None, indices: Iterable[int]
 ) -> None:
-    for index in range(len(source)):
+    for position, index in enumerate(indices):
         frame = source[index]
-        restamped = rate_hz is not None
-        stamp = FIRST_STAMP_NS + round(index * 1e9 / rate_hz) if restamped else frame.stamp_ns
+        stamp = frame.stamp_ns
+        if rate_hz is not None:
+            stamp = FIRST_STAMP_NS + round(position * 1e9 / rate_hz)
         bag.write(frame, stamp)
-        if progress is not None:
-            progress(index + 1, len(source))
 
 
 def _check_space(source: FrameSource, folder: Path, compressed: bool) -> None:

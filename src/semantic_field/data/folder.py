@@ -199,8 +199,8 @@ def _read_intrinsics(path: Path) -> tuple[Camera, float]:
     missing = [name for name in names if name not in content]
     if missing:
         raise ValueError(f"expected {', '.join(names)} in {path}, missing: {', '.join(missing)}")
-    focal = (float(content[name]) for name in names[:4])
-    camera = Camera(*focal, int(content["width"]), int(content["height"]))
+    fx, fy, cx, cy = (float(content[name]) for name in names[:4])
+    camera = Camera(fx, fy, cx, cy, int(content["width"]), int(content["height"]))
     scale = float(content.get("depth_scale", 0.001))
     if not scale > 0:
         raise ValueError(f"expected depth_scale > 0 (metres of one unit) in {path}, got {scale}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -41,8 +41,13 @@ def new_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(hidden, ignore_errors=True)
 
 
-def write_folder(source: FrameSource, path: str | Path, color_suffix: str = ".jpg") -> None:
-    """Write all frames of ``source`` to the new folder ``path``.
+def write_folder(
+    source: FrameSource,
+    path: str | Path,
+    color_suffix: str = ".jpg",
+    indices: Iterable[int] | None = None,
+) -> None:
+    """Write the frames of ``source`` (all, or those of ``indices``) to the new folder ``path``.
 
     Depth is rounded to millimetres (at most 65.535 m); colour is JPEG of quality 95 or PNG, as
     ``color_suffix`` says. Labels go to ``semantic/`` with ``labels.json``.
@@ -55,12 +60,16 @@ def write_folder(source: FrameSource, path: str | Path, color_suffix: str = ".jp
     if len(source) == 0:
         raise ValueError(f"expected frames to write, got none from {source.name}")
     with new_folder(Path(path)) as folder:
-        _write_frames(source, folder, color_suffix)
+        _write_frames(
+            source, folder, color_suffix, range(len(source)) if indices is None else indices
+        )
 
 
-def _write_frames(source: FrameSource, folder: Path, color_suffix: str) -> None:
+def _write_frames(
+    source: FrameSource, folder: Path, color_suffix: str, indices: Iterable[int]
+) -> None:
     poses, stamps, camera = ["# index, then the 4x4 camera-to-world matrix row by row"], [], None
-    for index in range(len(source)):
+    for index in indices:
         frame = source[index]
         camera = camera or frame.camera
         if frame.camera != camera:
@@ -69,7 +78,8 @@ def _write_frames(source: FrameSource, folder: Path, color_suffix: str) -> None:
         numbers = " ".join(f"{value:.17g}" for value in frame.T_world_camera.ravel())
         poses.append(f"{index:06d} {numbers}")
         stamps.append(f"{index:06d} {frame.stamp_ns}")
-    assert camera is not None
+    if camera is None:
+        raise ValueError(f"expected frames to write from {source.name}, got no indices")
     (folder / "poses.txt").write_text("\n".join(poses) + "\n")
     (folder / "stamps.txt").write_text("\n".join(stamps) + "\n")
     intrinsics = {**vars(camera), "depth_scale": 0.001}

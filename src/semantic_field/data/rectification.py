@@ -67,7 +67,8 @@ class Rectifier:
             )
         return cv2.remap(
             image,
-            *self._maps,
+            self._maps[0],
+            self._maps[1],
             interpolation,
             borderMode=cv2.BORDER_CONSTANT,
             borderValue=(border,) * 4,

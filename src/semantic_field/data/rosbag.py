@@ -45,6 +45,7 @@ class BagSource:
         camera_frame: the optical frame; empty: the frame_id of the colour images.
         slop_s: largest stamp difference of the images of a frame, seconds.
     Attributes:
+        stamps: of the frames, nanoseconds.
         skipped: how many colour images are not used, by cause.
         global_frame: the frame that poses are given in.
     Raises:
@@ -89,6 +90,7 @@ class BagSource:
         self.label_names, self._void = self._read_label_names(labels)
         self.skipped: dict[str, int] = {}
         self._entries = self._find_entries(slop_s)
+        self.stamps = [entry.color.stamp_ns for entry in self._entries]
         self.global_frame = self._poses.global_frame
         self._check_first()
 
@@ -160,7 +162,7 @@ class BagSource:
                 skipped["stamps_apart"] += 1
                 continue
             try:
-                pose = self._poses.at(message.stamp_ns, message.frame_id)
+                pose = np.asarray(self._poses.at(message.stamp_ns, message.frame_id), np.float64)
             except PoseError as error:
                 skipped[error.cause] += 1
                 detail = detail or f"; {error}"
@@ -205,7 +207,7 @@ class CameraTrack:
             info = self._infos[at]
             k = np.asarray(info.p).reshape(3, 4) if self._rectified else info.k.reshape(3, 3)
             size = int(info.width), int(info.height)
-            camera = Camera(*(float(k[i]) for i in ((0, 0), (1, 1), (0, 2), (1, 2))), *size)
+            camera = Camera(k[0, 0], k[1, 1], k[0, 2], k[1, 2], *size)
             distortion = np.zeros(0) if self._rectified else info.d
             self._rectifiers[at] = Rectifier(camera, distortion, info.distortion_model)
         return self._rectifiers[at]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 SIZE = 512
-Image = NDArray[np.float32]
+Image = NDArray[np.floating]
 
 
 def _noise(rng: np.random.Generator, slope: float, stretch: float = 1.0) -> Image:
@@ -209,8 +209,8 @@ def _clock(rng: np.random.Generator) -> Image:
     image, middle = np.full((SIZE, SIZE, 3), 0.95, np.float32), SIZE // 2
     for hour in range(12):
         direction = np.array([np.sin(hour * np.pi / 6), -np.cos(hour * np.pi / 6)])
-        ends = [(middle + direction * r * SIZE).astype(int).tolist() for r in (0.36, 0.43)]
-        cv2.line(image, *ends, (0.1, 0.1, 0.1), 9, cv2.LINE_AA)
+        start, end = ((middle + direction * r * SIZE).astype(int).tolist() for r in (0.36, 0.43))
+        cv2.line(image, start, end, (0.1, 0.1, 0.1), 9, cv2.LINE_AA)
     cv2.line(image, (middle, middle), (middle + 90, middle - 70), (0.1, 0.1, 0.1), 13, cv2.LINE_AA)
     cv2.line(image, (middle, middle), (middle - 60, middle - 150), (0.1, 0.1, 0.1), 8, cv2.LINE_AA)
     cv2.circle(image, (middle, middle), SIZE // 2 - 12, (0.12, 0.12, 0.12), 22, cv2.LINE_AA)

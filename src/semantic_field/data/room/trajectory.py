@@ -44,7 +44,8 @@ def _look(layout: Layout, eye: NDArray, turn: float) -> NDArray[np.float64]:
     target = np.clip(target, (-w / 2, -d / 2), (w / 2, d / 2))
     reach = np.linalg.norm(target - eye)
     pitch = -0.30 + 0.17 * np.sin(4 * turn + 1.0)
-    return look_at((*eye, height), (*target, height + np.tan(pitch) * reach))
+    pose = look_at((*eye, height), (*target, height + np.tan(pitch) * reach))
+    return np.asarray(pose, np.float64)
 
 
 def clearance(layout: Layout) -> NDArray[np.float32]:
