@@ -14,8 +14,12 @@ import weakref
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from cyclonedds._clayer import ddspy_get_matched_publication_data, ddspy_take, ddspy_write
-from cyclonedds.builtin_types import cqos_to_qos, endpoint_constructor
+from cyclonedds._clayer import (
+    ddspy_get_matched_publication_data,
+    ddspy_get_matched_subscription_data,
+    ddspy_take,
+    ddspy_write,
+)
 from cyclonedds.core import DDSException, Entity, InstanceState, SampleState, ViewState
 from cyclonedds.domain import Domain, DomainParticipant
 from cyclonedds.idl import IdlStruct
@@ -159,10 +163,10 @@ class Writer:
         """Guids of the participants of the readers that receive what is written."""
         found = set()
         for handle in self.entity.get_matched_subscriptions():
-            endpoint = self.entity.get_matched_subscription_data(handle)
-            if endpoint is not None:
-                found.add(endpoint.participant_key.bytes)
-        return found
+            found.add(
+                ddspy_get_matched_subscription_data(self._ref, handle, _participant_of, _no_qos)
+            )
+        return found - {None}
 
     def close(self) -> None:
         close(self.entity)
@@ -201,13 +205,21 @@ class Reader:
 
     def writer_participant(self, publication_handle: int) -> bytes | None:
         """Guid of the participant that a sample came from; None where it has left."""
-        endpoint = ddspy_get_matched_publication_data(
-            self._ref, publication_handle, endpoint_constructor, cqos_to_qos
+        return ddspy_get_matched_publication_data(
+            self._ref, publication_handle, _participant_of, _no_qos
         )
-        return getattr(endpoint, "participant_key", None) and endpoint.participant_key.bytes
 
     def close(self) -> None:
         close(self.entity)
+
+
+def _participant_of(key: bytes, participant: bytes, *rest: Any) -> bytes:
+    """From the description of an endpoint, the guid of its participant."""
+    return participant
+
+
+def _no_qos(pointer: int) -> None:
+    """Leaves the policies of an endpoint where they are."""
 
 
 class GuardCondition:

@@ -157,8 +157,6 @@ def _parse(text: str, name: str) -> Definition:
     return Definition(name, constants, fields, defaults)
 
 
-
-
 def _parse_service(path: Path, package: str, service: str) -> tuple[Definition, Definition]:
     lines = path.read_text(encoding="utf-8").splitlines()
     if lines.count("---") != 1:

@@ -11,9 +11,10 @@ import logging
 import threading
 import weakref
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from cyclonedds._clayer import ddspy_take_endpoint, ddspy_take_participant
 from cyclonedds.builtin import (
     BuiltinDataReader,
     BuiltinTopicDcpsParticipant,
@@ -194,29 +195,31 @@ class Graph:
                     raise
 
     def _update(self) -> None:
-        participants, publications, subscriptions = (
-            reader.take(N=1000) for reader in self._builtin
+        participants = _take(ddspy_take_participant, self._builtin[0], _participant, _no_qos)
+        publications, subscriptions = (
+            _take(ddspy_take_endpoint, reader, _endpoint, qos_mapping.read_endpoint_qos)
+            for reader in self._builtin[1:]
         )
         with self.changed:
-            for sample in participants:
-                self._take_participant(sample)
-            for sample in publications:
-                self._take_endpoint(sample, is_writer=True)
-            for sample in subscriptions:
-                self._take_endpoint(sample, is_writer=False)
+            for guid, is_alive in participants:
+                self._take_participant(guid, is_alive)
+            for (is_alive, endpoint), is_writer in (
+                *((item, True) for item in publications),
+                *((item, False) for item in subscriptions),
+            ):
+                self._take_endpoint(endpoint, is_alive, is_writer)
             while (sample := self._reader.take()) is not None:
                 self._take_nodes(sample.data)
             self.changed.notify_all()
 
-    def _take_participant(self, sample: Any) -> None:
-        guid = sample.key.bytes
-        if sample.sample_info.instance_state != InstanceState.Alive:
-            self._remote_nodes.pop(guid, None)
-            gone = [key for key, item in self._endpoints.items() if item.participant == guid]
-            for key in gone:
-                del self._endpoints[key]
-        else:
+    def _take_participant(self, guid: bytes, is_alive: bool) -> None:
+        if is_alive:
             self._check_vendor(guid[:2])
+            return
+        self._remote_nodes.pop(guid, None)
+        gone = [key for key, item in self._endpoints.items() if item.participant == guid]
+        for key in gone:
+            del self._endpoints[key]
 
     def _check_vendor(self, vendor: bytes) -> None:
         if vendor == CYCLONE_VENDOR or vendor in self._vendors_seen:
@@ -229,24 +232,18 @@ class Graph:
             VENDORS.get(vendor, f"vendor id {vendor.hex()}"),
         )
 
-    def _take_endpoint(self, sample: Any, is_writer: bool) -> None:
-        guid = sample.key.bytes
-        if sample.sample_info.instance_state != InstanceState.Alive:
-            self._endpoints.pop(guid, None)
-            return
-        user_data = sample.qos[Policy.Userdata]
-        self._endpoints[guid] = Endpoint(
-            guid,
-            sample.participant_key.bytes,
-            sample.topic_name,
-            sample.type_name,
-            is_writer,
-            qos_mapping.describe(sample.qos),
-            user_data.data if user_data is not None else b"",
-        )
+    def _take_endpoint(self, endpoint: Endpoint, is_alive: bool, is_writer: bool) -> None:
+        if is_alive:
+            self._endpoints[endpoint.guid] = replace(endpoint, is_writer=is_writer)
+        else:
+            self._endpoints.pop(endpoint.guid, None)
 
     def _take_nodes(self, data: bytes) -> None:
-        info: Any = cdr.deserialize(data, DISCOVERY_TYPE)
+        try:
+            info: Any = cdr.deserialize(data, DISCOVERY_TYPE)
+        except ValueError as error:
+            LOG.warning("%s: a participant's nodes cannot be read: %s", DISCOVERY_TOPIC, error)
+            return
         participant = info.gid.data.tobytes()
         self._remote_nodes[participant] = [
             (
@@ -313,3 +310,38 @@ class Graph:
 
 def _gid(guid: bytes) -> messages.Message:
     return messages.message_class("rmw_dds_common/msg/Gid")(data=list(guid))
+
+
+# --- discovery samples, made by the C layer by calling these --------------------------------------
+
+
+def _take(function: Callable, reader: BuiltinDataReader, make: Callable, qos: Callable) -> list:
+    taken = function(reader._ref, 1000, make, qos)
+    if isinstance(taken, int):
+        raise DDSException(taken, "while reading discovery")
+    return taken
+
+
+def _no_qos(pointer: int) -> None:
+    """Leaves the policies where they are."""
+
+
+def _participant(key: bytes, qos: None, info: Any) -> tuple[bytes, bool]:
+    return bytes(key), info.instance_state == InstanceState.Alive
+
+
+def _endpoint(
+    key: bytes,
+    participant: bytes,
+    handle: int,
+    topic: str,
+    type_name: str,
+    qos: tuple[dict[str, Any], bytes] | None,
+    info: Any,
+    *type_id: Any,
+) -> tuple[bool, Endpoint]:
+    policies, user_data = qos or ({}, b"")  # an endpoint that has left has no policies
+    is_alive = info.instance_state == InstanceState.Alive
+    return is_alive, Endpoint(
+        bytes(key), bytes(participant), topic, type_name, False, policies, user_data
+    )

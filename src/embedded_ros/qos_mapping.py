@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import ctypes
 from typing import Any
 
+from cyclonedds.internal import DDS
 from cyclonedds.qos import Policy, Qos
 
 MAX_BLOCKING_NS = 100_000_000  # a write holds the interpreter lock: never for longer
 INFINITE_NS = 0x7FFFFFFFFFFFFFFF
 DEFAULT_DEPTH = 10
 UNLIMITED = -1
+
+# A handle of its own: cyclonedds sets argument types on the functions of its handle.
+_LIBRARY = ctypes.CDLL(DDS._dll_handle._name)
+for _name in ("reliability", "durability", "history", "userdata"):
+    getattr(_LIBRARY, f"dds_qget_{_name}").restype = ctypes.c_bool
+_LIBRARY.dds_free.restype = None
 
 
 def to_dds(profile: Any, user_data: bytes) -> Qos:
@@ -54,22 +62,34 @@ def _is_set(duration: Any) -> bool:
     return 0 < duration.nanoseconds < INFINITE_NS
 
 
-def describe(qos: Qos) -> dict[str, Any]:
-    """The policies of a discovered endpoint by rclpy's names and enumeration members."""
-    reliability, durability = qos[Policy.Reliability], qos[Policy.Durability]
-    history = qos[Policy.History]
-    found: dict[str, Any] = {
-        "reliability": "RELIABLE"
-        if isinstance(reliability, Policy.Reliability.Reliable)
-        else "BEST_EFFORT",
-        "durability": "TRANSIENT_LOCAL"
-        if durability == Policy.Durability.TransientLocal
-        else "VOLATILE",
-        "history": "UNKNOWN",
-        "depth": 0,
-    }
-    if isinstance(history, Policy.History.KeepLast):
-        found |= {"history": "KEEP_LAST", "depth": history.depth}
-    elif history is not None:
-        found["history"] = "KEEP_ALL"
-    return found
+def read_endpoint_qos(pointer: int) -> tuple[dict[str, Any], bytes]:
+    """Policies by rclpy's names, and the USER_DATA, of the C structure of a discovered endpoint.
+
+    cyclonedds' own conversion writes into buffers that all threads share.
+    """
+    if not pointer:
+        return {}, b""
+    qos = ctypes.c_void_p(pointer)
+    kind, depth = ctypes.c_int(0), ctypes.c_int32(0)
+    unused = ctypes.c_int64(0)
+    found: dict[str, Any] = {"history": "UNKNOWN", "depth": 0}
+    is_set = _LIBRARY.dds_qget_reliability(qos, ctypes.byref(kind), ctypes.byref(unused))
+    found["reliability"] = "RELIABLE" if is_set and kind.value == 1 else "BEST_EFFORT"
+    is_set = _LIBRARY.dds_qget_durability(qos, ctypes.byref(kind))
+    found["durability"] = "TRANSIENT_LOCAL" if is_set and kind.value >= 1 else "VOLATILE"
+    if _LIBRARY.dds_qget_history(qos, ctypes.byref(kind), ctypes.byref(depth)):
+        keep_all = kind.value == 1
+        found["history"] = "KEEP_ALL" if keep_all else "KEEP_LAST"
+        found["depth"] = 0 if keep_all else depth.value
+    return found, _user_data(qos)
+
+
+def _user_data(qos: ctypes.c_void_p) -> bytes:
+    data, size = ctypes.c_void_p(), ctypes.c_size_t(0)
+    if not _LIBRARY.dds_qget_userdata(qos, ctypes.byref(data), ctypes.byref(size)):
+        return b""
+    if not data.value:
+        return b""
+    content = ctypes.string_at(data, size.value)
+    _LIBRARY.dds_free(data)
+    return content

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rcl_interfaces.msg import ParameterDescriptor, ParameterType, ParameterValue
+
 from rclpy._parameter_rules import check_name
 from rclpy.parameter import PARAMETER_SEPARATOR_STRING, Parameter, parameter_value_to_python
 

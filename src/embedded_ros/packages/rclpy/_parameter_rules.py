@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
+
 from rclpy.exceptions import InvalidParameterException
 from rclpy.parameter import Parameter
 

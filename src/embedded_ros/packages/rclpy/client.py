@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from embedded_ros import cdr, dds, dds_types, graph, qos_mapping
+from embedded_ros import cdr, dds, dds_types, graph
 from rclpy._rclpy_pybind11 import InvalidHandle, RCLError
-from rclpy.service import endpoint_user_data
+from rclpy.service import service_qos
 from rclpy.task import Future
 
 
@@ -28,13 +28,13 @@ class Client:
             participant,
             graph.mangle(graph.REPLY, srv_name, "Reply"),
             dds_types.service_type(response),
-            qos_mapping.to_dds(qos_profile, endpoint_user_data(response, "clientid", participant)),
+            service_qos(qos_profile, response, "clientid", participant),
         )
         self._writer = dds.Writer(
             participant,
             graph.mangle(graph.REQUEST, srv_name, "Request"),
             dds_types.service_type(request),
-            qos_mapping.to_dds(qos_profile, endpoint_user_data(request, "clientid", participant)),
+            service_qos(qos_profile, request, "clientid", participant),
         )
         self._condition = self._reader.condition
         self._guid = self._writer.instance_handle

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from rcl_interfaces.msg import Parameter as ParameterMsg
 from rcl_interfaces.msg import ParameterType, ParameterValue
+
 from rclpy._parameter_yaml import flatten_parameters, load_yaml, value_from_text
 
 PARAMETER_SEPARATOR_STRING = "."

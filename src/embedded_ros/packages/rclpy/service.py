@@ -11,10 +11,12 @@ from typing import Any
 
 from embedded_ros import cdr, dds, dds_types, graph, qos_mapping
 from rclpy._rclpy_pybind11 import InvalidHandle
+from rclpy.qos import copy_of
 
 # A client that has just appeared may have been heard before it can hear: its request waits for
 # the other direction this long, as in rmw_cyclonedds.
 REPLY_MATCH_TIMEOUT_S = 1.0
+HISTORY = 1000  # requests or responses that wait for their callback
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,16 @@ def endpoint_user_data(type_name: str, role: str, participant: dds.Participant) 
     guid = participant.guid[:12] + participant.next_number().to_bytes(4, "big")
     identity = f"{guid[0]:02x}." + ".".join(f"{byte:x}" for byte in guid[1:])
     return f"{role}={identity};".encode() + dds_types.type_hash_user_data(type_name)
+
+
+def service_qos(profile: Any, type_name: str, role: str, participant: dds.Participant) -> Any:
+    """The DDS policies of one side of a service.
+
+    The default depth of 10 loses requests when more are under way, and every client hears the
+    responses to all others: histories are longer, which the other side does not see.
+    """
+    longer = copy_of(profile, depth=max(profile.depth, HISTORY))
+    return qos_mapping.to_dds(longer, endpoint_user_data(type_name, role, participant))
 
 
 class Service:
@@ -54,13 +66,13 @@ class Service:
             participant,
             graph.mangle(graph.REQUEST, srv_name, "Request"),
             dds_types.service_type(request),
-            qos_mapping.to_dds(qos_profile, endpoint_user_data(request, "serviceid", participant)),
+            service_qos(qos_profile, request, "serviceid", participant),
         )
         self._writer = dds.Writer(
             participant,
             graph.mangle(graph.REPLY, srv_name, "Reply"),
             dds_types.service_type(response),
-            qos_mapping.to_dds(qos_profile, endpoint_user_data(response, "serviceid", participant)),
+            service_qos(qos_profile, response, "serviceid", participant),
         )
         self._condition = self._reader.condition
         self._reachable: set[bytes] = set()
