@@ -179,7 +179,7 @@ def test_a_callback_may_wait_in_a_multithreaded_executor(make_node, context):
 
     def wait_for_it():
         timer.cancel()
-        found.append(buffer.lookup_transform("map", "base", at(1.0), LONG))
+        found.append(buffer.lookup_transform("map", "camera", at(1.0), LONG))
         done.set()
 
     timer = node.create_timer(0.01, wait_for_it)
@@ -187,12 +187,14 @@ def test_a_callback_may_wait_in_a_multithreaded_executor(make_node, context):
     executor.add_node(node)
     thread = threading.Thread(target=executor.spin, daemon=True)
     thread.start()
-    broadcaster = TransformBroadcaster(make_node("robot"))
+    robot = make_node("robot")
+    broadcaster, static = TransformBroadcaster(robot), StaticTransformBroadcaster(robot)
     wait_until(lambda: broadcaster.pub_tf.get_subscription_count() > 0, "a listener")
     wait_until(timer.is_canceled, "the callback")
     broadcaster.sendTransform(stamped("map", "base", 1.0, 6.0))
+    static.sendTransform(stamped("base", "camera", 0.0, 1.0))
     assert done.wait(TIMEOUT_S)
-    assert found[0].transform.translation.x == 6.0
+    assert found[0].transform.translation.x == 7.0
     executor.shutdown()
     thread.join()
 
