@@ -77,7 +77,7 @@ class FieldConfig(Settings):
     latent_dim: int = option(64, "length D of the semantic latent", 4, 512)
     truncation_m: float = option(0.06, "truncation of the signed distance, metres", 0.005, 1.0)
     sharpness_m: float = option(
-        0.02, "half width of a surface's weight along a ray, metres", 0.001, 1.0
+        0.01, "half width of a surface's weight along a ray, metres", 0.001, 1.0
     )
     voxel_m: float = option(0.04, "edge of a voxel of the observed space, metres", 0.005, 0.5)
 
@@ -97,12 +97,12 @@ class MappingConfig(Settings):
     decay_rays: float = option(
         5000.0, "rays per keyframe after which the learning rate falls", 1.0
     )
-    color_weight: float = option(10.0, "weight of the colour loss", 0.0)
+    color_weight: float = option(50.0, "weight of the colour loss", 0.0)
     depth_weight: float = option(1.0, "weight of the rendered-depth loss", 0.0)
     distance_weight: float = option(10.0, "weight of the signed-distance loss", 0.0)
     free_space_weight: float = option(2.0, "weight of the free-space loss", 0.0)
-    label_weight: float = option(0.2, "weight of the label cross-entropy", 0.0)
-    language_weight: float = option(0.1, "weight of the language loss", 0.0)
+    label_weight: float = option(1.0, "weight of the label cross-entropy", 0.0)
+    language_weight: float = option(1.0, "weight of the language loss", 0.0)
     labels_shape_geometry: bool = option(True, "let given labels move the geometry")
     color_shapes_geometry: bool = option(True, "let colours move samples' weights along a ray")
     guess_trust: float = option(

@@ -6,7 +6,6 @@ count. Weights of a ray sum to 1.
 """
 
 # Compiled functions carry no annotations: Numba infers their types.
-# ruff: noqa: ANN001, ANN202
 # pyright: basic
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """Where along its ray a pixel asks the field: near the sensor's depth, and in the free space."""
 
 # Compiled functions carry no annotations: Numba infers their types.
-# ruff: noqa: ANN001, ANN202
 # pyright: basic
 from __future__ import annotations
 
@@ -24,11 +23,13 @@ _jit = njit(nogil=True, cache=True, error_model="numpy")
 
 @dataclass(frozen=True)
 class RaySamples:
-    """R rays with S samples each, drawn from keyframes.
+    """R rays with samples near the surface and in the free space before it.
 
     Attributes:
-        points: float32 (R * S, 3) in the map frame, metres.
-        z: float32 (R, S), z-depth of the samples, increasing.
+        points: float32 (R * near + R * free, 3) in the map frame, metres: all samples near
+            surfaces, ray by ray, then all in free space.
+        near_z: float32 (R, near), z-depth of the samples near the surface, increasing.
+        free: samples in the free space of each ray.
         depth: float32 (R,), z-depth of the surface; 0 where nothing is known about it.
         stretch: float32 (R,), length of the ray per metre of z-depth.
         trust: float32 (R,), 1 for a reading, less for a guessed depth.
@@ -37,7 +38,8 @@ class RaySamples:
     """
 
     points: NDArray[np.float32]
-    z: NDArray[np.float32]
+    near_z: NDArray[np.float32]
+    free: int
     depth: NDArray[np.float32]
     stretch: NDArray[np.float32]
     trust: NDArray[np.float32]
@@ -59,19 +61,20 @@ def _random(state):
 
 
 @_jit
-def _place_near(depth, band, free, state, z):
-    """Fill ``z[free:]``: stratified in the band around ``depth``."""
-    near = len(z) - free
+def _place_near(depth, band, state, z):
+    """Fill ``z``: stratified in the band around ``depth``."""
+    near = len(z)
     for i in range(near):
         state, u = _random(state)
-        z[free + i] = depth - band + 2 * band * (i + u) / near
+        z[i] = depth - band + 2 * band * (i + u) / near
     return state
 
 
 @_jit
-def _place_free(begin, end, free, state, spans, number, total, z):
-    """Fill ``z[:free]``: stratified over the spans, or over begin..end where there are none."""
+def _place_free(begin, end, state, spans, number, total, z):
+    """Fill ``z``: stratified over the spans, or over begin..end where there are none."""
     span, passed = 0, np.float32(0)
+    free = len(z)
     for i in range(free):
         state, u = _random(state)
         share = (i + u) / free
@@ -86,13 +89,22 @@ def _place_free(begin, end, free, state, spans, number, total, z):
 
 
 @_jit
+def _fill(points, first, origin, direction, z):
+    for i in range(len(z)):
+        for axis in range(3):
+            points[first + i, axis] = origin[axis] + z[i] * direction[axis]
+
+
+@_jit
 def _draw(
     slots, seed, colors, depths, labels, intrinsics, poses, sizes, voxels, settings, guess_trust,
-    points, z, depth, stretch, trust, color, label, pixel, start, stop,
+    points, near_z, depth, stretch, trust, color, label, pixel, start, stop,
 ):  # fmt: skip
     near_band, free, nearest, even_share = settings
     voxel, index, low, counts = voxels
-    samples = z.shape[1]
+    near = near_z.shape[1]
+    first_free = len(slots) * near
+    free_z = np.empty(free, np.float32)
     spans = np.empty((SPANS, 2), np.float32)
     origin, direction = np.empty(3, np.float32), np.empty(3, np.float32)
     for r in range(start, stop):
@@ -120,7 +132,7 @@ def _draw(
             direction[axis] = T[axis, 0] * dx + T[axis, 1] * dy + T[axis, 2]
         surface = d if d > 0 else np.float32(UNKNOWN_DEPTH_M)
         band = near_band / stretch[r]
-        state = _place_near(surface, band, free, state, z[r])
+        state = _place_near(surface, band, state, near_z[r])
         end = max(surface - band, nearest)
         number, total = 0, 0.0
         state, u = _random(state)
@@ -128,12 +140,9 @@ def _draw(
             number, total = used_spans(
                 origin, direction, nearest, end, voxel, index, low, counts, spans
             )
-        _place_free(nearest, end, free, state, spans, number, total, z[r])
-        for i in range(samples):
-            t = z[r, i]
-            points[r * samples + i, 0] = origin[0] + t * direction[0]
-            points[r * samples + i, 1] = origin[1] + t * direction[1]
-            points[r * samples + i, 2] = origin[2] + t * direction[2]
+        _place_free(nearest, end, state, spans, number, total, free_z)
+        _fill(points, r * near, origin, direction, near_z[r])
+        _fill(points, first_free + r * free, origin, direction, free_z)
 
 
 def draw_rays(
@@ -166,7 +175,8 @@ def draw_rays(
     n, count = len(slots), sum(samples)
     rays = RaySamples(
         points=np.empty((n * count, 3), np.float32),
-        z=np.empty((n, count), np.float32),
+        near_z=np.empty((n, samples[0]), np.float32),
+        free=samples[1],
         depth=np.empty(n, np.float32),
         stretch=np.empty(n, np.float32),
         trust=np.empty(n, np.float32),
@@ -178,7 +188,7 @@ def draw_rays(
     settings = (np.float32(band_m), samples[1], np.float32(nearest_m), np.float32(EVEN_SHARE))
     store = (np.float32(voxels.voxel_m), voxels.index, voxels.low, voxels.counts)
     arrays = (slots, seed, *images, *cameras, store, settings, np.float32(guess_trust))
-    results = (rays.points, rays.z, rays.depth, rays.stretch, rays.trust)
+    results = (rays.points, rays.near_z, rays.depth, rays.stretch, rays.trust)
     more = (rays.color, rays.label, rays.pixel)
     run_parallel(_draw, [(*arrays, *results, *more, *part) for part in split(n, threads)])
     return rays

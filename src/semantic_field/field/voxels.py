@@ -5,7 +5,6 @@ each brick is stored; it grows with what is observed, and stored bricks never mo
 """
 
 # Compiled functions carry no annotations: Numba infers their types.
-# ruff: noqa: ANN001, ANN202
 from __future__ import annotations
 
 import numpy as np
@@ -130,7 +129,7 @@ def used_spans(origin, direction, near, far, voxel, index, low, counts, spans):
         used, leave = _visit(px, py, pz, dx, dy, dz, voxel, index, low, counts, 1)
         end = min(t + leave, far)
         if used:
-            if number and spans[number - 1, 1] == t:
+            if number and t - spans[number - 1, 1] < voxel * 1e-2:
                 spans[number - 1, 1] = end
             elif number < len(spans):
                 spans[number, 0], spans[number, 1] = t, end

@@ -7,7 +7,6 @@ depend on the number of threads.
 """
 
 # Compiled functions carry no annotations: Numba infers their types.
-# ruff: noqa: ANN001, ANN202
 # pyright: basic
 from __future__ import annotations
 

@@ -5,7 +5,6 @@ are tuples of length F: a tuple's length is part of its type.
 """
 
 # Numba's typing hooks have no stubs, and compiled functions carry no annotations.
-# ruff: noqa: ANN001, ANN202
 # pyright: basic, reportAttributeAccessIssue=false, reportCallIssue=false
 from __future__ import annotations
 

@@ -5,14 +5,10 @@ over the ray's samples of that kind, so weights do not depend on how many sample
 """
 
 # Compiled functions carry no annotations: Numba infers their types.
-# ruff: noqa: ANN001, ANN202
 # pyright: basic
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
-import torch
 from jaxtyping import Float, Int
 from numba import njit
 from numpy.typing import NDArray
@@ -25,67 +21,64 @@ _jit = njit(nogil=True, cache=True, error_model="numpy")
 
 
 @_jit
-def _distance_losses(s, z, depth, stretch, trust, truncation, weights, grad, sums, start, stop):
-    """Gradient (R * S,) of both distance losses; their values go to sums[start's share]."""
-    near_weight, free_weight, behind = weights
+def _near(s, z, depth, stretch, trust, truncation, weight, grad, sums, start, stop):
     samples = z.shape[1]
-    near_sum = free_sum = 0.0
+    total = 0.0
     for r in range(start, stop):
-        if trust[r] == 0:
-            for i in range(samples):
-                grad[r * samples + i] = 0
-            continue
-        near = free = 0
-        for i in range(samples):
-            target = (depth[r] - z[r, i]) * stretch[r] / truncation
-            if target > 1:
-                free += 1
-            elif target >= behind:
-                near += 1
-        near_scale = trust[r] * near_weight / max(near, 1)
-        free_scale = trust[r] * free_weight / max(free, 1)
+        scale = trust[r] * weight / samples
         for i in range(samples):
             n = r * samples + i
             target = (depth[r] - z[r, i]) * stretch[r] / truncation
-            grad[n] = 0
-            if target > 1:
-                missing = min(s[n] - np.float32(1), np.float32(0))
-                grad[n] = 2 * free_scale * missing
-                free_sum += free_scale * missing * missing
-            elif target >= behind:
-                error = s[n] - target
-                grad[n] = 2 * near_scale * error
-                near_sum += near_scale * error * error
-    sums[0], sums[1] = near_sum, free_sum
+            error = s[n] - min(max(target, np.float32(-1)), np.float32(1))
+            grad[n] = 2 * scale * error
+            total += scale * error * error
+    sums[0] = total
 
 
-def distance_losses(
+@_jit
+def _free(s, samples, trust, weight, grad, sums, start, stop):
+    total = 0.0
+    for r in range(start, stop):
+        scale = trust[r] * weight / max(samples, 1)
+        for n in range(r * samples, (r + 1) * samples):
+            missing = min(s[n] - np.float32(1), np.float32(0))
+            grad[n] = 2 * scale * missing
+            total += scale * missing * missing
+    sums[0] = total
+
+
+def near_loss(
     s: NDArray[np.float32],
     z: NDArray[np.float32],
     depth: NDArray[np.float32],
     stretch: NDArray[np.float32],
     trust: NDArray[np.float32],
     truncation_m: float,
-    near_weight: float,
-    free_weight: float,
+    weight: float,
     threads: int = 2,
-) -> tuple[float, float, NDArray[np.float32]]:
-    """Weighted near-surface and free-space loss, and the gradient (R * S,) of their sum.
+) -> tuple[float, NDArray[np.float32]]:
+    """Squared error of the signed distance near the surface, and its gradient (R * S,).
 
-    Near the surface (within the truncation of the ray's depth) the signed distance shall be the
-    distance along the ray; farther in front it shall be at least the truncation; nothing is said
-    about space behind. ``trust`` (R,) weighs the rays, 0 leaves a ray out.
+    The target is the distance along the ray to its ``depth`` (R,), between -1 and 1.
+    ``trust`` (R,) weighs the rays, 0 leaves a ray out.
     """
-    rays = len(z)
-    grad = np.empty(z.size, np.float32)
-    parts = split(rays, threads)
-    sums = np.zeros((len(parts), 2))
-    scale = 1.0 / max(rays, 1)
-    weights = tuple(np.float32(w) for w in (near_weight * scale, free_weight * scale, -1.0))
-    arrays = (s, z, depth, stretch, trust, np.float32(truncation_m), weights, grad)
-    shares = [(*arrays, sums[i], *part) for i, part in enumerate(parts)]
-    run_parallel(_distance_losses, shares)
-    return float(sums[:, 0].sum()), float(sums[:, 1].sum()), grad
+    grad, parts = np.empty(z.size, np.float32), split(len(z), threads)
+    sums = np.zeros((len(parts), 1))
+    scale = np.float32(weight / max(len(z), 1))
+    arrays = (s, z, depth, stretch, trust, np.float32(truncation_m), scale, grad)
+    run_parallel(_near, [(*arrays, sums[i], *part) for i, part in enumerate(parts)])
+    return float(sums.sum()), grad
+
+
+def free_space_loss(
+    s: NDArray[np.float32], trust: NDArray[np.float32], weight: float, threads: int = 2
+) -> tuple[float, NDArray[np.float32]]:
+    """Square of what signed distances (R * S,) in free space lack to 1; with its gradient."""
+    rays, parts = len(trust), split(len(trust), threads)
+    grad, sums = np.empty(s.size, np.float32), np.zeros((len(parts), 1))
+    arrays = (s, s.size // max(rays, 1), trust, np.float32(weight / max(rays, 1)), grad)
+    run_parallel(_free, [(*arrays, sums[i], *part) for i, part in enumerate(parts)])
+    return float(sums.sum()), grad
 
 
 def depth_loss(
@@ -104,15 +97,6 @@ def depth_loss(
     value = np.where(small, 0.5 * error * error, np.abs(error) - 0.5)
     slope = np.where(small, error, np.sign(error))
     return float((share * value).sum()), (share * slope * scale).astype(np.float32)
-
-
-@dataclass(frozen=True)
-class HeadWeights:
-    """Weights of the losses of the heads."""
-
-    color: float
-    label: float
-    language: float
 
 
 def color_loss(

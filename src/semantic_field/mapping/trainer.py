@@ -18,9 +18,10 @@ from semantic_field.mapping.keyframes import KeyframeStore
 from semantic_field.mapping.losses import (
     color_loss,
     depth_loss,
-    distance_losses,
+    free_space_loss,
     label_loss,
     language_loss,
+    near_loss,
 )
 
 BETAS = (0.9, 0.99)
@@ -81,9 +82,10 @@ class Trainer:
         rays = self._draw(keyframes, reach)
         features = self.field.kernels.encode(torch.from_numpy(rays.points), self.field.table)
         hidden = affine(self.field.trunk_in, features, rectified=True)
-        out = affine(self.field.trunk_out, hidden)
-        out_grad = self._losses(rays, out)
-        self._backward(rays, features, hidden, out_grad)
+        near = rays.near_z.size
+        out = affine(self.field.trunk_out, hidden[:, :near])
+        free_grad = self._free_space(rays, hidden[:, near:])
+        self._backward(rays, features, hidden, self._surface(rays, out), free_grad)
         self.steps += 1
         self.rays += len(rays.slot)
         self._update(self.learning_rate(keyframes.count))
@@ -103,29 +105,34 @@ class Trainer:
             threads=config.threads,
         )
 
-    def _losses(self, rays: RaySamples, out: Float[Tensor, "O N"]) -> Float[Tensor, "O N"]:
-        """Evaluate all losses, and give the gradient with respect to the trunk's output."""
+    def _free_space(
+        self, rays: RaySamples, hidden: Float[Tensor, "H M"]
+    ) -> Float[Tensor, "1 M"]:
+        """The gradient with respect to the signed distances in free space."""
+        row, bias = self.field.trunk_out.weight[0].detach(), self.field.trunk_out.bias[0]
+        distance = (row @ hidden + bias.detach()).numpy()
+        weight, threads = self.config.free_space_weight, self.config.threads
+        loss, grad = free_space_loss(distance, rays.trust, weight, threads)
+        self.losses = {"free_space": loss}
+        return torch.from_numpy(grad)[None]
+
+    def _surface(self, rays: RaySamples, out: Float[Tensor, "O N"]) -> Float[Tensor, "O N"]:
+        """All losses near the surface; the gradient with respect to the trunk's output."""
         config, field = self.config, self.field.config
+        truncation, threads = field.truncation_m, config.threads
         composite = Composite(
-            out,
-            rays.z,
-            sharpness=field.truncation_m / field.sharpness_m,
-            behind=field.truncation_m,
-            threads=config.threads,
+            out, rays.near_z, truncation / field.sharpness_m, 2 * truncation, threads
         )
-        near, free, distance_grad = distance_losses(
-            out[0].numpy(), rays.z, rays.depth, rays.stretch, rays.trust,
-            field.truncation_m, config.distance_weight, config.free_space_weight, config.threads,
-        )  # fmt: skip
-        depth, depth_grad = depth_loss(
-            composite.depth, rays.depth, rays.stretch, rays.trust, field.truncation_m,
-            config.depth_weight,
-        )  # fmt: skip
+        geometry = (rays.depth, rays.stretch, rays.trust, truncation)
+        near, distance_grad = near_loss(
+            out[0].numpy(), rays.near_z, *geometry, config.distance_weight, threads
+        )
+        depth, depth_grad = depth_loss(composite.depth, *geometry, config.depth_weight)
         code_grad = self._heads(rays, composite.code)
         out_grad = torch.empty_like(out)
         out_grad[0] = torch.from_numpy(distance_grad)
         composite.backward(code_grad, depth_grad, out_grad, config.color_shapes_geometry)
-        self.losses |= {"distance": near, "free_space": free, "depth": depth}
+        self.losses |= {"distance": near, "depth": depth}
         return out_grad
 
     def _heads(self, rays: RaySamples, code: Float[Tensor, "G R"]) -> Float[Tensor, "G R"]:
@@ -144,7 +151,7 @@ class Trainer:
                 latent, label, self.class_latents, self.rank
             )
             (color + labels + language).backward()
-        self.losses = {
+        self.losses |= {
             "color": float(color.detach()),
             "label": float(labels.detach()),
             "language": float(language.detach()),
@@ -158,24 +165,34 @@ class Trainer:
         rays: RaySamples,
         features: Float[Tensor, "LF N"],
         hidden: Float[Tensor, "H N"],
-        out_grad: Float[Tensor, "O N"],
+        out_grad: Float[Tensor, "O near"],
+        free_grad: Float[Tensor, "1 free"],
     ) -> None:
+        """Gradients of the trunk and the table; in free space only the distance has one."""
         first, second = self.field.trunk_in, self.field.trunk_out
         into_first, into_second = first.weight.detach().T, second.weight.detach().T
         feature_grad = torch.empty_like(features)
-        parts = split(features.shape[1], self.config.threads)
+        near, threads = out_grad.shape[1], self.config.threads
         sums: list[tuple[Tensor, ...]] = []
 
-        def work(start: int, stop: int) -> None:
-            columns = slice(start, stop)
-            grad, h = out_grad[:, columns], hidden[:, columns]
-            hidden_grad = into_second @ grad
+        @torch.no_grad()
+        def work(first_column: int, grad: Tensor, start: int, stop: int) -> None:
+            rows = grad.shape[0]
+            grad = grad[:, start:stop]
+            columns = slice(first_column + start, first_column + stop)
+            h = hidden[:, columns]
+            hidden_grad = into_second[:, :rows] @ grad
             hidden_grad.mul_(h > 0)
             torch.mm(into_first, hidden_grad, out=feature_grad[:, columns])
             of_first = hidden_grad @ features[:, columns].T, hidden_grad.sum(1)
-            sums.append((*of_first, grad @ h.T, grad.sum(1)))
+            of_second = torch.zeros_like(second.weight), torch.zeros_like(second.bias)
+            torch.mm(grad, h.T, out=of_second[0][:rows])
+            torch.sum(grad, 1, out=of_second[1][:rows])
+            sums.append((*of_first, *of_second))
 
-        run_parallel(work, parts)
+        run_parallel(work, [(0, out_grad, *part) for part in split(near, threads)])
+        free_parts = split(free_grad.shape[1], threads)
+        run_parallel(work, [(near, free_grad, *part) for part in free_parts])
         parameters = (first.weight, first.bias, second.weight, second.bias)
         for parameter, shares in zip(parameters, zip(*sums, strict=True), strict=True):
             parameter.grad = torch.stack(shares).sum(0)
