@@ -352,6 +352,32 @@ def test_a_node_that_cannot_be_run_here_says_so(capsys):
     assert "'not a name'" in capsys.readouterr().out
 
 
+def test_a_module_of_another_package_runs_as_a_node(tmp_path, monkeypatch, capsys):
+    package = tmp_path / "my_robot"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "driver.py").write_text(
+        "import sys\nfrom rclpy.node import Node\nprint(__name__, Node.__name__, sys.argv[1:])\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    node = Node(package="my_robot", executable="driver", arguments=["a"], output="screen")
+    assert run(node) == 0
+    assert "[driver-1] __main__ Node ['a', '--ros-args']\n" in capsys.readouterr().out
+
+
+def test_a_program_of_an_installed_package_runs_as_a_node(tmp_path, monkeypatch, capsys):
+    marker = tmp_path / "share/ament_index/resource_index/packages/my_tools"
+    program = tmp_path / "lib/my_tools/tool"
+    for path in (marker, program):
+        path.parent.mkdir(parents=True)
+    marker.touch()
+    program.write_text("#!/bin/sh\necho tool runs\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("AMENT_PREFIX_PATH", str(tmp_path))
+    assert run(Node(package="my_tools", executable="tool", output="screen")) == 0
+    assert "[tool-1] tool runs\n" in capsys.readouterr().out
+
+
 def test_what_needs_ros_is_named():
     with pytest.raises(ImportError, match="needs ROS 2"):
         from launch_ros.actions import ComposableNodeContainer  # noqa: F401

@@ -222,4 +222,6 @@ class Runner:
             "env": plan.env,
             "pid": pid,
         }
-        self._context.emit_event_sync(kind(**self.details, **values))
+        event = kind(**self.details, **values)
+        if kind is not ProcessIO or self._context.would_handle_event(event):
+            self._context.emit_event_sync(event)

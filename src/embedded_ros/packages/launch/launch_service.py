@@ -75,6 +75,7 @@ class LaunchService:
         self.context.asyncio_loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         launch_config.on_screen_lost = self._on_screen_lost
+        self._logger.info(f"log files can be found below {launch_config.log_dir}")
         try:
             with self._signals():
                 await self._run(shutdown_when_idle)

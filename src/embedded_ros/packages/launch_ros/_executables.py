@@ -13,6 +13,11 @@ from launch.substitutions import SubstitutionFailure
 
 # Where the nodes of a package are modules that run with ``python -m``.
 _NODE_MODULES = {"semantic_field": "semantic_field.nodes"}
+# Modules of other packages import rclpy without asking embedded_ros for it.
+_RUN_WITH_ROS = (
+    "import runpy, sys, embedded_ros; embedded_ros.install(); "
+    "runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
+)
 
 
 @dataclass(frozen=True)
@@ -24,7 +29,7 @@ class Executable:
 
 
 def executable_command(package: str, executable: str) -> Executable:
-    """The command of a node: a module of the package, or a program under lib/<package>.
+    """The command of a node: a program under lib/<package>, or a Python module of the package.
 
     Raises:
         SubstitutionFailure: there is none.
@@ -55,10 +60,15 @@ def _is_module(package: str, module: str) -> bool:
 
 def _python_module(module: str) -> Executable:
     """``python -m``, with output that is not held back, finding what this process finds."""
-    spec = importlib.util.find_spec(module.partition(".")[0])
-    places = [Path(place).parent for place in (spec.submodule_search_locations or [])]
+    places = [
+        Path(place).parent
+        for name in (module.partition(".")[0], "embedded_ros")
+        if (spec := importlib.util.find_spec(name)) is not None
+        for place in spec.submodule_search_locations or []
+    ]
     extra = [str(p) for p in places if not {"site-packages", "dist-packages"} & set(p.parts)]
     present = os.environ.get("PYTHONPATH", "")
     path = os.pathsep.join(dict.fromkeys([*extra, *filter(None, present.split(os.pathsep))]))
-    command = [sys.executable, "-u", "-m", module]
+    run = ["-m"] if module.partition(".")[0] in _NODE_MODULES else ["-c", _RUN_WITH_ROS]
+    command = [sys.executable, "-u", *run, module]
     return Executable(command, {"PYTHONPATH": path} if path else {})
