@@ -433,6 +433,13 @@ def test_a_broken_request_is_answered(node, call):
     assert not result.successful and "77" in result.reason
 
 
+def test_simulated_time_is_switched_from_outside(node, call):
+    for value in (True, False):
+        wanted = [Parameter("use_sim_time", value=value).to_parameter_msg()]
+        assert call(SetParameters, "set_parameters", parameters=wanted).results[0].successful
+        assert node.get_clock().ros_time_is_active is value
+
+
 def test_changes_are_announced(node, call):
     events, enough = [], threading.Event()
 
