@@ -33,7 +33,6 @@ from rclpy.parameter import Parameter  # noqa: E402
 pytestmark = pytest.mark.ros
 
 OK = SetParametersResult(successful=True)
-TIMEOUT_S = 20.0
 
 
 def running_context():
@@ -45,7 +44,6 @@ def running_context():
 
 
 context = pytest.fixture(running_context, scope="module", name="context")
-other_context = pytest.fixture(running_context, scope="module", name="other_context")
 
 
 @pytest.fixture
