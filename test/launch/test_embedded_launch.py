@@ -241,6 +241,25 @@ def test_wrong_arguments_are_told_and_nothing_starts(tmp_path, probe, arguments,
     assert "process started" not in done.stdout and "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        (
+            "def generate_launch_description():\n    return nothing\n",
+            ":2: NameError: name 'nothing'",
+        ),
+        ("def generate_launch_description(:\n", "SyntaxError"),
+        ("x = 1\n", "no function generate_launch_description()"),
+    ],
+)
+def test_a_broken_launch_file_is_one_line(tmp_path, text, complaint):
+    path = tmp_path / "broken.launch.py"
+    path.write_text(text)
+    done = completed(tmp_path, "launch", path)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert f"error: {path}" in done.stderr and complaint in done.stderr
+
+
 def test_launch_files_of_the_package_are_found_by_name(tmp_path):
     for words in (["mapping.launch.py"], ["mapping"], ["semantic_field", "mapping.launch.py"]):
         done = completed(tmp_path, "launch", *words, "--show-args")

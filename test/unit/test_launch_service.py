@@ -177,6 +177,16 @@ def test_output_to_the_log_only_shows_errors(capsys, tmp_path):
     assert "[sh-1] quiet" in (tmp_path / "log" / "launch.log").read_text()
 
 
+def test_a_log_folder_that_cannot_be_written_does_not_stop_the_launch(capsys, tmp_path):
+    from launch.logging import launch_config
+
+    (tmp_path / "file").touch()
+    launch_config.log_dir = str(tmp_path / "file" / "log")
+    assert run(shell("echo fine", output="both")) == 0
+    out = capsys.readouterr().out
+    assert "[sh-1] fine" in out and out.count("no more log files") == 1
+
+
 def test_a_terminal_is_emulated_when_asked(capsys):
     script = "[ -t 1 ] && echo terminal || echo pipe"
     assert run(shell(script, emulate_tty=True), shell(script)) == 0

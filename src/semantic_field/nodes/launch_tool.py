@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import sys
+import traceback
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from launch.launch_description_sources import (
     AnyLaunchDescriptionSource,
     get_launch_description_from_any_launch_file,
 )
+from launch.substitutions import SubstitutionFailure
 
 _PACKAGE = "semantic_field"
 # Configurations that every launch has.
@@ -72,9 +74,24 @@ def parse_arguments(texts: Iterable[str]) -> dict[str, str]:
     return result
 
 
+def read_launch_file(file: Path) -> LaunchDescription:
+    """What the file describes.
+
+    Raises:
+        ValueError: the file is broken, with the line where.
+    """
+    try:
+        return get_launch_description_from_any_launch_file(str(file))
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in frames if frame.filename == str(file)]
+        where = f"{file}:{lines[-1]}" if lines else str(file)
+        raise ValueError(f"{where}: {type(error).__name__}: {error}") from error
+
+
 def show_arguments(file: Path) -> int:
     """Print every argument with its description and default."""
-    declared = get_launch_description_from_any_launch_file(str(file)).get_launch_arguments()
+    declared = read_launch_file(file).get_launch_arguments()
     sys.stdout.write("Arguments (pass arguments as '<name>:=<value>'):\n")
     for argument in declared:
         sys.stdout.write(f"\n    '{argument.name}':\n        {argument.description}\n")
@@ -98,7 +115,7 @@ def launch_file(file: Path, arguments: dict[str, str], debug: bool = False) -> i
     Raises:
         ValueError: the file has no argument of one of the names.
     """
-    check_arguments(get_launch_description_from_any_launch_file(str(file)), arguments)
+    check_arguments(read_launch_file(file), arguments)
     died: list[str] = []
 
     def note(event: Any, context: LaunchContext) -> None:
@@ -149,5 +166,5 @@ def _default(argument: DeclareLaunchArgument) -> str:
     parts = argument.default_value or []
     try:
         return repr("".join(part.perform(LaunchContext()) for part in parts))
-    except (RuntimeError, LookupError):
+    except (SubstitutionFailure, LookupError):
         return " + ".join(part.describe() for part in parts)

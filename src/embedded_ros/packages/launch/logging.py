@@ -37,6 +37,7 @@ class LaunchConfig:
     def log_dir(self, folder: str) -> None:
         self.close()
         self._folder = Path(folder)
+        self._broken = False
 
     def to_screen(self, line: str) -> None:
         """Write a line; a screen that has gone away ends the launch, once."""
@@ -64,12 +65,6 @@ class LaunchConfig:
         except OSError as error:
             self._broken = True
             self.to_screen(f"[WARNING] [launch]: no more log files: {error}")
-
-    def reset(self) -> None:
-        """Forget folder and failures: a new launch begins."""
-        self.close()
-        self._folder = None
-        self._broken = self._screen_lost = False
 
     def close(self) -> None:
         """Close the log files."""
