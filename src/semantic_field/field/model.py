@@ -111,13 +111,24 @@ class SemanticField(nn.Module):
     ) -> tuple[Float[Tensor, " N"], Float[Tensor, "N 3"]]:
         """Signed distance (metres) and its gradient, which points out of the surface."""
         hidden = self._hidden(points)
-        row = self.trunk_out.weight[0]
-        scaled = row @ hidden + self.trunk_out.bias[0]
-        grad_hidden = (hidden > 0).float() * row[:, None]
+        scaled = self.trunk_out.weight[0] @ hidden + self.trunk_out.bias[0]
+        return scaled * self.config.truncation_m, self._gradient(points, hidden)
+
+    @torch.no_grad()
+    def code_and_gradient(
+        self, points: Float[Tensor, "N 3"]
+    ) -> tuple[Float[Tensor, "G N"], Float[Tensor, "N 3"]]:
+        """Geometry code, feature-major, and the gradient of the signed distance."""
+        hidden = self._hidden(points)
+        return affine(self.trunk_out, hidden)[1:], self._gradient(points, hidden)
+
+    def _gradient(
+        self, points: Float[Tensor, "N 3"], hidden: Float[Tensor, "H N"]
+    ) -> Float[Tensor, "N 3"]:
+        grad_hidden = (hidden > 0) * self.trunk_out.weight[0][:, None]
         grad_features = self.trunk_in.weight.T @ grad_hidden
         gradient = self.kernels.backward_points(points, self.table, grad_features)
-        truncation = self.config.truncation_m
-        return scaled * truncation, gradient * truncation
+        return gradient * self.config.truncation_m
 
     def color(self, code: Float[Tensor, "N G"]) -> Float[Tensor, "N 3"]:
         """RGB in 0..1."""
@@ -158,7 +169,10 @@ def affine(
 
 
 def _label_head(latent_dim: int, classes: int) -> nn.Linear:
-    """A linear layer; one without rows is not initialised, about which torch would warn."""
-    if classes:
-        return nn.Linear(latent_dim, classes)
-    return nn.utils.skip_init(nn.Linear, latent_dim, 0)
+    """A linear layer that may have no rows; torch would warn about initialising none."""
+    head = nn.Linear(latent_dim, max(classes, 1))
+    if not classes:
+        head.out_features = 0
+        head.weight = nn.Parameter(torch.zeros(0, latent_dim))
+        head.bias = nn.Parameter(torch.zeros(0))
+    return head

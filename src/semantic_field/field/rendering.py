@@ -13,13 +13,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from semantic_field.field.confidence import confidence_of
+from semantic_field.field.description import describe
 from semantic_field.field.map_state import MapState
 from semantic_field.geometry import Camera
 
 MAX_WAVES = 40
-CLOSE_M = 0.001
-LEAST_STEP_M = 0.006
+EXTRA_STEP_M = 0.004
 CHUNK = 1 << 16
 
 
@@ -53,7 +52,8 @@ def render_view(
     far_m: float = 60.0,
 ) -> RenderedView:
     """The map as ``camera`` at ``T_world_camera`` sees it, between two z-depths in metres."""
-    directions = (camera.rays().reshape(-1, 3) @ T_world_camera[:3, :3].T).astype(np.float32)
+    rotation = T_world_camera[:3, :3].astype(np.float32)
+    directions = camera.rays().reshape(-1, 3) @ rotation.T
     origin = T_world_camera[:3, 3]
     depth = trace(state, origin, directions, near_m, far_m)
     hit = np.flatnonzero(np.isfinite(depth))
@@ -85,12 +85,12 @@ def trace(
         if not len(rays):
             break
         s = _distances(state, origin, directions, t, rays)
-        arrived = s < CLOSE_M
+        arrived = s < 0
         done = rays[arrived]
         hit[done] = _crossing(last_t[done], last_s[done], t[done], s[arrived], stretch[done])
         rays, s = rays[~arrived], s[~arrived]
         last_t[rays], last_s[rays] = t[rays], s
-        t[rays] += np.maximum(s, LEAST_STEP_M) / stretch[rays]
+        t[rays] += (s + EXTRA_STEP_M) / stretch[rays]
     return hit
 
 
@@ -129,21 +129,15 @@ class _Canvas:
         self.confidence = np.zeros(n, np.float32)
         self.latent = np.zeros((n, latent_dim), np.float16) if latent_dim else None
 
-    @torch.no_grad()
     def shade(self, state: MapState, rays: NDArray, points: NDArray[np.float32]) -> None:
         """Fill in what the field says at the points that the rays meet."""
-        field, where = state.field, torch.from_numpy(points)
-        _, code = field.geometry(where)
-        _, gradient = field.distance_and_gradient(where)
-        self.normal[rays] = torch.nn.functional.normalize(gradient, dim=-1).numpy()
-        self.color[rays] = (field.color(code) * 255 + 0.5).to(torch.uint8).numpy()
-        self.confidence[rays] = confidence_of(state.voxels.lookup(points))
-        latent = field.latent(code)
-        if state.class_ids:
-            rows = field.label_scores(latent).argmax(-1).numpy()
-            self.label[rays] = np.asarray(state.class_ids, np.int32)[rows]
+        seen = describe(state, points)
+        self.normal[rays] = seen.normal
+        self.color[rays] = seen.color
+        self.label[rays] = seen.label
+        self.confidence[rays] = seen.confidence
         if self.latent is not None:
-            self.latent[rays] = latent.half().numpy()
+            self.latent[rays] = seen.latent
 
     def finished(self) -> RenderedView:
         height, width = self._size

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from semantic_field.field.confidence import confidence_of
+from semantic_field.field.description import describe
 from semantic_field.field.map_state import MapState
 
 NEWTON_STEPS = 3
@@ -68,13 +68,13 @@ def extract_surface(
         _project(state, candidates[start : start + CHUNK])
         for start in range(0, len(candidates), CHUNK)
     ]
-    parts = parts or [(np.zeros((0, 3), np.float32),) * 2]
-    xyz, normals = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    parts = parts or [np.zeros((0, 3), np.float32)]
+    xyz = np.concatenate(parts)
     observations = state.voxels.lookup(xyz)
     arrived = observations >= least
-    xyz, normals = xyz[arrived], normals[arrived]
+    xyz = xyz[arrived]
     _, first = np.unique(np.floor(xyz / voxel_m).astype(np.int32), axis=0, return_index=True)
-    return _describe(state, xyz[first], normals[first])
+    return _described(state, xyz[first])
 
 
 def _candidates(state: MapState, voxel_m: float, least: int) -> NDArray[np.float32]:
@@ -87,39 +87,25 @@ def _candidates(state: MapState, voxel_m: float, least: int) -> NDArray[np.float
     return points.astype(np.float32)
 
 
-def _project(
-    state: MapState, points: NDArray[np.float32]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Points moved onto the zero set by Newton steps, and normals; far ones are left out."""
+def _project(state: MapState, points: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Points moved onto the zero set by Newton steps; those that do not arrive are left out."""
     start = torch.from_numpy(points)
     where = start.clone()
     for _ in range(NEWTON_STEPS):
         distance, gradient = state.field.distance_and_gradient(where)
         slope = gradient.square().sum(-1).clamp_min(0.1)
         where = where - (distance / slope)[:, None] * gradient
-    distance, gradient = state.field.distance_and_gradient(where)
-    near = (distance.abs() < ARRIVED_M) & ((where - start).norm(dim=-1) < state.voxels.voxel_m)
-    normals = torch.nn.functional.normalize(gradient[near], dim=-1)
-    return where[near].numpy(), normals.numpy()
+    near = state.field.distance(where).abs() < ARRIVED_M
+    near &= (where - start).norm(dim=-1) < state.voxels.voxel_m
+    return where[near].numpy()
 
 
-@torch.no_grad()
-def _describe(
-    state: MapState, xyz: NDArray[np.float32], normals: NDArray[np.float32]
-) -> SurfacePoints:
-    """What the field says at the points."""
-    n, field = len(xyz), state.field
-    color = np.zeros((n, 3), np.uint8)
-    latent = np.zeros((n, field.config.latent_dim), np.float16)
-    label = np.full(n, -1, np.int32)
-    for start in range(0, n, CHUNK):
-        part = slice(start, start + CHUNK)
-        _, code = field.geometry(torch.from_numpy(xyz[part]))
-        decoded = field.latent(code)
-        color[part] = (field.color(code) * 255 + 0.5).to(torch.uint8).numpy()
-        latent[part] = decoded.half().numpy()
-        if state.class_ids:
-            rows = field.label_scores(decoded).argmax(-1).numpy()
-            label[part] = np.asarray(state.class_ids, np.int32)[rows]
-    confidence = confidence_of(state.voxels.lookup(xyz))
-    return SurfacePoints(xyz, normals, color, latent, label, confidence)
+def _described(state: MapState, xyz: NDArray[np.float32]) -> SurfacePoints:
+    """The points with what the field says at them."""
+    parts = [describe(state, xyz[start : start + CHUNK]) for start in range(0, len(xyz), CHUNK)]
+    parts = parts or [describe(state, xyz)]
+    columns = (
+        np.concatenate([getattr(part, name) for part in parts])
+        for name in ("normal", "color", "latent", "label", "confidence")
+    )
+    return SurfacePoints(xyz, *columns)

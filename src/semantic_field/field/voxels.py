@@ -171,6 +171,8 @@ class VoxelGrid:
         if not mask.any():
             return
         chosen = points[mask > 0]
+        if not np.isfinite(chosen).all():
+            raise ValueError("expected finite points, got NaN or infinite ones; check the poses")
         edge = self.voxel_m * BRICK
         self._make_room(
             np.floor(chosen.min(0) / edge).astype(np.int64),
