@@ -1,6 +1,7 @@
 """The embedded launch service: order, scopes, events, processes of its own."""
 
 import asyncio
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -13,6 +14,8 @@ if not embedded_ros.install():
     pytest.skip("ROS 2's own launch is installed", allow_module_level=True)
 
 from launch import LaunchDescription, LaunchService
+from launch._children import Guard
+from launch._guard import group_lives
 from launch.actions import (
     DeclareLaunchArgument,
     EmitEvent,
@@ -273,6 +276,25 @@ def test_a_process_that_does_not_listen_is_killed_in_the_end(capsys):
     order = [out.index(f"sending signal '{name}'") for name in ("SIGINT", "SIGTERM", "SIGKILL")]
     assert order == sorted(order)
     assert "[ERROR] [deaf-1]: process has died" in out and action.return_code == -9
+
+
+@pytest.mark.parametrize("guard_dies_first", [False, True])
+def test_a_guard_ends_the_groups_that_are_left(guard_dies_first, capfd):
+    script = "sleep 1000 & echo started; exec sleep 0"
+    with subprocess.Popen(
+        ["sh", "-c", script], start_new_session=True, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"started\n"
+    assert group_lives(process.pid)
+    guard = Guard()
+    if guard_dies_first:
+        guard._process.kill()
+        guard._process.wait()
+    guard.add(process.pid)
+    guard.close()
+    assert not group_lives(process.pid)
+    assert ("guard process is gone" in capfd.readouterr().out) is guard_dies_first
 
 
 def test_the_service_can_be_ended_from_another_thread():

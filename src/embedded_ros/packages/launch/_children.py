@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import os
 import signal
@@ -12,7 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from launch._guard import group_lives
+from launch._guard import end_groups, group_lives
+from launch.logging import get_logger
 
 GRACE_S = 10.0
 _GUARD_EXIT_S = 3.0
@@ -30,6 +32,9 @@ class Guard:
         self._process = subprocess.Popen(
             [*command, str(GRACE_S)], stdin=subprocess.PIPE, start_new_session=True, text=True
         )
+        assert self._process.stdin is not None
+        self._input = self._process.stdin
+        self._lost = False
 
     def add(self, group: int) -> None:
         self._groups.add(group)
@@ -44,21 +49,26 @@ class Guard:
     def close(self) -> None:
         """End what is left of the processes' own children, and the guard itself."""
         self.forget_ended()
-        assert self._process.stdin is not None
-        self._process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            self._input.close()
         try:
             self._process.wait(GRACE_S + _GUARD_EXIT_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        if self._lost:
+            end_groups(self._groups, GRACE_S)
 
     def _tell(self, line: str) -> None:
-        assert self._process.stdin is not None
         try:
-            self._process.stdin.write(line)
-            self._process.stdin.flush()
-        except BrokenPipeError as error:
-            raise RuntimeError("the launcher's guard process was killed") from error
+            self._input.write(line)
+            self._input.flush()
+        except BrokenPipeError:
+            if not self._lost:
+                get_logger().warning(
+                    "the guard process is gone: if this launcher is killed, processes may be left"
+                )
+            self._lost = True
 
 
 class Lines(asyncio.Protocol):
