@@ -1,0 +1,260 @@
+"""``semantic-field evaluate``: a recording in, one report out."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import tempfile
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from semantic_field.config import Config, to_dict
+from semantic_field.data.sources import FrameSource, open_source
+from semantic_field.evaluation import provenance
+from semantic_field.evaluation.cost import ResourceMeter, Usage
+from semantic_field.evaluation.mapping_run import MappingJob, MappingRun, Progress
+from semantic_field.evaluation.protocol import Protocol
+from semantic_field.evaluation.scoring import MapScores, held_out, render, score_map
+from semantic_field.evaluation.splits import TrainFrames
+from semantic_field.evaluation.views import ViewScores, fit
+from semantic_field.evaluation.warm_up import warm_up
+from semantic_field.field.map_file import dump_map
+from semantic_field.field.map_state import MapState
+from semantic_field.mapping import Mapper
+from semantic_field.query.engine import QueryEngine
+from semantic_field.teachers import make_language_teacher
+from semantic_field.teachers.language import LanguageTeacher
+
+FORMAT = "semantic_field.report"
+FORMAT_VERSION = 1
+FIRST_QUESTION = "floor"
+CURVE_WIDTH = 320
+
+
+@dataclass
+class Evaluation:
+    """A finished run: the report as plain values, and what its pictures are made of."""
+
+    report: dict[str, Any]
+    source: FrameSource
+    state: MapState
+    teacher: LanguageTeacher | None
+
+
+def evaluate(
+    location: str,
+    protocol: Protocol,
+    config: Config | None = None,
+    labels: str = "auto",
+    progress: Progress = lambda text, share: None,
+) -> Evaluation:
+    """Map the train frames of a recording, and score the held-out ones.
+
+    Args:
+        location: folder, rosbag2, published layout or ``room`` (see ``open_source``).
+        labels: which label images of a folder to use.
+        progress: told what is being done, and how much of it (0..1).
+    Raises:
+        ValueError: where the recording is too short for the split, or damaged.
+        RuntimeError: where training stops or the budget allows no step.
+    """
+    config = config or Config()
+    source = open_source(location, **({} if labels == "auto" else {"labels": labels}))
+    split = protocol.make_split(len(source))
+    positions = held_out(source, split.test, protocol)
+    teacher = make_language_teacher(config.teacher) if protocol.queries else None
+    progress("warming up", 0.0)
+    warm_up(config)
+    mapper = Mapper(config, teacher)
+    with tempfile.TemporaryDirectory() as folder:
+        with ResourceMeter() as meter:
+            job = MappingJob(
+                mapper,
+                TrainFrames(source, split),
+                protocol.training,
+                Path(folder),
+                protocol.views.curve_points if protocol.views.curve else 0,
+                _first_question(teacher, config),
+                progress,
+            )
+            run = job.run()
+            usage = meter.usage()
+        scores = score_map(run.state, source, positions, protocol, teacher, config.query, progress)
+        curve = _curve(run, source, positions, protocol, progress)
+    report = head(location, source, protocol, config) | {
+        "split": {
+            "train": len(split.train),
+            "test": len(split.test),
+            "rendered": positions,
+            "nearest_train_view_m": _nearest_train_view(source, split.train, positions),
+        },
+        "quality": scores.quality,
+        "cost": _cost(run, usage, scores, protocol),
+        "curve": curve,
+        "views": [asdict(record) for record in scores.records],
+        "notes": label_notes(location, labels) + scores.notes,
+    }
+    return Evaluation(plain(report), source, run.state, teacher)
+
+
+def head(location: str, source: FrameSource, protocol: Protocol, config: Config) -> dict[str, Any]:
+    """The part of a report that says how it was made."""
+    return {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "made": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "input": {
+            "name": source.name,
+            "location": Path(location).name if Path(location).exists() else location,
+            "frames": len(source),
+            "classes": len(source.label_names),
+            "checksum": provenance.checksum(location),
+            "skipped": dict(getattr(source, "skipped", {})),
+        },
+        "protocol": {
+            "name": protocol.name,
+            "hash": protocol.hash,
+            "budget": protocol.training.describe(),
+            "content": protocol.to_dict(),
+        },
+        "config": to_dict(config),
+        "seed": config.mapping.seed,
+        "versions": provenance.versions(),
+        "machine": provenance.machine(),
+        "commit": provenance.commit(),
+    }
+
+
+def label_notes(location: str, labels: str = "auto") -> list[str]:
+    """A sentence where the recording's labels are no ground truth."""
+    from semantic_field.data.folder import find_labels
+
+    path = Path(location)
+    if labels == "none" or not (path / "poses.txt").exists():
+        return []
+    found = find_labels(path, labels)
+    if found is None or found.folder.name == "semantic":
+        return []
+    return [
+        f"The labels come from {found.folder.name}/, which is not ground truth: mIoU is agreement "
+        "with that labelling on held-out views, and queries are judged by objects made of it"
+    ]
+
+
+def _first_question(teacher: LanguageTeacher | None, config: Config):
+    """Asks a first snapshot a first question; None without language."""
+    if teacher is None:
+        return None
+
+    def ask(state: MapState) -> None:
+        engine = QueryEngine(teacher, config.query)
+        engine.set_map(state)
+        engine.query(FIRST_QUESTION)
+
+    return ask
+
+
+def _curve(
+    run: MappingRun,
+    source: FrameSource,
+    positions: list[int],
+    protocol: Protocol,
+    progress: Progress,
+) -> list[dict[str, Any]]:
+    """Quality, loss and memory at each milestone, over a few held-out views."""
+    few = dataclasses.replace(
+        protocol,
+        conventions=(),
+        views=dataclasses.replace(protocol.views, limit=protocol.views.curve),
+    )
+    frames = [fit(source[i], CURVE_WIDTH) for i in held_out(source, positions, few)]
+    points = []
+    for number, milestone in enumerate(run.milestones):
+        scores, state = ViewScores(source.label_names, few), milestone.load()
+        for i, frame in enumerate(frames):
+            scores.add(i, frame, *render(state, frame))
+        result, status = scores.result(), milestone.status
+        semantics = result["semantics"]
+        points.append(
+            {
+                "seconds": milestone.seconds,
+                "steps": status.steps,
+                "keyframes": status.keyframes,
+                "psnr": result["views"]["psnr"],
+                "depth_l1_m": result["depth"]["depth_l1_m"],
+                "miou": _value(semantics, protocol.headline),
+                "losses": status.losses,
+                "rays_per_s": status.rays_per_s,
+                "memory_mb": status.memory_bytes / 1e6,
+            }
+        )
+        progress("curves", (number + 1) / len(run.milestones))
+    return points
+
+
+def _value(semantics: dict[str, Any] | None, name: str) -> float | None:
+    return semantics["conventions"][name]["value"] if semantics else None
+
+
+def _cost(run: MappingRun, usage: Usage, scores: MapScores, protocol: Protocol) -> dict[str, Any]:
+    status = run.status
+    rays = [m.status.rays_per_s for m in run.milestones[1:]] or [status.rays_per_s]
+    return scores.cost | {
+        "mapping_s": run.seconds,
+        "loading_s": run.loading_s,
+        "frames_given": run.given,
+        "frames_taken": run.taken,
+        "frames_dropped": dict(status.dropped),
+        "keyframes": status.keyframes,
+        "keyframes_per_s": run.taken / (run.seconds if run.loading_s == 0 else run.loading_s),
+        "steps": status.steps,
+        "steps_per_s": status.steps / run.seconds,
+        "rays_per_s": float(np.median(rays)),
+        "first_answer_s": run.first_answer_s,
+        "cpu_s": usage.cpu_s,
+        "wall_s": usage.wall_s,
+        "peak_rss_mb": usage.peak_rss_mb,
+        "start_rss_mb": usage.start_rss_mb,
+        "peak_gpu_mb": usage.peak_gpu_mb,
+        "mapper_memory_mb": status.memory_bytes / 1e6,
+        "map_file_mb": len(dump_map(run.state)) / 1e6,
+        "kernels": status.kernels,
+        "mode": protocol.training.mode,
+    }
+
+
+def _nearest_train_view(
+    source: FrameSource, train: tuple[int, ...], positions: list[int]
+) -> dict[str, float]:
+    """How far held-out cameras are from the nearest mapped one: 0 = a loop, nothing to predict."""
+    near = sorted({i for p in positions for i in _around(train, p)})
+    centres = {i: source[i].T_world_camera[:3, 3] for i in {*near, *positions}}
+    distances = [
+        min(float(np.linalg.norm(centres[p] - centres[i])) for i in _around(train, p))
+        for p in positions
+    ]
+    return {"median": float(np.median(distances)), "max": float(np.max(distances))}
+
+
+def _around(train: tuple[int, ...], position: int) -> list[int]:
+    """The mapped frames just before and just after a position."""
+    before = [i for i in train if i < position][-1:]
+    after = [i for i in train if i > position][:1]
+    return before + after
+
+
+def plain(value: Any) -> Any:
+    """The value with NaN and infinities as None, so that it is JSON."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,34 @@
+"""Compiles what a run will need, so that no budget is spent on it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from semantic_field.config import Config, updated
+from semantic_field.field.rendering import render_view
+from semantic_field.field.surface import extract_surface
+from semantic_field.frames import Frame
+from semantic_field.geometry import Camera, make_transform
+from semantic_field.mapping import Mapper
+
+SMALL = {"field.grid.log2_table_size": 12, "mapping.memory_budget_mb": 16}
+
+
+def warm_up(config: Config) -> None:
+    """Map a wall for three steps with the kernels of ``config``, and read the map once."""
+    camera = Camera.from_field_of_view(64, 48, 1.2)
+    frame = Frame(
+        1,
+        np.full((48, 64, 3), 128, np.uint8),
+        np.full((48, 64), 1.5, np.float32),
+        camera,
+        make_transform(np.eye(3), [0, 0, 0]),
+        labels=np.zeros((48, 64), np.int32),
+    )
+    mapper = Mapper(updated(config, SMALL))
+    mapper.set_label_names({0: "wall"})
+    mapper.add_frame(frame)
+    mapper.train_steps(3)
+    state = mapper.snapshot()
+    render_view(state, camera, frame.T_world_camera)
+    extract_surface(state, 0.05)
