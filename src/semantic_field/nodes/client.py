@@ -12,6 +12,7 @@ from typing import Any
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
 
 
 class Client:
@@ -39,8 +40,8 @@ class Client:
         deadline = time.monotonic() + timeout_s
         if not client.wait_for_service(timeout_sec=timeout_s):
             raise TimeoutError(
-                f"no service {self.node.resolve_service_name(name)} after {timeout_s:.0f} s: is the "
-                "node running, in the same ROS_DOMAIN_ID?"
+                f"no service {self.node.resolve_service_name(name)} after {timeout_s:.0f} s: is "
+                "its node running, in the same ROS_DOMAIN_ID?"
             )
         done = threading.Event()
         future = client.call_async(request)
@@ -61,7 +62,8 @@ class Client:
 @contextmanager
 def connected(name: str) -> Iterator[Client]:
     """A client in a context of its own: ``with connected("query") as client: …``."""
-    rclpy.init(args=[])
+    # A command ends as Python commands do: Ctrl-C raises KeyboardInterrupt in its own thread.
+    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     client = Client(name)
     try:
         yield client

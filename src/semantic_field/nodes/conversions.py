@@ -5,12 +5,12 @@ from __future__ import annotations
 import array
 
 import numpy as np
+from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Point, Pose, Quaternion, Transform, Vector3
 from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, PointField
 from std_msgs.msg import Header
 
-from builtin_interfaces.msg import Time
 from semantic_field.data import images
 from semantic_field.geometry import (
     Camera,

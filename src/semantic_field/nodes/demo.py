@@ -34,6 +34,7 @@ from semantic_field.nodes.qos import LATCHED
 from semantic_field.srv import MapFile, Query
 
 STOP_TIMEOUT_S = 30.0
+STALL_TIMEOUT_S = 60.0
 MAP_NAME = "map.safetensors"
 
 
@@ -136,16 +137,15 @@ def _watch_mapping(
     """
     first_answer: float | None = None
     first_frame = ended = 0.0
+    stalled = Stall(watch)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as bar:
         replay = bar.add_task("replaying", total=1.0)
         while not ended or time.monotonic() - ended < train_s:
             time.sleep(0.25)
             now = time.monotonic()
-            if process.poll() is not None:
-                raise RuntimeError(
-                    f"the nodes stopped with exit code {process.returncode}: see launch.log"
-                )
+            if process.poll() is not None or stalled.for_long(now):
+                raise RuntimeError("the nodes do not go on any more: see launch.log")
             first_frame = first_frame or (now if watch.status.frames_used else 0.0)
             if first_frame and first_answer is None and watch.status.snapshot_version:
                 first_answer = _try_answer(client, first_frame)
@@ -153,6 +153,19 @@ def _watch_mapping(
                 ended = now
             bar.update(replay, completed=watch.progress, description=_describe(watch, bool(ended)))
     return first_answer
+
+
+class Stall:
+    """Notices that neither the recording nor the training goes on."""
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch, self._seen, self._since = watch, (-1.0, -1), time.monotonic()
+
+    def for_long(self, now: float) -> bool:
+        seen = (self._watch.progress, self._watch.status.steps)
+        if seen != self._seen:
+            self._seen, self._since = seen, now
+        return now - self._since > STALL_TIMEOUT_S
 
 
 def _try_answer(client: Client, first_frame: float) -> float | None:

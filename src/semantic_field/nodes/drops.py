@@ -12,7 +12,8 @@ from semantic_field.msg import DropCount
 REMEDIES = {
     "no_transform": "publish the pose of the camera on /tf (or set input.pose_source), and check "
     "that camera and robot share one clock",
-    "no_pose": "publish the camera pose on the pose or odometry topic, or set input.pose_source:=tf",
+    "no_pose": "publish the camera pose on the pose or odometry topic, or set "
+    "input.pose_source:=tf",
     "bad_pose": "the pose is not a finite rotation and translation: check its publisher",
     "no_camera_info": "remap color/camera_info to the topic that the camera driver publishes",
     "bad_camera_info": "calibrate the camera: its CameraInfo has no focal length",

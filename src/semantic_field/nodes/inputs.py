@@ -25,7 +25,7 @@ from semantic_field.nodes import conversions
 from semantic_field.nodes.drops import DropCounter
 from semantic_field.nodes.labels import LabelInput
 from semantic_field.nodes.poses import PoseNotAvailable, make_pose_lookup
-from semantic_field.nodes.qos import INPUTS, SENSOR
+from semantic_field.nodes.qos import INPUTS
 
 TICK_S = 0.02
 WATCH_S = 2.0
@@ -91,7 +91,10 @@ class FrameInput:
                     kind, topic, lambda message, name=name: self._on_image(name, message), qos
                 ),
                 node.create_subscription(
-                    CameraInfo, info, lambda message, name=name: self._on_info(name, message), SENSOR
+                    CameraInfo,
+                    info,
+                    lambda message, name=name: self._on_info(name, message),
+                    SENSOR,
                 ),
             ]
         # Steady time: frames are given up even while simulated time stands still.
@@ -252,7 +255,9 @@ class FrameInput:
         if color and depth and not pairs:
             apart = abs(self._last_stamps["color"] - self._last_stamps["depth"]) / 1e9
             self._drops.add(
-                "stamps_apart", f"colour and depth stamps are {apart:.2f} s apart", min(color, depth)
+                "stamps_apart",
+                f"colour and depth stamps are {apart:.2f} s apart",
+                min(color, depth),
             )
         elif bool(color) != bool(depth):
             silent = self._topics["depth" if color else "color"]

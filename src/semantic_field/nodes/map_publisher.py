@@ -16,8 +16,8 @@ from std_msgs.msg import Header
 from semantic_field.config import MappingNodeConfig
 from semantic_field.field.map_file import FORMAT, dump_map
 from semantic_field.field.map_state import MapState
-from semantic_field.field.surface import extract_surface
 from semantic_field.field.rendering import RenderedView
+from semantic_field.field.surface import extract_surface
 from semantic_field.frames import Frame
 from semantic_field.geometry import Camera
 from semantic_field.mapping.mapper import Mapper

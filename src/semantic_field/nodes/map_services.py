@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
+from rclpy.callback_groups import CallbackGroup
 from rclpy.lifecycle import LifecycleNode
 
 from semantic_field.config import MappingNodeConfig
+from semantic_field.field.rendering import render_view
 from semantic_field.mapping.mapper import Mapper
 from semantic_field.nodes import conversions
 from semantic_field.nodes.map_publisher import requested_camera, view_images
+from semantic_field.query.view import ViewQuery
 from semantic_field.srv import MapFile, RenderView
 
 
@@ -18,9 +20,15 @@ class MapServices:
     """Each answers ``success`` and a message; an error never ends the node."""
 
     def __init__(
-        self, node: LifecycleNode, mapper: Mapper, config: MappingNodeConfig, group
+        self,
+        node: LifecycleNode,
+        mapper: Mapper,
+        questions: ViewQuery,
+        config: MappingNodeConfig,
+        group: CallbackGroup,
     ) -> None:
         self._node, self._mapper, self._config = node, mapper, config
+        self._questions = questions
         self._services = [
             node.create_service(kind, name, handler, callback_group=group)
             for kind, name, handler in (
@@ -37,7 +45,9 @@ class MapServices:
     def _path(self, request: MapFile.Request) -> Path:
         path = request.path or self._config.map_path
         if not path:
-            raise ValueError("expected a path in the request or in the parameter map_path, got none")
+            raise ValueError(
+                "expected a path in the request or in the parameter map_path, got none"
+            )
         return Path(path).expanduser().absolute()
 
     def _on_save(self, request: MapFile.Request, response: MapFile.Response) -> MapFile.Response:
@@ -68,7 +78,8 @@ class MapServices:
             if asked not in ("", frame_id):
                 raise ValueError(f"expected camera_pose in frame {frame_id!r}, got {asked!r}")
             pose = conversions.matrix_from_pose(request.camera_pose.pose)
-            view = self._mapper.render(requested_camera(request), pose, latent=bool(request.text))
+            camera, state = requested_camera(request), self._mapper.snapshot()
+            view = render_view(state, camera, pose, with_latent=bool(request.text))
             header = conversions.make_header(
                 conversions.to_nanoseconds(request.camera_pose.header.stamp), frame_id
             )

@@ -19,6 +19,7 @@ from semantic_field.nodes.map_services import MapServices
 from semantic_field.nodes.parameters import declare_settings
 from semantic_field.nodes.run import run_node
 from semantic_field.nodes.status import StatusPublisher
+from semantic_field.query.view import ViewQuery
 from semantic_field.teachers import make_language_teacher
 
 
@@ -48,16 +49,16 @@ class MappingNode(LifecycleNode):
     def on_configure(self, state: State) -> TransitionCallbackReturn:
         self._slow = MutuallyExclusiveCallbackGroup()  # services that take a while
         self.drops = DropCounter(self)
-        self.mapper = Mapper(
-            self.config,
-            teacher=make_language_teacher(self.config.teacher),
-            frame_id=self.settings.input.global_frame,
-        )
+        teacher = make_language_teacher(self.config.teacher)
+        frame_id = self.settings.input.global_frame
+        self.mapper = Mapper(self.config, teacher=teacher, frame_id=frame_id)
         if self.settings.load_map_at_start:
             self.mapper.load(Path(self.settings.map_path))
             self.get_logger().info(f"going on with the map {self.settings.map_path}")
         self.publisher = MapPublisher(self, self.mapper, self.settings)
-        self._map_services = MapServices(self, self.mapper, self.settings, self._slow)
+        self._map_services = MapServices(
+            self, self.mapper, ViewQuery(teacher), self.settings, self._slow
+        )
         self._own = [
             self.create_service(SetBool, "pause", self._on_pause),
             self.create_service(Trigger, "reset", self._on_reset),

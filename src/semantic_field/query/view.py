@@ -40,11 +40,12 @@ class ViewQuery:
         """
         if not text.strip() or state.language is None or view.latent is None:
             raise ValueError("expected a text, and a map and a view with language latents")
-        question = self._interpreter.question(
-            text, (), self._config.negatives, list(state.label_names.values())
-        )
+        names = list(state.label_names.values())
+        question = self._interpreter.question(text, (), self._config.negatives, names)
         assert self._teacher is not None
-        height, width, dim = view.latent.shape
-        index = LatentIndex(view.latent.reshape(-1, dim), state.language, self._teacher.calibration)
-        relevancy = index.relevancy([question])[0].numpy().reshape(height, width)
-        return np.where(view.depth > 0, relevancy, np.float32(0))
+        classes = self._interpreter.embed_classes(names)
+        seen = view.depth > 0
+        index = LatentIndex(view.latent[seen], state.language, self._teacher.calibration, classes)
+        image = np.zeros(view.depth.shape, np.float32)
+        image[seen] = index.relevancy([question])[0].numpy()
+        return image
