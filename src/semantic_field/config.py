@@ -100,7 +100,7 @@ class MappingConfig(Settings):
     color_weight: float = option(50.0, "weight of the colour loss", 0.0)
     depth_weight: float = option(1.0, "weight of the rendered-depth loss", 0.0)
     distance_weight: float = option(10.0, "weight of the signed-distance loss", 0.0)
-    free_space_weight: float = option(2.0, "weight of the free-space loss", 0.0)
+    free_space_weight: float = option(10.0, "weight of the free-space loss", 0.0)
     label_weight: float = option(1.0, "weight of the label cross-entropy", 0.0)
     language_weight: float = option(1.0, "weight of the language loss", 0.0)
     labels_shape_geometry: bool = option(True, "let given labels move the geometry")

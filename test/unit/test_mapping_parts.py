@@ -1,0 +1,197 @@
+"""Keyframes, class rows, the language basis and the lock, each by itself."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from semantic_field.field.map_state import LanguageSpace
+from semantic_field.field.sampling import DEPTH_UNIT_M, GUESSED, draw_rays
+from semantic_field.field.voxels import VoxelGrid
+from semantic_field.frames import Frame
+from semantic_field.geometry import Camera, make_transform
+from semantic_field.mapping.classes import ClassTable
+from semantic_field.mapping.keyframes import BYTES_PER_PIXEL, KeyframeStore, pack_depth
+from semantic_field.mapping.language import LanguageBasis
+from semantic_field.mapping.turns import Turns
+
+CAMERA = Camera.from_field_of_view(40, 30, 1.0)
+
+
+def frame_at(x: float, depth_m: float = 2.0, camera: Camera = CAMERA, color: int = 100) -> Frame:
+    size = (camera.height, camera.width)
+    pose = make_transform(np.eye(3), [x, 0, 0])
+    depth = np.full(size, depth_m, np.float32)
+    return Frame(int(x * 1000), np.full((*size, 3), color, np.uint8), depth, camera, pose)
+
+
+def store_of(slots: int) -> KeyframeStore:
+    store = KeyframeStore(40, 30, 1, (0.1, 10.0))
+    assert store.capacity == (1 << 20) // (40 * 30 * BYTES_PER_PIXEL)
+    for image in (*store.images, *store.cameras):
+        assert len(image) == store.capacity
+    store.images = tuple(i[:slots] for i in store.images)
+    store.cameras = tuple(c[:slots] for c in store.cameras)
+    store.visits, store.stamps_ns = store.visits[:slots], store.stamps_ns[:slots]
+    return store
+
+
+def test_full_store_gives_up_the_most_redundant_view() -> None:
+    store = store_of(4)
+    for x in (0.0, 5.0, 5.1, 9.0):
+        store.add(frame_at(x), None)
+    store.add(frame_at(20.0), None)
+    kept = sorted(store.cameras[1][:, 0, 3].astype(float).round(2).tolist())
+    assert kept in ([0.0, 5.0, 9.0, 20.0], [0.0, 5.1, 9.0, 20.0])
+    assert (store.count, store.replaced) == (4, 1)
+
+
+def test_new_views() -> None:
+    store = store_of(4)
+    assert store.is_new_view(np.eye(4), 0.1, 0.1)
+    store.add(frame_at(0.0), None)
+    assert not store.is_new_view(make_transform(np.eye(3), [0.05, 0, 0]), 0.1, 0.1)
+    assert store.is_new_view(make_transform(np.eye(3), [0.15, 0, 0]), 0.1, 0.1)
+    turned = np.array([[0, 0, 1.0], [0, 1, 0], [-1, 0, 0]])
+    assert store.is_new_view(make_transform(turned, [0, 0, 0]), 0.1, 0.1)
+
+
+def test_holes_take_the_nearest_depth_and_are_marked() -> None:
+    depth = np.array([[1.0, 0.0, 0.0, 3.0, 99.0]], np.float32)
+    packed = pack_depth(depth, (0.1, 10.0))
+    one, three = round(1 / DEPTH_UNIT_M), round(3 / DEPTH_UNIT_M)
+    assert packed.tolist() == [
+        [one, one | GUESSED, three | GUESSED, three, three | GUESSED],
+    ]
+    assert not pack_depth(np.zeros((2, 2), np.float32), (0.1, 10.0)).any()
+
+
+def test_larger_frames_are_made_to_fit() -> None:
+    store = store_of(2)
+    large = Camera.from_field_of_view(80, 60, 1.0)
+    slot = store.add(frame_at(0.0, camera=large), np.full((60, 80), 3, np.int16))
+    assert store.cameras[2][slot].tolist() == [40, 30]
+    assert (store.images[2][slot] == 3).all()
+    points, along, guessed = store.surface(slot, 2, 0.5)
+    np.testing.assert_allclose(points[:, 2], 2.0, atol=1e-3)
+    np.testing.assert_allclose(np.linalg.norm(along, axis=1), 1.0, atol=1e-5)
+    assert not guessed.any()
+
+
+def test_rays_of_a_keyframe() -> None:
+    store = store_of(2)
+    store.add(frame_at(1.0, depth_m=2.0, color=51), np.full((30, 40), 4, np.int16))
+    occupied = VoxelGrid(0.1)
+    occupied.insert(np.array([[1.0, 0.0, 1.05]], np.float32))
+    slots = np.zeros(500, np.int64)
+    rays = draw_rays(
+        store.images, store.cameras, slots, occupied, (5, 3), 0.1, 0.2, 0.25, seed=1, threads=2
+    )
+    assert np.all(np.diff(rays.near_z, axis=1) > 0)
+    on_axis = (rays.near_z - 2.0) * rays.stretch[:, None]
+    assert np.abs(on_axis).max() <= 0.1001
+    near = rays.points[: 500 * 5].reshape(500, 5, 3)
+    np.testing.assert_allclose(near[..., 2], rays.near_z, atol=1e-5)
+    u, v = rays.pixel % 40, rays.pixel // 40
+    x = 1.0 + (u - CAMERA.cx) / CAMERA.fx * rays.near_z[:, 0]
+    np.testing.assert_allclose(near[:, 0, 0], x, atol=1e-4)
+    np.testing.assert_allclose(
+        near[:, 0, 1], (v - CAMERA.cy) / CAMERA.fy * rays.near_z[:, 0], atol=1e-4
+    )
+    free = rays.points[500 * 5 :].reshape(500, 3, 3)[..., 2]
+    assert free.min() >= 0.2 and free.max() < 2.0
+    assert len(np.unique(rays.pixel)) > 300
+    np.testing.assert_allclose(rays.color, 0.2)
+    assert set(rays.label.tolist()) == {4} and set(rays.trust.tolist()) == {1.0}
+
+
+def test_free_samples_go_where_surfaces_were_seen() -> None:
+    camera = Camera(1e4, 1e4, 19.5, 14.5, 40, 30)  # all rays nearly along the axis
+    store = store_of(1)
+    store.add(frame_at(0.0, depth_m=3.0, camera=camera), None)
+    occupied = VoxelGrid(0.1)
+    grid = np.stack(np.meshgrid([-0.05, 0.05], [-0.05, 0.05], [1.05]), -1).reshape(-1, 3)
+    occupied.insert(grid.astype(np.float32))
+    rays = draw_rays(
+        store.images, store.cameras, np.zeros(800, np.int64), occupied, (2, 4), 0.06, 0.1, 0.1, 5
+    )
+    free = rays.points[800 * 2 :, 2].reshape(800, 4)
+    inside = ((free > 0.999) & (free < 1.101)).all(1)
+    assert 0.8 < inside.mean() < 0.93  # one ray in eight looks everywhere
+
+
+def test_class_rows_are_never_reordered() -> None:
+    table = ClassTable()
+    table.set_names({0: "void", 9: "chair", 4: "table"})
+    assert table.ids == [4, 9]
+    assert table.rows(np.array([[9, 0, -1, 4, 30]])).tolist() == [[1, -1, -1, 0, 2]]
+    table.set_names({1: "bed"})
+    assert table.ids == [4, 9, 30, 1]
+    assert table.row_names() == ["table", "chair", "class 30", "bed"]
+
+
+class AxisTeacher:
+    """Embeds a text of digits "0.6 0.8" as that vector, padded to 5 numbers."""
+
+    dim, fingerprint = 5, "axis-1"
+
+    def embed_text(self, texts: list[str]) -> torch.Tensor:
+        out = torch.zeros(len(texts), 5)
+        for row, text in zip(out, texts, strict=True):
+            values = torch.tensor([float(v) for v in text.split()])
+            row[: len(values)] = values
+        return torch.nn.functional.normalize(out, dim=-1)
+
+
+def test_basis_grows_without_turning() -> None:
+    basis = LanguageBasis(AxisTeacher(), latent_dim=3)
+    first = basis.latents_of(["1", "0.6 0.8"])
+    torch.testing.assert_close(first, torch.tensor([[1.0, 0, 0], [0.6, 0.8, 0]]))
+    assert basis.rank == 2
+    more = basis.latents_of(["1", "0.6 0.8", "0.8 0.6", "0 0 1", "0 0 0 1"])
+    torch.testing.assert_close(more[:2], first)
+    assert basis.rank == 3  # full: the last name is represented by its projection
+    torch.testing.assert_close(more[4], torch.zeros(3))
+    torch.testing.assert_close(basis.basis.T @ basis.basis, torch.eye(3))
+
+
+def test_similarity_never_decodes_but_is_exact() -> None:
+    torch.manual_seed(0)
+    columns = torch.linalg.qr(torch.randn(12, 4)).Q
+    basis = torch.cat([columns, torch.zeros(12, 2)], dim=1)
+    space = LanguageSpace(basis, 0.1 * torch.randn(12), 4, "x")
+    latent, text = torch.randn(20, 6), torch.randn(3, 12)
+    decoded = latent @ basis.T + space.mean
+    expected = torch.nn.functional.cosine_similarity(decoded[:, None], text[None], dim=-1)
+    torch.testing.assert_close(space.similarity(latent, text), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_basis_refuses_another_teacher() -> None:
+    basis = LanguageBasis(AxisTeacher(), latent_dim=3)
+    space = basis.space()
+    other = LanguageSpace(space.basis, space.mean, space.rank, "another")
+    with pytest.raises(ValueError, match=r"teacher\.kind"):
+        basis.restore(other)
+
+
+def test_visitors_get_their_turn() -> None:
+    turns, stop, rounds = Turns(), threading.Event(), []
+
+    def loop() -> None:
+        while not stop.is_set():
+            with turns.turn():
+                rounds.append(1)
+
+    worker = threading.Thread(target=loop)
+    worker.start()
+    for _ in range(50):
+        with turns.visit():
+            before = len(rounds)
+            assert len(rounds) == before
+    stop.set()
+    worker.join(10)
+    assert not worker.is_alive()
+    assert rounds
