@@ -76,6 +76,9 @@ def _range_xml(reach: str, static_peers: str) -> str:
         discovery = "<ParticipantIndex>none</ParticipantIndex>"
         discovery += f"<Tag>ros_discovery_off_{os.getpid()}</Tag>"
     if peers:
+        # A process that announces itself by multicast alone (ROS's default range) hears of this
+        # one by the next of these announcements; the default is half a minute.
+        discovery += "<SPDPInterval>2s</SPDPInterval>"
         items = "".join(f"<Peer address={quoteattr(peer)}/>" for peer in peers)
         discovery += f"<Peers>{items}</Peers>"
     return f"<CycloneDDS><Domain>{general}<Discovery>{discovery}</Discovery></Domain></CycloneDDS>"

@@ -21,10 +21,11 @@ from cyclonedds.builtin import (
     BuiltinTopicDcpsPublication,
     BuiltinTopicDcpsSubscription,
 )
-from cyclonedds.core import DDSException, InstanceState
+from cyclonedds.core import DDSException
 from cyclonedds.qos import Policy, Qos
 
-from embedded_ros import cdr, dds, dds_types, messages, qos_mapping
+from embedded_ros import cdr, dds, dds_types, graph_samples, messages, qos_mapping
+from embedded_ros.graph_samples import Endpoint
 
 DISCOVERY_TOPIC = "ros_discovery_info"
 DISCOVERY_TYPE = "rmw_dds_common/msg/ParticipantEntitiesInfo"
@@ -34,27 +35,6 @@ VENDORS = {b"\x01\x0f": "eProsima Fast DDS (rmw_fastrtps)", b"\x01\x01": "RTI Co
 TOPIC, REQUEST, REPLY = "rt", "rq", "rr"
 
 LOG = logging.getLogger("embedded_ros")
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """One reader or writer on the domain."""
-
-    guid: bytes
-    participant: bytes
-    dds_topic: str
-    dds_type: str
-    is_writer: bool
-    qos: dict[str, Any]
-    user_data: bytes
-
-    @property
-    def type_hash(self) -> str:
-        """``RIHS01_…`` of its USER_DATA, empty where it has none."""
-        for entry in self.user_data.decode("ascii", "replace").split(";"):
-            if entry.startswith("typehash="):
-                return entry.removeprefix("typehash=")
-        return ""
 
 
 @dataclass
@@ -195,9 +175,16 @@ class Graph:
                     raise
 
     def _update(self) -> None:
-        participants = _take(ddspy_take_participant, self._builtin[0], _participant, _no_qos)
+        participants = graph_samples.take(
+            ddspy_take_participant,
+            self._builtin[0],
+            graph_samples.participant,
+            graph_samples.no_qos,
+        )
         publications, subscriptions = (
-            _take(ddspy_take_endpoint, reader, _endpoint, qos_mapping.read_endpoint_qos)
+            graph_samples.take(
+                ddspy_take_endpoint, reader, graph_samples.endpoint, qos_mapping.read_endpoint_qos
+            )
             for reader in self._builtin[1:]
         )
         with self.changed:
@@ -233,10 +220,10 @@ class Graph:
         )
 
     def _take_endpoint(self, endpoint: Endpoint, is_alive: bool, is_writer: bool) -> None:
-        if is_alive:
-            self._endpoints[endpoint.guid] = replace(endpoint, is_writer=is_writer)
-        else:
+        if not is_alive:  # known by its guid alone
             self._endpoints.pop(endpoint.guid, None)
+        elif not endpoint.dds_topic.startswith("DCPS"):  # this graph's own readers
+            self._endpoints[endpoint.guid] = replace(endpoint, is_writer=is_writer)
 
     def _take_nodes(self, data: bytes) -> None:
         try:
@@ -310,38 +297,3 @@ class Graph:
 
 def _gid(guid: bytes) -> messages.Message:
     return messages.message_class("rmw_dds_common/msg/Gid")(data=list(guid))
-
-
-# --- discovery samples, made by the C layer by calling these --------------------------------------
-
-
-def _take(function: Callable, reader: BuiltinDataReader, make: Callable, qos: Callable) -> list:
-    taken = function(reader._ref, 1000, make, qos)
-    if isinstance(taken, int):
-        raise DDSException(taken, "while reading discovery")
-    return taken
-
-
-def _no_qos(pointer: int) -> None:
-    """Leaves the policies where they are."""
-
-
-def _participant(key: bytes, qos: None, info: Any) -> tuple[bytes, bool]:
-    return bytes(key), info.instance_state == InstanceState.Alive
-
-
-def _endpoint(
-    key: bytes,
-    participant: bytes,
-    handle: int,
-    topic: str,
-    type_name: str,
-    qos: tuple[dict[str, Any], bytes] | None,
-    info: Any,
-    *type_id: Any,
-) -> tuple[bool, Endpoint]:
-    policies, user_data = qos or ({}, b"")  # an endpoint that has left has no policies
-    is_alive = info.instance_state == InstanceState.Alive
-    return is_alive, Endpoint(
-        bytes(key), bytes(participant), topic, type_name, False, policies, user_data
-    )
