@@ -23,16 +23,16 @@ from semantic_field.teachers.language import Calibration
 
 LERF_TEMPERATURE = 10.0
 NEGATIVE_MARGIN = 0.05
-CHUNK = 1 << 15
+CHUNK = 1 << 17
 
 
 class LatentIndex:
     """The latents of many points, ready for cosines with centred texts.
 
-    ``|V z + m - c|`` depends on no text, so it is computed once.
+    ``|V z + m|`` depends on no text, so it is computed once, with m relative to the centre.
 
     Args:
-        latent: (N, D), any float type; kept, not copied.
+        latent: (N, D), any float type; kept as float32 of the dimensions in use.
         space: how latents are read.
         calibration: of the teacher that made the space.
         classes: centred unit embeddings (C, E) of the map's class names, if it has any. Where
@@ -46,47 +46,54 @@ class LatentIndex:
         calibration: Calibration,
         classes: Float[Tensor, "C E"] | None = None,
     ) -> None:
-        self._latent = torch.from_numpy(np.ascontiguousarray(latent))
         self._basis = space.basis[:, : space.rank].float()
         self._mean = space.mean.float() - calibration.center
         self.calibration = calibration
-        self._inverse_norm = torch.empty(len(latent))
-        projected = self._basis.T @ self._mean
-        offset = self._mean.square().sum()
-        for part, used in self._chunks():
-            squared = used.square().sum(1) + 2.0 * (used @ projected) + offset
-            self._inverse_norm[part] = squared.clamp_min(1e-12).rsqrt()
-        self._inverse_norm[self._inverse_norm > 1e5] = 0.0  # decodes to nothing
+        self._units = self._unit_columns(torch.from_numpy(np.ascontiguousarray(latent)))
         self._classes = self._assign(classes) if classes is not None and len(classes) else None
 
     def __len__(self) -> int:
-        return len(self._latent)
+        return self._units.shape[1]
 
-    def _chunks(self):
-        for start in range(0, len(self._latent), CHUNK):
-            part = slice(start, start + CHUNK)
-            yield part, self._latent[part, : self._basis.shape[1]].float()
+    def _unit_columns(self, latent: Float[Tensor, "N D"]) -> Float[Tensor, "U N"]:
+        """[z, 1] / |V z + m| of every point: [V'q, q.m] times it is the cosine with q.
+
+        Points lie along the rows, in which way a few texts at a time are multiplied fastest.
+        """
+        rank = self._basis.shape[1]
+        units = torch.empty(rank + 1, len(latent))
+        projected, offset = self._basis.T @ self._mean, self._mean.square().sum()
+        for start in range(0, len(latent), CHUNK):
+            used = latent[start : start + CHUNK, :rank].float()
+            squared = used.square().sum(1) + 2.0 * (used @ projected) + offset
+            scale = squared.clamp_min(1e-12).rsqrt()
+            scale[squared < 1e-10] = 0.0  # decodes to nothing
+            units[:rank, start : start + CHUNK] = (used * scale[:, None]).T
+            units[rank, start : start + CHUNK] = scale
+        return units
 
     @torch.inference_mode()
     def _assign(self, classes: Float[Tensor, "C E"]) -> tuple[Tensor, Tensor] | None:
         """The class of each point and how far it is one (N,), or None where they mostly are not."""
-        parts = [cosine.max(1) for cosine in self._cosine_chunks(classes)]
+        parts = [cosine.max(0) for cosine in self._cosine_chunks(classes)]
         if not parts:
             return None
         cosine = torch.cat([part.values for part in parts])
         share = membership(cosine, self.calibration)
         if (share > 0.5).float().mean() < 0.5:
             return None
-        return torch.cat([part.indices for part in parts]), share
+        return torch.cat([part.indices for part in parts]).int(), share
 
     def cosines(self, texts: Float[Tensor, "Q E"]) -> Float[Tensor, "N Q"]:
         """Cosine of every point's decoded embedding with every centred unit text."""
-        return torch.cat(list(self._cosine_chunks(texts)) or [torch.zeros(0, len(texts))])
+        parts = list(self._cosine_chunks(texts)) or [torch.zeros(len(texts), 0)]
+        return torch.cat(parts, dim=1).T
 
     def _cosine_chunks(self, texts: Float[Tensor, "Q E"]):
-        weights, offset = self._basis.T @ texts.T, texts @ self._mean
-        for part, used in self._chunks():
-            yield torch.addmm(offset, used, weights).mul_(self._inverse_norm[part, None])
+        """Cosines (Q, n) with the points of one chunk after the other."""
+        weights = torch.cat([texts @ self._basis, (texts @ self._mean)[:, None]], dim=1)
+        for start in range(0, len(self), CHUNK):
+            yield weights @ self._units[:, start : start + CHUNK]
 
     @torch.inference_mode()
     def relevancy(self, questions: list[TextSet]) -> Float[Tensor, "Q N"]:
@@ -96,29 +103,30 @@ class LatentIndex:
         result = torch.empty(len(questions), len(self))
         start = 0
         for cosine in self._cosine_chunks(torch.cat(columns)):
-            part = slice(start, start + len(cosine))
-            own = cosine.split([len(texts) for texts in columns], dim=1)
+            part = slice(start, start + cosine.shape[1])
+            own = cosine.split([len(texts) for texts in columns])
             for row, (question, cosines) in enumerate(zip(questions, own, strict=True)):
                 result[row, part] = self._score(cosines, question, part)
-            start += len(cosine)
+            start += cosine.shape[1]
         return result
 
     def _score(
-        self, cosine: Float[Tensor, "N T"], question: TextSet, part: slice
+        self, cosine: Float[Tensor, "T N"], question: TextSet, part: slice
     ) -> Float[Tensor, " N"]:
         """Relevancy of a part of the points from their cosines with one question's texts."""
         meaning, limits = question.meaning, self.calibration
-        anchors = cosine[:, 1 : cosine.shape[1] - len(question.negatives)]
-        fit = cosine[:, 0]
+        anchors = cosine[1 : len(cosine) - len(question.negatives)]
+        fit = cosine[0]
         if self._classes is not None:
             index, share = self._classes
-            fit = torch.maximum(fit, meaning.class_fits[index[part]] * share[part])
-        elif anchors.shape[1]:
-            fit = torch.maximum(fit, (membership(anchors, limits) * meaning.fits).amax(1))
+            fit = torch.maximum(fit, meaning.class_fits.index_select(0, index[part]) * share[part])
+        elif len(anchors):
+            meant = membership(anchors, limits) * meaning.fits[:, None]
+            fit = torch.maximum(fit, meant.amax(0))
         gap = max(meaning.best, limits.floor) - fit
         score = torch.sigmoid(limits.sharpness * (limits.margin - gap))
         if len(question.negatives):
-            worst = cosine[:, -len(question.negatives) :].amax(1) + NEGATIVE_MARGIN
+            worst = cosine[-len(question.negatives) :].amax(0) + NEGATIVE_MARGIN
             score = torch.minimum(score, torch.sigmoid(LERF_TEMPERATURE * (fit - worst)))
         return score
 

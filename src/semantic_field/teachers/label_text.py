@@ -42,7 +42,7 @@ class LabelTextTeacher:
             distinct=0.60,
             same=0.85,
             floor=0.45,
-            margin=0.13,
+            margin=0.116,
             sharpness=20.0,
         )
         self._cache: dict[str, Tensor] = {}
