@@ -7,9 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from embedded_ros import cdr, dds, dds_types, graph, qos_mapping
+from embedded_ros import cdr, dds, dds_types, graph, qos_mapping, socket_buffer
 from rclpy._rclpy_pybind11 import InvalidHandle
 from rclpy.event_handler import SubscriptionEventCallbacks
+from rclpy.qos import ReliabilityPolicy
 
 
 @dataclass
@@ -39,6 +40,8 @@ class Subscription:
         self.callback = callback
         type_name = msg_type.TYPE_NAME
         self._context = node.context
+        if qos_profile.reliability == ReliabilityPolicy.BEST_EFFORT:
+            socket_buffer.warn_where_small(type_name)
         self._reader: dds.Reader | None = dds.Reader(
             node.context.participant,
             graph.mangle(graph.TOPIC, topic),
