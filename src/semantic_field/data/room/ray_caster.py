@@ -22,6 +22,12 @@ from semantic_field.data.room.shapes import BOX, CONE
 FAR = 1e9
 
 
+@njit(cache=True, nogil=True)
+def inverse(component):
+    """1 / component, large but finite for 0: an infinite one times 0 would be no number."""
+    return 1.0 / component if abs(component) > 1e-15 else 1e15
+
+
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "arcp", "nsz"})
 def ray_box(groups, g, ox, oy, oz, ix, iy, iz):
     """Where a ray (origin, inverse direction) enters an axis-aligned box, FAR where it misses."""
@@ -38,8 +44,7 @@ def ray_box(groups, g, ox, oy, oz, ix, iy, iz):
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "arcp", "nsz"})
 def _hit_box(hx, hy, hz, o, d):
-    # A component of 0 gives infinite distances of both signs, which is what the slabs need.
-    ix, iy, iz = 1.0 / d[0], 1.0 / d[1], 1.0 / d[2]
+    ix, iy, iz = inverse(d[0]), inverse(d[1]), inverse(d[2])
     mx, my, mz = o[0] * ix, o[1] * iy, o[2] * iz
     wx, wy, wz = abs(ix) * hx, abs(iy) * hy, abs(iz) * hz
     nx, ny, nz = -mx - wx, -my - wy, -mz - wz
@@ -151,7 +156,7 @@ def trace(
     ``order``. Returns the distance, the shape (-1: none) and its face; with ``any_hit`` some hit.
     """
     best, shape, face = reach, -1, 0
-    ix, iy, iz = 1.0 / dx, 1.0 / dy, 1.0 / dz
+    ix, iy, iz = inverse(dx), inverse(dy), inverse(dz)
     for k in range(n_order):
         group = order[k]
         if nears[group] >= best:

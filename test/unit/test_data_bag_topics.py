@@ -1,0 +1,82 @@
+"""Which topics are taken from recordings of common cameras."""
+
+import pytest
+
+from semantic_field.data.bag_topics import detect_topics, info_of, is_rectified
+from semantic_field.data.bag_types import CAMERA_INFO, COMPRESSED_IMAGE, IMAGE, LABEL_INFO_TYPE, TF
+
+REALSENSE = {
+    "/camera/color/image_raw": IMAGE,
+    "/camera/color/image_raw/compressed": COMPRESSED_IMAGE,
+    "/camera/color/camera_info": CAMERA_INFO,
+    "/camera/depth/image_rect_raw": IMAGE,
+    "/camera/depth/camera_info": CAMERA_INFO,
+    "/camera/aligned_depth_to_color/image_raw": IMAGE,
+    "/camera/aligned_depth_to_color/camera_info": CAMERA_INFO,
+    "/camera/infra1/image_rect_raw": IMAGE,
+    "/camera/infra1/camera_info": CAMERA_INFO,
+    "/tf": TF,
+    "/tf_static": TF,
+}
+
+
+def test_realsense():
+    topics = detect_topics(REALSENSE, {})
+    assert topics.color == "/camera/color/image_raw"
+    assert topics.depth == "/camera/aligned_depth_to_color/image_raw"
+    assert topics.color_info == "/camera/color/camera_info"
+    assert topics.depth_info == "/camera/aligned_depth_to_color/camera_info"
+    assert topics.labels == "" and set(topics.tf) == {"/tf", "/tf_static"}
+
+
+def test_only_compressed_images_with_labels():
+    topics = detect_topics(
+        {
+            "/rgbd/rgb/image_raw/compressed": COMPRESSED_IMAGE,
+            "/rgbd/rgb/camera_info": CAMERA_INFO,
+            "/rgbd/depth_registered/image_raw/compressedDepth": COMPRESSED_IMAGE,
+            "/rgbd/semantic/image": IMAGE,
+            "/rgbd/semantic/label_info": LABEL_INFO_TYPE,
+        },
+        {},
+    )
+    assert topics.color == "/rgbd/rgb/image_raw/compressed"
+    assert topics.color_info == "/rgbd/rgb/camera_info"
+    assert topics.depth == "/rgbd/depth_registered/image_raw/compressedDepth"
+    assert topics.labels == "/rgbd/semantic/image"
+    assert topics.label_info == "/rgbd/semantic/label_info"
+
+
+def test_two_cameras_need_a_choice():
+    types = {}
+    for side in ("front", "rear"):
+        types |= {
+            f"/{side}/color/image_raw": IMAGE,
+            f"/{side}/color/camera_info": CAMERA_INFO,
+            f"/{side}/depth/image_raw": IMAGE,
+        }
+    with pytest.raises(ValueError, match=r"/front/.*/rear/.*color_topic"):
+        detect_topics(types, {})
+    topics = detect_topics(types, {"color": "/rear/color/image_raw"})
+    assert topics.depth == "/rear/depth/image_raw"
+
+
+def test_what_is_missing_is_named_with_its_option():
+    with pytest.raises(ValueError, match=r"depth_topic; topics found: .*/camera/color/image_raw"):
+        detect_topics({t: k for t, k in REALSENSE.items() if "depth" not in t}, {})
+    with pytest.raises(ValueError, match="color_info_topic"):
+        detect_topics({t: k for t, k in REALSENSE.items() if k != CAMERA_INFO}, {})
+    with pytest.raises(ValueError, match="'/typo'"):
+        detect_topics(REALSENSE, {"color": "/typo"})
+
+
+def test_camera_info_beside_an_image():
+    infos = ["/a/camera_info", "/a/color/camera_info"]
+    assert info_of("/a/color/image_raw/compressed", infos) == "/a/color/camera_info"
+    assert info_of("/b/image", infos) == ""
+    assert info_of("/b/image", ["/only/camera_info"]) == "/only/camera_info"
+
+
+def test_rectified_by_name():
+    assert is_rectified("/camera/rgb/image_rect_color") and is_rectified("/left/image_rect")
+    assert not is_rectified("/camera/color/image_raw") and not is_rectified("/direct/image")
