@@ -10,25 +10,37 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import sys
 import time
 from collections.abc import Callable
 
 _ENDED = ("Z", "X")
+_FORGET_S = 5.0
 
 
 def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)
-    groups = set()
-    for line in sys.stdin:
-        group = int(line[1:])
-        if line[0] == "+":
-            groups.add(group)
+    end_groups(watched_groups(), float(sys.argv[1]))
+
+
+def watched_groups() -> set[int]:
+    """Follow what the launcher writes until it is gone; the groups it has left."""
+    groups: set[int] = set()
+    rest = b""
+    while True:
+        if select.select([0], [], [], _FORGET_S)[0]:
+            data = os.read(0, 4096)
+            if not data:
+                return groups
+            *lines, rest = (rest + data).split(b"\n")
+            for line in lines:
+                (groups.add if line[:1] == b"+" else groups.discard)(int(line[1:]))
         else:
-            groups.discard(group)
-    end_groups(groups, float(sys.argv[1]))
+            # The number of a group that has ended may be given to somebody else's.
+            groups = {group for group in groups if group_lives(group)}
 
 
 def end_groups(groups: set[int], grace_s: float) -> None:
