@@ -33,7 +33,8 @@ def example() -> tuple[Tensor, np.ndarray]:
 def composite_in_torch(out: Tensor, z: Tensor, sharpness: float, behind: float):
     s = out[0].view(RAYS, SAMPLES)
     is_inside = s < 0
-    first = torch.where(is_inside.any(1), z.gather(1, is_inside.int().argmax(1, True))[:, 0], torch.inf)
+    entry = z.gather(1, is_inside.int().argmax(1, True))[:, 0]
+    first = torch.where(is_inside.any(1), entry, torch.inf)
     weights = torch.sigmoid(s * sharpness) * torch.sigmoid(-s * sharpness)
     weights = weights * (z <= first[:, None] + behind)
     weights = weights / weights.sum(1, keepdim=True)
@@ -75,7 +76,7 @@ def test_distance_losses_are_autograds() -> None:
     near, near_grad = near_loss(out[0].numpy(), z, depth, stretch, trust, 0.3, weight=10.0)
     free, free_grad = free_space_loss(out[0].numpy(), trust, weight=2.0)
     s = out[0].view(RAYS, SAMPLES).clone().requires_grad_()
-    target = (torch.from_numpy(depth[:, None] - z) * torch.from_numpy(stretch)[:, None] / 0.3)
+    target = torch.from_numpy(depth[:, None] - z) * torch.from_numpy(stretch)[:, None] / 0.3
     errors = (s - target.clamp(-1, 1)).square().mean(1), (s - 1).clamp_max(0).square().mean(1)
     expected = [w * (torch.from_numpy(trust) * e).mean() for w, e in zip((10, 2), errors)]
     np.testing.assert_allclose([near, free], [e.item() for e in expected], rtol=1e-4)

@@ -115,12 +115,13 @@ def test_adam_is_the_reference(shape: GridShape, steps: int) -> None:
     tables = [torch.randn(shape.table_shape)] * 2
     tables = [t.clone() for t in tables]
     kernels = [CpuKernels(shape), ReferenceKernels(shape)]
-    gradients, moments = [GridGradient(shape) for _ in kernels], [GridMoments(shape) for _ in kernels]
+    gradients = [GridGradient(shape) for _ in kernels]
+    moments = [GridMoments(shape) for _ in kernels]
     for step in range(1, steps + 1):
         x, grad = points(40, seed=step), torch.randn(shape.encoding_dim, 40)
-        for table, kernel, gradient, moment in zip(tables, kernels, gradients, moments, strict=True):
-            kernels[0].backward_table(x, grad, gradient)
-            kernel.adam_step(table, gradient, moment, step, 0.01)
+        for i, kernel in enumerate(kernels):
+            kernels[0].backward_table(x, grad, gradients[i])
+            kernel.adam_step(tables[i], gradients[i], moments[i], step, 0.01)
     torch.testing.assert_close(tables[0], tables[1], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(moments[0].second, moments[1].second, rtol=1e-4, atol=1e-6)
     for gradient in gradients:

@@ -57,7 +57,8 @@ def test_round_trip(state: MapState) -> None:
         assert getattr(again, name) == getattr(state, name)
     np.testing.assert_array_equal(again.bounds, state.bounds)
     points = torch.rand(100, 3) * 3 - 1
-    for mine, theirs in zip(again.field.geometry(points), state.field.geometry(points), strict=True):
+    pairs = zip(again.field.geometry(points), state.field.geometry(points), strict=True)
+    for mine, theirs in pairs:
         torch.testing.assert_close(mine, theirs, atol=2e-3, rtol=2e-3)  # the table is float16
     for name in ("voxels", "reach"):
         mine, theirs = getattr(again, name), getattr(state, name)
@@ -145,7 +146,7 @@ def test_settings_that_do_not_fit_the_arrays(state: MapState) -> None:
     data = rewritten(dump_map(state), lambda about: about["field"].update(hidden_dim=64))
     with pytest.raises(ValueError, match="damaged"):
         load_map(data)
-    data = rewritten(dump_map(state), lambda about: about["field"]["grid"].update(log2_table_size=8))
+    data = rewritten(dump_map(state), lambda a: a["field"]["grid"].update(log2_table_size=8))
     with pytest.raises(ValueError, match="damaged"):
         load_map(data)
 

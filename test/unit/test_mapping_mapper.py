@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
 
 from semantic_field.config import Config, updated
+from semantic_field.field.surface import extract_surface
 from semantic_field.frames import Frame
 from semantic_field.geometry import Camera, make_transform
 from semantic_field.mapping import Mapper
@@ -72,3 +78,170 @@ def test_resumes_where_it_stopped(trained: Mapper, tmp_path) -> None:
     loss = sum(again.status().losses.values())
     assert loss < 1.5 * sum(trained.status().losses.values())
     assert again.snapshot().label_names == {3: "blue wall", 7: "red wall"}
+
+
+def test_confidence_and_surface(trained: Mapper) -> None:
+    points = extract_surface(trained.snapshot(), 0.05)
+    assert len(points) > 300
+    np.testing.assert_allclose(np.linalg.norm(points.normals, axis=1), 1, atol=1e-3)
+    assert np.median(np.abs(points.xyz[:, 2] - 1.5)) < 0.01
+    assert (points.normals[:, 2] < -0.9).mean() > 0.9  # towards the camera
+    assert points.latent.shape == (len(points), 16)
+    inner = np.abs(points.xyz[:, 0]) > 0.1
+    expected = np.where(points.xyz[:, 0] < 0, 7, 3)
+    assert (points.label == expected)[inner].mean() > 0.95
+    cells = np.floor(points.xyz / 0.05)
+    assert len(np.unique(cells, axis=0)) == len(points)
+    assert points.confidence.min() > 0 and points.confidence.max() < 1
+    assert len(points.select(points.label == 7)) == (points.label == 7).sum()
+
+
+def test_empty_map_can_be_asked() -> None:
+    mapper = Mapper(small_config())
+    view = mapper.render(CAMERA, np.eye(4))
+    assert not view.depth.any() and (view.label == -1).all()
+    assert len(extract_surface(mapper.snapshot())) == 0
+    assert mapper.status().state == "stopped"
+    with pytest.raises(ValueError, match="add_frame"):
+        mapper.train_steps(1)
+
+
+def test_frames_are_dropped_by_cause() -> None:
+    mapper = Mapper(small_config())
+    assert mapper.add_frame(wall(0.0))
+    assert not mapper.add_frame(wall(0.01))
+    blind = replace(wall(3.0), depth=np.zeros((48, 64), np.float32))
+    assert not mapper.add_frame(blind)
+    lost = replace(wall(3.0), T_world_camera=make_transform(np.eye(3), [1e5, 1e5, 1e5]))
+    assert not mapper.add_frame(lost)
+    status = mapper.status()
+    assert status.dropped == {
+        "view_covered": 1,
+        "no_depth": 1,
+        "outside_map": 1,
+    }
+    assert (status.keyframes, status.frames) == (1, 4)
+    mapper.train_steps(1)
+
+
+def test_worker_thread() -> None:
+    mapper = Mapper(small_config())
+    mapper.start()
+    try:
+        assert mapper.status().state == "waiting"
+        assert mapper.add_frame(wall(0.0))
+        wait_for(lambda: mapper.status().steps > 3)
+        first = mapper.snapshot()
+        before = first.field.table.clone()
+        steps = mapper.status().steps
+        wait_for(lambda: mapper.status().steps > steps + 3)
+        assert torch.equal(first.field.table, before)  # a snapshot never changes
+        second = mapper.snapshot()
+        assert second.version > first.version and second.steps > first.steps
+        mapper.pause()
+        wait_for(lambda: mapper.snapshot() is mapper.snapshot())
+        assert mapper.status().state == "paused"
+        assert mapper.add_frame(wall(0.5))  # frames are taken while training rests
+        wait_for(lambda: mapper.status().keyframes == 2)
+        steps = mapper.status().steps
+        mapper.resume()
+        wait_for(lambda: mapper.status().steps > steps)
+        mapper.reset()
+        wait_for(lambda: mapper.status().keyframes == 0)
+        assert mapper.snapshot().version > second.version
+    finally:
+        mapper.stop()
+    assert mapper.status().error == ""
+
+
+def test_newest_waiting_frame_wins() -> None:
+    mapper = Mapper(small_config())
+    mapper.start()
+    try:
+        with mapper._turns.visit():  # the worker is busy: it cannot take frames
+            mapper.add_frame(wall(0.0))
+            wait_for(lambda: mapper._inbox is None)  # the first one is in the worker's hands
+            assert all(mapper.add_frame(wall(float(x))) for x in (1, 2, 3))
+        wait_for(lambda: mapper.status().keyframes == 2)
+    finally:
+        mapper.stop()
+    assert mapper.snapshot().stamp_ns == wall(3.0).stamp_ns
+    assert mapper.status().dropped == {"mapper_busy": 2}
+
+
+def test_new_classes_forget_nothing(tmp_path) -> None:
+    mapper = Mapper(small_config(), teacher=LetterTeacher())
+    mapper.set_label_names({7: "red"})
+    mapper.add_frame(wall(0.0))
+    mapper.train_steps(30)
+    before = mapper.snapshot()
+    assert before.class_ids == (7, 3)  # class 3 came with the frame
+    mapper.set_label_names({3: "blue", 50: "green"})
+    after = mapper.snapshot()
+    assert after.class_ids == (7, 3, 50)
+    head, old = after.field.label_head.weight, before.field.label_head.weight
+    assert torch.equal(head[:2], old)
+    assert after.language is not None and after.language.rank >= 2
+    mapper.train_steps(5)
+    mapper.save(tmp_path / "map")
+    with pytest.raises(ValueError, match=r"teacher\.kind"):
+        Mapper(small_config(), teacher=LetterTeacher("other")).load(tmp_path / "map")
+    with pytest.raises(ValueError, match="settings of the map"):
+        Mapper(small_config(**{"field.latent_dim": 8})).load(tmp_path / "map")
+    again = Mapper(small_config(), teacher=LetterTeacher())
+    again.load(tmp_path / "map")
+    again.set_label_names({3: "blue", 7: "red", 50: "green"})
+    assert again.snapshot().class_ids == (7, 3, 50)
+    assert again.add_frame(wall(0.4))
+    again.train_steps(2)
+    assert again.status().steps == 37
+
+
+def test_language_latents_follow_the_names() -> None:
+    teacher = LetterTeacher()
+    mapper = Mapper(small_config(), teacher=teacher)
+    mapper.set_label_names({3: "b", 7: "r"})
+    for x in (-0.2, 0.0, 0.2):
+        mapper.add_frame(wall(x))
+    mapper.train_steps(250)
+    state = mapper.snapshot()
+    points = extract_surface(state, 0.05)
+    assert state.language is not None
+    similarity = state.language.similarity(
+        torch.from_numpy(points.latent), teacher.embed_text(["r", "b", "q"])
+    ).numpy()
+    is_red = points.label == 7
+    assert np.median(similarity[is_red, 0]) > 0.9
+    assert np.median(similarity[~is_red, 1]) > 0.9
+    assert np.median(np.abs(similarity[:, 2])) < 0.3
+
+
+def test_damaged_file_leaves_the_map_alone(trained: Mapper, tmp_path) -> None:
+    trained.save(tmp_path / "map")
+    data = (tmp_path / "map").read_bytes()
+    (tmp_path / "cut").write_bytes(data[: len(data) // 2])
+    steps = trained.status().steps
+    with pytest.raises(ValueError, match="damaged"):
+        trained.load(tmp_path / "cut")
+    assert (trained.status().steps, trained.status().keyframes) == (steps, 3)
+
+
+class LetterTeacher:
+    """One dimension for each letter a text begins with."""
+
+    dim = 26
+
+    def __init__(self, fingerprint: str = "letters") -> None:
+        self.fingerprint = fingerprint
+
+    def embed_text(self, texts: list[str]) -> torch.Tensor:
+        letters = torch.tensor([ord(text[0]) - ord("a") for text in texts])
+        return torch.nn.functional.one_hot(letters, self.dim).float()
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+    """Return as soon as the condition holds; fail where it does not in time."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "condition did not come true"
+        time.sleep(0.01)

@@ -18,8 +18,6 @@ from semantic_field.config import FieldConfig, GridConfig
 from semantic_field.kernels import GridKernels, GridShape, grid_shape, make_kernels
 from semantic_field.kernels.threads import run_parallel, split
 
-THREADS = 2
-
 
 def shape_of(grid: GridConfig) -> GridShape:
     """The grid's layout that the settings ask for."""
@@ -102,7 +100,7 @@ class SemanticField(nn.Module):
         self, points: Float[Tensor, "N 3"]
     ) -> tuple[Float[Tensor, " N"], Float[Tensor, "N G"]]:
         """Signed distance in metres and geometry code."""
-        out = affine(self.trunk_out, self._hidden(points))
+        out = affine(self.trunk_out, self._hidden(points), threads=self.kernels.threads)
         return out[0] * self.config.truncation_m, out[1:].T
 
     @torch.no_grad()
@@ -120,7 +118,9 @@ class SemanticField(nn.Module):
     ) -> tuple[Float[Tensor, "G N"], Float[Tensor, "N 3"]]:
         """Geometry code, feature-major, and the gradient of the signed distance."""
         hidden = self._hidden(points)
-        return affine(self.trunk_out, hidden)[1:], self._gradient(points, hidden)
+        return affine(self.trunk_out, hidden, threads=self.kernels.threads)[1:], self._gradient(
+            points, hidden
+        )
 
     def _gradient(
         self, points: Float[Tensor, "N 3"], hidden: Float[Tensor, "H N"]
@@ -144,11 +144,11 @@ class SemanticField(nn.Module):
 
     def _hidden(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "H N"]:
         features = self.kernels.encode(points, self.table)
-        return affine(self.trunk_in, features, rectified=True)
+        return affine(self.trunk_in, features, rectified=True, threads=self.kernels.threads)
 
 
 def affine(
-    layer: nn.Linear, columns: Float[Tensor, "I N"], rectified: bool = False
+    layer: nn.Linear, columns: Float[Tensor, "I N"], rectified: bool = False, threads: int = 2
 ) -> Float[Tensor, "O N"]:
     """A linear layer (and a ReLU) over feature-major columns, without gradients.
 
@@ -164,7 +164,7 @@ def affine(
         if rectified:
             part.relu_()
 
-    run_parallel(work, split(columns.shape[1], THREADS))
+    run_parallel(work, split(columns.shape[1], threads))
     return out
 
 

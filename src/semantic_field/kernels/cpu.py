@@ -183,10 +183,9 @@ class CpuKernels(GridKernels):
     name = "cpu"
 
     def __init__(self, shape: GridShape, threads: int = 2) -> None:
-        super().__init__(shape)
+        super().__init__(shape, threads)
         if shape.features > 8:
             raise ValueError(f"expected at most 8 features per level, got {shape.features}")
-        self._threads = threads
         self._scales = shape.inverse_cells().numpy()
         self._width = (0.0,) * shape.features
         self._levels = range(shape.levels - 1, -1, -1)  # the finest takes longest: first
@@ -196,7 +195,7 @@ class CpuKernels(GridKernels):
     ) -> Float[Tensor, "LF N"]:
         out = torch.empty(self.shape.encoding_dim, len(points))
         arrays = (_array(points), _array(table), self._scales, out.numpy(), self._width)
-        ranges = split(len(points), self._threads)
+        ranges = split(len(points), self.threads)
         run_parallel(_encode, [(*arrays, *part) for part in ranges])
         return out
 
@@ -210,7 +209,7 @@ class CpuKernels(GridKernels):
         arrays = (_array(points), self._scales, _array(grad_features), _array(g.table))
         book = (_array(g.touched), _array(g.lines), _array(g.counts))
         run_shared(
-            _backward_table, self._threads, [(*arrays, *book, self._width, i) for i in self._levels]
+            _backward_table, self.threads, [(*arrays, *book, self._width, i) for i in self._levels]
         )
 
     def backward_points(
@@ -222,7 +221,7 @@ class CpuKernels(GridKernels):
         out = torch.empty(len(points), 3)
         grad = _array(grad_features)
         arrays = (_array(points), _array(table), self._scales, grad, out.numpy(), self._width)
-        ranges = split(len(points), self._threads)
+        ranges = split(len(points), self.threads)
         run_parallel(_backward_points, [(*arrays, *part) for part in ranges])
         return out
 
@@ -243,7 +242,7 @@ class CpuKernels(GridKernels):
         tensors = (table, gradient.table, moments.first, moments.second)
         book = (gradient.touched, gradient.lines, gradient.counts)
         arrays = tuple(_array(t) for t in (*tensors, *book))
-        run_shared(_adam, self._threads, [(*arrays, rates, self._width, i) for i in self._levels])
+        run_shared(_adam, self.threads, [(*arrays, rates, self._width, i) for i in self._levels])
 
 
 def _array(tensor: Tensor) -> np.ndarray:

@@ -19,7 +19,7 @@ def make_kernels(
 
     on_cpu = torch.device(device).type == "cpu"
     if name == "reference" or (name == "auto" and not on_cpu):
-        return ReferenceKernels(shape)
+        return ReferenceKernels(shape, threads)
     if name in ("auto", "cpu") and on_cpu:
         from semantic_field.kernels.cpu import CpuKernels
 

@@ -16,7 +16,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 VERTICES_PER_BLOCK = 8
@@ -103,8 +103,8 @@ class GridKernels(ABC):
 
     name: str
 
-    def __init__(self, shape: GridShape) -> None:
-        self.shape = shape
+    def __init__(self, shape: GridShape, threads: int = 2) -> None:
+        self.shape, self.threads = shape, threads
 
     @abstractmethod
     def encode(
@@ -146,9 +146,3 @@ class GridKernels(ABC):
         Elements whose gradient is exactly zero stay as they are, moments included. ``step``
         counts from 1 for the bias correction.
         """
-
-    def corners(self, points: Float[Tensor, "N 3"]) -> Int[Tensor, "L N 8"]:
-        """Table index of the eight corners around each point; corner c is (c&1, c>>1&1, c>>2)."""
-        from semantic_field.kernels.reference import corner_indices
-
-        return corner_indices(points, self.shape)[0]

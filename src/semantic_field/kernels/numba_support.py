@@ -61,15 +61,13 @@ def _corner_entries(context, builder, types_, entries, rows, weights, slot, vect
         c = context.get_constant(types.intp, corner)
         row = builder.load(_element(context, builder, types_[1], rows, c, slot))
         weight = builder.load(_element(context, builder, types_[2], weights, c, slot))
-        address = _address(
-            context, builder, types_[0], entries, builder.sext(row, cgutils.intp_t)
-        )
+        address = _address(context, builder, types_[0], entries, builder.sext(row, cgutils.intp_t))
         yield builder.inttoptr(address, vector.as_pointer()), _splat(builder, vector, weight)
 
 
 @intrinsic
 def gather(typing_context, entries, rows, weights, slot, out, first_row, column, width):
-    """out[first_row : first_row + F, column] = sum over c of weights[c, slot] entries[rows[c, slot]].
+    """The entries at ``rows[:, slot]``, weighted and summed, into ``out[first_row:, column]``.
 
     ``entries`` float32 (T, F), ``rows`` int32 (8, B), ``weights`` float32 (8, B).
     """

@@ -57,7 +57,9 @@ class KeyframeStore:
         """Bytes of the slots in use."""
         return self.count * self.pixels * BYTES_PER_PIXEL
 
-    def is_new_view(self, T_world_camera: NDArray, translation_m: float, rotation_rad: float) -> bool:
+    def is_new_view(
+        self, T_world_camera: NDArray, translation_m: float, rotation_rad: float
+    ) -> bool:
         """Whether no keyframe was taken from within both distances of this pose."""
         if self.count == 0:
             return True
@@ -83,6 +85,13 @@ class KeyframeStore:
         self.cameras[2][slot] = camera.width, camera.height
         self.stamps_ns[slot], self.visits[slot] = frame.stamp_ns, 0.0
         return slot
+
+    def remove(self, slot: int) -> None:
+        """Give a slot up; the last keyframe moves into it."""
+        last = self.count - 1
+        for array in (*self.images, *self.cameras, self.stamps_ns, self.visits):
+            array[slot] = array[last]
+        self.count = last
 
     def fit(self, frame: Frame) -> Frame:
         """The frame, made smaller where it has more pixels than a slot."""

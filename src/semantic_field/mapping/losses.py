@@ -99,9 +99,7 @@ def depth_loss(
     return float((share * value).sum()), (share * slope * scale).astype(np.float32)
 
 
-def color_loss(
-    color: Float[Tensor, "R 3"], target: Float[Tensor, "R 3"]
-) -> Float[Tensor, ""]:
+def color_loss(color: Float[Tensor, "R 3"], target: Float[Tensor, "R 3"]) -> Float[Tensor, ""]:
     """Mean squared error of the colour in 0..1."""
     return functional.mse_loss(color, target)
 

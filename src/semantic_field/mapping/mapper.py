@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import threading
-import time
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +14,16 @@ from numpy.typing import NDArray
 from semantic_field.config import Config
 from semantic_field.field.map_file import dump_map, load_map, read_map, write_map
 from semantic_field.field.map_state import MapState
-from semantic_field.field.model import SemanticField
+from semantic_field.field.model import SemanticField, shape_of
 from semantic_field.field.rendering import RenderedView, render_view
 from semantic_field.field.voxels import VoxelGrid
 from semantic_field.frames import Frame
 from semantic_field.geometry import Camera
+from semantic_field.kernels import make_kernels
 from semantic_field.mapping.classes import ClassTable
 from semantic_field.mapping.keyframes import KeyframeStore
 from semantic_field.mapping.language import LanguageBasis, TextTeacher
+from semantic_field.mapping.status import MapperStatus, Meter
 from semantic_field.mapping.trainer import Trainer
 from semantic_field.mapping.training_state import pack_training, unpack_training
 from semantic_field.mapping.turns import Turns
@@ -31,51 +31,6 @@ from semantic_field.mapping.turns import Turns
 log = logging.getLogger(__name__)
 VOXEL_STRIDE = 2  # every second pixel and row marks observed voxels
 IDLE_WAIT_S = 0.1
-
-
-@dataclass(frozen=True)
-class MapperStatus:
-    """The mapper at one moment.
-
-    Attributes:
-        state: "running", "paused", "waiting" (no frame yet) or "stopped".
-        rays_per_s: training speed over the last second or so.
-        losses: weighted losses of the last step by name.
-        dropped: frames not taken, by cause ("mapper_busy", "view_covered", ...).
-        memory_bytes: keyframes, grid, moments and voxels.
-        error: why training stopped, "" while all is well.
-    """
-
-    state: str
-    keyframes: int
-    steps: int
-    rays_per_s: float
-    losses: dict[str, float]
-    dropped: dict[str, int]
-    memory_bytes: int
-    snapshot_version: int
-    frames: int
-    kernels: str
-    error: str = ""
-
-
-@dataclass
-class _Meter:
-    """Training speed, averaged over about a second."""
-
-    rays_per_s: float = 0.0
-    _since: float = field(default_factory=time.monotonic)
-    _rays: int = 0
-
-    def count(self, rays: int) -> None:
-        self._rays += rays
-        elapsed = time.monotonic() - self._since
-        if elapsed >= 1.0:
-            self.rays_per_s = self._rays / elapsed
-            self.restart()
-
-    def restart(self) -> None:
-        self._since, self._rays = time.monotonic(), 0
 
 
 class Mapper:
@@ -106,7 +61,7 @@ class Mapper:
     def _clear(self) -> None:
         """An empty map; the version counter runs on."""
         torch.manual_seed(self.config.mapping.seed)
-        self._field = SemanticField(self.config.field)
+        self._field = self._new_field()
         self._trainer = Trainer(self._field, self.config.mapping)
         self._voxels = VoxelGrid(self.config.field.voxel_m)
         self._reach = VoxelGrid(self.config.field.voxel_m)
@@ -119,7 +74,12 @@ class Mapper:
         self._frames = self._stamp_ns = 0
         self._snapshot: MapState | None = None
         self._snapshot_of: tuple[int, int, int] | None = None
-        self._meter = _Meter()
+        self._meter = Meter()
+
+    def _new_field(self, classes: int = 0) -> SemanticField:
+        config, threads = self.config.field, self.config.mapping.threads
+        kernels = make_kernels(config.grid.kernels, shape_of(config.grid), "cpu", threads)
+        return SemanticField(config, classes, kernels)
 
     # frames
 
@@ -170,7 +130,12 @@ class Mapper:
             )
         rows = None if frame.labels is None else self._classes.rows(frame.labels)
         slot = self._keyframes.add(frame, rows)
-        self._observe(slot)
+        try:
+            self._observe(slot)
+        except ValueError as error:  # a pose far from the map: the frame goes, training goes on
+            self._keyframes.remove(slot)
+            log.warning("frame left out: %s", error)
+            return self._drop("outside_map")
         self._follow_classes()
         self._stamp_ns = max(self._stamp_ns, frame.stamp_ns)
         return True
@@ -220,10 +185,13 @@ class Mapper:
             self._arrived.notify()
 
     def reset(self) -> None:
-        """Forget everything; the label names of the source have to be set again."""
+        """Forget the map; label names stay."""
         with self._turns.visit():
+            names = self._classes.names
             self._inbox = None
             self._clear()
+            self._classes.set_names(names)
+            self._follow_classes()
 
     def train_steps(self, n: int) -> None:
         """Take ``n`` training steps now, in the calling thread.
@@ -304,9 +272,8 @@ class Mapper:
         """Counters and losses; never waits for training."""
         store, trainer = self._keyframes, self._trainer
         keyframes = store.count if store else 0
-        state = "paused" if self._paused else "running" if keyframes else "waiting"
         return MapperStatus(
-            state=state if self._thread is not None else "stopped",
+            state=self._run_state(keyframes),
             keyframes=keyframes,
             steps=trainer.steps,
             rays_per_s=self._meter.rays_per_s,
@@ -319,6 +286,13 @@ class Mapper:
             error=self._error,
         )
 
+    def _run_state(self, keyframes: int) -> str:
+        if self._error:
+            return "failed"
+        if self._thread is None:
+            return "stopped"
+        return "paused" if self._paused else "running" if keyframes else "waiting"
+
     def _memory_bytes(self) -> int:
         store = self._keyframes
         grid = 4 * self._field.table.numel() * self._field.table.element_size()
@@ -330,9 +304,8 @@ class Mapper:
     def save(self, path: str | Path) -> None:
         """Write the map with all that resuming needs; readers may load the same file."""
         with self._turns.visit():
-            state = copy.copy(self._snapshot_now())
             training = pack_training(self._trainer, self._keyframes)
-        object.__setattr__(state, "training", training)
+            state = replace(self._snapshot_now(), training=training)
         write_map(path, dump_map(state))
 
     def load(self, path: str | Path) -> None:
@@ -348,16 +321,20 @@ class Mapper:
                     f"expected a map made with the settings {self.config.field}, got one with "
                     f"{state.field.config}; start with the settings of the map"
                 )
+            names = self._classes.names
             self._clear()
+            self._classes.set_names(names)
             self._restore(state)
 
     def _restore(self, state: MapState) -> None:
         if self._language is not None and state.language is not None:
             self._language.restore(state.language)
-        self._field = SemanticField(self.config.field, classes=len(state.class_ids))
+        self._field = self._new_field(len(state.class_ids))
         self._field.load_state_dict(state.field.state_dict())
         self._trainer = Trainer(self._field, self.config.mapping)
+        names = self._classes.names
         self._classes.restore(state.label_names, state.class_ids)
+        self._classes.set_names(names)
         self._voxels, self._reach = state.voxels.copy(), state.reach.copy()
         self.frame_id, self._stamp_ns = state.frame_id, state.stamp_ns
         self._trainer.steps = state.steps
@@ -380,4 +357,3 @@ def _fit_width(frame: Frame, width: int) -> Frame:
     if camera.width <= width:
         return frame
     return frame.resized(width, max(1, round(camera.height * width / camera.width)))
-

@@ -81,9 +81,9 @@ class Trainer:
         """
         rays = self._draw(keyframes, reach)
         features = self.field.kernels.encode(torch.from_numpy(rays.points), self.field.table)
-        hidden = affine(self.field.trunk_in, features, rectified=True)
+        hidden = affine(self.field.trunk_in, features, True, self.config.threads)
         near = rays.near_z.size
-        out = affine(self.field.trunk_out, hidden[:, :near])
+        out = affine(self.field.trunk_out, hidden[:, :near], False, self.config.threads)
         free_grad = self._free_space(rays, hidden[:, near:])
         self._backward(rays, features, hidden, self._surface(rays, out), free_grad)
         self.steps += 1
@@ -105,9 +105,7 @@ class Trainer:
             threads=config.threads,
         )
 
-    def _free_space(
-        self, rays: RaySamples, hidden: Float[Tensor, "H M"]
-    ) -> Float[Tensor, "1 M"]:
+    def _free_space(self, rays: RaySamples, hidden: Float[Tensor, "H M"]) -> Float[Tensor, "1 M"]:
         """The gradient with respect to the signed distances in free space."""
         row, bias = self.field.trunk_out.weight[0].detach(), self.field.trunk_out.bias[0]
         distance = (row @ hidden + bias.detach()).numpy()
@@ -173,7 +171,7 @@ class Trainer:
         into_first, into_second = first.weight.detach().T, second.weight.detach().T
         feature_grad = torch.empty_like(features)
         near, threads = out_grad.shape[1], self.config.threads
-        sums: list[tuple[Tensor, ...]] = []
+        sums: dict[int, tuple[Tensor, ...]] = {}
 
         @torch.no_grad()
         def work(first_column: int, grad: Tensor, start: int, stop: int) -> None:
@@ -188,13 +186,15 @@ class Trainer:
             of_second = torch.zeros_like(second.weight), torch.zeros_like(second.bias)
             torch.mm(grad, h.T, out=of_second[0][:rows])
             torch.sum(grad, 1, out=of_second[1][:rows])
-            sums.append((*of_first, *of_second))
+            sums[first_column + start] = (*of_first, *of_second)
 
         run_parallel(work, [(0, out_grad, *part) for part in split(near, threads)])
         free_parts = split(free_grad.shape[1], threads)
         run_parallel(work, [(near, free_grad, *part) for part in free_parts])
         parameters = (first.weight, first.bias, second.weight, second.bias)
-        for parameter, shares in zip(parameters, zip(*sums, strict=True), strict=True):
+        for parameter, shares in zip(
+            parameters, zip(*(sums[k] for k in sorted(sums)), strict=True), strict=True
+        ):
             parameter.grad = torch.stack(shares).sum(0)
         points = torch.from_numpy(rays.points)
         self.field.kernels.backward_table(points, feature_grad, self.gradient)

@@ -1,0 +1,51 @@
+"""What a mapper reports about itself."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class MapperStatus:
+    """The mapper at one moment.
+
+    Attributes:
+        state: "running", "paused", "waiting" (no frame yet), "stopped" or "failed" (see error).
+        rays_per_s: training speed over the last second or so.
+        losses: weighted losses of the last step by name.
+        dropped: frames not taken, by cause ("mapper_busy", "view_covered", ...).
+        memory_bytes: keyframes, grid, moments and voxels.
+        error: why training stopped, "" while all is well.
+    """
+
+    state: str
+    keyframes: int
+    steps: int
+    rays_per_s: float
+    losses: dict[str, float]
+    dropped: dict[str, int]
+    memory_bytes: int
+    snapshot_version: int
+    frames: int
+    kernels: str
+    error: str = ""
+
+
+@dataclass
+class Meter:
+    """Training speed, averaged over about a second."""
+
+    rays_per_s: float = 0.0
+    _since: float = field(default_factory=time.monotonic)
+    _rays: int = 0
+
+    def count(self, rays: int) -> None:
+        self._rays += rays
+        elapsed = time.monotonic() - self._since
+        if elapsed >= 1.0:
+            self.rays_per_s = self._rays / elapsed
+            self.restart()
+
+    def restart(self) -> None:
+        self._since, self._rays = time.monotonic(), 0
