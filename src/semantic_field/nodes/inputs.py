@@ -94,7 +94,7 @@ class FrameInput:
                     CameraInfo,
                     info,
                     lambda message, name=name: self._on_info(name, message),
-                    SENSOR,
+                    qos,
                 ),
             ]
         # Steady time: frames are given up even while simulated time stands still.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import difflib
+import signal
 import sys
 import traceback
 from collections.abc import Iterable, Sequence
@@ -25,6 +27,7 @@ from launch.launch_description_sources import (
 from launch.substitutions import SubstitutionFailure
 
 _PACKAGE = "semantic_field"
+_PR_SET_PDEATHSIG = 1
 # Configurations that every launch has.
 _ALWAYS = ("sigterm_timeout", "sigkill_timeout", "emulate_tty", "launch-prefix")
 
@@ -132,6 +135,12 @@ def launch_file(file: Path, arguments: dict[str, str], debug: bool = False) -> i
     if died:
         sys.stderr.write(f"ended with an error: {', '.join(died)}\n")
     return code or (1 if died else 0)
+
+
+def end_with_parent() -> None:
+    """Have the kernel send SIGTERM to this process when its parent ends, killed perhaps (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM))
 
 
 def check_arguments(description: LaunchDescription, arguments: dict[str, str]) -> None:

@@ -86,6 +86,7 @@ class MapServices:
             for name, image in view_images(view, header).items():
                 setattr(response, name, image)
             if request.text:
+                relevancy = self._questions.relevancy(view, state, request.text)
                 response.relevancy = conversions.image_message(relevancy, "32FC1", header)
             response.success = True
         except ValueError as error:

@@ -36,6 +36,11 @@ def _add_launch(commands: Any) -> None:
         "-s", "--show-args", action="store_true", help="list the arguments and start nothing"
     )
     command.add_argument("-d", "--debug", action="store_true", help="show where an error came from")
+    command.add_argument(
+        "--with-parent",
+        action="store_true",
+        help="for scripts: end as soon as the process that started this one does (Linux)",
+    )
     command.set_defaults(handler=_launch)
 
 
@@ -45,6 +50,8 @@ def _launch(arguments: argparse.Namespace) -> int:
     file, given = launch_tool.file_and_arguments(arguments.file, arguments.arguments)
     if arguments.show_args:
         return launch_tool.show_arguments(file)
+    if arguments.with_parent:
+        launch_tool.end_with_parent()
     return launch_tool.launch_file(file, given, debug=arguments.debug)
 
 
