@@ -318,6 +318,22 @@ def test_nothing_survives_a_killed_launcher(tmp_path):
     assert (tmp_path / "saved").exists()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's notice is Linux's")
+def test_a_launcher_ends_with_the_script_that_started_it(tmp_path):
+    path = shells(tmp_path, steady="echo pid $$; exec sleep 1000")
+    words = " ".join(command("launch", "--with-parent", path))
+    output = tmp_path / "output.txt"
+    with output.open("w") as sink:
+        script = subprocess.Popen(
+            ["sh", "-c", f"{words} & wait"], env=environment(tmp_path), stdout=sink
+        )
+    steady = Launched(script, output).pid_after("steady-1")
+    script.kill()
+    script.wait()
+    until(lambda: not group_lives(steady))
+    until(lambda: "stopping all processes" in output.read_text())
+
+
 def test_what_a_process_leaves_behind_ends_with_the_launch(tmp_path):
     path = shells(tmp_path, starter="echo pid $$; sleep 1000 & exit 0")
     with launched(tmp_path, path) as launch:
