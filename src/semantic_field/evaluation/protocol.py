@@ -114,7 +114,7 @@ class Protocol:
     points: tuple[str, ...] = ("concept_graphs", "rayfronts")
     queries: bool = True
     surface_voxel_m: float = 0.03
-    max_depth_m: float = 6.0
+    max_depth_m: float = 12.0
     instances: tuple[str, ...] = ("dm_nerf", "coco")
 
     def __post_init__(self) -> None:

@@ -139,7 +139,7 @@ def _localised(result: QueryResult, fair: list[ReferenceObject]) -> bool:
 
 
 def _best_iou(result: QueryResult, fair: list[ReferenceObject], up: str) -> float:
-    """IoU of the best hit's box with the fitting object it covers best; both stand on the ground."""
+    """IoU of the best hit's box with the fitting object that it covers best."""
     hit, upright = result.hits[0], np.eye(4)
     upright[:3, :3] = ground_axes(up)
     overlaps = []

@@ -41,8 +41,9 @@ class Evaluation:
 
     report: dict[str, Any]
     source: FrameSource
+    protocol: Protocol
     state: MapState
-    teacher: LanguageTeacher | None
+    engine: QueryEngine | None
 
 
 def evaluate(
@@ -98,7 +99,7 @@ def evaluate(
         "views": [asdict(record) for record in scores.records],
         "notes": label_notes(location, labels) + scores.notes,
     }
-    return Evaluation(plain(report), source, run.state, teacher)
+    return Evaluation(plain(report), source, protocol, run.state, scores.engine)
 
 
 def head(location: str, source: FrameSource, protocol: Protocol, config: Config) -> dict[str, Any]:

@@ -41,6 +41,7 @@ class MapScores:
     cost: dict[str, Any]
     records: list[ViewRecord]
     notes: list[str]
+    engine: QueryEngine | None = None
 
 
 def held_out(source: FrameSource, positions: Sequence[int], protocol: Protocol) -> list[int]:
@@ -85,15 +86,14 @@ def score_map(
     quality["geometry"] = quality.pop("depth") | asdict(surface_score(points.xyz, cloud.xyz))
     quality["points"] = _score_points(points, cloud, source.label_names, protocol)
     cost: dict[str, Any] = {"render_ms_median": _median_ms([r.render_s for r in scores.records])}
-    quality["queries"] = None
+    quality["queries"], engine = None, None
     if protocol.queries and teacher is not None:
         progress("queries", 0.0)
-        quality["queries"], cost["query_latency"] = _score_queries(
-            state, source, points, protocol, teacher, query
-        )
+        engine = _make_engine(state, points, protocol, teacher, query)
+        quality["queries"], cost["query_latency"] = _score_queries(engine, source, protocol)
         if quality["queries"] is None:
             notes.append("Queries left out: the recording has no objects and no labels to judge by")
-    return MapScores(quality, cost, scores.records, notes)
+    return MapScores(quality, cost, scores.records, notes, engine)
 
 
 def _score_views(
@@ -138,7 +138,9 @@ def _score_points(
     result = {}
     for name in protocol.points:
         rules = POINT_PROTOCOLS[name]
-        rules = dataclasses.replace(rules, exclude=(*rules.exclude, *sorted(ignored)))
+        rules = dataclasses.replace(
+            rules, exclude=tuple(dict.fromkeys((*rules.exclude, *sorted(ignored))))
+        )
         scores = point_scores(predicted, cloud, names, rules)
         result[name] = {
             "miou": scores.miou,
@@ -154,21 +156,29 @@ def _score_points(
     return result
 
 
-def _score_queries(
+def _make_engine(
     state: MapState,
-    source: FrameSource,
     points: SurfacePoints,
     protocol: Protocol,
     teacher: LanguageTeacher,
     query: QueryConfig,
+) -> QueryEngine:
+    engine = QueryEngine(teacher, query)
+    if query.voxel_m == protocol.surface_voxel_m:
+        engine.set_points(state, points)
+    else:
+        engine.set_map(state)
+    return engine
+
+
+def _score_queries(
+    engine: QueryEngine, source: FrameSource, protocol: Protocol
 ) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
     objects = true_objects(source, protocol.max_depth_m)
     ignored = set(protocol.classes.ignore)
     objects = [item for item in objects if item.name not in ignored]
     if not objects:
         return None, None
-    engine = QueryEngine(teacher, query)
-    engine.set_map(state)
     result = score_queries(engine, objects, source.label_names)
     return result, take_latency(result) | {"points": len(engine.points)}
 

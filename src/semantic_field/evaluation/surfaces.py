@@ -13,6 +13,7 @@ from semantic_field.frames import Frame
 from semantic_field.geometry import transform_points
 
 NEAR_M = 0.05
+CELL_BITS, LABEL_BITS = 17, 12  # of a voxel along one axis, and of a class id: 63 in all
 
 
 @dataclass(frozen=True)
@@ -101,29 +102,42 @@ def _readings(frame: Frame, max_depth_m: float, stride: int) -> tuple[NDArray, N
 
 def _compact(points: NDArray, labels: NDArray, voxel_m: float) -> tuple[NDArray, NDArray]:
     """One mean point for each (voxel, label) of a frame: one vote a frame, and far less memory."""
-    cells = np.floor(points / voxel_m).astype(np.int64)
-    keys = np.concatenate([cells, labels[:, None].astype(np.int64)], axis=1)
-    unique, index = np.unique(keys, axis=0, return_inverse=True)
-    index = index.ravel()
-    counts = np.bincount(index, minlength=len(unique))
-    mean = np.stack([np.bincount(index, points[:, i]) for i in range(3)], axis=1) / counts[:, None]
-    return mean.astype(np.float32), unique[:, 3].astype(np.int32)
+    keys = (_keys(points, voxel_m) << LABEL_BITS) | (labels.astype(np.int64) + 1)
+    unique, index = np.unique(keys, return_inverse=True)
+    mean = _means(points, index, len(unique))
+    return mean, ((unique & ((1 << LABEL_BITS) - 1)) - 1).astype(np.int32)
 
 
 def _vote(xyz: NDArray, votes: NDArray, voxel_m: float, least: int) -> LabelledCloud:
-    cells = np.floor(xyz / voxel_m).astype(np.int64)
-    _, index = np.unique(cells, axis=0, return_inverse=True)
-    index = index.ravel()
-    counts = np.bincount(index)
-    mean = np.stack([np.bincount(index, xyz[:, i]) for i in range(3)], axis=1) / counts[:, None]
+    _, index, counts = np.unique(_keys(xyz, voxel_m), return_inverse=True, return_counts=True)
     keep = counts >= least
-    return LabelledCloud(mean[keep].astype(np.float32), majority(index, votes, len(counts))[keep])
+    labels = majority(index, votes, len(counts))
+    return LabelledCloud(_means(xyz, index, len(counts))[keep], labels[keep])
+
+
+def _keys(points: NDArray, voxel_m: float) -> NDArray[np.int64]:
+    """One number for each point's voxel; ValueError for points too far out to have one."""
+    cells = np.floor(points / voxel_m).astype(np.int64) + (1 << (CELL_BITS - 1))
+    if len(cells) and (cells.min() < 0 or cells.max() >= 1 << CELL_BITS):
+        raise ValueError(
+            f"expected points within {voxel_m * 2 ** (CELL_BITS - 1):.0f} m of the origin, got "
+            f"{np.abs(points).max():.0f} m; are all poses in one frame?"
+        )
+    return (((cells[:, 0] << CELL_BITS) | cells[:, 1]) << CELL_BITS) | cells[:, 2]
+
+
+def _means(points: NDArray, index: NDArray, n: int) -> NDArray[np.float32]:
+    counts = np.bincount(index, minlength=n)[:, None]
+    sums = np.stack([np.bincount(index, points[:, i], minlength=n) for i in range(3)], axis=1)
+    return (sums / counts).astype(np.float32)
 
 
 def majority(index: NDArray, votes: NDArray, n: int) -> NDArray[np.int32]:
     """The most frequent vote of each of ``n`` groups; of equal ones the smallest."""
-    pairs, counts = np.unique(np.stack([index, votes], axis=1), axis=0, return_counts=True)
-    order = np.lexsort((-pairs[:, 1], counts))  # later entries overwrite earlier ones
+    span = int(votes.max(initial=0)) + 2
+    keys, counts = np.unique(index.astype(np.int64) * span + votes + 1, return_counts=True)
+    groups, labels = keys // span, keys % span - 1
+    order = np.lexsort((-labels, counts))  # later entries overwrite earlier ones
     result = np.full(n, -1, np.int32)
-    result[pairs[order, 0]] = pairs[order, 1]
+    result[groups[order]] = labels[order]
     return result

@@ -1,0 +1,169 @@
+"""``semantic-field evaluate``, ``compare`` and ``benchmarks``. Heavy imports stay inside."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_commands(subparsers) -> None:
+    """Add the commands to the parser of ``semantic-field``."""
+    _add_evaluate(subparsers)
+    _add_compare(subparsers)
+    _add_benchmarks(subparsers)
+
+
+def _add_evaluate(subparsers) -> None:
+    command = subparsers.add_parser(
+        "evaluate", help="map a recording, score held-out views and questions, write a report"
+    )
+    command.add_argument(
+        "input", help="folder, rosbag2, a published layout (tum:PATH …) or room[:seed=3]"
+    )
+    command.add_argument(
+        "--config", type=Path, help="settings that differ from the defaults (YAML)"
+    )
+    command.add_argument(
+        "--protocol", default="main_job", help="name or YAML file (default: %(default)s)"
+    )
+    command.add_argument(
+        "--out", type=Path, default=Path("evaluation"), help="folder of the report"
+    )
+    command.add_argument("--labels", default="auto", help="label images to use (default: auto)")
+    command.add_argument("--seed", type=int, help="seed of all random numbers")
+    command.add_argument("--seconds", type=float, help="another budget of mapping time")
+    command.add_argument("--steps", type=int, help="another budget of training steps")
+    command.set_defaults(handler=_evaluate)
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from semantic_field.evaluation.report import write_report
+    from semantic_field.evaluation.runner import evaluate
+
+    console = Console()
+    protocol = _protocol(arguments)
+    console.print(f"protocol [bold]{protocol.name}[/] {protocol.hash}: {protocol.description}")
+    with _progress(console) as progress:
+        evaluation = evaluate(
+            arguments.input, protocol, _config(arguments), arguments.labels, progress
+        )
+        progress("drawing the report", 0.0)
+        paths = write_report(evaluation, arguments.out)
+    _print_summary(console, evaluation.report)
+    console.print("written: " + ", ".join(str(path) for path in paths), soft_wrap=True)
+    return 0
+
+
+def _protocol(arguments: argparse.Namespace):
+    import dataclasses
+
+    from semantic_field.evaluation.protocol import Training, load_protocol
+
+    protocol = load_protocol(arguments.protocol)
+    if arguments.seconds is None and arguments.steps is None:
+        return protocol
+    given = Training(
+        protocol.training.mode,
+        arguments.seconds or 0.0,
+        arguments.steps or 0,
+        protocol.training.rate_hz,
+    )
+    # The hash follows the content; the name says that it is not the file's.
+    return dataclasses.replace(protocol, name=f"{protocol.name} (changed)", training=given)
+
+
+def _config(arguments: argparse.Namespace):
+    from semantic_field.config import Config, load_config, updated
+
+    config = load_config(arguments.config) if arguments.config else Config()
+    return config if arguments.seed is None else updated(config, {"mapping.seed": arguments.seed})
+
+
+def _progress(console):
+    from contextlib import contextmanager
+
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    @contextmanager
+    def bar():
+        columns = (TextColumn("{task.description:<18}"), BarColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=console, transient=True) as shown:
+            task = shown.add_task("", total=1.0)
+            yield lambda text, share: shown.update(task, description=text, completed=share)
+
+    return bar()
+
+
+def _print_summary(console, report: dict) -> None:
+    from rich.table import Table
+
+    from semantic_field.evaluation.figures import COST, QUALITY, rows
+
+    for title, group in (("quality on held-out views", QUALITY), ("running cost", COST)):
+        shown = Table(title=title, title_justify="left", show_header=False)
+        for row in rows(group, report):
+            shown.add_row(*row)
+        console.print(shown)
+    semantics = report["quality"]["semantics"]
+    if semantics:
+        every = ", ".join(
+            f"{n} {item['value']:.3f}" if item["value"] is not None else f"{n} –"
+            for n, item in semantics["conventions"].items()
+        )
+        console.print(f"mIoU by definition: {every}", soft_wrap=True)
+    for note in report["notes"]:
+        console.print(f"[yellow]note:[/] {note}", soft_wrap=True)
+
+
+def _add_compare(subparsers) -> None:
+    command = subparsers.add_parser("compare", help="put reports side by side")
+    command.add_argument("reports", nargs="+", type=Path, help="report.json files or their folders")
+    command.set_defaults(handler=_compare)
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from rich.console import Console
+    from rich.table import Table
+
+    from semantic_field.evaluation.compare import table, warnings
+    from semantic_field.evaluation.report import read_report
+
+    reports = [read_report(path) for path in arguments.reports]
+    names = [path.parent.name if path.suffix else path.name for path in arguments.reports]
+    head, *body = table(reports, [str(n) or str(p) for n, p in zip(names, arguments.reports)])
+    shown = Table(*head)
+    for row in body:
+        shown.add_row(*row)
+    console = Console()
+    console.print(shown)
+    for warning in warnings(reports):
+        console.print(f"[yellow]{warning}[/]")
+    return 0
+
+
+def _add_benchmarks(subparsers) -> None:
+    command = subparsers.add_parser(
+        "benchmarks", help="write docs/benchmarks.md from benchmarks/results/"
+    )
+    command.add_argument("--results", type=Path, default=Path("benchmarks/results"))
+    command.add_argument("--page", type=Path, default=Path("docs/benchmarks.md"))
+    command.add_argument("--check", action="store_true", help="only say whether it is up to date")
+    command.set_defaults(handler=_benchmarks)
+
+
+def _benchmarks(arguments: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from semantic_field.evaluation.benchmark_page import is_current, write_page
+
+    console = Console()
+    if arguments.check:
+        current = is_current(arguments.results, arguments.page)
+        verdict = "up to date" if current else "out of date: run semantic-field benchmarks"
+        console.print(f"{arguments.page} is {verdict}")
+        return 0 if current else 1
+    count = write_page(arguments.results, arguments.page)
+    console.print(f"{arguments.page} written from {count} files of results")
+    return 0

@@ -1,0 +1,92 @@
+"""The figures of a report in the order in which people read them: for tables and comparisons."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One row of a table.
+
+    Attributes:
+        path: where it stands in report.json, dotted.
+        decimals: shown after the point, of the value times ``scale``.
+        better: 1 where more is better, -1 where less is, 0 where neither.
+    """
+
+    name: str
+    path: str
+    unit: str = ""
+    decimals: int = 3
+    better: int = 1
+    scale: float = 1.0
+
+    def value(self, report: dict[str, Any]) -> float | None:
+        """The figure, or None where the report has none."""
+        found: Any = report
+        path = self.path
+        if "{headline}" in path:
+            semantics = report["quality"].get("semantics")
+            path = path.format(headline=semantics["headline"] if semantics else "none")
+        for part in path.split("."):
+            found = found.get(part) if isinstance(found, dict) else None
+        return None if found is None else float(found)
+
+    def text(self, value: float | None) -> str:
+        """The value with its unit, "–" for None."""
+        if value is None:
+            return "–"
+        return f"{value * self.scale:.{self.decimals}f}" + (f" {self.unit}" if self.unit else "")
+
+
+_S = "quality.semantics.conventions.{headline}"
+_G = "quality.geometry"
+QUALITY = (
+    Figure("mIoU", f"{_S}.value"),
+    Figure("mIoU, classes above 0.1 %", f"{_S}.miou_frequent"),
+    Figure("frequency-weighted IoU", f"{_S}.fw_iou"),
+    Figure("total accuracy", f"{_S}.total_accuracy"),
+    Figure("class-mean accuracy", f"{_S}.class_accuracy"),
+    Figure("PSNR", "quality.views.psnr", "dB", 2),
+    Figure("PSNR, valid depth", "quality.views.psnr_valid", "dB", 2),
+    Figure("SSIM", "quality.views.ssim"),
+    Figure("LPIPS", "quality.views.lpips", better=-1),
+    Figure("depth L1", f"{_G}.depth_l1_m", "cm", 2, -1, 100),
+    Figure("depth error, median", f"{_G}.depth_median_m", "cm", 2, -1, 100),
+    Figure("surface accuracy", f"{_G}.accuracy_m", "cm", 2, -1, 100),
+    Figure("surface completeness", f"{_G}.completeness_m", "cm", 2, -1, 100),
+    Figure("Chamfer (mean of both)", f"{_G}.chamfer_m", "cm", 2, -1, 100),
+    Figure("F-score at 5 cm", f"{_G}.f_score"),
+    Figure("instance AP50 (DM-NeRF)", "quality.instances.dm_nerf.ap50"),
+    Figure("instance AP50 (COCO)", "quality.instances.coco.ap50"),
+    Figure("questions answered rightly", "quality.queries.right"),
+    Figure("localisation accuracy (LERF)", "quality.queries.localisation_accuracy"),
+    Figure("3D box IoU of the best hit", "quality.queries.box_iou"),
+    Figure("precision of 'found'", "quality.queries.found_precision"),
+    Figure("recall of 'found'", "quality.queries.found_recall"),
+    Figure("calibration error (ECE)", "quality.queries.calibration.ece", better=-1),
+)
+COST = (
+    Figure("mapping time", "cost.mapping_s", "s", 1, 0),
+    Figure("training steps", "cost.steps", "", 0, 0),
+    Figure("rays", "cost.rays_per_s", "k/s", 1, 1, 1e-3),
+    Figure("keyframes", "cost.keyframes", "", 0, 0),
+    Figure("keyframes", "cost.keyframes_per_s", "/s", 2, 1),
+    Figure("first answer after", "cost.first_answer_s", "s", 2, -1),
+    Figure("query latency, median", "cost.query_latency.median_ms", "ms", 1, -1),
+    Figure("query latency, 95th", "cost.query_latency.p95_ms", "ms", 1, -1),
+    Figure("rendering a view, median", "cost.render_ms_median", "ms", 0, -1),
+    Figure("CPU time of mapping", "cost.cpu_s", "s", 1, -1),
+    Figure("peak resident memory", "cost.peak_rss_mb", "MB", 0, -1),
+    Figure("peak GPU memory", "cost.peak_gpu_mb", "MB", 0, -1),
+    Figure("memory of the mapper", "cost.mapper_memory_mb", "MB", 0, -1),
+    Figure("map file", "cost.map_file_mb", "MB", 1, -1),
+)
+
+
+def rows(figures: tuple[Figure, ...], report: dict[str, Any]) -> list[tuple[str, str]]:
+    """(name, text) of the figures that a report has."""
+    values = [(figure, figure.value(report)) for figure in figures]
+    return [(figure.name, figure.text(value)) for figure, value in values if value is not None]

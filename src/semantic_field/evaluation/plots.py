@@ -1,0 +1,151 @@
+"""Plots of a report as PNG bytes."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BLUE, ORANGE, GREEN, RED, GREY = "#2f6db3", "#d9822b", "#3d9a5f", "#c0433f", "#9aa3ad"
+MOST_CLASSES = 30
+DPI = 110
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of that size in inches, drawn without a display."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+
+
+def to_png(figure: Figure) -> bytes:
+    """The figure as PNG bytes."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def _tidy(axes: Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="both", alpha=0.25)
+    axes.set_axisbelow(True)
+
+
+def class_bars(classes: list[dict[str, Any]]) -> bytes:
+    """IoU and accuracy of each class with ground truth, most frequent first."""
+    shown = [c for c in classes if c["truth"] > 0]
+    shown.sort(key=lambda c: -c["truth"])
+    left_out, shown = len(shown) - MOST_CLASSES, shown[:MOST_CLASSES]
+    total = max(1, sum(c["truth"] for c in classes))
+    figure = new_figure(8.6, 1.2 + 0.27 * len(shown))
+    axes = figure.subplots()
+    places = np.arange(len(shown))
+    axes.barh(places - 0.2, [c["iou"] or 0 for c in shown], 0.38, color=BLUE, label="IoU")
+    axes.barh(places + 0.2, [c["accuracy"] or 0 for c in shown], 0.38, color=GREY, label="accuracy")
+    names = [f"{c['name']}  {100 * c['truth'] / total:.2g} %" for c in shown]
+    axes.set_yticks(places, names, fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1)
+    more = f" ({left_out} rarer ones not shown)" if left_out > 0 else ""
+    axes.set_title(f"classes with their share of the ground truth{more}", fontsize=10)
+    axes.legend(fontsize=8, loc="lower right")
+    _tidy(axes)
+    return to_png(figure)
+
+
+def confusion(names: list[str], counts: list[list[int]]) -> bytes:
+    """Where the pixels of each true class went: rows sum to one; most frequent classes."""
+    matrix = np.asarray(counts, float)
+    last = len(names) - 1
+    order = [i for i in np.argsort(-matrix.sum(axis=1)) if matrix[i].sum() > 0 and i != last]
+    rows = order[:MOST_CLASSES]
+    columns = [*rows, last]
+    share = matrix[rows][:, columns] / np.maximum(1, matrix[rows].sum(axis=1, keepdims=True))
+    size = 2.4 + 0.27 * len(columns)
+    figure = new_figure(size + 1.2, size)
+    axes = figure.subplots()
+    image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    axes.set_xticks(range(len(columns)), [names[i] for i in columns], rotation=90, fontsize=8)
+    axes.set_yticks(range(len(rows)), [names[i] for i in rows], fontsize=8)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    for r, c in zip(*np.nonzero(share >= 0.1)):
+        color = "white" if share[r, c] > 0.6 else "black"
+        text = f"{100 * share[r, c]:.0f}"
+        axes.text(c, r, text, ha="center", va="center", fontsize=6, color=color)
+    figure.colorbar(image, ax=axes, shrink=0.6)
+    return to_png(figure)
+
+
+def curves(points: list[dict[str, Any]]) -> bytes:
+    """PSNR, mIoU, losses and memory over the seconds of mapping."""
+    figure = new_figure(9.6, 5.4)
+    grid = figure.subplots(2, 2)
+    seconds = [p["seconds"] for p in points]
+    _line(grid[0, 0], seconds, [p["psnr"] for p in points], "PSNR of held-out views, dB", BLUE)
+    _line(grid[0, 1], seconds, [p["miou"] for p in points], "mIoU of held-out views", GREEN)
+    losses = sorted({name for p in points for name in p["losses"]})
+    for name in losses:
+        values = [p["losses"].get(name) for p in points]
+        grid[1, 0].plot(seconds, _numbers(values), marker="o", markersize=3, label=name)
+    positive = any((p["losses"].get(n) or 0) > 0 for p in points for n in losses)
+    if losses and positive:
+        grid[1, 0].set_yscale("log")
+        grid[1, 0].legend(fontsize=7, ncols=2)
+    grid[1, 0].set_title("weighted losses", fontsize=10)
+    memory = [p["memory_mb"] for p in points]
+    _line(grid[1, 1], seconds, memory, "memory of the mapper, MB", ORANGE)
+    for axes in grid.ravel():
+        axes.set_xlabel("seconds of mapping", fontsize=8)
+        _tidy(axes)
+    return to_png(figure)
+
+
+def _line(axes: Axes, seconds: list[float], values: list[float | None], title: str, color: str):
+    axes.plot(seconds, _numbers(values), marker="o", markersize=4, color=color)
+    axes.set_title(title, fontsize=10)
+    axes.set_ylim(bottom=0)
+
+
+def _numbers(values: list[float | None]) -> np.ndarray:
+    return np.array([np.nan if value is None else value for value in values], float)
+
+
+def calibration_plot(calibration: dict[str, Any]) -> bytes:
+    """Reliability of the score of ``found``, and precision and recall over thresholds."""
+    figure = new_figure(9.6, 3.8)
+    reliability, tradeoff = figure.subplots(1, 2)
+    bins = [b for b in calibration["bins"] if b["count"]]
+    middles = [0.5 * (b["low"] + b["high"]) for b in bins]
+    reliability.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1)
+    reliability.bar(middles, [b["share_right"] for b in bins], 0.09, color=BLUE, alpha=0.75)
+    reliability.plot(
+        [b["mean_score"] for b in bins],
+        [b["share_right"] for b in bins],
+        "o",
+        color=RED,
+        markersize=4,
+    )
+    for b, x in zip(bins, middles):
+        place = min(0.95, b["share_right"] + 0.03)
+        reliability.text(x, place, str(b["count"]), ha="center", fontsize=7)
+    reliability.set_title(f"reliability (ECE {calibration['ece']:.3f})", fontsize=10)
+    reliability.set_xlabel("score of the best candidate")
+    reliability.set_ylabel("share really there")
+    curve = calibration["curve"]
+    thresholds = [p["threshold"] for p in curve]
+    for name, color in (("precision", BLUE), ("recall", ORANGE), ("f1", GREEN)):
+        tradeoff.plot(thresholds, _numbers([p[name] for p in curve]), color=color, label=name)
+    tradeoff.set_title("'found' over the threshold", fontsize=10)
+    tradeoff.set_xlabel("threshold")
+    tradeoff.legend(fontsize=8)
+    for axes in (reliability, tradeoff):
+        axes.set_xlim(0, 1)
+        axes.set_ylim(0, 1.02)
+        _tidy(axes)
+    return to_png(figure)
