@@ -28,7 +28,7 @@ def inverse(component):
     return 1.0 / component if abs(component) > 1e-15 else 1e15
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "arcp", "nsz"})
+@njit(inline="always")
 def ray_box(groups, g, ox, oy, oz, ix, iy, iz):
     """Where a ray (origin, inverse direction) enters an axis-aligned box, FAR where it misses."""
     t0, t1 = (groups[g, 0] - ox) * ix, (groups[g, 3] - ox) * ix
@@ -108,7 +108,7 @@ def _hit_cone(radius, half, top, o, d):
     return best, face
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "arcp", "nsz"})
+@njit(inline="always")
 def hit_shape(shapes, kind, i, ox, oy, oz, dx, dy, dz):
     """Distance along the ray (in lengths of its direction) and face, FAR where it misses.
 
@@ -132,7 +132,7 @@ def hit_shape(shapes, kind, i, ox, oy, oz, dx, dy, dz):
     return _hit_ellipsoid(shapes[i, 3], shapes[i, 4], shapes[i, 5], o, d)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "arcp", "nsz"})
+@njit(inline="always")
 def trace(
     shapes,
     kinds,

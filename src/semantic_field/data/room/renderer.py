@@ -78,7 +78,7 @@ def _tone_table() -> NDArray[np.uint8]:
     return (255 * (1 - np.exp(-1.35 * linear)) ** (1 / 2.2) + 0.5).astype(np.uint8)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "arcp", "nsz"})
+@njit(inline="always")
 def _texel(pixels, start, size, u, v, decode):
     """Bilinear linear-light sample of one texture level; u and v wrap around."""
     x, y = (u - math.floor(u)) * size - 0.5, (v - math.floor(v)) * size - 0.5
@@ -101,7 +101,7 @@ def _texel(pixels, start, size, u, v, decode):
     return rgb
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "arcp", "nsz"})
+@njit(inline="always")
 def _light(patches, i, face, values, u, v):
     """Bilinear irradiance of a face; u and v are clamped to 0..1."""
     columns, rows = patches[i, face, 1], patches[i, face, 2]
@@ -125,7 +125,7 @@ def _light(patches, i, face, values, u, v):
     return rgb
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "arcp", "nsz"})
+@njit(inline="always")
 def _shade(
     shapes,
     i,
@@ -165,7 +165,7 @@ def _shade(
     )
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "arcp", "nsz"})
+@njit(inline="always")
 def _select(bounds, order, x0, x1, y0, y1, chosen):
     """The groups that may show in a tile of the image, from near to far; returns their number."""
     n = 0
@@ -178,7 +178,7 @@ def _select(bounds, order, x0, x1, y0, y1, chosen):
     return n
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "arcp", "nsz"})
+@njit(inline="always")
 def _look_along(
     shapes,
     kinds,
