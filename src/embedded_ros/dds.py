@@ -36,6 +36,9 @@ INFINITE_NS = 0x7FFFFFFFFFFFFFFF
 CLOSED = -3  # DDS_RETCODE_BAD_PARAMETER: the handle is no longer valid
 ALREADY_DELETED = -9
 
+# cyclonedds reads and writes policies through buffers that all threads share.
+_CREATING = threading.RLock()
+
 # A handle of its own: cyclonedds sets argument types on the functions of its handle.
 _LIBRARY = ctypes.CDLL(DDS._dll_handle._name)
 _LIBRARY.dds_waitset_wait.argtypes = [
@@ -137,7 +140,8 @@ class Writer:
     def __init__(
         self, participant: Participant, name: str, data_type: type[IdlStruct], qos: Qos
     ) -> None:
-        self.entity = DataWriter(participant.entity, participant.topic(name, data_type), qos)
+        with _CREATING:
+            self.entity = DataWriter(participant.entity, participant.topic(name, data_type), qos)
         self._ref = self.entity._ref
         self.guid = self.entity.guid.bytes
         self.instance_handle = self.entity.instance_handle & 0xFFFFFFFFFFFFFFFF
@@ -178,7 +182,8 @@ class Reader:
     def __init__(
         self, participant: Participant, name: str, data_type: type[IdlStruct], qos: Qos
     ) -> None:
-        self.entity = DataReader(participant.entity, participant.topic(name, data_type), qos)
+        with _CREATING:
+            self.entity = DataReader(participant.entity, participant.topic(name, data_type), qos)
         self._ref = self.entity._ref
         self.guid = self.entity.guid.bytes
         self.condition = checked(

@@ -197,6 +197,27 @@ def test_incompatible_qos_without_a_callback_is_a_warning(make_node, wait_until,
     assert "'/warned'" in "".join(text)
 
 
+def test_best_available_takes_what_there_is(make_node, spin, wait_until):
+    from rclpy.qos import qos_profile_best_available
+    from rclpy.wait_for_message import wait_for_message
+
+    node = make_node("adaptable")
+    latched = node.create_publisher(String, "adaptable", LATCHED)
+    latched.publish(String(data="kept"))
+    assert wait_until(lambda: node.count_publishers("adaptable") == 1)
+    found = wait_for_message(
+        String, node, "adaptable", qos_profile=qos_profile_best_available, time_to_wait=10.0
+    )
+    assert found == (True, String(data="kept"))
+    node.create_publisher(String, "adaptable", qos_profile_sensor_data)
+    assert wait_until(lambda: node.count_publishers("adaptable") == 2)
+    adapted = node.create_subscription(String, "adaptable", print, qos_profile_best_available)
+    assert adapted.qos_profile.reliability == ReliabilityPolicy.BEST_EFFORT
+    assert adapted.qos_profile.durability == DurabilityPolicy.VOLATILE
+    assert wait_until(lambda: adapted.get_publisher_count() == 2)
+    assert wait_for_message(String, node, "silent", time_to_wait=0.05) == (False, None)
+
+
 def test_wrong_type_and_destroyed_publishers_are_refused(make_node):
     from rclpy.exceptions import InvalidHandle
 

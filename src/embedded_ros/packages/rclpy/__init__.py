@@ -6,6 +6,7 @@ from typing import Any
 
 from rclpy import logging, utilities
 from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import (
     SignalHandlerOptions,
@@ -85,8 +86,6 @@ def create_node(node_name: str, **kwargs: Any) -> Node:
 
 def get_global_executor() -> Any:
     """The executor of the functions below where none is given."""
-    from rclpy.executors import SingleThreadedExecutor
-
     if not _EXECUTOR:
         _EXECUTOR.append(SingleThreadedExecutor())
         get_default_context().on_shutdown(lambda: _EXECUTOR[0].wake() if _EXECUTOR else None)

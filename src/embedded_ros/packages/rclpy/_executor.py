@@ -145,7 +145,7 @@ class Executor:
         future._when_done(self.wake)
         end = _end(timeout_sec)
         while self._context.ok() and not self._is_shutdown and not future.done():
-            self.spin_once_until_future_complete(future, _left(end))
+            self._spin_once(_left(end), future.done)
             if end is not None and time.monotonic() >= end:
                 return
 
@@ -214,6 +214,9 @@ class Executor:
             raise error
         if self._is_shutdown:
             raise ShutdownException
+        if self._context._at_exit:
+            # Only daemon threads still run: they end with the interpreter, without a word.
+            threading.Event().wait()
         if not self._context.ok():
             raise ExternalShutdownException
         if enough():

@@ -10,7 +10,7 @@ from rclpy.client import Client
 from rclpy.clock import Clock
 from rclpy.guard_condition import GuardCondition
 from rclpy.publisher import Publisher
-from rclpy.qos import QoSProfile, copy_of, qos_profile_services_default
+from rclpy.qos import QoSProfile, copy_of, qos_profile_services_default, resolved
 from rclpy.service import Service
 from rclpy.subscription import Subscription
 from rclpy.timer import Rate, Timer
@@ -29,6 +29,7 @@ class NodeEntitiesMixin:
     _clients: list[Client]
     _timers: list[Timer]
     _guards: list[GuardCondition]
+    get_publishers_info_by_topic: Callable[..., list]
     resolve_topic_name: Callable[..., str]
     resolve_service_name: Callable[..., str]
     _keep: Callable[[list, Any], Any]
@@ -53,7 +54,7 @@ class NodeEntitiesMixin:
             self,
             msg_type,
             self.resolve_topic_name(topic),
-            copy_of(qos_profile),
+            resolved(copy_of(qos_profile), None),
             event_callbacks,
             callback_group or self._default_callback_group,
         )
@@ -81,7 +82,7 @@ class NodeEntitiesMixin:
             self.resolve_topic_name(topic),
             callback,
             group,
-            copy_of(qos_profile),
+            resolved(copy_of(qos_profile), self.get_publishers_info_by_topic(topic)),
             raw,
             event_callbacks,
         )

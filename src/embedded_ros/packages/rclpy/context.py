@@ -22,7 +22,7 @@ _ALL: weakref.WeakSet[Context] = weakref.WeakSet()
 def _leave_all() -> None:
     """Leave every domain before the interpreter is taken apart."""
     for context in list(_ALL):
-        context._valid = False
+        context._at_exit, context._valid = True, False
         context._leave()
 
 
@@ -32,6 +32,7 @@ class Context:
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._valid = False
+        self._at_exit = False
         self._initialised = False
         self._callbacks: list[Any] = []
         self._nodes: weakref.WeakSet[Any] = weakref.WeakSet()

@@ -167,6 +167,29 @@ def copy_of(profile: QoSProfile | int, **changes: Any) -> QoSProfile:
     return QoSProfile(**{name: getattr(profile, name) for name in _FIELDS} | changes)
 
 
+def resolved(profile: QoSProfile, others: list[Any] | None) -> QoSProfile:
+    """The profile with BEST_AVAILABLE replaced by what works with the other side as it is now.
+
+    ``others`` are the topic's publishers, for a subscription; None for a publisher, which offers
+    everything.
+    """
+    changes: dict[str, Any] = {}
+    if profile.reliability == ReliabilityPolicy.BEST_AVAILABLE:
+        reliable = others is None or _all_offer(others, "reliability", ReliabilityPolicy.RELIABLE)
+        changes["reliability"] = (
+            ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
+        )
+    if profile.durability == DurabilityPolicy.BEST_AVAILABLE:
+        kept = DurabilityPolicy.TRANSIENT_LOCAL
+        latched = others is None or _all_offer(others, "durability", kept)
+        changes["durability"] = kept if latched else DurabilityPolicy.VOLATILE
+    return copy_of(profile, **changes)
+
+
+def _all_offer(others: list[Any], policy: str, wanted: Any) -> bool:
+    return bool(others) and all(getattr(o.qos_profile, policy) == wanted for o in others)
+
+
 _SERVICES = QoSProfile(depth=10)
 _SENSOR = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
 _PARAMETERS = QoSProfile(depth=1000)
