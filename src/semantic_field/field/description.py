@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from semantic_field.field.confidence import confidence_of
 from semantic_field.field.map_state import MapState
-from semantic_field.field.model import affine
+from semantic_field.field.model import affine, two_layers
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,12 @@ def describe(state: MapState, points: NDArray[np.float32]) -> Description:
     """What the map says at points (N, 3) of its frame, in one pass over the grid."""
     field = state.field
     code, gradient = field.code_and_gradient(torch.from_numpy(points))
-    color_in, color_out = field.color_head[0], field.color_head[2]
-    latent_in, latent_out = field.latent_head[0], field.latent_head[2]
-    color = affine(color_out, affine(color_in, code, rectified=True)).sigmoid_()
-    latent = affine(latent_out, affine(latent_in, code, rectified=True))
+    threads = field.kernels.threads
+    color = two_layers(field.color_head, code, threads).sigmoid_()
+    latent = two_layers(field.latent_head, code, threads)
     label = np.full(len(points), -1, np.int32)
     if state.class_ids:
-        rows = affine(field.label_head, latent).argmax(0).numpy()
+        rows = affine(field.label_head, latent, threads=threads).argmax(0).numpy()
         label = np.asarray(state.class_ids, np.int32)[rows]
     return Description(
         normal=torch.nn.functional.normalize(gradient, dim=-1).numpy(),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import dataclasses
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -83,7 +84,7 @@ class MapState:
     version: int
     steps: int
     stamp_ns: int = 0
-    training: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def teacher_fingerprint(self) -> str:

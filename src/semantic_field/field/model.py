@@ -84,6 +84,12 @@ class SemanticField(nn.Module):
             grown.bias[old.out_features :] = old.bias.min() if old.out_features else 0.0
         self.label_head = grown
 
+    def frozen_copy(self) -> SemanticField:
+        """A copy that nobody trains, for readers."""
+        twin = SemanticField(self.config, self.classes, self.kernels)
+        twin.load_state_dict(self.state_dict())
+        return twin.eval().requires_grad_(False)
+
     def network_parameters(self) -> list[nn.Parameter]:
         """The parameters outside the grid."""
         return [p for name, p in self.named_parameters() if name != "table"]
@@ -166,6 +172,15 @@ def affine(
 
     run_parallel(work, split(columns.shape[1], threads))
     return out
+
+
+def two_layers(
+    head: nn.Sequential, columns: Float[Tensor, "I N"], threads: int = 2
+) -> Float[Tensor, "O N"]:
+    """A head of two linear layers with a ReLU between over feature-major columns."""
+    first, second = head[0], head[2]
+    assert isinstance(first, nn.Linear) and isinstance(second, nn.Linear)
+    return affine(second, affine(first, columns, True, threads), False, threads)
 
 
 def _label_head(latent_dim: int, classes: int) -> nn.Linear:

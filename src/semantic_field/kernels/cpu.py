@@ -7,7 +7,7 @@ depend on the number of threads.
 """
 
 # Compiled functions carry no annotations: Numba infers their types.
-# pyright: basic
+# pyright: basic, reportCallIssue=false
 from __future__ import annotations
 
 import numpy as np

@@ -181,4 +181,13 @@ def _resized_labels(labels: NDArray[np.int16], camera: Camera) -> NDArray[np.int
     if labels.shape == (camera.height, camera.width):
         return labels
     size = (camera.width, camera.height)
-    return np.asarray(cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST_EXACT))
+    resized = cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST_EXACT)
+    return np.asarray(resized, dtype=np.int16)
+
+
+def fit_width(frame: Frame, width: int) -> Frame:
+    """The frame, made smaller where it is wider than ``width`` pixels."""
+    camera = frame.camera
+    if camera.width <= width:
+        return frame
+    return frame.resized(width, max(1, round(camera.height * width / camera.width)))

@@ -21,7 +21,7 @@ from semantic_field.frames import Frame
 from semantic_field.geometry import Camera
 from semantic_field.kernels import make_kernels
 from semantic_field.mapping.classes import ClassTable
-from semantic_field.mapping.keyframes import KeyframeStore
+from semantic_field.mapping.keyframes import KeyframeStore, fit_width
 from semantic_field.mapping.language import LanguageBasis, TextTeacher
 from semantic_field.mapping.status import MapperStatus, Meter
 from semantic_field.mapping.trainer import Trainer
@@ -121,7 +121,7 @@ class Mapper:
         mapping = self.config.mapping
         if not (frame.depth > 0).any():
             return self._drop("no_depth")
-        frame = _fit_width(frame, mapping.max_image_width)
+        frame = fit_width(frame, mapping.max_image_width)
         camera = frame.camera
         if self._keyframes is None:
             depth_range = (mapping.min_depth_m, mapping.max_depth_m)
@@ -147,7 +147,7 @@ class Mapper:
         points, along, guessed = self._keyframes.surface(slot, VOXEL_STRIDE, voxel)
         self._voxels.insert(points, ~guessed)
         around = [points + shift * voxel * along for shift in (-1.0, 0.0, 1.0)]
-        self._reach.insert(np.concatenate(around))
+        self._reach.insert(np.concatenate(around).astype(np.float32))
 
     def _follow_classes(self) -> None:
         """Let label head and language targets follow the class table."""
@@ -251,7 +251,7 @@ class Mapper:
 
     def _state(self) -> MapState:
         return MapState(
-            field=_frozen(self._field),
+            field=self._field.frozen_copy(),
             frame_id=self.frame_id,
             bounds=self._voxels.bounds(),
             voxels=self._voxels.copy(),
@@ -342,18 +342,3 @@ class Mapper:
         mapping = self.config.mapping
         self._keyframes = unpack_training(state.training, self._trainer, mapping)
         self._follow_classes()
-
-
-def _frozen(field: SemanticField) -> SemanticField:
-    """A copy of a field that nobody trains."""
-    twin = SemanticField(field.config, classes=field.classes, kernels=field.kernels)
-    twin.load_state_dict(field.state_dict())
-    return twin.eval().requires_grad_(False)
-
-
-def _fit_width(frame: Frame, width: int) -> Frame:
-    """The frame, made smaller where it is wider than ``width`` pixels."""
-    camera = frame.camera
-    if camera.width <= width:
-        return frame
-    return frame.resized(width, max(1, round(camera.height * width / camera.width)))

@@ -53,7 +53,7 @@ def unpack_training(
 
 def _pack_optimizer(trainer: Trainer) -> Arrays:
     arrays: Arrays = {}
-    names = {p: name for name, p in trainer.field.named_parameters()}
+    names: dict[torch.Tensor, str] = {p: n for n, p in trainer.field.named_parameters()}
     for parameter, values in trainer.optimizer.state.items():
         for kind, value in values.items():
             arrays[f"adam.{names[parameter]}.{kind}"] = value.numpy().copy()
