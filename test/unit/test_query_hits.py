@@ -124,6 +124,17 @@ def test_parts_above_each_other_are_joined():
     assert len(join_stacked(groups, xyz, other_label)) == 3
 
 
+def test_a_back_seen_apart_from_its_seat_is_joined_and_pictures_are_not():
+    seat, back = block([0, 0, 0.45], [0.4, 0.4, 0.05]), block([-0.28, 0, 0.7], [0.04, 0.4, 0.4])
+    xyz = np.concatenate([seat, back])
+    groups = [np.arange(len(seat)), np.arange(len(seat), len(xyz))]
+    assert len(join_stacked(groups, xyz, np.zeros(len(xyz), int))) == 1
+    left, right = block([0, 0, 1.5], [0.03, 0.5, 0.4]), block([0, 0.58, 1.5], [0.03, 0.5, 0.4])
+    xyz = np.concatenate([left, right])
+    groups = [np.arange(len(left)), np.arange(len(left), len(xyz))]
+    assert len(join_stacked(groups, xyz, np.zeros(len(xyz), int))) == 2
+
+
 def test_hits_have_boxes_labels_and_an_order():
     chair, table = block([0, 0, 0.4], [0.5, 0.5, 0.8]), block([3, 1, 0.4], [1.6, 0.8, 0.7], 0.5)
     crumb = block([6, 0, 0], [0.06, 0.06, 0.06])

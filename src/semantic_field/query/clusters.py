@@ -13,6 +13,9 @@ _OFFSETS = np.array(
 CORE_NEIGHBOURS = 4
 STACK_SHARE = 0.6
 STACK_GAP_M = 0.3
+SHEET_M = 0.12
+SHEET_GAP_M = 0.1
+PAD_M = 0.02
 
 
 def cluster(
@@ -84,21 +87,19 @@ def groups_of(numbers: NDArray[np.integer]) -> list[NDArray[np.int64]]:
 def join_stacked(
     groups: list[NDArray[np.int64]], local: NDArray[np.floating], label: NDArray[np.integer]
 ) -> list[NDArray[np.int64]]:
-    """Joins a group to a larger one of its label whose footprint holds most of its own.
+    """Joins a group to a larger one of its label that stands in the same place.
 
-    A table seen with gaps falls into a top and legs; these stand above each other, while two
-    tables stand side by side. ``local`` are points (N, 3) with z up; groups come largest first.
+    A table seen with gaps falls into a top and legs, a chair into seat and back; these stand
+    above each other, or a thin sheet right in front of or behind the rest, while two tables
+    stand side by side. ``local`` are points (N, 3) with z up; groups come largest first.
     """
     joined: list[NDArray[np.int64]] = []
     boxes: list[tuple[NDArray, NDArray]] = []
     for group in groups:
-        low, high = local[group, :2].min(0) - 0.02, local[group, :2].max(0) + 0.02
+        low, high = local[group].min(0) - PAD_M, local[group].max(0) + PAD_M
         for i, (big_low, big_high) in enumerate(boxes):
-            if label[group[0]] != label[joined[i][0]]:
-                continue
-            shared = np.clip(np.minimum(high, big_high) - np.maximum(low, big_low), 0.0, None)
-            near = _height_gap(local[group, 2], local[joined[i], 2]) < STACK_GAP_M
-            if near and shared.prod() > STACK_SHARE * (high - low).prod():
+            same = label[group[0]] == label[joined[i][0]]
+            if same and _in_one_place(low, high, big_low, big_high):
                 joined[i] = np.concatenate([joined[i], group])
                 boxes[i] = (np.minimum(low, big_low), np.maximum(high, big_high))
                 break
@@ -108,6 +109,10 @@ def join_stacked(
     return joined
 
 
-def _height_gap(first: NDArray[np.floating], second: NDArray[np.floating]) -> float:
-    """Metres of air between two ranges of heights, negative where they overlap."""
-    return float(max(first.min() - second.max(), second.min() - first.max()))
+def _in_one_place(low: NDArray, high: NDArray, big_low: NDArray, big_high: NDArray) -> bool:
+    """Whether two boxes overlap seen from above, or one of them is a sheet beside the other."""
+    shared = np.minimum(high, big_high) - np.maximum(low, big_low)  # negative: a gap
+    extent = np.minimum(high - low, big_high - big_low)
+    beside = (extent < SHEET_M) & (shared > -SHEET_GAP_M)
+    across = (shared > STACK_SHARE * extent) | beside
+    return bool(across[:2].all() and shared[2] > -STACK_GAP_M)

@@ -69,6 +69,13 @@ def floor_height(local: NDArray[np.floating], normals_up: NDArray[np.floating]) 
     return float(np.median(level[inside, 2]))
 
 
+def distance_to(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Metres from each cell to the nearest marked one (X, Y); infinite where none is."""
+    if not mask.any():
+        return np.full(mask.shape, np.inf)
+    return np.asarray(ndimage.distance_transform_edt(~mask), np.float64) * CELL_M
+
+
 def make_ground_map(points: SurfacePoints, config: QueryConfig) -> GroundMap | None:
     """The ground of a map; None where no floor was observed."""
     axes = ground_axes(config.up)
@@ -87,8 +94,8 @@ def make_ground_map(points: SurfacePoints, config: QueryConfig) -> GroundMap | N
         return image
 
     floor = marked((np.abs(above) < FLOOR_BAND_M) & (up > 0.7))
-    floor = ndimage.binary_closing(floor, iterations=2)
+    floor = np.asarray(ndimage.binary_closing(floor, iterations=2), bool)
     obstacle = marked((above > CLEARANCE_M) & (above < config.robot_height_m))
-    room = ndimage.distance_transform_edt(~obstacle) * CELL_M
+    room = distance_to(obstacle)
     free = floor & (room >= config.robot_radius_m + 0.5 * CELL_M)
     return GroundMap(axes, origin, height, free, obstacle)

@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from semantic_field.config import QueryConfig
 from semantic_field.field.surface import SurfacePoints
-from semantic_field.query.ground import CELL_M, GroundMap, make_ground_map
+from semantic_field.query.ground import GroundMap, distance_to, make_ground_map
 from semantic_field.query.hits import Hit
 
 FARTHER_M = 1.5
@@ -33,7 +33,7 @@ def goal_pose(
     footprint = np.zeros_like(ground.free)
     on_ground = points.xyz[hit.indices].astype(np.float64) @ ground.axes.T
     footprint[tuple(ground.cells(on_ground[:, :2]).T)] = True
-    distance = ndimage.distance_transform_edt(~footprint) * CELL_M
+    distance = distance_to(footprint)
     in_reach = (distance >= config.standoff_m) & (distance <= config.standoff_m + FARTHER_M)
     candidates = np.argwhere(ground.free & in_reach)
     if not len(candidates):
@@ -51,14 +51,15 @@ def _best(
     target: NDArray[np.float64],
 ) -> NDArray[np.int64]:
     """The candidate cell (2,) with the best of reach, view and distance, in this order."""
-    parts, _ = ndimage.label(ground.free)  # type: ignore[misc]
+    parts = np.asarray(ndimage.label(ground.free)[0], np.int64)  # type: ignore[index]
     sizes = np.bincount(parts.ravel())
     size = sizes[parts[tuple(candidates.T)]]
     connected = size >= 0.5 * size.max()
     away = distance[tuple(candidates.T)]
     aside = np.linalg.norm(ground.centres(candidates) - target, axis=1)
     order = np.lexsort((aside, np.round(away, 1), ~connected))
-    blocked = ground.obstacle & ~ndimage.binary_dilation(footprint, iterations=2)
+    around = np.asarray(ndimage.binary_dilation(footprint, iterations=2), bool)
+    blocked = ground.obstacle & ~around
     for index in order[:500]:
         if connected[index] and _sees(candidates[index], footprint, blocked, ground, target):
             return candidates[index]
