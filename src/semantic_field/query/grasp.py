@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from semantic_field.field.surface import SurfacePoints
 from semantic_field.query.hits import Hit
@@ -40,7 +40,7 @@ def grasp_clouds(hit: Hit, points: SurfacePoints, radius_m: float = 1.5) -> Gras
     near = ((points.xyz >= low) & (points.xyz <= high)).all(1)
     near[hit.indices] = False
     around = np.flatnonzero(near)
-    tree = cKDTree(chosen.xyz)
+    tree = KDTree(chosen.xyz)
     if len(chosen) > 1 and len(around):
         spacing = float(np.median(tree.query(chosen.xyz[:2000], k=2)[0][:, 1]))
         distance, nearest = tree.query(points.xyz[around], distance_upper_bound=2.0 * spacing)
