@@ -63,7 +63,7 @@ class GridConfig(Settings):
     coarsest_cell_m: float = option(0.64, "edge of a cell of the coarsest level, metres", 0.01)
     finest_cell_m: float = option(0.02, "edge of a cell of the finest level, metres", 0.001)
     kernels: str = option(
-        "auto", "implementation of the grid kernels", choices=("auto", "reference", "cpu", "cuda")
+        "auto", "implementation of the grid kernels", choices=("auto", "reference", "cpu")
     )
 
 
@@ -87,7 +87,7 @@ class MappingConfig(Settings):
     """Keyframes, losses and the training schedule."""
 
     seed: int = option(0, "seed of all random numbers", 0)
-    device: str = option("auto", "where to train", choices=("auto", "cpu", "cuda"))
+    device: str = option("auto", "where to train", choices=("auto", "cpu"))
     threads: int = option(2, "processor threads for training", 1, 256)
     rays_per_step: int = option(2048, "rays of one training step", 64, 1 << 20)
     near_samples: int = option(5, "samples of a ray around the sensor's depth", 1, 256)

@@ -79,16 +79,19 @@ class Trainer:
 
         ``reach`` are the voxels in which readers will look for a surface.
         """
-        rays = self._draw(keyframes, reach)
+        self.find_gradients(self._draw(keyframes, reach))
+        self.steps += 1
+        self.rays += self.config.rays_per_step
+        self._update(self.learning_rate(keyframes.count))
+
+    def find_gradients(self, rays: RaySamples) -> None:
+        """Evaluate all losses on the rays, and leave their gradients where ``step`` finds them."""
         features = self.field.kernels.encode(torch.from_numpy(rays.points), self.field.table)
         hidden = affine(self.field.trunk_in, features, True, self.config.threads)
         near = rays.near_z.size
         out = affine(self.field.trunk_out, hidden[:, :near], False, self.config.threads)
         free_grad = self._free_space(rays, hidden[:, near:])
         self._backward(rays, features, hidden, self._surface(rays, out), free_grad)
-        self.steps += 1
-        self.rays += len(rays.slot)
-        self._update(self.learning_rate(keyframes.count))
 
     def _draw(self, keyframes: KeyframeStore, reach: VoxelGrid) -> RaySamples:
         config = self.config
