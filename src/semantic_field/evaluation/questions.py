@@ -37,6 +37,7 @@ QUESTIONS = (
     _question("watch a film", "television", "tv", "tvmonitor"),
     _question("a place to sleep", "bed", also_fair=("sofa",)),
     _question("couch", "sofa"),
+    _question("wash my clothes", "washing machine"),
     _question("books to read", "bookshelf", "books", "book", also_fair=("shelf",)),
 )
 

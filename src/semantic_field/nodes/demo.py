@@ -33,8 +33,9 @@ from semantic_field.nodes.client import Client, connected
 from semantic_field.nodes.qos import LATCHED
 from semantic_field.srv import MapFile, Query
 
-STOP_TIMEOUT_S = 30.0
+STOP_TIMEOUT_S = 40.0
 STALL_TIMEOUT_S = 60.0
+LOG_NAME = "launch.log"
 MAP_NAME = "map.safetensors"
 
 
@@ -66,7 +67,7 @@ def run_demo(location: str, out: Path, train_s: float, console: Console) -> int:
     with launched(location, up, out) as process, connected("demo") as client:
         watch = Watch()
         watch.listen(client)
-        first_answer_s = _watch_mapping(client, watch, process, train_s, console)
+        first_answer_s = _watch_mapping(client, watch, process, out / LOG_NAME, train_s, console)
         reference = reference_objects(source)
         questions = fitting_questions(reference)
         answers = {q.text: query_client.ask(client, q.text, timeout_s=60.0) for q in questions}
@@ -104,9 +105,16 @@ def up_axis(source: FrameSource) -> str:
 @contextmanager
 def launched(location: str, up: str, out: Path) -> Iterator[subprocess.Popen]:
     """``demo.launch.py`` as a process group of its own, stopped by Ctrl-C's signal at the end."""
-    command = [sys.executable, "-m", "semantic_field.cli", "launch", "demo.launch.py"]
+    command = [
+        sys.executable,
+        "-m",
+        "semantic_field.cli",
+        "launch",
+        "--with-parent",
+        "demo.launch.py",
+    ]
     command += [f"input:={location}", f"up:={up}", f"map_path:={out.absolute() / MAP_NAME}"]
-    log = out / "launch.log"
+    log = out / LOG_NAME
     with log.open("w") as sink:
         process = subprocess.Popen(
             command, stdout=sink, stderr=subprocess.STDOUT, start_new_session=True
@@ -128,6 +136,7 @@ def _watch_mapping(
     client: Client,
     watch: Watch,
     process: subprocess.Popen,
+    log: Path,
     train_s: float,
     console: Console,
 ) -> float | None:
@@ -144,8 +153,10 @@ def _watch_mapping(
         while not ended or time.monotonic() - ended < train_s:
             time.sleep(0.25)
             now = time.monotonic()
-            if process.poll() is not None or stalled.for_long(now):
-                raise RuntimeError("the nodes do not go on any more: see launch.log")
+            died = [line for line in log.read_text().splitlines() if "process has died" in line]
+            if died or process.poll() is not None or stalled.for_long(now):
+                reason = died[0].partition(" [pid")[0] if died else "the nodes do not go on"
+                raise RuntimeError(f"{reason}: see {log}")
             first_frame = first_frame or (now if watch.status.frames_used else 0.0)
             if first_frame and first_answer is None and watch.status.snapshot_version:
                 first_answer = _try_answer(client, first_frame)
