@@ -27,12 +27,12 @@ import embedded_ros
 
 embedded_ros.install()
 
-import numpy as np
-import rclpy
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.node import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import Image
+import numpy as np  # noqa: E402
+import rclpy  # noqa: E402
+from rclpy.executors import SingleThreadedExecutor  # noqa: E402
+from rclpy.node import Node  # noqa: E402
+from rclpy.qos import QoSProfile, ReliabilityPolicy  # noqa: E402
+from sensor_msgs.msg import Image  # noqa: E402
 
 DEPTH = 10
 SIDES = ("first", "second")
@@ -77,9 +77,10 @@ class Side(Node):
 
     def wait_for_other(self) -> None:
         end = time.monotonic() + 20.0
-        while self.publisher.get_subscription_count() == 0 or self.count_publishers(
-            next(iter(self.subscriptions)).topic_name
-        ) == 0:
+        while (
+            self.publisher.get_subscription_count() == 0
+            or self.count_publishers(next(iter(self.subscriptions)).topic_name) == 0
+        ):
             if time.monotonic() > end:
                 raise SystemExit("the other process did not appear within 20 s")
             time.sleep(0.05)
@@ -133,7 +134,10 @@ def measure(options: argparse.Namespace) -> dict:
     if child.returncode != 0:
         raise SystemExit(f"the second process failed with {child.returncode}")
     second = json.loads(output)
-    return {"first to second": direction(first, second), "second to first": direction(second, first)}
+    return {
+        "first to second": direction(first, second),
+        "second to first": direction(second, first),
+    }
 
 
 def direction(sender: dict, receiver: dict) -> dict:
@@ -152,9 +156,19 @@ def print_table(results: dict) -> None:
     print(f"{'':34s} {'sent':>5s} {'lost':>5s}  publish ms mean/p95/max  latency ms mean/p95/max")
     for reliability, directions in results["results"].items():
         for name, item in directions.items():
-            times = ["/".join(f"{v:.2f}" for v in item[k].values()) for k in ("publish_ms", "latency_ms")]
+            times = [
+                "/".join(f"{v:.2f}" for v in item[k].values()) for k in ("publish_ms", "latency_ms")
+            ]
             label = f"{reliability.lower()}, {name}"
-            print(f"{label:34s} {item['sent']:5d} {item['lost']:5d}  {times[0]:>23s}  {times[1]:>23s}")
+            print(
+                f"{label:34s} {item['sent']:5d} {item['lost']:5d}  {times[0]:>23s}  {times[1]:>23s}"
+            )
+
+
+def commit() -> str:
+    """The commit of this checkout, empty where it is none."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def main() -> None:
@@ -170,7 +184,13 @@ def main() -> None:
     if options.side:
         print(json.dumps(run_side(options.side, options)))
         return
-    results: dict = {"machine": platform.processor() or platform.machine(), "cpus": os.cpu_count()}
+    results: dict = {
+        "date": time.strftime("%Y-%m-%d"),
+        "commit": commit(),
+        "machine": platform.processor() or platform.machine(),
+        "cpus": os.cpu_count(),
+        "load_before": round(os.getloadavg()[0], 2),
+    }
     results["image_bytes"] = options.width * options.height * 3
     results["results"] = {}
     for options.reliability in ("RELIABLE", "BEST_EFFORT"):
