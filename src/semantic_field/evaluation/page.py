@@ -138,7 +138,7 @@ def _semantics(report: dict[str, Any]) -> str:
         ]
         for name, item in semantics["conventions"].items()
     ]
-    head = ["definition", "what is counted", "figure", "> 0.1 %", "total acc.", "class acc."]
+    head = ["definition", "what is counted", "figure", "mIoU > 0.1 %", "total acc.", "class acc."]
     confusion = semantics["confusion"]
     return (
         f"<h2>Labels</h2><p>One map, {semantics['images']} views, and as many mIoUs as there are "
@@ -173,7 +173,7 @@ def _instances_and_points(report: dict[str, Any]) -> str:
             [
                 escape(name),
                 f"{'predicted' if p['ask'] == 'prediction' else 'true'} points ask the other cloud"
-                f", k = {p['k']}, voxels {p['voxel_m']:g} m, without "
+                f", k = {p['k']}, {_voxels(p['voxel_m'])}, without "
                 f"{escape(', '.join(p['exclude']) or 'nothing')}",
                 _number(p["miou"]),
                 _number(p["fw_iou"]),
@@ -202,6 +202,10 @@ def _instances_and_points(report: dict[str, Any]) -> str:
     return "".join(parts)
 
 
+def _voxels(voxel_m: float) -> str:
+    return f"voxels of {100 * voxel_m:g} cm" if voxel_m else "points as they are"
+
+
 def _queries(report: dict[str, Any], evaluation: Evaluation) -> str:
     queries = report["quality"]["queries"]
     if queries is None:
@@ -224,15 +228,16 @@ def _queries(report: dict[str, Any], evaluation: Evaluation) -> str:
         )
     head = ["question", "there", "found", "", "score", "error, m", "in the box", "box IoU"]
     pictures = "".join(
-        f"<h3>{escape(text)}</h3>{_image(png, text)}"
-        for text, png in query_pictures(evaluation.engine, queries)
+        f"<div><h3>{escape(text)}</h3>{_image(jpeg, text)}</div>"
+        for text, jpeg in query_pictures(evaluation.engine, queries)
     )
     return (
         f"<h2>Questions</h2><p>{queries['asked']} questions, {queries['expected']} of them about "
         "things that are there. Right = found within half a metre of an object that answers it, "
         "or not found where there is none.</p>"
         f"{_image(plots.calibration_plot(queries['calibration']), 'calibration of found')}"
-        f"<details><summary>All answers</summary>{_grid(head, body, 4)}</details>{pictures}"
+        f"<details><summary>All answers</summary>{_grid(head, body, 4)}</details>"
+        f"<div class='two'>{pictures}</div>"
     )
 
 
@@ -245,12 +250,12 @@ def _curves(report: dict[str, Any]) -> str:
 def _views(report: dict[str, Any], evaluation: Evaluation) -> str:
     parts = ["<h2>Worst and best held-out views</h2>"]
     for kind, record in chosen_views(report["views"]):
-        png = view_picture(evaluation.source, evaluation.state, record["position"])
+        jpeg = view_picture(evaluation.source, evaluation.state, record["position"])
         text = (
             f"{kind}: frame {record['position']}, PSNR {_number(record['psnr'], 1)} dB, "
             f"mIoU {_number(record['miou'], 2)}"
         )
-        parts.append(f"<h3>{text}</h3>{_image(png, text)}")
+        parts.append(f"<h3>{text}</h3>{_image(jpeg, text)}")
     return "".join(parts)
 
 
@@ -263,6 +268,7 @@ def _details(report: dict[str, Any]) -> str:
     )
 
 
-def _image(png: bytes, text: str) -> str:
-    data = base64.b64encode(png).decode()
-    return f'<img alt="{escape(text, quote=True)}" src="data:image/png;base64,{data}">'
+def _image(image: bytes, text: str) -> str:
+    kind = "png" if image.startswith(b"\x89PNG") else "jpeg"
+    data = base64.b64encode(image).decode()
+    return f'<img alt="{escape(text, quote=True)}" src="data:image/{kind};base64,{data}">'

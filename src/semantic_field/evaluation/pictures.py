@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semantic_field.data.sources import FrameSource
-from semantic_field.evaluation.plots import new_figure, to_png
+from semantic_field.evaluation.plots import new_figure, to_jpeg
 from semantic_field.evaluation.scoring import render
 from semantic_field.evaluation.views import fit
 from semantic_field.field.map_state import MapState
@@ -34,7 +34,7 @@ def chosen_views(views: list[dict[str, Any]], each: int = 2) -> list[tuple[str, 
 
 
 def view_picture(source: FrameSource, state: MapState, position: int) -> bytes:
-    """True, rendered and difference of one frame, for colour, depth and labels, as PNG."""
+    """True, rendered and difference of one frame, for colour, depth and labels, as JPEG."""
     frame = fit(source[position], PICTURE_WIDTH)
     view, _ = render(state, frame)
     rows = [
@@ -47,14 +47,14 @@ def view_picture(source: FrameSource, state: MapState, position: int) -> bytes:
     figure = new_figure(9.6, height)
     grid = figure.subplots(len(rows), 3)
     titles = {"colour": f"difference (x{255 / COLOR_SPAN:.1f})", "labels": "wrong pixels"}
-    titles["depth"] = f"error, red = {100 * DEPTH_SPAN_M:.0f} cm"
+    titles["depth"] = f"error, yellow = {100 * DEPTH_SPAN_M:.0f} cm"
     for axes_row, (name, *images) in zip(grid, rows):
         heads = (f"{name}, true", "rendered", titles[name])
         for axes, image, title in zip(axes_row, images, heads):
             axes.imshow(image)
             axes.set_title(title, fontsize=9)
             axes.axis("off")
-    return to_png(figure)
+    return to_jpeg(figure)
 
 
 def _color_difference(truth: NDArray[np.uint8], rendered: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -83,7 +83,7 @@ def _label_row(frame: Frame, view: RenderedView) -> tuple[NDArray, NDArray, NDAr
 def query_pictures(
     engine: QueryEngine | None, queries: dict[str, Any] | None
 ) -> list[tuple[str, bytes]]:
-    """Maps from above with the hits of some questions, as (what was asked and how it went, PNG)."""
+    """Maps from above with the hits of some questions: (how it went, JPEG)."""
     if engine is None or queries is None:
         return []
     answers = queries["answers"]
@@ -107,4 +107,4 @@ def _encode(image: NDArray[np.uint8], width: int = 900) -> bytes:
     if image.shape[1] > width:
         size = (width, round(image.shape[0] * width / image.shape[1]))
         image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
-    return cv2.imencode(".png", image[..., ::-1])[1].tobytes()
+    return cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes()

@@ -1,4 +1,4 @@
-"""Plots of a report as PNG bytes."""
+"""Plots of a report as the bytes of image files."""
 
 from __future__ import annotations
 
@@ -30,6 +30,13 @@ def to_png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
+def to_jpeg(figure: Figure) -> bytes:
+    """The figure as JPEG bytes: smaller, for photographs."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="jpeg", pil_kwargs={"quality": 88})
+    return buffer.getvalue()
+
+
 def _tidy(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="both", alpha=0.25)
@@ -49,7 +56,7 @@ def class_bars(classes: list[dict[str, Any]]) -> bytes:
     axes.barh(places + 0.2, [c["accuracy"] or 0 for c in shown], 0.38, color=GREY, label="accuracy")
     names = [f"{c['name']}  {100 * c['truth'] / total:.2g} %" for c in shown]
     axes.set_yticks(places, names, fontsize=8)
-    axes.invert_yaxis()
+    axes.set_ylim(len(shown) - 0.4, -0.6)
     axes.set_xlim(0, 1)
     more = f" ({left_out} rarer ones not shown)" if left_out > 0 else ""
     axes.set_title(f"classes with their share of the ground truth{more}", fontsize=10)

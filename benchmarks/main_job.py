@@ -1,0 +1,90 @@
+"""The main job on the recordings of ../shared/data, scored: one entry for each recording.
+
+python benchmarks/main_job.py [--protocol main_job] [--only living] [--out evaluation_out]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from common import write_results
+
+from semantic_field.config import Config, updated
+from semantic_field.evaluation.figures import COST, QUALITY
+from semantic_field.evaluation.protocol import load_protocol
+from semantic_field.evaluation.report import write_report
+from semantic_field.evaluation.runner import evaluate
+
+DATA = Path(
+    os.environ.get(
+        "SEMANTIC_FIELD_DATA", Path(__file__).resolve().parents[1].parent / "shared" / "data"
+    )
+)
+# The kitchen's world is its first camera's: y points down.
+RECORDINGS: dict[str, tuple[str, dict[str, Any]]] = {
+    "house/living": ("house/living", {}),
+    "house/bedroom": ("house/bedroom", {}),
+    "redkitchen": ("redkitchen", {"query.up": "-y"}),
+}
+SHOWN = (
+    "mIoU",
+    "mIoU, classes above 0.1 %",
+    "frequency-weighted IoU",
+    "PSNR",
+    "SSIM",
+    "depth L1",
+    "depth error, median",
+    "Chamfer (mean of both)",
+    "questions answered rightly",
+    "localisation accuracy (LERF)",
+    "training steps",
+    "rays",
+    "query latency, median",
+    "rendering a view, median",
+    "CPU time of mapping",
+    "peak resident memory",
+    "map file",
+)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--protocol", default="main_job")
+    parser.add_argument("--only", default="", help="recordings whose name contains this")
+    parser.add_argument("--out", type=Path, default=Path("evaluation"), help="folder of reports")
+    arguments = parser.parse_args()
+    if not DATA.is_dir():
+        sys.stderr.write(f"skipped: no recordings in {DATA}; set SEMANTIC_FIELD_DATA\n")
+        return 0
+    protocol = load_protocol(arguments.protocol)
+    entries = []
+    for name, (folder, settings) in RECORDINGS.items():
+        if arguments.only not in name:
+            continue
+        evaluation = evaluate(str(DATA / folder), protocol, updated(Config(), settings))
+        out = arguments.out / f"{protocol.name}-{name.replace('/', '-')}"
+        write_report(evaluation, out)
+        entries.append(entry(name, evaluation.report))
+        sys.stdout.write(f"{name}: {out}/report.html\n")
+        path = write_results(f"main job, {protocol.name} {protocol.hash}", entries)
+        sys.stdout.write(f"results so far: {path}\n")
+    return 0
+
+
+def entry(name: str, report: dict[str, Any]) -> dict[str, Any]:
+    """One line of results: the shown figures, in the units of their columns."""
+    result: dict[str, Any] = {"name": name}
+    for figure in (*QUALITY, *COST):
+        value = figure.value(report)
+        if figure.name in SHOWN and value is not None:
+            column = f"{figure.name} ({figure.unit})" if figure.unit else figure.name
+            result[column] = round(value * figure.scale, figure.decimals)
+    return result
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

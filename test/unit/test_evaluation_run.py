@@ -1,0 +1,200 @@
+"""A whole evaluation on a small simulated room: no leak, repeatable, a report that can be read."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from semantic_field.cli import main
+from semantic_field.config import Config, updated
+from semantic_field.evaluation import compare, runner
+from semantic_field.evaluation.figures import COST, QUALITY, rows
+from semantic_field.evaluation.protocol import (
+    Protocol,
+    Training,
+    Views,
+    load_protocol,
+    make_protocol,
+    protocol_files,
+)
+from semantic_field.evaluation.report import read_report, write_report
+from semantic_field.evaluation.runner import Evaluation, evaluate
+from semantic_field.mapping import Mapper
+
+ROOM = "room:seed=2,frames=24,width=96,height=72"
+SMALL = {
+    "field.grid.log2_table_size": 14,
+    "field.grid.levels": 5,
+    "field.grid.finest_cell_m": 0.06,
+    "field.voxel_m": 0.08,
+    "field.latent_dim": 16,
+    "mapping.rays_per_step": 512,
+    "mapping.memory_budget_mb": 32,
+    "query.voxel_m": 0.06,
+}
+PROTOCOL = Protocol(
+    name="test",
+    split="every_nth",
+    split_options={"n": 6},
+    training=Training(steps=80),
+    views=Views(curve=1, curve_points=3),
+    points=("concept_graphs", "rayfronts", "rayfronts_same_voxel"),
+    surface_voxel_m=0.06,
+)
+
+
+def small_config(**more: object) -> Config:
+    return updated(Config(), SMALL | more)
+
+
+class WatchedMapper(Mapper):
+    """A mapper that remembers what it was given."""
+
+    given: list[int] = []
+
+    def add_frame(self, frame) -> bool:
+        type(self).given.append(frame.stamp_ns)
+        assert frame.instances is None
+        return super().add_frame(frame)
+
+
+@pytest.fixture(scope="module")
+def evaluation() -> Evaluation:
+    with pytest.MonkeyPatch.context() as patch:
+        WatchedMapper.given = []
+        patch.setattr(runner, "Mapper", WatchedMapper)
+        return evaluate(ROOM, PROTOCOL, small_config())
+
+
+def test_the_mapper_never_sees_a_held_out_frame(evaluation: Evaluation) -> None:
+    source = evaluation.source
+    held_out = {source[i].stamp_ns for i in (0, 6, 12, 18)}
+    assert evaluation.report["split"]["rendered"] == [0, 6, 12, 18]
+    assert {view["stamp_ns"] for view in evaluation.report["views"]} == held_out
+    assert len(WatchedMapper.given) == 20 and not held_out & set(WatchedMapper.given)
+
+
+def test_figures_are_there_and_make_sense(evaluation: Evaluation) -> None:
+    report = evaluation.report
+    quality = report["quality"]
+    assert quality["views"]["psnr"] > 8
+    conventions = quality["semantics"]["conventions"]
+    assert {"semantic_nerf", "semantic_ray", "gsnerf", "gp_nerf", "ov_nerf", "f_miou"} <= set(
+        conventions
+    )
+    assert all(0 <= item["value"] <= 1 for item in conventions.values())
+    pixels = sum(c["truth"] for c in quality["semantics"]["classes"])
+    assert pixels == conventions["semantic_nerf"]["pixels"] == 4 * 96 * 72
+    assert quality["geometry"]["accuracy_m"] < 0.3
+    assert set(quality["points"]) == set(PROTOCOL.points)
+    assert quality["queries"]["asked"] == len(quality["queries"]["answers"]) > 10
+    assert [point["steps"] for point in report["curve"]] == [20, 40, 80]
+    assert report["cost"]["steps"] == 80 and report["cost"]["frames_given"] == 20
+    assert report["protocol"]["hash"] == PROTOCOL.hash and report["seed"] == 0
+    assert report["versions"]["torch"] and report["input"]["checksum"].startswith("text:")
+    assert report["notes"]  # says why LPIPS is not there
+
+
+def test_two_runs_of_one_seed_agree_and_another_seed_does_not(evaluation: Evaluation) -> None:
+    protocol = dataclasses.replace(PROTOCOL, views=Views(curve=0))
+    again = evaluate(ROOM, protocol, small_config()).report
+    assert compare.same_quality(evaluation.report, again) == []
+    other = evaluate(ROOM, protocol, small_config(**{"mapping.seed": 5})).report
+    assert "views.psnr" in compare.same_quality(evaluation.report, other)
+
+
+def test_the_report_is_one_file_that_needs_no_other(evaluation: Evaluation, tmp_path: Path) -> None:
+    json_path, html_path = write_report(evaluation, tmp_path / "out")
+    assert read_report(json_path) == json.loads(json.dumps(evaluation.report))
+    page = html_path.read_text()
+    for text in ("Over time", "Confusion", "Questions", "Worst and best", "Running cost", "mIoU"):
+        assert text in page
+    assert page.count("data:image/") >= 8
+    assert "http" not in page.replace("http-equiv", "") and "<script" not in page
+    assert rows(QUALITY, evaluation.report) and rows(COST, evaluation.report)
+
+
+def test_compare_command(evaluation: Evaluation, tmp_path: Path, capsys) -> None:
+    write_report(evaluation, tmp_path / "first")
+    report = json.loads((tmp_path / "first" / "report.json").read_text())
+    report["quality"]["views"]["psnr"] += 1.5
+    report["quality"]["geometry"]["depth_l1_m"] += 0.01
+    report["protocol"]["hash"] = "0" * 12
+    (tmp_path / "second").mkdir()
+    (tmp_path / "second" / "report.json").write_text(json.dumps(report))
+    both = [read_report(tmp_path / name) for name in ("first", "second")]
+    lines = {line[0]: line for line in compare.table(both, ["a", "b"])}
+    assert "+1.50 better" in lines["PSNR"][2] and "+1.00 worse" in lines["depth L1"][2]
+    assert lines["SSIM"][2].endswith("(=)")
+    assert compare.warnings(both) == ["different protocols: figures are not comparable"]
+    assert main(["compare", str(tmp_path / "first"), str(tmp_path / "second")]) == 0
+    assert "not comparable" in capsys.readouterr().out
+    assert main(["compare", str(tmp_path)]) == 1
+
+
+def test_online_mode_runs_the_worker_and_answers(tmp_path: Path) -> None:
+    protocol = dataclasses.replace(
+        PROTOCOL,
+        training=Training("online", seconds=1.5, rate_hz=40),
+        views=Views(curve=1, curve_points=2),
+        points=(),
+    )
+    report = evaluate(ROOM, protocol, small_config()).report
+    cost = report["cost"]
+    assert cost["mode"] == "online" and cost["frames_given"] == 20
+    assert cost["keyframes"] + sum(cost["frames_dropped"].values()) == 20
+    assert cost["first_answer_s"] is None or 0 < cost["first_answer_s"] < 60
+    assert cost["steps"] > 0 and cost["mapping_s"] >= 1.5
+
+
+# protocols
+
+
+def test_all_protocols_load_and_differ() -> None:
+    protocols = [load_protocol(path) for path in protocol_files()]
+    assert {"main_job", "online", "quick", "gsnerf"} <= {p.name for p in protocols}
+    assert len({p.hash for p in protocols}) == len(protocols)
+
+
+def test_the_hash_is_of_the_content(tmp_path: Path) -> None:
+    first = make_protocol({"name": "a", "training": {"steps": 5}})
+    same = make_protocol({"name": "b", "description": "x", "training": {"steps": 5}})
+    other = make_protocol({"name": "a", "training": {"steps": 6}})
+    assert first.hash == same.hash != other.hash
+    file = tmp_path / "mine.yaml"
+    file.write_text("training: {mode: online, seconds: 3}\nclasses: {groups: {seat: [chair]}}\n")
+    mine = load_protocol(file)
+    assert mine.name == "mine" and mine.classes.groups == {"seat": ("chair",)}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"splt": "ov_nerf"}, "splt"),
+        ({"training": {"second": 5}}, r"training\.second"),
+        ({"training": {"mode": "batch"}}, "above 0"),
+        ({"split": "random"}, "expected a split"),
+        ({"headline": "iou"}, "expected a convention"),
+        ({"points": ["scannet"]}, "expected points"),
+    ],
+)
+def test_bad_protocols_are_named(content: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make_protocol({"name": "bad", **content})
+    with pytest.raises(ValueError, match="expected a YAML file or a protocol"):
+        load_protocol("no_such_protocol")
+
+
+def test_the_recording_must_fit_the_split() -> None:
+    protocol = dataclasses.replace(PROTOCOL, split="gsnerf", split_options={})
+    with pytest.raises(ValueError, match="long enough"):
+        evaluate("room:frames=2,width=96,height=72", protocol, small_config())
+
+
+def test_values_become_json() -> None:
+    value = {"a": float("nan"), "b": [np.float32(0.5), np.int64(3), float("inf")], 3: (True, None)}
+    assert runner.plain(value) == {"a": None, "b": [0.5, 3, None], "3": [True, None]}
