@@ -60,6 +60,16 @@ class BagReader:
             if connection.msgcount > 0
         }
 
+    @property
+    def start_ns(self) -> int:
+        """When the first message was received."""
+        return min(reader.start_time for reader in self._readers)
+
+    @property
+    def end_ns(self) -> int:
+        """When the last message was received."""
+        return max(reader.end_time for reader in self._readers) - 1
+
     def _check_index(self) -> None:
         for reader in self._readers:
             storage: Any = reader.storage

@@ -4,10 +4,28 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 POLL_S = 0.05
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something of a recording that is due at ``stamp_ns``, nanoseconds."""
+
+    stamp_ns: int
+    payload: Any
+
+
+class Recording(Protocol):
+    """Events in order of time, read while they are played."""
+
+    start_ns: int
+    end_ns: int
+
+    def events(self) -> Iterator[Event]: ...
 
 
 @dataclass(frozen=True)
@@ -15,48 +33,41 @@ class Due:
     """An event whose time has come.
 
     Attributes:
-        index: which one of the recording.
-        stamp_ns: its recorded time; a loop starts again at the first, as `ros2 bag play` does.
-        progress: share of the events of this round that are done with it, 0..1.
+        event: of the recording; a loop starts again at the first, as `ros2 bag play` does.
+        progress: share of the recorded time that is over with it, 0..1.
         round: how often the recording was played before.
     """
 
-    index: int
-    stamp_ns: int
+    event: Event
     progress: float
     round: int
 
 
 class Pacer:
-    """Gives events out in time.
+    """Gives events out in time; one that lies behind its predecessor comes at once.
 
     Args:
-        stamps: nanoseconds, not decreasing.
+        recording: what is played.
         rate: speed; 2 = twice as fast as recorded.
         loop: start again at the end.
         step: give one event out for each call of ``step``, whenever that comes.
     """
 
     def __init__(
-        self, stamps: Sequence[int], rate: float = 1.0, loop: bool = False, step: bool = False
+        self, recording: Recording, rate: float = 1.0, loop: bool = False, step: bool = False
     ) -> None:
-        if not len(stamps):
-            raise ValueError("expected a recording with frames, got an empty one")
-        disorder = [i for i in range(1, len(stamps)) if stamps[i] < stamps[i - 1]]
-        if disorder or not rate > 0:
+        if not rate > 0 or recording.end_ns < recording.start_ns:
             raise ValueError(
-                f"expected stamps in order and a rate > 0, got rate {rate} and stamps that go "
-                f"back at events {disorder[:5]}"
+                f"expected a rate > 0 and an end after the start, got rate {rate} and "
+                f"{recording.start_ns}..{recording.end_ns} ns"
             )
-        self._stamps, self._rate, self._loop, self._stepwise = stamps, rate, loop, step
+        self._recording, self._rate, self._loop, self._stepwise = recording, rate, loop, step
         self._lock = threading.Lock()
         self._paused = threading.Event()
         self._steps = threading.Semaphore(0)
-        self._anchor = (time.monotonic(), stamps[0])  # wall seconds and recorded time then
-        self._limit_ns = stamps[0]  # recorded time does not run past the next event
-
-    def __len__(self) -> int:
-        return len(self._stamps)
+        start = recording.start_ns
+        self._anchor = (time.monotonic(), start)  # wall seconds and recorded time then
+        self._limit_ns = start  # recorded time does not run past the next event
 
     def step(self) -> None:
         """Let one more event out."""
@@ -84,12 +95,14 @@ class Pacer:
     def play(self, stop: threading.Event) -> Iterator[Due]:
         """Give each event out when it is due, until the end or until ``stop`` is set."""
         played = 0
+        start, length = self._recording.start_ns, self._recording.end_ns - self._recording.start_ns
         while not stop.is_set():
-            self._jump(self._stamps[0])
-            for index, stamp in enumerate(self._stamps):
-                if not self._wait(stamp, stop):
+            self._jump(start)
+            for event in self._recording.events():
+                if not self._wait(event.stamp_ns, stop):
                     return
-                yield Due(index, stamp, (index + 1) / len(self._stamps), played)
+                share = (event.stamp_ns - start) / length if length else 1.0
+                yield Due(event, min(max(share, 0.0), 1.0), played)
             played += 1
             if not self._loop:
                 return

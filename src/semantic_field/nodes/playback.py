@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -13,6 +13,7 @@ from std_msgs.msg import Header
 from tf2_ros import StaticTransformBroadcaster, TransformBroadcaster
 
 from semantic_field.config import ReplayNodeConfig
+from semantic_field.data.replay import Event, Recording
 from semantic_field.data.sources import FrameSource, is_bag, open_source
 from semantic_field.frames import Frame
 from semantic_field.geometry import invert_transform, make_transform
@@ -23,14 +24,10 @@ from semantic_field.nodes.qos import LATCHED, RELIABLE
 T_BODY_OPTICAL = make_transform([[0, 0, 1], [-1, 0, 0], [0, -1, 0]], [0, 0, 0])
 
 
-class Playback(Protocol):
-    """A recording as a list of events in order of time."""
+class Playback(Recording, Protocol):
+    """A recording that can be published."""
 
-    stamps: Sequence[int]  # nanoseconds
-
-    def publish(self, index: int, stamp_ns: int) -> None:
-        """Publish event ``index``; where it can be restamped, with ``stamp_ns``."""
-        ...
+    def publish(self, event: Event) -> None: ...
 
     def heard(self) -> bool:
         """Whether someone listens to the images."""
@@ -43,7 +40,7 @@ def make_playback(node: Node, config: ReplayNodeConfig) -> Playback:
     if not config.input.startswith("room") and path.exists() and is_bag(path):
         from semantic_field.nodes.bag_playback import BagPlayback
 
-        return BagPlayback(node, path)
+        return BagPlayback(node, path, config.step)
     source = open_source(config.input, rate_hz=config.frame_rate_hz)
     return FramePlayback(node, source, config)
 
@@ -53,7 +50,7 @@ class FramePlayback:
 
     def __init__(self, node: Node, source: FrameSource, config: ReplayNodeConfig) -> None:
         self._source, self._config = source, config
-        self.stamps = source.stamps
+        self.start_ns, self.end_ns = source.stamps[0], source.stamps[-1]
         self._images = {
             name: node.create_publisher(Image, f"{name}/image", RELIABLE)
             for name in ("color", "depth", *(["labels"] if source.label_names else []))
@@ -67,7 +64,7 @@ class FramePlayback:
         self._static_tf = StaticTransformBroadcaster(node)
         self._static_tf.sendTransform(
             TransformStamped(
-                header=conversions.make_header(self.stamps[0], self._body_frame),
+                header=conversions.make_header(self.start_ns, self._body_frame),
                 child_frame_id=config.camera_frame,
                 transform=conversions.to_transform(T_BODY_OPTICAL),
             )
@@ -83,15 +80,18 @@ class FramePlayback:
             VisionClass(class_id=class_id, class_name=name)
             for class_id, name in sorted(self._source.label_names.items())
         ]
-        header = conversions.make_header(self.stamps[0], self._config.camera_frame)
+        header = conversions.make_header(self.start_ns, self._config.camera_frame)
         self._names.publish(LabelInfo(header=header, class_map=classes))
 
     def heard(self) -> bool:
         return self._images["depth"].get_subscription_count() > 0
 
-    def publish(self, index: int, stamp_ns: int) -> None:
-        frame = self._source[index]
-        header = conversions.make_header(stamp_ns, self._config.camera_frame)
+    def events(self) -> Iterator[Event]:
+        return (Event(stamp, index) for index, stamp in enumerate(self._source.stamps))
+
+    def publish(self, event: Event) -> None:
+        frame = self._source[event.payload]
+        header = conversions.make_header(event.stamp_ns, self._config.camera_frame)
         self._publish_pose(frame, header)
         info = conversions.camera_info(frame.camera, header)
         for publisher in self._info.values():

@@ -32,7 +32,7 @@ class ReplayNode(Node):
         self.settings = declare_settings(self, ReplayNodeConfig())
         self._playback = make_playback(self, self.settings)
         self._pacer = Pacer(
-            self._playback.stamps, self.settings.rate, self.settings.loop, self.settings.step
+            self._playback, self.settings.rate, self.settings.loop, self.settings.step
         )
         self._progress = self.create_publisher(Float32, "~/progress", LATCHED)
         self.create_service(Trigger, "~/step", self._on_step)
@@ -50,9 +50,9 @@ class ReplayNode(Node):
         self.get_logger().info(f"replaying {self.settings.input}")
         for due in self._pacer.play(self._stop):
             try:
-                self._playback.publish(due.index, due.stamp_ns)
+                self._playback.publish(due.event)
             except ValueError as error:  # a damaged frame: the others are still worth playing
-                self.get_logger().error(f"event {due.index} was left out: {error}")
+                self.get_logger().error(f"an event was left out: {error}")
             self._progress.publish(Float32(data=due.progress))
         if self._stop.is_set():
             return
