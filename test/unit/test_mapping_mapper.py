@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from semantic_field.config import Config, updated
+from semantic_field.field.rendering import trace
 from semantic_field.field.surface import extract_surface
 from semantic_field.frames import Frame
-from semantic_field.geometry import Camera, make_transform
+from semantic_field.geometry import Camera, look_at, make_transform
 from semantic_field.mapping import Mapper
 
 CAMERA = Camera.from_field_of_view(64, 48, 1.2)
@@ -245,3 +246,23 @@ def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     while not condition():
         assert time.monotonic() < end, "condition did not come true"
         time.sleep(0.01)
+
+
+def test_tracing_finds_what_dense_sampling_finds(trained: Mapper) -> None:
+    state = trained.snapshot()
+    pose = look_at([0.5, -0.2, 0.4], [0.0, 0.1, 1.5], up=[0, -1, 0])
+    directions = (CAMERA.rays().reshape(-1, 3)[::7] @ pose[:3, :3].T).astype(np.float32)
+    found = trace(state, pose[:3, 3], directions, 0.05, 10.0)
+    t = np.arange(0.05, 3.0, 0.002)
+    points = (pose[:3, 3] + t[:, None, None] * directions).astype(np.float32)
+    flat = points.reshape(-1, 3)
+    inside = state.field.distance(torch.from_numpy(flat)).numpy() < 0
+    inside &= state.reach.lookup(flat) > 0
+    inside = inside.reshape(len(t), -1)
+    expected = np.where(inside.any(0), t[inside.argmax(0)], np.inf)
+    both = np.isfinite(found) & np.isfinite(expected)
+    assert both.mean() > 0.7
+    assert (np.isfinite(found) == np.isfinite(expected)).mean() > 0.98
+    difference = np.abs(found[both] - expected[both])
+    assert np.median(difference) < 0.002  # the step of the dense samples
+    assert np.percentile(difference, 95) < 0.005

@@ -19,6 +19,7 @@ from semantic_field.geometry import Camera
 
 MAX_WAVES = 40
 EXTRA_STEP_M = 0.004
+LONGEST_BRACKET_M = 0.08
 CHUNK = 1 << 16
 
 
@@ -101,7 +102,7 @@ def _crossing(
     single = t + s / stretch
     with np.errstate(invalid="ignore", divide="ignore"):
         secant = last_t + (t - last_t) * last_s / (last_s - s)
-    bracketed = np.isfinite(last_s) & (s < 0) & ((t - last_t) * stretch < 0.08)
+    bracketed = np.isfinite(last_s) & ((t - last_t) * stretch < LONGEST_BRACKET_M)
     return np.where(bracketed, secant, single).astype(np.float32)
 
 
