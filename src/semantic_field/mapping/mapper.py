@@ -306,7 +306,8 @@ class Mapper:
         with self._turns.visit():
             training = pack_training(self._trainer, self._keyframes)
             state = replace(self._snapshot_now(), training=training)
-        write_map(path, dump_map(state))
+            data = dump_map(state)  # moments and keyframes are not copied: no step meanwhile
+        write_map(path, data)
 
     def load(self, path: str | Path) -> None:
         """Continue from a saved map, in place of the present one.

@@ -114,6 +114,7 @@ def launched(location: str, up: str, out: Path) -> Iterator[subprocess.Popen]:
         "demo.launch.py",
     ]
     command += [f"input:={location}", f"up:={up}", f"map_path:={out.absolute() / MAP_NAME}"]
+    command += [f"sigterm_timeout:={STOP_TIMEOUT_S / 2:.0f}"]
     log = out / LOG_NAME
     with log.open("w") as sink:
         process = subprocess.Popen(

@@ -37,6 +37,11 @@ class Playback(Recording, Protocol):
 def make_playback(node: Node, config: ReplayNodeConfig) -> Playback:
     """A bag is played message by message, everything else frame by frame."""
     path = Path(config.input).expanduser()
+    if config.protocol:
+        from semantic_field.nodes.held_out_playback import HeldOutPlayback
+
+        source = open_source(config.input, rate_hz=config.frame_rate_hz)
+        return HeldOutPlayback(node, source, config)
     if not config.input.startswith("room") and path.exists() and is_bag(path):
         from semantic_field.nodes.bag_playback import BagPlayback
 
@@ -46,17 +51,23 @@ def make_playback(node: Node, config: ReplayNodeConfig) -> Playback:
 
 
 class FramePlayback:
-    """Frames as colour, depth, CameraInfo, labels and TF on the mapping node's default topics."""
+    """Frames as colour, depth, CameraInfo, labels and TF on the mapping node's default topics.
 
-    def __init__(self, node: Node, source: FrameSource, config: ReplayNodeConfig) -> None:
+    ``prefix`` comes before the names of all topics but TF.
+    """
+
+    def __init__(
+        self, node: Node, source: FrameSource, config: ReplayNodeConfig, prefix: str = ""
+    ) -> None:
+        self._prefix = prefix
         self._source, self._config = source, config
         self.start_ns, self.end_ns = source.stamps[0], source.stamps[-1]
         self._images = {
-            name: node.create_publisher(Image, f"{name}/image", RELIABLE)
+            name: node.create_publisher(Image, f"{prefix}{name}/image", RELIABLE)
             for name in ("color", "depth", *(["labels"] if source.label_names else []))
         }
         self._info = {
-            name: node.create_publisher(CameraInfo, f"{name}/camera_info", RELIABLE)
+            name: node.create_publisher(CameraInfo, f"{prefix}{name}/camera_info", RELIABLE)
             for name in ("color", "depth")
         }
         self._tf = TransformBroadcaster(node)
@@ -75,7 +86,8 @@ class FramePlayback:
     def _publish_names(self, node: Node) -> None:
         from vision_msgs.msg import LabelInfo, VisionClass
 
-        self._names = node.create_publisher(LabelInfo, "labels/label_info", LATCHED)
+        topic = f"{self._prefix}labels/label_info"
+        self._names = node.create_publisher(LabelInfo, topic, LATCHED)
         classes = [
             VisionClass(class_id=class_id, class_name=name)
             for class_id, name in sorted(self._source.label_names.items())

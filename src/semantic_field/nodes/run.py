@@ -21,7 +21,7 @@ def run_node(make_node: Callable[[], Node], args: list[str] | None = None) -> in
     """Spin the node that ``make_node`` makes until it is told to stop; the exit code.
 
     rclpy's own signal handler would invalidate the context at once, under the feet of threads
-    that still publish. Here the node is destroyed first, which joins them; a second signal ends
+    that still publish. Here the node is destroyed first, which joins them; a second Ctrl-C ends
     the process at once.
     """
     stop = _stop_on_signals()
@@ -44,7 +44,8 @@ def _stop_on_signals() -> threading.Event:
     stop = threading.Event()
 
     def on_signal(number: int, _) -> None:
-        signal.signal(number, signal.SIG_DFL)
+        if number == signal.SIGINT:
+            signal.signal(number, signal.SIG_DFL)
         stop.set()
 
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from semantic_field.teachers.embedding_cache import cached_embeddings
 from semantic_field.teachers.household import HOUSEHOLD
 from semantic_field.teachers.language import Calibration, embed_label_image
 from semantic_field.teachers.minilm import SentenceEncoder, model_folder
@@ -63,10 +64,15 @@ class LabelTextTeacher:
             if len(self._cache) + len(missing) > CACHE_SIZE:
                 self._cache.clear()
                 missing = sorted(set(words), key=len)
-            for start in range(0, len(missing), BATCH):  # similar lengths: little padding
-                batch = missing[start : start + BATCH]
-                self._cache.update(zip(batch, self._encoder.encode(batch), strict=True))
+            vectors = cached_embeddings(missing, self.fingerprint, self._encode)
+            self._cache.update(zip(missing, vectors, strict=True))
             return torch.stack([self._cache[word] for word in words])
+
+    def _encode(self, texts: list[str]) -> Float[Tensor, "Q E"]:
+        """Texts in order of length: batches of similar lengths need little padding."""
+        batches = range(0, len(texts), BATCH)
+        parts = [self._encoder.encode(texts[start : start + BATCH]) for start in batches]
+        return torch.cat(parts) if parts else torch.zeros(0, self.dim)
 
     def embed_image(
         self,
