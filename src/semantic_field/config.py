@@ -212,6 +212,20 @@ class ReplayNodeConfig(Settings):
     exit_when_done: bool = option(False, "leave when the recording has ended")
     global_frame: str = option("map", "parent frame of the published poses")
     camera_frame: str = option("camera_color_optical_frame", "frame of the published images")
+    protocol: str = option(
+        "", "evaluation protocol whose held-out frames go to held_out/ topics; empty = none"
+    )
+
+
+@dataclass(frozen=True)
+class ScorerNodeConfig(Settings):
+    """The scorer node: a live run as a report."""
+
+    input: InputConfig = dataclasses.field(default_factory=InputConfig)
+    recording: str = option("room", "what is replayed: its depth and labels are the truth")
+    protocol: str = option("online", "name or YAML file of the protocol")
+    out: str = option("evaluation", "folder of the report")
+    settle_s: float = option(15.0, "longest wait for the last snapshot, seconds", 0.0)
 
 
 @dataclass(frozen=True)

@@ -68,6 +68,7 @@ class Recording:
 
     def __init__(self) -> None:
         self.name, self.label_names, self.read = "recording", {1: "wall"}, []
+        self.stamps = list(range(30))
 
     def __len__(self) -> int:
         return 30
@@ -90,7 +91,7 @@ def test_train_frames_reach_no_held_out_frame() -> None:
     split = make_split("ov_nerf", len(source))
     frames = TrainFrames(source, split)
     stamps = [frames[i].stamp_ns for i in range(len(frames))]
-    assert stamps == list(split.train) == source.read
+    assert stamps == list(split.train) == source.read == frames.stamps
     assert frames[0].instances is None  # ground truth stays behind
     with pytest.raises(IndexError):
         frames[len(frames)]

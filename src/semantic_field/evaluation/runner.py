@@ -20,7 +20,7 @@ from semantic_field.evaluation.mapping_run import MappingJob, MappingRun, Progre
 from semantic_field.evaluation.protocol import Protocol
 from semantic_field.evaluation.scoring import MapScores, held_out, render, score_map
 from semantic_field.evaluation.splits import TrainFrames
-from semantic_field.evaluation.views import ViewScores, fit
+from semantic_field.evaluation.views import HeldOutFrames, ViewScores
 from semantic_field.evaluation.warm_up import warm_up
 from semantic_field.field.map_file import dump_map
 from semantic_field.field.map_state import MapState
@@ -66,7 +66,7 @@ def evaluate(
     config = config or Config()
     source = open_source(location, **({} if labels == "auto" else {"labels": labels}))
     split = protocol.make_split(len(source))
-    positions = held_out(source, split.test, protocol)
+    positions = held_out(split.test, protocol)
     teacher = make_language_teacher(config.teacher) if protocol.queries else None
     progress("warming up", 0.0)
     warm_up(config)
@@ -84,7 +84,8 @@ def evaluate(
             )
             run = job.run()
             usage = meter.usage()
-        scores = score_map(run.state, source, positions, protocol, teacher, config.query, progress)
+        frames = HeldOutFrames(source, positions, protocol.views.width)
+        scores = score_map(run.state, frames, source, protocol, teacher, config.query, progress)
         curve = _curve(run, source, positions, protocol, progress)
     report = head(location, source, protocol, config) | {
         "split": {
@@ -172,12 +173,12 @@ def _curve(
         conventions=(),
         views=dataclasses.replace(protocol.views, limit=protocol.views.curve),
     )
-    frames = [fit(source[i], CURVE_WIDTH) for i in held_out(source, positions, few)]
+    frames = HeldOutFrames(source, held_out(positions, few), CURVE_WIDTH)
     points = []
     for number, milestone in enumerate(run.milestones):
         scores, state = ViewScores(source.label_names, few), milestone.load()
-        for i, frame in enumerate(frames):
-            scores.add(i, frame, *render(state, frame))
+        for i in range(len(frames)):
+            scores.add(i, frames[i], *render(state, frames[i]))
         result, status = scores.result(), milestone.status
         semantics = result["semantics"]
         points.append(

@@ -18,7 +18,7 @@ from semantic_field.evaluation.point_labels import POINT_PROTOCOLS, point_scores
 from semantic_field.evaluation.protocol import Protocol
 from semantic_field.evaluation.queries import score_queries, take_latency
 from semantic_field.evaluation.surfaces import LabelledCloud, fuse, surface_score
-from semantic_field.evaluation.views import ViewRecord, ViewScores, fit
+from semantic_field.evaluation.views import HeldOutFrames, ViewRecord, ViewScores
 from semantic_field.field.map_state import MapState
 from semantic_field.field.rendering import RenderedView, render_view
 from semantic_field.field.surface import SurfacePoints, extract_surface
@@ -44,7 +44,7 @@ class MapScores:
     engine: QueryEngine | None = None
 
 
-def held_out(source: FrameSource, positions: Sequence[int], protocol: Protocol) -> list[int]:
+def held_out(positions: Sequence[int], protocol: Protocol) -> list[int]:
     """The held-out positions that are rendered: all, or ``views.limit`` evenly spaced ones."""
     limit = protocol.views.limit
     if not limit or len(positions) <= limit:
@@ -62,22 +62,22 @@ def render(state: MapState, frame: Frame) -> tuple[RenderedView, float]:
 
 def score_map(
     state: MapState,
+    frames: HeldOutFrames,
     source: FrameSource,
-    positions: Sequence[int],
     protocol: Protocol,
     teacher: LanguageTeacher | None,
     query: QueryConfig,
     progress: Progress = lambda text, share: None,
 ) -> MapScores:
-    """Everything that the protocol asks for, of a map of ``source``.
+    """Everything that the protocol asks for, of one map.
 
     Args:
-        positions: of the held-out frames in ``source``.
+        frames: the held-out views.
+        source: the recording; its depth, labels and objects are the truth about surfaces.
         teacher: the one that the map was made with; None leaves queries out.
     """
     points = extract_surface(state, protocol.surface_voxel_m)
-    frames = [fit(source[i], protocol.views.width) for i in positions]
-    scores, instances = _score_views(state, points, frames, positions, source, protocol, progress)
+    scores, instances = _score_views(state, points, frames, source.label_names, protocol, progress)
     quality, notes = scores.result(), []
     notes += quality.pop("left_out")
     quality["instances"] = {rule: asdict(mean_score(v)) for rule, v in instances.items()} or None
@@ -99,18 +99,18 @@ def score_map(
 def _score_views(
     state: MapState,
     points: SurfacePoints,
-    frames: list[Frame],
-    positions: Sequence[int],
-    source: FrameSource,
+    frames: HeldOutFrames,
+    names: dict[int, str],
     protocol: Protocol,
     progress: Progress,
 ) -> tuple[ViewScores, dict[str, list[InstanceScore]]]:
-    scores = ViewScores(source.label_names, protocol)
-    has_instances = any(frame.instances is not None for frame in frames)
-    things = thing_classes(frames) if has_instances and protocol.instances else frozenset()
+    scores = ViewScores(names, protocol)
+    has_instances = bool(protocol.instances) and frames[0].instances is not None
+    things = thing_classes(frames) if has_instances else frozenset()
     masks = ObjectMasks(points, things) if things else None
     instances: dict[str, list[InstanceScore]] = {r: [] for r in protocol.instances if masks}
-    for number, (position, frame) in enumerate(zip(positions, frames)):
+    for number, position in enumerate(frames.positions):
+        frame = frames[number]
         view, seconds = render(state, frame)
         scores.add(position, frame, view, seconds)
         progress("held-out views", (number + 1) / len(frames))

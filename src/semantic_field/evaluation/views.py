@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from semantic_field.data.sources import FrameSource
 from semantic_field.evaluation.class_set import ClassSet
 from semantic_field.evaluation.confusion import ConfusionMatrix, Rule
 from semantic_field.evaluation.conventions import convention
@@ -45,6 +47,23 @@ def fit(frame: Frame, width: int) -> Frame:
     if not 0 < width < camera.width:
         return frame
     return frame.resized(width, max(1, round(camera.height * width / camera.width)))
+
+
+class HeldOutFrames:
+    """Held-out frames at the size at which they are rendered, decoded when asked for."""
+
+    def __init__(self, source: FrameSource, positions: Sequence[int], width: int) -> None:
+        self.positions = list(positions)
+        self._source, self._width = source, width
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def __getitem__(self, index: int) -> Frame:
+        return fit(self._source[self.positions[index]], self._width)
+
+    def __iter__(self) -> Iterator[Frame]:
+        return (self[index] for index in range(len(self)))
 
 
 class ViewScores:
