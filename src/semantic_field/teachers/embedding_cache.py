@@ -45,5 +45,6 @@ def cached_embeddings(
         partial.replace(path)
     except (OSError, SafetensorError) as error:
         log.info("embeddings are not kept for the next start: %s", error)
-        partial.unlink(missing_ok=True)
+        if partial.exists():
+            partial.unlink()
     return embeddings
