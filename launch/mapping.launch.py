@@ -30,7 +30,16 @@ ARGUMENTS = {
     ),
     "pose_source": ("tf", "where poses come from", ("tf", "pose", "odometry")),
     "color_transport": ("raw", "transport of the colour images", ("raw", "compressed")),
-    "depth_transport": ("raw", "transport of the depth images", ("raw", "compressed")),
+    "depth_transport": (
+        "raw",
+        "transport of the depth images",
+        ("raw", "compressed", "compressedDepth"),
+    ),
+    "rectified": (
+        "false",
+        "the images are rectified (topics named image_rect… say so by themselves)",
+        ("true", "false"),
+    ),
     "input_qos": ("sensor_data", "reliability of the images", ("sensor_data", "reliable")),
     "map_path": ("", "file of save_map and load_map, written at shutdown; empty = none"),
     "load_map": ("false", "go on with the map in map_path", ("true", "false")),
@@ -86,6 +95,7 @@ def generate_launch_description() -> LaunchDescription:
                 "input.color_transport": typed("color_transport", str),
                 "input.depth_transport": typed("depth_transport", str),
                 "input.input_qos": typed("input_qos", str),
+                "input.rectified": typed("rectified", bool),
             },
         ],
         remappings=[

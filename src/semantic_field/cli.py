@@ -103,7 +103,7 @@ def _add_convert(commands) -> None:
     command.add_argument("--to", choices=("bag", "folder"), default="bag")
     command.add_argument("--storage", choices=("sqlite3", "mcap"), default="mcap")
     command.add_argument("--compressed", action="store_true", help="compressed images")
-    command.add_argument("--rate", type=float, default=5.0, help="Hz, for folders without stamps")
+    command.add_argument("--rate", type=float, help="frames per second; else as recorded")
     command.set_defaults(handler=_convert)
 
 
@@ -137,9 +137,9 @@ def _add_evaluation(commands) -> None:
 
 
 def _add_ros_tools(commands) -> None:
-    from semantic_field.nodes import ros_tools
+    from semantic_field.nodes.ros_tools import add_commands
 
-    ros_tools.add_commands(commands)
+    add_commands(commands)
 
 
 if __name__ == "__main__":

@@ -94,9 +94,7 @@ class MappingConfig(Settings):
     free_samples: int = option(6, "samples of a ray in front of the sensor's depth", 1, 256)
     learning_rate: float = option(1e-2, "initial learning rate of the grid", 1e-6, 1.0)
     network_rate: float = option(0.2, "learning rate of the networks, times the grid's", 0.0, 10.0)
-    decay_rays: float = option(
-        5000.0, "rays per keyframe after which the learning rate falls", 1.0
-    )
+    decay_rays: float = option(5000.0, "rays per keyframe after which the learning rate falls", 1.0)
     color_weight: float = option(50.0, "weight of the colour loss", 0.0)
     depth_weight: float = option(1.0, "weight of the rendered-depth loss", 0.0)
     distance_weight: float = option(10.0, "weight of the signed-distance loss", 0.0)
@@ -170,7 +168,14 @@ class InputConfig(Settings):
         choices=("sensor_data", "reliable"),
     )
     color_transport: str = option("raw", "transport of colour", choices=("raw", "compressed"))
-    depth_transport: str = option("raw", "transport of depth", choices=("raw", "compressed"))
+    depth_transport: str = option(
+        "raw", "transport of depth", choices=("raw", "compressed", "compressedDepth")
+    )
+    rectified: bool = option(
+        False,
+        "the images are rectified already: CameraInfo's P counts and its distortion does not; "
+        "a colour topic named image_rect… says so by itself",
+    )
     max_pending: int = option(30, "most frames that wait for a transform or labels", 1)
 
 

@@ -126,11 +126,18 @@ _BRIDGE = _working_bridge()
 # --- cameras and poses ------------------------------------------------------------------------
 
 
-def camera_from_info(info: CameraInfo) -> tuple[Camera, NDArray[np.float64]]:
-    """The pinhole camera (K) and the distortion coefficients (possibly empty) of a CameraInfo."""
+def camera_from_info(
+    info: CameraInfo, rectified: bool = False
+) -> tuple[Camera, NDArray[np.float64]]:
+    """The pinhole camera and the distortion coefficients (possibly empty) of a CameraInfo.
+
+    Of a raw image K and d count; of a rectified one P, and no distortion.
+    """
     k = np.asarray(info.k, dtype=np.float64).reshape(3, 3)
-    camera = Camera(k[0, 0], k[1, 1], k[0, 2], k[1, 2], int(info.width), int(info.height))
-    return camera, np.asarray(info.d, dtype=np.float64)
+    d = np.asarray(info.d, dtype=np.float64)
+    if rectified:
+        k, d = np.asarray(info.p, dtype=np.float64).reshape(3, 4), np.zeros(0)
+    return Camera(k[0, 0], k[1, 1], k[0, 2], k[1, 2], int(info.width), int(info.height)), d
 
 
 def camera_info(camera: Camera, header: Header) -> CameraInfo:

@@ -80,9 +80,9 @@ def _images(frame: Frame, view: RenderView.Response) -> dict[str, NDArray[np.uin
 def _contact_sheet(images: dict[str, NDArray[np.uint8]], columns: int = 3) -> NDArray[np.uint8]:
     captioned = []
     for name, image in images.items():
-        tile = np.ascontiguousarray(image)
-        cv2.putText(tile, name, (8, 22), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (0, 0, 0), 3)
-        cv2.putText(tile, name, (8, 22), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (255, 255, 255), 1)
+        tile = image.copy()
+        cv2.rectangle(tile, (0, 0), (tile.shape[1], 30), (30, 30, 30), cv2.FILLED)
+        cv2.putText(tile, name, (8, 21), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (255, 255, 255), 1)
         captioned.append(tile)
     while len(captioned) % columns:
         captioned.append(np.zeros_like(captioned[0]))

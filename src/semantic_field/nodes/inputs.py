@@ -19,6 +19,7 @@ from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from semantic_field.config import InputConfig
+from semantic_field.data.bag_topics import is_rectified
 from semantic_field.data.images import Rectifier
 from semantic_field.frames import VOID_LABEL, Frame
 from semantic_field.nodes import conversions
@@ -67,6 +68,7 @@ class FrameInput:
         self._pending: deque[Pending] = deque()
         self._info: dict[str, CameraInfo] = {}
         self._rectifier: Rectifier | None = None
+        self._rectified = config.rectified or is_rectified(node.resolve_topic_name("color/image"))
         self._images = {"color": 0, "depth": 0}
         self._last_stamps = {"color": 0, "depth": 0}
         self._pairs_at_watch = self.pairs = 0
@@ -81,9 +83,10 @@ class FrameInput:
         self._topics = {}
         for name in ("color", "depth"):
             topic, kind = node.resolve_topic_name(f"{name}/image"), Image
-            if getattr(self._config, f"{name}_transport") == "compressed":
+            transport = getattr(self._config, f"{name}_transport")
+            if transport != "raw":
                 # As image_transport does: the transport's name follows the remapped topic.
-                topic, kind = f"{topic}/compressed", CompressedImage
+                topic, kind = f"{topic}/{transport}", CompressedImage
             info = f"{name}/camera_info"
             self._topics[name] = topic
             self._subscriptions += [
@@ -238,7 +241,7 @@ class FrameInput:
 
     def _rectifier_of(self, info: CameraInfo) -> Rectifier:
         try:
-            camera, distortion = conversions.camera_from_info(info)
+            camera, distortion = conversions.camera_from_info(info, self._rectified)
             if self._rectifier is None or not self._rectifier.fits(camera, distortion):
                 self._rectifier = Rectifier(camera, distortion, info.distortion_model)
         except ValueError as error:
