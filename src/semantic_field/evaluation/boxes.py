@@ -52,7 +52,7 @@ def inside_box(
     return bool((np.abs(local) <= 0.5 * np.asarray(size) + 1e-9).all())
 
 
-def _footprint(T: NDArray, size: NDArray) -> NDArray[np.float64]:
+def _footprint(T: NDArray, size: NDArray) -> NDArray[np.floating]:
     """The four corners (4, 2) of a box seen from above, counter-clockwise."""
     x, y = 0.5 * size[0], 0.5 * size[1]
     corners = np.array([[-x, -y, 0], [x, -y, 0], [x, y, 0], [-x, y, 0]])
@@ -60,7 +60,9 @@ def _footprint(T: NDArray, size: NDArray) -> NDArray[np.float64]:
     return flat if _signed_area(flat) >= 0 else flat[::-1]
 
 
-def clip_polygon(subject: NDArray[np.float64], window: NDArray[np.float64]) -> NDArray[np.float64]:
+def clip_polygon(
+    subject: NDArray[np.floating], window: NDArray[np.floating]
+) -> NDArray[np.float64]:
     """The common part of two convex counter-clockwise polygons (Sutherland-Hodgman 1974)."""
     points = [np.asarray(point, float) for point in subject]
     for start, end in zip(window, np.roll(window, -1, axis=0)):
@@ -84,6 +86,6 @@ def polygon_area(polygon: NDArray[np.float64]) -> float:
     return abs(_signed_area(polygon)) if len(polygon) > 2 else 0.0
 
 
-def _signed_area(polygon: NDArray[np.float64]) -> float:
+def _signed_area(polygon: NDArray[np.floating]) -> float:
     x, y = polygon.T
     return float(0.5 * (x @ np.roll(y, -1) - y @ np.roll(x, -1)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,7 +67,7 @@ def ssim_map(truth: NDArray[np.uint8], rendered: NDArray[np.uint8]) -> NDArray[n
 
     if min(truth.shape[:2]) < SSIM_WINDOW:
         raise ValueError(f"expected images of at least {SSIM_WINDOW} pixels, got {truth.shape[:2]}")
-    _, every = structural_similarity(
+    result = structural_similarity(
         truth,
         rendered,
         channel_axis=2,
@@ -76,7 +77,7 @@ def ssim_map(truth: NDArray[np.uint8], rendered: NDArray[np.uint8]) -> NDArray[n
         use_sample_covariance=False,
         full=True,
     )
-    return every.mean(axis=2)
+    return np.asarray(result[1]).mean(axis=2)
 
 
 def color_score(
@@ -121,12 +122,13 @@ class Lpips:
     downloaded for it.
     """
 
-    def __init__(self, net: str = "vgg") -> None:
+    def __init__(self, net: Literal["vgg", "alex", "squeeze"] = "vgg") -> None:
         self._metric, self.missing = None, _lpips_missing(net)
         if not self.missing:
-            from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
+            # Optional: not among the requirements, and of no use without weights.
+            from torchmetrics.image import lpip  # pyright: ignore[reportMissingImports]
 
-            self._metric = LearnedPerceptualImagePatchSimilarity(net_type=net, normalize=True)  # type: ignore[arg-type]
+            self._metric = lpip.LearnedPerceptualImagePatchSimilarity(net, normalize=True)
 
     def __call__(self, truth: NDArray[np.uint8], rendered: NDArray[np.uint8]) -> float | None:
         """The distance of two uint8 RGB images, or None without weights."""

@@ -27,7 +27,7 @@ class ReceivedFrames:
     def __init__(self, name: str, label_names: dict[int, str], frames: Sequence[Frame]) -> None:
         self.name, self.label_names = name, label_names
         self._frames = sorted(frames, key=lambda frame: frame.stamp_ns)
-        self.stamps = [frame.stamp_ns for frame in self._frames]
+        self.stamps: Sequence[int] = [frame.stamp_ns for frame in self._frames]
 
     def __len__(self) -> int:
         return len(self._frames)

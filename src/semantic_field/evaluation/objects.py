@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from semantic_field.data.sources import FrameSource
 from semantic_field.evaluation.reference import ReferenceObject, reference_objects
@@ -99,7 +99,7 @@ class ObjectMasks:
             sizes = np.bincount(numbers + 1)  # -1 is noise
             numbers = np.where(sizes[numbers + 1] >= MIN_OBJECT_POINTS, numbers, -1)
         self._numbers, self._things = numbers, things
-        self._tree = cKDTree(self._xyz) if len(chosen) else None
+        self._tree = KDTree(self._xyz) if len(chosen) else None
 
     def __call__(
         self, view: RenderedView, camera: Camera, T_world_camera: NDArray[np.float64]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from semantic_field.evaluation.class_set import ClassSet
 from semantic_field.evaluation.confusion import ConfusionMatrix, Rule, Scores
@@ -103,7 +103,7 @@ def neighbour_votes(
     if not len(cloud.xyz) or not len(points):
         return np.full(len(points), -1, np.int32)
     k = min(k, len(cloud.xyz))
-    _, nearest = cKDTree(cloud.xyz).query(points, k=k)
+    _, nearest = KDTree(cloud.xyz).query(points, k=k)
     labels = cloud.label[np.asarray(nearest).reshape(len(points), k)]
     if k == 1:
         return labels[:, 0]

@@ -98,7 +98,7 @@ class TrainFrames:
     def __init__(self, source: FrameSource, split: Split) -> None:
         self.name, self.label_names = source.name, dict(source.label_names)
         self._source, self._indices = source, split.train
-        self.stamps = [source.stamps[i] for i in split.train]
+        self.stamps: Sequence[int] = [source.stamps[i] for i in split.train]
 
     def __len__(self) -> int:
         return len(self._indices)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from semantic_field.frames import Frame
 from semantic_field.geometry import transform_points
@@ -44,8 +44,8 @@ def surface_score(mapped: NDArray[np.floating], truth: NDArray[np.floating]) -> 
     if not len(mapped) or not len(truth):
         nan = float("nan")
         return SurfaceScore(nan, nan, nan, nan, nan, nan, len(mapped), len(truth))
-    to_truth = np.asarray(cKDTree(truth).query(mapped)[0])
-    to_mapped = np.asarray(cKDTree(mapped).query(truth)[0])
+    to_truth = np.asarray(KDTree(truth).query(mapped)[0])
+    to_mapped = np.asarray(KDTree(mapped).query(truth)[0])
     precision, recall = float((to_truth < NEAR_M).mean()), float((to_mapped < NEAR_M).mean())
     both = precision + recall
     return SurfaceScore(

@@ -8,7 +8,7 @@ from semantic_field.config import Config, updated
 from semantic_field.field.rendering import render_view
 from semantic_field.field.surface import extract_surface
 from semantic_field.frames import Frame
-from semantic_field.geometry import Camera, make_transform
+from semantic_field.geometry import Camera
 from semantic_field.mapping import Mapper
 
 SMALL = {"field.grid.log2_table_size": 12, "mapping.memory_budget_mb": 16}
@@ -22,7 +22,7 @@ def warm_up(config: Config) -> None:
         np.full((48, 64, 3), 128, np.uint8),
         np.full((48, 64), 1.5, np.float32),
         camera,
-        make_transform(np.eye(3), [0, 0, 0]),
+        np.eye(4),
         labels=np.zeros((48, 64), np.int32),
     )
     mapper = Mapper(updated(config, SMALL))

@@ -83,7 +83,7 @@ class ImageSequence:
             raise ValueError(f"expected frames in {name}, found none (skipped: {skipped or {}})")
         self.name, self.camera, self.skipped = name, camera, dict(skipped or {})
         self.records = list(records)
-        self.stamps = [record.stamp_ns for record in self.records]
+        self.stamps: Sequence[int] = [record.stamp_ns for record in self.records]
         self._metres_per_unit, self._invalid = metres_per_unit, tuple(invalid_depth)
         self._labels = labels
         self.label_names = split_void(labels.names)[0] if labels else {}

@@ -92,7 +92,7 @@ def move_depth(
     depth: NDArray[np.float32],
     source: Camera,
     target: Camera,
-    T_target_source: NDArray[np.float64],
+    T_target_source: NDArray[np.floating],
 ) -> NDArray[np.float32]:
     """The depth image (metres, 0 = none) as another camera sees it: nearest pixel, nearest first.
 

@@ -63,7 +63,7 @@ def open_tum(path: Path, camera: str = "auto", max_difference_s: float = 0.02) -
             skipped["no_depth" if j is None else "no_pose"] += 1
             continue
         files = need(path / color, LAYOUT), need(path / depths[j][1], LAYOUT)
-        records.append(Record(*files, pose, round(time * 1e9)))
+        records.append(Record(*files, np.asarray(pose, np.float64), round(time * 1e9)))
     if not records:
         raise ValueError(
             f"expected colour, depth and poses at common times in {path}, found none ({skipped})"
@@ -118,7 +118,7 @@ def _read_list(path: Path) -> list[tuple[float, str]]:
         raise ValueError(f"expected 'time file' in each row of {path}: {error}") from error
 
 
-def _read_trajectory(path: Path) -> tuple[NDArray[np.float64], list[NDArray[np.float64]]]:
+def _read_trajectory(path: Path) -> tuple[NDArray[np.float64], list[NDArray[np.floating]]]:
     rows = np.loadtxt(path, ndmin=2)
     if rows.shape[1] != 8:
         raise ValueError(
@@ -130,8 +130,8 @@ def _read_trajectory(path: Path) -> tuple[NDArray[np.float64], list[NDArray[np.f
 
 
 def _pose_at(
-    time: float, times: NDArray[np.float64], poses: list[NDArray[np.float64]]
-) -> NDArray[np.float64] | None:
+    time: float, times: NDArray[np.float64], poses: list[NDArray[np.floating]]
+) -> NDArray[np.floating] | None:
     """The pose interpolated at a time; None outside, or in a gap of the trajectory."""
     after = int(np.searchsorted(times, time))
     if after < len(times) and times[after] == time:
@@ -139,7 +139,7 @@ def _pose_at(
     if after in (0, len(times)) or times[after] - times[after - 1] > MAX_POSE_GAP_S:
         return None
     fraction = (time - times[after - 1]) / (times[after] - times[after - 1])
-    return np.asarray(interpolate_transform(poses[after - 1], poses[after], fraction))
+    return interpolate_transform(poses[after - 1], poses[after], fraction)
 
 
 def _camera_name(folder: str) -> str:
