@@ -1,15 +1,23 @@
 """The whole system on a recording: replay, mapping and query node.
 
+A bag is played as it is; its topics are found by type and name. Further arguments are those of
+mapping.launch.py.
+
 ros2 launch semantic_field demo.launch.py input:=/data/my_bag rviz:=true
 """
 
-from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription
+from pathlib import Path
+
+from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
+from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, OpaqueFunction
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
+
+from semantic_field.data.bag_launch import launch_arguments
+from semantic_field.data.sources import is_bag
 
 ARGUMENTS = {
     "input": ("room", str, "folder, rosbag2, or room[:seed=3,frames=60] (simulated)"),
@@ -20,26 +28,35 @@ ARGUMENTS = {
 }
 
 
-def generate_launch_description() -> LaunchDescription:
-    share = FindPackageShare("semantic_field")
-    arguments = [
-        DeclareLaunchArgument(name, default_value=default, description=description)
-        for name, (default, _, description) in ARGUMENTS.items()
-    ]
-    parameters = {
-        name: ParameterValue(LaunchConfiguration(name), value_type=kind)
-        for name, (_, kind, _) in ARGUMENTS.items()
-    }
+def nodes(context: LaunchContext) -> list[LaunchDescriptionEntity]:
+    """The replay node, and mapping.launch.py listening to what it plays."""
+    location = LaunchConfiguration("input").perform(context)
+    # A recording must not lose frames on the way: reliable input.
+    arguments = {"input_qos": "reliable", "use_sim_time": "true"}
+    if not location.startswith("room") and is_bag(Path(location).expanduser()):
+        arguments |= launch_arguments(Path(location).expanduser())
     replay = Node(
         package="semantic_field",
         executable="replay_node",
         name="replay_node",
         output="screen",
-        parameters=[parameters],
+        parameters=[
+            {
+                name: ParameterValue(LaunchConfiguration(name), value_type=kind)
+                for name, (_, kind, _) in ARGUMENTS.items()
+            }
+        ],
     )
-    # A recording must not lose frames on the way: reliable input.
+    path = PathJoinSubstitution([FindPackageShare("semantic_field"), "launch", "mapping.launch.py"])
     mapping = IncludeLaunchDescription(
-        PythonLaunchDescriptionSource(PathJoinSubstitution([share, "launch", "mapping.launch.py"])),
-        launch_arguments={"input_qos": "reliable", "use_sim_time": "true"}.items(),
+        PythonLaunchDescriptionSource(path), launch_arguments=arguments.items()
     )
-    return LaunchDescription([*arguments, replay, mapping])
+    return [replay, mapping]
+
+
+def generate_launch_description() -> LaunchDescription:
+    arguments = [
+        DeclareLaunchArgument(name, default_value=default, description=description)
+        for name, (default, _, description) in ARGUMENTS.items()
+    ]
+    return LaunchDescription([*arguments, OpaqueFunction(function=nodes)])

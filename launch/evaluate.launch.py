@@ -17,6 +17,7 @@ ARGUMENTS = {
     "out": ("evaluation", "folder of report.json and report.html"),
     "rate": ("1.0", "speed of the replay"),
     "frame_rate_hz": ("5.0", "frames per second of a recording without stamps"),
+    "up": ("+z", "axis of the recording's world that points up"),
 }
 # The scorer hears only what is held out, the mapping node only the rest.
 HELD_OUT = (
@@ -66,6 +67,7 @@ def generate_launch_description() -> LaunchDescription:
             "input_qos": "reliable",
             "use_sim_time": "true",
             "params_file": LaunchConfiguration("params_file"),
+            "up": LaunchConfiguration("up"),
         }.items(),
     )
     scorer = Node(
@@ -79,6 +81,7 @@ def generate_launch_description() -> LaunchDescription:
                 "recording": typed("input", str),
                 "protocol": typed("protocol", str),
                 "out": typed("out", str),
+                "query.up": typed("up", str),
             },
         ],
         remappings=[(name, f"held_out/{name}") for name in HELD_OUT],

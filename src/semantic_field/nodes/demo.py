@@ -45,6 +45,7 @@ class Watch:
 
     status: FieldStatus = field(default_factory=FieldStatus)
     progress: float = 0.0
+    first_frame: float = 0.0  # monotonic seconds of the first published frame
 
     def listen(self, client: Client) -> None:
         client.subscribe(FieldStatus, "status", self._on_status, LATCHED)
@@ -55,6 +56,7 @@ class Watch:
 
     def _on_progress(self, message: Float32) -> None:
         self.progress = message.data
+        self.first_frame = self.first_frame or time.monotonic()
 
 
 def run_demo(location: str, out: Path, train_s: float, console: Console) -> int:
@@ -146,7 +148,7 @@ def _watch_mapping(
     Returns the seconds from the first frame until the query node had an answer.
     """
     first_answer: float | None = None
-    first_frame = ended = 0.0
+    ended = 0.0
     stalled = Stall(watch)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as bar:
@@ -158,9 +160,8 @@ def _watch_mapping(
             if died or process.poll() is not None or stalled.for_long(now):
                 reason = died[0].partition(" [pid")[0] if died else "the nodes do not go on"
                 raise RuntimeError(f"{reason}: see {log}")
-            first_frame = first_frame or (now if watch.status.frames_used else 0.0)
-            if first_frame and first_answer is None and watch.status.snapshot_version:
-                first_answer = _try_answer(client, first_frame)
+            if watch.first_frame and first_answer is None:
+                first_answer = _try_answer(client, watch.first_frame)
             if watch.progress >= 1.0 and not ended:
                 ended = now
             bar.update(replay, completed=watch.progress, description=_describe(watch, bool(ended)))

@@ -1,0 +1,48 @@
+"""The arguments of ``mapping.launch.py`` that make the mapping node listen to a bag's topics."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from semantic_field.data.bag_topics import Topics
+from semantic_field.data.rosbag import BagSource
+
+TRANSPORTS = ("compressed", "compressedDepth")
+
+
+def launch_arguments(path: str | Path) -> dict[str, str]:
+    """Topics, transports, pose source and world frame of a rosbag2, found by type and name.
+
+    Raises:
+        ValueError: where the bag is damaged or a topic is missing or in question.
+    """
+    source = BagSource(path)
+    topics = source.topics
+    poses = {"tf": topics.tf, "pose": topics.pose, "odometry": topics.odometry}
+    return {
+        **_image("color", topics.color),
+        **_image("depth", topics.depth),
+        **_other(topics),
+        "pose_source": next(name for name, topic in poses.items() if topic),
+        "global_frame": source.global_frame,
+    }
+
+
+def _image(name: str, topic: str) -> dict[str, str]:
+    """Image transports append their name to the topic of the raw images."""
+    base, _, last = topic.rpartition("/")
+    if last in TRANSPORTS:
+        return {name: base, f"{name}_transport": last}
+    return {name: topic, f"{name}_transport": "raw"}
+
+
+def _other(topics: Topics) -> dict[str, str]:
+    named = {
+        "camera_info": topics.color_info,
+        "depth_camera_info": topics.depth_info,
+        "labels": topics.labels,
+        "label_info": topics.label_info,
+        "pose": topics.pose,
+        "odometry": topics.odometry,
+    }
+    return {name: topic for name, topic in named.items() if topic}
