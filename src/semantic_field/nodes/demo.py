@@ -182,8 +182,9 @@ class Stall:
 
 
 def _try_answer(client: Client, first_frame: float) -> float | None:
-    response = client.call(Query, "query", Query.Request(text="floor"), timeout_s=20.0)
-    return round(time.monotonic() - first_frame, 1) if response.success else None
+    response = client.call(Query, "query", Query.Request(text="floor"), timeout_s=60.0)
+    answered = response.success and response.relevancy.width > 0
+    return round(time.monotonic() - first_frame, 1) if answered else None
 
 
 def _describe(watch: Watch, ended: bool) -> str:
