@@ -12,14 +12,13 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, Poi
 from std_msgs.msg import Header
 
 from semantic_field.data import images
+from semantic_field.data.folder_writer import ids_to_uint16
 from semantic_field.geometry import (
     Camera,
     make_transform,
     matrix_from_quaternion,
     quaternion_from_matrix,
 )
-
-NO_LABEL_16 = 65535
 
 
 def to_nanoseconds(stamp: Time) -> int:
@@ -115,9 +114,8 @@ def image_message(pixels: NDArray, encoding: str, header: Header) -> Image:
 
 
 def label_message(labels: NDArray[np.int32], header: Header) -> Image:
-    """A 16UC1 image of class ids, 65535 = none."""
-    ids = np.where(labels < 0, NO_LABEL_16, labels).astype(np.uint16)
-    return image_message(ids, "16UC1", header)
+    """A 16UC1 image of class ids, 65535 = none; ValueError for ids above 65534."""
+    return image_message(ids_to_uint16(labels), "16UC1", header)
 
 
 _BRIDGE = _working_bridge()
