@@ -31,6 +31,9 @@ def _add_evaluate(subparsers) -> None:
     )
     command.add_argument("--labels", default="auto", help="label images to use (default: auto)")
     command.add_argument("--seed", type=int, help="seed of all random numbers")
+    command.add_argument(
+        "--up", help="axis of the recording that points up, such as -y (default +z)"
+    )
     command.add_argument("--seconds", type=float, help="another budget of mapping time")
     command.add_argument("--steps", type=int, help="another budget of training steps")
     command.set_defaults(handler=_evaluate)
@@ -78,7 +81,8 @@ def _config(arguments: argparse.Namespace):
     from semantic_field.config import Config, load_config, updated
 
     config = load_config(arguments.config) if arguments.config else Config()
-    return config if arguments.seed is None else updated(config, {"mapping.seed": arguments.seed})
+    given = {"mapping.seed": arguments.seed, "query.up": arguments.up}
+    return updated(config, {name: value for name, value in given.items() if value is not None})
 
 
 def _progress(console):
