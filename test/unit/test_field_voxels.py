@@ -73,4 +73,4 @@ def test_refuses_a_map_of_impossible_size() -> None:
     with pytest.raises(ValueError, match="are the poses in one frame"):
         grid.insert(np.full((1, 3), 5000.0, np.float32))
     with pytest.raises(ValueError, match="poses"):
-        grid.insert(np.full((1, 3), np.nan, np.float32))
+        grid.insert(np.array([[0, 0, 0], [0, np.nan, 0], [1, 1, 1]], np.float32))

@@ -48,6 +48,24 @@ def _insert(points, weight_mask, voxel, index, low, bricks, counts, seen, used, 
 
 
 @_jit
+def _extent(points, mask):
+    """Lowest (NaN where one is not finite) and highest of the chosen points, and their number."""
+    lowest, highest = np.full(3, np.inf), np.full(3, -np.inf)
+    count, finite = 0, True
+    for n in range(len(points)):
+        if mask[n]:
+            count += 1
+            for axis in range(3):
+                value = points[n, axis]
+                finite = finite and np.isfinite(value)
+                lowest[axis] = min(lowest[axis], value)
+                highest[axis] = max(highest[axis], value)
+    if not finite:
+        lowest[:] = np.nan
+    return lowest, highest, count
+
+
+@_jit
 def _lookup(points, voxel, index, low, counts, out):
     shape = index.shape
     for n in range(len(points)):
@@ -168,15 +186,14 @@ class VoxelGrid:
             ValueError: where the map would span more than a site of about 1 km.
         """
         mask = np.ones(len(points), np.uint8) if valid is None else valid.astype(np.uint8)
-        if not mask.any():
+        lowest, highest, count = _extent(points, mask)
+        if count == 0:
             return
-        chosen = points[mask > 0]
-        if not np.isfinite(chosen).all():
+        if not (np.isfinite(lowest).all() and np.isfinite(highest).all()):
             raise ValueError("expected finite points, got NaN or infinite ones; check the poses")
         edge = self.voxel_m * BRICK
         self._make_room(
-            np.floor(chosen.min(0) / edge).astype(np.int64),
-            np.floor(chosen.max(0) / edge).astype(np.int64),
+            np.floor(lowest / edge).astype(np.int64), np.floor(highest / edge).astype(np.int64)
         )
         self._turn = self._turn % 65535 + 1
         done = 0

@@ -39,12 +39,13 @@ class ClassTable:
 
     def rows(self, labels: NDArray[np.int32]) -> NDArray[np.int16]:
         """Rows (H, W) of class ids (H, W), -1 = void; ids not met before get new rows."""
-        ids = np.unique(labels)
-        lookup = np.full(len(ids), -1, np.int16)
-        for i, class_id in enumerate(ids.tolist()):
-            if class_id >= 0 and class_id not in self._void:
-                lookup[i] = self._include(class_id)
-        return lookup[np.searchsorted(ids, labels)]
+        shifted = np.maximum(labels, -1) + 1
+        present = np.flatnonzero(np.bincount(shifted.reshape(-1)))
+        lookup = np.full(int(present[-1]) + 1, -1, np.int16)
+        for class_id in (present[present > 0] - 1).tolist():
+            if class_id not in self._void:
+                lookup[class_id + 1] = self._include(class_id)
+        return lookup[shifted]
 
     def restore(self, names: dict[int, str], ids: tuple[int, ...]) -> None:
         """Start again from a stored table."""
