@@ -41,7 +41,11 @@ ARGUMENTS = {
         ("true", "false"),
     ),
     "input_qos": ("sensor_data", "reliability of the images", ("sensor_data", "reliable")),
-    "map_path": ("", "file of save_map and load_map, written at shutdown; empty = none"),
+    "map_path": (
+        "",
+        "file of save_map and load_map, written at shutdown; "
+        "empty = $ROS_HOME/semantic_field/map.safetensors",
+    ),
     "load_map": ("false", "go on with the map in map_path", ("true", "false")),
     "autostart": ("true", "start without a lifecycle manager", ("true", "false")),
     "use_sim_time": ("false", "take time from /clock", ("true", "false")),

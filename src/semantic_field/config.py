@@ -185,7 +185,11 @@ class MappingNodeConfig(Settings):
 
     input: InputConfig = dataclasses.field(default_factory=InputConfig)
     autostart: bool = option(True, "configure and activate at start, without a lifecycle manager")
-    map_path: str = option("", "file of save_map and load_map where the request names none")
+    map_path: str = option(
+        "",
+        "file of save_map and load_map where the request names none; "
+        "empty = $ROS_HOME/semantic_field/map.safetensors",
+    )
     load_map_at_start: bool = option(False, "go on with the map in map_path")
     save_map_at_shutdown: bool = option(True, "write map_path when the node stops")
     status_period_s: float = option(1.0, "time between status messages, seconds", 0.05)

@@ -10,7 +10,7 @@ from rclpy.lifecycle import LifecycleNode
 from semantic_field.config import MappingNodeConfig
 from semantic_field.field.rendering import render_view
 from semantic_field.mapping.mapper import Mapper
-from semantic_field.nodes import conversions
+from semantic_field.nodes import conversions, map_path
 from semantic_field.nodes.map_publisher import requested_camera, view_images
 from semantic_field.query.view import ViewQuery
 from semantic_field.srv import MapFile, RenderView
@@ -43,16 +43,12 @@ class MapServices:
             self._node.destroy_service(service)
 
     def _path(self, request: MapFile.Request) -> Path:
-        path = request.path or self._config.map_path
-        if not path:
-            raise ValueError(
-                "expected a path in the request or in the parameter map_path, got none"
-            )
-        return Path(path).expanduser().absolute()
+        return map_path.resolve(request.path or self._config.map_path)
 
     def _on_save(self, request: MapFile.Request, response: MapFile.Response) -> MapFile.Response:
         try:
             path = self._path(request)
+            path.parent.mkdir(parents=True, exist_ok=True)
             self._mapper.save(path)
             size = path.stat().st_size / 1e6
             response.success, response.message = True, f"saved {path} ({size:.1f} MB)"

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.lifecycle import LifecycleNode, State, TransitionCallbackReturn
 from std_srvs.srv import SetBool, Trigger
@@ -12,6 +10,7 @@ from std_srvs.srv import SetBool, Trigger
 from semantic_field.config import Config, MappingNodeConfig
 from semantic_field.frames import Frame
 from semantic_field.mapping.mapper import Mapper
+from semantic_field.nodes import map_path
 from semantic_field.nodes.drops import DropCounter
 from semantic_field.nodes.inputs import FrameInput
 from semantic_field.nodes.map_publisher import MapPublisher
@@ -53,8 +52,9 @@ class MappingNode(LifecycleNode):
         frame_id = self.settings.input.global_frame
         self.mapper = Mapper(self.config, teacher=teacher, frame_id=frame_id)
         if self.settings.load_map_at_start:
-            self.mapper.load(Path(self.settings.map_path))
-            self.get_logger().info(f"going on with the map {self.settings.map_path}")
+            path = map_path.resolve(self.settings.map_path)
+            self.mapper.load(path)
+            self.get_logger().info(f"going on with the map {path}")
         self.publisher = MapPublisher(self, self.mapper, self.settings)
         self._map_services = MapServices(
             self, self.mapper, ViewQuery(teacher), self.settings, self._slow
@@ -124,13 +124,15 @@ class MappingNode(LifecycleNode):
         return response
 
     def _save_at_shutdown(self) -> None:
-        path = self.settings.map_path
-        if self.mapper is None or not (path and self.settings.save_map_at_shutdown):
+        if self.mapper is None or not self.settings.save_map_at_shutdown:
             return
         if not self.mapper.status().steps:
             return
+        path = map_path.resolve(self.settings.map_path)
         try:
-            self.mapper.save(Path(path))
+            if not self.settings.map_path:
+                map_path.make_room(path)
+            self.mapper.save(path)
             self.get_logger().info(f"map saved to {path}")
         except OSError as error:
             self.get_logger().error(f"the map was not saved to {path}: {error}")

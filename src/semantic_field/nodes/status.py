@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from semantic_field.nodes.mapping_node import MappingNode
 
 STALE_S = 5.0
+NOT_LOST = ("view_covered",)  # the keyframes show what these frames show
 STATES = {"running": "mapping", "waiting": "mapping", "paused": "paused", "stopped": "inactive"}
 
 
@@ -44,7 +45,7 @@ class StatusPublisher:
         status = mapper.status()
         message = self._message(status)
         self._status.publish(message)
-        self._diagnostics.publish(self._diagnosis(message))
+        self._diagnostics.publish(self._diagnosis(message, status.error))
 
     def _message(self, status: MapperStatus) -> FieldStatus:
         node, feed = self._node, self._node.input
@@ -69,17 +70,20 @@ class StatusPublisher:
             teacher=node.config.teacher.kind,
         )
 
-    def _diagnosis(self, status: FieldStatus) -> DiagnosticArray:
+    def _diagnosis(self, status: FieldStatus, error: str) -> DiagnosticArray:
         level, text = DiagnosticStatus.OK, status.state
-        dropped = sum(entry.count for entry in status.dropped)
+        lost = [entry for entry in status.dropped if entry.cause not in NOT_LOST]
+        dropped = sum(entry.count for entry in lost)
         if status.state == "mapping" and status.seconds_since_last_frame < 0:
             level, text = DiagnosticStatus.WARN, "no frame yet"
         elif status.state == "mapping" and status.seconds_since_last_frame > STALE_S:
             level, text = DiagnosticStatus.WARN, "no new frames"
         if dropped > self._dropped_before:
-            causes = ", ".join(f"{entry.cause} {entry.count}" for entry in status.dropped)
+            causes = ", ".join(f"{entry.cause} {entry.count}" for entry in lost)
             level, text = DiagnosticStatus.WARN, f"dropping frames: {causes}"
         self._dropped_before = dropped
+        if error:
+            level, text = DiagnosticStatus.ERROR, f"training stopped: {error}"
         values = {
             "keyframes": status.keyframes,
             "steps": status.steps,
