@@ -74,7 +74,12 @@ def _protocol(arguments: argparse.Namespace):
         protocol.training.rate_hz,
     )
     # The hash follows the content; the name says that it is not the file's.
-    return dataclasses.replace(protocol, name=f"{protocol.name} (changed)", training=given)
+    return dataclasses.replace(
+        protocol,
+        name=f"{protocol.name} (changed)",
+        description=f"{protocol.name}, but {given.describe()}",
+        training=given,
+    )
 
 
 def _config(arguments: argparse.Namespace):
