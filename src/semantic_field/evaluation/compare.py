@@ -24,8 +24,7 @@ def table(reports: list[dict[str, Any]], names: list[str]) -> list[list[str]]:
         values = [figure.value(report) for report in reports]
         if any(value is not None for value in values):
             cells = [_cell(figure, value, values[0], i) for i, value in enumerate(values)]
-            name = f"{figure.name} (/s)" if figure.unit == "/s" else figure.name
-            lines.append([name, *cells])
+            lines.append([figure.name, *cells])
     return lines
 
 

@@ -73,7 +73,7 @@ COST = (
     Figure("training steps", "cost.steps", "", 0, 0),
     Figure("rays", "cost.rays_per_s", "k/s", 1, 1, 1e-3),
     Figure("keyframes", "cost.keyframes", "", 0, 0),
-    Figure("keyframes", "cost.keyframes_per_s", "/s", 2, 1),
+    Figure("keyframes taken in", "cost.keyframes_per_s", "/s", 2, 1),
     Figure("first answer after", "cost.first_answer_s", "s", 2, -1),
     Figure("query latency, median", "cost.query_latency.median_ms", "ms", 1, -1),
     Figure("query latency, 95th", "cost.query_latency.p95_ms", "ms", 1, -1),

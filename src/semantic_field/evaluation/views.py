@@ -161,7 +161,7 @@ class ViewScores:
             "conventions": figures,
             "classes": [asdict(score) for score in headline.result().classes],
             "confusion": {
-                "names": [*self.classes.names, "none"],
+                "names": [*self.classes.names, "none or left out"],
                 "counts": headline.counts.tolist(),
             },
         }
