@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semantic_field.data.sources import FrameSource
+from semantic_field.evaluation.class_set import ClassSet
 from semantic_field.evaluation.plots import new_figure, to_jpeg
+from semantic_field.evaluation.protocol import Protocol
 from semantic_field.evaluation.scoring import render
 from semantic_field.evaluation.views import fit
 from semantic_field.field.map_state import MapState
@@ -33,7 +35,7 @@ def chosen_views(views: list[dict[str, Any]], each: int = 2) -> list[tuple[str, 
     return [("worst", v) for v in worst] + [("best", v) for v in best]
 
 
-def view_picture(source: FrameSource, state: MapState, position: int) -> bytes:
+def view_picture(source: FrameSource, state: MapState, position: int, protocol: Protocol) -> bytes:
     """True, rendered and difference of one frame, for colour, depth and labels, as JPEG."""
     frame = fit(source[position], PICTURE_WIDTH)
     view, _ = render(state, frame)
@@ -42,7 +44,9 @@ def view_picture(source: FrameSource, state: MapState, position: int) -> bytes:
         ("depth", *_depth_row(frame.depth, view.depth)),
     ]
     if frame.labels is not None:
-        rows.append(("labels", *_label_row(frame, view)))
+        part = protocol.classes
+        classes = ClassSet(source.label_names, part.ignore, part.subset, part.groups)
+        rows.append(("labels", *_label_row(frame, view, classes)))
     height = 0.2 + 3.1 * frame.camera.height / frame.camera.width * len(rows)
     figure = new_figure(9.6, height)
     grid = figure.subplots(len(rows), 3)
@@ -71,12 +75,15 @@ def _depth_row(truth: NDArray, rendered: NDArray) -> tuple[NDArray, NDArray, NDA
     return depth_colors(truth, far), depth_colors(rendered, far), error
 
 
-def _label_row(frame: Frame, view: RenderedView) -> tuple[NDArray, NDArray, NDArray]:
+def _label_row(
+    frame: Frame, view: RenderedView, classes: ClassSet
+) -> tuple[NDArray, NDArray, NDArray]:
+    """Labels, and where a scored pixel is wrong (red); grey = void or not scored."""
     assert frame.labels is not None
-    wrong = np.full((*frame.labels.shape, 3), 235, np.uint8)
-    wrong[frame.labels < 0] = 120
-    bad = (frame.labels >= 0) & (frame.labels != view.label)
-    wrong[bad] = (192, 67, 63)
+    truth, rendered = classes.rows(frame.labels), classes.rows(view.label)
+    wrong = np.full((*truth.shape, 3), 235, np.uint8)
+    wrong[truth < 0] = 150
+    wrong[(truth >= 0) & (truth != rendered)] = (192, 67, 63)
     return label_colors(frame.labels), label_colors(view.label), wrong
 
 
