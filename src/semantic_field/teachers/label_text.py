@@ -60,10 +60,10 @@ class LabelTextTeacher:
             raise ValueError(f"expected texts with words in them, got {texts!r}")
         words = [spoken(text) for text in texts]
         with self._lock:
-            missing = sorted({w for w in words if w not in self._cache}, key=len)
+            missing = _ordered({w for w in words if w not in self._cache})
             if len(self._cache) + len(missing) > CACHE_SIZE:
                 self._cache.clear()
-                missing = sorted(set(words), key=len)
+                missing = _ordered(set(words))
             vectors = cached_embeddings(missing, self.fingerprint, self._encode)
             self._cache.update(zip(missing, vectors, strict=True))
             return torch.stack([self._cache[word] for word in words])
@@ -82,3 +82,8 @@ class LabelTextTeacher:
     ) -> Float[Tensor, "h w E"]:
         """The embeddings of the label image's class names, one a cell; zeros where void."""
         return embed_label_image(self, labels, label_names)
+
+
+def _ordered(words: set[str]) -> list[str]:
+    """By length, so that a batch needs little padding; the same in every process."""
+    return sorted(words, key=lambda word: (len(word), word))
