@@ -31,6 +31,8 @@ ABSENT = (
     "christmas tree",
     "surfboard",
 )
+# A door or a rug is thinner than depth readings are exact.
+BOX_MARGIN_M = 0.05
 NOT_OBJECTS = frozenset({"wall", "floor", "ceiling", "background", "other"})
 
 
@@ -41,7 +43,8 @@ class Answer:
     Attributes:
         expected: whether the recording holds an object that answers it.
         error_m: from the best hit's centre to the nearest fitting object, metres.
-        localised: whether the most relevant point lies in the box of a fitting object (LERF).
+        localised: whether the most relevant point lies in the box of a fitting object, or within
+            5 cm of it (LERF).
         box_iou: of the best hit's box and the fitting object's that it covers best.
         seconds: until the answer.
     """
@@ -135,7 +138,8 @@ def _localised(result: QueryResult, fair: list[ReferenceObject]) -> bool:
     if not len(result.relevancy):
         return False
     best = result.points.xyz[int(np.argmax(result.relevancy))].astype(np.float64)
-    return any(inside_box(best, *aligned_box(item.low, item.high)) for item in fair)
+    boxes = [aligned_box(item.low - BOX_MARGIN_M, item.high + BOX_MARGIN_M) for item in fair]
+    return any(inside_box(best, *box) for box in boxes)
 
 
 def _best_iou(result: QueryResult, fair: list[ReferenceObject], up: str) -> float:
