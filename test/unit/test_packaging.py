@@ -140,7 +140,7 @@ def installed(request, tmp_path_factory) -> Path:
     }
     command = ["cmake", "-S", ROOT, "-B", build, *(f"-D{k}={v}" for k, v in options.items())]
     for step in (command, ["cmake", "--build", build], ["cmake", "--install", build]):
-        done = subprocess.run(step, capture_output=True, text=True)
+        done = subprocess.run(step, capture_output=True, text=True, cwd=folder)
         assert done.returncode == 0, done.stdout + done.stderr
     return prefix
 

@@ -29,6 +29,7 @@ REMEDIES = {
     "time_jump": "time went backwards (a looping bag?): nothing to do",
     "mapper_busy": "frames come faster than they are taken: lower the camera rate",
     "no_depth": "check the depth camera: no pixel of the image had a reading",
+    "outside_map": "the pose is too far from the origin of the map: check its publisher",
     "view_covered": "nothing to do: keyframes show this view already",
 }
 
@@ -37,7 +38,9 @@ class DropCounter:
     """Counts dropped frames of one node; safe to use from several threads."""
 
     def __init__(self, node: Node) -> None:
-        self._logger = node.get_logger()
+        # rclpy throttles by call site and logger object: one for each cause, kept.
+        logger = node.get_logger()
+        self._loggers = {cause: logger.get_child(cause) for cause in REMEDIES}
         self._counts: Counter[str] = Counter()
         self._lock = threading.Lock()
 
@@ -53,8 +56,7 @@ class DropCounter:
         self._warn(cause, f"{detail}; {REMEDIES[cause]}")
 
     def _warn(self, cause: str, text: str) -> None:
-        # rclpy throttles by call site: one line a cause would be one for all, hence the child.
-        self._logger.get_child(cause).warning(text, throttle_duration_sec=5.0)
+        self._loggers[cause].warning(text, throttle_duration_sec=5.0)
 
     def messages(self, others: dict[str, int]) -> list[DropCount]:
         """All counts, with those of the mapper beside this node's own."""
