@@ -33,8 +33,8 @@ def is_current(results: Path, page: Path) -> bool:
 
 
 def result_files(folder: Path) -> list[Path]:
-    """Files of results, newest first."""
-    return sorted(folder.glob("*.json"), reverse=True)
+    """Files of results (``DATE-MACHINE.json``), newest first."""
+    return sorted(folder.glob("[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]-*.json"), reverse=True)
 
 
 def render(files: list[Path]) -> str:

@@ -202,9 +202,10 @@ def _value(semantics: dict[str, Any] | None, name: str) -> float | None:
     return semantics["conventions"][name]["value"] if semantics else None
 
 
-def _cost(run: MappingRun, usage: Usage, scores: MapScores, protocol: Protocol) -> dict[str, Any]:
+def _cost(
+    run: MappingRun, usage: Usage, scores: MapScores, protocol: Protocol, config: Config
+) -> dict[str, Any]:
     status = run.status
-    rays = [m.status.rays_per_s for m in run.milestones[1:]] or [status.rays_per_s]
     return scores.cost | {
         "mapping_s": run.seconds,
         "loading_s": run.loading_s,
