@@ -186,7 +186,7 @@ def _construct(kind: Any, values: dict[str, Any], prefix: str) -> Any:
 def protocol_files() -> list[Path]:
     """The protocols that come with the library: of the repository, or of an installation."""
     here = Path(str(resources.files("semantic_field")))
-    folders = [here.parents[1] / "config" / "protocols", here / "config" / "protocols"]
+    folders = [here.parents[1] / "config" / "protocols", here / "share" / "config" / "protocols"]
     folders += [parent / "share/semantic_field/config/protocols" for parent in here.parents]
     found = next((folder for folder in folders if folder.is_dir()), None)
     return sorted(found.glob("*.yaml")) if found else []
