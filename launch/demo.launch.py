@@ -16,8 +16,8 @@ from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
+from semantic_field.data.bag_files import is_bag
 from semantic_field.data.bag_launch import launch_arguments
-from semantic_field.data.sources import is_bag
 
 ARGUMENTS = {
     "input": ("room", str, "folder, rosbag2, or room[:seed=3,frames=60] (simulated)"),

@@ -12,8 +12,8 @@ from rosbags.interfaces import Connection
 from rosbags.rosbag2 import Reader, ReaderError
 from rosbags.serde import SerdeError
 
+from semantic_field.data.bag_files import BAG_SUFFIXES
 from semantic_field.data.bag_types import typestore
-from semantic_field.data.sources import BAG_SUFFIXES
 
 REPAIR = (
     "a recording that was not closed can be repaired with: mcap recover FILE, or "

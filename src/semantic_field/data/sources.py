@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from semantic_field.data.bag_files import is_bag
 from semantic_field.frames import Frame
 
-BAG_SUFFIXES = (".db3", ".mcap")
 ROOM_OPTIONS = {
     "seed": int,
     "frames": int,
@@ -77,14 +77,6 @@ def open_source(location: str | Path, **options: Any) -> FrameSource:
         f"(directory, .db3 or .mcap), or one in the layout of Replica, ScanNet, TUM RGB-D or "
         f"7-Scenes, got {text!r}{_hint(path)}"
     )
-
-
-def is_bag(path: Path) -> bool:
-    """Whether that is a rosbag2: a directory of one or a storage file."""
-    if path.is_dir():
-        holds_storage = any(file.suffix in BAG_SUFFIXES for file in path.iterdir())
-        return holds_storage or (path / "metadata.yaml").exists()
-    return path.suffix in BAG_SUFFIXES
 
 
 def parse_room(text: str) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Protocol
 
 from geometry_msgs.msg import TransformStamped
@@ -14,7 +13,7 @@ from tf2_ros import StaticTransformBroadcaster, TransformBroadcaster
 
 from semantic_field.config import ReplayNodeConfig
 from semantic_field.data.replay import Event, Recording
-from semantic_field.data.sources import FrameSource, is_bag, open_source
+from semantic_field.data.sources import FrameSource
 from semantic_field.frames import Frame
 from semantic_field.geometry import invert_transform, make_transform
 from semantic_field.nodes import conversions
@@ -32,22 +31,6 @@ class Playback(Recording, Protocol):
     def heard(self) -> bool:
         """Whether someone listens to the images."""
         ...
-
-
-def make_playback(node: Node, config: ReplayNodeConfig) -> Playback:
-    """A bag is played message by message, everything else frame by frame."""
-    path = Path(config.input).expanduser()
-    if config.protocol:
-        from semantic_field.nodes.held_out_playback import HeldOutPlayback
-
-        source = open_source(config.input, rate_hz=config.frame_rate_hz)
-        return HeldOutPlayback(node, source, config)
-    if not config.input.startswith("room") and path.exists() and is_bag(path):
-        from semantic_field.nodes.bag_playback import BagPlayback
-
-        return BagPlayback(node, path, config.step)
-    source = open_source(config.input, rate_hz=config.frame_rate_hz)
-    return FramePlayback(node, source, config)
 
 
 class FramePlayback:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import threading
 import time
+from pathlib import Path
 
 import rclpy
 from rclpy.clock import Clock, ClockType
@@ -14,14 +15,27 @@ from std_msgs.msg import Float32
 from std_srvs.srv import SetBool, Trigger
 
 from semantic_field.config import ReplayNodeConfig
+from semantic_field.data.bag_files import is_bag
 from semantic_field.data.replay import Pacer
+from semantic_field.data.sources import open_source
+from semantic_field.nodes.bag_playback import BagPlayback
 from semantic_field.nodes.conversions import to_stamp
+from semantic_field.nodes.held_out_playback import HeldOutPlayback
 from semantic_field.nodes.parameters import declare_settings
-from semantic_field.nodes.playback import make_playback
+from semantic_field.nodes.playback import FramePlayback, Playback
 from semantic_field.nodes.qos import LATCHED, RELIABLE
 from semantic_field.nodes.run import run_node
 
 CLOCK_PERIOD_S = 0.02
+
+
+def make_playback(node: Node, config: ReplayNodeConfig) -> Playback:
+    """A bag is played message by message, everything else frame by frame."""
+    path = Path(config.input).expanduser()
+    if not config.protocol and not config.input.startswith("room") and is_bag(path):
+        return BagPlayback(node, path, config.step)
+    source = open_source(config.input, rate_hz=config.frame_rate_hz)
+    return (HeldOutPlayback if config.protocol else FramePlayback)(node, source, config)
 
 
 class ReplayNode(Node):

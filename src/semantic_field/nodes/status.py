@@ -3,28 +3,41 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.clock import Clock, ClockType
 
-from semantic_field.mapping.mapper import MapperStatus
+from semantic_field.config import Config, MappingNodeConfig
+from semantic_field.mapping.mapper import Mapper, MapperStatus
 from semantic_field.msg import FieldStatus, LossValue
 from semantic_field.nodes import conversions
+from semantic_field.nodes.drops import DropCounter
+from semantic_field.nodes.inputs import FrameInput
+from semantic_field.nodes.map_publisher import MapPublisher
 from semantic_field.nodes.qos import LATCHED, RELIABLE
-
-if TYPE_CHECKING:
-    from semantic_field.nodes.mapping_node import MappingNode
 
 STALE_S = 5.0
 NOT_LOST = ("view_covered",)  # the keyframes show what these frames show
 STATES = {"running": "mapping", "waiting": "mapping", "paused": "paused", "stopped": "inactive"}
 
 
+class MappingState(Protocol):
+    """What the status tells of: the mapping node, which is a LifecycleNode as well."""
+
+    settings: MappingNodeConfig
+    config: Config
+    mapper: Mapper | None
+    input: FrameInput | None
+    drops: DropCounter
+    publisher: MapPublisher
+    label_names: dict[int, str]
+
+
 class StatusPublisher:
     """Publishes ``status`` (the last one also to late joiners) and ``/diagnostics``."""
 
-    def __init__(self, node: MappingNode) -> None:
+    def __init__(self, node: MappingState) -> None:
         self._node = node
         self._status = node.create_publisher(FieldStatus, "status", LATCHED)
         self._diagnostics = node.create_publisher(DiagnosticArray, "/diagnostics", RELIABLE)
