@@ -12,7 +12,7 @@ from semantic_field.field.map_state import LanguageSpace
 from semantic_field.field.sampling import DEPTH_UNIT_M, GUESSED, draw_rays
 from semantic_field.field.voxels import VoxelGrid
 from semantic_field.frames import Frame
-from semantic_field.geometry import Camera, make_transform
+from semantic_field.geometry import Camera, look_at, make_transform, transform_points
 from semantic_field.mapping.classes import ClassTable
 from semantic_field.mapping.keyframes import BYTES_PER_PIXEL, KeyframeStore, pack_depth
 from semantic_field.mapping.language import LanguageBasis
@@ -79,6 +79,34 @@ def test_larger_frames_are_made_to_fit() -> None:
     np.testing.assert_allclose(points[:, 2], 2.0, atol=1e-3)
     np.testing.assert_allclose(np.linalg.norm(along, axis=1), 1.0, atol=1e-5)
     assert not guessed.any()
+
+
+def test_surface_of_a_keyframe_is_its_depth_image_in_the_map() -> None:
+    random = np.random.default_rng(0)
+    depth = random.uniform(1.0, 3.0, (30, 40)).astype(np.float32)
+    depth[4, 6], depth[10, 11] = 0.0, 50.0
+    pose = look_at([0.4, -0.3, 1.0], [2.0, 1.0, 0.2], up=[0, 0, 1])
+    store = store_of(1)
+    store.add(Frame(0, np.zeros((30, 40, 3), np.uint8), depth, CAMERA, pose), None)
+    points, along, guessed = store.surface(0, 2, spacing_m=0.3)
+    assert len(points) == 15 * 20
+    usable = (depth >= 0.1) & (depth <= 10.0)
+    expected = transform_points(pose, CAMERA.backproject(depth)[:-1:2, :-1:2].reshape(-1, 3))
+    read = usable[:-1:2, :-1:2].reshape(-1)
+    np.testing.assert_allclose(points[read], expected[read], atol=3 * DEPTH_UNIT_M)
+    np.testing.assert_array_equal(guessed, ~read)
+    rays = points - pose[:3, 3]
+    rays /= np.linalg.norm(rays, axis=1, keepdims=True)
+    np.testing.assert_allclose(along, rays, atol=1e-5)
+    coarse_pixels, _, _ = store.surface(0, 2, spacing_m=0.02)  # 5 cm apart at 2 m: finer steps
+    assert len(coarse_pixels) > 4 * 30 * 40
+
+
+def test_pixels_without_depth_are_no_surface() -> None:
+    store = store_of(1)
+    store.add(frame_at(0.0, depth_m=20.0), None)  # beyond the range: nothing to guess from
+    points, along, guessed = store.surface(0, 2, 0.5)
+    assert points.shape == along.shape == (0, 3) and guessed.shape == (0,)
 
 
 def test_rays_of_a_keyframe() -> None:

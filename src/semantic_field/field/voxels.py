@@ -15,6 +15,7 @@ from semantic_field.kernels.threads import run_parallel, split
 
 BRICK = 8
 MAX_INDEX_CELLS = 64_000_000
+FAR_AWAY = 1 << 62
 _jit = njit(nogil=True, cache=True, error_model="numpy")
 
 
@@ -22,12 +23,16 @@ _jit = njit(nogil=True, cache=True, error_model="numpy")
 def _insert(points, weight_mask, voxel, index, low, bricks, counts, seen, used, turn, start):
     """Count points from ``start`` on; stops early when the store is full. (used, next point)."""
     shape = index.shape
+    last_x, last_y, last_z = FAR_AWAY, FAR_AWAY, FAR_AWAY
     for n in range(start, len(points)):
         if weight_mask[n] == 0:
             continue
         x = int(np.floor(points[n, 0] / voxel))
         y = int(np.floor(points[n, 1] / voxel))
         z = int(np.floor(points[n, 2] / voxel))
+        if x == last_x and y == last_y and z == last_z:
+            continue
+        last_x, last_y, last_z = x, y, z
         bx, by, bz = (x >> 3) - low[0], (y >> 3) - low[1], (z >> 3) - low[2]
         if not (0 <= bx < shape[0] and 0 <= by < shape[1] and 0 <= bz < shape[2]):
             continue

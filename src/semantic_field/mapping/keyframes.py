@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from semantic_field.field.sampling import DEPTH_UNIT_M, GUESSED
 from semantic_field.frames import Frame
 from semantic_field.geometry import Camera
+from semantic_field.mapping.readings import surface_points
 
 BYTES_PER_PIXEL = 7  # colour 3, depth 2, label 2
 METRES_PER_RADIAN = 1.0  # how a turn weighs against a motion when views are compared
@@ -111,21 +112,11 @@ class KeyframeStore:
         away that pixels lie more than ``spacing_m`` apart. Pixels without depth are left out.
         """
         width, height = self.cameras[2][slot]
-        fx, fy, cx, cy = self.cameras[0][slot]
+        focal = self.cameras[0][slot, :2].min()
         stored = self.images[1][slot, : width * height].reshape(height, width)
         farthest = np.percentile(stored[::4, ::4] & (GUESSED - 1), 95) * DEPTH_UNIT_M
-        step = float(np.clip(spacing_m * min(fx, fy) / max(farthest, 0.1), 0.25, stride))
-        v, u = np.mgrid[0 : height - 1 : step, 0 : width - 1 : step].reshape(2, -1)
-        stored = stored[np.rint(v).astype(int), np.rint(u).astype(int)]
-        known = stored > 0
-        u, v, stored = u[known], v[known], stored[known]
-        z = (stored & (GUESSED - 1)) * DEPTH_UNIT_M
-        rays = np.stack([(u - cx) / fx, (v - cy) / fy, np.ones_like(u)], axis=1)
-        T = self.cameras[1][slot].astype(np.float64)
-        along = rays @ T[:3, :3].T
-        points = (along * z[:, None] + T[:3, 3]).astype(np.float32)
-        along /= np.linalg.norm(along, axis=1, keepdims=True)
-        return points, along.astype(np.float32), (stored & GUESSED) > 0
+        step = float(np.clip(spacing_m * focal / max(farthest, 0.1), 0.25, stride))
+        return surface_points(stored, self.cameras[0][slot], self.cameras[1][slot], step)
 
     def choose(self, rays: int, random: np.random.Generator) -> NDArray[np.int64]:
         """Slots for ``rays`` rays: half drawn evenly, half favouring those seldom visited."""
