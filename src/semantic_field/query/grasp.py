@@ -42,7 +42,7 @@ def grasp_clouds(hit: Hit, points: SurfacePoints, radius_m: float = 1.5) -> Gras
     around = np.flatnonzero(near)
     tree = KDTree(chosen.xyz)
     if len(chosen) > 1 and len(around):
-        spacing = float(np.median(tree.query(chosen.xyz[:2000], k=2)[0][:, 1]))
+        spacing = float(np.median(np.asarray(tree.query(chosen.xyz[:2000], k=2)[0])[:, 1]))
         distance, nearest = tree.query(points.xyz[around], distance_upper_bound=2.0 * spacing)
         touching = np.isfinite(distance)
         rim = touching.copy()
