@@ -43,7 +43,8 @@ def grasp_clouds(hit: Hit, points: SurfacePoints, radius_m: float = 1.5) -> Gras
     tree = KDTree(chosen.xyz)
     if len(chosen) > 1 and len(around):
         spacing = float(np.median(np.asarray(tree.query(chosen.xyz[:2000], k=2)[0])[:, 1]))
-        distance, nearest = tree.query(points.xyz[around], distance_upper_bound=2.0 * spacing)
+        found = tree.query(points.xyz[around], distance_upper_bound=2.0 * spacing)
+        distance, nearest = np.asarray(found[0]), np.asarray(found[1])
         touching = np.isfinite(distance)
         rim = touching.copy()
         label = points.label[around[touching]]
