@@ -110,28 +110,44 @@ def test_instances_of_one_image() -> None:
     assert (matched.true_masks, matched.predicted_masks) == (3, 4)
 
 
+def released_cost(true_mask: np.ndarray, mask: np.ndarray) -> float:
+    """DM-NeRF's matching cost of two masks of one image, as its description has it."""
+    t, p = true_mask.astype(float), mask.astype(float)
+    cross_entropy = -t * np.log(p + 1e-8) - (1 - t) * np.log(1 - p + 1e-8)
+    common, either = (t * p).sum(), np.maximum(t, p).sum()
+    return float(cross_entropy.mean() + 1 - common / (either + 1e-6))
+
+
 def test_instances_against_every_assignment() -> None:
     from itertools import permutations
 
     random = np.random.default_rng(2)
-    for _ in range(10):
-        truth, guess = random.integers(-1, 3, (2, 6, 6))
-        iou = np.array(
-            [
-                [
-                    ((truth == t) & (guess == p)).sum() / ((truth == t) | (guess == p)).sum()
-                    for p in range(3)
-                ]
-                for t in range(3)
-            ]
+    for _ in range(8):
+        blocks = random.integers(-1, 3, (2, 3, 3))
+        truth, guess = (np.kron(block, np.ones((4, 4), int)) for block in blocks)
+        guess = np.where(random.random(guess.shape) < 0.2, -1, guess)
+        confidence = random.random(guess.shape)
+        true_ids = [i for i in range(3) if (truth == i).any()]
+        if not true_ids:
+            continue
+        masks = [guess == i for i in range(3) if (guess == i).any()]
+        empty = np.zeros(guess.shape, bool)
+        choices = masks + [empty] * len(true_ids)
+        best = min(
+            permutations(range(len(choices)), len(true_ids)),
+            key=lambda order: sum(
+                released_cost(truth == t, choices[m]) for t, m in zip(true_ids, order)
+            ),
         )
-        best = max(permutations(range(3)), key=lambda order: sum(iou[range(3), order]))
-        hits = sum(iou[t, p] > 0.2 for t, p in enumerate(best))
-        from semantic_field.evaluation.instances import _mask_ious, _matched_hits
-
-        computed, scores = _mask_ious(truth, guess, np.ones((6, 6)), 1)
-        assert np.allclose(computed, iou)
-        assert _matched_hits(computed, scores, 0.2).sum() == hits
+        entries = []
+        for t, m in zip(true_ids, best):
+            mask = choices[m]
+            iou = ((truth == t) & mask).sum() / ((truth == t) | mask).sum()
+            entries.append((np.median(confidence[mask]) if mask.any() else 0.0, iou))
+        entries.sort(key=lambda entry: -entry[0])
+        hits = np.array([iou > 0.5 for _, iou in entries])
+        expected = average_precision(hits, len(true_ids))
+        assert instance_score(truth, guess, confidence).ap50 == pytest.approx(expected)
 
 
 def test_images_without_objects_do_not_count() -> None:
