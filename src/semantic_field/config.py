@@ -63,7 +63,9 @@ class GridConfig(Settings):
     coarsest_cell_m: float = option(0.64, "edge of a cell of the coarsest level, metres", 0.01)
     finest_cell_m: float = option(0.02, "edge of a cell of the finest level, metres", 0.001)
     kernels: str = option(
-        "auto", "implementation of the grid kernels", choices=("auto", "reference", "cpu")
+        "auto",
+        "implementation of the grid kernels",
+        choices=("auto", "reference", "cpu", "cuda"),
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import torch
 
 from semantic_field.kernels.interface import GridKernels, GridShape
@@ -10,20 +12,50 @@ from semantic_field.kernels.interface import GridKernels, GridShape
 def make_kernels(
     name: str, shape: GridShape, device: torch.device | str = "cpu", threads: int = 2
 ) -> GridKernels:
-    """The kernels called ``name``: "reference", "cpu" (Numba), or "auto" for the fastest here.
+    """The kernels called ``name``: "reference", "cpu" (Numba), "cuda" (Triton), or "auto".
+
+    "auto" takes the fastest for the device: "cpu", "cuda" where Triton is installed, else
+    "reference".
 
     Raises:
-        ValueError: where the named kernels do not run on the device.
+        ValueError: where the named kernels do not run on the device, or the device is not there.
     """
     from semantic_field.kernels.reference import ReferenceKernels
 
-    on_cpu = torch.device(device).type == "cpu"
-    if name == "reference" or (name == "auto" and not on_cpu):
+    kind = torch.device(device).type
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            f"expected a GPU that torch can use, got none for the device {device}; install the "
+            "CUDA build of torch and the NVIDIA driver, or choose the device 'cpu'"
+        )
+    if name == "auto":
+        name = _fastest(kind)
+    if name == "reference":
         return ReferenceKernels(shape, threads)
-    if name in ("auto", "cpu") and on_cpu:
+    if name == "cpu" and kind == "cpu":
         from semantic_field.kernels.cpu import CpuKernels
 
         return CpuKernels(shape, threads)
+    if name == "cuda" and kind == "cuda":
+        return _cuda(shape, device, threads)
     raise ValueError(
         f"expected kernels that run on {device}, got {name!r}; set field.grid.kernels to 'auto'"
     )
+
+
+def _fastest(kind: str) -> str:
+    if kind == "cuda" and find_spec("triton") is not None:
+        return "cuda"
+    return "cpu" if kind == "cpu" else "reference"
+
+
+def _cuda(shape: GridShape, device: torch.device | str, threads: int) -> GridKernels:
+    if find_spec("triton") is None:
+        raise ValueError(
+            "expected Triton for the kernels 'cuda', got none that can be imported; install it "
+            "(pip install triton: CUDA builds of torch for Linux bring it along), or set "
+            "field.grid.kernels to 'auto'"
+        )
+    from semantic_field.kernels.cuda import CudaKernels
+
+    return CudaKernels(shape, threads, device)

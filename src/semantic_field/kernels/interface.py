@@ -71,16 +71,28 @@ class GridGradient:
 
     Memory of untouched lines is never written, so the operating system does not provide it.
 
+    Args:
+        dtype: float32; the CUDA kernels also add up in float16, with packed atomics.
+        scale: what float16 gradients are multiplied by, so that small ones do not vanish; the
+            optimiser divides by it. Only the CUDA kernels take another one than 1.
+
     Attributes:
-        table: float32 (L, T, F).
+        table: (L, T, F), of type ``dtype``.
         touched: uint8 (L, T / 4), 1 where a line has received a gradient since the last step.
         lines: int32 (L, T / 4); the first ``counts[l]`` entries list the touched lines of level l.
-        counts: int64 (L,).
+        counts: int64 (L,); the CUDA kernels keep no lists and leave it 0.
     """
 
-    def __init__(self, shape: GridShape, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self,
+        shape: GridShape,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        scale: float = 1.0,
+    ) -> None:
         lines = shape.table_size // VERTICES_PER_LINE
-        self.table = torch.zeros(shape.table_shape, device=device)
+        self.scale = scale
+        self.table = torch.zeros(shape.table_shape, dtype=dtype, device=device)
         self.touched = torch.zeros(shape.levels, lines, dtype=torch.uint8, device=device)
         self.lines = torch.zeros(shape.levels, lines, dtype=torch.int32, device=device)
         self.counts = torch.zeros(shape.levels, dtype=torch.int64, device=device)

@@ -1,0 +1,253 @@
+"""Cases of the Triton kernels against the plain torch ones; ``test_kernels_triton.py`` runs them.
+
+They need a process of their own: on the GPU where there is one, else under Triton's interpreter,
+which is chosen by an environment variable before Triton is imported.
+"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+from torch import Tensor
+
+from semantic_field.kernels import GridGradient, GridMoments, GridShape, grid_shape, make_kernels
+from semantic_field.kernels.cuda import CudaKernels
+from semantic_field.kernels.reference import ReferenceKernels
+
+DEVICE = "cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda"
+SHAPES = [
+    grid_shape(5, 4, 10, 0.5, 0.03),
+    grid_shape(3, 2, 6, 0.4, 0.1),  # 64 entries: nearly every vertex collides
+    grid_shape(2, 3, 8, 0.4, 0.1),  # features that are no power of two
+    grid_shape(1, 1, 8, 0.25, 0.25),
+]
+
+
+def scattered(n: int, seed: int = 0) -> Tensor:
+    """Random points on both sides of the origin, some of them exactly on cell borders."""
+    generator = torch.Generator().manual_seed(seed)
+    points = 6.0 * torch.rand(n, 3, generator=generator) - 3.0
+    points[::7] = (points[::7] * 4).round() / 4
+    return points.to(DEVICE)
+
+
+def along_rays(n: int) -> Tensor:
+    """Points a millimetre apart on a few lines: most of a block share their cells."""
+    t = torch.arange(n)
+    direction = torch.tensor([0.36, -0.48, 0.8])
+    origin = torch.stack([t // 97 * 0.01, t // 97 * -0.02, torch.ones(n)], -1)
+    return (origin + (t % 97)[:, None] * 1e-3 * direction).float().to(DEVICE)
+
+
+def far_away(n: int) -> Tensor:
+    """Half a kilometre from the origin, on all sides: large and negative coordinates."""
+    return scattered(n) + 500.0 * scattered(n, seed=1).sign()
+
+
+def normal(*shape: int, seed: int = 1) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).to(DEVICE)
+
+
+def shape_name(shape: GridShape) -> str:
+    return f"{shape.levels}x{shape.features}x{shape.table_size}"
+
+
+@pytest.fixture(params=SHAPES, ids=shape_name)
+def shape(request) -> GridShape:
+    return request.param
+
+
+def both(shape: GridShape) -> tuple[CudaKernels, ReferenceKernels]:
+    return CudaKernels(shape, device=DEVICE), ReferenceKernels(shape)
+
+
+@pytest.mark.parametrize("n", [0, 1, 128, 301])
+def test_encode_is_the_reference(shape: GridShape, n: int) -> None:
+    cuda, reference = both(shape)
+    table, x = normal(*shape.table_shape), scattered(n)
+    found = cuda.encode(x, table)
+    assert found.shape == (shape.encoding_dim, n)
+    torch.testing.assert_close(found, reference.encode(x, table), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("place", [along_rays, far_away])
+def test_coherent_and_distant_points(place) -> None:
+    cuda, reference = both(SHAPES[0])
+    table, x = normal(*SHAPES[0].table_shape), place(300)
+    grad = normal(SHAPES[0].encoding_dim, 300, seed=2)
+    # one float32 step of a coordinate at 500 m is 3e-5 m, a thousandth of the finest cell
+    torch.testing.assert_close(
+        cuda.encode(x, table), reference.encode(x, table), rtol=1e-3, atol=5e-3
+    )
+    found, expected = GridGradient(SHAPES[0], DEVICE), GridGradient(SHAPES[0], DEVICE)
+    cuda.backward_table(x, grad, found)
+    reference.backward_table(x, grad, expected)
+    torch.testing.assert_close(found.table, expected.table, rtol=1e-3, atol=2e-2)
+    assert torch.equal(found.touched, expected.touched)
+
+
+@pytest.mark.parametrize("n", [0, 1, 128, 301])
+def test_gradients_are_the_reference(shape: GridShape, n: int) -> None:
+    cuda, reference = both(shape)
+    table, grad = normal(*shape.table_shape), normal(shape.encoding_dim, n, seed=2)
+    x = scattered(n)
+    found, expected = GridGradient(shape, DEVICE), GridGradient(shape, DEVICE)
+    cuda.backward_table(x, grad, found)
+    reference.backward_table(x, grad, expected)
+    torch.testing.assert_close(found.table, expected.table, rtol=1e-4, atol=1e-4)
+    assert torch.equal(found.touched, expected.touched)
+    slopes = cuda.backward_points(x, table, grad)
+    assert slopes.shape == (n, 3)
+    torch.testing.assert_close(
+        slopes, reference.backward_points(x, table, grad), rtol=1e-3, atol=2e-3
+    )
+
+
+def test_reduced_precision_stays_near_the_reference(shape: GridShape) -> None:
+    """float16 tables and gradients round each entry to 11 bits, and so do sums of few."""
+    cuda, reference = both(shape)
+    table, grad = normal(*shape.table_shape), 1e-6 * normal(shape.encoding_dim, 60, seed=2)
+    x = scattered(60)
+    half = table.half()
+    expected = reference.encode(x, half.float())
+    torch.testing.assert_close(cuda.encode(x, half), expected, rtol=1e-4, atol=1e-5)
+    features = torch.empty(shape.encoding_dim, 60, dtype=torch.float16, device=DEVICE)
+    torch.testing.assert_close(
+        cuda.encode(x, half, out=features).float(), expected, rtol=1e-3, atol=1e-3
+    )
+    slopes = reference.backward_points(x, half.float(), grad)
+    torch.testing.assert_close(cuda.backward_points(x, half, grad), slopes, rtol=1e-3, atol=1e-8)
+    found = GridGradient(shape, DEVICE, torch.float16, scale=2.0**20)
+    exact = GridGradient(shape, DEVICE)
+    cuda.backward_table(x, grad, found)
+    reference.backward_table(x, grad, exact)
+    torch.testing.assert_close(found.table.float() / found.scale, exact.table, rtol=2e-2, atol=2e-8)
+    assert torch.equal(found.touched, exact.touched)
+
+
+def test_table_gradient_adds_up_over_calls() -> None:
+    cuda, _ = both(SHAPES[0])
+    once, twice = GridGradient(SHAPES[0], DEVICE), GridGradient(SHAPES[0], DEVICE)
+    grad = normal(SHAPES[0].encoding_dim, 100)
+    cuda.backward_table(scattered(100), grad, once)
+    cuda.backward_table(scattered(100), 0.25 * grad, twice)
+    cuda.backward_table(scattered(100), 0.75 * grad, twice)
+    torch.testing.assert_close(twice.table, once.table, rtol=1e-4, atol=1e-5)
+    assert torch.equal(twice.touched, once.touched)
+
+
+def test_points_without_gradient_touch_nothing() -> None:
+    cuda, _ = both(SHAPES[0])
+    gradient = GridGradient(SHAPES[0], DEVICE)
+    cuda.backward_table(scattered(50), torch.zeros(SHAPES[0].encoding_dim, 50).to(DEVICE), gradient)
+    assert not gradient.touched.any()
+    assert not gradient.table.any()
+
+
+@pytest.mark.parametrize("half", [False, True], ids=["float32", "float16"])
+@pytest.mark.parametrize("steps", [1, 4])
+def test_adam_is_the_reference(shape: GridShape, steps: int, half: bool) -> None:
+    """Both optimisers get the same gradient, the float16 one scaled."""
+    kernels = both(shape)
+    tables = [normal(*shape.table_shape) for _ in kernels]
+    dtype, scale = (torch.float16, 1024.0) if half else (torch.float32, 1.0)
+    gradients = [GridGradient(shape, DEVICE, dtype, scale), GridGradient(shape, DEVICE)]
+    moments = [GridMoments(shape, DEVICE) for _ in kernels]
+    for step in range(1, steps + 1):
+        grad = 1e-3 * normal(shape.encoding_dim, 40, seed=step)
+        kernels[0].backward_table(scattered(40, seed=step), grad, gradients[0])
+        gradients[1].table.copy_(gradients[0].table.float() / scale)
+        for kernel, table, gradient, moment in zip(
+            kernels, tables, gradients, moments, strict=True
+        ):
+            kernel.adam_step(table, gradient, moment, step, 0.01)
+    torch.testing.assert_close(tables[0], tables[1], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(moments[0].first, moments[1].first, rtol=1e-4, atol=1e-9)
+    torch.testing.assert_close(moments[0].second, moments[1].second, rtol=1e-4, atol=1e-12)
+    assert not gradients[0].table.any()
+    assert not gradients[0].touched.any()
+
+
+def test_first_step_moves_by_the_learning_rate_and_the_working_copy_follows() -> None:
+    """By hand: Adam's first step is the learning rate for every element with a gradient."""
+    shape = SHAPES[0]
+    cuda, _ = both(shape)
+    gradient, moments = GridGradient(shape, DEVICE), GridMoments(shape, DEVICE)
+    table = torch.ones(shape.table_shape, device=DEVICE)
+    working = torch.full(shape.table_shape, 7.0, dtype=torch.float16, device=DEVICE)
+    cuda.backward_table(scattered(1), torch.ones(shape.encoding_dim, 1).to(DEVICE), gradient)
+    moved, listed = gradient.table != 0, gradient.touched.repeat_interleave(4, dim=1) != 0
+    cuda.adam_step(table, gradient, moments, 1, 0.25, working=working)
+    assert 0 < moved.sum() <= 8 * shape.encoding_dim
+    torch.testing.assert_close(table[moved], torch.full_like(table[moved], 0.75))
+    assert (table[~moved] == 1).all()
+    assert (working[moved] == 0.75).all()
+    assert (working[listed] == table[listed].half()).all()
+    assert (working[~listed] == 7).all()
+
+
+def test_a_sum_that_left_the_range_of_float16_moves_nothing() -> None:
+    shape = SHAPES[0]
+    cuda, _ = both(shape)
+    gradient = GridGradient(shape, DEVICE, torch.float16)
+    moments, table = GridMoments(shape, DEVICE), torch.ones(shape.table_shape, device=DEVICE)
+    gradient.table[1, 8] = torch.tensor([float("inf"), float("nan"), 1.0, 0.0])
+    gradient.touched[1, 2] = 1
+    cuda.adam_step(table, gradient, moments, 1, 0.25)
+    torch.testing.assert_close(table[1, 8].cpu(), torch.tensor([1.0, 1.0, 0.75, 1.0]))
+    assert moments.first.isfinite().all() and moments.second.isfinite().all()
+    assert not gradient.table.any()
+
+
+def test_results_go_where_they_are_asked_for() -> None:
+    shape = SHAPES[0]
+    cuda, _ = both(shape)
+    table, x, grad = normal(*shape.table_shape), scattered(9), normal(shape.encoding_dim, 9)
+    features = torch.full((shape.encoding_dim, 9), float("nan"), device=DEVICE)
+    slopes = torch.full((9, 3), float("nan"), device=DEVICE)
+    assert cuda.encode(x, table, out=features) is features
+    assert cuda.backward_points(x, table, grad, out=slopes) is slopes
+    assert torch.equal(features, cuda.encode(x, table))
+    assert torch.equal(slopes, cuda.backward_points(x, table, grad))
+
+
+@pytest.mark.skipif(DEVICE == "cpu", reason="a CUDA graph needs a GPU")
+def test_a_captured_step_is_the_step() -> None:
+    """Six replays with falling rates against six plain steps; replays allocate nothing."""
+    shape = SHAPES[0]
+    cuda, _ = both(shape)
+    x, grad = scattered(300), normal(shape.encoding_dim, 300)
+    features = torch.empty(shape.encoding_dim, 300, device=DEVICE)
+    tables = [normal(*shape.table_shape) for _ in range(2)]
+    gradients = [GridGradient(shape, DEVICE) for _ in range(2)]
+    moments = [GridMoments(shape, DEVICE) for _ in range(2)]
+
+    def step(i: int) -> None:
+        cuda.encode(x, tables[i], out=features)
+        cuda.backward_table(x, grad, gradients[i])
+        cuda.apply_adam(tables[i], gradients[i], moments[i])
+
+    cuda.set_rates(1, 0.01)
+    for i in range(2):
+        step(i)  # compiles
+    graph = torch.cuda.CUDAGraph()
+    torch.cuda.synchronize()
+    with torch.cuda.graph(graph):
+        step(0)
+    before = torch.cuda.memory_stats()["allocation.all.allocated"]
+    for number in range(2, 8):
+        cuda.set_rates(number, 0.01 / number)
+        graph.replay()
+    assert torch.cuda.memory_stats()["allocation.all.allocated"] == before
+    for number in range(2, 8):
+        cuda.set_rates(number, 0.01 / number)
+        step(1)
+    torch.testing.assert_close(tables[0], tables[1], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.skipif(DEVICE == "cpu", reason="the factory chooses these kernels for a GPU only")
+def test_factory_chooses_these_kernels_on_a_gpu() -> None:
+    for name in ("auto", "cuda"):
+        assert isinstance(make_kernels(name, SHAPES[0], "cuda"), CudaKernels)
