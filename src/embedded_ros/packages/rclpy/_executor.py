@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from embedded_ros import dds
+from rclpy._rclpy_pybind11 import RCLError
 from rclpy.task import Future, Task
 from rclpy.utilities import get_default_context
 
@@ -265,8 +266,13 @@ class Executor:
     def _wait(self, timeout_ns: int | None) -> None:
         """Wait for the domain; what triggered is in ``_triggered`` afterwards."""
         if self._wait_set is None or self._guard is None:
-            self._wait_set = dds.WaitSet(self._context.participant)
-            self._guard = dds.GuardCondition(self._context.participant)
+            try:
+                self._wait_set = dds.WaitSet(self._context.participant)
+                self._guard = dds.GuardCondition(self._context.participant)
+            except RCLError:
+                if self._context.ok():
+                    raise
+                return  # shut down since the last look at it: the caller looks again
         conditions = [self._guard.condition]
         for condition, entity in list(self._by_condition.items()):
             group = entity.callback_group
