@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from semantic_field.field.voxels import VoxelGrid, used_spans
+from semantic_field.field.traversal import used_spans
+from semantic_field.field.voxels import VoxelGrid
 
 
 def test_counts_once_per_call_and_voxel() -> None:
@@ -50,9 +51,35 @@ def test_rays_stop_at_the_first_voxel() -> None:
     assert start[0] == pytest.approx(2.0, abs=1e-3)
     assert np.isinf(start[1])
     assert start[2] == pytest.approx(2.0, abs=1e-3)
-    start = np.zeros(3, np.float32)
-    grid.advance(origin, directions, start, 10.0, rays, least=2)
-    assert start[0] == pytest.approx(3.0, abs=1e-3)
+
+
+def test_rays_find_what_small_steps_find() -> None:
+    random = np.random.default_rng(3)
+    grid = VoxelGrid(0.1)
+    scattered = random.uniform(-6, 6, (60, 3)) * [1, 1, 0.3]
+    grid.insert(np.concatenate([scattered, scattered + 0.1]).astype(np.float32))
+    grid.advance(
+        np.zeros(3), np.ones((1, 3), np.float32), np.zeros(1, np.float32), 9.0, np.arange(1)
+    )
+    grid.insert((random.uniform(2, 3, (40, 3))).astype(np.float32))  # strides must follow
+    towards = grid.occupied()[0][random.integers(0, 60, 80)] * 0.1 + 0.05
+    t = np.arange(0.2, 25.0, 0.004)
+    for origin in np.array([[0.03, 0.02, 0.01], [-11.0, 3.0, 0.5], [12.0, -9.0, 7.0]]):
+        directions = (towards - origin + random.normal(0, 0.05, (80, 3))).astype(np.float32)
+        directions[:3] = np.eye(3)  # along the axes: never leaves on the other two
+        directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+        start = np.full(80, 0.2, np.float32)
+        grid.advance(origin, directions, start, 25.0, np.arange(80))
+        points = origin + t[:, None, None] * directions
+        used = grid.lookup(points.reshape(-1, 3)).reshape(len(t), 80) > 0
+        expected = np.where(used.any(0), t[used.argmax(0)], np.inf)
+        corner = start < expected - 0.005  # cut between two of the small steps
+        for n in np.flatnonzero(corner):
+            around = start[n] + np.linspace(-1e-4, 1e-4, 21)
+            assert grid.lookup(origin + around[:, None] * directions[n]).any()
+        assert corner.mean() < 0.1
+        np.testing.assert_allclose(start[~corner], expected[~corner], atol=0.005)
+        assert np.isfinite(start).mean() > 0.5
 
 
 def test_spans_of_a_ray() -> None:

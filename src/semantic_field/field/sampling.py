@@ -10,7 +10,8 @@ import numpy as np
 from numba import njit, uint64
 from numpy.typing import NDArray
 
-from semantic_field.field.voxels import VoxelGrid, used_spans
+from semantic_field.field.traversal import used_spans
+from semantic_field.field.voxels import VoxelGrid
 from semantic_field.kernels.threads import run_parallel, split
 
 DEPTH_UNIT_M = 0.0005

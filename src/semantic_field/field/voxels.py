@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from semantic_field.kernels.threads import run_parallel, split
+from semantic_field.field.traversal import Strides
 
 BRICK = 8
 MAX_INDEX_CELLS = 64_000_000
@@ -85,85 +85,6 @@ def _lookup(points, voxel, index, low, counts, out):
                 out[n] = counts[slot, ((z & 7) << 6) | ((y & 7) << 3) | (x & 7)]
 
 
-@njit(inline="always")
-def _exit(position, direction, size, cell):
-    """Ray parameter until the ray leaves cell number ``cell`` of edge ``size`` on one axis."""
-    if direction > 0:
-        return ((cell + 1) * size - position) / direction
-    if direction < 0:
-        return (cell * size - position) / direction
-    return np.inf
-
-
-@njit(inline="always")
-def _visit(px, py, pz, dx, dy, dz, voxel, index, low, counts, least):
-    """Whether the voxel at a point is in use, and the ray parameter until the ray leaves it.
-
-    In a brick that does not exist the ray leaves the whole brick at once.
-    """
-    x, y, z = int(np.floor(px / voxel)), int(np.floor(py / voxel)), int(np.floor(pz / voxel))
-    gx, gy, gz = x >> 3, y >> 3, z >> 3
-    bx, by, bz = gx - low[0], gy - low[1], gz - low[2]
-    slot = -1
-    if 0 <= bx < index.shape[0] and 0 <= by < index.shape[1] and 0 <= bz < index.shape[2]:
-        slot = index[bx, by, bz]
-    size = voxel
-    used = False
-    if slot < 0:
-        size, x, y, z = voxel * 8, gx, gy, gz
-    else:
-        used = counts[slot, ((z & 7) << 6) | ((y & 7) << 3) | (x & 7)] >= least
-    leave = min(_exit(px, dx, size, x), _exit(py, dy, size, y), _exit(pz, dz, size, z))
-    return used, leave + voxel * 1e-3
-
-
-@_jit
-def next_occupied(origin, directions, start, far, voxel, index, low, counts, least, rays):
-    """Move ``start`` (ray parameter) of each listed ray on to its next voxel in use.
-
-    A ray that meets none before ``far`` gets an infinite parameter. A voxel is in use when it
-    was seen at least ``least`` times.
-    """
-    for i in range(len(rays)):
-        n = rays[i]
-        dx, dy, dz = directions[n, 0], directions[n, 1], directions[n, 2]
-        t = start[n]
-        used = False
-        while t < far:
-            px, py, pz = origin[0] + t * dx, origin[1] + t * dy, origin[2] + t * dz
-            used, leave = _visit(px, py, pz, dx, dy, dz, voxel, index, low, counts, least)
-            if used:
-                break
-            t += leave
-        start[n] = t if used else np.inf
-
-
-@njit(nogil=True, error_model="numpy")
-def used_spans(origin, direction, near, far, voxel, index, low, counts, spans):
-    """Pieces of a ray between ``near`` and ``far`` that lie in voxels in use.
-
-    Fills begin and end parameters into ``spans`` (K, 2) and returns their number (at most K)
-    and total length; touching pieces are joined.
-    """
-    t, number, total = near, 0, 0.0
-    dx, dy, dz = direction[0], direction[1], direction[2]
-    while t < far:
-        px, py, pz = origin[0] + t * dx, origin[1] + t * dy, origin[2] + t * dz
-        used, leave = _visit(px, py, pz, dx, dy, dz, voxel, index, low, counts, 1)
-        end = min(t + leave, far)
-        if used:
-            if number and t - spans[number - 1, 1] < voxel * 1e-2:
-                spans[number - 1, 1] = end
-            elif number < len(spans):
-                spans[number, 0], spans[number, 1] = t, end
-                number += 1
-            else:
-                break
-            total += end - t
-        t = end if end > t else t + voxel * 1e-3
-    return number, total
-
-
 class VoxelGrid:
     """Observation counts of voxels of edge ``voxel_m`` (metres) in the map frame.
 
@@ -179,6 +100,7 @@ class VoxelGrid:
         self._seen = np.zeros((0, BRICK**3), np.uint16)
         self._used = 0
         self._turn = 0
+        self._strides: Strides | None = None
 
     def __len__(self) -> int:
         """Number of bricks in use."""
@@ -201,6 +123,7 @@ class VoxelGrid:
             np.floor(lowest / edge).astype(np.int64), np.floor(highest / edge).astype(np.int64)
         )
         self._turn = self._turn % 65535 + 1
+        self._strides = None
         done = 0
         while done < len(points):
             self._used, done = _insert(
@@ -223,18 +146,18 @@ class VoxelGrid:
         start: NDArray[np.float32],
         far: float,
         rays: NDArray[np.int64],
-        least: int = 1,
         threads: int = 2,
     ) -> None:
-        """Move ``start`` (N,) of the listed rays on to their next voxel seen ``least`` times.
+        """Move ``start`` (N,) of the listed rays on to their next voxel in use.
 
         Rays are ``origin + start * directions``; one that meets no such voxel before ``far``
         gets an infinite start.
         """
-        arrays = (origin, directions, start, far, self.voxel_m)
-        store = (self.index, self.low, self.counts, least)
-        parts = split(len(rays), threads)
-        run_parallel(next_occupied, [(*arrays, *store, rays[a:b]) for a, b in parts])
+        strides = self._strides
+        if strides is None:
+            strides = self._strides = Strides(self.index, self.counts[: self._used])
+        grid = (self.voxel_m, self.low, self.counts)
+        strides.advance(origin, directions, start, far, rays, grid, threads)
 
     def occupied(self, least: int = 1) -> tuple[NDArray[np.int32], NDArray[np.uint16]]:
         """Integer coordinates (M, 3) and counts (M,) of the voxels seen ``least`` times."""

@@ -32,7 +32,19 @@ def run_shared(function: Callable[..., object], threads: int, tasks: list[tuple]
         for task in waiting:  # a list's iterator hands each task to one thread, under the GIL
             function(*task)
 
-    run_parallel(work, [()] * min(threads, len(tasks)))
+    if tasks:
+        run_parallel(work, [()] * min(threads, len(tasks)))
+
+
+def run_chunks(
+    function: Callable[[int, int], object], n: int, threads: int, size: int = 1 << 12
+) -> None:
+    """``function(start, stop)`` for pieces of 0..n that fit into a core's cache.
+
+    The caller's thread works, too; ``function`` must release the GIL for most of its time.
+    """
+    pieces = [(start, min(start + size, n)) for start in range(0, n, size)]
+    run_shared(function, threads, pieces)
 
 
 def split(n: int, parts: int, unit: int = 64) -> list[tuple[int, int]]:
