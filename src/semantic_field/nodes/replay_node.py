@@ -52,7 +52,7 @@ class ReplayNode(Node):
         self.create_service(Trigger, "~/step", self._on_step)
         self.create_service(SetBool, "~/pause", self._on_pause)
         if self.settings.publish_clock:
-            self._clock = self.create_publisher(ClockMessage, "/clock", RELIABLE)
+            self._clock_publisher = self.create_publisher(ClockMessage, "/clock", RELIABLE)
             steady = Clock(clock_type=ClockType.STEADY_TIME)
             self.create_timer(CLOCK_PERIOD_S, self._publish_clock, clock=steady)
         self._stop = threading.Event()
@@ -83,7 +83,7 @@ class ReplayNode(Node):
         self._stop.wait(0.5)
 
     def _publish_clock(self) -> None:
-        self._clock.publish(ClockMessage(clock=to_stamp(self._pacer.now_ns())))
+        self._clock_publisher.publish(ClockMessage(clock=to_stamp(self._pacer.now_ns())))
 
     def _on_step(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         response.success = self.settings.step
