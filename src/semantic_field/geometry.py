@@ -30,9 +30,11 @@ class Camera:
     height: int
 
     def __post_init__(self) -> None:
-        if not (self.fx > 0 and self.fy > 0 and self.width > 0 and self.height > 0):
+        finite = all(map(math.isfinite, (self.fx, self.fy, self.cx, self.cy)))
+        positive = self.fx > 0 and self.fy > 0 and self.width > 0 and self.height > 0
+        if not (finite and positive):
             raise ValueError(
-                f"expected positive focal lengths and image size, got {self}; "
+                f"expected finite numbers, positive focal lengths and image size, got {self}; "
                 "is the CameraInfo filled in?"
             )
 

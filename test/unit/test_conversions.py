@@ -101,7 +101,7 @@ def test_slices_and_transposed_images_are_sent_whole():
 def test_cut_off_data_is_named(decode):
     message = conversions.image_message(pixels_of("rgb8"), "rgb8", HEADER)
     message.data = message.data[:-20]
-    with pytest.raises(ValueError, match="expected 45 bytes .* got 25: the message is cut off"):
+    with pytest.raises(ValueError, match=r"expected 45 bytes .* got 25: the message is cut off"):
         decode(message)
 
 
@@ -150,7 +150,7 @@ def test_depth_in_metres_and_in_millimetres_is_one_depth():
 
 def test_a_colour_image_is_no_depth():
     message = conversions.image_message(pixels_of("rgb8"), "rgb8", HEADER)
-    with pytest.raises(ValueError, match="16UC1 .*32FC1.* got 'rgb8'"):
+    with pytest.raises(ValueError, match=r"16UC1 .*32FC1.* got 'rgb8'"):
         conversions.depth_metres(message)
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 
 from rclpy.node import Node
 
 from semantic_field.msg import DropCount
 
+THROTTLE_S = 5.0
 REMEDIES = {
     "no_transform": "publish the pose of the camera on /tf (or set input.pose_source), and check "
     "that camera and robot share one clock",
@@ -38,25 +40,30 @@ class DropCounter:
     """Counts dropped frames of one node; safe to use from several threads."""
 
     def __init__(self, node: Node) -> None:
-        # rclpy throttles by call site and logger object: one for each cause, kept.
-        logger = node.get_logger()
-        self._loggers = {cause: logger.get_child(cause) for cause in REMEDIES}
+        self._logger = node.get_logger()
+        self._warned: dict[str, float] = {}
         self._counts: Counter[str] = Counter()
         self._lock = threading.Lock()
 
-    def add(self, cause: str, detail: str, count: int = 1) -> None:
+    def add(self, cause: str, detail: str, count: int = 1, what: str = "frame") -> None:
         """Count ``count`` frames dropped for ``cause`` (a key of ``REMEDIES``)."""
         with self._lock:
             self._counts[cause] += count
             total = self._counts[cause]
-        self._warn(cause, f"frame dropped ({cause}, {total} so far): {detail}; {REMEDIES[cause]}")
+        self._warn(cause, f"{what} dropped ({cause}, {total} so far): {detail}; {REMEDIES[cause]}")
 
     def warn(self, cause: str, detail: str) -> None:
         """The same warning where no frame is lost."""
         self._warn(cause, f"{detail}; {REMEDIES[cause]}")
 
     def _warn(self, cause: str, text: str) -> None:
-        self._loggers[cause].warning(text, throttle_duration_sec=5.0)
+        # Not rclpy's throttle: that goes by line of code, so that one cause would silence others.
+        now = time.monotonic()
+        with self._lock:
+            if now - self._warned.get(cause, -THROTTLE_S) < THROTTLE_S:
+                return
+            self._warned[cause] = now
+        self._logger.warning(text)
 
     def messages(self, others: dict[str, int]) -> list[DropCount]:
         """All counts, with those of the mapper beside this node's own."""

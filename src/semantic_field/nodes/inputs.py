@@ -25,12 +25,11 @@ from semantic_field.frames import VOID_LABEL, Frame
 from semantic_field.nodes import conversions
 from semantic_field.nodes.drops import DropCounter
 from semantic_field.nodes.labels import LabelInput
-from semantic_field.nodes.poses import PoseNotAvailable, make_pose_lookup
+from semantic_field.nodes.poses import BACKWARD_NS, PoseNotAvailable, make_pose_lookup
 from semantic_field.nodes.qos import INPUTS
 
 TICK_S = 0.02
 WATCH_S = 2.0
-BACKWARD_NS = 1_000_000_000  # less is disorder of the network, more is a clock that went back
 
 
 class FrameNotUsable(ValueError):
@@ -123,7 +122,7 @@ class FrameInput:
         self._first_image = self._first_image or time.monotonic()
         stamp = conversions.to_nanoseconds(message.header.stamp)
         if stamp < self._last_stamps[name] - BACKWARD_NS:
-            self._on_backward_time()
+            self._on_backward_time(stamp)
         self._last_stamps[name] = stamp
         self._images[name] += 1
         self._filters[name].signalMessage(message)
@@ -137,12 +136,14 @@ class FrameInput:
         self._pending.append(Pending(stamp, color, depth, time.monotonic()))
         self._tick()
 
-    def _on_backward_time(self) -> None:
+    def _on_backward_time(self, stamp_ns: int) -> None:
         if self._pending:
             count = len(self._pending)
             self._drops.add("time_jump", "stamps went backwards", count)
         self._node.get_logger().warning("time went backwards: buffers are cleared")
-        self.clear()
+        self._poses.rewind(stamp_ns)
+        self._labels.rewind(stamp_ns)
+        self._clear_images()
 
     def close(self) -> None:
         """Stop listening."""
@@ -155,9 +156,12 @@ class FrameInput:
 
     def clear(self) -> None:
         """Forget all images and poses that wait."""
-        self._pending.clear()
         self._poses.clear()
         self._labels.clear()
+        self._clear_images()
+
+    def _clear_images(self) -> None:
+        self._pending.clear()
         self._last_stamps = {"color": 0, "depth": 0}
         self._synchronise()
 

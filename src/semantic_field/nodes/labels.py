@@ -13,6 +13,7 @@ from semantic_field.config import InputConfig
 from semantic_field.frames import VOID_LABEL, split_void
 from semantic_field.nodes import conversions
 from semantic_field.nodes.drops import DropCounter
+from semantic_field.nodes.poses import BACKWARD_NS
 from semantic_field.nodes.qos import INPUTS, LATCHED
 
 MAX_WAITING = 30
@@ -69,6 +70,12 @@ class LabelInput:
         self._images.clear()
         self._newest = 0
 
+    def rewind(self, stamp_ns: int) -> None:
+        """Time went back to a stamp: forget the images of before."""
+        latest = stamp_ns + BACKWARD_NS
+        self._images = {s: image for s, image in self._images.items() if s <= latest}
+        self._newest = max(self._images, default=0)
+
     def should_wait(self, stamp_ns: int, waited_s: float) -> bool:
         """Whether a label image for that stamp may still come: labels come in order."""
         if self._named and (self._match(stamp_ns) is not None or self._newest > stamp_ns):
@@ -84,12 +91,12 @@ class LabelInput:
             return None
         message = self._images.pop(match)
         if not self._named:
-            self._drops.warn("no_label_info", "label images come without names and are not used")
+            self._drops.add("no_label_info", "it came without names", what="label image")
             return None
         try:
             ids = conversions.label_ids(message)
         except ValueError as error:
-            self._drops.warn("label_encoding", str(error))
+            self._drops.add("label_encoding", str(error), what="label image")
             return None
         if self._void:
             ids[np.isin(ids, list(self._void))] = VOID_LABEL

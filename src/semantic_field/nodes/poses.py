@@ -6,7 +6,7 @@ import bisect
 from typing import Protocol
 
 import numpy as np
-from geometry_msgs.msg import PoseStamped
+from geometry_msgs.msg import PoseStamped, TransformStamped
 from nav_msgs.msg import Odometry
 from numpy.typing import NDArray
 from rclpy.node import Node
@@ -26,6 +26,7 @@ from semantic_field.nodes.qos import SENSOR
 Pose = NDArray[np.float64]
 MAX_POSES = 2000
 MAX_GAP_NS = 500_000_000
+BACKWARD_NS = 1_000_000_000  # less is disorder of the network, more is a clock that went back
 
 
 class PoseNotAvailable(LookupError):
@@ -42,7 +43,11 @@ class PoseLookup(Protocol):
     def lookup(self, header: Header) -> Pose: ...
 
     def clear(self) -> None:
-        """Forget everything: time went backwards."""
+        """Forget all poses but the static ones."""
+        ...
+
+    def rewind(self, stamp_ns: int) -> None:
+        """Time went back to a stamp: forget what was known before, if that is not done yet."""
         ...
 
     def close(self) -> None:
@@ -50,12 +55,39 @@ class PoseLookup(Protocol):
         ...
 
 
+class RewindingBuffer(Buffer):
+    """A buffer that starts afresh where the stamps of a transform go back.
+
+    When a recording starts again its transforms come before its images do; until the buffer is
+    cleared they would be ignored as older than its length.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._newest: dict[str, int] = {}
+
+    def set_transform(self, transform: TransformStamped, authority: str) -> None:
+        stamp = to_nanoseconds(transform.header.stamp)
+        if stamp < self._newest.get(transform.child_frame_id, 0) - BACKWARD_NS:
+            self.clear()
+        self._newest[transform.child_frame_id] = stamp
+        super().set_transform(transform, authority)
+
+    def clear(self) -> None:
+        self._newest = {}
+        super().clear()
+
+    def rewind(self, stamp_ns: int) -> None:
+        if max(self._newest.values(), default=0) > stamp_ns + BACKWARD_NS:
+            self.clear()
+
+
 class TfPoses:
     """Poses from /tf and /tf_static."""
 
     def __init__(self, node: Node, global_frame: str) -> None:
         self._frame = global_frame
-        self._buffer = Buffer()
+        self._buffer = RewindingBuffer()
         self._listener = TransformListener(self._buffer, node)
 
     def lookup(self, header: Header) -> Pose:
@@ -77,6 +109,9 @@ class TfPoses:
     def clear(self) -> None:
         self._buffer.clear()
 
+    def rewind(self, stamp_ns: int) -> None:
+        self._buffer.rewind(stamp_ns)
+
     def close(self) -> None:
         self._listener.unregister()
 
@@ -92,7 +127,7 @@ class TopicPoses:
         self._frame = config.global_frame
         self._tf = TfPoses(node, config.global_frame)
         self._stamps: list[int] = []
-        self._poses: list[tuple[Pose, str, str]] = []
+        self._poses: list[tuple[Pose, str, str] | PoseNotAvailable] = []
         self._node = node
         kind, topic, callback = {
             "pose": (PoseStamped, "pose", self._on_pose),
@@ -107,14 +142,16 @@ class TopicPoses:
         self._add(message.header, message.pose.pose, message.child_frame_id)
 
     def _add(self, header: Header, pose, child: str) -> None:
+        entry: tuple[Pose, str, str] | PoseNotAvailable
         try:
-            matrix = check_transform(matrix_from_pose(pose))
-        except ValueError:
-            return  # a frame that needs it is dropped, counted and named: no pose at its stamp
+            entry = check_transform(matrix_from_pose(pose)), header.frame_id, child
+        except ValueError as error:
+            entry = PoseNotAvailable("bad_pose", str(error))  # to the frames that need it
         stamp = to_nanoseconds(header.stamp)
+        self._rewind(stamp)
         index = bisect.bisect(self._stamps, stamp)
         self._stamps.insert(index, stamp)
-        self._poses.insert(index, (matrix, header.frame_id, child))
+        self._poses.insert(index, entry)
         del self._stamps[:-MAX_POSES], self._poses[:-MAX_POSES]
 
     def lookup(self, header: Header) -> Pose:
@@ -129,22 +166,36 @@ class TopicPoses:
     def _interpolated(self, stamp: int) -> tuple[Pose, str, str]:
         after = bisect.bisect_left(self._stamps, stamp)
         if after < len(self._stamps) and self._stamps[after] == stamp:
-            return self._poses[after]
+            return self._pose(after)
         if not 0 < after < len(self._stamps):
             raise PoseNotAvailable("no_pose", "no pose before and after the image stamp")
         earlier, later = self._stamps[after - 1], self._stamps[after]
         if later - earlier > MAX_GAP_NS:
             gap = (later - earlier) / 1e9
             raise PoseNotAvailable("no_pose", f"the poses around the image are {gap:.1f} s apart")
-        T0, parent, child = self._poses[after - 1]
-        T1 = self._poses[after][0]
+        (T0, parent, child), (T1, _, _) = self._pose(after - 1), self._pose(after)
         fraction = (stamp - earlier) / (later - earlier)
         return interpolate_transform(T0, T1, fraction), parent, child
+
+    def _pose(self, index: int) -> tuple[Pose, str, str]:
+        entry = self._poses[index]
+        if isinstance(entry, PoseNotAvailable):
+            raise entry
+        return entry
 
     def clear(self) -> None:
         self._stamps.clear()
         self._poses.clear()
         self._tf.clear()
+
+    def rewind(self, stamp_ns: int) -> None:
+        self._rewind(stamp_ns)
+        self._tf.rewind(stamp_ns)
+
+    def _rewind(self, stamp_ns: int) -> None:
+        if self._stamps and self._stamps[-1] > stamp_ns + BACKWARD_NS:
+            self._stamps.clear()
+            self._poses.clear()
 
     def close(self) -> None:
         self._node.destroy_subscription(self._subscription)

@@ -1,0 +1,224 @@
+"""What the tests of this package's nodes share: a camera on topics, a small room, service calls."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from functools import lru_cache
+
+import numpy as np
+import pytest
+
+import embedded_ros
+
+embedded_ros.install()
+
+from geometry_msgs.msg import TransformStamped  # noqa: E402
+from rcl_interfaces.msg import Log  # noqa: E402
+from rclpy.executors import MultiThreadedExecutor  # noqa: E402
+from rclpy.node import Node  # noqa: E402
+from rclpy.parameter import Parameter  # noqa: E402
+from rclpy.qos import DurabilityPolicy, QoSProfile  # noqa: E402
+from sensor_msgs.msg import CameraInfo, Image  # noqa: E402
+from tf2_ros import StaticTransformBroadcaster, TransformBroadcaster  # noqa: E402
+from vision_msgs.msg import LabelInfo, VisionClass  # noqa: E402
+
+from semantic_field.data.simulated_room import SimulatedRoom  # noqa: E402
+from semantic_field.frames import Frame  # noqa: E402
+from semantic_field.nodes import conversions  # noqa: E402
+from semantic_field.nodes.qos import LATCHED  # noqa: E402
+
+OPTICAL = "camera_color_optical_frame"
+RELIABLE = QoSProfile(depth=30)
+ROSOUT = QoSProfile(depth=1000, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+# Small and quick: what is tested here is the nodes, not how well they map.
+QUICK = {
+    "field.grid.log2_table_size": 14,
+    "mapping.rays_per_step": 256,
+    "input.input_qos": "reliable",
+    "save_map_at_shutdown": False,
+    "status_period_s": 0.05,
+    "snapshot_period_s": 0.2,
+    "cloud_period_s": 0.2,
+    "view_period_s": 0.1,
+}
+
+
+class CameraOnTopics:
+    """What a camera driver, a localisation and a labeller publish, message by message."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.publishers = {}
+        for name in ("color", "depth"):
+            self.publishers[name] = node.create_publisher(Image, f"{name}/image", RELIABLE)
+            info = f"{name}/camera_info"
+            self.publishers[info] = node.create_publisher(CameraInfo, info, RELIABLE)
+        self.tf = TransformBroadcaster(node)
+        self.static_tf = StaticTransformBroadcaster(node)
+
+    def add_labels(self) -> None:
+        """From now on there is a labeller: frames wait for their labels."""
+        if "labels" not in self.publishers:
+            node = self.node
+            self.publishers["labels"] = node.create_publisher(Image, "labels/image", RELIABLE)
+            self.names = node.create_publisher(LabelInfo, "labels/label_info", LATCHED)
+
+    def wait(self, wait_until) -> None:
+        """Until somebody listens to images and transforms."""
+        names = [self.node.resolve_topic_name(name) for name in ("color/image", "depth/image")]
+        topics = [*names, *(f"{name.removesuffix('image')}camera_info" for name in names), "/tf"]
+        assert wait_until(lambda: all(self.node.count_subscribers(t) for t in topics))
+        heard = self.publishers.values()
+        assert wait_until(lambda: all(p.get_subscription_count() for p in heard))
+
+    def transform(
+        self, matrix: np.ndarray, stamp_ns: int, parent: str = "map", child: str = OPTICAL
+    ) -> TransformStamped:
+        return TransformStamped(
+            header=conversions.make_header(stamp_ns, parent),
+            child_frame_id=child,
+            transform=conversions.to_transform(matrix),
+        )
+
+    def send_pose(self, frame: Frame) -> None:
+        self.tf.sendTransform(self.transform(frame.T_world_camera, frame.stamp_ns))
+
+    def send_info(self, frame: Frame, names: tuple[str, ...] = ("color", "depth")) -> None:
+        header = conversions.make_header(frame.stamp_ns, OPTICAL)
+        for name in names:
+            self.publishers[f"{name}/camera_info"].publish(
+                conversions.camera_info(frame.camera, header)
+            )
+
+    def send_image(self, name: str, pixels: np.ndarray, encoding: str, stamp_ns: int) -> None:
+        header = conversions.make_header(stamp_ns, OPTICAL)
+        self.publishers[name].publish(conversions.image_message(pixels, encoding, header))
+
+    def send_images(self, frame: Frame) -> None:
+        self.send_image("color", frame.color, "rgb8", frame.stamp_ns)
+        self.send_image("depth", frame.depth, "32FC1", frame.stamp_ns)
+
+    def send_labels(self, frame: Frame) -> None:
+        header = conversions.make_header(frame.stamp_ns, OPTICAL)
+        self.publishers["labels"].publish(conversions.label_message(frame.labels, header))
+
+    def send_names(self, names: dict[int, str]) -> None:
+        classes = [VisionClass(class_id=i, class_name=name) for i, name in names.items()]
+        self.names.publish(LabelInfo(class_map=classes))
+
+    def send(self, frame: Frame) -> None:
+        """Everything of a frame, as a robot sends it."""
+        self.send_pose(frame)
+        self.send_info(frame)
+        self.send_images(frame)
+        if frame.labels is not None:
+            self.send_labels(frame)
+
+
+@pytest.fixture
+def camera(make_node) -> CameraOnTopics:
+    return CameraOnTopics(make_node("camera"))
+
+
+@lru_cache(maxsize=1)
+def small_room() -> tuple[SimulatedRoom, list[Frame]]:
+    room = SimulatedRoom(n_frames=12, size=(160, 120))
+    return room, [replace(frame, instances=None) for frame in room]
+
+
+@pytest.fixture
+def room() -> tuple[SimulatedRoom, list[Frame]]:
+    """A simulated room and its twelve frames of 160 x 120 pixels."""
+    return small_room()
+
+
+class Caller:
+    """Calls services of other nodes from the test's own thread."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+
+    def __call__(self, kind: type, name: str, timeout_s: float = 60.0, **fields):
+        client = self.node.create_client(kind, name)
+        assert client.wait_for_service(timeout_s), f"no service {name}"
+        answered = threading.Event()
+        future = client.call_async(kind.Request(**fields))
+        future.add_done_callback(lambda _: answered.set())
+        assert answered.wait(timeout_s), f"no answer from {name}"
+        self.node.destroy_client(client)
+        return future.result()
+
+
+@pytest.fixture
+def call(make_node, spin) -> Caller:
+    node = make_node("caller")
+    spin.in_background(node)
+    return Caller(node)
+
+
+class Inbox:
+    """The messages of a topic, as they come."""
+
+    def __init__(self, node: Node, kind: type, topic: str, qos: QoSProfile) -> None:
+        self.messages: list = []
+        self.subscription = node.create_subscription(kind, topic, self.messages.append, qos)
+
+    @property
+    def last(self):
+        return self.messages[-1] if self.messages else None
+
+
+@pytest.fixture
+def listen(make_node, spin):
+    """Inboxes: ``listen(kind, topic)``; each in a node of its own, latched unless told."""
+    count = 0
+
+    def make(kind: type, topic: str, qos: QoSProfile = LATCHED) -> Inbox:
+        nonlocal count
+        count += 1
+        node = make_node(f"listener_{count}")
+        inbox = Inbox(node, kind, topic, qos)
+        spin.in_background(node)
+        return inbox
+
+    return make
+
+
+@pytest.fixture
+def log(listen) -> Callable[[str], bool]:
+    """Whether a warning or error with that text was put out by any node."""
+    inbox = listen(Log, "/rosout", ROSOUT)
+    return lambda text: any(text in entry.msg for entry in inbox.messages if entry.level >= 30)
+
+
+@pytest.fixture
+def start_node(context, spin):
+    """Nodes of this package, spun as their processes spin them; stopped after the test."""
+    running: list[tuple] = []
+
+    def start(kind: type, **parameters):
+        given = [
+            Parameter(name.replace("__", "."), value=value) for name, value in parameters.items()
+        ]
+        node = kind(context=context, parameter_overrides=given)
+        executor = MultiThreadedExecutor(4, context=context)
+        running.append((node, spin.in_background(node, executor=executor)))
+        return node
+
+    def stop(node) -> None:
+        entry = next(entry for entry in running if entry[0] is node)
+        running.remove(entry)
+        entry[1].shutdown()
+        node.destroy_node()
+
+    start.stop = stop
+    yield start
+    for node, _ in list(running):
+        stop(node)
+
+
+@pytest.fixture
+def quick() -> dict:
+    return dict(QUICK)
