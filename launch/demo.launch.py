@@ -6,6 +6,10 @@ mapping.launch.py.
 ros2 launch semantic_field demo.launch.py input:=/data/my_bag rviz:=true
 """
 
+import json
+import subprocess
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
@@ -17,7 +21,6 @@ from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
 from semantic_field.data.bag_files import is_bag
-from semantic_field.data.bag_launch import launch_arguments
 
 ARGUMENTS = {
     "input": ("room", str, "folder, rosbag2, or room[:seed=3,frames=60] (simulated)"),
@@ -28,13 +31,27 @@ ARGUMENTS = {
 }
 
 
+def bag_arguments(path: Path) -> dict[str, str]:
+    """The topics of a bag as arguments of mapping.launch.py.
+
+    ``ros2`` itself may run under the system's Python while what the nodes need is in the active
+    environment, so that environment is asked.
+    """
+    python = sys.executable if find_spec("rosbags") else "python3"
+    command = [python, "-m", "semantic_field.data.bag_launch", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(done.stderr.strip().splitlines()[-1])
+    return json.loads(done.stdout)
+
+
 def nodes(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     """The replay node, and mapping.launch.py listening to what it plays."""
     location = LaunchConfiguration("input").perform(context)
     # A recording must not lose frames on the way: reliable input.
     arguments = {"input_qos": "reliable", "use_sim_time": "true"}
     if not location.startswith("room") and is_bag(Path(location).expanduser()):
-        arguments |= launch_arguments(Path(location).expanduser())
+        arguments |= bag_arguments(Path(location).expanduser())
     replay = Node(
         package="semantic_field",
         executable="replay_node",

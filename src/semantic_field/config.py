@@ -158,7 +158,9 @@ class InputConfig(Settings):
         choices=("tf", "pose", "odometry"),
     )
     tf_timeout_s: float = option(0.5, "how long a frame waits for its transform, seconds", 0.0)
-    sync_slop_s: float = option(0.03, "largest stamp difference of one frame's images, seconds", 0)
+    sync_slop_s: float = option(
+        0.03, "largest stamp difference of one frame's images, seconds", 1e-4
+    )
     sync_queue: int = option(10, "images kept while waiting for their partner", 1)
     label_timeout_s: float = option(
         1.0, "how long a frame waits for its label image where labels are published, seconds", 0.0

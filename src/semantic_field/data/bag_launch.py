@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from pathlib import Path
 
 from semantic_field.data.bag_topics import Topics
@@ -46,3 +48,18 @@ def _other(topics: Topics) -> dict[str, str]:
         "odometry": topics.odometry,
     }
     return {name: topic for name, topic in named.items() if topic}
+
+
+def main() -> int:
+    """``python -m semantic_field.data.bag_launch BAG``: the arguments as JSON."""
+    try:
+        arguments = launch_arguments(sys.argv[1])
+    except ValueError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    sys.stdout.write(json.dumps(arguments))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
