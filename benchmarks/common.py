@@ -7,6 +7,7 @@ falls on all of them alike. Medians and ratios of medians are reported, never a 
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -93,6 +94,10 @@ def write_results(benchmark: str, entries: list[dict[str, Any]], folder: Path = 
     content = json.loads(path.read_text()) if path.exists() else {}
     content |= {"date": today, "machine": provenance.machine(), "versions": provenance.versions()}
     benchmarks = content.setdefault("benchmarks", {})
-    benchmarks[benchmark] = {"commit": provenance.commit(), "entries": entries}
+    benchmarks[benchmark] = {
+        "commit": provenance.commit(),
+        "load": round(os.getloadavg()[1], 1),  # of all cores, mean of five minutes
+        "entries": entries,
+    }
     path.write_text(json.dumps(content, indent=1) + "\n")
     return path

@@ -66,10 +66,13 @@ def test_newer_results_replace_older_ones(tmp_path: Path) -> None:
         content = {
             "date": date,
             "machine": {"processor": "x", "cores": 2},
-            "benchmarks": {"b": {"commit": "c", "entries": [{"name": "n", "v": value, "w": 1}]}},
+            "benchmarks": {
+                "b": {"commit": "c", "load": 5, "entries": [{"name": "n", "v": value, "w": 1}]}
+            },
         }
         (tmp_path / f"{date}-x.json").write_text(json.dumps(content))
     text = benchmark_page.render(benchmark_page.result_files(tmp_path))
+    assert "busy with other work: 5 jobs for 2 cores" in text
     assert "| v | 2 |" in text and "| v | 1 |" not in text and text.count("## b") == 1
     (tmp_path / "2026-03-01-x.json").write_text("{")
     with pytest.raises(ValueError, match=r"2026-03-01-x\.json"):

@@ -65,16 +65,25 @@ def _read(file: Path) -> dict[str, Any]:
 def _section(name: str, content: dict[str, Any], benchmark: dict[str, Any]) -> str:
     machine = content["machine"]
     where = machine.get("gpu") or f"{machine['processor']}, {machine['cores']} cores"
+    commit = benchmark["commit"] or "unknown"
     lines = [
         f"## {name}",
         "",
-        f"{content['date']}, {where}, commit {benchmark['commit'] or 'unknown'}.",
+        f"{content['date']}, {where}, commit {commit}.{_load(content, benchmark)}",
         "",
         *_table(benchmark["entries"]),
         "",
     ]
     notes = benchmark.get("notes", [])
     return "\n".join(lines + [f"- {note}" for note in notes] + [""] * bool(notes))
+
+
+def _load(content: dict[str, Any], benchmark: dict[str, Any]) -> str:
+    """A warning where other work ran on the machine meanwhile."""
+    load, cores = benchmark.get("load"), content["machine"]["cores"]
+    if load is None or load <= 1.25 * cores:
+        return ""
+    return f" The machine was busy with other work: {load:g} jobs for {cores} cores."
 
 
 def _table(entries: list[dict[str, Any]]) -> list[str]:
