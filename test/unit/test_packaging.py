@@ -246,6 +246,7 @@ def test_every_package_of_pip_that_is_imported_is_a_requirement():
     lines = (ROOT / "requirements.txt").read_text().splitlines()
     wanted = {canonical(re.split(r"[<>=~!]", n)[0]) for n in lines if n and n[0] != "#"}
     wanted.add("llvmlite")  # numba's other half, of a version that numba alone may choose
+    wanted.add("triton")  # comes with CUDA builds of torch, and is used where it is found
     packages = importlib.metadata.packages_distributions()
     imported = imported_names(list((ROOT / "src").rglob("*.py"))) - set(sys.stdlib_module_names)
     own = {"semantic_field", "embedded_ros"}

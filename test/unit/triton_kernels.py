@@ -18,7 +18,7 @@ from semantic_field.kernels.reference import ReferenceKernels
 
 DEVICE = "cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda"
 SHAPES = [
-    grid_shape(5, 4, 10, 0.5, 0.03),
+    grid_shape(3, 4, 9, 0.5, 0.03),
     grid_shape(3, 2, 6, 0.4, 0.1),  # 64 entries: nearly every vertex collides
     grid_shape(2, 3, 8, 0.4, 0.1),  # features that are no power of two
     grid_shape(1, 1, 8, 0.25, 0.25),
@@ -63,7 +63,7 @@ def both(shape: GridShape) -> tuple[CudaKernels, ReferenceKernels]:
     return CudaKernels(shape, device=DEVICE), ReferenceKernels(shape)
 
 
-@pytest.mark.parametrize("n", [0, 1, 128, 301])
+@pytest.mark.parametrize("n", [0, 1, 128, 131])
 def test_encode_is_the_reference(shape: GridShape, n: int) -> None:
     cuda, reference = both(shape)
     table, x = normal(*shape.table_shape), scattered(n)
@@ -75,8 +75,8 @@ def test_encode_is_the_reference(shape: GridShape, n: int) -> None:
 @pytest.mark.parametrize("place", [along_rays, far_away])
 def test_coherent_and_distant_points(place) -> None:
     cuda, reference = both(SHAPES[0])
-    table, x = normal(*SHAPES[0].table_shape), place(300)
-    grad = normal(SHAPES[0].encoding_dim, 300, seed=2)
+    table, x = normal(*SHAPES[0].table_shape), place(150)
+    grad = normal(SHAPES[0].encoding_dim, 150, seed=2)
     # one float32 step of a coordinate at 500 m is 3e-5 m, a thousandth of the finest cell
     torch.testing.assert_close(
         cuda.encode(x, table), reference.encode(x, table), rtol=1e-3, atol=5e-3
@@ -88,7 +88,7 @@ def test_coherent_and_distant_points(place) -> None:
     assert torch.equal(found.touched, expected.touched)
 
 
-@pytest.mark.parametrize("n", [0, 1, 128, 301])
+@pytest.mark.parametrize("n", [0, 1, 128, 131])
 def test_gradients_are_the_reference(shape: GridShape, n: int) -> None:
     cuda, reference = both(shape)
     table, grad = normal(*shape.table_shape), normal(shape.encoding_dim, n, seed=2)
@@ -147,7 +147,7 @@ def test_points_without_gradient_touch_nothing() -> None:
 
 
 @pytest.mark.parametrize("half", [False, True], ids=["float32", "float16"])
-@pytest.mark.parametrize("steps", [1, 4])
+@pytest.mark.parametrize("steps", [1, 3])
 def test_adam_is_the_reference(shape: GridShape, steps: int, half: bool) -> None:
     """Both optimisers get the same gradient, the float16 one scaled."""
     kernels = both(shape)
