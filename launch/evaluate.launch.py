@@ -68,6 +68,8 @@ def generate_launch_description() -> LaunchDescription:
             "use_sim_time": "true",
             "params_file": LaunchConfiguration("params_file"),
             "up": LaunchConfiguration("up"),
+            # A map of an evaluation never takes the place of the robot's own.
+            "map_path": PathJoinSubstitution([LaunchConfiguration("out"), "map.safetensors"]),
         }.items(),
     )
     scorer = Node(

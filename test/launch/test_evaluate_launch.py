@@ -53,6 +53,7 @@ def test_a_live_run_ends_with_a_report(tmp_path: Path) -> None:
         log, _ = process.communicate()
         pytest.fail(f"still running:\n{log[-4000:]}")
     assert (out / "report.html").exists(), log[-4000:]
+    assert (out / "map.safetensors").exists(), log[-4000:]
     report = json.loads((out / "report.json").read_text())
     # Held-out frames reach the scorer and nobody else.
     assert report["split"]["held_out_received"] == 4

@@ -101,6 +101,7 @@ def test_figures_are_there_and_make_sense(evaluation: Evaluation) -> None:
     assert report["notes"]  # says why LPIPS is not there
 
 
+@pytest.mark.slow
 def test_two_runs_of_one_seed_agree_and_another_seed_does_not(evaluation: Evaluation) -> None:
     protocol = dataclasses.replace(PROTOCOL, views=Views(curve=0))
     again = evaluate(ROOM, protocol, small_config()).report
