@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from semantic_field.config import Config, updated
-from semantic_field.field.rendering import trace
+from semantic_field.field.tracing import trace
 from semantic_field.field.surface import extract_surface
 from semantic_field.frames import Frame
 from semantic_field.geometry import Camera, look_at, make_transform

@@ -1,22 +1,31 @@
 """What the field says at points: colour, normal, latent, label, confidence."""
 
+# Compiled functions carry no annotations: Numba infers their types.
+# pyright: basic
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numba import njit
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from semantic_field.field.confidence import confidence_of
 from semantic_field.field.map_state import MapState
-from semantic_field.field.model import affine, two_layers
+from semantic_field.field.model import SemanticField, affine, two_layers
+from semantic_field.kernels.threads import run_chunks
+
+COLUMNS = 256
 
 
 @dataclass(frozen=True)
 class Description:
     """Of N points: unit normals float32 (N, 3) out of the surface, uint8 RGB (N, 3), float16
     latents (N, D), int32 class ids (N,) with -1 = no classes, confidence float32 (N,) in 0..1.
+
+    ``latent`` has no columns where it was not asked for.
     """
 
     normal: NDArray[np.float32]
@@ -26,22 +35,86 @@ class Description:
     confidence: NDArray[np.float32]
 
 
-@torch.no_grad()
-def describe(state: MapState, points: NDArray[np.float32]) -> Description:
+def describe(state: MapState, points: NDArray[np.float32], with_latent: bool = True) -> Description:
     """What the map says at points (N, 3) of its frame, in one pass over the grid."""
-    field = state.field
-    code, gradient = field.code_and_gradient(torch.from_numpy(points))
-    threads = field.kernels.threads
-    color = two_layers(field.color_head, code, threads).sigmoid_()
-    latent = two_layers(field.latent_head, code, threads)
-    label = np.full(len(points), -1, np.int32)
-    if state.class_ids:
-        rows = affine(field.label_head, latent, threads=threads).argmax(0).numpy()
-        label = np.asarray(state.class_ids, np.int32)[rows]
-    return Description(
-        normal=torch.nn.functional.normalize(gradient, dim=-1).numpy(),
-        color=color.mul_(255).add_(0.5).to(torch.uint8).T.contiguous().numpy(),
-        latent=latent.half().T.contiguous().numpy(),
-        label=label,
-        confidence=confidence_of(state.voxels.lookup(points)),
+    n = len(points)
+    found = Description(
+        normal=np.empty((n, 3), np.float32),
+        color=np.empty((n, 3), np.uint8),
+        latent=np.empty((n, state.field.config.latent_dim if with_latent else 0), np.float16),
+        label=np.full(n, -1, np.int32),
+        confidence=np.empty(n, np.float32),
     )
+    reader = _Reader(state)
+    run_chunks(
+        lambda start, stop: reader.read(points[start:stop], found, slice(start, stop)),
+        n,
+        state.field.kernels.threads,
+    )
+    return found
+
+
+class _Reader:
+    """One description while it is filled in, chunk by chunk, by several threads."""
+
+    def __init__(self, state: MapState) -> None:
+        self._field = state.field.on_one_thread()
+        self._voxels = state.voxels
+        self._class_ids = np.asarray(state.class_ids, np.int32)
+        self._label_head = _label_head_of_hidden(self._field)
+
+    @torch.no_grad()
+    def read(self, points: NDArray[np.float32], found: Description, rows: slice) -> None:
+        field = self._field
+        code, gradient = field.code_and_gradient(torch.from_numpy(points))
+        found.normal[rows] = torch.nn.functional.normalize(gradient, dim=-1).numpy()
+        color = two_layers(field.color_head, code, threads=1).sigmoid_()
+        found.color[rows] = color.mul_(255).add_(0.5).to(torch.uint8).T.numpy()
+        hidden = affine(_layer(field.latent_head, 0), code, rectified=True, threads=1)
+        if found.latent.shape[1]:
+            latent = affine(_layer(field.latent_head, 2), hidden, threads=1)
+            found.latent[rows] = latent.half().T.numpy()
+        if len(self._class_ids):
+            found.label[rows] = self._labels(hidden)
+        found.confidence[rows] = confidence_of(self._voxels.lookup(points))
+
+    def _labels(self, hidden: Tensor) -> NDArray[np.int32]:
+        weight, bias = self._label_head
+        best = np.empty(hidden.shape[1], np.int64)
+        _highest(torch.addmm(bias, weight, hidden).numpy(), best)
+        return self._class_ids[best]
+
+
+def _label_head_of_hidden(field: SemanticField) -> tuple[Tensor, Tensor]:
+    """Weight (C, D) and bias (C, 1) from the latent head's hidden layer straight to the scores:
+    its second layer and the label head are both linear.
+    """
+    second, head = _layer(field.latent_head, 2), field.label_head
+    weight = head.weight.detach() @ second.weight.detach()
+    bias = head.weight.detach() @ second.bias.detach() + head.bias.detach()
+    return weight, bias[:, None]
+
+
+def _layer(head: nn.Sequential, number: int) -> nn.Linear:
+    layer = head[number]
+    assert isinstance(layer, nn.Linear)
+    return layer
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _highest(scores, best):
+    """The row of the highest score of each column; the first one where several are."""
+    rows, columns = scores.shape
+    value, row = np.empty(COLUMNS, np.float32), np.empty(COLUMNS, np.int32)
+    for first in range(0, columns, COLUMNS):
+        count = min(COLUMNS, columns - first)
+        for i in range(count):
+            value[i], row[i] = scores[0, first + i], 0
+        for c in range(1, rows):
+            for i in range(count):
+                score = scores[c, first + i]
+                higher = score > value[i]
+                value[i] = score if higher else value[i]
+                row[i] = c if higher else row[i]
+        for i in range(count):
+            best[first + i] = row[i]

@@ -9,6 +9,8 @@ and language are linear in the latent, so applying them after compositing is exa
 
 from __future__ import annotations
 
+from copy import copy
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -16,7 +18,7 @@ from torch.nn.functional import relu
 
 from semantic_field.config import FieldConfig, GridConfig
 from semantic_field.kernels import GridKernels, GridShape, grid_shape, make_kernels
-from semantic_field.kernels.threads import run_parallel, split
+from semantic_field.kernels.threads import run_chunks, run_parallel, split
 
 
 def shape_of(grid: GridConfig) -> GridShape:
@@ -90,6 +92,16 @@ class SemanticField(nn.Module):
         twin.load_state_dict(self.state_dict())
         return twin.eval().requires_grad_(False)
 
+    def on_one_thread(self) -> SemanticField:
+        """This field, sharing its parameters, for callers that share the work out themselves.
+
+        It works on the calling thread alone.
+        """
+        twin = copy(self)
+        shape = self.kernels.shape
+        twin.kernels = make_kernels(self.kernels.name, shape, self.table.device, threads=1)
+        return twin
+
     def network_parameters(self) -> list[nn.Parameter]:
         """The parameters outside the grid."""
         return [p for name, p in self.named_parameters() if name != "table"]
@@ -97,9 +109,15 @@ class SemanticField(nn.Module):
     @torch.no_grad()
     def distance(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, " N"]:
         """Signed distance in metres, positive outside; meaningful up to the truncation."""
-        hidden = self._hidden(points)
-        scaled = self.trunk_out.weight[0] @ hidden + self.trunk_out.bias[0]
-        return scaled * self.config.truncation_m
+        out = torch.empty(len(points))
+        single = self.on_one_thread()
+
+        @torch.no_grad()
+        def work(start: int, stop: int) -> None:
+            out[start:stop] = single._scaled_distance(single._hidden(points[start:stop]))
+
+        run_chunks(work, len(points), self.kernels.threads)
+        return out.mul_(self.config.truncation_m)
 
     @torch.no_grad()
     def geometry(
@@ -115,8 +133,8 @@ class SemanticField(nn.Module):
     ) -> tuple[Float[Tensor, " N"], Float[Tensor, "N 3"]]:
         """Signed distance (metres) and its gradient, which points out of the surface."""
         hidden = self._hidden(points)
-        scaled = self.trunk_out.weight[0] @ hidden + self.trunk_out.bias[0]
-        return scaled * self.config.truncation_m, self._gradient(points, hidden)
+        distance = self._scaled_distance(hidden) * self.config.truncation_m
+        return distance, self._gradient(points, hidden)
 
     @torch.no_grad()
     def code_and_gradient(
@@ -127,6 +145,10 @@ class SemanticField(nn.Module):
         return affine(self.trunk_out, hidden, threads=self.kernels.threads)[1:], self._gradient(
             points, hidden
         )
+
+    def _scaled_distance(self, hidden: Float[Tensor, "H N"]) -> Float[Tensor, " N"]:
+        """Signed distance in truncations."""
+        return self.trunk_out.weight[0].detach() @ hidden + self.trunk_out.bias[0].detach()
 
     def _gradient(
         self, points: Float[Tensor, "N 3"], hidden: Float[Tensor, "H N"]

@@ -1,8 +1,6 @@
 """A view of the map: where each ray meets the surface, and what the field says there.
 
-A ray first skips to a voxel in which a surface was observed (or guessed, for holes of the depth
-images), then follows the signed distance of the field itself to its zero. The heads run once per
-ray.
+Rays are followed to the surface first (``tracing``); the heads run once per ray.
 """
 
 from __future__ import annotations
@@ -10,17 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from semantic_field.field.description import describe
 from semantic_field.field.map_state import MapState
+from semantic_field.field.tracing import points_on_rays, ray_directions, trace
 from semantic_field.geometry import Camera
-
-MAX_WAVES = 40
-EXTRA_STEP_M = 0.004
-LONGEST_BRACKET_M = 0.08
-CHUNK = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -53,68 +46,16 @@ def render_view(
     far_m: float = 60.0,
 ) -> RenderedView:
     """The map as ``camera`` at ``T_world_camera`` sees it, between two z-depths in metres."""
-    rotation = T_world_camera[:3, :3].astype(np.float32)
-    directions = camera.rays().reshape(-1, 3) @ rotation.T
-    origin = T_world_camera[:3, 3]
+    directions = ray_directions(camera, T_world_camera)
+    origin = np.array(T_world_camera[:3, 3], dtype=np.float64)
     depth = trace(state, origin, directions, near_m, far_m)
     hit = np.flatnonzero(np.isfinite(depth))
     view = _Canvas(camera, state.field.config.latent_dim if with_latent else 0)
     view.depth[hit] = depth[hit]
-    for start in range(0, len(hit), CHUNK):
-        rays = hit[start : start + CHUNK]
-        points = (origin + depth[rays, None] * directions[rays]).astype(np.float32)
-        view.shade(state, rays, points)
+    points = np.empty((len(hit), 3), np.float32)
+    points_on_rays(origin, directions, depth, hit, points, 0, len(hit))
+    view.shade(state, hit, points)
     return view.finished()
-
-
-def trace(
-    state: MapState,
-    origin: NDArray[np.float64],
-    directions: NDArray[np.float32],
-    near: float,
-    far: float,
-) -> NDArray[np.float32]:
-    """Ray parameter (N,) of the first surface along ``origin + t * directions``; inf = none."""
-    stretch = np.linalg.norm(directions, axis=1).astype(np.float32)
-    t = np.full(len(directions), near, np.float32)
-    hit = np.full(len(directions), np.inf, np.float32)
-    last_t, last_s = t.copy(), np.full_like(t, np.inf)
-    rays = np.arange(len(directions))
-    for _ in range(MAX_WAVES):
-        state.reach.advance(origin, directions, t, far, rays)
-        rays = rays[np.isfinite(t[rays])]
-        if not len(rays):
-            break
-        s = _distances(state, origin, directions, t, rays)
-        arrived = s < 0
-        done = rays[arrived]
-        hit[done] = _crossing(last_t[done], last_s[done], t[done], s[arrived], stretch[done])
-        rays, s = rays[~arrived], s[~arrived]
-        last_t[rays], last_s[rays] = t[rays], s
-        t[rays] += (s + EXTRA_STEP_M) / stretch[rays]
-    return hit
-
-
-def _crossing(
-    last_t: NDArray, last_s: NDArray, t: NDArray, s: NDArray, stretch: NDArray
-) -> NDArray[np.float32]:
-    """The zero between two samples of a ray, or near the only one (by its own distance)."""
-    single = t + s / stretch
-    with np.errstate(invalid="ignore", divide="ignore"):
-        secant = last_t + (t - last_t) * last_s / (last_s - s)
-    bracketed = np.isfinite(last_s) & ((t - last_t) * stretch < LONGEST_BRACKET_M)
-    return np.where(bracketed, secant, single).astype(np.float32)
-
-
-def _distances(
-    state: MapState, origin: NDArray, directions: NDArray, t: NDArray, rays: NDArray
-) -> NDArray[np.float32]:
-    out = np.empty(len(rays), np.float32)
-    for start in range(0, len(rays), CHUNK):
-        part = rays[start : start + CHUNK]
-        points = (origin + t[part, None] * directions[part]).astype(np.float32)
-        out[start : start + CHUNK] = state.field.distance(torch.from_numpy(points)).numpy()
-    return out
 
 
 class _Canvas:
@@ -132,7 +73,7 @@ class _Canvas:
 
     def shade(self, state: MapState, rays: NDArray, points: NDArray[np.float32]) -> None:
         """Fill in what the field says at the points that the rays meet."""
-        seen = describe(state, points)
+        seen = describe(state, points, with_latent=self.latent is not None)
         self.normal[rays] = seen.normal
         self.color[rays] = seen.color
         self.label[rays] = seen.label

@@ -102,10 +102,5 @@ def _project(state: MapState, points: NDArray[np.float32]) -> NDArray[np.float32
 
 def _described(state: MapState, xyz: NDArray[np.float32]) -> SurfacePoints:
     """The points with what the field says at them."""
-    parts = [describe(state, xyz[start : start + CHUNK]) for start in range(0, len(xyz), CHUNK)]
-    parts = parts or [describe(state, xyz)]
-    columns = (
-        np.concatenate([getattr(part, name) for part in parts])
-        for name in ("normal", "color", "latent", "label", "confidence")
-    )
-    return SurfacePoints(xyz, *columns)
+    seen = describe(state, xyz)
+    return SurfacePoints(xyz, seen.normal, seen.color, seen.latent, seen.label, seen.confidence)

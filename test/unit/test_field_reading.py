@@ -1,0 +1,87 @@
+"""Reading a field in chunks on several threads, held against the plain modules."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from semantic_field.config import FieldConfig, updated
+from semantic_field.field.description import describe
+from semantic_field.field.map_state import MapState
+from semantic_field.field.model import SemanticField
+from semantic_field.field.tracing import ray_directions
+from semantic_field.field.voxels import VoxelGrid
+from semantic_field.geometry import Camera, look_at
+
+CLASS_IDS = (4, 9, 30)
+SMALL = {"grid.log2_table_size": 10, "grid.levels": 3, "grid.finest_cell_m": 0.1}
+
+
+@pytest.fixture(scope="module")
+def state() -> MapState:
+    torch.manual_seed(0)
+    field = SemanticField(updated(FieldConfig(), SMALL), len(CLASS_IDS))
+    torch.nn.init.normal_(field.table)
+    torch.nn.init.normal_(field.label_head.weight)
+    torch.nn.init.zeros_(field.label_head.bias)
+    torch.nn.init.normal_(field.latent_head[2].weight)
+    voxels = VoxelGrid(0.1)
+    voxels.insert(np.array([[0.05, 0.05, 0.05]], np.float32))
+    return MapState(
+        field=field.eval().requires_grad_(False),
+        frame_id="map",
+        bounds=voxels.bounds(),
+        voxels=voxels,
+        reach=voxels.copy(),
+        label_names={},
+        class_ids=CLASS_IDS,
+        language=None,
+        version=1,
+        steps=1,
+    )
+
+
+def random_points(n: int) -> np.ndarray:
+    return np.random.default_rng(n).uniform(-2, 2, (n, 3)).astype(np.float32)
+
+
+@pytest.mark.parametrize("n", [0, 1, 4096, 9001])
+def test_description_is_what_the_modules_say(state: MapState, n: int) -> None:
+    points, field = random_points(n), state.field
+    found = describe(state, points)
+    _, code = field.geometry(torch.from_numpy(points))
+    latent = field.latent(code)
+    np.testing.assert_allclose(found.latent, latent.numpy(), rtol=1e-3, atol=2e-3)
+    color = 255 * field.color(code).numpy()
+    assert (np.abs(found.color - color) <= 0.51).all()
+    scores = field.label_scores(latent)
+    top = scores.topk(2, dim=1).values
+    clear = (top[:, 0] - top[:, 1] > 1e-4).numpy()
+    expected = np.array(CLASS_IDS)[scores.argmax(1).numpy()]
+    np.testing.assert_array_equal(found.label[clear], expected[clear])
+    if n > 1:
+        assert clear.mean() > 0.99 and len(np.unique(found.label)) > 1
+    plain = describe(state, points, with_latent=False)
+    assert plain.latent.shape == (n, 0)
+    np.testing.assert_array_equal(plain.label, found.label)
+    np.testing.assert_array_equal(plain.normal, found.normal)
+
+
+def test_confidence_follows_the_observations(state: MapState) -> None:
+    seen = describe(state, np.array([[0.05, 0.05, 0.05], [1.0, 1.0, 1.0]], np.float32))
+    np.testing.assert_allclose(seen.confidence, [1 / 3, 0.0], atol=1e-6)
+
+
+def test_distances_do_not_depend_on_the_chunks(state: MapState) -> None:
+    points = torch.from_numpy(random_points(9001))
+    whole, _ = state.field.geometry(points)
+    torch.testing.assert_close(state.field.distance(points), whole, atol=1e-6, rtol=1e-4)
+    assert state.field.distance(points[:0]).shape == (0,)
+
+
+def test_ray_directions_are_the_cameras() -> None:
+    camera = Camera(50.0, 60.0, 13.0, 9.0, 30, 20)
+    pose = look_at([1.0, 2.0, 0.5], [0.0, 0.3, 0.7])
+    expected = camera.rays().reshape(-1, 3) @ pose[:3, :3].T
+    np.testing.assert_allclose(ray_directions(camera, pose), expected, atol=1e-6)
