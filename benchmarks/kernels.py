@@ -1,9 +1,10 @@
 """The grid kernels beside the plain torch reference, interleaved in one process.
 
-    python benchmarks/kernels.py [--rays 2048] [--samples 11]
+    python benchmarks/kernels.py [--rays 2048] [--samples 11] [--device cuda]
 
-Prints milliseconds of processor time divided by the threads, and the ratio to the reference:
-the ratio holds on a busy machine, too.
+On the CPU: milliseconds of processor time divided by the threads, so the ratio to the reference
+holds on a busy machine, too. On a GPU: milliseconds between two events on the device, the kernels
+replayed from a CUDA graph; also with a float16 table and float16 gradients ("cuda half").
 """
 
 from __future__ import annotations
@@ -31,13 +32,19 @@ def coherent_points(rays: int, samples: int) -> Tensor:
 
 
 class Case:
-    """One implementation with its own table and moments."""
+    """One implementation with its own table and moments; ``half``: the table and its gradient."""
 
-    def __init__(self, kernels: GridKernels, shape: GridShape, points: Tensor) -> None:
-        self.kernels, self.points = kernels, points
-        self.table = torch.randn(shape.table_shape)
-        self.grad = torch.randn(shape.encoding_dim, len(points))
-        self.gradient, self.moments = GridGradient(shape), GridMoments(shape)
+    def __init__(
+        self, kernels: GridKernels, shape: GridShape, points: Tensor, half: bool = False
+    ) -> None:
+        self.kernels, self.points, device = kernels, points, points.device
+        self.master = torch.randn(shape.table_shape, device=device)
+        self.table = self.master.half() if half else self.master
+        self.grad = torch.randn(shape.encoding_dim, len(points), device=device)
+        dtype, scale = (torch.float16, 16.0) if half else (torch.float32, 1.0)
+        self.gradient = GridGradient(shape, device, dtype, scale)
+        self.moments = GridMoments(shape, device)
+        self._more = {"working": self.table} if half else {}
 
     def operations(self) -> dict[str, Callable[[], object]]:
         k = self.kernels
@@ -49,14 +56,62 @@ class Case:
 
     def _train(self) -> None:
         self.kernels.backward_table(self.points, self.grad, self.gradient)
-        self.kernels.adam_step(self.table, self.gradient, self.moments, 1, 1e-2)
+        self.kernels.adam_step(self.master, self.gradient, self.moments, 1, 1e-2, **self._more)
 
 
-def milliseconds(operation: Callable[[], object], repeats: int) -> float:
+def on_cpu(operation: Callable[[], object], repeats: int) -> float:
     begin = time.process_time()
     for _ in range(repeats):
         operation()
     return (time.process_time() - begin) / repeats / THREADS * 1e3
+
+
+def replayed(operation: Callable[[], object]) -> Callable[[], object]:
+    """The operation as a CUDA graph: what it launches, without what launching costs the host."""
+    operation()  # compiles
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        operation()
+    return graph.replay
+
+
+def on_gpu(operation: Callable[[], object], repeats: int) -> float:
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    begin.record()
+    for _ in range(20 * repeats):
+        operation()
+    end.record()
+    end.synchronize()
+    return begin.elapsed_time(end) / repeats / 20
+
+
+def make_cases(device: str, shape: GridShape, points: Tensor) -> dict[str, Case]:
+    """The reference first."""
+    if device == "cpu":
+        names = {"reference": False, "cpu": False}
+    else:
+        names = {"reference": False, "cuda": False, "cuda half": True}
+    return {
+        n: Case(make_kernels(n.split()[0], shape, device), shape, points, half)
+        for n, half in names.items()
+    }
+
+
+def compare(cases: dict[str, Case], name: str, rounds: int, clock: Callable) -> str:
+    """The best of some rounds for each case, and how many times the reference's speed that is."""
+    best = dict.fromkeys(cases, float("inf"))
+    operations = {label: case.operations()[name] for label, case in cases.items()}
+    if clock is on_gpu:
+        operations |= {n: replayed(o) for n, o in operations.items() if n != "reference"}
+    for _ in range(rounds):
+        for label, operation in operations.items():
+            took = clock(operation, 1 if label == "reference" else 5)
+            best[label] = min(best[label], took)
+    columns = [f"{name:24} reference {best['reference']:8.3f} ms"]
+    for label in list(cases)[1:]:
+        columns.append(f"{label} {best[label]:7.3f} ms {best['reference'] / best[label]:5.1f}x")
+    return "   ".join(columns)
 
 
 def main() -> None:
@@ -64,21 +119,16 @@ def main() -> None:
     parser.add_argument("--rays", type=int, default=2048)
     parser.add_argument("--samples", type=int, default=11)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     options = parser.parse_args()
     torch.set_num_threads(THREADS)
     shape = shape_of(GridConfig())
-    points = coherent_points(options.rays, options.samples)
-    cases = {n: Case(make_kernels(n, shape), shape, points) for n in ("reference", "cpu")}
+    points = coherent_points(options.rays, options.samples).to(options.device)
+    cases = make_cases(options.device, shape, points)
     print(f"{len(points)} points, {shape.levels} levels x {shape.features} features")
-    for name in cases["cpu"].operations():
-        best = dict.fromkeys(cases, float("inf"))
-        for _ in range(options.rounds):
-            for label, case in cases.items():
-                took = milliseconds(case.operations()[name], 1 if label == "reference" else 5)
-                best[label] = min(best[label], took)
-        ratio = best["reference"] / best["cpu"]
-        both = f"reference {best['reference']:8.2f} ms   cpu {best['cpu']:6.2f} ms"
-        print(f"{name:24} {both}   {ratio:5.1f}x")
+    clock = on_cpu if options.device == "cpu" else on_gpu
+    for name in cases["reference"].operations():
+        print(compare(cases, name, options.rounds, clock))
 
 
 if __name__ == "__main__":
