@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 from message_filters import ApproximateTimeSynchronizer, SimpleFilter
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
@@ -20,24 +19,16 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from semantic_field.config import InputConfig
 from semantic_field.data.bag_topics import is_rectified
-from semantic_field.data.images import Rectifier
-from semantic_field.frames import VOID_LABEL, Frame
+from semantic_field.frames import Frame
 from semantic_field.nodes import conversions
 from semantic_field.nodes.drops import DropCounter
+from semantic_field.nodes.frame_builder import FrameBuilder, FrameNotUsable
 from semantic_field.nodes.labels import LabelInput
 from semantic_field.nodes.poses import BACKWARD_NS, PoseNotAvailable, make_pose_lookup
 from semantic_field.nodes.qos import INPUTS
 
 TICK_S = 0.02
 WATCH_S = 2.0
-
-
-class FrameNotUsable(ValueError):
-    """A pair that can never become a frame: ``cause`` is a key of the drop remedies."""
-
-    def __init__(self, cause: str, detail: str) -> None:
-        super().__init__(detail)
-        self.cause = cause
 
 
 @dataclass(frozen=True)
@@ -66,8 +57,8 @@ class FrameInput:
         self._labels = LabelInput(node, config, drops, on_label_names)
         self._pending: deque[Pending] = deque()
         self._info: dict[str, CameraInfo] = {}
-        self._rectifier: Rectifier | None = None
-        self._rectified = config.rectified or is_rectified(node.resolve_topic_name("color/image"))
+        color_topic = node.resolve_topic_name("color/image")
+        self._builder = FrameBuilder(config.rectified or is_rectified(color_topic))
         self._images = {"color": 0, "depth": 0}
         self._last_stamps = {"color": 0, "depth": 0}
         self._pairs_at_watch = self.pairs = 0
@@ -201,56 +192,10 @@ class FrameInput:
             raise FrameNotUsable(error.cause, str(error)) from error
         if self._labels.should_wait(pending.stamp_ns, waited):
             return None
-        return self._build(pending, info, pose)
-
-    # --- messages to frame --------------------------------------------------------------------
-
-    def _build(self, pending: Pending, info: CameraInfo, pose: np.ndarray) -> Frame:
-        color = self._decode("color_encoding", conversions.rgb_image, pending.color)
-        depth = self._decode("depth_encoding", conversions.depth_metres, pending.depth)
         labels = self._labels.take(pending.stamp_ns)
-        sizes = {"colour": color.shape[:2], "depth": depth.shape, "CameraInfo": _size(info)}
-        if labels is not None:
-            sizes["labels"] = labels.shape
-        if len(set(sizes.values())) > 1:
-            raise FrameNotUsable("size_mismatch", f"sizes (height, width) differ: {sizes}")
-        self._check_registered(info)
-        rectify = self._rectifier_of(info)
-        return Frame(
-            stamp_ns=pending.stamp_ns,
-            color=rectify.color(color),
-            depth=rectify.depth(depth),
-            camera=rectify.camera,
-            T_world_camera=pose,
-            labels=None if labels is None else rectify.labels(labels, VOID_LABEL),
+        return self._builder.build(
+            pending.color, pending.depth, labels, info, self._info.get("depth"), pose
         )
-
-    def _decode(self, cause: str, decode, message) -> np.ndarray:
-        try:
-            return decode(message)
-        except ValueError as error:
-            raise FrameNotUsable(cause, str(error)) from error
-
-    def _check_registered(self, info: CameraInfo) -> None:
-        depth_info = self._info.get("depth")
-        if depth_info is None:
-            return
-        same = np.allclose(np.asarray(info.k), np.asarray(depth_info.k), rtol=0.02)
-        if not same and info.header.frame_id != depth_info.header.frame_id:
-            raise FrameNotUsable(
-                "depth_not_registered",
-                f"depth is in frame {depth_info.header.frame_id!r} with its own intrinsics, "
-                f"colour in {info.header.frame_id!r}",
-            )
-
-    def _rectifier_of(self, info: CameraInfo) -> Rectifier:
-        try:
-            camera, distortion = conversions.camera_from_info(info, self._rectified)
-            if self._rectifier is None or not self._rectifier.fits(camera, distortion):
-                self._rectifier = Rectifier(camera, distortion, info.distortion_model)
-        except ValueError as error:
-            raise FrameNotUsable("bad_camera_info", str(error)) from error
-        return self._rectifier
 
     # --- watchdog -----------------------------------------------------------------------------
 
@@ -276,7 +221,3 @@ class FrameInput:
         if "color" not in self._info and seconds > self._config.camera_info_timeout_s:
             topic = self._node.resolve_topic_name("color/camera_info")
             self._drops.warn("no_camera_info", f"no CameraInfo on {topic} after {seconds:.0f} s")
-
-
-def _size(info: CameraInfo) -> tuple[int, int]:
-    return int(info.height), int(info.width)
