@@ -10,9 +10,11 @@ from semantic_field.config import FieldConfig, updated
 from semantic_field.field.description import describe
 from semantic_field.field.map_state import MapState
 from semantic_field.field.model import SemanticField
+from semantic_field.field.surface import extract_surface, first_in_cells
 from semantic_field.field.tracing import ray_directions
 from semantic_field.field.voxels import VoxelGrid
 from semantic_field.geometry import Camera, look_at
+from semantic_field.kernels.reference import hash_vertices
 
 CLASS_IDS = (4, 9, 30)
 SMALL = {"grid.log2_table_size": 10, "grid.levels": 3, "grid.finest_cell_m": 0.1}
@@ -85,3 +87,44 @@ def test_ray_directions_are_the_cameras() -> None:
     pose = look_at([1.0, 2.0, 0.5], [0.0, 0.3, 0.7])
     expected = camera.rays().reshape(-1, 3) @ pose[:3, :3].T
     np.testing.assert_allclose(ray_directions(camera, pose), expected, atol=1e-6)
+
+
+def test_one_point_for_each_cell() -> None:
+    points = np.random.default_rng(0).uniform(-1, 1, (3000, 3)).astype(np.float32)
+    chosen = first_in_cells(points, 0.25)
+    _, expected = np.unique(
+        np.floor(points / np.float32(0.25)).astype(int), axis=0, return_index=True
+    )
+    np.testing.assert_array_equal(chosen, expected)
+    assert len(first_in_cells(points[:0], 0.25)) == 0
+
+
+def test_surface_of_a_plane_is_complete() -> None:
+    """A field that is a plane by construction: every cell that it crosses gets a point on it."""
+    field = SemanticField(updated(FieldConfig(), SMALL | {"grid.log2_table_size": 16}), 0)
+    cell = field.kernels.shape.cells_m[0]
+    side = torch.arange(-2, 4)
+    vertices = torch.stack(torch.meshgrid(side, side, side, indexing="ij"), -1).reshape(-1, 3)
+    normal, offset = torch.tensor([0.36, 0.48, 0.8]), 0.02
+    with torch.no_grad():
+        rows = hash_vertices(vertices, field.table.shape[1])
+        field.table[0, rows, 0] = vertices.float() * cell @ normal - offset
+        for layer in (field.trunk_in, field.trunk_out):
+            layer.weight.zero_()
+            layer.bias.zero_()
+        field.trunk_in.weight[:2, 0] = torch.tensor([1.0, -1.0])
+        scale = 1 / field.config.truncation_m
+        field.trunk_out.weight[0, :2] = torch.tensor([scale, -scale])
+    on_plane = np.random.default_rng(0).uniform(-0.5, 0.5, (20000, 3))
+    on_plane -= (on_plane @ normal.numpy() - offset)[:, None] * normal.numpy()
+    voxels = VoxelGrid(0.1)
+    voxels.insert(on_plane.astype(np.float32))
+    state = MapState(
+        field.eval(), "map", voxels.bounds(), voxels, voxels.copy(), {}, (), None, 1, 1
+    )
+    points = extract_surface(state, 0.05)
+    distance = points.xyz @ normal.numpy() - offset
+    assert np.abs(distance).max() < 1e-4
+    np.testing.assert_allclose(points.normals, np.tile(normal, (len(points), 1)), atol=1e-4)
+    gaps = np.linalg.norm(on_plane[::50, None] - points.xyz[None], axis=-1).min(1)
+    assert gaps.max() < 0.05

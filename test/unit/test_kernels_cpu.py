@@ -165,3 +165,14 @@ def test_factory_names_what_it_cannot_do() -> None:
         GridShape((0.1,), 1000, 2)
     with pytest.raises(ValueError, match="coarsest_cell_m"):
         grid_shape(4, 2, 10, 0.01, 0.1)
+
+
+@pytest.mark.parametrize("log2_size", [14, 16, 19])
+def test_mirrored_places_do_not_share_entries(log2_size: int) -> None:
+    """A map has its origin where the robot started: all that is around it must be told apart."""
+    side = torch.arange(1, 40, 2)
+    blocks = 2 * torch.stack(torch.meshgrid(side, side, side, indexing="ij"), -1).reshape(-1, 3)
+    place = hash_vertices(blocks, 1 << log2_size)
+    for mirror in ([-1, -1, 1], [-1, 1, -1], [1, -1, -1], [-1, -1, -1], [-1, 1, 1]):
+        mirrored = hash_vertices(blocks * torch.tensor(mirror), 1 << log2_size)
+        assert (place == mirrored).float().mean() < 100 * 8 / (1 << log2_size)

@@ -26,7 +26,7 @@ from semantic_field.field.voxels import VoxelGrid
 from semantic_field.kernels.interface import VERTICES_PER_LINE
 
 FORMAT = "semantic_field.map"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 Arrays = dict[str, np.ndarray]
 
 

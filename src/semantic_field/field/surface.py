@@ -11,10 +11,14 @@ from numpy.typing import NDArray
 
 from semantic_field.field.description import describe
 from semantic_field.field.map_state import MapState
+from semantic_field.field.model import SemanticField
+from semantic_field.kernels.threads import run_chunks
 
-NEWTON_STEPS = 3
+CORRECTIONS = 3
 ARRIVED_M = 0.004
-CHUNK = 1 << 16
+HALF_DIAGONAL = 0.9  # of a cube's edge; exactly 0.866
+CELLS = 1 << 21  # on one axis: three numbers fit into 64 bits
+CHUNK = 1 << 12
 
 
 @dataclass(frozen=True)
@@ -63,44 +67,51 @@ def extract_surface(
     """
     seen = state.voxels.occupied(1)[1]
     least = least_observations if len(seen) and seen.max() > 3 * least_observations else 1
-    candidates = _candidates(state, voxel_m, least)
-    parts = [
-        _project(state, candidates[start : start + CHUNK])
-        for start in range(0, len(candidates), CHUNK)
-    ]
-    parts = parts or [np.zeros((0, 3), np.float32)]
-    xyz = np.concatenate(parts)
-    observations = state.voxels.lookup(xyz)
-    arrived = observations >= least
-    xyz = xyz[arrived]
-    _, first = np.unique(np.floor(xyz / voxel_m).astype(np.int32), axis=0, return_index=True)
-    return _described(state, xyz[first])
+    xyz = _surface_near(state, voxel_m, least)
+    xyz = xyz[first_in_cells(xyz, voxel_m)]
+    seen = describe(state, xyz)
+    return SurfacePoints(xyz, seen.normal, seen.color, seen.latent, seen.label, seen.confidence)
 
 
-def _candidates(state: MapState, voxel_m: float, least: int) -> NDArray[np.float32]:
-    """Centres of the sub-voxels, of edge ``voxel_m`` or a little less, of the observed ones."""
+def _surface_near(state: MapState, voxel_m: float, least: int) -> NDArray[np.float32]:
+    """Where candidates of edge ``voxel_m`` or a little less, in observed voxels, arrive."""
     edge = state.voxels.voxel_m
     cells, _ = state.voxels.occupied(least)
     parts = max(1, math.ceil(edge / voxel_m - 1e-6))
     offsets = (np.stack(np.meshgrid(*[np.arange(parts)] * 3), -1).reshape(-1, 3) + 0.5) / parts
-    points = (cells[:, None] + offsets[None]).reshape(-1, 3) * edge
-    return points.astype(np.float32)
+    field = state.field.on_one_thread()
+    found: dict[int, NDArray[np.float32]] = {}
+
+    def work(start: int, stop: int) -> None:
+        centres = (cells[start:stop, None] + offsets[None]).reshape(-1, 3) * edge
+        points = _project(field, centres.astype(np.float32), edge / parts)
+        found[start] = points[state.voxels.lookup(points) >= least]
+
+    size = max(1, CHUNK // len(offsets))
+    run_chunks(work, len(cells), state.field.kernels.threads, size)
+    return np.concatenate([found[k] for k in sorted(found)] or [np.zeros((0, 3), np.float32)])
 
 
-def _project(state: MapState, points: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Points moved onto the zero set by Newton steps; those that do not arrive are left out."""
-    start = torch.from_numpy(points)
-    where = start.clone()
-    for _ in range(NEWTON_STEPS):
-        distance, gradient = state.field.distance_and_gradient(where)
-        slope = gradient.square().sum(-1).clamp_min(0.1)
-        where = where - (distance / slope)[:, None] * gradient
-    near = state.field.distance(where).abs() < ARRIVED_M
-    near &= (where - start).norm(dim=-1) < state.voxels.voxel_m
-    return where[near].numpy()
+@torch.no_grad()
+def _project(field: SemanticField, points: NDArray[np.float32], edge: float) -> NDArray[np.float32]:
+    """Centres of cubes of edge ``edge`` moved onto the zero set; others are left out.
+
+    Left out are those that the first Newton step says have no surface in their cube, and those
+    that do not arrive. Further steps go along the first one's gradient: surfaces are nearly
+    plane at this scale, and distances alone cost half.
+    """
+    where = torch.from_numpy(points)
+    distance, gradient = field.distance_and_gradient(where)
+    towards = gradient / gradient.square().sum(-1, keepdim=True).clamp_min(0.1)
+    inside = (distance * towards.norm(dim=-1)).abs() < HALF_DIAGONAL * edge
+    where, towards, distance = where[inside], towards[inside], distance[inside]
+    for _ in range(CORRECTIONS):
+        where = where - distance[:, None] * towards
+        distance = field.distance(where)
+    return where[distance.abs() < ARRIVED_M].numpy()
 
 
-def _described(state: MapState, xyz: NDArray[np.float32]) -> SurfacePoints:
-    """The points with what the field says at them."""
-    seen = describe(state, xyz)
-    return SurfacePoints(xyz, seen.normal, seen.color, seen.latent, seen.label, seen.confidence)
+def first_in_cells(points: NDArray[np.float32], edge: float) -> NDArray[np.int64]:
+    """Index of the first of the points (N, 3) in each cell of edge ``edge`` that holds any."""
+    x, y, z = (np.floor(points / np.float32(edge)).astype(np.int64) + CELLS // 2).T
+    return np.unique((x * CELLS + y) * CELLS + z, return_index=True)[1]

@@ -17,6 +17,7 @@ from numba import njit
 from torch import Tensor
 
 from semantic_field.kernels.interface import (
+    HASH_CENTRE,
     HASH_PRIMES,
     GridGradient,
     GridKernels,
@@ -28,16 +29,18 @@ from semantic_field.kernels.threads import run_parallel, run_shared, split
 
 BATCH = 64
 PREFETCH_LINES = 12
+CENTRE = np.int32(HASH_CENTRE)
 PRIME_Y, PRIME_Z = np.uint32(HASH_PRIMES[1]), np.uint32(HASH_PRIMES[2])
 _jit = njit(nogil=True, cache=True, fastmath={"contract", "nsz", "arcp"}, error_model="numpy")
 
 
 @njit(inline="always")
 def _axis(position):
-    """On one axis: the two vertices' block coordinates, places in their blocks, and fraction."""
+    """On one axis: the two vertices' hashed coordinates, places in their blocks, and fraction."""
     low = np.floor(position)
     vertex = np.int32(low)
-    return vertex >> 1, (vertex + 1) >> 1, vertex & 1, (vertex + 1) & 1, position - low
+    block, next_block = (vertex >> 1) + CENTRE, ((vertex + 1) >> 1) + CENTRE
+    return block, next_block, vertex & 1, (vertex + 1) & 1, position - low
 
 
 @njit(nogil=True, fastmath=True, error_model="numpy")

@@ -3,9 +3,9 @@
 The grid is L lattices of growing resolution. A vertex with the integer coordinates (i, j, k) of
 level l lies at (i, j, k) * cell_l in the map frame: absolute coordinates, so the grid has no
 bounds and a map grows without moving anything. Vertices are hashed by blocks of 2 x 2 x 2: the
-block's coordinates are hashed as in Instant-NGP (Mueller et al. 2022, eq. 4), its eight vertices
-lie side by side, x fastest. Neighbours therefore share cache lines: the eight corners of a cell
-lie in 3.4 blocks on average instead of in four to eight unrelated places.
+block's coordinates, made positive, are hashed as in Instant-NGP (Mueller et al. 2022, eq. 4), its
+eight vertices lie side by side, x fastest. Neighbours therefore share cache lines: the eight
+corners of a cell lie in 3.4 blocks on average instead of in four to eight unrelated places.
 
 A *line* is four vertices of one block (2 x 2 x 1): the unit in which gradients are tracked.
 """
@@ -22,6 +22,11 @@ from torch import Tensor
 VERTICES_PER_BLOCK = 8
 VERTICES_PER_LINE = 4
 HASH_PRIMES = (1, 2654435761, 805459861)
+HASH_CENTRE = 0x155555
+"""Added to the blocks' coordinates before they are hashed. The low bits of a and -a differ by a
+mask that depends only on a's trailing zeros, so that without it block (x, y, z) shares its entry
+with (-x, -y, z) for a third of all x and y, on every level: half a room with the other half. With
+it, what is mirrored lies hundreds of metres from the map's origin."""
 
 
 @dataclass(frozen=True)

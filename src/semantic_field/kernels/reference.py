@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from semantic_field.kernels.interface import (
+    HASH_CENTRE,
     HASH_PRIMES,
     VERTICES_PER_BLOCK,
     VERTICES_PER_LINE,
@@ -19,7 +20,7 @@ from semantic_field.kernels.interface import (
 
 def hash_vertices(vertex: Int[Tensor, "... 3"], table_size: int) -> Int[Tensor, "..."]:
     """Table index of integer lattice coordinates (int64, negative ones included)."""
-    block, local = vertex >> 1, vertex & 1
+    block, local = (vertex >> 1) + HASH_CENTRE, vertex & 1
     hashed = torch.zeros_like(vertex[..., 0])
     for axis, prime in enumerate(HASH_PRIMES):
         hashed = hashed ^ (block[..., axis] * prime)
