@@ -36,6 +36,7 @@ def store_of(slots: int) -> KeyframeStore:
     store.images = tuple(i[:slots] for i in store.images)
     store.cameras = tuple(c[:slots] for c in store.cameras)
     store.visits, store.stamps_ns = store.visits[:slots], store.stamps_ns[:slots]
+    store.find_neighbours()
     return store
 
 
@@ -47,6 +48,38 @@ def test_full_store_gives_up_the_most_redundant_view() -> None:
     kept = sorted(store.cameras[1][:, 0, 3].astype(float).round(2).tolist())
     assert kept in ([0.0, 5.0, 9.0, 20.0], [0.0, 5.1, 9.0, 20.0])
     assert (store.count, store.replaced) == (4, 1)
+
+
+def test_long_stream_stays_within_its_budget_and_covers_everything() -> None:
+    """Rounds through a corridor of 40 m with a budget for 124 views: none of it is forgotten."""
+    store = KeyframeStore(40, 30, 1, (0.1, 10.0))
+    reserved = [array.nbytes for array in store.images]
+    assert sum(reserved) <= 1 << 20
+    random = np.random.default_rng(0)
+    for step in range(3000):
+        frame = frame_at(abs((step * 0.11) % 80 - 40) + random.normal(0, 0.02))
+        if store.is_new_view(frame.T_world_camera, 0.05, 0.1):
+            store.add(frame, None)
+    assert [array.nbytes for array in store.images] == reserved
+    assert store.count == store.capacity == 124 and store.replaced > 500
+    assert store.memory_bytes() <= 1 << 20
+    places = np.sort(store.cameras[1][:, 0, 3])
+    assert places[0] < 0.5 and places[-1] > 39.5
+    assert np.diff(places).max() < 1.5  # 0.32 where all views were evenly spread
+
+
+def test_neighbours_are_kept_up_to_date() -> None:
+    store = KeyframeStore(40, 30, 1, (0.1, 10.0))
+    random = np.random.default_rng(1)
+    for step in range(300):
+        store.add(frame_at(float(random.uniform(0, 9))), None)
+        if step % 7 == 0 and store.count > 2:
+            store.remove(int(random.integers(store.count)))
+        n = store.count
+        places = store.cameras[1][:n, 0, 3].astype(float)
+        apart = np.abs(places[:, None] - places[None])
+        np.fill_diagonal(apart, np.inf)
+        np.testing.assert_allclose(store._nearest[:n], apart.min(1), atol=1e-3)
 
 
 def test_new_views() -> None:

@@ -47,6 +47,8 @@ class KeyframeStore:
         )
         self.stamps_ns = np.zeros(capacity, np.int64)
         self.visits = np.zeros(capacity)
+        self._nearest = np.full(capacity, np.inf)
+        self._neighbour = np.full(capacity, -1)
         self.count = 0
         self.replaced = 0
 
@@ -85,14 +87,28 @@ class KeyframeStore:
         self.cameras[1][slot] = fitted.T_world_camera
         self.cameras[2][slot] = camera.width, camera.height
         self.stamps_ns[slot], self.visits[slot] = frame.stamp_ns, 0.0
+        self._note_neighbours(slot)
         return slot
 
     def remove(self, slot: int) -> None:
         """Give a slot up; the last keyframe moves into it."""
         last = self.count - 1
-        for array in (*self.images, *self.cameras, self.stamps_ns, self.visits):
+        stale = np.flatnonzero(self._neighbour[: self.count] == slot)
+        book = (self.stamps_ns, self.visits, self._nearest, self._neighbour)
+        for array in (*self.images, *self.cameras, *book):
             array[slot] = array[last]
         self.count = last
+        self._neighbour[self._neighbour == last] = slot
+        for view in np.where(stale == last, slot, stale).tolist():
+            if view < last:
+                self._find_neighbour(view)
+
+    def find_neighbours(self) -> None:
+        """Compare all views with each other, after slots were changed from outside."""
+        self._neighbour[:] = -1
+        self._nearest[:] = np.inf
+        for slot in range(self.count):
+            self._find_neighbour(slot)
 
     def fit(self, frame: Frame) -> Frame:
         """The frame, made smaller where it has more pixels than a slot."""
@@ -137,15 +153,34 @@ class KeyframeStore:
 
     def _most_redundant(self, frame: Frame) -> int:
         """The slot whose view another keyframe, or the new frame, covers best."""
-        poses = self.cameras[1][: self.count]
-        centres, rotations = poses[:, :3, 3], poses[:, :3, :3].reshape(-1, 9)
-        moved = np.linalg.norm(centres[:, None] - centres[None], axis=-1)
-        turned = np.arccos(np.clip((rotations @ rotations.T - 1) / 2, -1, 1))
-        apart = moved + METRES_PER_RADIAN * turned
-        np.fill_diagonal(apart, np.inf)
-        new_moved, new_turned = self._view_distance(frame.T_world_camera)
-        nearest = np.minimum(apart.min(1), new_moved + METRES_PER_RADIAN * new_turned)
-        return int(np.argmin(nearest))
+        from_frame = self._apart(frame.T_world_camera)
+        return int(np.argmin(np.minimum(self._nearest[: self.count], from_frame)))
+
+    def _apart(self, T_world_camera: NDArray) -> NDArray[np.float64]:
+        """How different a view is from every keyframe's: metres, and radians as metres."""
+        moved, turned = self._view_distance(T_world_camera)
+        return moved + METRES_PER_RADIAN * turned
+
+    def _note_neighbours(self, slot: int) -> None:
+        """After a new view came into ``slot``: which keyframe is nearest to which, how near.
+
+        Distances are kept, not found again for all pairs: of small images there are thousands.
+        """
+        nearest, neighbour = self._nearest[: self.count], self._neighbour[: self.count]
+        for stale in np.flatnonzero(neighbour == slot).tolist():
+            if stale != slot:
+                self._find_neighbour(stale)
+        apart = self._find_neighbour(slot)
+        closer = apart < nearest
+        nearest[closer], neighbour[closer] = apart[closer], slot
+
+    def _find_neighbour(self, slot: int) -> NDArray[np.float64]:
+        """Note the nearest other keyframe of one; returns its distances to all (own: inf)."""
+        apart = self._apart(self.cameras[1][slot])
+        apart[slot] = np.inf
+        self._neighbour[slot] = np.argmin(apart)
+        self._nearest[slot] = apart[self._neighbour[slot]]
+        return apart
 
 
 def pack_depth(depth: NDArray[np.float32], depth_range_m: tuple) -> NDArray[np.uint16]:

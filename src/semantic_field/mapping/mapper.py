@@ -316,6 +316,11 @@ class Mapper:
             ValueError: where the file is damaged, or does not fit the settings or the teacher.
         """
         state = load_map(read_map(path))
+        if state.frame_id != self.frame_id:
+            raise ValueError(
+                f"expected a map in frame {self.frame_id!r}, got one in {state.frame_id!r}; "
+                "poses must lead to the frame of the map"
+            )
         with self._turns.visit():
             if state.field.config != self.config.field:
                 raise ValueError(
@@ -337,7 +342,7 @@ class Mapper:
         self._classes.restore(state.label_names, state.class_ids)
         self._classes.set_names(names)
         self._voxels, self._reach = state.voxels.copy(), state.reach.copy()
-        self.frame_id, self._stamp_ns = state.frame_id, state.stamp_ns
+        self._stamp_ns = state.stamp_ns
         self._trainer.steps = state.steps
         self._version = max(self._version, state.version)
         mapping = self.config.mapping

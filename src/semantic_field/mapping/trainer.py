@@ -114,7 +114,7 @@ class Trainer:
         distance = (row @ hidden + bias.detach()).numpy()
         weight, threads = self.config.free_space_weight, self.config.threads
         loss, grad = free_space_loss(distance, rays.trust, weight, threads)
-        self.losses = {"free_space": loss}
+        self.losses |= {"free_space": loss}  # never without the others: read from other threads
         return torch.from_numpy(grad)[None]
 
     def _surface(self, rays: RaySamples, out: Float[Tensor, "O N"]) -> Float[Tensor, "O N"]:
