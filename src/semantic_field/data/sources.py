@@ -53,7 +53,7 @@ def open_source(location: str | Path, **options: Any) -> FrameSource:
     if text == "room" or text.startswith("room:"):
         from semantic_field.data.simulated_room import SimulatedRoom
 
-        return _make(SimulatedRoom, (), {**parse_room(text), **options})
+        return _make(SimulatedRoom, (), {**options, **parse_room(text)})
     path = Path(location).expanduser()
     if not (path / "poses.txt").exists():
         from semantic_field.data.layouts import open_layout

@@ -26,6 +26,7 @@ from semantic_field.nodes import conversions
 from semantic_field.nodes.qos import LATCHED, RELIABLE
 
 POLL_S = 0.1
+MAX_PIXELS = 1 << 22  # of a requested view: a slip of the hand must not take all memory
 
 
 class MapPublisher:
@@ -140,9 +141,19 @@ def view_images(view: RenderedView, header: Header) -> dict[str, Image]:
 
 
 def requested_camera(request) -> Camera:
-    """The camera of a RenderView request: its CameraInfo, or size and field of view."""
+    """The camera of a RenderView request: its CameraInfo, or size and field of view.
+
+    Raises:
+        ValueError: where these are no camera, or one of more than ``MAX_PIXELS``.
+    """
     if request.camera_info.width:
-        return conversions.camera_from_info(request.camera_info)[0]
-    return Camera.from_field_of_view(
-        int(request.width), int(request.height), float(request.horizontal_field_of_view)
-    )
+        camera = conversions.camera_from_info(request.camera_info)[0]
+    else:
+        camera = Camera.from_field_of_view(
+            int(request.width), int(request.height), float(request.horizontal_field_of_view)
+        )
+    if camera.width * camera.height > MAX_PIXELS:
+        raise ValueError(
+            f"expected at most {MAX_PIXELS} pixels, got {camera.width} x {camera.height}"
+        )
+    return camera

@@ -9,6 +9,7 @@ from rclpy.lifecycle import LifecycleNode
 
 from semantic_field.config import MappingNodeConfig
 from semantic_field.field.rendering import render_view
+from semantic_field.geometry import check_transform
 from semantic_field.mapping.mapper import Mapper
 from semantic_field.nodes import conversions, map_path
 from semantic_field.nodes.map_publisher import requested_camera, view_images
@@ -73,8 +74,10 @@ class MapServices:
         try:
             if asked not in ("", frame_id):
                 raise ValueError(f"expected camera_pose in frame {frame_id!r}, got {asked!r}")
-            pose = conversions.matrix_from_pose(request.camera_pose.pose)
+            pose = check_transform(conversions.matrix_from_pose(request.camera_pose.pose))
             camera, state = requested_camera(request), self._mapper.snapshot()
+            if state.steps == 0:
+                raise ValueError("expected a map with something in it, got no frame yet")
             view = render_view(state, camera, pose, with_latent=bool(request.text))
             header = conversions.make_header(
                 conversions.to_nanoseconds(request.camera_pose.header.stamp), frame_id

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import threading
-import time
 
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
 from rclpy.node import Node
@@ -84,7 +83,8 @@ class QueryNode(Node):
         self._version = message.version
         if self._last_text and self.settings.refresh:
             self._answers.publish(self._engine.query(self._last_text))
-            time.sleep(self.settings.refresh_period_s)
+            with self._arrived:
+                self._arrived.wait_for(lambda: self._stopping, self.settings.refresh_period_s)
 
     # --- questions ----------------------------------------------------------------------------
 
@@ -102,6 +102,8 @@ class QueryNode(Node):
         return fill_response(response, result)
 
     def _on_text(self, message: String) -> None:
+        if not self._engine.has_map:
+            self._last_text = message.data  # answered with the first map, where refresh is on
         try:
             self._ask(message.data)
         except ValueError as error:

@@ -19,7 +19,13 @@ from semantic_field.nodes.qos import LATCHED, RELIABLE
 
 STALE_S = 5.0
 NOT_LOST = ("view_covered",)  # the keyframes show what these frames show
-STATES = {"running": "mapping", "waiting": "mapping", "paused": "paused", "stopped": "inactive"}
+STATES = {
+    "running": "mapping",
+    "waiting": "mapping",
+    "paused": "paused",
+    "stopped": "inactive",
+    "failed": "failed",
+}
 
 
 class MappingState(Protocol):
@@ -68,7 +74,7 @@ class StatusPublisher:
             header=conversions.make_header(now, node.settings.input.global_frame),
             state="inactive" if feed is None else STATES[status.state],
             frames_received=feed.pairs if feed else 0,
-            frames_used=status.frames,
+            frames_used=status.frames - sum(status.dropped.values()),
             keyframes=status.keyframes,
             steps=status.steps,
             rays_per_second=float(status.rays_per_s),

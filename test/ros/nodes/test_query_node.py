@@ -1,0 +1,306 @@
+"""The query node: snapshots and texts in, answers by service and by topic out."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from dataclasses import replace
+from functools import lru_cache
+
+import numpy as np
+import pytest
+
+import embedded_ros
+
+embedded_ros.install()
+
+from geometry_msgs.msg import PoseStamped  # noqa: E402
+from rcl_interfaces.msg import Parameter as ParameterMessage  # noqa: E402
+from rcl_interfaces.msg import ParameterType, ParameterValue  # noqa: E402
+from rcl_interfaces.srv import SetParameters  # noqa: E402
+from sensor_msgs.msg import PointCloud2  # noqa: E402
+from std_msgs.msg import Header, String  # noqa: E402
+from vision_msgs.msg import Detection3DArray  # noqa: E402
+from visualization_msgs.msg import Marker, MarkerArray  # noqa: E402
+
+from semantic_field.config import Config, FieldConfig, GridConfig, MappingConfig  # noqa: E402
+from semantic_field.data.simulated_room import SimulatedRoom  # noqa: E402
+from semantic_field.field.map_file import FORMAT, dump_map  # noqa: E402
+from semantic_field.frames import Frame  # noqa: E402
+from semantic_field.mapping.mapper import Mapper  # noqa: E402
+from semantic_field.msg import FieldSnapshot  # noqa: E402
+from semantic_field.nodes import conversions  # noqa: E402
+from semantic_field.nodes.qos import LATCHED, RELIABLE  # noqa: E402
+from semantic_field.nodes.query_node import QueryNode  # noqa: E402
+from semantic_field.srv import Query  # noqa: E402
+from semantic_field.teachers import make_language_teacher  # noqa: E402
+
+pytestmark = [
+    pytest.mark.ros,
+    pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning"),
+]
+ABSENT = "an elephant"
+
+
+@lru_cache(maxsize=1)
+def trained():
+    """A mapper that has seen the sofa and the chairs of a simulated room."""
+    config = Config(
+        field=FieldConfig(grid=GridConfig(log2_table_size=16)),
+        mapping=MappingConfig(rays_per_step=1024, keyframe_translation_m=0.0),
+    )
+    room = SimulatedRoom(n_frames=24, size=(160, 120))
+    mapper = Mapper(config, make_language_teacher(config.teacher))
+    mapper.set_label_names(room.label_names)
+    for frame in best_views(room, ("sofa", "chair")):
+        mapper.add_frame(frame)
+    mapper.train_steps(450)
+    return room, mapper, mapper.snapshot()
+
+
+def best_views(room: SimulatedRoom, names: tuple[str, ...], count: int = 4) -> list[Frame]:
+    """The frames that show the most of each of the named things."""
+    frames = list(room)
+    chosen: set[int] = set()
+    for name in names:
+        class_id = next(i for i, known in room.label_names.items() if known == name)
+        shown = [int((frame.labels == class_id).sum()) for frame in frames]
+        chosen |= set(np.argsort(shown)[-count:].tolist())
+    return [frames[i] for i in sorted(chosen)]
+
+
+class Snapshots:
+    """A stand-in for the mapping node's snapshot topic, with a real map in it."""
+
+    def __init__(self, node) -> None:
+        self.publisher = node.create_publisher(FieldSnapshot, "snapshot", LATCHED)
+        self.room, self.mapper, self.state = trained()
+        self.data = dump_map(self.state)
+
+    def send(self, version: int | None = None, data: bytes | None = None) -> None:
+        state = self.state if version is None else replace(self.state, version=version)
+        data = data if data is not None else dump_map(state)
+        self.publisher.publish(
+            FieldSnapshot(
+                header=Header(frame_id="map"),
+                version=state.version,
+                format=FORMAT,
+                data=conversions.to_bytes(data),
+            )
+        )
+
+
+@pytest.fixture
+def snapshots(make_node) -> Snapshots:
+    return Snapshots(make_node("mapping"))
+
+
+@pytest.fixture
+def ask(call, wait_until):
+    """The answer of the query service, once the node has a map."""
+
+    def make(text: str, wait: bool = True, **fields) -> Query.Response:
+        answers = []
+
+        def answered() -> bool:
+            answers.append(call(Query, "query", text=text, **fields))
+            return answers[-1].success
+
+        if wait:
+            assert wait_until(answered), answers[-1].message
+        else:
+            answered()
+        return answers[-1]
+
+    return make
+
+
+def test_a_late_query_node_answers_from_the_last_snapshot(snapshots, start_node, ask):
+    snapshots.send()
+    start_node(QueryNode)
+    answer = ask("sofa")
+    assert answer.found and answer.hits and answer.header.frame_id == "map"
+    assert answer.snapshot_version == snapshots.state.version
+    best = answer.hits[0]
+    assert best.label == "sofa" and 0.5 <= best.score <= 1.0 and best.point_count >= 30
+    assert best.score == pytest.approx(answer.best_score)
+    (truth,) = [thing for thing in snapshots.room.objects if thing.name == "sofa"]
+    place = [getattr(best.pose.position, axis) for axis in "xyz"]
+    assert np.linalg.norm(np.subtract(place, truth.centre)) < 0.5
+    relevancy = conversions.cloud_arrays(answer.relevancy)["intensity"]
+    assert len(relevancy) > 1000 and relevancy.min() >= 0 and relevancy.max() <= 1
+
+
+def test_answers_that_say_no(snapshots, start_node, ask):
+    start_node(QueryNode)
+    early = ask("sofa", wait=False)
+    assert not early.success and "no snapshot yet" in early.message
+    snapshots.send()
+    absent = ask(ABSENT)
+    assert absent.success and not absent.found and not absent.hits
+    assert 0 <= absent.best_score < 0.5 and "not in the map" in absent.message
+    assert absent.relevancy.width > 1000
+    for fields in ({"text": ""}, {"text": "  "}, {"text": "sofa", "threshold": 1.5}):
+        answer = ask(wait=False, **fields)
+        assert not answer.success and answer.message, fields
+    nan = ask("sofa", wait=False, threshold=float("nan"))
+    assert not nan.success
+    few = ask("chair", max_hits=1)
+    assert len(few.hits) == 1
+
+
+def test_topics_carry_the_answer_also_to_those_who_come_late(
+    snapshots, start_node, listen, make_node, wait_until
+):
+    texts = make_node("asker").create_publisher(String, "query_text", RELIABLE)
+    start_node(QueryNode)
+    snapshots.send()
+    early = listen(String, "answer")
+    assert wait_until(lambda: texts.get_subscription_count() == 1)
+    texts.publish(String(data="sofa"))
+    assert wait_until(lambda: early.last)
+    summary = json.loads(early.last.data)
+    assert summary["found"] and summary["hits"][0]["label"] == "sofa"
+
+    late = {
+        topic: listen(kind, topic)
+        for topic, kind in {
+            "relevancy": PointCloud2,
+            "hits": Detection3DArray,
+            "hits/markers": MarkerArray,
+            "answer": String,
+            "goal": PoseStamped,
+            "grasp/object": PointCloud2,
+            "grasp/scene": PointCloud2,
+        }.items()
+    }
+    for topic, inbox in late.items():
+        assert wait_until(lambda inbox=inbox: inbox.last), topic
+    assert late["answer"].last == early.last
+    cloud = conversions.cloud_arrays(late["relevancy"].last)
+    grasp = [conversions.cloud_arrays(late[f"grasp/{part}"].last) for part in ("object", "scene")]
+    whole, thing, scene = ({tuple(p) for p in c[["x", "y", "z"]]} for c in (cloud, *grasp))
+    assert len(thing) > 30 and thing | scene <= whole and not thing & scene
+
+    detections = late["hits"].last
+    assert detections.header.frame_id == "map"
+    assert len(detections.detections) == len(summary["hits"])
+    first, told = detections.detections[0], summary["hits"][0]
+    assert first.id == str(told["id"]) and first.results[0].hypothesis.class_id == "sofa"
+    assert first.results[0].hypothesis.score == pytest.approx(told["score"], abs=1e-3)
+    assert first.bbox.center.position.x == pytest.approx(told["centre"][0], abs=1e-3)
+    assert first.bbox.size.z == pytest.approx(told["size"][2], abs=1e-3)
+
+    markers = late["hits/markers"].last.markers
+    assert markers[0].action == Marker.DELETEALL
+    assert len(markers) == 1 + 2 * len(summary["hits"])
+    assert {m.type for m in markers[1:]} == {Marker.CUBE, Marker.TEXT_VIEW_FACING}
+
+    goal = late["goal"].last
+    assert goal.header.frame_id == "map"
+    away = np.hypot(
+        goal.pose.position.x - told["centre"][0], goal.pose.position.y - told["centre"][1]
+    )
+    assert away > 0.5 * min(told["size"][:2])
+
+
+def test_a_text_that_came_before_the_map_is_answered_with_it(
+    snapshots, start_node, listen, make_node, wait_until, log
+):
+    texts = make_node("asker").create_publisher(String, "query_text", RELIABLE)
+    start_node(QueryNode)
+    answers = listen(String, "answer")
+    assert wait_until(lambda: texts.get_subscription_count() == 1)
+    texts.publish(String(data="sofa"))
+    assert wait_until(lambda: log("no snapshot yet"))
+    snapshots.send()
+    assert wait_until(lambda: answers.last and json.loads(answers.last.data)["found"])
+
+
+def test_damaged_snapshots_are_refused_and_the_map_stays(
+    snapshots, start_node, ask, wait_until, log
+):
+    start_node(QueryNode)
+    snapshots.send()
+    assert ask("sofa").found
+    broken = bytearray(snapshots.data)
+    broken[len(broken) // 2] ^= 1
+    for i, data in enumerate((bytes(broken), snapshots.data[:1000], b"")):
+        snapshots.send(version=900 + i, data=data)
+        assert wait_until(lambda n=900 + i: log(f"snapshot {n} is not usable"))
+    answer = ask("sofa")
+    assert answer.found and answer.snapshot_version == snapshots.state.version
+    snapshots.send(version=1000)
+    assert wait_until(lambda: ask("sofa").snapshot_version == 1000)
+
+
+def test_ids_of_hits_stay_with_their_objects(snapshots, start_node, ask, wait_until):
+    start_node(QueryNode)
+    snapshots.send()
+    before = {hit.id: hit.pose.position for hit in ask("chair").hits}
+    snapshots.mapper.train_steps(20)
+    snapshots.state = snapshots.mapper.snapshot()
+    snapshots.send()
+    assert wait_until(lambda: ask("chair").snapshot_version == snapshots.state.version)
+    after = {hit.id: hit.pose.position for hit in ask("chair").hits}
+    assert len(before) >= 2 and len(before.keys() & after.keys()) >= 2
+    for key in before.keys() & after.keys():
+        moved = [getattr(before[key], axis) - getattr(after[key], axis) for axis in "xyz"]
+        assert np.linalg.norm(moved) < 0.4
+
+
+def test_parameters_may_change_while_it_runs(snapshots, start_node, ask, call):
+    node = start_node(QueryNode)
+    snapshots.send()
+    assert ask("sofa").found
+
+    def put(name: str, **value):
+        parameter = ParameterMessage(name=name, value=ParameterValue(**value))
+        answer = call(SetParameters, "query_node/set_parameters", parameters=[parameter])
+        return answer.results[0]
+
+    double = ParameterType.PARAMETER_DOUBLE
+    assert put("query.threshold", type=double, double_value=0.999).successful
+    strict = ask("sofa")
+    assert (not strict.found and "0.999" in strict.message) or "1.00" in strict.message
+    for value in (0.0, 1.5, float("nan")):
+        refused = put("query.threshold", type=double, double_value=value)
+        assert not refused.successful and refused.reason, value
+    wrong = put("query.threshold", type=ParameterType.PARAMETER_STRING, string_value="low")
+    assert not wrong.successful
+    up = put("query.up", type=ParameterType.PARAMETER_STRING, string_value="sideways")
+    assert not up.successful and "sideways" in up.reason
+    fixed = put("refresh", type=ParameterType.PARAMETER_BOOL, bool_value=False)
+    assert not fixed.successful  # read only
+    assert node.get_parameter("query.threshold").value == 0.999
+    assert put("query.threshold", type=double, double_value=0.5).successful
+    assert ask("sofa").found
+
+
+RUN = """
+import embedded_ros
+embedded_ros.install()
+from semantic_field.nodes.query_node import main
+raise SystemExit(main())
+"""
+
+
+def test_a_killed_query_node_gets_the_map_again(snapshots, start_python, ask, call, wait_until):
+    snapshots.send()
+    first = start_python(RUN)
+    hits = [hit.label for hit in ask("sofa").hits]
+    os.kill(first.pid, signal.SIGKILL)
+    first.wait()
+    second = start_python(RUN)
+    answers = []
+
+    def answered() -> bool:
+        answers.append(call.attempt(Query, "query", 2.0, text="sofa"))
+        return answers[-1] is not None and answers[-1].success
+
+    assert wait_until(answered, timeout_s=60.0)
+    assert [hit.label for hit in answers[-1].hits] == hits
+    second.send_signal(signal.SIGINT)
+    out, _ = second.communicate(timeout=60)
+    assert second.returncode == 0, out
