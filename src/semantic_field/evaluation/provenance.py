@@ -66,7 +66,9 @@ def commit() -> str:
         if not (top / "package.xml").exists():  # installed below somebody else's repository
             return ""
         head = _git(here, "rev-parse", "--short=12", "HEAD")
-        changed = _git(here, "status", "--porcelain", "--untracked-files=no")
+        # What a benchmark itself writes does not change the code that it measured.
+        code = (".", ":(exclude)benchmarks/results", ":(exclude)docs/benchmarks.md")
+        changed = _git(top, "status", "--porcelain", "--untracked-files=no", "--", *code)
     except (OSError, subprocess.CalledProcessError):
         return ""
     return f"{head}-dirty" if changed else head
