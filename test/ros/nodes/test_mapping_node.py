@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import signal
 
 import numpy as np
 import pytest
@@ -362,3 +363,52 @@ def test_a_map_is_saved_at_shutdown(mapping, feed, status, tmp_path, wait_until)
     again = mapping(map_path=str(path), load_map_at_start=True)
     assert again.mapper.status().keyframes == 2
     assert wait_until(lambda: status().steps > state.steps + 5)
+
+
+RUN = """
+import sys
+import embedded_ros
+embedded_ros.install()
+from semantic_field.nodes.mapping_node import main
+raise SystemExit(main(sys.argv[1:]))
+"""
+
+
+def test_a_killed_node_goes_on_with_what_was_saved(
+    start_python, quick, feed, status, call, camera, room, tmp_path, wait_until
+):
+    path = tmp_path / "map.safetensors"
+
+    def start(**parameters):
+        given = quick | SILENT | {"map_path": str(path)} | parameters
+        given = [f"{name}:={yaml_text(value)}" for name, value in given.items()]
+        return start_python(RUN, "--ros-args", *(word for text in given for word in ("-p", text)))
+
+    first = start()
+    feed(status, 2)
+    assert wait_until(lambda: status().steps > 10)
+    assert call(MapFile, "save_map").success
+    saved = load_map(path.read_bytes()).steps
+    first.kill()
+    first.wait()
+    assert list(tmp_path.iterdir()) == [path]
+
+    second = start(load_map_at_start=True, save_map_at_shutdown=True)
+    assert wait_until(lambda: status().steps > 0 and status().frames_received == 0, 60.0)
+    assert status().steps >= saved and status().keyframes == 2
+    camera.wait(wait_until)
+
+    def taken() -> bool:
+        """Sent until the new process is heard and hears: the old one is still seen for a while."""
+        camera.send(room[1][5])
+        return wait_until(lambda: status().keyframes == 3, timeout_s=1.0)
+
+    assert wait_until(taken, timeout_s=60.0), status()
+    second.send_signal(signal.SIGTERM)
+    out, _ = second.communicate(timeout=60)
+    assert second.returncode == 0, out
+    assert load_map(path.read_bytes()).steps > saved
+
+
+def yaml_text(value) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
