@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from semantic_field.config import Config, updated
-from semantic_field.field.tracing import trace
 from semantic_field.field.surface import extract_surface
+from semantic_field.field.tracing import trace
 from semantic_field.frames import Frame
 from semantic_field.geometry import Camera, look_at, make_transform
 from semantic_field.mapping import Mapper
@@ -153,6 +153,47 @@ def test_worker_thread() -> None:
     finally:
         mapper.stop()
     assert mapper.status().error == ""
+
+
+def test_cameras_of_other_sizes_may_come_in_mid_stream() -> None:
+    mapper = Mapper(small_config())
+    cameras = [
+        CAMERA,
+        Camera.from_field_of_view(32, 24, 0.8),  # smaller: keeps its size
+        Camera(150.0, 140.0, 60.0, 50.0, 128, 96),  # larger: made to fit
+        Camera.from_field_of_view(300, 40, 1.0),  # of another shape
+    ]
+    mapper.start()
+    try:
+        for number, camera in enumerate(cameras):
+            frame = seen_by(camera, 0.3 * number)
+            assert mapper.add_frame(frame)
+            wait_for(lambda n=number: mapper.status().keyframes == n + 1)
+        steps = mapper.status().steps
+        wait_for(lambda: mapper.status().steps > steps + 200)
+    finally:
+        mapper.stop()
+    assert mapper.status().error == "" and mapper.status().dropped == {}
+    view = mapper.render(CAMERA, make_transform(np.eye(3), [0.6, 0, 0]))
+    inner = view.depth[12:-12, 12:-12]
+    assert np.median(np.abs(inner - 1.5)) < 0.02
+    points = extract_surface(mapper.snapshot(), 0.05)
+    assert np.abs(points.xyz[:, 2] - 1.5).max() < 0.1  # no camera put its readings elsewhere
+
+
+def seen_by(camera: Camera, x: float) -> Frame:
+    """The wall of ``wall`` as another camera sees it."""
+    size = (camera.height, camera.width)
+    left = (np.arange(camera.width) - camera.cx) / camera.fx * 1.5 + x < 0
+    color = np.where(left[None, :, None], [200, 30, 30], [30, 30, 200]).astype(np.uint8)
+    return Frame(
+        stamp_ns=int(x * 1e9),
+        color=np.broadcast_to(color, (*size, 3)).copy(),
+        depth=np.full(size, 1.5, np.float32),
+        camera=camera,
+        T_world_camera=make_transform(np.eye(3), [x, 0, 0]),
+        labels=np.broadcast_to(np.where(left, 7, 3).astype(np.int32), size).copy(),
+    )
 
 
 def test_newest_waiting_frame_wins() -> None:

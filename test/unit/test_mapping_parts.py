@@ -16,6 +16,7 @@ from semantic_field.geometry import Camera, look_at, make_transform, transform_p
 from semantic_field.mapping.classes import ClassTable
 from semantic_field.mapping.keyframes import BYTES_PER_PIXEL, KeyframeStore, pack_depth
 from semantic_field.mapping.language import LanguageBasis
+from semantic_field.mapping.training_state import KeyframePacker
 from semantic_field.mapping.turns import Turns
 
 CAMERA = Camera.from_field_of_view(40, 30, 1.0)
@@ -36,7 +37,7 @@ def store_of(slots: int) -> KeyframeStore:
     store.images = tuple(i[:slots] for i in store.images)
     store.cameras = tuple(c[:slots] for c in store.cameras)
     store.visits, store.stamps_ns = store.visits[:slots], store.stamps_ns[:slots]
-    store.find_neighbours()
+    store.slots_changed()
     return store
 
 
@@ -80,6 +81,28 @@ def test_neighbours_are_kept_up_to_date() -> None:
         apart = np.abs(places[:, None] - places[None])
         np.fill_diagonal(apart, np.inf)
         np.testing.assert_allclose(store._nearest[:n], apart.min(1), atol=1e-3)
+
+
+def test_only_changed_keyframes_are_packed_again() -> None:
+    store, packer = store_of(3), KeyframePacker()
+    for x in (0.0, 5.0, 5.1):
+        store.add(frame_at(x), np.full((30, 40), int(x), np.int16))
+
+    def pack_all() -> int:
+        packed = 0
+        while (missing := packer.next_missing(store)) is not None:
+            packer.pack(missing)
+            packed += 1
+        return packed
+
+    assert pack_all() == 3
+    store.add(frame_at(9.0), None)  # takes the place of one of the two neighbours
+    assert pack_all() == 1
+    store.remove(0)
+    assert pack_all() == 0
+    arrays = packer.arrays(store)
+    assert len(arrays["keyframes.color.ends"]) == store.count == 2
+    assert packer.next_missing(None) is None
 
 
 def test_new_views() -> None:

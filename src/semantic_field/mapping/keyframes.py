@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +15,7 @@ from semantic_field.mapping.readings import surface_points
 
 BYTES_PER_PIXEL = 7  # colour 3, depth 2, label 2
 METRES_PER_RADIAN = 1.0  # how a turn weighs against a motion when views are compared
+_serials = itertools.count(1)
 
 
 class KeyframeStore:
@@ -28,6 +31,7 @@ class KeyframeStore:
         cameras: fx fy cx cy float32 (K, 4), ``T_world_camera`` float32 (K, 4, 4), width and
             height int64 (K, 2).
         visits: float64 (K,), rays drawn from each keyframe so far.
+        serials: int64 (K,), a number that no other keyframe of this process has or had.
     """
 
     def __init__(self, width: int, height: int, budget_mb: int, depth_range_m: tuple) -> None:
@@ -45,7 +49,7 @@ class KeyframeStore:
             np.zeros((capacity, 4, 4), np.float32),
             np.zeros((capacity, 2), np.int64),
         )
-        self.stamps_ns = np.zeros(capacity, np.int64)
+        self.stamps_ns, self.serials = np.zeros(capacity, np.int64), np.zeros(capacity, np.int64)
         self.visits = np.zeros(capacity)
         self._nearest = np.full(capacity, np.inf)
         self._neighbour = np.full(capacity, -1)
@@ -87,6 +91,7 @@ class KeyframeStore:
         self.cameras[1][slot] = fitted.T_world_camera
         self.cameras[2][slot] = camera.width, camera.height
         self.stamps_ns[slot], self.visits[slot] = frame.stamp_ns, 0.0
+        self.serials[slot] = next(_serials)
         self._note_neighbours(slot)
         return slot
 
@@ -94,7 +99,7 @@ class KeyframeStore:
         """Give a slot up; the last keyframe moves into it."""
         last = self.count - 1
         stale = np.flatnonzero(self._neighbour[: self.count] == slot)
-        book = (self.stamps_ns, self.visits, self._nearest, self._neighbour)
+        book = (self.stamps_ns, self.serials, self.visits, self._nearest, self._neighbour)
         for array in (*self.images, *self.cameras, *book):
             array[slot] = array[last]
         self.count = last
@@ -103,8 +108,9 @@ class KeyframeStore:
             if view < last:
                 self._find_neighbour(view)
 
-    def find_neighbours(self) -> None:
-        """Compare all views with each other, after slots were changed from outside."""
+    def slots_changed(self) -> None:
+        """To be called after slots were filled from outside: views are compared anew."""
+        self.serials[: self.count] = [next(_serials) for _ in range(self.count)]
         self._neighbour[:] = -1
         self._nearest[:] = np.inf
         for slot in range(self.count):
@@ -116,7 +122,8 @@ class KeyframeStore:
         shrink = (self.pixels / (camera.width * camera.height)) ** 0.5
         if shrink >= 1:
             return frame
-        return frame.resized(int(camera.width * shrink), int(camera.height * shrink))
+        size = (max(1, int(side * shrink)) for side in (camera.width, camera.height))
+        return frame.resized(*size)
 
     def surface(
         self, slot: int, stride: int, spacing_m: float

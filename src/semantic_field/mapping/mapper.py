@@ -23,9 +23,10 @@ from semantic_field.kernels import make_kernels
 from semantic_field.mapping.classes import ClassTable
 from semantic_field.mapping.keyframes import KeyframeStore, fit_width
 from semantic_field.mapping.language import LanguageBasis, TextTeacher
-from semantic_field.mapping.status import MapperStatus, Meter
+from semantic_field.mapping.readings import mark_voxels
+from semantic_field.mapping.status import MapperStatus, Meter, run_state
 from semantic_field.mapping.trainer import Trainer
-from semantic_field.mapping.training_state import pack_training, unpack_training
+from semantic_field.mapping.training_state import KeyframePacker, pack_training, unpack_training
 from semantic_field.mapping.turns import Turns
 
 log = logging.getLogger(__name__)
@@ -130,8 +131,10 @@ class Mapper:
             )
         rows = None if frame.labels is None else self._classes.rows(frame.labels)
         slot = self._keyframes.add(frame, rows)
+        spacing = self.config.field.voxel_m
         try:
-            self._observe(slot)
+            surface = self._keyframes.surface(slot, VOXEL_STRIDE, spacing)
+            mark_voxels(surface, self._voxels, self._reach)
         except ValueError as error:  # a pose far from the map: the frame goes, training goes on
             self._keyframes.remove(slot)
             log.warning("frame left out: %s", error)
@@ -139,15 +142,6 @@ class Mapper:
         self._follow_classes()
         self._stamp_ns = max(self._stamp_ns, frame.stamp_ns)
         return True
-
-    def _observe(self, slot: int) -> None:
-        """Mark the voxels in which a keyframe saw a surface, and where rays look for one."""
-        assert self._keyframes is not None
-        voxel = self.config.field.voxel_m
-        points, along, guessed = self._keyframes.surface(slot, VOXEL_STRIDE, voxel)
-        self._voxels.insert(points, ~guessed)
-        around = [points + shift * voxel * along for shift in (-1.0, 0.0, 1.0)]
-        self._reach.insert(np.concatenate(around).astype(np.float32))
 
     def _follow_classes(self) -> None:
         """Let label head and language targets follow the class table."""
@@ -273,7 +267,7 @@ class Mapper:
         store, trainer = self._keyframes, self._trainer
         keyframes = store.count if store else 0
         return MapperStatus(
-            state=self._run_state(keyframes),
+            state=run_state(self._error, self._thread is not None, self._paused, keyframes),
             keyframes=keyframes,
             steps=trainer.steps,
             rays_per_s=self._meter.rays_per_s,
@@ -286,13 +280,6 @@ class Mapper:
             error=self._error,
         )
 
-    def _run_state(self, keyframes: int) -> str:
-        if self._error:
-            return "failed"
-        if self._thread is None:
-            return "stopped"
-        return "paused" if self._paused else "running" if keyframes else "waiting"
-
     def _memory_bytes(self) -> int:
         store = self._keyframes
         grid = 4 * self._field.table.numel() * self._field.table.element_size()
@@ -302,12 +289,23 @@ class Mapper:
     # files
 
     def save(self, path: str | Path) -> None:
-        """Write the map with all that resuming needs; readers may load the same file."""
+        """Write the map with all that resuming needs; readers may load the same file.
+
+        Training waits only while it is copied, not while images are compressed.
+        """
+        packer = KeyframePacker()
+        while isinstance(copied := self._training_copy(packer), tuple):
+            packer.pack(copied)
+        write_map(path, dump_map(copied))
+
+    def _training_copy(self, packer: KeyframePacker) -> MapState | tuple:
+        """All of the map at one moment, or a keyframe that has to be packed before."""
         with self._turns.visit():
-            training = pack_training(self._trainer, self._keyframes)
-            state = replace(self._snapshot_now(), training=training)
-            data = dump_map(state)  # moments and keyframes are not copied: no step meanwhile
-        write_map(path, data)
+            missing = packer.next_missing(self._keyframes)
+            if missing is not None:
+                return missing
+            training = pack_training(self._trainer, self._keyframes, packer)
+            return replace(self._snapshot_now(), training=training)
 
     def load(self, path: str | Path) -> None:
         """Continue from a saved map, in place of the present one.

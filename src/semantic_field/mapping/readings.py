@@ -8,6 +8,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from semantic_field.field.sampling import DEPTH_UNIT_M, GUESSED
+from semantic_field.field.voxels import VoxelGrid
 
 _READING = GUESSED - 1
 _jit = njit(nogil=True, cache=True, error_model="numpy")
@@ -60,3 +61,21 @@ def surface_points(
     pose = np.ascontiguousarray(pose, dtype=np.float64)
     n = _backproject(stored, numbers, pose, float(step), points, along, guessed)
     return points[:n], along[:n], guessed[:n]
+
+
+def mark_voxels(
+    surface: tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]],
+    voxels: VoxelGrid,
+    reach: VoxelGrid,
+) -> None:
+    """Count the voxels in which readings lie, and those in which rays will look for a surface.
+
+    Args:
+        surface: what ``surface_points`` gives.
+        voxels: gets the readings; a guess is no observation.
+        reach: gets readings and guesses, and what lies a voxel before and behind them.
+    """
+    points, along, guessed = surface
+    voxels.insert(points, ~guessed)
+    around = [points + np.float32(shift * reach.voxel_m) * along for shift in (-1, 0, 1)]
+    reach.insert(np.concatenate(around))

@@ -32,6 +32,15 @@ class MapperStatus:
     error: str = ""
 
 
+def run_state(error: str, started: bool, paused: bool, keyframes: int) -> str:
+    """The word for ``MapperStatus.state``."""
+    if error:
+        return "failed"
+    if not started:
+        return "stopped"
+    return "paused" if paused else "running" if keyframes else "waiting"
+
+
 @dataclass
 class Meter:
     """Training speed, averaged over about a second."""

@@ -16,10 +16,61 @@ from semantic_field.mapping.trainer import Trainer
 
 JPEG_QUALITY = 95
 Arrays = dict[str, NDArray]
+RawKeyframe = tuple[int, NDArray[np.uint8], NDArray[np.uint16], NDArray[np.int16]]
 
 
-def pack_training(trainer: Trainer, keyframes: KeyframeStore | None) -> Arrays:
-    """Optimiser moments, counters, and the keyframes with their images compressed."""
+class KeyframePacker:
+    """Compresses the images of keyframes one by one, so that training can go on meanwhile."""
+
+    def __init__(self) -> None:
+        self._packed: dict[int, list[NDArray[np.uint8]]] = {}
+
+    def next_missing(self, store: KeyframeStore | None) -> RawKeyframe | None:
+        """A copy of a keyframe that is not compressed yet; None where all are."""
+        for slot in range(store.count if store else 0):
+            assert store is not None
+            serial = int(store.serials[slot])
+            if serial not in self._packed:
+                width, height = store.cameras[2][slot]
+                pixels = width * height
+                size = (height, width, -1)
+                images = (image[slot, :pixels].reshape(size).copy() for image in store.images)
+                return serial, *images
+        return None
+
+    def pack(self, keyframe: RawKeyframe) -> None:
+        """Compress one keyframe: colour as JPEG, depth and labels without loss."""
+        serial, color, depth, label = keyframe
+        fast = [cv2.IMWRITE_PNG_COMPRESSION, 1]
+        bgr = cv2.cvtColor(color, cv2.COLOR_RGB2BGR)
+        self._packed[serial] = [
+            _encoded(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]),
+            _encoded(".png", depth, fast),
+            _encoded(".png", (label + 1).astype(np.uint16), fast),
+        ]
+
+    def arrays(self, store: KeyframeStore) -> Arrays:
+        """The keyframes of the store, all of which must be packed."""
+        n = store.count
+        arrays: Arrays = {
+            "keyframes.intrinsics": store.cameras[0][:n].copy(),
+            "keyframes.poses": store.cameras[1][:n].copy(),
+            "keyframes.sizes": store.cameras[2][:n].copy(),
+            "keyframes.stamps_ns": store.stamps_ns[:n].copy(),
+            "keyframes.visits": store.visits[:n].copy(),
+            "keyframes.slot_size": np.array(store.size),
+        }
+        packed = [self._packed[serial] for serial in store.serials[:n].tolist()]
+        for kind, parts in zip(("color", "depth", "label"), zip(*packed, strict=True), strict=True):
+            arrays[f"keyframes.{kind}"] = np.concatenate(parts)
+            arrays[f"keyframes.{kind}.ends"] = np.cumsum([len(p) for p in parts])
+        return arrays
+
+
+def pack_training(
+    trainer: Trainer, keyframes: KeyframeStore | None, packer: KeyframePacker
+) -> Arrays:
+    """Copies of optimiser moments and counters, and the keyframes as ``packer`` has them."""
     first, second = (table_lines(m) for m in (trainer.moments.first, trainer.moments.second))
     used = np.flatnonzero(second.any(axis=1)).astype(np.int32)
     arrays = {
@@ -30,7 +81,7 @@ def pack_training(trainer: Trainer, keyframes: KeyframeStore | None) -> Arrays:
     }
     arrays |= _pack_optimizer(trainer)
     if keyframes is not None and keyframes.count:
-        arrays |= _pack_keyframes(keyframes)
+        arrays |= packer.arrays(keyframes)
     return arrays
 
 
@@ -70,33 +121,6 @@ def _unpack_optimizer(arrays: dict[str, Any], trainer: Trainer) -> None:
             }
 
 
-def _pack_keyframes(store: KeyframeStore) -> Arrays:
-    blobs = {"color": [], "depth": [], "label": []}
-    for slot in range(store.count):
-        width, height = store.cameras[2][slot]
-        color, depth, label = (
-            images[slot, : width * height].reshape(height, width, -1) for images in store.images
-        )
-        bgr = cv2.cvtColor(color, cv2.COLOR_RGB2BGR)
-        blobs["color"].append(_encoded(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]))
-        blobs["depth"].append(_encoded(".png", depth, [cv2.IMWRITE_PNG_COMPRESSION, 1]))
-        rows = (label + 1).astype(np.uint16)
-        blobs["label"].append(_encoded(".png", rows, [cv2.IMWRITE_PNG_COMPRESSION, 1]))
-    n = store.count
-    arrays: Arrays = {
-        "keyframes.intrinsics": store.cameras[0][:n],
-        "keyframes.poses": store.cameras[1][:n],
-        "keyframes.sizes": store.cameras[2][:n],
-        "keyframes.stamps_ns": store.stamps_ns[:n],
-        "keyframes.visits": store.visits[:n],
-        "keyframes.slot_size": np.array(store.size),
-    }
-    for kind, parts in blobs.items():
-        arrays[f"keyframes.{kind}"] = np.concatenate(parts)
-        arrays[f"keyframes.{kind}.ends"] = np.cumsum([len(p) for p in parts])
-    return arrays
-
-
 def _unpack_keyframes(arrays: dict[str, Any], config: MappingConfig) -> KeyframeStore:
     width, height = (int(v) for v in arrays["keyframes.slot_size"])
     depth_range = (config.min_depth_m, config.max_depth_m)
@@ -112,7 +136,7 @@ def _unpack_keyframes(arrays: dict[str, Any], config: MappingConfig) -> Keyframe
         store.images[0][slot, :pixels] = cv2.cvtColor(color, cv2.COLOR_BGR2RGB).reshape(-1, 3)
         store.images[1][slot, :pixels] = depth.reshape(-1)
         store.images[2][slot, :pixels] = label.reshape(-1).astype(np.int32) - 1
-    store.find_neighbours()
+    store.slots_changed()
     return store
 
 
