@@ -19,7 +19,8 @@ from semantic_field.field.map_state import MapState
 from semantic_field.geometry import Camera
 from semantic_field.kernels.threads import run_chunks
 
-MAX_WAVES = 40
+MAX_WAVES = 60
+STEP_SHARE = 0.8  # distances are learnt along rays: the nearest surface may be nearer
 EXTRA_STEP_M = 0.004
 LONGEST_BRACKET_M = 0.08
 CHUNK = 1 << 14
@@ -92,7 +93,7 @@ def _step(directions, t, s, last_t, last_s, hit, rays, start, stop):
             hit[n] = _crossing(last_t[n], last_s[n], t[n], s[i], stretch)
         else:
             last_t[n], last_s[n] = t[n], s[i]
-            t[n] += (s[i] + EXTRA_STEP_M) / stretch
+            t[n] += (STEP_SHARE * s[i] + EXTRA_STEP_M) / stretch
 
 
 @njit(inline="always")
