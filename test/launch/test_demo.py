@@ -22,7 +22,7 @@ if not embedded_ros.install():
 
 SOURCES = Path(__file__).parents[2] / "src"
 PATIENCE_S = 240.0  # to end a test that hangs, not to time it
-ROOM = "room:frames=20,width=320,height=240"
+ROOM = "room:frames=45,width=320,height=240"
 
 
 def start_demo(out: Path, train_s: float, domain: int) -> subprocess.Popen:

@@ -35,6 +35,7 @@ from semantic_field.srv import MapFile, Query
 
 STOP_TIMEOUT_S = 40.0
 STALL_TIMEOUT_S = 60.0
+LEAST_STEPS = 1500  # on a busy machine time alone says little
 LOG_NAME = "launch.log"
 MAP_NAME = "map.safetensors"
 
@@ -153,7 +154,7 @@ def _watch_mapping(
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as bar:
         replay = bar.add_task("replaying", total=1.0)
-        while not ended or time.monotonic() - ended < train_s:
+        while not ended or time.monotonic() - ended < train_s or watch.status.steps < LEAST_STEPS:
             time.sleep(0.25)
             now = time.monotonic()
             died = [line for line in log.read_text().splitlines() if "process has died" in line]
