@@ -11,8 +11,9 @@ as a power of two, which Triton's blocks need.
 import triton
 import triton.language as tl
 
-from semantic_field.kernels.interface import HASH_PRIMES
+from semantic_field.kernels.interface import HASH_CENTRE, HASH_PRIMES
 
+CENTRE = tl.constexpr(HASH_CENTRE)
 PRIME_Y, PRIME_Z = tl.constexpr(HASH_PRIMES[1]), tl.constexpr(HASH_PRIMES[2])
 
 
@@ -35,9 +36,9 @@ def _locate(points, n, inside, scale):
 @triton.jit
 def _row(x, y, z, size: tl.constexpr):
     """Index of a vertex in a table of ``size`` entries; negative coordinates wrap like uint32."""
-    hashed = (x >> 1).to(tl.uint32, bitcast=True)
-    hashed ^= (y >> 1).to(tl.uint32, bitcast=True) * PRIME_Y
-    hashed ^= (z >> 1).to(tl.uint32, bitcast=True) * PRIME_Z
+    hashed = ((x >> 1) + CENTRE).to(tl.uint32, bitcast=True)
+    hashed ^= ((y >> 1) + CENTRE).to(tl.uint32, bitcast=True) * PRIME_Y
+    hashed ^= ((z >> 1) + CENTRE).to(tl.uint32, bitcast=True) * PRIME_Z
     block = (hashed & (size // 8 - 1)).to(tl.int32)
     return (block << 3) | (x & 1) | ((y & 1) << 1) | ((z & 1) << 2)
 
