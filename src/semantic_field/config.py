@@ -196,6 +196,9 @@ class MappingNodeConfig(Settings):
     )
     load_map_at_start: bool = option(False, "go on with the map in map_path")
     save_map_at_shutdown: bool = option(True, "write map_path when the node stops")
+    autosave_period_s: float = option(
+        120.0, "time between writings of map_path while mapping, seconds; 0 = never", 0.0
+    )
     status_period_s: float = option(1.0, "time between status messages, seconds", 0.05)
     snapshot_period_s: float = option(2.0, "least time between snapshots, seconds", 0.1)
     cloud_period_s: float = option(5.0, "least time between semantic clouds, seconds", 0.1)

@@ -80,7 +80,7 @@ class AnswerPublisher:
     """Publishes an answer in every form; each is transient local."""
 
     def __init__(self, node: Node, engine: QueryEngine) -> None:
-        self._engine = engine
+        self._node, self._engine = node, engine
         kinds = {
             "relevancy": PointCloud2,
             "hits/markers": MarkerArray,
@@ -109,17 +109,31 @@ class AnswerPublisher:
         if self._detections is not None:
             publish["hits"](_detection_array(self._detections, header, result))
         publish["answer"](String(data=json.dumps(summary(result))))
+        self._publish_goal(header, result)
+        grasp = {"grasp/object": _no_points(result), "grasp/scene": _no_points(result)}
         if result.hits:
-            self._publish_best(header, result, publish)
-
-    def _publish_best(self, header: Header, result: QueryResult, publish: dict) -> None:
-        best = result.hits[0]
-        goal = goal_pose(best, result.points, self._engine.config)
-        if goal is not None:
-            publish["goal"](PoseStamped(header=header, pose=conversions.to_pose(goal)))
-        clouds = grasp_clouds(best, result.points)
-        for name, points in (("grasp/object", clouds.object), ("grasp/scene", clouds.scene)):
+            clouds = grasp_clouds(result.hits[0], result.points)
+            grasp = {"grasp/object": clouds.object, "grasp/scene": clouds.scene}
+        for name, points in grasp.items():
             publish[name](cloud_of(header, points, points.confidence))
+
+    def _publish_goal(self, header: Header, result: QueryResult) -> None:
+        """The goal, or, where there is none, no goal for late joiners: not the last answer's."""
+        goal = None
+        if result.hits:
+            goal = goal_pose(result.hits[0], result.points, self._engine.config)
+        if goal is not None:
+            self._publishers["goal"].publish(
+                PoseStamped(header=header, pose=conversions.to_pose(goal))
+            )
+            return
+        # A pose cannot say "none"; what a publisher keeps for late joiners goes with it.
+        self._node.destroy_publisher(self._publishers["goal"])
+        self._publishers["goal"] = self._node.create_publisher(PoseStamped, "goal", LATCHED)
+
+
+def _no_points(result: QueryResult) -> SurfacePoints:
+    return result.points.select(np.zeros(0, np.int64))
 
 
 def summary(result: QueryResult) -> dict:

@@ -11,7 +11,8 @@ from semantic_field.config import MappingNodeConfig
 from semantic_field.field.rendering import render_view
 from semantic_field.geometry import check_transform
 from semantic_field.mapping.mapper import Mapper
-from semantic_field.nodes import conversions, map_path
+from semantic_field.nodes import conversions
+from semantic_field.nodes.map_keeping import resolve
 from semantic_field.nodes.map_publisher import requested_camera, view_images
 from semantic_field.query.view import ViewQuery
 from semantic_field.srv import MapFile, RenderView
@@ -44,7 +45,7 @@ class MapServices:
             self._node.destroy_service(service)
 
     def _path(self, request: MapFile.Request) -> Path:
-        return map_path.resolve(request.path or self._config.map_path)
+        return resolve(request.path or self._config.map_path)
 
     def _on_save(self, request: MapFile.Request, response: MapFile.Response) -> MapFile.Response:
         try:

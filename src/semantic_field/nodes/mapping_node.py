@@ -10,9 +10,9 @@ from std_srvs.srv import SetBool, Trigger
 from semantic_field.config import Config, MappingNodeConfig
 from semantic_field.frames import Frame
 from semantic_field.mapping.mapper import Mapper
-from semantic_field.nodes import map_path
 from semantic_field.nodes.drops import DropCounter
 from semantic_field.nodes.inputs import FrameInput
+from semantic_field.nodes.map_keeping import MapKeeper, resolve
 from semantic_field.nodes.map_publisher import MapPublisher
 from semantic_field.nodes.map_services import MapServices
 from semantic_field.nodes.parameters import declare_settings
@@ -52,13 +52,14 @@ class MappingNode(LifecycleNode):
         frame_id = self.settings.input.global_frame
         self.mapper = Mapper(self.config, teacher=teacher, frame_id=frame_id)
         if self.settings.load_map_at_start:
-            path = map_path.resolve(self.settings.map_path)
+            path = resolve(self.settings.map_path)
             self.mapper.load(path)
             self.get_logger().info(f"going on with the map {path}")
         self.publisher = MapPublisher(self, self.mapper, self.settings)
         self._map_services = MapServices(
             self, self.mapper, ViewQuery(teacher), self.settings, self._slow
         )
+        self._keeper = MapKeeper(self, self.mapper, self.settings, self._slow)
         self._own = [
             self.create_service(SetBool, "pause", self._on_pause),
             self.create_service(Trigger, "reset", self._on_reset),
@@ -91,7 +92,6 @@ class MappingNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def on_shutdown(self, state: State) -> TransitionCallbackReturn:
-        self._save_at_shutdown()
         self._close()
         return TransitionCallbackReturn.SUCCESS
 
@@ -123,20 +123,6 @@ class MappingNode(LifecycleNode):
         response.success, response.message = True, "the map is empty"
         return response
 
-    def _save_at_shutdown(self) -> None:
-        if self.mapper is None or not self.settings.save_map_at_shutdown:
-            return
-        if not self.mapper.status().steps:
-            return
-        path = map_path.resolve(self.settings.map_path)
-        try:
-            if not self.settings.map_path:
-                map_path.make_room(path)
-            self.mapper.save(path)
-            self.get_logger().info(f"map saved to {path}")
-        except OSError as error:
-            self.get_logger().error(f"the map was not saved to {path}: {error}")
-
     def _close(self) -> None:
         if self.mapper is None:
             return
@@ -145,6 +131,7 @@ class MappingNode(LifecycleNode):
             self.input = None
         self.publisher.close()
         self.mapper.stop()
+        self._keeper.close()
         self.status.close()
         self._map_services.close()
         for service in self._own:
@@ -152,7 +139,6 @@ class MappingNode(LifecycleNode):
         self.mapper = None
 
     def destroy_node(self) -> None:
-        self._save_at_shutdown()
         self._close()
         super().destroy_node()
 

@@ -365,6 +365,28 @@ def test_a_map_is_saved_at_shutdown(mapping, feed, status, tmp_path, wait_until)
     assert wait_until(lambda: status().steps > state.steps + 5)
 
 
+def test_a_map_is_saved_while_it_grows(mapping, feed, status, tmp_path, wait_until):
+    path = tmp_path / "map.safetensors"
+    mapping(map_path=str(path), autosave_period_s=0.5)
+    feed(status, 2)
+    assert wait_until(path.exists)
+    first = load_map(path.read_bytes()).steps
+    assert wait_until(lambda: load_map(path.read_bytes()).steps > first)
+
+
+def test_without_a_place_the_last_two_maps_are_kept(
+    mapping, feed, status, tmp_path, wait_until, monkeypatch
+):
+    monkeypatch.setenv("ROS_HOME", str(tmp_path))
+    for _ in range(2):
+        node = mapping(save_map_at_shutdown=True)
+        feed(status, 1)
+        assert wait_until(lambda node=node: node.mapper.status().steps > 2)
+        mapping.stop(node)
+    names = sorted(path.name for path in (tmp_path / "semantic_field").iterdir())
+    assert names == ["map.safetensors", "previous.safetensors"]
+
+
 RUN = """
 import sys
 import embedded_ros

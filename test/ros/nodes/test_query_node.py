@@ -205,6 +205,21 @@ def test_topics_carry_the_answer_also_to_those_who_come_late(
     assert away > 0.5 * min(told["size"][:2])
 
 
+def test_an_answer_without_hits_leaves_no_goal_of_the_last_one(
+    snapshots, start_node, ask, listen, wait_until
+):
+    start_node(QueryNode)
+    snapshots.send()
+    assert ask("sofa").found
+    early = listen(PoseStamped, "goal")
+    assert wait_until(lambda: early.last)
+    assert not ask(ABSENT).found
+    late = listen(PoseStamped, "goal")
+    grasp = listen(PointCloud2, "grasp/object")
+    assert wait_until(lambda: grasp.last)
+    assert grasp.last.width == 0 and not late.last
+
+
 def test_a_text_that_came_before_the_map_is_answered_with_it(
     snapshots, start_node, listen, make_node, wait_until, log
 ):
