@@ -10,7 +10,7 @@ from __future__ import annotations
 import array
 import re
 import struct
-from typing import Final
+from typing import Any, Final
 
 import cv2
 import numpy as np
@@ -90,6 +90,18 @@ def decode_raw(
     wire = dtype.newbyteorder(">" if is_bigendian else "<")
     pixels = np.ascontiguousarray(rows).view(wire).astype(dtype.newbyteorder("="), copy=False)
     return pixels if channels == 1 else pixels.reshape(height, width, channels)
+
+
+def decode_message(message: Any) -> NDArray:
+    """``decode_raw`` of anything with the fields of a sensor_msgs/Image."""
+    return decode_raw(
+        message.height,
+        message.width,
+        message.encoding,
+        message.step,
+        bool(message.is_bigendian),
+        message.data,
+    )
 
 
 def color_to_rgb(pixels: NDArray, encoding: str) -> NDArray[np.uint8]:

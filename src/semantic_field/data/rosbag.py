@@ -261,30 +261,19 @@ def _nearest(stamps: list[int], stamp: int) -> int | None:
     return min(around, key=lambda i: abs(stamps[i] - stamp), default=None)
 
 
-def _raw(message: Any) -> NDArray:
-    return images.decode_raw(
-        message.height,
-        message.width,
-        message.encoding,
-        message.step,
-        bool(message.is_bigendian),
-        message.data,
-    )
-
-
 def _decode_color(message: Any) -> NDArray[np.uint8]:
     if not hasattr(message, "encoding"):
         return images.decode_compressed_color(message.data)
-    return images.color_to_rgb(_raw(message), message.encoding)
+    return images.color_to_rgb(images.decode_message(message), message.encoding)
 
 
 def _decode_depth(message: Any) -> NDArray[np.float32]:
     if not hasattr(message, "encoding"):
         return images.decode_compressed_depth(message.data, message.format)
-    return images.depth_to_metres(_raw(message), message.encoding)
+    return images.depth_to_metres(images.decode_message(message), message.encoding)
 
 
 def _decode_labels(message: Any) -> NDArray[np.int32]:
     if not hasattr(message, "encoding"):
         return images.decode_compressed_labels(message.data)
-    return images.labels_to_ids(_raw(message), message.encoding)
+    return images.labels_to_ids(images.decode_message(message), message.encoding)

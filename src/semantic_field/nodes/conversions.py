@@ -71,14 +71,7 @@ def image_array(message: Image) -> NDArray:
 
 def numpy_image_array(message: Image) -> NDArray:
     """``image_array`` without cv_bridge."""
-    return images.decode_raw(
-        message.height,
-        message.width,
-        message.encoding,
-        message.step,
-        bool(message.is_bigendian),
-        message.data,
-    )
+    return images.decode_message(message)
 
 
 def rgb_image(message: Image | CompressedImage) -> NDArray[np.uint8]:
