@@ -35,6 +35,7 @@ class RaySamples:
         stretch: float32 (R,), length of the ray per metre of z-depth.
         trust: float32 (R,), 1 for a reading, less for a guessed depth.
         color: float32 (R, 3) in 0..1. label: int64 (R,), -1 = void.
+        label_weight: float32 (R,), how much each label counts; all 1 as drawn.
         pixel: int64 (R,), pixel number. slot: int64 (R,), the keyframe.
     """
 
@@ -46,6 +47,7 @@ class RaySamples:
     trust: NDArray[np.float32]
     color: NDArray[np.float32]
     label: NDArray[np.int64]
+    label_weight: NDArray[np.float32]
     pixel: NDArray[np.int64]
     slot: NDArray[np.int64]
 
@@ -98,7 +100,7 @@ def _fill(points, first, origin, direction, z):
 
 @_jit
 def _draw(
-    slots, seed, colors, depths, labels, intrinsics, poses, sizes, voxels, settings, guess_trust,
+    slots, given, seed, colors, depths, labels, intrinsics, poses, sizes, voxels, settings, guess_trust,
     points, near_z, depth, stretch, trust, color, label, pixel, start, stop,
 ):  # fmt: skip
     near_band, free, nearest, even_share = settings
@@ -116,6 +118,8 @@ def _draw(
         p = min(int(u * width * height), width * height - 1)
         state, u = _random(state)  # float32 has too few digits for large images: spread again
         p = (p + int(u * width * height)) % (width * height)
+        if given[r] >= 0:
+            p = given[r]
         pixel[r] = p
         fx, fy, cx, cy = intrinsics[k]
         dx, dy = (p % width - cx) / fx, (p // width - cy) / fy
@@ -157,6 +161,7 @@ def draw_rays(
     guess_trust: float,
     seed: int,
     threads: int = 2,
+    pixels: NDArray[np.int64] | None = None,
 ) -> RaySamples:
     """One random pixel of each listed keyframe as a ray with samples.
 
@@ -172,6 +177,7 @@ def draw_rays(
             width and height.
         samples: how many near the surface and how many in the free space before it.
         band_m: half width of "near", metres along the ray.
+        pixels: the pixel of each ray (R,), -1 = a random one; None = all random.
     """
     n, count = len(slots), sum(samples)
     rays = RaySamples(
@@ -183,12 +189,14 @@ def draw_rays(
         trust=np.empty(n, np.float32),
         color=np.empty((n, 3), np.float32),
         label=np.empty(n, np.int64),
+        label_weight=np.ones(n, np.float32),
         pixel=np.empty(n, np.int64),
         slot=slots,
     )
     settings = (np.float32(band_m), samples[1], np.float32(nearest_m), np.float32(EVEN_SHARE))
     store = (np.float32(voxels.voxel_m), voxels.index, voxels.low, voxels.counts)
-    arrays = (slots, seed, *images, *cameras, store, settings, np.float32(guess_trust))
+    given = np.full(n, -1, np.int64) if pixels is None else pixels
+    arrays = (slots, given, seed, *images, *cameras, store, settings, np.float32(guess_trust))
     results = (rays.points, rays.near_z, rays.depth, rays.stretch, rays.trust)
     more = (rays.color, rays.label, rays.pixel)
     run_parallel(_draw, [(*arrays, *results, *more, *part) for part in split(n, threads)])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
+from collections import deque
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,19 +14,38 @@ import torch
 from numpy.typing import NDArray
 
 from semantic_field.config import Config
+from semantic_field.field.annotations import Annotation, AnnotationSet
 from semantic_field.field.map_file import dump_map, load_map, read_map, write_map
 from semantic_field.field.map_state import MapState
 from semantic_field.field.model import SemanticField, shape_of
 from semantic_field.field.rendering import RenderedView, render_view
 from semantic_field.field.voxels import VoxelGrid
-from semantic_field.frames import Frame
+from semantic_field.frames import VOID_LABEL, Frame, split_void
 from semantic_field.geometry import Camera
 from semantic_field.kernels import make_kernels
+from semantic_field.mapping.claims import (
+    Claim,
+    View,
+    claim_at_point,
+    claim_in_box,
+    claim_in_view,
+    point_at_pixel,
+)
 from semantic_field.mapping.classes import ClassTable
+from semantic_field.mapping.corrections import Corrections
 from semantic_field.mapping.keyframes import KeyframeStore, fit_width
 from semantic_field.mapping.language import LanguageBasis, TextTeacher
 from semantic_field.mapping.readings import mark_voxels
 from semantic_field.mapping.status import MapperStatus, Meter, run_state
+from semantic_field.mapping.targets import (
+    Answer,
+    Box,
+    Labels,
+    Pixel,
+    Target,
+    keyframe_views,
+    nearest_view,
+)
 from semantic_field.mapping.trainer import Trainer
 from semantic_field.mapping.training_state import KeyframePacker, pack_training, unpack_training
 from semantic_field.mapping.turns import Turns
@@ -32,6 +53,7 @@ from semantic_field.mapping.turns import Turns
 log = logging.getLogger(__name__)
 VOXEL_STRIDE = 2  # every second pixel and row marks observed voxels
 IDLE_WAIT_S = 0.1
+REMEMBERED_VIEWS = 1000  # of the last frames, for annotations that name a stamp
 
 
 class Mapper:
@@ -74,8 +96,11 @@ class Mapper:
         self._dropped: dict[str, int] = {}
         self._frames = self._stamp_ns = 0
         self._snapshot: MapState | None = None
-        self._snapshot_of: tuple[int, int, int] | None = None
+        self._snapshot_of: tuple | None = None
         self._meter = Meter()
+        self._views: deque[View] = deque(maxlen=REMEMBERED_VIEWS)
+        self._annotations = AnnotationSet(cell_m=self.config.mapping.annotation_cell_m)
+        self._corrections = Corrections(self.config.mapping)
 
     def _new_field(self, classes: int = 0) -> SemanticField:
         config, threads = self.config.field, self.config.mapping.threads
@@ -94,6 +119,7 @@ class Mapper:
         store = self._keyframes
         with self._arrived:
             self._frames += 1
+            self._views.append(View(frame.stamp_ns, frame.camera, frame.T_world_camera))
             if store is not None and not store.is_new_view(
                 frame.T_world_camera, mapping.keyframe_translation_m, mapping.keyframe_rotation_rad
             ):
@@ -150,6 +176,87 @@ class Mapper:
             self._trainer.class_latents = self._language.latents_of(self._classes.row_names())
             self._trainer.rank = self._language.rank
 
+    # what people say
+
+    def annotate(self, name: str, target: Target) -> Answer:
+        """Let a part of the map belong to the class ``name``, which may be new.
+
+        Training goes on while the part is found. Of contradictory annotations the newest counts.
+
+        Raises:
+            ValueError: where there is no map, no surface or no view at the target, or the name
+                means no class.
+        """
+        state = self.snapshot()
+        with self._turns.visit():
+            names = target.names if isinstance(target, Labels) else {0: name}
+            ids = {i: self._classes.id_of(text) for i, text in split_void(names)[0].items()}
+        claimed = self._claim(state, target, ids, self._annotations.cell_m)
+        with self._turns.visit():
+            entry = Annotation(
+                id=self._annotations.next_id,
+                kind=target.kind,
+                name=", ".join(self._classes.names[i] for i in np.unique(claimed.class_ids)),
+                stamp_ns=time.time_ns(),
+                points=claimed.points,
+                cells=claimed.cells,
+                class_ids=claimed.class_ids,
+            )
+            conflicts = self._annotations.conflicts(entry.cells, entry.class_ids)
+            self._correct(self._annotations.extended(entry), entry.cells)
+        return Answer(entry, conflicts)
+
+    def _claim(self, state: MapState, target: Target, ids: dict[int, int], cell_m: float) -> Claim:
+        if isinstance(target, Labels):
+            view = self._view(target.stamp_ns)
+            labels = np.full(target.labels.shape, VOID_LABEL, np.int32)
+            for given, class_id in ids.items():
+                labels[target.labels == given] = class_id
+            return claim_in_view(state, view, labels, cell_m)
+        (class_id,) = ids.values()
+        if isinstance(target, Box):
+            return claim_in_box(state, target.T_world_box, target.size, class_id, cell_m)
+        if isinstance(target, Pixel):
+            view = self._view(target.stamp_ns)
+            point = point_at_pixel(state, view, target.u, target.v)
+        else:
+            point = np.asarray(target.xyz, np.float64)
+        return claim_at_point(state, point, class_id, cell_m)
+
+    def _view(self, stamp_ns: int) -> View:
+        """The camera and pose of the frame of that time; 0 = of the newest one."""
+        views = list(self._views)
+        views += keyframe_views(self._keyframes) if self._keyframes else []
+        return nearest_view(views, stamp_ns)
+
+    def forget(self, annotation_id: int = 0) -> Annotation:
+        """Take an annotation back, 0 = the newest; its place is what it would be without.
+
+        Raises:
+            ValueError: where there is no such annotation.
+        """
+        with self._turns.visit():
+            entries = self._annotations.entries
+            if not annotation_id and entries:
+                annotation_id = entries[-1].id
+            gone = self._annotations.get(annotation_id)
+            self._correct(self._annotations.without(annotation_id), gone.cells)
+            return gone
+
+    def annotations(self) -> tuple[Annotation, ...]:
+        """What people have said and not taken back, oldest first."""
+        return self._annotations.entries
+
+    def _correct(self, annotations: AnnotationSet, changed: NDArray[np.int32]) -> None:
+        """Follow the annotations from now on, and look at what has changed for a while."""
+        self._annotations = annotations
+        self._corrections.follow(annotations, self._classes)
+        rays = self._trainer.rays + self.config.mapping.annotation_rays
+        self._corrections.focus(changed, rays)
+        self._follow_classes()
+        with self._arrived:
+            self._arrived.notify()
+
     # training
 
     def start(self) -> None:
@@ -202,7 +309,7 @@ class Mapper:
     def _step(self) -> None:
         assert self._keyframes is not None
         before = self._trainer.rays
-        self._trainer.step(self._keyframes, self._reach)
+        self._trainer.step(self._keyframes, self._reach, self._corrections)
         self._meter.count(self._trainer.rays - before)
 
     def _run(self) -> None:
@@ -217,7 +324,7 @@ class Mapper:
     def _work_once(self) -> None:
         """Take the waiting frame, then one step; wait where there is neither."""
         with self._arrived:
-            has_work = self._keyframes is not None and self._keyframes.count and not self._paused
+            has_work = self._may_train()
             if self._inbox is None and not has_work and not self._stopping:
                 self._arrived.wait(IDLE_WAIT_S)
                 self._meter.restart()
@@ -225,8 +332,14 @@ class Mapper:
         with self._turns.turn():
             if frame is not None:
                 self._take(frame)
-            if self._keyframes is not None and self._keyframes.count and not self._paused:
+            if self._may_train():
                 self._step()
+
+    def _may_train(self) -> bool:
+        """Whether there is something to learn from, and no pause; corrections are learnt in one."""
+        if self._keyframes is None or not self._keyframes.count:
+            return False
+        return not self._paused or self._corrections.are_fresh(self._trainer.rays)
 
     # readers
 
@@ -237,7 +350,7 @@ class Mapper:
 
     def _snapshot_now(self) -> MapState:
         keyframes = self._keyframes.count + self._keyframes.replaced if self._keyframes else 0
-        current = (self._trainer.steps, keyframes, len(self._classes))
+        current = (self._trainer.steps, keyframes, len(self._classes), self._annotations)
         if self._snapshot is None or current != self._snapshot_of:
             self._version += 1
             self._snapshot, self._snapshot_of = self._state(), current
@@ -256,6 +369,7 @@ class Mapper:
             version=self._version,
             steps=self._trainer.steps,
             stamp_ns=self._stamp_ns,
+            annotations=self._annotations,
         )
 
     def render(self, camera: Camera, T_world_camera: NDArray[np.float64]) -> RenderedView:
@@ -345,4 +459,6 @@ class Mapper:
         self._version = max(self._version, state.version)
         mapping = self.config.mapping
         self._keyframes = unpack_training(state.training, self._trainer, mapping)
+        self._annotations = state.annotations
+        self._corrections.follow(self._annotations, self._classes)
         self._follow_classes()

@@ -14,6 +14,7 @@ from semantic_field.field.sampling import RaySamples, draw_rays
 from semantic_field.field.voxels import VoxelGrid
 from semantic_field.kernels import GridGradient, GridMoments
 from semantic_field.kernels.threads import run_parallel, split
+from semantic_field.mapping.corrections import Corrections
 from semantic_field.mapping.keyframes import KeyframeStore
 from semantic_field.mapping.losses import (
     color_loss,
@@ -46,6 +47,7 @@ class Trainer:
         self.steps = self.rays = 0
         self.losses: dict[str, float] = {}
         self._random = np.random.default_rng(config.seed)
+        self._uncorrected = Corrections(config)
 
     def _make_optimizer(self) -> torch.optim.Adam:
         parameters = self.field.network_parameters()
@@ -74,12 +76,15 @@ class Trainer:
         seen = self.rays / max(keyframes, 1)
         return self.config.learning_rate * (1.0 + seen / self.config.decay_rays) ** -0.75
 
-    def step(self, keyframes: KeyframeStore, reach: VoxelGrid) -> None:
+    def step(
+        self, keyframes: KeyframeStore, reach: VoxelGrid, corrections: Corrections | None = None
+    ) -> None:
         """Draw rays from the keyframes and take one optimisation step.
 
-        ``reach`` are the voxels in which readers will look for a surface.
+        ``reach`` are the voxels in which readers will look for a surface; ``corrections`` say
+        where rays should look and which labels they have.
         """
-        self.find_gradients(self._draw(keyframes, reach))
+        self.find_gradients(self._draw(keyframes, reach, corrections or self._uncorrected))
         self.steps += 1
         self.rays += self.config.rays_per_step
         self._update(self.learning_rate(keyframes.count))
@@ -93,12 +98,16 @@ class Trainer:
         free_grad = self._free_space(rays, hidden[:, near:])
         self._backward(rays, features, hidden, self._surface(rays, out), free_grad)
 
-    def _draw(self, keyframes: KeyframeStore, reach: VoxelGrid) -> RaySamples:
+    def _draw(
+        self, keyframes: KeyframeStore, reach: VoxelGrid, corrections: Corrections
+    ) -> RaySamples:
         config = self.config
-        return draw_rays(
+        slots = keyframes.choose(config.rays_per_step, self._random)
+        pixels = corrections.draw(keyframes, slots, self.rays, self._random)
+        rays = draw_rays(
             keyframes.images,
             keyframes.cameras,
-            keyframes.choose(config.rays_per_step, self._random),
+            slots,
             reach,
             (config.near_samples, config.free_samples),
             self.field.config.truncation_m,
@@ -106,7 +115,10 @@ class Trainer:
             config.guess_trust,
             seed=(config.seed << 32) + self.steps,
             threads=config.threads,
+            pixels=pixels,
         )
+        corrections.apply(rays, keyframes)
+        return rays
 
     def _free_space(self, rays: RaySamples, hidden: Float[Tensor, "H M"]) -> Float[Tensor, "1 M"]:
         """The gradient with respect to the signed distances in free space."""
@@ -139,7 +151,7 @@ class Trainer:
     def _heads(self, rays: RaySamples, code: Float[Tensor, "G R"]) -> Float[Tensor, "G R"]:
         """The heads' losses by autograd; their parameters' gradients stay in ``.grad``."""
         config, field = self.config, self.field
-        label = torch.from_numpy(rays.label)
+        label, weight = torch.from_numpy(rays.label), torch.from_numpy(rays.label_weight)
         with torch.enable_grad():
             code = code.detach().requires_grad_()
             per_ray = code.T
@@ -147,9 +159,9 @@ class Trainer:
                 field.color(per_ray), torch.from_numpy(rays.color)
             )
             latent = field.latent(per_ray if config.labels_shape_geometry else per_ray.detach())
-            labels = config.label_weight * label_loss(field.label_scores(latent), label)
+            labels = config.label_weight * label_loss(field.label_scores(latent), label, weight)
             language = config.language_weight * language_loss(
-                latent, label, self.class_latents, self.rank
+                latent, label, self.class_latents, self.rank, weight
             )
             (color + labels + language).backward()
         self.losses |= {
