@@ -218,6 +218,9 @@ class MappingNodeConfig(Settings):
     snapshot_period_s: float = option(2.0, "least time between snapshots, seconds", 0.1)
     cloud_period_s: float = option(5.0, "least time between semantic clouds, seconds", 0.1)
     view_period_s: float = option(1.0, "least time between views of the current camera, s", 0.05)
+    annotation_name: str = option(
+        "", "class of clicks and boxes that come without a name, until annotate/name says another"
+    )
     view_width: int = option(320, "width of the published views, pixels", 16)
 
 

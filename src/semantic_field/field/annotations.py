@@ -22,7 +22,7 @@ class Annotation:
         name: the class name; of a label image all of them, with commas.
         stamp_ns: when it was made, nanoseconds.
         points: surface points that it reached.
-        cells: int32 (N, 3), the cells of space it speaks of.
+        cells: int32 (N, 3), the cells of space it speaks of, each once.
         class_ids: int32 (N,), what it says of each.
     """
 
@@ -78,11 +78,12 @@ class AnnotationSet:
 
     def conflicts(self, cells: Cells, class_ids: NDArray[np.int32]) -> tuple[Conflict, ...]:
         """Which annotations say something else of some of these cells, oldest first."""
-        said = dict(zip(_keys(cells).tolist(), class_ids.tolist(), strict=True))
-        found = []
+        keys, found = _keys(cells), []
         for entry in self.entries:
-            pairs = zip(_keys(entry.cells).tolist(), entry.class_ids.tolist(), strict=True)
-            other = sum(said.get(key, class_id) != class_id for key, class_id in pairs)
+            _, new, old = np.intersect1d(
+                keys, _keys(entry.cells), assume_unique=True, return_indices=True
+            )
+            other = int((class_ids[new] != entry.class_ids[old]).sum())
             if other:
                 found.append(Conflict(entry.id, entry.name, other / len(entry.cells)))
         return tuple(found)
@@ -143,6 +144,11 @@ class AnnotationSet:
             for entry, cells, class_ids in parts
         )
         return cls(about["cell_m"], entries, arrays["released"], about["next_id"])
+
+
+def distinct(cells: Cells) -> Cells:
+    """Each of the cells (N, 3) once."""
+    return cells[np.unique(_keys(cells), return_index=True)[1]]
 
 
 _PLAIN = ("id", "kind", "name", "stamp_ns", "points")

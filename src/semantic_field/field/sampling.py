@@ -100,8 +100,8 @@ def _fill(points, first, origin, direction, z):
 
 @_jit
 def _draw(
-    slots, given, seed, colors, depths, labels, intrinsics, poses, sizes, voxels, settings, guess_trust,
-    points, near_z, depth, stretch, trust, color, label, pixel, start, stop,
+    slots, given, seed, colors, depths, labels, intrinsics, poses, sizes, voxels, settings,
+    guess_trust, points, near_z, depth, stretch, trust, color, label, pixel, start, stop,
 ):  # fmt: skip
     near_band, free, nearest, even_share = settings
     voxel, index, low, counts = voxels

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from semantic_field.field.annotations import distinct
 from semantic_field.field.map_state import MapState
 from semantic_field.field.rendering import render_view
 from semantic_field.field.surface import SurfacePoints, extract_surface
@@ -19,6 +20,7 @@ from semantic_field.mapping.regions import region_of, segment_surface
 FARTHEST_CLICK_M = 0.15  # from the surface
 FIRST_REACH_M = 1.0  # around a click; more where the region comes near the edge
 LAST_REACH_M = 4.0
+COARSER = 2  # large things are looked at in so many cells at once; claims reach that far
 EDGE_SHARE = 0.02
 IMAGE_WIDTH = 480
 OTHERS_MARGIN_M = 0.1
@@ -36,14 +38,15 @@ class View:
 
 @dataclass(frozen=True)
 class Claim:
-    """Cells (N, 3) with a class each (N,), and the number of surface points behind them."""
+    """Cells (N, 3) with the number of a class each (N,), and the count of surface points behind
+    them. A click and a box have the one class 0."""
 
     cells: NDArray[np.int32]
-    class_ids: NDArray[np.int32]
+    classes: NDArray[np.int32]
     points: int
 
 
-def claim_at_point(state: MapState, point: NDArray, class_id: int, cell_m: float) -> Claim:
+def claim_at_point(state: MapState, point: NDArray, cell_m: float) -> Claim:
     """What a click on a point (3,) of the map frame means: the part of the surface there.
 
     Raises:
@@ -52,13 +55,14 @@ def claim_at_point(state: MapState, point: NDArray, class_id: int, cell_m: float
     _check_map(state)
     reach = FIRST_REACH_M
     while True:
-        around = surface_within(state, point - reach, point + reach, cell_m)
+        spacing = cell_m * (1 if reach == FIRST_REACH_M else COARSER)
+        around = surface_within(state, point - reach, point + reach, spacing)
         seed = _nearest(around, point)
-        region = region_of(around, seed, cell_m)
+        region = region_of(around, seed, spacing)
         apart = np.abs(around.xyz - point).max(1)[region]
-        at_edge = (apart > reach - 3 * cell_m).mean()
+        at_edge = (apart > reach - 3 * spacing).mean()
         if at_edge < EDGE_SHARE or reach >= LAST_REACH_M:
-            return claim(around.xyz, np.where(region, class_id, -1), cell_m)
+            return claim(around.xyz, np.where(region, 0, -1), cell_m)
         reach *= 2
 
 
@@ -82,9 +86,7 @@ def point_at_pixel(state: MapState, view: View, u: float, v: float) -> NDArray[n
     return pose[:3, 3] + float(depth) * direction
 
 
-def claim_in_box(
-    state: MapState, T_world_box: NDArray, size: NDArray, class_id: int, cell_m: float
-) -> Claim:
+def claim_in_box(state: MapState, T_world_box: NDArray, size: NDArray, cell_m: float) -> Claim:
     """What a box means: the surface in it, but not a table on which the boxed thing stands.
 
     Of a part of the surface that lies for the most part outside, what is inside is left out,
@@ -111,7 +113,7 @@ def claim_in_box(
     part = np.bincount(segments[inside], minlength=len(segments))
     own = inside & (part > INSIDE_SHARE * whole)[segments]
     chosen = own if own.any() else inside
-    return claim(around.xyz, np.where(chosen, class_id, -1), cell_m)
+    return claim(around.xyz, np.where(chosen, 0, -1), cell_m)
 
 
 def claim_in_view(state: MapState, view: View, labels: NDArray[np.int32], cell_m: float) -> Claim:
@@ -123,9 +125,8 @@ def claim_in_view(state: MapState, view: View, labels: NDArray[np.int32], cell_m
     _check_map(state)
     height, width = labels.shape
     camera = view.camera.resized(width, height)
-    small = camera.resized(
-        min(width, IMAGE_WIDTH), max(1, height * min(width, IMAGE_WIDTH) // width)
-    )
+    most = min(width, IMAGE_WIDTH)
+    small = camera.resized(most, max(1, height * most // width))
     rows = ((np.arange(small.height) + 0.5) * height / small.height).astype(int)
     columns = ((np.arange(small.width) + 0.5) * width / small.width).astype(int)
     labels = labels[np.ix_(rows, columns)]
@@ -140,21 +141,21 @@ def claim_in_view(state: MapState, view: View, labels: NDArray[np.int32], cell_m
     return claim(points[hit].astype(np.float32), labels[hit], cell_m)
 
 
-def claim(xyz: NDArray[np.float32], class_ids: NDArray, cell_m: float) -> Claim:
+def claim(xyz: NDArray[np.float32], classes: NDArray, cell_m: float) -> Claim:
     """Cells around the surface points (N, 3) that have a class; -1 = the surface of others.
 
     Readings scatter around a surface. So a class also gets the cells beside its own, where no
     point of another one is nearer.
     """
-    chosen = class_ids >= 0
-    own = np.unique(np.floor(xyz[chosen] / cell_m).astype(np.int32), axis=0)
+    chosen = classes >= 0
     steps = np.stack(np.meshgrid(*[np.arange(-1, 2)] * 3), -1).reshape(-1, 3).astype(np.int32)
-    cells = np.unique((own[:, None] + steps).reshape(-1, 3), axis=0)
+    cells = distinct(np.floor(xyz[chosen] / cell_m).astype(np.int32))
+    cells = distinct((cells[:, None] + steps).reshape(-1, 3))
     centres = (cells + np.float32(0.5)) * np.float32(cell_m)
     low, high = centres.min(0) - OTHERS_MARGIN_M, centres.max(0) + OTHERS_MARGIN_M
     near = ((xyz >= low) & (xyz <= high)).all(1)
     _, nearest = cKDTree(xyz[near]).query(centres)
-    of_cell = class_ids[near][nearest].astype(np.int32)
+    of_cell = classes[near][nearest].astype(np.int32)
     return Claim(cells[of_cell >= 0], of_cell[of_cell >= 0], int(chosen.sum()))
 
 

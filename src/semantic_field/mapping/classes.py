@@ -35,6 +35,10 @@ class ClassTable:
         for class_id in sorted(named):
             self._include(class_id, like=self._own_id(named[class_id]))
 
+    def given_names(self) -> dict[int, str]:
+        """The names that came with ids, without those that ``id_of`` gave ids to."""
+        return {i: name for i, name in self.names.items() if i < FIRST_OWN_ID}
+
     def row_names(self) -> list[str]:
         """The name of each row; an id without a name is called by its number, "no class" ""."""
         return [self.names.get(i, f"class {i}") if i >= 0 else "" for i in self.ids]
@@ -61,14 +65,9 @@ class ClassTable:
         """The id of that class name, letters' size aside; a new name gets an id of its own.
 
         Raises:
-            ValueError: where the name is empty or means "no class".
+            ValueError: where ``checked_name`` does.
         """
-        name = " ".join(name.split())
-        if not name or split_void({0: name})[1]:
-            raise ValueError(
-                f"expected the name of a class, got {name!r}; to take an annotation back, use "
-                "forget"
-            )
+        name = checked_name(name)
         for class_id, known in self.names.items():
             if known.strip().lower() == name.lower():
                 return class_id
@@ -99,3 +98,17 @@ class ClassTable:
                 self._row_of[class_id] = len(self.ids)
                 self.ids.append(class_id)
         return self._row_of[class_id]
+
+
+def checked_name(name: str) -> str:
+    """A class name with single spaces.
+
+    Raises:
+        ValueError: where the name is empty or means "no class".
+    """
+    name = " ".join(name.split())
+    if not name or split_void({0: name})[1]:
+        raise ValueError(
+            f"expected the name of a class, got {name!r}; to take an annotation back, use forget"
+        )
+    return name

@@ -127,7 +127,8 @@ def language_loss(
     """Half the squared distance of the latent's language part to its class name's embedding.
 
     ``class_latents`` are V'(e - mean): D numbers stand for E. Void rays count as zero, others
-    have their weight, 1 where none is given. For unit vectors half the squared distance is 1 - cosine.
+    have their weight, 1 where none is given. For unit vectors half the squared distance is
+    1 - cosine.
     """
     if rank == 0:
         return latent.sum() * 0.0

@@ -20,7 +20,7 @@ from semantic_field.field.map_state import MapState
 from semantic_field.field.model import SemanticField, shape_of
 from semantic_field.field.rendering import RenderedView, render_view
 from semantic_field.field.voxels import VoxelGrid
-from semantic_field.frames import VOID_LABEL, Frame, split_void
+from semantic_field.frames import Frame
 from semantic_field.geometry import Camera
 from semantic_field.kernels import make_kernels
 from semantic_field.mapping.claims import (
@@ -31,7 +31,7 @@ from semantic_field.mapping.claims import (
     claim_in_view,
     point_at_pixel,
 )
-from semantic_field.mapping.classes import ClassTable
+from semantic_field.mapping.classes import ClassTable, checked_name
 from semantic_field.mapping.corrections import Corrections
 from semantic_field.mapping.keyframes import KeyframeStore, fit_width
 from semantic_field.mapping.language import LanguageBasis, TextTeacher
@@ -139,6 +139,10 @@ class Mapper:
             self._classes.set_names(names)
             self._follow_classes()
 
+    def label_names(self) -> dict[int, str]:
+        """The names of all classes that are known, by class id; also those that people made."""
+        return dict(self._classes.names)
+
     def _drop(self, cause: str) -> bool:
         self._dropped[cause] = self._dropped.get(cause, 0) + 1
         return False
@@ -187,44 +191,40 @@ class Mapper:
             ValueError: where there is no map, no surface or no view at the target, or the name
                 means no class.
         """
-        state = self.snapshot()
+        names = target.names if isinstance(target, Labels) else {0: checked_name(name)}
+        claimed = self._claim(self.snapshot(), target, self._annotations.cell_m)
         with self._turns.visit():
-            names = target.names if isinstance(target, Labels) else {0: name}
-            ids = {i: self._classes.id_of(text) for i, text in split_void(names)[0].items()}
-        claimed = self._claim(state, target, ids, self._annotations.cell_m)
-        with self._turns.visit():
+            given, which = np.unique(claimed.classes, return_inverse=True)
+            ids = np.array([self._classes.id_of(names[i]) for i in given.tolist()], np.int32)
             entry = Annotation(
                 id=self._annotations.next_id,
                 kind=target.kind,
-                name=", ".join(self._classes.names[i] for i in np.unique(claimed.class_ids)),
+                name=", ".join(self._classes.names[i] for i in ids.tolist()),
                 stamp_ns=time.time_ns(),
                 points=claimed.points,
                 cells=claimed.cells,
-                class_ids=claimed.class_ids,
+                class_ids=ids[which],
             )
             conflicts = self._annotations.conflicts(entry.cells, entry.class_ids)
             self._correct(self._annotations.extended(entry), entry.cells)
         return Answer(entry, conflicts)
 
-    def _claim(self, state: MapState, target: Target, ids: dict[int, int], cell_m: float) -> Claim:
+    def _claim(self, state: MapState, target: Target, cell_m: float) -> Claim:
         if isinstance(target, Labels):
-            view = self._view(target.stamp_ns)
-            labels = np.full(target.labels.shape, VOID_LABEL, np.int32)
-            for given, class_id in ids.items():
-                labels[target.labels == given] = class_id
-            return claim_in_view(state, view, labels, cell_m)
-        (class_id,) = ids.values()
+            return claim_in_view(state, self._view(target.stamp_ns), target.named_labels(), cell_m)
         if isinstance(target, Box):
-            return claim_in_box(state, target.T_world_box, target.size, class_id, cell_m)
+            return claim_in_box(state, target.T_world_box, target.size, cell_m)
         if isinstance(target, Pixel):
             view = self._view(target.stamp_ns)
             point = point_at_pixel(state, view, target.u, target.v)
         else:
             point = np.asarray(target.xyz, np.float64)
-        return claim_at_point(state, point, class_id, cell_m)
+        return claim_at_point(state, point, cell_m)
 
     def _view(self, stamp_ns: int) -> View:
         """The camera and pose of the frame of that time; 0 = of the newest one."""
+        if self._views and not stamp_ns:
+            return self._views[-1]
         views = list(self._views)
         views += keyframe_views(self._keyframes) if self._keyframes else []
         return nearest_view(views, stamp_ns)
@@ -243,9 +243,9 @@ class Mapper:
             self._correct(self._annotations.without(annotation_id), gone.cells)
             return gone
 
-    def annotations(self) -> tuple[Annotation, ...]:
-        """What people have said and not taken back, oldest first."""
-        return self._annotations.entries
+    def annotations(self) -> AnnotationSet:
+        """What people have said and not taken back."""
+        return self._annotations
 
     def _correct(self, annotations: AnnotationSet, changed: NDArray[np.int32]) -> None:
         """Follow the annotations from now on, and look at what has changed for a while."""
@@ -439,7 +439,7 @@ class Mapper:
                     f"expected a map made with the settings {self.config.field}, got one with "
                     f"{state.field.config}; start with the settings of the map"
                 )
-            names = self._classes.names
+            names = self._classes.given_names()  # what people named is the other map's affair
             self._clear()
             self._classes.set_names(names)
             self._restore(state)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semantic_field.field.annotations import Annotation, Conflict
+from semantic_field.frames import VOID_LABEL, split_void
 from semantic_field.geometry import Camera
 from semantic_field.mapping.claims import View
 from semantic_field.mapping.keyframes import KeyframeStore
@@ -53,6 +54,11 @@ class Labels:
     labels: NDArray[np.int32]
     names: dict[int, str]
     stamp_ns: int = 0
+
+    def named_labels(self) -> NDArray[np.int32]:
+        """The image with -1 where it says nothing."""
+        known = np.isin(self.labels, list(split_void(self.names)[0]))
+        return np.where(known, self.labels, VOID_LABEL).astype(np.int32)
 
 
 Target = Point | Pixel | Box | Labels
