@@ -113,7 +113,10 @@ class MappingConfig(Settings):
     max_image_width: int = option(640, "wider images are resized to this width, pixels", 32)
     keyframe_translation_m: float = option(0.05, "a new keyframe after this motion, metres", 0.0)
     keyframe_rotation_rad: float = option(0.1, "a new keyframe after this turn, radians", 0.0)
-    memory_budget_mb: int = option(600, "limit of the keyframe store, MiB", 16)
+    memory_budget_mb: int = option(900, "limit of keyframes, grid and voxels together, MiB", 16)
+    crowded_at: float = option(
+        0.45, "share of the grid's entries in use from which its table is doubled", 0.01, 1.0
+    )
 
 
 @dataclass(frozen=True)
