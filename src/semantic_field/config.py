@@ -65,7 +65,7 @@ class GridConfig(Settings):
     kernels: str = option(
         "auto",
         "implementation of the grid kernels",
-        choices=("auto", "reference", "cpu", "cuda"),
+        choices=("auto", "reference", "cpu", "cuda", "tcnn"),
     )
 
 
@@ -89,7 +89,9 @@ class MappingConfig(Settings):
     """Keyframes, losses and the training schedule."""
 
     seed: int = option(0, "seed of all random numbers", 0)
-    device: str = option("auto", "where to train", choices=("auto", "cpu"))
+    device: str = option(
+        "auto", "where to train; auto = a GPU where there is one", choices=("auto", "cpu", "cuda")
+    )
     threads: int = option(2, "processor threads for training", 1, 256)
     rays_per_step: int = option(2048, "rays of one training step", 64, 1 << 20)
     near_samples: int = option(4, "samples of a ray around the sensor's depth", 1, 256)

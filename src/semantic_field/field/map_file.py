@@ -153,8 +153,15 @@ def _checksum(arrays: Arrays, about: dict[str, Any]) -> str:
 
 
 def table_lines(table: torch.Tensor) -> np.ndarray:
-    """A table (L, T, F) as lines (L * T / 4, 4 * F): a view."""
-    return table.detach().numpy().reshape(-1, VERTICES_PER_LINE * table.shape[-1])
+    """A table (L, T, F) as lines (L * T / 4, 4 * F): a view where it lies on the CPU."""
+    return table.detach().cpu().numpy().reshape(-1, VERTICES_PER_LINE * table.shape[-1])
+
+
+def fill_lines(table: torch.Tensor, used: np.ndarray, lines: np.ndarray) -> None:
+    """Put lines into a table (L, T, F) on any device, at the places ``used``."""
+    view = table.detach().view(-1, VERTICES_PER_LINE * table.shape[-1])
+    place = torch.from_numpy(used.astype(np.int64)).to(table.device)
+    view[place] = torch.from_numpy(lines.astype(np.float32)).to(table.device)
 
 
 def _field_arrays(field: SemanticField, precise: bool) -> Arrays:

@@ -86,9 +86,12 @@ class SemanticField(nn.Module):
             grown.bias[old.out_features :] = old.bias.min() if old.out_features else 0.0
         self.label_head = grown
 
-    def frozen_copy(self) -> SemanticField:
-        """A copy that nobody trains, for readers."""
-        twin = SemanticField(self.config, self.classes, self.kernels)
+    def frozen_copy(self, device: torch.device | str = "cpu") -> SemanticField:
+        """A copy on a device that nobody trains, for readers."""
+        kernels = self.kernels
+        if torch.device(device).type != self.table.device.type:
+            kernels = make_kernels("auto", kernels.shape, device, kernels.threads)
+        twin = SemanticField(self.config, self.classes, kernels).to(device)
         twin.load_state_dict(self.state_dict())
         return twin.eval().requires_grad_(False)
 

@@ -89,6 +89,9 @@ class VoxelGrid:
     """Observation counts of voxels of edge ``voxel_m`` (metres) in the map frame.
 
     One writer; ``copy`` is what readers get.
+
+    Attributes:
+        version: grows with every change.
     """
 
     def __init__(self, voxel_m: float) -> None:
@@ -99,7 +102,7 @@ class VoxelGrid:
         self.counts = np.zeros((0, BRICK**3), np.uint16)
         self._seen = np.zeros((0, BRICK**3), np.uint16)
         self._used = 0
-        self._turn = 0
+        self._turn = self.version = 0
         self._strides: Strides | None = None
 
     def __len__(self) -> int:
@@ -123,6 +126,7 @@ class VoxelGrid:
             np.floor(lowest / edge).astype(np.int64), np.floor(highest / edge).astype(np.int64)
         )
         self._turn = self._turn % 65535 + 1
+        self.version += 1
         self._strides = None
         done = 0
         while done < len(points):

@@ -43,6 +43,7 @@ class CudaKernels(GridKernels):
     """
 
     name = "cuda"
+    half = capturable = True
 
     def __init__(
         self, shape: GridShape, threads: int = 2, device: torch.device | str = "cuda"

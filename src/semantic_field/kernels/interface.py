@@ -119,6 +119,10 @@ class GridKernels(ABC):
     """
 
     name: str
+    half = False
+    """Whether a table to read and its gradient may be float16 (see ``GridGradient``)."""
+    capturable = False
+    """Whether everything but ``set_rates`` may be captured in a CUDA graph."""
 
     def __init__(self, shape: GridShape, threads: int = 2) -> None:
         self.shape, self.threads = shape, threads
@@ -163,3 +167,27 @@ class GridKernels(ABC):
         Elements whose gradient is exactly zero stay as they are, moments included. ``step``
         counts from 1 for the bias correction.
         """
+
+    def set_rates(
+        self,
+        step: int,
+        learning_rate: float,
+        betas: tuple[float, float] = (0.9, 0.99),
+        epsilon: float = 1e-15,
+    ) -> None:
+        """What the next ``apply_adam`` uses."""
+        self._next_rates = (step, learning_rate, betas, epsilon)
+
+    def apply_adam(
+        self,
+        table: Float[Tensor, "L T F"],
+        gradient: GridGradient,
+        moments: GridMoments,
+        working: Float[Tensor, "L T F"] | None = None,
+    ) -> None:
+        """``adam_step`` with the rates set last.
+
+        ``working`` is a copy of another floating type that follows; only where ``half`` is true.
+        """
+        assert working is None
+        self.adam_step(table, gradient, moments, *self._next_rates)

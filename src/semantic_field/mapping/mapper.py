@@ -25,7 +25,7 @@ from semantic_field.mapping.keyframes import KeyframeStore, fit_width
 from semantic_field.mapping.language import LanguageBasis, TextTeacher
 from semantic_field.mapping.readings import mark_voxels
 from semantic_field.mapping.status import MapperStatus, Meter, run_state
-from semantic_field.mapping.trainer import Trainer
+from semantic_field.mapping.trainer_factory import make_trainer, training_device
 from semantic_field.mapping.training_state import KeyframePacker, pack_training, unpack_training
 from semantic_field.mapping.turns import Turns
 
@@ -50,6 +50,7 @@ class Mapper:
         self, config: Config, teacher: TextTeacher | None = None, frame_id: str = "map"
     ) -> None:
         self.config, self.frame_id, self._teacher = config, frame_id, teacher
+        self._device = training_device(config)
         self._turns = Turns()
         self._inbox: Frame | None = None
         self._arrived = threading.Condition()
@@ -63,7 +64,7 @@ class Mapper:
         """An empty map; the version counter runs on."""
         torch.manual_seed(self.config.mapping.seed)
         self._field = self._new_field()
-        self._trainer = Trainer(self._field, self.config.mapping)
+        self._trainer = make_trainer(self._field, self.config.mapping)
         self._voxels = VoxelGrid(self.config.field.voxel_m)
         self._reach = VoxelGrid(self.config.field.voxel_m)
         self._classes = ClassTable()
@@ -79,8 +80,8 @@ class Mapper:
 
     def _new_field(self, classes: int = 0) -> SemanticField:
         config, threads = self.config.field, self.config.mapping.threads
-        kernels = make_kernels(config.grid.kernels, shape_of(config.grid), "cpu", threads)
-        return SemanticField(config, classes, kernels)
+        kernels = make_kernels(config.grid.kernels, shape_of(config.grid), self._device, threads)
+        return SemanticField(config, classes, kernels).to(self._device)
 
     # frames
 
@@ -244,6 +245,7 @@ class Mapper:
         return self._snapshot
 
     def _state(self) -> MapState:
+        self._trainer.settle()
         return MapState(
             field=self._field.frozen_copy(),
             frame_id=self.frame_id,
@@ -277,6 +279,7 @@ class Mapper:
             snapshot_version=self._version,
             frames=self._frames,
             kernels=self._field.kernels.name,
+            device=str(self._device),
             error=self._error,
         )
 
@@ -304,8 +307,9 @@ class Mapper:
             missing = packer.next_missing(self._keyframes)
             if missing is not None:
                 return missing
+            state = self._snapshot_now()
             training = pack_training(self._trainer, self._keyframes, packer)
-            return replace(self._snapshot_now(), training=training)
+            return replace(state, training=training)
 
     def load(self, path: str | Path) -> None:
         """Continue from a saved map, in place of the present one.
@@ -335,7 +339,7 @@ class Mapper:
             self._language.restore(state.language)
         self._field = self._new_field(len(state.class_ids))
         self._field.load_state_dict(state.field.state_dict())
-        self._trainer = Trainer(self._field, self.config.mapping)
+        self._trainer = make_trainer(self._field, self.config.mapping)
         names = self._classes.names
         self._classes.restore(state.label_names, state.class_ids)
         self._classes.set_names(names)

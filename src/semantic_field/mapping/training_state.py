@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from semantic_field.config import MappingConfig
-from semantic_field.field.map_file import table_lines
+from semantic_field.field.map_file import fill_lines, table_lines
 from semantic_field.mapping.keyframes import KeyframeStore
 from semantic_field.mapping.trainer import Trainer
 
@@ -95,8 +95,8 @@ def unpack_training(
     if "moments.used" not in arrays:
         return None
     used = arrays["moments.used"]
-    table_lines(trainer.moments.first)[used] = arrays["moments.first"]
-    table_lines(trainer.moments.second)[used] = arrays["moments.second"]
+    fill_lines(trainer.moments.first, used, arrays["moments.first"])
+    fill_lines(trainer.moments.second, used, arrays["moments.second"])
     trainer.rays = int(arrays["rays"])
     _unpack_optimizer(arrays, trainer)
     return _unpack_keyframes(arrays, config) if "keyframes.sizes" in arrays else None
@@ -107,7 +107,7 @@ def _pack_optimizer(trainer: Trainer) -> Arrays:
     names: dict[torch.Tensor, str] = {p: n for n, p in trainer.field.named_parameters()}
     for parameter, values in trainer.optimizer.state.items():
         for kind, value in values.items():
-            arrays[f"adam.{names[parameter]}.{kind}"] = value.numpy().copy()
+            arrays[f"adam.{names[parameter]}.{kind}"] = value.cpu().numpy().copy()
     return arrays
 
 
@@ -117,7 +117,8 @@ def _unpack_optimizer(arrays: dict[str, Any], trainer: Trainer) -> None:
         found = {k: arrays.get(f"adam.{name}.{k}") for k in kinds}
         if found["step"] is not None:
             trainer.optimizer.state[parameter] = {
-                kind: torch.from_numpy(np.array(value)) for kind, value in found.items()
+                kind: torch.from_numpy(np.array(value)).to(parameter.device)
+                for kind, value in found.items()
             }
 
 
