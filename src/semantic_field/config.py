@@ -67,6 +67,9 @@ class GridConfig(Settings):
         "implementation of the grid kernels",
         choices=("auto", "reference", "cpu", "cuda", "tcnn"),
     )
+    tcnn_extent_m: float = option(
+        64.0, "edge of the cube around the map's origin that the kernels 'tcnn' cover, metres", 0.1
+    )
 
 
 @dataclass(frozen=True)

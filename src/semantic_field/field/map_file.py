@@ -21,8 +21,9 @@ from safetensors import numpy as safetensors_numpy
 
 from semantic_field.config import FieldConfig, updated
 from semantic_field.field.map_state import LanguageSpace, MapState
-from semantic_field.field.model import SemanticField
+from semantic_field.field.model import SemanticField, shape_of
 from semantic_field.field.voxels import VoxelGrid
+from semantic_field.kernels import make_reader
 from semantic_field.kernels.interface import VERTICES_PER_LINE
 
 FORMAT = "semantic_field.map"
@@ -203,7 +204,9 @@ def _state(about: dict[str, Any], arrays: Arrays) -> MapState:
 def _field(about: dict[str, Any], arrays: Arrays) -> SemanticField:
     settings = dict(about["field"])
     grid = {f"grid.{name}": value for name, value in settings.pop("grid").items()}
-    field = SemanticField(updated(FieldConfig(), {**settings, **grid}), len(about["class_ids"]))
+    config = updated(FieldConfig(), {**settings, **grid})
+    kernels = make_reader(config.grid.kernels, shape_of(config.grid))
+    field = SemanticField(config, len(about["class_ids"]), kernels)
     table_lines(field.table)[arrays["table.used"]] = arrays["table.lines"]
     weights = {
         name.removeprefix("network."): torch.from_numpy(array)

@@ -9,6 +9,7 @@ and language are linear in the latent, so applying them after compositing is exa
 
 from __future__ import annotations
 
+import math
 from copy import copy
 
 import torch
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import relu
 
 from semantic_field.config import FieldConfig, GridConfig
-from semantic_field.kernels import GridKernels, GridShape, grid_shape, make_kernels
+from semantic_field.kernels import GridKernels, GridShape, grid_shape, make_kernels, make_reader
 from semantic_field.kernels.threads import run_chunks, run_parallel, split
 
 
@@ -29,6 +30,7 @@ def shape_of(grid: GridConfig) -> GridShape:
         grid.log2_table_size,
         grid.coarsest_cell_m,
         grid.finest_cell_m,
+        grid.tcnn_extent_m if grid.kernels == "tcnn" else math.inf,
     )
 
 
@@ -90,7 +92,7 @@ class SemanticField(nn.Module):
         """A copy on a device that nobody trains, for readers."""
         kernels = self.kernels
         if torch.device(device).type != self.table.device.type:
-            kernels = make_kernels("auto", kernels.shape, device, kernels.threads)
+            kernels = make_reader(kernels.name, kernels.shape, device, kernels.threads)
         twin = SemanticField(self.config, self.classes, kernels).to(device)
         twin.load_state_dict(self.state_dict())
         return twin.eval().requires_grad_(False)

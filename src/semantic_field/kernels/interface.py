@@ -12,6 +12,7 @@ A *line* is four vertices of one block (2 x 2 x 1): the unit in which gradients 
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
@@ -31,11 +32,16 @@ it, what is mirrored lies hundreds of metres from the map's origin."""
 
 @dataclass(frozen=True)
 class GridShape:
-    """Sizes of a grid: the cell edge of each level in metres, entries per level, features."""
+    """Sizes of a grid: the cell edge of each level in metres, entries per level, features.
+
+    ``extent_m`` is the edge of the cube around the origin that bounded kernels cover ("tcnn");
+    the others know no bounds.
+    """
 
     cells_m: tuple[float, ...]
     table_size: int
     features: int
+    extent_m: float = math.inf
 
     def __post_init__(self) -> None:
         size = self.table_size
@@ -59,7 +65,12 @@ class GridShape:
 
 
 def grid_shape(
-    levels: int, features: int, log2_table_size: int, coarsest_m: float, finest_m: float
+    levels: int,
+    features: int,
+    log2_table_size: int,
+    coarsest_m: float,
+    finest_m: float,
+    extent_m: float = math.inf,
 ) -> GridShape:
     """The grid whose cells shrink by a constant factor from ``coarsest_m`` to ``finest_m``."""
     if not coarsest_m >= finest_m > 0:
@@ -68,7 +79,7 @@ def grid_shape(
         )
     ratio = (finest_m / coarsest_m) ** (1.0 / max(levels - 1, 1))
     cells = tuple(coarsest_m * ratio**level for level in range(levels))
-    return GridShape(cells, 1 << log2_table_size, features)
+    return GridShape(cells, 1 << log2_table_size, features, extent_m)
 
 
 class GridGradient:

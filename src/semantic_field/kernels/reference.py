@@ -52,10 +52,15 @@ class ReferenceKernels(GridKernels):
 
     name = "reference"
 
+    def _corners(
+        self, points: Float[Tensor, "N 3"]
+    ) -> tuple[Int[Tensor, "L N 8"], Float[Tensor, "L N 3"]]:
+        return corner_indices(points, self.shape)
+
     def encode(
         self, points: Float[Tensor, "N 3"], table: Float[Tensor, "L T F"]
     ) -> Float[Tensor, "LF N"]:
-        indices, fraction = corner_indices(points, self.shape)
+        indices, fraction = self._corners(points)
         levels, n, _ = indices.shape
         rows = indices.flatten(1)[..., None].expand(-1, -1, self.shape.features)
         values = torch.gather(table, 1, rows).view(levels, n, 8, self.shape.features)
@@ -68,7 +73,7 @@ class ReferenceKernels(GridKernels):
         grad_features: Float[Tensor, "LF N"],
         gradient: GridGradient,
     ) -> None:
-        indices, fraction = corner_indices(points, self.shape)
+        indices, fraction = self._corners(points)
         grad = grad_features.view(self.shape.levels, self.shape.features, -1).permute(0, 2, 1)
         contribution = corner_weights(fraction)[..., None] * grad[:, :, None]  # (L, N, 8, F)
         for level in range(self.shape.levels):

@@ -27,7 +27,9 @@ from semantic_field.mapping.trainer import BETAS, Trainer
 
 STEPS_PER_UPLOAD = 16
 MOST_LOSSES = 32
-HALF_SCALE = 1.0  # of float16 gradients, times the rays of a step
+HALF_SCALE = 1.0
+"""Of float16 gradients, times the rays of a step. Entries then receive 0.03 in the median and 60 at
+most (240 steps of the simulated room): float16 ends at 6e-8 and 65504."""
 
 
 class DeviceTrainer(Trainer):

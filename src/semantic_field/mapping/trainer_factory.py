@@ -25,6 +25,11 @@ def training_device(config: Config) -> torch.device:
         )
     if wanted == "auto":
         wanted = "cuda" if has_gpu and config.field.grid.kernels != "cpu" else "cpu"
+    if wanted == "cpu" and config.field.grid.kernels == "tcnn":
+        raise ValueError(
+            "expected a GPU for field.grid.kernels 'tcnn', got the device cpu: there it can only "
+            "read maps; set field.grid.kernels to 'auto'"
+        )
     return torch.device(wanted)
 
 
