@@ -89,6 +89,9 @@ class VoxelGrid:
     """Observation counts of voxels of edge ``voxel_m`` (metres) in the map frame.
 
     One writer; ``copy`` is what readers get.
+
+    Attributes:
+        version: grows with every change.
     """
 
     def __init__(self, voxel_m: float) -> None:
@@ -99,7 +102,7 @@ class VoxelGrid:
         self.counts = np.zeros((0, BRICK**3), np.uint16)
         self._seen = np.zeros((0, BRICK**3), np.uint16)
         self._used = 0
-        self._turn = 0
+        self._turn = self.version = 0
         self._strides: Strides | None = None
 
     def __len__(self) -> int:
@@ -123,6 +126,7 @@ class VoxelGrid:
             np.floor(lowest / edge).astype(np.int64), np.floor(highest / edge).astype(np.int64)
         )
         self._turn = self._turn % 65535 + 1
+        self.version += 1
         self._strides = None
         done = 0
         while done < len(points):
@@ -165,6 +169,10 @@ class VoxelGrid:
         slot, cell = np.nonzero(counts >= max(least, 1))
         local = np.stack([cell & 7, (cell >> 3) & 7, cell >> 6], axis=1)
         return (self.bricks[slot] * BRICK + local).astype(np.int32), counts[slot, cell]
+
+    def used_voxels(self) -> int:
+        """How many voxels have been seen."""
+        return int(np.count_nonzero(self.counts[: self._used]))
 
     def bounds(self) -> NDArray[np.float64]:
         """Lowest and highest corner of the observed voxels (2, 3), metres; zeros when empty."""

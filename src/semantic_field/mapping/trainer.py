@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from semantic_field.config import MappingConfig
@@ -12,8 +12,8 @@ from semantic_field.field.compositing import Composite
 from semantic_field.field.model import SemanticField, affine
 from semantic_field.field.sampling import RaySamples, draw_rays
 from semantic_field.field.voxels import VoxelGrid
-from semantic_field.kernels import GridGradient, GridMoments
-from semantic_field.kernels.table_lines import doubled
+from semantic_field.kernels import GridGradient, GridMoments, GridShape
+from semantic_field.kernels.table_lines import grow
 from semantic_field.kernels.threads import run_parallel, split
 from semantic_field.mapping.keyframes import KeyframeStore
 from semantic_field.mapping.losses import (
@@ -70,13 +70,12 @@ class Trainer:
                 fresh.state[new] = _padded(state[old], new, old_rows)
         self.optimizer = fresh
 
-    def grow_table(self) -> None:
-        """Double the grid's table; field and moments stay as they are at every point."""
-        self.field.grow_table()
-        self.gradient = GridGradient(self.field.kernels.shape)
-        moments = self.moments
-        self.moments = GridMoments(self.field.kernels.shape)
-        self.moments.first, self.moments.second = doubled(moments.first), doubled(moments.second)
+    def grow_table(self, shape: GridShape) -> None:
+        """Let levels of the grid use more of their tables; the field stays what it is."""
+        field, old = self.field, self.field.kernels.shape
+        field.kernels = field.kernels.with_shape(shape)
+        for table in (field.table, self.moments.first, self.moments.second):
+            grow(table, old, shape)
 
     def learning_rate(self, keyframes: int) -> float:
         """Falls as rays per keyframe grow, so a growing map keeps learning."""
@@ -92,6 +91,9 @@ class Trainer:
         self.steps += 1
         self.rays += self.config.rays_per_step
         self._update(self.learning_rate(keyframes.count))
+
+    def settle(self) -> None:
+        """Wait until all steps are done: what is read after it is whole."""
 
     def find_gradients(self, rays: RaySamples) -> None:
         """Evaluate all losses on the rays, and leave their gradients where ``step`` finds them."""
@@ -149,27 +151,28 @@ class Trainer:
 
     def _heads(self, rays: RaySamples, code: Float[Tensor, "G R"]) -> Float[Tensor, "G R"]:
         """The heads' losses by autograd; their parameters' gradients stay in ``.grad``."""
-        config, field = self.config, self.field
-        label = torch.from_numpy(rays.label)
         with torch.enable_grad():
             code = code.detach().requires_grad_()
-            per_ray = code.T
-            color = config.color_weight * color_loss(
-                field.color(per_ray), torch.from_numpy(rays.color)
+            losses = self.head_losses(
+                code.T, torch.from_numpy(rays.color), torch.from_numpy(rays.label)
             )
-            latent = field.latent(per_ray if config.labels_shape_geometry else per_ray.detach())
-            labels = config.label_weight * label_loss(field.label_scores(latent), label)
-            language = config.language_weight * language_loss(
-                latent, label, self.class_latents, self.rank
-            )
-            (color + labels + language).backward()
-        self.losses |= {
-            "color": float(color.detach()),
-            "label": float(labels.detach()),
-            "language": float(language.detach()),
-        }
+            torch.stack(list(losses.values())).sum().backward()
+        self.losses |= {name: float(loss.detach()) for name, loss in losses.items()}
         assert code.grad is not None
         return code.grad
+
+    def head_losses(
+        self, code: Float[Tensor, "R G"], color: Float[Tensor, "R 3"], label: Int[Tensor, " R"]
+    ) -> dict[str, Float[Tensor, ""]]:
+        """The losses of what the heads say about composited codes, weighted."""
+        config, field = self.config, self.field
+        latent = field.latent(code if config.labels_shape_geometry else code.detach())
+        language = language_loss(latent, label, self.class_latents, self.rank)
+        return {
+            "color": config.color_weight * color_loss(field.color(code), color),
+            "label": config.label_weight * label_loss(field.label_scores(latent), label),
+            "language": config.language_weight * language,
+        }
 
     @torch.no_grad()
     def _backward(
