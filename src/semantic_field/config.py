@@ -113,6 +113,11 @@ class MappingConfig(Settings):
     max_image_width: int = option(640, "wider images are resized to this width, pixels", 32)
     keyframe_translation_m: float = option(0.05, "a new keyframe after this motion, metres", 0.0)
     keyframe_rotation_rad: float = option(0.1, "a new keyframe after this turn, radians", 0.0)
+    refine_poses: bool = option(False, "correct small errors of the keyframes' poses")
+    pose_rate: float = option(5e-4, "learning rate of pose corrections, metres and radians", 0.0)
+    pose_max_shift_m: float = option(0.03, "largest correction of a position, metres", 0.0)
+    pose_max_turn_deg: float = option(1.0, "largest correction of an orientation, degrees", 0.0)
+    adapt_exposure: bool = option(False, "give each keyframe a gain and bias of its colours")
     memory_budget_mb: int = option(900, "limit of keyframes, grid and voxels together, MiB", 16)
     crowded_at: float = option(
         0.45, "share of the grid's entries in use from which its table is doubled", 0.01, 1.0

@@ -16,6 +16,16 @@ from semantic_field.mapping.readings import surface_points
 BYTES_PER_PIXEL = 7  # colour 3, depth 2, label 2
 METRES_PER_RADIAN = 1.0  # how a turn weighs against a motion when views are compared
 _serials = itertools.count(1)
+LEARNT: dict[str, tuple[tuple[int, ...], object]] = {
+    "given_pose": ((4, 4), 0.0),  # T_world_camera as it came
+    "pose": ((6,), 0.0),  # its correction: turn (radians), shift (metres), map axes
+    "pose_moments": ((2, 6), 0.0),
+    "pose_steps": ((), 0.0),
+    "exposure": ((3, 2), (1.0, 0.0)),  # gain and bias of each channel
+    "exposure_sums": ((3, 4), 0.0),
+    "exposure_weight": ((), 0.0),
+}
+"""Shape and first value of what training keeps for each keyframe, float64."""
 
 
 class KeyframeStore:
@@ -32,6 +42,7 @@ class KeyframeStore:
             height int64 (K, 2).
         visits: float64 (K,), rays drawn from each keyframe so far.
         serials: int64 (K,), a number that no other keyframe of this process has or had.
+        learnt: what training finds out about each keyframe, see ``LEARNT``.
     """
 
     def __init__(self, width: int, height: int, budget_mb: int, depth_range_m: tuple) -> None:
@@ -51,6 +62,7 @@ class KeyframeStore:
         )
         self.stamps_ns, self.serials = np.zeros(capacity, np.int64), np.zeros(capacity, np.int64)
         self.visits = np.zeros(capacity)
+        self.learnt = {name: np.zeros((capacity, *shape)) for name, (shape, _) in LEARNT.items()}
         self._nearest = np.full(capacity, np.inf)
         self._neighbour = np.full(capacity, -1)
         self.count = 0
@@ -92,6 +104,9 @@ class KeyframeStore:
         self.cameras[2][slot] = camera.width, camera.height
         self.stamps_ns[slot], self.visits[slot] = frame.stamp_ns, 0.0
         self.serials[slot] = next(_serials)
+        for name, (_, value) in LEARNT.items():
+            self.learnt[name][slot] = value
+        self.learnt["given_pose"][slot] = fitted.T_world_camera
         self._note_neighbours(slot)
         return slot
 
@@ -100,7 +115,7 @@ class KeyframeStore:
         last = self.count - 1
         stale = np.flatnonzero(self._neighbour[: self.count] == slot)
         book = (self.stamps_ns, self.serials, self.visits, self._nearest, self._neighbour)
-        for array in (*self.images, *self.cameras, *book):
+        for array in (*self.images, *self.cameras, *book, *self.learnt.values()):
             array[slot] = array[last]
         self.count = last
         self._neighbour[self._neighbour == last] = slot

@@ -15,6 +15,7 @@ from semantic_field.field.voxels import VoxelGrid
 from semantic_field.kernels import GridGradient, GridMoments
 from semantic_field.kernels.table_lines import doubled
 from semantic_field.kernels.threads import run_parallel, split
+from semantic_field.mapping.exposure import Exposure
 from semantic_field.mapping.keyframes import KeyframeStore
 from semantic_field.mapping.losses import (
     color_loss,
@@ -24,6 +25,7 @@ from semantic_field.mapping.losses import (
     language_loss,
     near_loss,
 )
+from semantic_field.mapping.pose_refinement import PoseRefiner
 
 BETAS = (0.9, 0.99)
 
@@ -47,6 +49,9 @@ class Trainer:
         self.steps = self.rays = 0
         self.losses: dict[str, float] = {}
         self._random = np.random.default_rng(config.seed)
+        self._refiner = PoseRefiner(config) if config.refine_poses else None
+        self._exposure = Exposure() if config.adapt_exposure else None
+        self._keyframes: KeyframeStore | None = None
 
     def _make_optimizer(self) -> torch.optim.Adam:
         parameters = self.field.network_parameters()
@@ -88,19 +93,28 @@ class Trainer:
 
         ``reach`` are the voxels in which readers will look for a surface.
         """
-        self.find_gradients(self._draw(keyframes, reach))
+        self._keyframes = keyframes
+        learning_rate = self.learning_rate(keyframes.count)
+        rays = self._draw(keyframes, reach)
+        feature_grad = self.find_gradients(rays)
+        if self._refiner is not None:
+            slow_down = learning_rate / self.config.learning_rate
+            self._refiner.update(keyframes, rays, self.field, feature_grad, self.steps, slow_down)
         self.steps += 1
         self.rays += self.config.rays_per_step
-        self._update(self.learning_rate(keyframes.count))
+        self._update(learning_rate)
 
-    def find_gradients(self, rays: RaySamples) -> None:
-        """Evaluate all losses on the rays, and leave their gradients where ``step`` finds them."""
+    def find_gradients(self, rays: RaySamples) -> Float[Tensor, "LF N"]:
+        """Evaluate all losses on the rays, and leave their gradients where ``step`` finds them.
+
+        Returns the gradient with respect to the features of the rays' points.
+        """
         features = self.field.kernels.encode(torch.from_numpy(rays.points), self.field.table)
         hidden = affine(self.field.trunk_in, features, True, self.config.threads)
         near = rays.near_z.size
         out = affine(self.field.trunk_out, hidden[:, :near], False, self.config.threads)
         free_grad = self._free_space(rays, hidden[:, near:])
-        self._backward(rays, features, hidden, self._surface(rays, out), free_grad)
+        return self._backward(rays, features, hidden, self._surface(rays, out), free_grad)
 
     def _draw(self, keyframes: KeyframeStore, reach: VoxelGrid) -> RaySamples:
         config = self.config
@@ -152,9 +166,8 @@ class Trainer:
         with torch.enable_grad():
             code = code.detach().requires_grad_()
             per_ray = code.T
-            color = config.color_weight * color_loss(
-                field.color(per_ray), torch.from_numpy(rays.color)
-            )
+            seen = self._photographed(rays, field.color(per_ray))
+            color = config.color_weight * color_loss(seen, torch.from_numpy(rays.color))
             latent = field.latent(per_ray if config.labels_shape_geometry else per_ray.detach())
             labels = config.label_weight * label_loss(field.label_scores(latent), label)
             language = config.language_weight * language_loss(
@@ -169,6 +182,15 @@ class Trainer:
         assert code.grad is not None
         return code.grad
 
+    def _photographed(self, rays: RaySamples, color: Float[Tensor, "R 3"]) -> Float[Tensor, "R 3"]:
+        """The field's colours as the rays' cameras show them."""
+        if self._exposure is None or self._keyframes is None:
+            return color
+        self._exposure.update(
+            self._keyframes, rays.slot, color.detach().numpy(), rays.color, self.steps
+        )
+        return self._exposure.applied(self._keyframes, rays.slot, color)
+
     @torch.no_grad()
     def _backward(
         self,
@@ -177,7 +199,7 @@ class Trainer:
         hidden: Float[Tensor, "H N"],
         out_grad: Float[Tensor, "O near"],
         free_grad: Float[Tensor, "1 free"],
-    ) -> None:
+    ) -> Float[Tensor, "LF N"]:
         """Gradients of the trunk and the table; in free space only the distance has one."""
         first, second = self.field.trunk_in, self.field.trunk_out
         into_first, into_second = first.weight.detach().T, second.weight.detach().T
@@ -210,6 +232,7 @@ class Trainer:
             parameter.grad = torch.stack(shares).sum(0)
         points = torch.from_numpy(rays.points)
         self.field.kernels.backward_table(points, feature_grad, self.gradient)
+        return feature_grad
 
     def _update(self, learning_rate: float) -> None:
         self.field.kernels.adam_step(
