@@ -129,6 +129,8 @@ class Trainer:
             config.guess_trust,
             seed=(config.seed << 32) + self.steps,
             threads=config.threads,
+            contours=keyframes.contours,
+            contour_share=config.contour_share,
         )
 
     def _free_space(self, rays: RaySamples, hidden: Float[Tensor, "H M"]) -> Float[Tensor, "1 M"]:

@@ -140,6 +140,7 @@ def _unpack_keyframes(arrays: dict[str, Any], config: MappingConfig) -> Keyframe
         store.images[0][slot, :pixels] = cv2.cvtColor(color, cv2.COLOR_BGR2RGB).reshape(-1, 3)
         store.images[1][slot, :pixels] = depth.reshape(-1)
         store.images[2][slot, :pixels] = label.reshape(-1).astype(np.int32) - 1
+        store.note_contours(slot, depth.shape[1], depth.shape[0])
     store.slots_changed()
     return store
 
