@@ -116,6 +116,10 @@ class MappingConfig(Settings):
     max_image_width: int = option(640, "wider images are resized to this width, pixels", 32)
     keyframe_translation_m: float = option(0.05, "a new keyframe after this motion, metres", 0.0)
     keyframe_rotation_rad: float = option(0.1, "a new keyframe after this turn, radians", 0.0)
+    replay_by_error: float = option(
+        0.0, "share of the rays drawn from keyframes in proportion to their errors", 0.0, 1.0
+    )
+    forget_moved: bool = option(True, "forget surfaces that later images see through")
     refine_poses: bool = option(False, "correct small errors of the keyframes' poses")
     pose_rate: float = option(5e-4, "learning rate of pose corrections, metres and radians", 0.0)
     pose_max_shift_m: float = option(0.03, "largest correction of a position, metres", 0.0)

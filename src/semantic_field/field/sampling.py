@@ -16,6 +16,8 @@ from semantic_field.kernels.threads import run_parallel, split
 
 DEPTH_UNIT_M = 0.0005
 GUESSED = 1 << 15
+MASKED = -2  # label of a pixel that shows what is gone
+MASK_TRIES = 6
 SPANS = 16
 EVEN_SHARE = 0.125
 UNKNOWN_DEPTH_M = 4.0
@@ -121,6 +123,11 @@ def _draw(
         if u < contour_share and contour_sizes[k] > 0:
             state, u = _random(state)
             p = int(contours[k, min(int(u * contour_sizes[k]), contour_sizes[k] - 1)])
+        for _ in range(MASK_TRIES):
+            if labels[k, p] != MASKED:
+                break
+            state, u = _random(state)
+            p = min(int(u * width * height), width * height - 1)
         pixel[r] = p
         fx, fy, cx, cy = intrinsics[k]
         dx, dy = (p % width - cx) / fx, (p // width - cy) / fy
@@ -130,6 +137,8 @@ def _draw(
         depth[r] = d
         stretch[r] = np.sqrt(np.float32(1) + dx * dx + dy * dy)
         label[r] = labels[k, p]
+        if label[r] == MASKED:
+            label[r], trust[r] = -1, np.float32(0)
         for c in range(3):
             color[r, c] = colors[k, p, c] * np.float32(1 / 255)
         T = poses[k]
@@ -174,7 +183,7 @@ def draw_rays(
 
     Args:
         images: colours uint8 (K, P, 3), depths uint16 (K, P) in ``DEPTH_UNIT_M`` with the bit
-            ``GUESSED``, labels int16 (K, P).
+            ``GUESSED``, labels int16 (K, P), ``MASKED`` for pixels that are not to be drawn.
         cameras: intrinsics fx fy cx cy (K, 4), ``T_world_camera`` (K, 4, 4), sizes (K, 2) as
             width and height.
         samples: how many near the surface and how many in the free space before it.

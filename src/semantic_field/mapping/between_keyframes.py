@@ -10,28 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semantic_field.mapping.keyframes import KeyframeStore
-from semantic_field.mapping.pose_refinement import corrected
-
-LONGEST_GAP_NS = 2_000_000_000
-
-
-def interpolated(store: KeyframeStore, name: str, stamp_ns: int) -> NDArray[np.float64] | None:
-    """``store.learnt[name]`` at a moment: linear between the keyframes before and after it.
-
-    Beyond the first or last keyframe theirs holds. None where no keyframe is within
-    ``LONGEST_GAP_NS``.
-    """
-    stamps = store.stamps_ns[: store.count]
-    apart = stamps - stamp_ns
-    before, after = np.flatnonzero(apart <= 0), np.flatnonzero(apart >= 0)
-    if not len(stamps) or np.abs(apart).min() > LONGEST_GAP_NS:
-        return None
-    first = before[np.argmax(apart[before])] if len(before) else after[np.argmin(apart[after])]
-    second = after[np.argmin(apart[after])] if len(after) else first
-    gap = int(stamps[second] - stamps[first])
-    share = (stamp_ns - int(stamps[first])) / gap if gap > 0 else 0.0
-    values = store.learnt[name]
-    return (1 - share) * values[first] + share * values[second]
+from semantic_field.mapping.pose_refinement import corrected, interpolated
 
 
 def corrected_pose(
@@ -39,7 +18,11 @@ def corrected_pose(
 ) -> NDArray[np.float64]:
     """A pose of that moment (4, 4), corrected as the keyframes around it were."""
     correction = interpolated(store, "pose", stamp_ns)
-    return T_world_camera if correction is None else corrected(T_world_camera[None], correction[None])[0]
+    return (
+        T_world_camera
+        if correction is None
+        else corrected(T_world_camera[None], correction[None])[0]
+    )
 
 
 def photographed(

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from semantic_field.field.sampling import DEPTH_UNIT_M, GUESSED
+from semantic_field.field.sampling import DEPTH_UNIT_M, GUESSED, MASKED
 from semantic_field.frames import Frame
 from semantic_field.geometry import Camera
 from semantic_field.mapping.readings import surface_points
@@ -25,6 +25,7 @@ LEARNT: dict[str, tuple[tuple[int, ...], object]] = {
     "exposure": ((3, 2), (1.0, 0.0)),  # gain and bias of each channel
     "exposure_sums": ((3, 4), 0.0),
     "exposure_weight": ((), 0.0),
+    "error": ((), 0.0),  # running mean of its rays' colour errors, 0..1
 }
 """Shape and first value of what training keeps for each keyframe, float64."""
 
@@ -138,10 +139,22 @@ class KeyframeStore:
         """
         stored = self.images[1][slot, : width * height].reshape(height, width)
         found = contour_pixels(stored)
+        found = found[self.images[2][slot, found] != MASKED]
         room = self.contours[0].shape[1]
         found = found[:: max(1, -(-len(found) // room))]
         self.contours[0][slot, : len(found)] = found
         self.contours[1][slot] = len(found)
+
+    def mask(self, slot: int, gone: NDArray[np.bool_]) -> None:
+        """Let pixels (H * W,) of a keyframe never be drawn again."""
+        if gone.any():
+            self.images[2][slot, : len(gone)][gone] = MASKED
+            self.note_contours(slot, *self.cameras[2][slot].tolist())
+            self.serials[slot] = next(_serials)
+
+    def masked_share(self, slot: int) -> float:
+        """Share of a keyframe's pixels that are masked."""
+        return float((self.images[2][slot, : self.cameras[2][slot].prod()] == MASKED).mean())
 
     def slots_changed(self) -> None:
         """To be called after slots were filled from outside: views are compared anew."""
@@ -176,11 +189,21 @@ class KeyframeStore:
         step = float(np.clip(spacing_m * focal / max(farthest, 0.1), 0.25, stride))
         return surface_points(stored, self.cameras[0][slot], self.cameras[1][slot], step)
 
-    def choose(self, rays: int, random: np.random.Generator) -> NDArray[np.int64]:
-        """Slots for ``rays`` rays: half drawn evenly, half favouring those seldom visited."""
+    def choose(
+        self, rays: int, random: np.random.Generator, by_error: float = 0.0
+    ) -> NDArray[np.int64]:
+        """Slots for ``rays`` rays: half drawn evenly, half favouring those seldom visited.
+
+        A share ``by_error`` of them is drawn in proportion to the keyframes' recent errors
+        instead; the rest is the floor that keeps the others from being forgotten.
+        """
         count = self.count
         seldom = 1.0 / (self.visits[:count] + 0.05 * self.visits[:count].mean() + rays)
         chance = 0.5 / count + 0.5 * seldom / seldom.sum()
+        error = self.learnt["error"][:count]
+        if by_error and error.any():
+            error = np.where(error > 0, error, error.max())  # not known yet: as if the worst
+            chance = (1 - by_error) * chance + by_error * error / error.sum()
         slots = np.searchsorted(np.cumsum(chance), random.random(rays) * (1 - 1e-9))
         slots = np.minimum(slots, count - 1)
         self.visits[:count] += np.bincount(slots, minlength=count)

@@ -24,6 +24,8 @@ from semantic_field.mapping.classes import ClassTable
 from semantic_field.mapping.keyframes import KeyframeStore, fit_width
 from semantic_field.mapping.language import LanguageBasis, TextTeacher
 from semantic_field.mapping.memory import TableGrowth, keyframe_budget_mb
+from semantic_field.mapping.moving import NOVEL_SHARE, MovedThings, novel_share
+from semantic_field.mapping.pose_refinement import start_as_neighbours
 from semantic_field.mapping.readings import mark_voxels
 from semantic_field.mapping.status import MapperStatus, Meter, run_state
 from semantic_field.mapping.trainer import Trainer
@@ -66,8 +68,11 @@ class Mapper:
         self._field = self._new_field()
         self._trainer = Trainer(self._field, self.config.mapping)
         self._growth = TableGrowth(self.config.mapping)
-        self._voxels = VoxelGrid(self.config.field.voxel_m)
+        self._voxels = VoxelGrid(self.config.field.voxel_m, with_errors=True)
         self._reach = VoxelGrid(self.config.field.voxel_m)
+        self._moved = (
+            MovedThings(self.config.field.voxel_m) if self.config.mapping.forget_moved else None
+        )
         self._classes = ClassTable()
         self._language = (
             LanguageBasis(self._teacher, self.config.field.latent_dim) if self._teacher else None
@@ -93,14 +98,12 @@ class Mapper:
         With the worker running this only puts the frame into a queue of one: a frame that still
         waits there is dropped and counted. A view that the keyframes cover already is not taken.
         """
-        mapping = self.config.mapping
-        store = self._keyframes
         with self._arrived:
             self._frames += 1
-            if store is not None and not store.is_new_view(
-                frame.T_world_camera, mapping.keyframe_translation_m, mapping.keyframe_rotation_rad
-            ):
-                return self._drop("view_covered")
+            if self._is_covered(frame):
+                waits = self._inbox is not None
+                if waits or self._moved is None or not self._moved.wants(frame.stamp_ns):
+                    return self._drop("view_covered")
             if self._thread is not None:
                 if self._inbox is not None:
                     self._drop("mapper_busy")
@@ -127,11 +130,15 @@ class Mapper:
             return self._drop("no_depth")
         frame = fit_width(frame, mapping.max_image_width)
         camera = frame.camera
+        if self._is_covered(frame) and not self._shows_changes(frame):
+            return self._drop("view_covered")
         if self._keyframes is None:
             depth_range = (mapping.min_depth_m, mapping.max_depth_m)
             self._keyframes = KeyframeStore(
                 camera.width, camera.height, keyframe_budget_mb(mapping), depth_range
             )
+        elif self._moved is not None:
+            self._moved.look(frame, self._voxels, self._reach, self._keyframes)
         rows = None if frame.labels is None else self._classes.rows(frame.labels)
         slot = self._keyframes.add(frame, rows)
         spacing = self.config.field.voxel_m
@@ -142,9 +149,23 @@ class Mapper:
             self._keyframes.remove(slot)
             log.warning("frame left out: %s", error)
             return self._drop("outside_map")
+        if mapping.refine_poses:
+            start_as_neighbours(self._keyframes, slot)
         self._follow_classes()
         self._stamp_ns = max(self._stamp_ns, frame.stamp_ns)
         return True
+
+    def _is_covered(self, frame: Frame) -> bool:
+        mapping, store = self.config.mapping, self._keyframes
+        near_enough = (mapping.keyframe_translation_m, mapping.keyframe_rotation_rad)
+        return store is not None and not store.is_new_view(frame.T_world_camera, *near_enough)
+
+    def _shows_changes(self, frame: Frame) -> bool:
+        """Whether a frame from a covered view sees through what was there, or something new."""
+        if self._moved is None or self._keyframes is None:
+            return False
+        novel = novel_share(frame, self._reach) > NOVEL_SHARE
+        return self._moved.look(frame, self._voxels, self._reach, self._keyframes) or novel
 
     def _follow_classes(self) -> None:
         """Let label head and language targets follow the class table."""
@@ -205,7 +226,9 @@ class Mapper:
     def _step(self) -> None:
         assert self._keyframes is not None
         before = self._trainer.rays
-        self._trainer.step(self._keyframes, self._reach)
+        self._trainer.step(self._keyframes, self._reach, self._voxels)
+        if self._moved is not None:
+            self._moved.search_one(self._keyframes, self._reach)
         self._growth.check(self._trainer)
         self._meter.count(self._trainer.rays - before)
 

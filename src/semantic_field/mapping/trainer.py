@@ -15,6 +15,7 @@ from semantic_field.field.voxels import VoxelGrid
 from semantic_field.kernels import GridGradient, GridMoments
 from semantic_field.kernels.table_lines import doubled
 from semantic_field.kernels.threads import run_parallel, split
+from semantic_field.mapping.disagreement import RayErrors, note_errors
 from semantic_field.mapping.exposure import Exposure
 from semantic_field.mapping.keyframes import KeyframeStore
 from semantic_field.mapping.losses import (
@@ -52,6 +53,7 @@ class Trainer:
         self._refiner = PoseRefiner(config) if config.refine_poses else None
         self._exposure = Exposure() if config.adapt_exposure else None
         self._keyframes: KeyframeStore | None = None
+        self._depth_error = self._color_error = np.zeros(0, np.float32)
 
     def _make_optimizer(self) -> torch.optim.Adam:
         parameters = self.field.network_parameters()
@@ -88,10 +90,13 @@ class Trainer:
         seen = self.rays / max(keyframes, 1)
         return self.config.learning_rate * (1.0 + seen / self.config.decay_rays) ** -0.75
 
-    def step(self, keyframes: KeyframeStore, reach: VoxelGrid) -> None:
+    def step(
+        self, keyframes: KeyframeStore, reach: VoxelGrid, voxels: VoxelGrid | None = None
+    ) -> None:
         """Draw rays from the keyframes and take one optimisation step.
 
-        ``reach`` are the voxels in which readers will look for a surface.
+        ``reach`` are the voxels in which readers will look for a surface; ``voxels`` learn how
+        far images and map disagree.
         """
         self._keyframes = keyframes
         learning_rate = self.learning_rate(keyframes.count)
@@ -100,6 +105,9 @@ class Trainer:
         if self._refiner is not None:
             slow_down = learning_rate / self.config.learning_rate
             self._refiner.update(keyframes, rays, self.field, feature_grad, self.steps, slow_down)
+        if voxels is not None:
+            errors = RayErrors(self._depth_error, self._color_error)
+            note_errors(rays, errors, voxels, keyframes, self.steps)
         self.steps += 1
         self.rays += self.config.rays_per_step
         self._update(learning_rate)
@@ -121,7 +129,7 @@ class Trainer:
         return draw_rays(
             keyframes.images,
             keyframes.cameras,
-            keyframes.choose(config.rays_per_step, self._random),
+            keyframes.choose(config.rays_per_step, self._random, config.replay_by_error),
             reach,
             (config.near_samples, config.free_samples),
             self.field.config.truncation_m,
@@ -154,6 +162,7 @@ class Trainer:
             out[0].numpy(), rays.near_z, *geometry, config.distance_weight, threads
         )
         depth, depth_grad = depth_loss(composite.depth, *geometry, config.depth_weight)
+        self._depth_error = np.abs(composite.depth - rays.depth) * rays.stretch
         code_grad = self._heads(rays, composite.code)
         out_grad = torch.empty_like(out)
         out_grad[0] = torch.from_numpy(distance_grad)
@@ -169,6 +178,7 @@ class Trainer:
             code = code.detach().requires_grad_()
             per_ray = code.T
             seen = self._photographed(rays, field.color(per_ray))
+            self._color_error = np.abs(seen.detach().numpy() - rays.color).mean(1)
             color = config.color_weight * color_loss(seen, torch.from_numpy(rays.color))
             latent = field.latent(per_ray if config.labels_shape_geometry else per_ray.detach())
             labels = config.label_weight * label_loss(field.label_scores(latent), label)
