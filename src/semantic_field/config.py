@@ -116,6 +116,14 @@ class MappingConfig(Settings):
     max_image_width: int = option(640, "wider images are resized to this width, pixels", 32)
     keyframe_translation_m: float = option(0.05, "a new keyframe after this motion, metres", 0.0)
     keyframe_rotation_rad: float = option(0.1, "a new keyframe after this turn, radians", 0.0)
+    depth_noise: float = option(
+        0.0,
+        "standard deviation of a reading at 1 m, growing with the depth's square (a Kinect's: "
+        "0.002), metres; noisier readings count less",
+        0.0,
+        0.1,
+    )
+    drop_veils: bool = option(False, "use no readings that hang between front and background")
     replay_by_error: float = option(
         0.0, "share of the rays drawn from keyframes in proportion to their errors", 0.0, 1.0
     )

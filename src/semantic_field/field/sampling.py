@@ -19,6 +19,7 @@ GUESSED = 1 << 15
 MASKED = -2  # label of a pixel that shows what is gone
 MASK_TRIES = 6
 SPANS = 16
+TOLERATED_NOISE_M = 0.01
 EVEN_SHARE = 0.125
 UNKNOWN_DEPTH_M = 4.0
 _jit = njit(nogil=True, cache=True, error_model="numpy")
@@ -101,7 +102,7 @@ def _fill(points, first, origin, direction, z):
 @_jit
 def _draw(
     slots, seed, colors, depths, labels, intrinsics, poses, sizes, contours, contour_sizes,
-    voxels, settings, guess_trust,
+    voxels, settings, guess_trust, depth_noise,
     points, near_z, depth, stretch, trust, color, label, pixel, start, stop,
 ):  # fmt: skip
     near_band, free, nearest, even_share, contour_share = settings
@@ -134,6 +135,8 @@ def _draw(
         stored = depths[k, p]
         d = np.float32((stored & 0x7FFF) * DEPTH_UNIT_M)
         trust[r] = np.float32(0) if d == 0 else (guess_trust if stored & GUESSED else np.float32(1))
+        noise = depth_noise * d * d / np.float32(TOLERATED_NOISE_M)
+        trust[r] /= np.float32(1) + noise * noise
         depth[r] = d
         stretch[r] = np.sqrt(np.float32(1) + dx * dx + dy * dy)
         label[r] = labels[k, p]
@@ -173,6 +176,7 @@ def draw_rays(
     threads: int = 2,
     contours: tuple[NDArray[np.int32], NDArray[np.int64]] | None = None,
     contour_share: float = 0.0,
+    depth_noise: float = 0.0,
 ) -> RaySamples:
     """One random pixel of each listed keyframe as a ray with samples.
 
@@ -190,6 +194,8 @@ def draw_rays(
         band_m: half width of "near", metres along the ray.
         contours: pixel numbers (K, P) of which the first (K,) of each keyframe lie beside a jump
             of the depth; ``contour_share`` of the rays is drawn from them.
+        depth_noise: readings at z metres vary by ``depth_noise * z**2`` metres and count less, by
+            half where that is ``TOLERATED_NOISE_M``.
     """
     n, count = len(slots), sum(samples)
     rays = RaySamples(
@@ -209,7 +215,17 @@ def draw_rays(
     shares = (np.float32(EVEN_SHARE), np.float32(contour_share))
     settings = (np.float32(band_m), samples[1], np.float32(nearest_m), *shares)
     store = (np.float32(voxels.voxel_m), voxels.index, voxels.low, voxels.counts)
-    arrays = (slots, seed, *images, *cameras, *contours, store, settings, np.float32(guess_trust))
+    arrays = (
+        slots,
+        seed,
+        *images,
+        *cameras,
+        *contours,
+        store,
+        settings,
+        np.float32(guess_trust),
+        np.float32(depth_noise),
+    )
     results = (rays.points, rays.near_z, rays.depth, rays.stretch, rays.trust)
     more = (rays.color, rays.label, rays.pixel)
     run_parallel(_draw, [(*arrays, *results, *more, *part) for part in split(n, threads)])

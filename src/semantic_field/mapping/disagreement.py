@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from semantic_field.field.sampling import RaySamples
+from semantic_field.field.sampling import GUESSED, RaySamples
 from semantic_field.field.voxels import VoxelGrid
 from semantic_field.mapping.keyframes import KeyframeStore
 
@@ -38,7 +38,9 @@ def note_errors(
     mean += rate * (latest - mean)
     if step < WARM_UP_STEPS:
         return
-    read = np.flatnonzero(rays.trust == 1)
+    read = np.flatnonzero(
+        (store.images[1][rays.slot, rays.pixel] & GUESSED == 0) & (rays.depth > 0)
+    )
     points = surface_of(rays, read, store)
     voxels.note_errors(points, errors.depth_m[read], errors.color[read])
 

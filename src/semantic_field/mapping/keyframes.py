@@ -15,6 +15,7 @@ from semantic_field.mapping.readings import surface_points
 
 BYTES_PER_PIXEL = 8  # colour 3, depth 2, label 2, and contours: 4 for one in four at most
 CONTOUR_WINDOW = 9
+VEIL_STEP = 0.03
 METRES_PER_RADIAN = 1.0  # how a turn weighs against a motion when views are compared
 _serials = itertools.count(1)
 LEARNT: dict[str, tuple[tuple[int, ...], object]] = {
@@ -48,10 +49,17 @@ class KeyframeStore:
         learnt: what training finds out about each keyframe, see ``LEARNT``.
     """
 
-    def __init__(self, width: int, height: int, budget_mb: int, depth_range_m: tuple) -> None:
+    def __init__(
+        self,
+        width: int,
+        height: int,
+        budget_mb: int,
+        depth_range_m: tuple,
+        drop_veils: bool = False,
+    ) -> None:
         self.pixels = width * height
         self.size = (width, height)
-        self._depth_range_m = depth_range_m
+        self._depth_range_m, self._drop_veils = depth_range_m, drop_veils
         capacity = max(2, budget_mb * (1 << 20) // (self.pixels * BYTES_PER_PIXEL))
         self.images = (
             np.zeros((capacity, self.pixels, 3), np.uint8),
@@ -104,7 +112,9 @@ class KeyframeStore:
         n = camera.width * camera.height
         colors, depths, rows = self.images
         colors[slot, :n] = fitted.color.reshape(n, 3)
-        depths[slot, :n] = pack_depth(fitted.depth, self._depth_range_m).reshape(n)
+        depths[slot, :n] = pack_depth(fitted.depth, self._depth_range_m, self._drop_veils).reshape(
+            n
+        )
         rows[slot, :n] = -1 if labels is None else _resized_labels(labels, camera).reshape(n)
         self.note_contours(slot, camera.width, camera.height)
         self.cameras[0][slot] = camera.fx, camera.fy, camera.cx, camera.cy
@@ -248,15 +258,19 @@ class KeyframeStore:
         return apart
 
 
-def pack_depth(depth: NDArray[np.float32], depth_range_m: tuple) -> NDArray[np.uint16]:
+def pack_depth(
+    depth: NDArray[np.float32], depth_range_m: tuple, drop_veils: bool = False
+) -> NDArray[np.uint16]:
     """Depth (H, W) in ``DEPTH_UNIT_M``; holes take the depth of the nearest reading, marked.
 
     A hole is a pixel without a reading, or with one outside ``depth_range_m``; an image without
-    any usable reading stays 0.
+    any usable reading stays 0. With ``drop_veils`` a pixel that ``hangs_between`` is a hole too.
     """
     nearest_m, farthest_m = depth_range_m
     farthest_m = min(farthest_m, (GUESSED - 1) * DEPTH_UNIT_M)
     valid = (depth >= nearest_m) & (depth <= farthest_m)
+    if drop_veils:
+        valid &= ~hangs_between(depth)
     packed = np.where(valid, depth / DEPTH_UNIT_M + 0.5, 0).astype(np.uint16)
     if valid.all() or not valid.any():
         return packed
@@ -266,6 +280,23 @@ def pack_depth(depth: NDArray[np.float32], depth_range_m: tuple) -> NDArray[np.u
     of_label = np.zeros(label.max() + 1, np.uint16)
     of_label[label[valid]] = packed[valid]
     return np.where(valid, packed, of_label[label] | GUESSED)
+
+
+def hangs_between(depth: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Which pixels of a depth image (H, W) hang between the surfaces before and behind them.
+
+    At silhouettes sensors mix front and background. Such a pixel differs from both neighbours of
+    a row or column, nearer than one and farther than the other, by ``VEIL_STEP`` of its depth: a
+    surface would have to be seen within 4 degrees of edge-on to look like that.
+    """
+    veils = np.zeros(depth.shape, np.bool_)
+    for image, found in ((depth, veils), (depth.T, veils.T)):
+        here = image[:, 1:-1]
+        before, after = here - image[:, :-2], image[:, 2:] - here
+        step = np.minimum(np.abs(before), np.abs(after)) > VEIL_STEP * here
+        read = (image[:, :-2] > 0) & (here > 0) & (image[:, 2:] > 0)
+        found[:, 1:-1] |= step & (before * after > 0) & read
+    return veils
 
 
 def contour_pixels(stored: NDArray[np.uint16]) -> NDArray[np.int64]:

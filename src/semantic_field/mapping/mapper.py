@@ -135,7 +135,11 @@ class Mapper:
         if self._keyframes is None:
             depth_range = (mapping.min_depth_m, mapping.max_depth_m)
             self._keyframes = KeyframeStore(
-                camera.width, camera.height, keyframe_budget_mb(mapping), depth_range
+                camera.width,
+                camera.height,
+                keyframe_budget_mb(mapping),
+                depth_range,
+                mapping.drop_veils,
             )
         elif self._moved is not None:
             self._moved.look(frame, self._voxels, self._reach, self._keyframes)

@@ -139,6 +139,7 @@ class Trainer:
             threads=config.threads,
             contours=keyframes.contours,
             contour_share=config.contour_share,
+            depth_noise=config.depth_noise,
         )
 
     def _free_space(self, rays: RaySamples, hidden: Float[Tensor, "H M"]) -> Float[Tensor, "1 M"]:

@@ -126,7 +126,7 @@ def _unpack_optimizer(arrays: dict[str, Any], trainer: Trainer) -> None:
 def _unpack_keyframes(arrays: dict[str, Any], config: MappingConfig) -> KeyframeStore:
     width, height = (int(v) for v in arrays["keyframes.slot_size"])
     depth_range = (config.min_depth_m, config.max_depth_m)
-    store = KeyframeStore(width, height, keyframe_budget_mb(config), depth_range)
+    store = KeyframeStore(width, height, keyframe_budget_mb(config), depth_range, config.drop_veils)
     store.count = n = min(len(arrays["keyframes.sizes"]), store.capacity)
     for target, name in zip(store.cameras, ("intrinsics", "poses", "sizes"), strict=True):
         target[:n] = arrays[f"keyframes.{name}"][:n]
