@@ -18,9 +18,9 @@ from semantic_field.field.voxels import VoxelGrid
 from semantic_field.frames import Frame
 from semantic_field.geometry import Camera, look_at, make_transform
 from semantic_field.mapping import Mapper
-from semantic_field.mapping.between_keyframes import corrected_pose, photographed
+from semantic_field.mapping.between_keyframes import corrected_pose, interpolated
 from semantic_field.mapping.keyframes import hangs_between, pack_depth
-from semantic_field.mapping.pose_refinement import corrected, interpolated
+from semantic_field.mapping.pose_refinement import corrected
 
 CAMERA = Camera.from_field_of_view(64, 48, 1.2)
 HALF_M = np.array([1.6, 1.3, 1.1])
@@ -228,7 +228,7 @@ def test_exposure_is_the_cameras_not_the_maps() -> None:
     ratio = brightness[1::2].mean() / brightness[::2].mean()
     assert 1.3 < ratio < 1.9  # 1.67, less what clipping takes
     view = mapper.render(CAMERA, room(4).T_world_camera)
-    dark = photographed(store, room(4).stamp_ns, view.color)
+    dark = mapper.render_moment(CAMERA, room(4).T_world_camera, room(4).stamp_ns).color
     shown = np.clip(room(4).color * 0.75, 0, 255)
     assert np.abs(dark - shown).mean() < 0.8 * np.abs(view.color - shown).mean()
 

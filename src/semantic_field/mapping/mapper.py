@@ -20,12 +20,17 @@ from semantic_field.field.voxels import VoxelGrid
 from semantic_field.frames import Frame
 from semantic_field.geometry import Camera
 from semantic_field.kernels import GridShape, make_kernels
+from semantic_field.mapping.between_keyframes import (
+    corrected_pose,
+    exposed,
+    interpolated,
+    start_as_neighbours,
+)
 from semantic_field.mapping.classes import ClassTable
 from semantic_field.mapping.keyframes import KeyframeStore, fit_width
 from semantic_field.mapping.language import LanguageBasis, TextTeacher
 from semantic_field.mapping.memory import TableGrowth, keyframe_budget_mb
 from semantic_field.mapping.moving import NOVEL_SHARE, MovedThings, novel_share
-from semantic_field.mapping.pose_refinement import start_as_neighbours
 from semantic_field.mapping.readings import mark_voxels
 from semantic_field.mapping.status import MapperStatus, Meter, run_state
 from semantic_field.mapping.trainer import Trainer
@@ -292,6 +297,23 @@ class Mapper:
     def render(self, camera: Camera, T_world_camera: NDArray[np.float64]) -> RenderedView:
         """The map as a camera would see it; training goes on meanwhile."""
         return render_view(self.snapshot(), camera, T_world_camera)
+
+    def render_moment(
+        self, camera: Camera, T_world_camera: NDArray[np.float64], stamp_ns: int
+    ) -> RenderedView:
+        """The map as a camera saw it at that moment, to be compared with its photograph.
+
+        Where poses are refined or exposures adapted, the pose is corrected and the colours are
+        exposed as those of the keyframes around that moment; otherwise this is ``render``.
+        """
+        state, store = self.snapshot(), self._keyframes
+        if store is None:
+            return render_view(state, camera, T_world_camera)
+        with self._turns.visit():
+            pose = corrected_pose(store, stamp_ns, T_world_camera)
+            exposure = interpolated(store, "exposure", stamp_ns)
+        view = render_view(state, camera, pose)
+        return view if exposure is None else replace(view, color=exposed(view.color, exposure))
 
     def status(self) -> MapperStatus:
         """Counters and losses; never waits for training."""

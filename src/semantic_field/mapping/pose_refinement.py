@@ -17,7 +17,6 @@ from semantic_field.mapping.keyframes import KeyframeStore
 WARM_UP_STEPS = 300
 EVERY_STEPS = 2
 BETAS = (0.9, 0.99)
-LONGEST_GAP_NS = 2_000_000_000
 
 
 class PoseRefiner:
@@ -82,37 +81,6 @@ class PoseRefiner:
         unbiased = [1 - beta ** steps[drawn, None] for beta in BETAS]
         move = (first / unbiased[0]) / (np.sqrt(second / unbiased[1]) + 1e-12)
         store.learnt["pose"][drawn] -= learning_rate * move
-
-
-def interpolated(
-    store: KeyframeStore, name: str, stamp_ns: int, but: int = -1
-) -> NDArray[np.float64] | None:
-    """``store.learnt[name]`` at a moment: linear between the keyframes before and after it.
-
-    Beyond the first or last keyframe theirs holds. None where no keyframe is within
-    ``LONGEST_GAP_NS``. The keyframe in slot ``but`` is left out.
-    """
-    others = np.arange(store.count) != but
-    stamps = store.stamps_ns[: store.count]
-    apart = stamps - stamp_ns
-    before, after = np.flatnonzero((apart <= 0) & others), np.flatnonzero((apart >= 0) & others)
-    if not others.any() or np.abs(apart[others]).min() > LONGEST_GAP_NS:
-        return None
-    first = before[np.argmax(apart[before])] if len(before) else after[np.argmin(apart[after])]
-    second = after[np.argmin(apart[after])] if len(after) else first
-    gap = int(stamps[second] - stamps[first])
-    share = (stamp_ns - int(stamps[first])) / gap if gap > 0 else 0.0
-    values = store.learnt[name]
-    return (1 - share) * values[first] + share * values[second]
-
-
-def start_as_neighbours(store: KeyframeStore, slot: int) -> None:
-    """Correct a new keyframe as those around it in time are corrected: errors change slowly."""
-    correction = interpolated(store, "pose", int(store.stamps_ns[slot]), but=slot)
-    if correction is not None:
-        store.learnt["pose"][slot] = correction
-        given = store.learnt["given_pose"][slot][None]
-        store.cameras[1][slot] = corrected(given, correction[None])[0]
 
 
 def settle(store: KeyframeStore, caps: tuple[float, float]) -> None:
