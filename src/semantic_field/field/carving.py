@@ -71,11 +71,14 @@ def carve(
     """Lower the counts of voxels that a depth image (H, W; metres, 0 = none) sees through.
 
     A voxel is seen through where every pixel around its own reads at least ``MARGIN_M`` and
-    ``MARGIN_SHARE`` of the depth beyond its centre: holes and silhouettes carve nothing. It keeps
+    ``MARGIN_SHARE`` of the depth beyond its centre, and as much more as these pixels differ among
+    themselves: holes, silhouettes and surfaces seen at a flat angle carve nothing. It keeps
     one in ``KEPT`` of its observations, so that what was seen often takes several images to
     forget. Returns the centres (N, 3) of those that have none left.
     """
-    nearest = cv2.erode(depth, np.ones((WINDOW, WINDOW), np.uint8))
+    window = np.ones((WINDOW, WINDOW), np.uint8)
+    nearest = cv2.erode(depth, window)
+    nearest = nearest - (cv2.dilate(depth, window) - nearest)
     cleared = np.empty((most, 3), np.float32)
     pose = np.asarray(T_world_camera, dtype=np.float64)
     R, p = np.ascontiguousarray(pose[:3, :3]), pose[:3, 3].copy()

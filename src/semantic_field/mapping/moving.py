@@ -16,6 +16,7 @@ from semantic_field.geometry import transform_points
 from semantic_field.mapping.keyframes import KeyframeStore
 
 FEWEST_VOXELS = 12  # fewer that are forgotten at once are noise: no keyframe is searched for them
+CHANGED_VOXELS = 200  # from which a frame of a covered view becomes a keyframe: 0.3 m2
 MOST_MASKED = 0.6  # of a keyframe's pixels; one with more of them is of no use
 LOOK_AGAIN_NS = 300_000_000
 NOVEL_SHARE = 0.03
@@ -44,18 +45,18 @@ class MovedThings:
         return False
 
     def look(self, frame: Frame, voxels: VoxelGrid, reach: VoxelGrid, store: KeyframeStore) -> bool:
-        """Carve both grids by a frame's depth; whether more than noise is gone."""
+        """Carve both grids by a frame's depth; whether some thing is gone."""
         camera = frame.camera
         intrinsics = np.array([camera.fx, camera.fy, camera.cx, camera.cy])
         view = (frame.depth, intrinsics, frame.T_world_camera)
-        carve(voxels, *view)
+        readings_gone = len(carve(voxels, *view))
         gone = carve(reach, *view)
         if len(gone) < FEWEST_VOXELS:
             return False
         self.cleared.insert(gone)
         self._to_search = store.serials[: store.count].tolist()
         self.forgotten_voxels += len(gone)
-        return True
+        return readings_gone >= CHANGED_VOXELS
 
     def search_one(self, store: KeyframeStore, reach: VoxelGrid) -> None:
         """Mask what is gone in the next keyframe that has not been searched since."""
