@@ -27,7 +27,7 @@ from semantic_field.kernels import make_kernels
 from semantic_field.kernels.table_lines import lines_of
 
 FORMAT = "semantic_field.map"
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 Arrays = dict[str, np.ndarray]
 
 

@@ -135,7 +135,8 @@ class Mapper:
             return self._drop("no_depth")
         frame = fit_width(frame, mapping.max_image_width)
         camera = frame.camera
-        if self._is_covered(frame) and not self._shows_changes(frame):
+        covered, changed = self._is_covered(frame), self._shows_changes(frame)
+        if covered and not changed:
             return self._drop("view_covered")
         if self._keyframes is None:
             depth_range = (mapping.min_depth_m, mapping.max_depth_m)
@@ -146,8 +147,6 @@ class Mapper:
                 depth_range,
                 mapping.drop_veils,
             )
-        elif self._moved is not None:
-            self._moved.look(frame, self._voxels, self._reach, self._keyframes)
         rows = None if frame.labels is None else self._classes.rows(frame.labels)
         slot = self._keyframes.add(frame, rows)
         spacing = self.config.field.voxel_m
@@ -170,7 +169,7 @@ class Mapper:
         return store is not None and not store.is_new_view(frame.T_world_camera, *near_enough)
 
     def _shows_changes(self, frame: Frame) -> bool:
-        """Whether a frame from a covered view sees through what was there, or something new."""
+        """Forget what a frame sees through; whether that was much, or much of it is new."""
         if self._moved is None or self._keyframes is None:
             return False
         novel = novel_share(frame, self._reach) > NOVEL_SHARE
