@@ -32,8 +32,8 @@ BACKWARD = {
     "touched": "*u8", "number": "i32", "grad_scale": "fp32",
 }  # fmt: skip
 POINTS = {
-    "points": "*fp32", "table": "*fp16", "scales": "*fp32", "masks": "*i32", "grad": "*fp32", "out": "*fp32",
-    "number": "i32",
+    "points": "*fp32", "table": "*fp16", "scales": "*fp32", "masks": "*i32", "grad": "*fp32",
+    "out": "*fp32", "number": "i32",
 }  # fmt: skip
 ADAM = {
     "table": "*fp32", "working": "*fp16", "grad": "*fp16", "first": "*fp32", "second": "*fp32",

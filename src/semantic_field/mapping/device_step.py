@@ -19,7 +19,7 @@ from semantic_field.field.device_sampling import DeviceRays, Placing, draw_rays_
 from semantic_field.field.device_voxels import DeviceVoxels
 from semantic_field.field.model import SemanticField
 from semantic_field.field.voxels import VoxelGrid
-from semantic_field.kernels import GridGradient, GridMoments
+from semantic_field.kernels import GridGradient, GridMoments, GridShape
 from semantic_field.mapping.device_keyframes import DeviceKeyframes
 from semantic_field.mapping.keyframes import KeyframeStore
 from semantic_field.mapping.step_graph import StepGraph
@@ -99,7 +99,14 @@ class DeviceTrainer(Trainer):
 
     # the step
 
-    def step(self, keyframes: KeyframeStore, reach: VoxelGrid) -> None:
+    def grow_table(self, shape: GridShape) -> None:
+        super().grow_table(shape)
+        if self._working is not None:
+            self._working.copy_(self.field.table.detach())
+
+    def step(
+        self, keyframes: KeyframeStore, reach: VoxelGrid, voxels: VoxelGrid | None = None
+    ) -> None:
         with self._graph.stream():
             self._follow(keyframes, reach)
             if self._drawn == 0:
