@@ -182,10 +182,18 @@ def test_samples_lie_where_they_should(device: str) -> None:
     copied = DeviceKeyframes(store, device)
     copied.follow(store)
     generator = torch.Generator(device).manual_seed(3)
+    edges = Placing((NEAR, FREE), 0.1, 0.1, 0.1, contour_share=1.0)
+    drawn = draw_rays_on_device(
+        copied.images, copied.cameras, copied.contours, torch.ones(99, device=device).long(),
+        DeviceVoxels.of(reach, device), edges, generator,
+    )  # fmt: skip
+    listed = store.contours[0][1, : store.contours[1][1]]
+    assert 0 < len(listed) < store.pixels and np.isin(drawn.pixel.cpu().numpy(), listed).all()
     slots = torch.arange(400, device=device) % 2
     rays = draw_rays_on_device(
-        copied.images, copied.cameras, slots, DeviceVoxels.of(reach, device), PLACING, generator
-    )
+        copied.images, copied.cameras, copied.contours, slots,
+        DeviceVoxels.of(reach, device), PLACING, generator,
+    )  # fmt: skip
     band = 0.1 / rays.stretch
     offset = rays.near_z - torch.where(rays.depth > 0, rays.depth, 4.0)[:, None]
     assert (offset.abs() <= band[:, None] * 1.001).all()
@@ -244,7 +252,7 @@ def test_keyframes_are_followed(device: str) -> None:
 
 
 def test_steps_learn_while_everything_grows(device: str) -> None:
-    """New keyframes, classes and class latents between steps; what can be learnt is."""
+    """Keyframes, classes, class latents and the table between steps; what can be learnt is."""
     settings = config(**{"mapping.learning_rate": 0.01})
     field = make_field(settings, device, "auto" if device == "cuda" else "reference")
     trainer = DeviceTrainer(field, settings.mapping)
@@ -259,6 +267,8 @@ def test_steps_learn_while_everything_grows(device: str) -> None:
         if step == 30:
             trainer.grow_classes(CLASSES + 1)
             trainer.class_latents, trainer.rank = torch.randn(CLASSES + 1, 6), 5
+        if step == 40:
+            trainer.grow_table()
         trainer.step(store, reach)
         losses.append(trainer.losses.get("distance", np.nan))
     trainer.settle()
@@ -273,6 +283,7 @@ def test_steps_learn_while_everything_grows(device: str) -> None:
         "language",
     }
     assert field.label_head.weight.shape[0] == CLASSES + 1
+    assert field.table.shape == trainer.gradient.table.shape == (3, 2048, 4)
     assert store.visits[:2].min() > 0
 
 

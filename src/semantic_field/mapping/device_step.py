@@ -67,6 +67,14 @@ class DeviceTrainer(Trainer):
             lr=rate, betas=BETAS, eps=1e-12, fused=True, capturable=on_gpu,
         )  # fmt: skip
 
+    def grow_classes(self, classes: int) -> None:
+        with self._graph.stream():
+            super().grow_classes(classes)
+
+    def grow_table(self) -> None:
+        with self._graph.stream():
+            super().grow_table()
+
     @property
     def class_latents(self) -> Float[Tensor, "C D"]:
         return self._class_latents
@@ -162,10 +170,12 @@ class DeviceTrainer(Trainer):
             self.field.config.truncation_m,
             config.min_depth_m,
             config.guess_trust,
+            config.contour_share,
         )
         rays = draw_rays_on_device(
-            self._keyframes.images,  # type: ignore[arg-type]
-            self._keyframes.cameras,  # type: ignore[arg-type]
+            self._keyframes.images,
+            self._keyframes.cameras,
+            self._keyframes.contours,
             slots,
             self._voxels,
             placing,
