@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from semantic_field.config import Config, updated
 from semantic_field.field.device_sampling import (
@@ -285,6 +287,48 @@ def test_steps_learn_while_everything_grows(device: str) -> None:
     assert field.label_head.weight.shape[0] == CLASSES + 1
     assert field.table.shape == trainer.gradient.table.shape == (3, 2048, 4)
     assert store.visits[:2].min() > 0
+
+
+class NoHost(TorchDispatchMode):
+    """Notes every operation that brings tensors of the host to the device or the other way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.crossed: list[str] = []
+        self.operations = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        tensors = [t for t in tree_leaves((args, kwargs, result)) if isinstance(t, torch.Tensor)]
+        self.operations += 1
+        if any(t.device.type != "meta" for t in tensors):
+            self.crossed.append(str(func))
+        return result
+
+
+def test_nothing_in_a_step_waits_for_the_device() -> None:
+    """A CUDA graph takes no operation whose result the host reads, and no copy from its memory.
+
+    Tensors of the device "meta" have no contents: whatever reads them raises.
+    """
+    settings = config()
+    store, _ = store_of(wall(), wall(1))
+    trainer = DeviceTrainer(make_field(settings), settings.mapping)
+    trainer.field.to("meta")
+    trainer.class_latents, trainer.rank = torch.randn(CLASSES, 6), 4
+    trainer._class_latents = trainer.class_latents.to("meta")
+    copied, voxels = DeviceKeyframes(store, "meta"), DeviceVoxels(0.1, "meta")
+    slots = torch.zeros(RAYS, dtype=torch.int64, device="meta")
+    placing = Placing((NEAR, FREE), 0.1, 0.1, 0.1, 0.3)
+    with NoHost() as mode:
+        rays = draw_rays_on_device(
+            copied.images, copied.cameras, copied.contours, slots, voxels, placing
+        )
+        features = torch.empty(12, RAYS * (NEAR + FREE), device="meta").requires_grad_()
+        losses = torch.stack(list(trainer._evaluate(rays, features).values()))
+        losses.sum().backward()
+    assert features.grad is not None and mode.operations > 100
+    assert not mode.crossed
 
 
 def test_the_device_is_chosen_once() -> None:
