@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from semantic_field.config import Config, updated
 from semantic_field.field.device_sampling import (
@@ -182,10 +184,18 @@ def test_samples_lie_where_they_should(device: str) -> None:
     copied = DeviceKeyframes(store, device)
     copied.follow(store)
     generator = torch.Generator(device).manual_seed(3)
+    edges = Placing((NEAR, FREE), 0.1, 0.1, 0.1, contour_share=1.0)
+    drawn = draw_rays_on_device(
+        copied.images, copied.cameras, copied.contours, torch.ones(99, device=device).long(),
+        DeviceVoxels.of(reach, device), edges, generator,
+    )  # fmt: skip
+    listed = store.contours[0][1, : store.contours[1][1]]
+    assert 0 < len(listed) < store.pixels and np.isin(drawn.pixel.cpu().numpy(), listed).all()
     slots = torch.arange(400, device=device) % 2
     rays = draw_rays_on_device(
-        copied.images, copied.cameras, slots, DeviceVoxels.of(reach, device), PLACING, generator
-    )
+        copied.images, copied.cameras, copied.contours, slots,
+        DeviceVoxels.of(reach, device), PLACING, generator,
+    )  # fmt: skip
     band = 0.1 / rays.stretch
     offset = rays.near_z - torch.where(rays.depth > 0, rays.depth, 4.0)[:, None]
     assert (offset.abs() <= band[:, None] * 1.001).all()
@@ -244,9 +254,11 @@ def test_keyframes_are_followed(device: str) -> None:
 
 
 def test_steps_learn_while_everything_grows(device: str) -> None:
-    """New keyframes, classes and class latents between steps; what can be learnt is."""
+    """Keyframes, classes, class latents and the table between steps; what can be learnt is."""
     settings = config(**{"mapping.learning_rate": 0.01})
     field = make_field(settings, device, "auto" if device == "cuda" else "reference")
+    whole = field.kernels.shape
+    field.kernels = field.kernels.with_shape(whole.with_sizes((whole.table_size // 2,) * 3))
     trainer = DeviceTrainer(field, settings.mapping)
     trainer.class_latents, trainer.rank = torch.randn(CLASSES, 6), 4
     store, reach = store_of(wall())
@@ -259,6 +271,8 @@ def test_steps_learn_while_everything_grows(device: str) -> None:
         if step == 30:
             trainer.grow_classes(CLASSES + 1)
             trainer.class_latents, trainer.rank = torch.randn(CLASSES + 1, 6), 5
+        if step == 40:
+            trainer.grow_table(whole)
         trainer.step(store, reach)
         losses.append(trainer.losses.get("distance", np.nan))
     trainer.settle()
@@ -273,7 +287,50 @@ def test_steps_learn_while_everything_grows(device: str) -> None:
         "language",
     }
     assert field.label_head.weight.shape[0] == CLASSES + 1
+    assert field.kernels.shape == whole
     assert store.visits[:2].min() > 0
+
+
+class NoHost(TorchDispatchMode):
+    """Notes every operation that brings tensors of the host to the device or the other way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.crossed: list[str] = []
+        self.operations = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        tensors = [t for t in tree_leaves((args, kwargs, result)) if isinstance(t, torch.Tensor)]
+        self.operations += 1
+        if any(t.device.type != "meta" for t in tensors):
+            self.crossed.append(str(func))
+        return result
+
+
+def test_nothing_in_a_step_waits_for_the_device() -> None:
+    """A CUDA graph takes no operation whose result the host reads, and no copy from its memory.
+
+    Tensors of the device "meta" have no contents: whatever reads them raises.
+    """
+    settings = config()
+    store, _ = store_of(wall(), wall(1))
+    trainer = DeviceTrainer(make_field(settings), settings.mapping)
+    trainer.field.to("meta")
+    trainer.class_latents, trainer.rank = torch.randn(CLASSES, 6), 4
+    trainer._class_latents = trainer.class_latents.to("meta")
+    copied, voxels = DeviceKeyframes(store, "meta"), DeviceVoxels(0.1, "meta")
+    slots = torch.zeros(RAYS, dtype=torch.int64, device="meta")
+    placing = Placing((NEAR, FREE), 0.1, 0.1, 0.1, 0.3)
+    with NoHost() as mode:
+        rays = draw_rays_on_device(
+            copied.images, copied.cameras, copied.contours, slots, voxels, placing
+        )
+        features = torch.empty(12, RAYS * (NEAR + FREE), device="meta").requires_grad_()
+        losses = torch.stack(list(trainer._evaluate(rays, features).values()))
+        losses.sum().backward()
+    assert features.grad is not None and mode.operations > 100
+    assert not mode.crossed
 
 
 def test_the_device_is_chosen_once() -> None:

@@ -55,17 +55,19 @@ class DeviceRays:
 
 @dataclass(frozen=True)
 class Placing:
-    """How samples are placed; see ``draw_rays``."""
+    """How rays are drawn and their samples placed; see ``draw_rays``."""
 
     samples: tuple[int, int]
     band_m: float
     nearest_m: float
     guess_trust: float
+    contour_share: float = 0.0
 
 
 def draw_rays_on_device(
     images: tuple[Tensor, Tensor, Tensor],
     cameras: tuple[Tensor, Tensor, Tensor],
+    contours: tuple[Tensor, Tensor],
     slots: Int[Tensor, " R"],
     voxels: DeviceVoxels,
     placing: Placing,
@@ -76,11 +78,15 @@ def draw_rays_on_device(
     Args:
         images: colours uint8 (K, P, 3), depths int16 (K, P) in ``DEPTH_UNIT_M`` whose sign bit is
             ``GUESSED``, labels int16 (K, P).
-        cameras: as ``draw_rays`` takes them.
+        cameras, contours: as ``draw_rays`` takes them.
     """
-    sizes = cameras[2][slots]
-    random = torch.rand(len(slots), dtype=torch.float64, device=slots.device, generator=generator)
-    pixel = (random * sizes.prod(1)).long()
+    random = torch.rand(
+        3, len(slots), dtype=torch.float64, device=slots.device, generator=generator
+    )
+    pixel = (random[0] * cameras[2][slots].prod(1)).long()
+    listed = contours[1][slots]
+    beside_jump = contours[0][slots, (random[1] * listed).long()].long()
+    pixel = torch.where((random[2] < placing.contour_share) & (listed > 0), beside_jump, pixel)
     return place_samples(images, cameras, slots, pixel, voxels, placing, generator)
 
 

@@ -122,6 +122,8 @@ class SemanticField(nn.Module):
     @torch.no_grad()
     def distance(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, " N"]:
         """Signed distance in metres, positive outside; meaningful up to the truncation."""
+        if points.device.type != "cpu":
+            return self._scaled_distance(self._hidden(points)) * self.config.truncation_m
         out = torch.empty(len(points))
         single = self.on_one_thread()
 
@@ -193,10 +195,13 @@ def affine(
 ) -> Float[Tensor, "O N"]:
     """A linear layer (and a ReLU) over feature-major columns, without gradients.
 
-    The columns are shared out over the kernels' threads: torch's own pool would spin beside
-    them and take the cores from everybody else.
+    On the CPU the columns are shared out over the kernels' threads: torch's own pool would spin
+    beside them and take the cores from everybody else.
     """
     weight, bias = layer.weight.detach(), layer.bias.detach()[:, None]
+    if columns.device.type != "cpu":
+        whole = torch.addmm(bias, weight, columns)
+        return whole.relu_() if rectified else whole
     out = torch.empty(weight.shape[0], columns.shape[1])
 
     def work(start: int, stop: int) -> None:

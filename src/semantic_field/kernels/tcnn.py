@@ -103,7 +103,7 @@ class TcnnReader(ReferenceKernels):
     """tiny-cuda-nn's layout in plain torch, on any device."""
 
     name = "tcnn"
-    grows = False
+    grows = False  # a level that fits into the larger table would not be hashed any more
 
     def __init__(self, shape: GridShape, threads: int = 2) -> None:
         super().__init__(shape, threads)
@@ -142,6 +142,9 @@ class TcnnKernels(TcnnReader):
                 f"expected a grid of {expected} parameters from tinycudann, got {found}: this "
                 "version lays its grid out in another way; set field.grid.kernels to 'auto'"
             )
+
+    def _like(self, shape: GridShape, threads: int) -> TcnnKernels:
+        return TcnnKernels(shape, threads, self._encoding.params.device)
 
     def encode(
         self, points: Float[Tensor, "N 3"], table: Float[Tensor, "L T F"]

@@ -19,7 +19,7 @@ class DeviceKeyframes:
     Attributes:
         images: colours uint8 (K, P, 3), depths int16 (K, P) with the bits of the store's uint16,
             label rows int16 (K, P).
-        cameras: as in the store.
+        cameras, contours: as in the store.
     """
 
     def __init__(
@@ -28,6 +28,7 @@ class DeviceKeyframes:
         self._device = torch.device(device)
         self.images: tuple[Tensor, ...] = ()
         self.cameras: tuple[Tensor, ...] = ()
+        self.contours: tuple[Tensor, ...] = ()
         self._serials = np.zeros(0, np.int64)
         self._make_room(store, min(reserve, store.capacity))
 
@@ -43,10 +44,12 @@ class DeviceKeyframes:
             self._make_room(store, min(max(2 * self.room, count), store.capacity))
         changed = np.flatnonzero(store.serials[:count] != self._serials[:count])
         for slot in changed.tolist():
-            for target, source in zip(self.images, _signed(store.images), strict=True):
+            pairs = zip(self.images, _signed(store.images), strict=True)
+            for target, source in (*pairs, (self.contours[0], store.contours[0])):
                 target[slot].copy_(torch.from_numpy(source[slot]))
         self._serials[changed] = store.serials[changed]
-        for target, source in zip(self.cameras, store.cameras, strict=True):
+        pairs = zip(self.cameras, store.cameras, strict=True)
+        for target, source in (*pairs, (self.contours[1], store.contours[1])):
             target[:count].copy_(torch.from_numpy(source[:count]))
 
     def is_behind(self, store: KeyframeStore) -> bool:
@@ -67,6 +70,7 @@ class DeviceKeyframes:
 
         self.images = longer(_signed(store.images), self.images)
         self.cameras = longer(store.cameras, self.cameras)
+        self.contours = longer(store.contours, self.contours)
         serials = np.zeros(slots, np.int64)
         serials[: len(self._serials)] = self._serials
         self._serials = serials

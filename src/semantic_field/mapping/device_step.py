@@ -67,6 +67,16 @@ class DeviceTrainer(Trainer):
             lr=rate, betas=BETAS, eps=1e-12, fused=True, capturable=on_gpu,
         )  # fmt: skip
 
+    def grow_classes(self, classes: int) -> None:
+        with self._graph.stream():
+            super().grow_classes(classes)
+
+    def grow_table(self, shape: GridShape) -> None:
+        with self._graph.stream():
+            super().grow_table(shape)
+            if self._working is not None:
+                self._working.copy_(self.field.table.detach())
+
     @property
     def class_latents(self) -> Float[Tensor, "C D"]:
         return self._class_latents
@@ -98,11 +108,6 @@ class DeviceTrainer(Trainer):
         return self.field.table.detach() if self._working is None else self._working
 
     # the step
-
-    def grow_table(self, shape: GridShape) -> None:
-        super().grow_table(shape)
-        if self._working is not None:
-            self._working.copy_(self.field.table.detach())
 
     def step(
         self, keyframes: KeyframeStore, reach: VoxelGrid, voxels: VoxelGrid | None = None
@@ -169,10 +174,12 @@ class DeviceTrainer(Trainer):
             self.field.config.truncation_m,
             config.min_depth_m,
             config.guess_trust,
+            config.contour_share,
         )
         rays = draw_rays_on_device(
             self._keyframes.images,  # type: ignore[arg-type]
             self._keyframes.cameras,  # type: ignore[arg-type]
+            self._keyframes.contours,  # type: ignore[arg-type]
             slots,
             self._voxels,
             placing,

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from semantic_field.config import Config
+from semantic_field.field.device_rendering import DeviceMap
 from semantic_field.field.map_file import dump_map, load_map, read_map, write_map
 from semantic_field.field.map_state import MapState
 from semantic_field.field.model import SemanticField, shape_of
@@ -87,6 +88,8 @@ class Mapper:
         self._frames = self._stamp_ns = 0
         self._snapshot: MapState | None = None
         self._snapshot_of: tuple[int, int, int] | None = None
+        self._views: DeviceMap | None = None
+        self._views_of: tuple[int, int, int] | None = None
         self._meter = Meter()
 
     def _new_field(self, classes: int = 0, shape: GridShape | None = None) -> SemanticField:
@@ -272,12 +275,16 @@ class Mapper:
             return self._snapshot_now()
 
     def _snapshot_now(self) -> MapState:
-        keyframes = self._keyframes.count + self._keyframes.replaced if self._keyframes else 0
-        current = (self._trainer.steps, keyframes, len(self._classes))
+        current = self._moment()
         if self._snapshot is None or current != self._snapshot_of:
             self._version += 1
             self._snapshot, self._snapshot_of = self._state(), current
         return self._snapshot
+
+    def _moment(self) -> tuple[int, int, int]:
+        """What tells whether the map has changed."""
+        keyframes = self._keyframes.count + self._keyframes.replaced if self._keyframes else 0
+        return self._trainer.steps, keyframes, len(self._classes)
 
     def _state(self) -> MapState:
         self._trainer.settle()
@@ -297,7 +304,22 @@ class Mapper:
 
     def render(self, camera: Camera, T_world_camera: NDArray[np.float64]) -> RenderedView:
         """The map as a camera would see it; training goes on meanwhile."""
-        return render_view(self.snapshot(), camera, T_world_camera)
+        if self._device.type == "cpu":
+            return render_view(self.snapshot(), camera, T_world_camera)
+        return self._view_map().render(camera, T_world_camera)
+
+    def _view_map(self) -> DeviceMap:
+        """The map as it is now, on the GPU; the same object while nothing has changed."""
+        with self._turns.visit():
+            current = self._moment()
+            if self._views is None or current != self._views_of:
+                self._trainer.settle()
+                field = self._field.frozen_copy(self._device)
+                ids = tuple(self._classes.ids)
+                self._views = DeviceMap(field, self._voxels, self._reach, ids)
+                self._views_of = current
+                self._views.settle()
+            return self._views
 
     def render_moment(
         self, camera: Camera, T_world_camera: NDArray[np.float64], stamp_ns: int
