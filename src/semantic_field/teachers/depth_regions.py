@@ -40,14 +40,14 @@ class Weights:
     """
 
     width: int = 320
-    color: float = 16.0
-    step: float = 0.02
-    crease: float = 0.12
-    outward: float = 0.25
-    grain: float = 12.0
-    least_pixels: int = 20
-    small: float = 400.0
-    limits: tuple[float, ...] = (0.35, 0.8)
+    color: float = 8.7
+    step: float = 0.011
+    crease: float = 1.5
+    outward: float = 0.1
+    grain: float = 1.6
+    least_pixels: int = 17
+    small: float = 800.0
+    limits: tuple[float, ...] = (0.54, 0.9, 1.8)
 
 
 @_jit
