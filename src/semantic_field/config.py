@@ -158,6 +158,7 @@ class TeacherConfig(Settings):
     dino_path: str = option(
         "", "folder of a DINO, DINOv2 or DINOv3 checkpoint (transformers' format); empty = none"
     )
+    dino_rows: int = option(32, "patches along the shorter side of the image DINO sees", 1, 512)
     device: str = option("auto", "where teachers run", choices=("auto", "cpu", "cuda"))
     threads: int = option(1, "processor threads of the teachers of images", 1, 256)
 

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import pickle
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
+from torch import nn
+
+from semantic_field.teachers.torchvision_operators import prepare_torchvision
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 
@@ -52,3 +59,52 @@ def choose_device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A model of transformers in evaluation mode, without gradients, on the CPU.
+
+    Attributes:
+        kind: transformers' name of the architecture. fingerprint: of the weights.
+    """
+
+    model: nn.Module
+    kind: str
+    fingerprint: str
+
+
+def pretrained(path: str, kinds: tuple[str, ...], option: str, remedy: str) -> Pretrained:
+    """The model in a folder that transformers' ``save_pretrained`` wrote; never from the net.
+
+    Raises:
+        ValueError: where there is none, or one of another kind, or it cannot be read safely.
+    """
+    weights = weights_file(path, option, remedy)
+    folder = weights.parent
+    prepare_torchvision()
+    try:
+        from transformers import AutoModel
+
+        kind = json.loads((folder / "config.json").read_text()).get("model_type")
+    except (ImportError, OSError, json.JSONDecodeError) as error:
+        raise ValueError(
+            f"expected transformers and config.json beside {weights}, got: {error}; {remedy}"
+        ) from error
+    kind = {"sam2_video": "sam2"}.get(kind, kind)  # what Meta's own SAM 2 checkpoints call it
+    if kind not in kinds:
+        raise ValueError(f"expected one of {', '.join(kinds)} in {option}, got {kind!r}; {remedy}")
+    try:
+        load = _sam2 if kind == "sam2" else AutoModel.from_pretrained
+        model = load(folder, local_files_only=True, dtype=torch.float32)
+    except (OSError, ValueError, RuntimeError, SafetensorError, pickle.UnpicklingError) as error:
+        raise ValueError(
+            f"expected a readable model in {folder}, got: {error}; {remedy}"
+        ) from error
+    return Pretrained(model.eval().requires_grad_(False), kind, digest(weights))
+
+
+def _sam2(folder: Path, **options) -> nn.Module:
+    from transformers import Sam2Model
+
+    return Sam2Model.from_pretrained(folder, **options)

@@ -179,4 +179,8 @@ def make_region_proposer(config: TeacherConfig) -> RegionProposer | None:
         from semantic_field.teachers.depth_regions import DepthRegions
 
         return DepthRegions()
+    if config.regions == "sam":
+        from semantic_field.teachers.sam import SamRegions
+
+        return SamRegions(config.regions_path, config.device)
     return None
