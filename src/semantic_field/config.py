@@ -77,7 +77,7 @@ class FieldConfig(Settings):
     hidden_dim: int = option(32, "width of the hidden layers", 8, 256)
     geometry_dim: int = option(31, "length of the geometry code handed to the heads", 1, 64)
     latent_dim: int = option(64, "length D of the semantic latent", 4, 512)
-    truncation_m: float = option(0.06, "truncation of the signed distance, metres", 0.005, 1.0)
+    truncation_m: float = option(0.035, "truncation of the signed distance, metres", 0.005, 1.0)
     sharpness_m: float = option(
         0.01, "half width of a surface's weight along a ray, metres", 0.001, 1.0
     )
@@ -92,9 +92,12 @@ class MappingConfig(Settings):
     device: str = option("auto", "where to train", choices=("auto", "cpu"))
     threads: int = option(2, "processor threads for training", 1, 256)
     rays_per_step: int = option(2048, "rays of one training step", 64, 1 << 20)
+    contour_share: float = option(
+        0.3, "share of the rays that is drawn beside jumps of the depth", 0.0, 1.0
+    )
     near_samples: int = option(4, "samples of a ray around the sensor's depth", 1, 256)
     free_samples: int = option(3, "samples of a ray in front of the sensor's depth", 1, 256)
-    learning_rate: float = option(2e-2, "initial learning rate of the grid", 1e-6, 1.0)
+    learning_rate: float = option(3e-2, "initial learning rate of the grid", 1e-6, 1.0)
     network_rate: float = option(0.2, "learning rate of the networks, times the grid's", 0.0, 10.0)
     decay_rays: float = option(2000.0, "rays per keyframe after which the learning rate falls", 1.0)
     color_weight: float = option(100.0, "weight of the colour loss", 0.0)
@@ -113,7 +116,10 @@ class MappingConfig(Settings):
     max_image_width: int = option(640, "wider images are resized to this width, pixels", 32)
     keyframe_translation_m: float = option(0.05, "a new keyframe after this motion, metres", 0.0)
     keyframe_rotation_rad: float = option(0.1, "a new keyframe after this turn, radians", 0.0)
-    memory_budget_mb: int = option(600, "limit of the keyframe store, MiB", 16)
+    memory_budget_mb: int = option(900, "limit of keyframes, grid and voxels together, MiB", 16)
+    crowded_at: float = option(
+        0.45, "share of the grid's entries in use from which its table is doubled", 0.01, 1.0
+    )
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,13 @@ from safetensors import numpy as safetensors_numpy
 
 from semantic_field.config import FieldConfig, updated
 from semantic_field.field.map_state import LanguageSpace, MapState
-from semantic_field.field.model import SemanticField
+from semantic_field.field.model import SemanticField, shape_of
 from semantic_field.field.voxels import VoxelGrid
-from semantic_field.kernels.interface import VERTICES_PER_LINE
+from semantic_field.kernels import make_kernels
+from semantic_field.kernels.table_lines import lines_of
 
 FORMAT = "semantic_field.map"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 Arrays = dict[str, np.ndarray]
 
 
@@ -110,6 +111,7 @@ def _about(state: MapState) -> dict[str, Any]:
         "steps": state.steps,
         "stamp_ns": state.stamp_ns,
         "field": asdict(state.field.config),
+        "table_size": state.field.kernels.shape.table_size,
     }
 
 
@@ -152,13 +154,8 @@ def _checksum(arrays: Arrays, about: dict[str, Any]) -> str:
     return digest.hexdigest()
 
 
-def table_lines(table: torch.Tensor) -> np.ndarray:
-    """A table (L, T, F) as lines (L * T / 4, 4 * F): a view."""
-    return table.detach().numpy().reshape(-1, VERTICES_PER_LINE * table.shape[-1])
-
-
 def _field_arrays(field: SemanticField, precise: bool) -> Arrays:
-    lines = table_lines(field.table)
+    lines = lines_of(field.table)
     used = np.flatnonzero(lines.any(axis=1)).astype(np.int32)
     arrays = {"table.used": used, "table.lines": lines[used]}
     if not precise:
@@ -196,8 +193,11 @@ def _state(about: dict[str, Any], arrays: Arrays) -> MapState:
 def _field(about: dict[str, Any], arrays: Arrays) -> SemanticField:
     settings = dict(about["field"])
     grid = {f"grid.{name}": value for name, value in settings.pop("grid").items()}
-    field = SemanticField(updated(FieldConfig(), {**settings, **grid}), len(about["class_ids"]))
-    table_lines(field.table)[arrays["table.used"]] = arrays["table.lines"]
+    config = updated(FieldConfig(), {**settings, **grid})
+    shape = replace(shape_of(config.grid), table_size=about["table_size"])
+    kernels = make_kernels(config.grid.kernels, shape)
+    field = SemanticField(config, len(about["class_ids"]), kernels)
+    lines_of(field.table)[arrays["table.used"]] = arrays["table.lines"]
     weights = {
         name.removeprefix("network."): torch.from_numpy(array)
         for name, array in arrays.items()

@@ -18,6 +18,7 @@ from torch.nn.functional import relu
 
 from semantic_field.config import FieldConfig, GridConfig
 from semantic_field.kernels import GridKernels, GridShape, grid_shape, make_kernels
+from semantic_field.kernels.table_lines import doubled, used_copy
 from semantic_field.kernels.threads import run_chunks, run_parallel, split
 
 
@@ -38,7 +39,8 @@ class SemanticField(nn.Module):
     Args:
         config: sizes; the grid needs no bounds.
         classes: rows of the label head to begin with; ``grow_classes`` adds more.
-        kernels: the grid kernels; chosen by ``config.grid.kernels`` when not given.
+        kernels: the grid kernels; chosen by ``config.grid.kernels`` when not given. Their shape
+            may have a larger table than the settings say, see ``grow_table``.
     """
 
     def __init__(
@@ -46,8 +48,8 @@ class SemanticField(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
-        shape = shape_of(config.grid)
-        self.kernels = kernels or make_kernels(config.grid.kernels, shape)
+        self.kernels = kernels or make_kernels(config.grid.kernels, shape_of(config.grid))
+        shape = self.kernels.shape
         hidden, code, latent = config.hidden_dim, config.geometry_dim, config.latent_dim
         self.table = nn.Parameter(torch.zeros(shape.table_shape), requires_grad=False)
         self.trunk_in = nn.Linear(shape.encoding_dim, hidden)
@@ -86,10 +88,18 @@ class SemanticField(nn.Module):
             grown.bias[old.out_features :] = old.bias.min() if old.out_features else 0.0
         self.label_head = grown
 
+    def grow_table(self) -> None:
+        """Give the grid a table of twice the size; what any point reads stays as it is."""
+        self.kernels = self.kernels.with_shape(self.kernels.shape.doubled())
+        self.table = nn.Parameter(doubled(self.table), requires_grad=False)
+
     def frozen_copy(self) -> SemanticField:
         """A copy that nobody trains, for readers."""
         twin = SemanticField(self.config, self.classes, self.kernels)
-        twin.load_state_dict(self.state_dict())
+        table = used_copy(self.table, self.kernels.threads)
+        twin.table = nn.Parameter(table, requires_grad=False)
+        for mine, copied in zip(self.network_parameters(), twin.network_parameters()):
+            copied.data.copy_(mine.data)
         return twin.eval().requires_grad_(False)
 
     def on_one_thread(self) -> SemanticField:
@@ -98,8 +108,7 @@ class SemanticField(nn.Module):
         It works on the calling thread alone.
         """
         twin = copy(self)
-        shape = self.kernels.shape
-        twin.kernels = make_kernels(self.kernels.name, shape, self.table.device, threads=1)
+        twin.kernels = self.kernels.with_threads(1)
         return twin
 
     def network_parameters(self) -> list[nn.Parameter]:

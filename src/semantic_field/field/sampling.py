@@ -98,10 +98,11 @@ def _fill(points, first, origin, direction, z):
 
 @_jit
 def _draw(
-    slots, seed, colors, depths, labels, intrinsics, poses, sizes, voxels, settings, guess_trust,
+    slots, seed, colors, depths, labels, intrinsics, poses, sizes, contours, contour_sizes,
+    voxels, settings, guess_trust,
     points, near_z, depth, stretch, trust, color, label, pixel, start, stop,
 ):  # fmt: skip
-    near_band, free, nearest, even_share = settings
+    near_band, free, nearest, even_share, contour_share = settings
     voxel, index, low, counts = voxels
     near = near_z.shape[1]
     first_free = len(slots) * near
@@ -116,6 +117,10 @@ def _draw(
         p = min(int(u * width * height), width * height - 1)
         state, u = _random(state)  # float32 has too few digits for large images: spread again
         p = (p + int(u * width * height)) % (width * height)
+        state, u = _random(state)
+        if u < contour_share and contour_sizes[k] > 0:
+            state, u = _random(state)
+            p = int(contours[k, min(int(u * contour_sizes[k]), contour_sizes[k] - 1)])
         pixel[r] = p
         fx, fy, cx, cy = intrinsics[k]
         dx, dy = (p % width - cx) / fx, (p // width - cy) / fy
@@ -157,6 +162,8 @@ def draw_rays(
     guess_trust: float,
     seed: int,
     threads: int = 2,
+    contours: tuple[NDArray[np.int32], NDArray[np.int64]] | None = None,
+    contour_share: float = 0.0,
 ) -> RaySamples:
     """One random pixel of each listed keyframe as a ray with samples.
 
@@ -172,6 +179,8 @@ def draw_rays(
             width and height.
         samples: how many near the surface and how many in the free space before it.
         band_m: half width of "near", metres along the ray.
+        contours: pixel numbers (K, P) of which the first (K,) of each keyframe lie beside a jump
+            of the depth; ``contour_share`` of the rays is drawn from them.
     """
     n, count = len(slots), sum(samples)
     rays = RaySamples(
@@ -186,9 +195,12 @@ def draw_rays(
         pixel=np.empty(n, np.int64),
         slot=slots,
     )
-    settings = (np.float32(band_m), samples[1], np.float32(nearest_m), np.float32(EVEN_SHARE))
+    if contours is None:
+        contours = (np.zeros((len(images[0]), 1), np.int32), np.zeros(len(images[0]), np.int64))
+    shares = (np.float32(EVEN_SHARE), np.float32(contour_share))
+    settings = (np.float32(band_m), samples[1], np.float32(nearest_m), *shares)
     store = (np.float32(voxels.voxel_m), voxels.index, voxels.low, voxels.counts)
-    arrays = (slots, seed, *images, *cameras, store, settings, np.float32(guess_trust))
+    arrays = (slots, seed, *images, *cameras, *contours, store, settings, np.float32(guess_trust))
     results = (rays.points, rays.near_z, rays.depth, rays.stretch, rays.trust)
     more = (rays.color, rays.label, rays.pixel)
     run_parallel(_draw, [(*arrays, *results, *more, *part) for part in split(n, threads)])

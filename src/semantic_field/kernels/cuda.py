@@ -53,6 +53,9 @@ class CudaKernels(GridKernels):
         padded = _power_of_two(shape.features)
         self._sizes = {"size": shape.table_size, "features": shape.features, "padded": padded}
 
+    def _like(self, shape: GridShape, threads: int) -> CudaKernels:
+        return CudaKernels(shape, threads, self._scales.device)
+
     def _grid(self, n: int) -> tuple[int, int]:
         return _ceil_div(n, BLOCK), self.shape.levels
 

@@ -13,7 +13,7 @@ A *line* is four vertices of one block (2 x 2 x 1): the unit in which gradients 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -53,6 +53,10 @@ class GridShape:
     @property
     def table_shape(self) -> tuple[int, int, int]:
         return self.levels, self.table_size, self.features
+
+    def doubled(self) -> GridShape:
+        """The same lattices over tables of twice the size."""
+        return replace(self, table_size=2 * self.table_size)
 
     def inverse_cells(self, device: torch.device | str = "cpu") -> Float[Tensor, " L"]:
         return torch.tensor([1.0 / c for c in self.cells_m], dtype=torch.float32, device=device)
@@ -122,6 +126,17 @@ class GridKernels(ABC):
 
     def __init__(self, shape: GridShape, threads: int = 2) -> None:
         self.shape, self.threads = shape, threads
+
+    def with_shape(self, shape: GridShape) -> GridKernels:
+        """The same kernels for tables of another size (same levels and features)."""
+        return self._like(shape, self.threads)
+
+    def with_threads(self, threads: int) -> GridKernels:
+        """The same kernels on another number of threads."""
+        return self._like(self.shape, threads)
+
+    def _like(self, shape: GridShape, threads: int) -> GridKernels:
+        return type(self)(shape, threads)
 
     @abstractmethod
     def encode(

@@ -13,7 +13,8 @@ from semantic_field.frames import Frame
 from semantic_field.geometry import Camera
 from semantic_field.mapping.readings import surface_points
 
-BYTES_PER_PIXEL = 7  # colour 3, depth 2, label 2
+BYTES_PER_PIXEL = 8  # colour 3, depth 2, label 2, and contours: 4 for one in four at most
+CONTOUR_WINDOW = 9
 METRES_PER_RADIAN = 1.0  # how a turn weighs against a motion when views are compared
 _serials = itertools.count(1)
 
@@ -30,6 +31,7 @@ class KeyframeStore:
             ``GUESSED`` where a hole was filled, label rows int16 (K, P), -1 = void.
         cameras: fx fy cx cy float32 (K, 4), ``T_world_camera`` float32 (K, 4, 4), width and
             height int64 (K, 2).
+        contours: pixel numbers int32 (K, P / 4) beside jumps of the depth, and how many (K,).
         visits: float64 (K,), rays drawn from each keyframe so far.
         serials: int64 (K,), a number that no other keyframe of this process has or had.
     """
@@ -48,6 +50,10 @@ class KeyframeStore:
             np.zeros((capacity, 4), np.float32),
             np.zeros((capacity, 4, 4), np.float32),
             np.zeros((capacity, 2), np.int64),
+        )
+        self.contours = (
+            np.zeros((capacity, max(1, self.pixels // 4)), np.int32),
+            np.zeros(capacity, np.int64),
         )
         self.stamps_ns, self.serials = np.zeros(capacity, np.int64), np.zeros(capacity, np.int64)
         self.visits = np.zeros(capacity)
@@ -87,6 +93,7 @@ class KeyframeStore:
         colors[slot, :n] = fitted.color.reshape(n, 3)
         depths[slot, :n] = pack_depth(fitted.depth, self._depth_range_m).reshape(n)
         rows[slot, :n] = -1 if labels is None else _resized_labels(labels, camera).reshape(n)
+        self.note_contours(slot, camera.width, camera.height)
         self.cameras[0][slot] = camera.fx, camera.fy, camera.cx, camera.cy
         self.cameras[1][slot] = fitted.T_world_camera
         self.cameras[2][slot] = camera.width, camera.height
@@ -100,13 +107,26 @@ class KeyframeStore:
         last = self.count - 1
         stale = np.flatnonzero(self._neighbour[: self.count] == slot)
         book = (self.stamps_ns, self.serials, self.visits, self._nearest, self._neighbour)
-        for array in (*self.images, *self.cameras, *book):
+        for array in (*self.images, *self.cameras, *self.contours, *book):
             array[slot] = array[last]
         self.count = last
         self._neighbour[self._neighbour == last] = slot
         for view in np.where(stale == last, slot, stale).tolist():
             if view < last:
                 self._find_neighbour(view)
+
+    def note_contours(self, slot: int, width: int, height: int) -> None:
+        """List the pixels of a filled slot beside which the depth jumps.
+
+        Silhouettes are where a view goes wrong, and few pixels show them: training draws a share
+        of its rays here.
+        """
+        stored = self.images[1][slot, : width * height].reshape(height, width)
+        found = contour_pixels(stored)
+        room = self.contours[0].shape[1]
+        found = found[:: max(1, -(-len(found) // room))]
+        self.contours[0][slot, : len(found)] = found
+        self.contours[1][slot] = len(found)
 
     def slots_changed(self) -> None:
         """To be called after slots were filled from outside: views are compared anew."""
@@ -208,6 +228,18 @@ def pack_depth(depth: NDArray[np.float32], depth_range_m: tuple) -> NDArray[np.u
     of_label = np.zeros(label.max() + 1, np.uint16)
     of_label[label[valid]] = packed[valid]
     return np.where(valid, packed, of_label[label] | GUESSED)
+
+
+def contour_pixels(stored: NDArray[np.uint16]) -> NDArray[np.int64]:
+    """Numbers of the pixels of stored depths (H, W) beside which the depth jumps.
+
+    A jump is one of 5 cm and of 5 % of the nearer depth within ``CONTOUR_WINDOW`` pixels.
+    """
+    depth = stored & (GUESSED - 1)
+    window = np.ones((CONTOUR_WINDOW, CONTOUR_WINDOW), np.uint8)
+    nearest = cv2.erode(depth, window).astype(np.float32)
+    step = cv2.dilate(depth, window) - nearest
+    return np.flatnonzero(step > np.maximum(0.05 / DEPTH_UNIT_M, 0.05 * nearest))
 
 
 def _resized_labels(labels: NDArray[np.int16], camera: Camera) -> NDArray[np.int16]:

@@ -19,10 +19,11 @@ from semantic_field.field.rendering import RenderedView, render_view
 from semantic_field.field.voxels import VoxelGrid
 from semantic_field.frames import Frame
 from semantic_field.geometry import Camera
-from semantic_field.kernels import make_kernels
+from semantic_field.kernels import GridShape, make_kernels
 from semantic_field.mapping.classes import ClassTable
 from semantic_field.mapping.keyframes import KeyframeStore, fit_width
 from semantic_field.mapping.language import LanguageBasis, TextTeacher
+from semantic_field.mapping.memory import TableGrowth, keyframe_budget_mb
 from semantic_field.mapping.readings import mark_voxels
 from semantic_field.mapping.status import MapperStatus, Meter, run_state
 from semantic_field.mapping.trainer import Trainer
@@ -64,6 +65,7 @@ class Mapper:
         torch.manual_seed(self.config.mapping.seed)
         self._field = self._new_field()
         self._trainer = Trainer(self._field, self.config.mapping)
+        self._growth = TableGrowth(self.config.mapping)
         self._voxels = VoxelGrid(self.config.field.voxel_m)
         self._reach = VoxelGrid(self.config.field.voxel_m)
         self._classes = ClassTable()
@@ -77,9 +79,10 @@ class Mapper:
         self._snapshot_of: tuple[int, int, int] | None = None
         self._meter = Meter()
 
-    def _new_field(self, classes: int = 0) -> SemanticField:
+    def _new_field(self, classes: int = 0, shape: GridShape | None = None) -> SemanticField:
         config, threads = self.config.field, self.config.mapping.threads
-        kernels = make_kernels(config.grid.kernels, shape_of(config.grid), "cpu", threads)
+        shape = shape or shape_of(config.grid)
+        kernels = make_kernels(config.grid.kernels, shape, "cpu", threads)
         return SemanticField(config, classes, kernels)
 
     # frames
@@ -127,7 +130,7 @@ class Mapper:
         if self._keyframes is None:
             depth_range = (mapping.min_depth_m, mapping.max_depth_m)
             self._keyframes = KeyframeStore(
-                camera.width, camera.height, mapping.memory_budget_mb, depth_range
+                camera.width, camera.height, keyframe_budget_mb(mapping), depth_range
             )
         rows = None if frame.labels is None else self._classes.rows(frame.labels)
         slot = self._keyframes.add(frame, rows)
@@ -203,6 +206,7 @@ class Mapper:
         assert self._keyframes is not None
         before = self._trainer.rays
         self._trainer.step(self._keyframes, self._reach)
+        self._growth.check(self._trainer)
         self._meter.count(self._trainer.rays - before)
 
     def _run(self) -> None:
@@ -282,9 +286,8 @@ class Mapper:
 
     def _memory_bytes(self) -> int:
         store = self._keyframes
-        grid = 4 * self._field.table.numel() * self._field.table.element_size()
         voxels = self._voxels.memory_bytes() + self._reach.memory_bytes()
-        return grid + voxels + (store.memory_bytes() if store else 0)
+        return self._growth.used_bytes + voxels + (store.memory_bytes() if store else 0)
 
     # files
 
@@ -333,7 +336,7 @@ class Mapper:
     def _restore(self, state: MapState) -> None:
         if self._language is not None and state.language is not None:
             self._language.restore(state.language)
-        self._field = self._new_field(len(state.class_ids))
+        self._field = self._new_field(len(state.class_ids), state.field.kernels.shape)
         self._field.load_state_dict(state.field.state_dict())
         self._trainer = Trainer(self._field, self.config.mapping)
         names = self._classes.names

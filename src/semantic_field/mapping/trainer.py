@@ -13,6 +13,7 @@ from semantic_field.field.model import SemanticField, affine
 from semantic_field.field.sampling import RaySamples, draw_rays
 from semantic_field.field.voxels import VoxelGrid
 from semantic_field.kernels import GridGradient, GridMoments
+from semantic_field.kernels.table_lines import doubled
 from semantic_field.kernels.threads import run_parallel, split
 from semantic_field.mapping.keyframes import KeyframeStore
 from semantic_field.mapping.losses import (
@@ -69,6 +70,14 @@ class Trainer:
                 fresh.state[new] = _padded(state[old], new, old_rows)
         self.optimizer = fresh
 
+    def grow_table(self) -> None:
+        """Double the grid's table; field and moments stay as they are at every point."""
+        self.field.grow_table()
+        self.gradient = GridGradient(self.field.kernels.shape)
+        moments = self.moments
+        self.moments = GridMoments(self.field.kernels.shape)
+        self.moments.first, self.moments.second = doubled(moments.first), doubled(moments.second)
+
     def learning_rate(self, keyframes: int) -> float:
         """Falls as rays per keyframe grow, so a growing map keeps learning."""
         seen = self.rays / max(keyframes, 1)
@@ -106,6 +115,8 @@ class Trainer:
             config.guess_trust,
             seed=(config.seed << 32) + self.steps,
             threads=config.threads,
+            contours=keyframes.contours,
+            contour_share=config.contour_share,
         )
 
     def _free_space(self, rays: RaySamples, hidden: Float[Tensor, "H M"]) -> Float[Tensor, "1 M"]:

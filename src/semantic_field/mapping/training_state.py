@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from semantic_field.config import MappingConfig
-from semantic_field.field.map_file import table_lines
+from semantic_field.kernels.table_lines import lines_of
 from semantic_field.mapping.keyframes import KeyframeStore
+from semantic_field.mapping.memory import keyframe_budget_mb
 from semantic_field.mapping.trainer import Trainer
 
 JPEG_QUALITY = 95
@@ -71,7 +72,7 @@ def pack_training(
     trainer: Trainer, keyframes: KeyframeStore | None, packer: KeyframePacker
 ) -> Arrays:
     """Copies of optimiser moments and counters, and the keyframes as ``packer`` has them."""
-    first, second = (table_lines(m) for m in (trainer.moments.first, trainer.moments.second))
+    first, second = (lines_of(m) for m in (trainer.moments.first, trainer.moments.second))
     used = np.flatnonzero(second.any(axis=1)).astype(np.int32)
     arrays = {
         "moments.used": used,
@@ -95,8 +96,8 @@ def unpack_training(
     if "moments.used" not in arrays:
         return None
     used = arrays["moments.used"]
-    table_lines(trainer.moments.first)[used] = arrays["moments.first"]
-    table_lines(trainer.moments.second)[used] = arrays["moments.second"]
+    lines_of(trainer.moments.first)[used] = arrays["moments.first"]
+    lines_of(trainer.moments.second)[used] = arrays["moments.second"]
     trainer.rays = int(arrays["rays"])
     _unpack_optimizer(arrays, trainer)
     return _unpack_keyframes(arrays, config) if "keyframes.sizes" in arrays else None
@@ -124,7 +125,7 @@ def _unpack_optimizer(arrays: dict[str, Any], trainer: Trainer) -> None:
 def _unpack_keyframes(arrays: dict[str, Any], config: MappingConfig) -> KeyframeStore:
     width, height = (int(v) for v in arrays["keyframes.slot_size"])
     depth_range = (config.min_depth_m, config.max_depth_m)
-    store = KeyframeStore(width, height, config.memory_budget_mb, depth_range)
+    store = KeyframeStore(width, height, keyframe_budget_mb(config), depth_range)
     store.count = n = min(len(arrays["keyframes.sizes"]), store.capacity)
     for target, name in zip(store.cameras, ("intrinsics", "poses", "sizes"), strict=True):
         target[:n] = arrays[f"keyframes.{name}"][:n]
@@ -136,6 +137,7 @@ def _unpack_keyframes(arrays: dict[str, Any], config: MappingConfig) -> Keyframe
         store.images[0][slot, :pixels] = cv2.cvtColor(color, cv2.COLOR_BGR2RGB).reshape(-1, 3)
         store.images[1][slot, :pixels] = depth.reshape(-1)
         store.images[2][slot, :pixels] = label.reshape(-1).astype(np.int32) - 1
+        store.note_contours(slot, depth.shape[1], depth.shape[0])
     store.slots_changed()
     return store
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from semantic_field.field.map_state import LanguageSpace
+from semantic_field.kernels.precision import product_type
 from semantic_field.query.interpretation import TextSet, membership
 from semantic_field.teachers.language import Calibration
 
@@ -32,7 +33,8 @@ class LatentIndex:
     ``|V z + m|`` depends on no text, so it is computed once, with m relative to the centre.
 
     Args:
-        latent: (N, D), any float type; kept as float32 of the dimensions in use.
+        latent: (N, D), any float type; only the dimensions in use are kept, in the type in which
+            this machine multiplies faster (``kernels.precision``).
         space: how latents are read.
         calibration: of the teacher that made the space.
         classes: centred unit embeddings (C, E) of the map's class names, if it has any. Where
@@ -45,7 +47,9 @@ class LatentIndex:
         space: LanguageSpace,
         calibration: Calibration,
         classes: Float[Tensor, "C E"] | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
+        self._dtype = dtype or product_type()
         self._basis = space.basis[:, : space.rank].float()
         self._mean = space.mean.float() - calibration.center
         self.calibration = calibration
@@ -61,7 +65,7 @@ class LatentIndex:
         Points lie along the rows, in which way a few texts at a time are multiplied fastest.
         """
         rank = self._basis.shape[1]
-        units = torch.empty(rank + 1, len(latent))
+        units = torch.empty(rank + 1, len(latent), dtype=self._dtype)
         projected, offset = self._basis.T @ self._mean, self._mean.square().sum()
         for start in range(0, len(latent), CHUNK):
             used = latent[start : start + CHUNK, :rank].float()
@@ -92,8 +96,9 @@ class LatentIndex:
     def _cosine_chunks(self, texts: Float[Tensor, "Q E"]):
         """Cosines (Q, n) with the points of one chunk after the other."""
         weights = torch.cat([texts @ self._basis, (texts @ self._mean)[:, None]], dim=1)
+        weights = weights.to(self._dtype)
         for start in range(0, len(self), CHUNK):
-            yield weights @ self._units[:, start : start + CHUNK]
+            yield (weights @ self._units[:, start : start + CHUNK]).float()
 
     @torch.inference_mode()
     def relevancy(self, questions: list[TextSet]) -> Float[Tensor, "Q N"]:
