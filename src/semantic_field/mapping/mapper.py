@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,9 +27,12 @@ from semantic_field.mapping.language import LanguageBasis, TextTeacher
 from semantic_field.mapping.memory import TableGrowth, keyframe_budget_mb
 from semantic_field.mapping.readings import mark_voxels
 from semantic_field.mapping.status import MapperStatus, Meter, run_state
+from semantic_field.mapping.teaching import Teaching
 from semantic_field.mapping.trainer import Trainer
 from semantic_field.mapping.training_state import KeyframePacker, pack_training, unpack_training
 from semantic_field.mapping.turns import Turns
+from semantic_field.teachers.images import ImageTargets, ImageTeachers
+from semantic_field.teachers.worker import TeacherStatus
 
 log = logging.getLogger(__name__)
 VOXEL_STRIDE = 2  # every second pixel and row marks observed voxels
@@ -45,10 +49,20 @@ class Mapper:
         config: all settings.
         teacher: gives class names their embeddings; None for a map without language.
         frame_id: name of the frame that ``Frame.T_world_camera`` leads to.
+        eyes: teachers that look at the keyframes: while the worker runs in a thread of their
+            own at the rate they manage, otherwise at once in ``add_frame``.
+
+    Attributes:
+        on_targets: called in the training thread with the keyframes, a slot, and what the
+            teachers say of the keyframe in it.
     """
 
     def __init__(
-        self, config: Config, teacher: TextTeacher | None = None, frame_id: str = "map"
+        self,
+        config: Config,
+        teacher: TextTeacher | None = None,
+        frame_id: str = "map",
+        eyes: ImageTeachers | None = None,
     ) -> None:
         self.config, self.frame_id, self._teacher = config, frame_id, teacher
         self._turns = Turns()
@@ -58,7 +72,18 @@ class Mapper:
         self._thread: threading.Thread | None = None
         self._error = ""
         self._version = 0
+        self.on_targets: Callable[[KeyframeStore, int, ImageTargets], None] | None = None
+        self._teaching = self._make_teaching(eyes) if eyes is not None else None
         self._clear()
+
+    def _make_teaching(self, eyes: ImageTeachers) -> Teaching:
+        return Teaching(
+            eyes,
+            self.config.teacher.threads,
+            keyframes=lambda: self._keyframes,
+            names=lambda: dict(enumerate(self._classes.row_names())),
+            turns=self._turns,
+        )
 
     def _clear(self) -> None:
         """An empty map; the version counter runs on."""
@@ -78,6 +103,8 @@ class Mapper:
         self._snapshot: MapState | None = None
         self._snapshot_of: tuple[int, int, int] | None = None
         self._meter = Meter()
+        if self._teaching is not None:
+            self._teaching.forget()
 
     def _new_field(self, classes: int = 0, shape: GridShape | None = None) -> SemanticField:
         config, threads = self.config.field, self.config.mapping.threads
@@ -144,7 +171,17 @@ class Mapper:
             return self._drop("outside_map")
         self._follow_classes()
         self._stamp_ns = max(self._stamp_ns, frame.stamp_ns)
+        if self._teaching is not None:
+            self._teaching.look_now() if self._thread is None else self._teaching.wake()
         return True
+
+    def _learn(self) -> None:
+        """Hand over what the teachers of images have said since the last step."""
+        if self._teaching is None or self._keyframes is None:
+            return
+        for slot, targets in self._teaching.arrived():
+            if self.on_targets is not None:
+                self.on_targets(self._keyframes, slot, targets)
 
     def _follow_classes(self) -> None:
         """Let label head and language targets follow the class table."""
@@ -161,6 +198,8 @@ class Mapper:
             self._stopping, self._error = False, ""
             self._thread = threading.Thread(target=self._run, name="mapper", daemon=True)
             self._thread.start()
+            if self._teaching is not None:
+                self._teaching.start()
 
     def stop(self) -> None:
         """End the worker thread and wait for it; the map stays."""
@@ -170,6 +209,8 @@ class Mapper:
                 self._stopping = True
                 self._arrived.notify()
             thread.join()
+            if self._teaching is not None:
+                self._teaching.stop()
 
     def pause(self) -> None:
         """Stop training; frames are still taken."""
@@ -204,6 +245,7 @@ class Mapper:
 
     def _step(self) -> None:
         assert self._keyframes is not None
+        self._learn()
         before = self._trainer.rays
         self._trainer.step(self._keyframes, self._reach)
         self._growth.check(self._trainer)
@@ -282,6 +324,7 @@ class Mapper:
             frames=self._frames,
             kernels=self._field.kernels.name,
             error=self._error,
+            teachers=self._teaching.status() if self._teaching is not None else TeacherStatus(),
         )
 
     def _memory_bytes(self) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
+from semantic_field.teachers.worker import TeacherStatus
+
 
 @dataclass(frozen=True)
 class MapperStatus:
@@ -17,6 +19,7 @@ class MapperStatus:
         dropped: frames not taken, by cause ("mapper_busy", "view_covered", ...).
         memory_bytes: keyframes, grid, moments and voxels.
         error: why training stopped, "" while all is well.
+        teachers: those that look at the keyframes.
     """
 
     state: str
@@ -30,6 +33,7 @@ class MapperStatus:
     frames: int
     kernels: str
     error: str = ""
+    teachers: TeacherStatus = field(default_factory=TeacherStatus)
 
 
 def run_state(error: str, started: bool, paused: bool, keyframes: int) -> str:
