@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from semantic_field.config import TeacherConfig
+
 Handler = Callable[[argparse.Namespace], int]
 
 
@@ -48,6 +50,15 @@ def _add_demo(commands) -> None:
         default=40.0,
         help="training after the recording has ended (default: %(default)s)",
     )
+    command.add_argument(
+        "--language", default="label_text", help="language teacher (default: %(default)s)"
+    )
+    command.add_argument("--checkpoint", default="", help="its weights: a file or a folder")
+    command.add_argument(
+        "--architecture",
+        default=TeacherConfig.architecture,
+        help="of the weights: open_clip's name or a JSON file (default: %(default)s)",
+    )
     command.set_defaults(handler=_demo)
 
 
@@ -56,7 +67,10 @@ def _demo(arguments: argparse.Namespace) -> int:
 
     from semantic_field.nodes.demo import run_demo
 
-    return run_demo(arguments.input, arguments.out, arguments.train_seconds, Console())
+    teacher = TeacherConfig(
+        kind=arguments.language, path=arguments.checkpoint, architecture=arguments.architecture
+    )
+    return run_demo(arguments.input, arguments.out, arguments.train_seconds, Console(), teacher)
 
 
 def _add_query(commands) -> None:
