@@ -8,7 +8,9 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from semantic_field.config import TeacherConfig
+import yaml
+
+from semantic_field.config import Config, TeacherConfig, updated
 
 Handler = Callable[[argparse.Namespace], int]
 
@@ -31,6 +33,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_demo(commands)
+    _add_precompute(commands)
     _add_query(commands)
     _add_convert(commands)
     _add_evaluation(commands)
@@ -71,6 +74,43 @@ def _demo(arguments: argparse.Namespace) -> int:
         kind=arguments.language, path=arguments.checkpoint, architecture=arguments.architecture
     )
     return run_demo(arguments.input, arguments.out, arguments.train_seconds, Console(), teacher)
+
+
+def _add_precompute(commands) -> None:
+    command = commands.add_parser(
+        "precompute", help="let the teachers look at a recording and keep what they say"
+    )
+    command.add_argument("input", help="folder, rosbag2 or room[:seed=3]")
+    command.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a setting, as teacher.path=clip.safetensors or teacher.store=features",
+    )
+    command.set_defaults(handler=_precompute)
+
+
+def _precompute(arguments: argparse.Namespace) -> int:
+    from rich.progress import track
+
+    from semantic_field.data.sources import open_source
+    from semantic_field.mapping.teaching import precompute
+    from semantic_field.teachers import make_language_teacher
+    from semantic_field.teachers.images import make_image_teachers
+
+    pairs = [entry.partition("=") for entry in arguments.set]
+    values = {name: yaml.safe_load(value) for name, _, value in pairs}
+    config = updated(updated(Config(), {"teacher.kind": "open_clip"}), values)
+    if not config.teacher.store:
+        raise ValueError("expected a folder to keep features in: --set teacher.store=FOLDER")
+    eyes = make_image_teachers(config.teacher, make_language_teacher(config.teacher))
+    if eyes is None:
+        raise ValueError(f"expected teachers of images, got teacher.kind {config.teacher.kind}")
+    source = open_source(arguments.input)
+    for _ in track(precompute(source, eyes, config.mapping), "looking", total=len(source)):
+        pass
+    return 0
 
 
 def _add_query(commands) -> None:

@@ -12,7 +12,7 @@ from semantic_field.config import Config, TeacherConfig, updated
 from semantic_field.frames import Frame
 from semantic_field.geometry import Camera, make_transform
 from semantic_field.mapping.mapper import Mapper
-from semantic_field.mapping.teaching import Lessons, sight_of
+from semantic_field.mapping.teaching import Lessons, precompute, sight_of
 from semantic_field.teachers.depth_regions import DepthRegions
 from semantic_field.teachers.images import (
     ImageTargets,
@@ -221,6 +221,15 @@ def test_regions_and_patches_are_kept_in_the_store(frames, tmp_path):
     assert torch.equal(first.patches, second.patches) and len(first.regions) == 2
     again = regions_from_arrays(regions_to_arrays(first.regions))
     assert np.array_equal(again.masks, first.regions.masks)
+
+
+def test_precomputed_is_what_mapping_asks_for(frames, tmp_path):
+    proposer = DepthRegions()
+    eyes = ImageTeachers(MeanColor(), proposer, store=str(tmp_path))
+    assert len(list(precompute(frames[:3], eyes, SMALL.mapping))) == 3
+    proposer.propose = lambda *images: pytest.fail("was stored already")
+    mapper = Mapper(SMALL, eyes=eyes)
+    assert all(mapper.add_frame(frame) for frame in frames[:3])
 
 
 def test_only_teachers_that_read_images_are_image_teachers():

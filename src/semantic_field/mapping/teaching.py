@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 
+from semantic_field.config import MappingConfig
 from semantic_field.field.sampling import DEPTH_UNIT_M, GUESSED
+from semantic_field.frames import Frame
 from semantic_field.geometry import Camera
-from semantic_field.mapping.keyframes import KeyframeStore
+from semantic_field.mapping.keyframes import KeyframeStore, fit_width
 from semantic_field.mapping.turns import Turns
 from semantic_field.teachers.images import ImageTargets, ImageTeachers, Sight
 from semantic_field.teachers.worker import TeacherWorker
@@ -113,6 +115,19 @@ class Teaching:
 
     def _backlog(self) -> int:
         return len(self._lessons.waiting(self._keyframes()))
+
+
+def precompute(
+    frames: Iterable[Frame], teachers: ImageTeachers, config: MappingConfig
+) -> Iterator[ImageTargets]:
+    """Look at frames just as mapping them will, so that the teachers' stores know them then."""
+    depth_range = (config.min_depth_m, config.max_depth_m)
+    store: KeyframeStore | None = None
+    for frame in frames:
+        frame = fit_width(frame, config.max_image_width)
+        if store is None:
+            store = KeyframeStore(frame.camera.width, frame.camera.height, 1, depth_range)
+        yield teachers.look(sight_of(store, store.add(frame, None), {}))
 
 
 def sight_of(store: KeyframeStore, slot: int, names: Mapping[int, str]) -> Sight:

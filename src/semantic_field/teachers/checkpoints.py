@@ -85,7 +85,9 @@ def pretrained(path: str, kinds: tuple[str, ...], option: str, remedy: str) -> P
     prepare_torchvision()
     try:
         from transformers import AutoModel
+        from transformers.utils import logging
 
+        logging.disable_progress_bar()
         kind = json.loads((folder / "config.json").read_text()).get("model_type")
     except (ImportError, OSError, json.JSONDecodeError) as error:
         raise ValueError(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,7 +82,8 @@ def load_clip(path: str, architecture: str) -> LoadedClip:
     described = folder.is_dir() and (folder / DESCRIPTION).is_file()
     name = f"local-dir:{folder}" if described else _known_name(architecture)
     try:
-        model = open_clip.create_model(name, load_weights=False, pretrained_text=False)
+        with _quiet():  # it warns that nothing was loaded; that comes next
+            model = open_clip.create_model(name, load_weights=False, pretrained_text=False)
         open_clip.load_checkpoint(model, str(weights), weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(
@@ -104,6 +107,21 @@ def load_clip(path: str, architecture: str) -> LoadedClip:
         std=tuple(preprocess["std"]),
         fingerprint=f"{Path(architecture).stem if not described else 'own'}:{digest(weights)}",
     )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps open_clip's warnings, which it gives to the root logger, from being printed."""
+
+    def elsewhere(record: logging.LogRecord) -> bool:
+        return "open_clip" not in record.pathname
+
+    root = logging.getLogger()
+    root.addFilter(elsewhere)
+    try:
+        yield
+    finally:
+        root.removeFilter(elsewhere)
 
 
 def _known_name(architecture: str) -> str:
