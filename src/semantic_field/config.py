@@ -127,9 +127,45 @@ class TeacherConfig(Settings):
     """The frozen model that gives text and images their embeddings."""
 
     kind: str = option(
-        "label_text", "the language teacher", choices=("label_text", "vocabulary", "none")
+        "label_text",
+        "the language teacher",
+        choices=("label_text", "vocabulary", "open_clip", "none"),
     )
-    path: str = option("", "local checkpoint or features file of the teacher, if it needs one")
+    path: str = option(
+        "",
+        "local checkpoint or features file of the language teacher, if it needs one; for "
+        "open_clip a .pt, .bin or .safetensors file, or a folder with one",
+    )
+    architecture: str = option(
+        "ViT-B-16", "open_clip's name of the checkpoint's architecture, or a JSON file of one"
+    )
+    dense: str = option(
+        "patches",
+        "how an image gets dense embeddings: one pass over all patches, a pass for each of many "
+        "overlapping crops at several scales, or only what the store holds",
+        choices=("patches", "crops", "store"),
+    )
+    crop_divisors: tuple = option(
+        (5, 7, 10), "the shorter side of the image in crops, for each scale"
+    )
+    crop_shrink: int = option(8, "images are made smaller by this before they are cropped", 1, 64)
+    prompts: str = option(
+        "single",
+        "a text as it is, or the mean over 85 sentences around it",
+        choices=("single", "average"),
+    )
+    store: str = option("", "folder that keeps what teachers said of images; empty = none")
+    regions: str = option(
+        "depth",
+        "which pixels of an image belong together: by colour and depth, or by SAM",
+        choices=("depth", "sam", "none"),
+    )
+    regions_path: str = option("", "folder of the SAM or SAM 2 checkpoint (transformers' format)")
+    dino_path: str = option(
+        "", "folder of a DINO, DINOv2 or DINOv3 checkpoint (transformers' format); empty = none"
+    )
+    device: str = option("auto", "where teachers run", choices=("auto", "cpu", "cuda"))
+    threads: int = option(1, "processor threads of the teachers of images", 1, 256)
 
 
 @dataclass(frozen=True)

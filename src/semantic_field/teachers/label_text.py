@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from semantic_field.teachers.embedding_cache import cached_embeddings
 from semantic_field.teachers.household import HOUSEHOLD
-from semantic_field.teachers.language import Calibration, embed_label_image
+from semantic_field.teachers.language import NO_NAMES, Calibration, embed_label_image
 from semantic_field.teachers.minilm import SentenceEncoder, model_folder
 from semantic_field.teachers.naming import spoken
 
@@ -76,10 +77,10 @@ class LabelTextTeacher:
 
     def embed_image(
         self,
-        image: NDArray[np.uint8],
-        labels: NDArray[np.int32] | None,
-        label_names: dict[int, str],
-    ) -> Float[Tensor, "h w E"]:
+        color: NDArray[np.uint8],
+        labels: NDArray[np.int32] | None = None,
+        label_names: Mapping[int, str] = NO_NAMES,
+    ) -> Float[Tensor, "1 h w E"]:
         """The embeddings of the label image's class names, one a cell; zeros where void."""
         return embed_label_image(self, labels, label_names)
 
