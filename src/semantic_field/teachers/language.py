@@ -152,4 +152,8 @@ def make_language_teacher(config: TeacherConfig) -> LanguageTeacher | None:
         from semantic_field.teachers.vocabulary import VocabularyTeacher
 
         return VocabularyTeacher(config.path)
+    if config.kind == "simulated":
+        from semantic_field.teachers.simulated import SimulatedTeacher
+
+        return SimulatedTeacher(config.path)
     return None
