@@ -48,6 +48,7 @@ ARGUMENTS = {
     ),
     "checkpoint": ("", "file or folder of the teacher's weights, if it needs any"),
     "architecture": ("ViT-B-16", "open_clip's name, or a JSON file, of the weights' architecture"),
+    "language_source": ("labels", "what language is learnt from", ("labels", "images")),
     "map_path": (
         "",
         "file of save_map and load_map, written at shutdown; "
@@ -100,7 +101,7 @@ def generate_launch_description() -> LaunchDescription:
         executable="mapping_node",
         name="mapping_node",
         parameters=[
-            teacher,
+            teacher | {"language.source": typed("language_source", str)},
             parameters,
             use_sim_time,
             {

@@ -101,10 +101,11 @@ def _precompute(arguments: argparse.Namespace) -> int:
 
     pairs = [entry.partition("=") for entry in arguments.set]
     values = {name: yaml.safe_load(value) for name, _, value in pairs}
-    config = updated(updated(Config(), {"teacher.kind": "open_clip"}), values)
+    always = {"teacher.kind": "open_clip", "language.source": "images"}
+    config = updated(updated(Config(), always), values)
     if not config.teacher.store:
         raise ValueError("expected a folder to keep features in: --set teacher.store=FOLDER")
-    eyes = make_image_teachers(config.teacher, make_language_teacher(config.teacher))
+    eyes = make_image_teachers(config, make_language_teacher(config.teacher))
     if eyes is None:
         raise ValueError(f"expected teachers of images, got teacher.kind {config.teacher.kind}")
     source = open_source(arguments.input)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from semantic_field.config import Config, TeacherConfig, updated
+from semantic_field.config import Config, updated
 from semantic_field.frames import Frame
 from semantic_field.geometry import Camera, make_transform
 from semantic_field.mapping.mapper import Mapper
@@ -27,6 +27,7 @@ from semantic_field.teachers.worker import TeacherWorker
 SMALL = updated(
     Config(),
     {
+        "language.source": "images",
         "mapping.max_image_width": 64,
         "mapping.rays_per_step": 64,
         "mapping.threads": 1,
@@ -47,12 +48,16 @@ class MeanColor:
         self.open.set()
         self.failing = False
 
+    def embed_text(self, texts):
+        return torch.eye(3)[torch.arange(len(texts)) % 3]
+
     def embed_image(self, color, labels=None, label_names=None):
         assert self.open.wait(30)
         self.images.append(color)
         if self.failing:
             raise ValueError("no idea")
-        return torch.from_numpy(color.mean((0, 1), dtype=np.float32)).view(1, 1, 1, 3)
+        mean = torch.from_numpy(color.mean((0, 1), dtype=np.float32))
+        return (mean / mean.norm()).view(1, 1, 1, 3)
 
 
 @pytest.fixture(scope="module")
@@ -75,13 +80,26 @@ def frames():
     ]
 
 
+def taught(teacher: MeanColor) -> tuple[Mapper, list]:
+    """A mapper that learns from images, and a record of what comes in: slot and targets."""
+    mapper, got = Mapper(SMALL, teacher, eyes=ImageTeachers(teacher)), []
+    add = mapper._trainer.language.add
+
+    def recorded(store, slot, targets) -> None:
+        add(store, slot, targets)
+        got.append((slot, targets))
+
+    mapper._trainer.language.add = recorded
+    return mapper, got
+
+
 def until(condition) -> None:
     while not condition():
         time.sleep(0.005)
 
 
 def test_a_keyframe_as_teachers_see_it(frames):
-    mapper = Mapper(SMALL)
+    mapper = Mapper(SMALL, MeanColor())
     mapper.set_label_names({7: "chair"})
     holed = frames[0].depth.copy()
     holed[:5] = 0
@@ -96,9 +114,8 @@ def test_a_keyframe_as_teachers_see_it(frames):
 
 
 def test_results_come_to_their_keyframes_at_once_without_a_thread(frames):
-    teacher, got = MeanColor(), []
-    mapper = Mapper(SMALL, eyes=ImageTeachers(teacher))
-    mapper.on_targets = lambda store, slot, targets: got.append((slot, targets))
+    teacher = MeanColor()
+    mapper, got = taught(teacher)
     for frame in frames[:3]:
         mapper.add_frame(frame)
     assert len(teacher.images) == 3 and not got
@@ -106,15 +123,14 @@ def test_results_come_to_their_keyframes_at_once_without_a_thread(frames):
     assert [slot for slot, _ in got] == [0, 1, 2]
     for (_, targets), frame in zip(got, frames):
         mean = frame.color.mean((0, 1), dtype=np.float32)
-        assert np.allclose(targets.embedding.view(3), mean, atol=1e-4)
+        assert np.allclose(targets.embedding.view(3), mean / np.linalg.norm(mean), atol=1e-4)
     mapper.train_steps(1)
     assert len(got) == 3 and mapper.status().teachers.backlog == 0
 
 
 def test_newest_keyframe_first_while_the_map_trains_on(frames):
-    teacher, slots = MeanColor(), []
-    mapper = Mapper(SMALL, eyes=ImageTeachers(teacher))
-    mapper.on_targets = lambda store, slot, targets: slots.append(slot)
+    teacher = MeanColor()
+    mapper, got = taught(teacher)
     teacher.open.clear()
     mapper.start()
     try:
@@ -126,7 +142,8 @@ def test_newest_keyframe_first_while_the_map_trains_on(frames):
         status = mapper.status().teachers
         assert status.state == "running" and status.done == 0 and status.backlog == 6
         teacher.open.set()
-        until(lambda: len(slots) == 6)
+        until(lambda: len(got) == 6)
+        slots = [slot for slot, _ in got]
         first = slots[0]  # what it hung at; then from the newest to the oldest
         assert slots[1:] == sorted(set(range(6)) - {first}, reverse=True)
         until(lambda: mapper.status().teachers.state == "waiting")
@@ -141,7 +158,7 @@ def test_newest_keyframe_first_while_the_map_trains_on(frames):
 def test_failing_teachers_are_reported_and_mapping_goes_on(frames):
     teacher = MeanColor()
     teacher.failing = True
-    mapper = Mapper(SMALL, eyes=ImageTeachers(teacher))
+    mapper, _ = taught(teacher)
     mapper.start()
     try:
         for i, frame in enumerate(frames[:4]):
@@ -182,7 +199,7 @@ def test_one_failure_costs_one_keyframe():
 
 def test_forgotten_keyframes(frames):
     """A result for a keyframe that has given way is left out; slots that moved are found."""
-    mapper = Mapper(SMALL)
+    mapper = Mapper(SMALL, MeanColor())
     for frame in frames[:3]:
         mapper.add_frame(frame)
     store, lessons = mapper._keyframes, Lessons()
@@ -228,12 +245,13 @@ def test_precomputed_is_what_mapping_asks_for(frames, tmp_path):
     eyes = ImageTeachers(MeanColor(), proposer, store=str(tmp_path))
     assert len(list(precompute(frames[:3], eyes, SMALL.mapping))) == 3
     proposer.propose = lambda *images: pytest.fail("was stored already")
-    mapper = Mapper(SMALL, eyes=eyes)
+    mapper = Mapper(SMALL, MeanColor(), eyes=eyes)
     assert all(mapper.add_frame(frame) for frame in frames[:3])
 
 
-def test_only_teachers_that_read_images_are_image_teachers():
-    assert make_image_teachers(TeacherConfig(kind="label_text"), MeanColor()) is None
-    assert make_image_teachers(TeacherConfig(kind="none"), None) is None
-    eyes = make_image_teachers(TeacherConfig(kind="open_clip"), MeanColor())
+def test_images_are_looked_at_where_language_comes_from_them():
+    assert make_image_teachers(Config(), MeanColor()) is None
+    images = updated(Config(), {"language.source": "images"})
+    assert make_image_teachers(images, None) is None
+    eyes = make_image_teachers(images, MeanColor())
     assert isinstance(eyes.proposer, DepthRegions) and eyes.patches is None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +21,9 @@ from semantic_field.frames import Frame
 from semantic_field.geometry import Camera
 from semantic_field.kernels import GridShape, make_kernels
 from semantic_field.mapping.classes import ClassTable
-from semantic_field.mapping.keyframes import KeyframeStore, fit_width
+from semantic_field.mapping.dense_targets import bytes_per_pixel
+from semantic_field.mapping.image_language import ImageLanguage
+from semantic_field.mapping.keyframes import BYTES_PER_PIXEL, KeyframeStore, fit_width
 from semantic_field.mapping.language import LanguageBasis, TextTeacher
 from semantic_field.mapping.memory import TableGrowth, keyframe_budget_mb
 from semantic_field.mapping.readings import mark_voxels
@@ -32,6 +33,7 @@ from semantic_field.mapping.trainer import Trainer
 from semantic_field.mapping.training_state import KeyframePacker, pack_training, unpack_training
 from semantic_field.mapping.turns import Turns
 from semantic_field.teachers.images import ImageTargets, ImageTeachers
+from semantic_field.teachers.regions import RegionProposer
 from semantic_field.teachers.worker import TeacherStatus
 
 log = logging.getLogger(__name__)
@@ -49,12 +51,10 @@ class Mapper:
         config: all settings.
         teacher: gives class names their embeddings; None for a map without language.
         frame_id: name of the frame that ``Frame.T_world_camera`` leads to.
+        proposer: finds regions in the map's own views, see ``ImageLanguage``; that of ``eyes``
+            where none is given.
         eyes: teachers that look at the keyframes: while the worker runs in a thread of their
             own at the rate they manage, otherwise at once in ``add_frame``.
-
-    Attributes:
-        on_targets: called in the training thread with the keyframes, a slot, and what the
-            teachers say of the keyframe in it.
     """
 
     def __init__(
@@ -62,9 +62,11 @@ class Mapper:
         config: Config,
         teacher: TextTeacher | None = None,
         frame_id: str = "map",
+        proposer: RegionProposer | None = None,
         eyes: ImageTeachers | None = None,
     ) -> None:
         self.config, self.frame_id, self._teacher = config, frame_id, teacher
+        self._proposer = proposer or (eyes.proposer if eyes else None)
         self._turns = Turns()
         self._inbox: Frame | None = None
         self._arrived = threading.Condition()
@@ -72,7 +74,6 @@ class Mapper:
         self._thread: threading.Thread | None = None
         self._error = ""
         self._version = 0
-        self.on_targets: Callable[[KeyframeStore, int, ImageTargets], None] | None = None
         self._teaching = self._make_teaching(eyes) if eyes is not None else None
         self._clear()
 
@@ -97,6 +98,7 @@ class Mapper:
         self._language = (
             LanguageBasis(self._teacher, self.config.field.latent_dim) if self._teacher else None
         )
+        self._learn_from_images()
         self._keyframes: KeyframeStore | None = None
         self._dropped: dict[str, int] = {}
         self._frames = self._stamp_ns = 0
@@ -105,6 +107,25 @@ class Mapper:
         self._meter = Meter()
         if self._teaching is not None:
             self._teaching.forget()
+
+    def _learn_from_images(self) -> None:
+        """Start the learning of language from images, where the settings ask for it."""
+        if self.config.language.source != "images":
+            return
+        if self._language is None:
+            raise ValueError(
+                "expected a language teacher for language.source 'images', got none: set "
+                "teacher.kind, or language.source to 'labels'"
+            )
+        self._trainer.language = ImageLanguage(
+            self.config.language,
+            self._language,
+            self._field,
+            self._state,
+            self._proposer,
+            self.config.mapping.seed,
+            self.config.query.up,
+        )
 
     def _new_field(self, classes: int = 0, shape: GridShape | None = None) -> SemanticField:
         config, threads = self.config.field, self.config.mapping.threads
@@ -143,6 +164,36 @@ class Mapper:
             self._classes.set_names(names)
             self._follow_classes()
 
+    def set_vocabulary(self, names: list[str]) -> None:
+        """Tell these texts apart from now on, in place of those before (language from images).
+
+        What was learnt stays: labels are made again from the stored features of the images.
+        """
+        with self._turns.visit():
+            self._classes = ClassTable()
+            self._classes.set_names(dict(enumerate(names)))
+            self._follow_classes()
+
+    def add_image_targets(self, stamp_ns: int, targets: ImageTargets) -> bool:
+        """Take in what the teachers of images say of the frame of that stamp.
+
+        May come any time after the frame; False where it is no keyframe (any more).
+        """
+        with self._turns.visit():
+            store = self._keyframes
+            if store is None or self._trainer.language is None:
+                return False
+            slots = np.flatnonzero(store.stamps_ns[: store.count] == stamp_ns)
+            for slot in slots.tolist():
+                self._add_targets(slot, targets)
+            return bool(len(slots))
+
+    def _add_targets(self, slot: int, targets: ImageTargets) -> None:
+        assert self._keyframes is not None and self._language is not None
+        assert self._trainer.language is not None
+        self._trainer.language.add(self._keyframes, slot, targets)
+        self._trainer.rank = self._language.rank
+
     def _drop(self, cause: str) -> bool:
         self._dropped[cause] = self._dropped.get(cause, 0) + 1
         return False
@@ -157,7 +208,7 @@ class Mapper:
         if self._keyframes is None:
             depth_range = (mapping.min_depth_m, mapping.max_depth_m)
             self._keyframes = KeyframeStore(
-                camera.width, camera.height, keyframe_budget_mb(mapping), depth_range
+                camera.width, camera.height, self._keyframe_budget_mb(), depth_range
             )
         rows = None if frame.labels is None else self._classes.rows(frame.labels)
         slot = self._keyframes.add(frame, rows)
@@ -176,19 +227,36 @@ class Mapper:
         return True
 
     def _learn(self) -> None:
-        """Hand over what the teachers of images have said since the last step."""
-        if self._teaching is None or self._keyframes is None:
-            return
-        for slot, targets in self._teaching.arrived():
-            if self.on_targets is not None:
-                self.on_targets(self._keyframes, slot, targets)
+        """Take in what the teachers of images have said since the last step."""
+        if self._teaching is not None:
+            for slot, targets in self._teaching.arrived():
+                self._add_targets(slot, targets)
+
+    def _keyframe_budget_mb(self) -> int:
+        """MiB for keyframes; what teachers say of their images takes a share of it."""
+        whole = keyframe_budget_mb(self.config.mapping)
+        if self._trainer.language is None:
+            return whole
+        dense = bytes_per_pixel(self.config.field.latent_dim)
+        return max(1, whole * BYTES_PER_PIXEL // (BYTES_PER_PIXEL + dense))
 
     def _follow_classes(self) -> None:
         """Let label head and language targets follow the class table."""
-        self._trainer.grow_classes(len(self._classes))
+        names, language = self._classes.row_names(), self._trainer.language
         if self._language is not None:
-            self._trainer.class_latents = self._language.latents_of(self._classes.row_names())
+            known = self._trainer.class_latents
+            self._trainer.class_latents = self._language.latents_of(names)
             self._trainer.rank = self._language.rank
+            if language is None or torch.equal(known, self._trainer.class_latents):
+                self._trainer.grow_classes(len(self._classes))
+                return
+            config, texts = self.config.language, self._trainer.class_latents
+            self._trainer.set_label_rows(texts / (config.relevancy_temperature or 1.0))
+            if config.unlabelled:
+                texts = torch.cat([texts, self._language.latents_of([config.unlabelled])])
+            language.set_vocabulary(texts)
+        else:
+            self._trainer.grow_classes(len(self._classes))
 
     # training
 
@@ -330,7 +398,9 @@ class Mapper:
     def _memory_bytes(self) -> int:
         store = self._keyframes
         voxels = self._voxels.memory_bytes() + self._reach.memory_bytes()
-        return self._growth.used_bytes + voxels + (store.memory_bytes() if store else 0)
+        language = self._trainer.language.memory_bytes() if self._trainer.language else 0
+        keyframes = store.memory_bytes() if store else 0
+        return self._growth.used_bytes + voxels + keyframes + language
 
     # files
 
@@ -382,6 +452,7 @@ class Mapper:
         self._field = self._new_field(len(state.class_ids), state.field.kernels.shape)
         self._field.load_state_dict(state.field.state_dict())
         self._trainer = Trainer(self._field, self.config.mapping)
+        self._learn_from_images()
         names = self._classes.names
         self._classes.restore(state.label_names, state.class_ids)
         self._classes.set_names(names)

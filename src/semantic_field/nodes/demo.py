@@ -136,6 +136,7 @@ def launched(
     command += [f"input:={location}", f"up:={up}", f"map_path:={out.absolute() / MAP_NAME}"]
     command += [f"teacher:={teacher.kind}", f"checkpoint:={_absolute(teacher.path)}"]
     command += [f"architecture:={_absolute(teacher.architecture)}"]
+    command += [f"language_source:={'images' if teacher.kind == 'open_clip' else 'labels'}"]
     command += [f"sigterm_timeout:={STOP_TIMEOUT_S / 2:.0f}"]
     log = out / LOG_NAME
     with log.open("w") as sink:

@@ -7,7 +7,7 @@ from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.lifecycle import LifecycleNode, State, TransitionCallbackReturn
 from std_srvs.srv import SetBool, Trigger
 
-from semantic_field.config import Config, MappingNodeConfig
+from semantic_field.config import Config, MappingNodeConfig, updated
 from semantic_field.frames import Frame
 from semantic_field.mapping.mapper import Mapper
 from semantic_field.nodes.drops import DropCounter
@@ -34,6 +34,7 @@ class MappingNode(LifecycleNode):
             field=declare_settings(self, defaults.field, "field."),
             mapping=declare_settings(self, defaults.mapping, "mapping."),
             teacher=declare_settings(self, defaults.teacher, "teacher."),
+            language=declare_settings(self, defaults.language, "language."),
         )
         self.mapper: Mapper | None = None
         self.label_names: dict[int, str] = {}
@@ -75,8 +76,9 @@ class MappingNode(LifecycleNode):
         self.teacher_error = ""
         try:
             teacher = make_language_teacher(self.config.teacher)
-            return teacher, make_image_teachers(self.config.teacher, teacher)
+            return teacher, make_image_teachers(self.config, teacher)
         except ValueError as error:
+            self.config = updated(self.config, {"language.source": "labels"})
             self.teacher_error = str(error)
             self.get_logger().error(f"mapping goes on without language: {error}")
             return None, None

@@ -11,14 +11,12 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from semantic_field.config import TeacherConfig
+from semantic_field.config import Config
 from semantic_field.geometry import Camera
 from semantic_field.teachers.dino import PatchTeacher, make_patch_teacher
 from semantic_field.teachers.feature_store import Arrays, FeatureStore, image_key
 from semantic_field.teachers.language import LanguageTeacher
 from semantic_field.teachers.regions import RegionProposer, Regions, make_region_proposer
-
-READS_IMAGES = ("open_clip",)  # kinds of language teachers that look at the image itself
 
 
 @dataclass(frozen=True)
@@ -123,15 +121,13 @@ def regions_from_arrays(arrays: Arrays) -> Regions:
     return Regions(height, width, **runs, scores=np.array(arrays["scores"], np.float32))
 
 
-def make_image_teachers(
-    config: TeacherConfig, language: LanguageTeacher | None
-) -> ImageTeachers | None:
+def make_image_teachers(config: Config, language: LanguageTeacher | None) -> ImageTeachers | None:
     """The teachers of images that ``config`` names; None where language is not from images.
 
     Raises:
         ValueError: where files are missing or damaged, with the option and the remedy.
     """
-    if language is None or config.kind not in READS_IMAGES:
+    if language is None or config.language.source != "images":
         return None
-    proposer, patches = make_region_proposer(config), make_patch_teacher(config)
-    return ImageTeachers(language, proposer, patches, config.store)
+    proposer, patches = make_region_proposer(config.teacher), make_patch_teacher(config.teacher)
+    return ImageTeachers(language, proposer, patches, config.teacher.store)

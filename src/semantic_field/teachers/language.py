@@ -156,4 +156,8 @@ def make_language_teacher(config: TeacherConfig) -> LanguageTeacher | None:
         from semantic_field.teachers.clip_teacher import OpenClipTeacher
 
         return OpenClipTeacher(config)
+    if config.kind == "simulated":
+        from semantic_field.teachers.simulated import SimulatedTeacher
+
+        return SimulatedTeacher(config.path)
     return None

@@ -47,8 +47,8 @@ def test_a_clip_of_ones_own_maps_and_answers(
 ):
     status = listen(FieldStatus, "status")
     teacher = {"teacher.kind": "open_clip", "teacher.path": checkpoint, "teacher.device": "cpu"}
-    store = {"teacher.store": str(tmp_path)}
-    start_node(MappingNode, **(quick | teacher | store))
+    images = {"language.source": "images", "teacher.store": str(tmp_path)}
+    start_node(MappingNode, **(quick | teacher | images))
     start_node(QueryNode, **teacher)
     camera.add_labels()
     camera.wait(wait_until)
@@ -73,7 +73,8 @@ def test_a_clip_of_ones_own_maps_and_answers(
 
 def test_without_a_checkpoint_mapping_goes_on(start_node, quick, listen, camera, room, wait_until):
     status = listen(FieldStatus, "status")
-    start_node(MappingNode, **(quick | {"teacher.kind": "open_clip"}))
+    without = {"teacher.kind": "open_clip", "language.source": "images"}
+    start_node(MappingNode, **(quick | without))
     camera.add_labels()
     camera.wait(wait_until)
     camera.send(room[1][0])
