@@ -297,6 +297,9 @@ class DepthRegions:
     def __init__(self, weights: Weights | None = None) -> None:
         self._weights = weights or Weights()
         self.fingerprint = f"depth_regions:1:{self._weights}"
+        # Compiled now, on a machine's first run: later it would hold up whoever maps meanwhile.
+        camera = Camera(8.0, 8.0, 7.5, 7.5, 16, 16)
+        self.propose(np.zeros((16, 16, 3), np.uint8), np.ones((16, 16), np.float32), camera)
 
     def propose(
         self,
