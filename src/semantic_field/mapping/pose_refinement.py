@@ -67,7 +67,7 @@ class PoseRefiner:
         arms = points - store.cameras[1][rays.slot, None, :3, 3]
         of_rays = np.concatenate([np.cross(arms, of_points).sum(1), of_points.sum(1)], axis=1)
         columns = [np.bincount(rays.slot, column, store.count) for column in of_rays.T]
-        return np.stack(columns, axis=1)
+        return np.stack(columns, axis=1).astype(np.float64)
 
     def _adam(
         self, store: KeyframeStore, drawn: NDArray, gradient: NDArray, learning_rate: float
