@@ -22,6 +22,7 @@ SHAPES = [
     grid_shape(3, 2, 6, 0.4, 0.1),  # 64 entries: nearly every vertex collides
     grid_shape(2, 3, 8, 0.4, 0.1),  # features that are no power of two
     grid_shape(1, 1, 8, 0.25, 0.25),
+    grid_shape(3, 4, 9, 0.5, 0.05).with_sizes((32, 128, 512)),
 ]
 
 
@@ -51,7 +52,7 @@ def normal(*shape: int, seed: int = 1) -> Tensor:
 
 
 def shape_name(shape: GridShape) -> str:
-    return f"{shape.levels}x{shape.features}x{shape.table_size}"
+    return f"{shape.levels}x{shape.features}x{shape.level_sizes}"
 
 
 @pytest.fixture(params=SHAPES, ids=shape_name)

@@ -131,6 +131,7 @@ class VoxelGrid:
         counts: uint16 (B, 512), observations of each voxel of the stored bricks.
         errors: uint16 (B, 512, 2), running means of how far depths (``ERROR_UNIT_M``) and colours
             (65535 = 1) of images and map disagree there; (B, 0, 2) where that is not kept.
+        version: grows with every change.
     """
 
     def __init__(self, voxel_m: float, with_errors: bool = False) -> None:
@@ -142,7 +143,7 @@ class VoxelGrid:
         self.counts = np.zeros((0, BRICK**3), np.uint16)
         self._seen = np.zeros((0, BRICK**3), np.uint16)
         self._used = 0
-        self._turn = 0
+        self._turn = self.version = 0
         self._strides: Strides | None = None
 
     def __len__(self) -> int:
@@ -166,6 +167,7 @@ class VoxelGrid:
             np.floor(lowest / edge).astype(np.int64), np.floor(highest / edge).astype(np.int64)
         )
         self._turn = self._turn % 65535 + 1
+        self.version += 1
         self._strides = None
         done = 0
         while done < len(points):
@@ -178,6 +180,7 @@ class VoxelGrid:
 
     def forget_strides(self) -> None:
         """To be called after counts were changed from outside."""
+        self.version += 1
         self._strides = None
 
     def lookup_errors(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -229,6 +232,10 @@ class VoxelGrid:
         slot, cell = np.nonzero(counts >= max(least, 1))
         local = np.stack([cell & 7, (cell >> 3) & 7, cell >> 6], axis=1)
         return (self.bricks[slot] * BRICK + local).astype(np.int32), counts[slot, cell]
+
+    def used_voxels(self) -> int:
+        """How many voxels have been seen."""
+        return int(np.count_nonzero(self.counts[: self._used]))
 
     def bounds(self) -> NDArray[np.float64]:
         """Lowest and highest corner of the observed voxels (2, 3), metres; zeros when empty."""

@@ -29,11 +29,11 @@ from semantic_field.mapping.between_keyframes import (
 from semantic_field.mapping.classes import ClassTable
 from semantic_field.mapping.keyframes import KeyframeStore, fit_width
 from semantic_field.mapping.language import LanguageBasis, TextTeacher
-from semantic_field.mapping.memory import TableGrowth, keyframe_budget_mb
+from semantic_field.mapping.memory import first_shape, follow_extent, grid_bytes, keyframe_budget_mb
 from semantic_field.mapping.moving import NOVEL_SHARE, MovedThings, novel_share
 from semantic_field.mapping.readings import mark_voxels
 from semantic_field.mapping.status import MapperStatus, Meter, run_state
-from semantic_field.mapping.trainer import Trainer
+from semantic_field.mapping.trainer_factory import make_trainer, training_device
 from semantic_field.mapping.training_state import KeyframePacker, pack_training, unpack_training
 from semantic_field.mapping.turns import Turns
 
@@ -58,6 +58,7 @@ class Mapper:
         self, config: Config, teacher: TextTeacher | None = None, frame_id: str = "map"
     ) -> None:
         self.config, self.frame_id, self._teacher = config, frame_id, teacher
+        self._device = training_device(config)
         self._turns = Turns()
         self._inbox: Frame | None = None
         self._arrived = threading.Condition()
@@ -71,8 +72,7 @@ class Mapper:
         """An empty map; the version counter runs on."""
         torch.manual_seed(self.config.mapping.seed)
         self._field = self._new_field()
-        self._trainer = Trainer(self._field, self.config.mapping)
-        self._growth = TableGrowth(self.config.mapping)
+        self._trainer = make_trainer(self._field, self.config.mapping)
         self._voxels = VoxelGrid(self.config.field.voxel_m, with_errors=True)
         self._reach = VoxelGrid(self.config.field.voxel_m)
         self._moved = (
@@ -91,9 +91,10 @@ class Mapper:
 
     def _new_field(self, classes: int = 0, shape: GridShape | None = None) -> SemanticField:
         config, threads = self.config.field, self.config.mapping.threads
-        shape = shape or shape_of(config.grid)
-        kernels = make_kernels(config.grid.kernels, shape, "cpu", threads)
-        return SemanticField(config, classes, kernels)
+        full = shape_of(config.grid)
+        kernels = make_kernels(config.grid.kernels, full, self._device, threads)
+        kernels = kernels.with_shape(shape or first_shape(full, kernels))
+        return SemanticField(config, classes, kernels).to(self._device)
 
     # frames
 
@@ -159,6 +160,7 @@ class Mapper:
             return self._drop("outside_map")
         if mapping.refine_poses:
             start_as_neighbours(self._keyframes, slot)
+        follow_extent(self._trainer, self._reach, mapping)
         self._follow_classes()
         self._stamp_ns = max(self._stamp_ns, frame.stamp_ns)
         return True
@@ -237,7 +239,6 @@ class Mapper:
         self._trainer.step(self._keyframes, self._reach, self._voxels)
         if self._moved is not None:
             self._moved.search_one(self._keyframes, self._reach)
-        self._growth.check(self._trainer)
         self._meter.count(self._trainer.rays - before)
 
     def _run(self) -> None:
@@ -279,6 +280,7 @@ class Mapper:
         return self._snapshot
 
     def _state(self) -> MapState:
+        self._trainer.settle()
         return MapState(
             field=self._field.frozen_copy(),
             frame_id=self.frame_id,
@@ -329,13 +331,16 @@ class Mapper:
             snapshot_version=self._version,
             frames=self._frames,
             kernels=self._field.kernels.name,
+            device=str(self._device),
             error=self._error,
         )
 
     def _memory_bytes(self) -> int:
         store = self._keyframes
         voxels = self._voxels.memory_bytes() + self._reach.memory_bytes()
-        return self._growth.used_bytes + voxels + (store.memory_bytes() if store else 0)
+        return (
+            grid_bytes(self._field.kernels.shape) + voxels + (store.memory_bytes() if store else 0)
+        )
 
     # files
 
@@ -355,8 +360,9 @@ class Mapper:
             missing = packer.next_missing(self._keyframes)
             if missing is not None:
                 return missing
+            state = self._snapshot_now()
             training = pack_training(self._trainer, self._keyframes, packer)
-            return replace(self._snapshot_now(), training=training)
+            return replace(state, training=training)
 
     def load(self, path: str | Path) -> None:
         """Continue from a saved map, in place of the present one.
@@ -385,8 +391,8 @@ class Mapper:
         if self._language is not None and state.language is not None:
             self._language.restore(state.language)
         self._field = self._new_field(len(state.class_ids), state.field.kernels.shape)
-        self._field.load_state_dict(state.field.state_dict())
-        self._trainer = Trainer(self._field, self.config.mapping)
+        self._field.assign(state.field)
+        self._trainer = make_trainer(self._field, self.config.mapping)
         names = self._classes.names
         self._classes.restore(state.label_names, state.class_ids)
         self._classes.set_names(names)

@@ -16,6 +16,7 @@ class MapperStatus:
         losses: weighted losses of the last step by name.
         dropped: frames not taken, by cause ("mapper_busy", "view_covered", ...).
         memory_bytes: keyframes, grid, moments and voxels.
+        kernels, device: the grid's kernels, and where they work.
         error: why training stopped, "" while all is well.
     """
 
@@ -29,6 +30,7 @@ class MapperStatus:
     snapshot_version: int
     frames: int
     kernels: str
+    device: str = "cpu"
     error: str = ""
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from semantic_field.config import MappingConfig
@@ -12,8 +14,8 @@ from semantic_field.field.compositing import Composite
 from semantic_field.field.model import SemanticField, affine
 from semantic_field.field.sampling import RaySamples, draw_rays
 from semantic_field.field.voxels import VoxelGrid
-from semantic_field.kernels import GridGradient, GridMoments
-from semantic_field.kernels.table_lines import doubled
+from semantic_field.kernels import GridGradient, GridMoments, GridShape
+from semantic_field.kernels.table_lines import grow
 from semantic_field.kernels.threads import run_parallel, split
 from semantic_field.mapping.disagreement import RayErrors, note_errors
 from semantic_field.mapping.exposure import Exposure
@@ -52,7 +54,7 @@ class Trainer:
         self._random = np.random.default_rng(config.seed)
         self._refiner = PoseRefiner(config) if config.refine_poses else None
         self._exposure = Exposure() if config.adapt_exposure else None
-        self._keyframes: KeyframeStore | None = None
+        self._store: KeyframeStore | None = None
         self._depth_error = self._color_error = np.zeros(0, np.float32)
 
     def _make_optimizer(self) -> torch.optim.Adam:
@@ -77,13 +79,12 @@ class Trainer:
                 fresh.state[new] = _padded(state[old], new, old_rows)
         self.optimizer = fresh
 
-    def grow_table(self) -> None:
-        """Double the grid's table; field and moments stay as they are at every point."""
-        self.field.grow_table()
-        self.gradient = GridGradient(self.field.kernels.shape)
-        moments = self.moments
-        self.moments = GridMoments(self.field.kernels.shape)
-        self.moments.first, self.moments.second = doubled(moments.first), doubled(moments.second)
+    def grow_table(self, shape: GridShape) -> None:
+        """Let levels of the grid use more of their tables; the field stays what it is."""
+        field, old = self.field, self.field.kernels.shape
+        field.kernels = field.kernels.with_shape(shape)
+        for table in (field.table, self.moments.first, self.moments.second):
+            grow(table, old, shape)
 
     def learning_rate(self, keyframes: int) -> float:
         """Falls as rays per keyframe grow, so a growing map keeps learning."""
@@ -98,7 +99,7 @@ class Trainer:
         ``reach`` are the voxels in which readers will look for a surface; ``voxels`` learn how
         far images and map disagree.
         """
-        self._keyframes = keyframes
+        self._store = keyframes
         learning_rate = self.learning_rate(keyframes.count)
         rays = self._draw(keyframes, reach)
         feature_grad = self.find_gradients(rays)
@@ -111,6 +112,9 @@ class Trainer:
         self.steps += 1
         self.rays += self.config.rays_per_step
         self._update(learning_rate)
+
+    def settle(self) -> None:
+        """Wait until all steps are done: what is read after it is whole."""
 
     def find_gradients(self, rays: RaySamples) -> Float[Tensor, "LF N"]:
         """Evaluate all losses on the rays, and leave their gradients where ``step`` finds them.
@@ -173,36 +177,50 @@ class Trainer:
 
     def _heads(self, rays: RaySamples, code: Float[Tensor, "G R"]) -> Float[Tensor, "G R"]:
         """The heads' losses by autograd; their parameters' gradients stay in ``.grad``."""
-        config, field = self.config, self.field
-        label = torch.from_numpy(rays.label)
         with torch.enable_grad():
             code = code.detach().requires_grad_()
-            per_ray = code.T
-            seen = self._photographed(rays, field.color(per_ray))
-            self._color_error = np.abs(seen.detach().numpy() - rays.color).mean(1)
-            color = config.color_weight * color_loss(seen, torch.from_numpy(rays.color))
-            latent = field.latent(per_ray if config.labels_shape_geometry else per_ray.detach())
-            labels = config.label_weight * label_loss(field.label_scores(latent), label)
-            language = config.language_weight * language_loss(
-                latent, label, self.class_latents, self.rank
+            losses = self.head_losses(
+                code.T,
+                torch.from_numpy(rays.color),
+                torch.from_numpy(rays.label),
+                lambda color: self._photographed(rays, color),
             )
-            (color + labels + language).backward()
-        self.losses |= {
-            "color": float(color.detach()),
-            "label": float(labels.detach()),
-            "language": float(language.detach()),
-        }
+            torch.stack(list(losses.values())).sum().backward()
+        self.losses |= {name: float(loss.detach()) for name, loss in losses.items()}
         assert code.grad is not None
         return code.grad
 
     def _photographed(self, rays: RaySamples, color: Float[Tensor, "R 3"]) -> Float[Tensor, "R 3"]:
-        """The field's colours as the rays' cameras show them."""
-        if self._exposure is None or self._keyframes is None:
-            return color
-        self._exposure.update(
-            self._keyframes, rays.slot, color.detach().numpy(), rays.color, self.steps
-        )
-        return self._exposure.applied(self._keyframes, rays.slot, color)
+        """The field's colours as the rays' cameras show them; notes how far they are off."""
+        if self._exposure is not None and self._store is not None:
+            found = color.detach().numpy()
+            self._exposure.update(self._store, rays.slot, found, rays.color, self.steps)
+            color = self._exposure.applied(self._store, rays.slot, color)
+        self._color_error = np.abs(color.detach().numpy() - rays.color).mean(1)
+        return color
+
+    def head_losses(
+        self,
+        code: Float[Tensor, "R G"],
+        color: Float[Tensor, "R 3"],
+        label: Int[Tensor, " R"],
+        photographed: Callable[[Tensor], Tensor] | None = None,
+    ) -> dict[str, Float[Tensor, ""]]:
+        """The losses of what the heads say about composited codes, weighted.
+
+        ``photographed`` makes what the rays' cameras show of the field's colours.
+        """
+        config, field = self.config, self.field
+        latent = field.latent(code if config.labels_shape_geometry else code.detach())
+        language = language_loss(latent, label, self.class_latents, self.rank)
+        seen = field.color(code)
+        if photographed is not None:
+            seen = photographed(seen)
+        return {
+            "color": config.color_weight * color_loss(seen, color),
+            "label": config.label_weight * label_loss(field.label_scores(latent), label),
+            "language": config.language_weight * language,
+        }
 
     @torch.no_grad()
     def _backward(

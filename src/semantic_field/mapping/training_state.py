@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from semantic_field.config import MappingConfig
-from semantic_field.kernels.table_lines import lines_of
+from semantic_field.kernels.table_lines import fill_lines, lines_at, used_lines
 from semantic_field.mapping.keyframes import KeyframeStore
 from semantic_field.mapping.memory import keyframe_budget_mb
 from semantic_field.mapping.trainer import Trainer
@@ -73,12 +73,12 @@ def pack_training(
     trainer: Trainer, keyframes: KeyframeStore | None, packer: KeyframePacker
 ) -> Arrays:
     """Copies of optimiser moments and counters, and the keyframes as ``packer`` has them."""
-    first, second = (lines_of(m) for m in (trainer.moments.first, trainer.moments.second))
-    used = np.flatnonzero(second.any(axis=1)).astype(np.int32)
+    shape, moments = trainer.field.kernels.shape, trainer.moments
+    used, second = used_lines(moments.second, shape)
     arrays = {
         "moments.used": used,
-        "moments.first": first[used],
-        "moments.second": second[used],
+        "moments.first": lines_at(moments.first, used),
+        "moments.second": second,
         "rays": np.array(trainer.rays),
     }
     arrays |= _pack_optimizer(trainer)
@@ -97,8 +97,8 @@ def unpack_training(
     if "moments.used" not in arrays:
         return None
     used = arrays["moments.used"]
-    lines_of(trainer.moments.first)[used] = arrays["moments.first"]
-    lines_of(trainer.moments.second)[used] = arrays["moments.second"]
+    fill_lines(trainer.moments.first, used, arrays["moments.first"])
+    fill_lines(trainer.moments.second, used, arrays["moments.second"])
     trainer.rays = int(arrays["rays"])
     _unpack_optimizer(arrays, trainer)
     return _unpack_keyframes(arrays, config) if "keyframes.sizes" in arrays else None
@@ -109,7 +109,7 @@ def _pack_optimizer(trainer: Trainer) -> Arrays:
     names: dict[torch.Tensor, str] = {p: n for n, p in trainer.field.named_parameters()}
     for parameter, values in trainer.optimizer.state.items():
         for kind, value in values.items():
-            arrays[f"adam.{names[parameter]}.{kind}"] = value.numpy().copy()
+            arrays[f"adam.{names[parameter]}.{kind}"] = value.cpu().numpy().copy()
     return arrays
 
 
@@ -119,7 +119,8 @@ def _unpack_optimizer(arrays: dict[str, Any], trainer: Trainer) -> None:
         found = {k: arrays.get(f"adam.{name}.{k}") for k in kinds}
         if found["step"] is not None:
             trainer.optimizer.state[parameter] = {
-                kind: torch.from_numpy(np.array(value)) for kind, value in found.items()
+                kind: torch.from_numpy(np.array(value)).to(parameter.device)
+                for kind, value in found.items()
             }
 
 
