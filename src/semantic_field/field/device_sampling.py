@@ -21,6 +21,8 @@ from semantic_field.field.sampling import (
     DEPTH_UNIT_M,
     EVEN_SHARE,
     GUESSED,
+    MASK_TRIES,
+    MASKED,
     UNKNOWN_DEPTH_M,
     RaySamples,
 )
@@ -80,13 +82,17 @@ def draw_rays_on_device(
             ``GUESSED``, labels int16 (K, P).
         cameras, contours: as ``draw_rays`` takes them.
     """
-    random = torch.rand(
-        3, len(slots), dtype=torch.float64, device=slots.device, generator=generator
-    )
-    pixel = (random[0] * cameras[2][slots].prod(1)).long()
-    listed = contours[1][slots]
-    beside_jump = contours[0][slots, (random[1] * listed).long()].long()
-    pixel = torch.where((random[2] < placing.contour_share) & (listed > 0), beside_jump, pixel)
+    sizes, (listed_pixels, listed_counts) = cameras[2][slots], contours
+    shape = (MASK_TRIES + 2, len(slots))
+    random = torch.rand(shape, dtype=torch.float64, device=slots.device, generator=generator)
+    pixels = (random[2:] * sizes.prod(1)).long()
+    shown = images[2][slots, pixels] != MASKED
+    pixel = pixels.gather(0, shown.int().argmax(0, keepdim=True))[0]
+    listed = listed_counts[slots]
+    beside_jump = listed_pixels[slots, (random[0] * listed).long()].long()
+    at_jump = (random[1] < placing.contour_share) & (listed > 0)
+    at_jump &= images[2][slots, beside_jump] != MASKED
+    pixel = torch.where(at_jump, beside_jump, pixel)
     return place_samples(images, cameras, slots, pixel, voxels, placing, generator)
 
 
@@ -108,7 +114,8 @@ def place_samples(
     stretch = torch.sqrt(1.0 + x * x + y * y)
     stored = depths[slots, pixel].int()
     depth = (stored & GUESSED - 1).float() * DEPTH_UNIT_M
-    trust = torch.where(stored < 0, placing.guess_trust, 1.0) * (depth > 0)
+    row = labels[slots, pixel].long()
+    trust = torch.where(stored < 0, placing.guess_trust, 1.0) * (depth > 0) * (row != MASKED)
     surface = torch.where(depth > 0, depth, UNKNOWN_DEPTH_M)
     band = placing.band_m / stretch
     near_z = _stratified(surface - band, surface + band, placing.samples[0], generator)
@@ -124,7 +131,7 @@ def place_samples(
         stretch=stretch,
         trust=trust,
         color=colors[slots, pixel].float() / 255.0,
-        label=labels[slots, pixel].long(),
+        label=row.clamp_min(-1),
         pixel=pixel,
         slot=slots,
     )

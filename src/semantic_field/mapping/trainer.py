@@ -60,7 +60,7 @@ class Trainer:
         self._random = np.random.default_rng(config.seed)
         self._refiner = PoseRefiner(config) if config.refine_poses else None
         self._exposure = Exposure() if config.adapt_exposure else None
-        self._keyframes: KeyframeStore | None = None
+        self._store: KeyframeStore | None = None
         self._depth_error = self._color_error = np.zeros(0, np.float32)
 
     def _make_optimizer(self) -> torch.optim.Adam:
@@ -118,7 +118,7 @@ class Trainer:
         far images and map disagree.
         """
         self.seen = self.language.seen(self.steps, keyframes) if self.language else NOTHING_SEEN
-        self._keyframes = keyframes
+        self._store = keyframes
         learning_rate = self.learning_rate(keyframes.count)
         rays = self._draw(keyframes, reach)
         feature_grad = self.find_gradients(rays)
@@ -238,36 +238,37 @@ class Trainer:
         assert code.grad is not None
         return code.grad
 
+    def _photographed(self, rays: RaySamples, color: Float[Tensor, "R 3"]) -> Float[Tensor, "R 3"]:
+        """The field's colours as the rays' cameras show them; notes how far they are off."""
+        if self._exposure is not None and self._store is not None:
+            found = color.detach().numpy()
+            self._exposure.update(self._store, rays.slot, found, rays.color, self.steps)
+            color = self._exposure.applied(self._store, rays.slot, color)
+        self._color_error = np.abs(color.detach().numpy() - rays.color).mean(1)
+        return color
+
     def head_losses(
         self,
         code: Float[Tensor, "R G"],
         color: Float[Tensor, "R 3"],
         label: Int[Tensor, " R"],
-        photographed: Callable[[Tensor], Tensor] = lambda color: color,
+        photographed: Callable[[Tensor], Tensor] | None = None,
     ) -> dict[str, Float[Tensor, ""]]:
         """The losses of what the heads say about composited codes, weighted.
 
-        ``photographed`` turns the field's colours into what the rays' cameras show of them.
+        ``photographed`` makes what the rays' cameras show of the field's colours.
         """
         config, field = self.config, self.field
         latent = field.latent(code if config.labels_shape_geometry else code.detach())
         language = language_loss(latent, label, self.class_latents, self.rank)
-        seen = photographed(field.color(code))
+        seen = field.color(code)
+        if photographed is not None:
+            seen = photographed(seen)
         return {
             "color": config.color_weight * color_loss(seen, color),
             "label": config.label_weight * label_loss(field.label_scores(latent), label),
             "language": config.language_weight * language,
         }
-
-    def _photographed(self, rays: RaySamples, color: Float[Tensor, "R 3"]) -> Float[Tensor, "R 3"]:
-        """The field's colours as the rays' cameras show them; notes how far they are off."""
-        if self._exposure is not None and self._keyframes is not None:
-            self._exposure.update(
-                self._keyframes, rays.slot, color.detach().numpy(), rays.color, self.steps
-            )
-            color = self._exposure.applied(self._keyframes, rays.slot, color)
-        self._color_error = np.abs(color.detach().numpy() - rays.color).mean(1)
-        return color
 
     @torch.no_grad()
     def _backward(

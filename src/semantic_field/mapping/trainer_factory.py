@@ -44,6 +44,13 @@ def make_trainer(field: SemanticField, config: MappingConfig) -> Trainer:
     """The training step for the device that the field lies on."""
     if field.table.device.type == "cpu":
         return Trainer(field, config)
+    options = ("refine_poses", "adapt_exposure", "depth_noise", "replay_by_error")
+    for name in options:  # they work on each step's rays, which never leave the device
+        if getattr(config, name):
+            raise ValueError(
+                f"expected mapping.{name} to be off on a GPU, got {getattr(config, name)!r}; "
+                "switch it off, or set mapping.device to 'cpu'"
+            )
     from semantic_field.mapping.device_step import DeviceTrainer
 
     return DeviceTrainer(field, config)
