@@ -12,8 +12,6 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from semantic_field.teachers.torchvision_operators import prepare_torchvision
-
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 
 
@@ -82,7 +80,6 @@ def pretrained(path: str, kinds: tuple[str, ...], option: str, remedy: str) -> P
     """
     weights = weights_file(path, option, remedy)
     folder = weights.parent
-    prepare_torchvision()
     try:
         from transformers import AutoModel
         from transformers.utils import logging
