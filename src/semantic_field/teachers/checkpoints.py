@@ -95,7 +95,8 @@ def pretrained(path: str, kinds: tuple[str, ...], option: str, remedy: str) -> P
         raise ValueError(f"expected one of {', '.join(kinds)} in {option}, got {kind!r}; {remedy}")
     try:
         load = _sam2 if kind == "sam2" else AutoModel.from_pretrained
-        model = load(folder, local_files_only=True, dtype=torch.float32)
+        options = {"add_pooling_layer": False} if kind == "vit" else {}  # DINO has none
+        model = load(folder, local_files_only=True, dtype=torch.float32, **options)
     except (OSError, ValueError, RuntimeError, SafetensorError, pickle.UnpicklingError) as error:
         raise ValueError(
             f"expected a readable model in {folder}, got: {error}; {remedy}"
