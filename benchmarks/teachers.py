@@ -28,7 +28,6 @@ from semantic_field.teachers.clip_teacher import BATCH, OpenClipTeacher
 from semantic_field.teachers.depth_regions import DepthRegions
 from semantic_field.teachers.dino import DinoTeacher
 from semantic_field.teachers.sam import SamRegions
-from semantic_field.teachers.torchvision_operators import prepare_torchvision
 
 SIZE = (480, 640, 3)
 
@@ -49,7 +48,6 @@ def entry(name: str, seconds: float, note: str = "random weights") -> dict:
 
 
 def clip_entries(folder: Path, color: np.ndarray) -> list[dict]:
-    prepare_torchvision()
     import open_clip
 
     model = open_clip.create_model("ViT-B-16", pretrained_text=False)
@@ -82,7 +80,6 @@ def clip_entries(folder: Path, color: np.ndarray) -> list[dict]:
 
 
 def dino_entries(folder: Path, color: np.ndarray) -> list[dict]:
-    prepare_torchvision()
     from transformers import Dinov2Config, Dinov2Model, ViTConfig, ViTModel
 
     small = {"hidden_size": 384, "num_attention_heads": 6}
@@ -100,7 +97,6 @@ def dino_entries(folder: Path, color: np.ndarray) -> list[dict]:
 
 
 def sam_entries(folder: Path, color: np.ndarray) -> list[dict]:
-    prepare_torchvision()
     from transformers import Sam2Config, Sam2Model, SamConfig, SamModel
 
     models = {"SAM ViT-B": SamModel(SamConfig()), "SAM 2 Hiera-T": Sam2Model(Sam2Config())}

@@ -12,8 +12,6 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from semantic_field.teachers.torchvision_operators import prepare_torchvision
-
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 
 
@@ -82,7 +80,6 @@ def pretrained(path: str, kinds: tuple[str, ...], option: str, remedy: str) -> P
     """
     weights = weights_file(path, option, remedy)
     folder = weights.parent
-    prepare_torchvision()
     try:
         from transformers import AutoModel
         from transformers.utils import logging
@@ -98,7 +95,8 @@ def pretrained(path: str, kinds: tuple[str, ...], option: str, remedy: str) -> P
         raise ValueError(f"expected one of {', '.join(kinds)} in {option}, got {kind!r}; {remedy}")
     try:
         load = _sam2 if kind == "sam2" else AutoModel.from_pretrained
-        model = load(folder, local_files_only=True, dtype=torch.float32)
+        options = {"add_pooling_layer": False} if kind == "vit" else {}  # DINO has none
+        model = load(folder, local_files_only=True, dtype=torch.float32, **options)
     except (OSError, ValueError, RuntimeError, SafetensorError, pickle.UnpicklingError) as error:
         raise ValueError(
             f"expected a readable model in {folder}, got: {error}; {remedy}"

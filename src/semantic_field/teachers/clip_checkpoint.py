@@ -16,7 +16,6 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from semantic_field.teachers.checkpoints import digest, weights_file
-from semantic_field.teachers.torchvision_operators import prepare_torchvision
 
 DESCRIPTION = "open_clip_config.json"
 REMEDY = (
@@ -70,7 +69,6 @@ def load_clip(path: str, architecture: str) -> LoadedClip:
         ValueError: where anything is missing, damaged, unsafe to read or does not fit.
     """
     weights = weights_file(path, "teacher.path", REMEDY)
-    prepare_torchvision()
     try:
         import open_clip
     except ImportError as error:
