@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -102,6 +103,15 @@ class AnnotationSet:
         free = ~np.isin(_keys(gone.cells), _keys(np.concatenate([NO_CELLS, *_cells(entries)])))
         released = np.concatenate([self.released, gone.cells[free]])
         return replace(self, entries=entries, released=released)
+
+    def renumbered(self, new_id: Callable[[int], int]) -> AnnotationSet:
+        """The same with other class ids; what is said stays."""
+        entries = []
+        for entry in self.entries:
+            old, which = np.unique(entry.class_ids, return_inverse=True)
+            ids = np.array([new_id(i) for i in old.tolist()], np.int32)
+            entries.append(replace(entry, class_ids=ids[which]))
+        return replace(self, entries=tuple(entries))
 
     def claims(self) -> tuple[Cells, NDArray[np.int32]]:
         """Every annotated cell (N, 3) once, and what is said of it (N,): the newest counts."""

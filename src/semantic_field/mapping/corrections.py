@@ -92,10 +92,10 @@ class Corrections:
         if self._table is None:
             return
         found = self._table.lookup(_ends(rays)).astype(np.int64)
-        found[rays.depth <= 0] = 0
+        found[rays.trust <= 0] = 0  # no reading, or of a thing that is gone
         claimed = (found > 0) & (found < _RELEASED)
         silent = ~self._has_labels(keyframes)[rays.slot]
-        nothing = (rays.label < 0) & (silent | (found == _RELEASED))
+        nothing = (rays.label < 0) & (rays.trust > 0) & (silent | (found == _RELEASED))
         rays.label[nothing] = self._none_row
         rays.label[claimed] = found[claimed] - 1
         rays.label_weight[claimed] = self._config.annotation_weight

@@ -130,7 +130,7 @@ def language_loss(
     have their weight, 1 where none is given. For unit vectors half the squared distance is
     1 - cosine.
     """
-    if rank == 0:
+    if rank == 0 or not len(class_latents):
         return latent.sum() * 0.0
     known = _weighted((label >= 0).to(latent.dtype), weight)
     target = class_latents[label.clamp_min(0), :rank]

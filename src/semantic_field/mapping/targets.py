@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,9 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semantic_field.field.annotations import Annotation, Conflict
+from semantic_field.field.map_state import MapState
 from semantic_field.frames import VOID_LABEL, split_void
 from semantic_field.geometry import Camera
-from semantic_field.mapping.claims import View
+from semantic_field.mapping.claims import (
+    Claim,
+    View,
+    claim_at_point,
+    claim_in_box,
+    claim_in_view,
+    point_at_pixel,
+)
 from semantic_field.mapping.keyframes import KeyframeStore
 
 STAMP_SLOP_S = 0.05
@@ -72,13 +79,26 @@ class Answer:
     conflicts: tuple[Conflict, ...]
 
 
-def nearest_view(views: Iterable[View], stamp_ns: int) -> View:
-    """The view of that time, or for 0 the newest one.
+def claim_of(
+    state: MapState, target: Target, views: list[View], newest: View | None, cell_m: float
+) -> Claim:
+    """The cells that are meant; ``views`` are those of frames whose stamps may be named.
 
     Raises:
-        ValueError: where there is none within ``STAMP_SLOP_S``.
+        ValueError: where there is no map, no surface or no view at the target.
     """
-    views = list(views)
+    if isinstance(target, Box):
+        return claim_in_box(state, target.T_world_box, target.size, cell_m)
+    if isinstance(target, Point):
+        return claim_at_point(state, np.asarray(target.xyz, np.float64), cell_m)
+    view = newest if newest and not target.stamp_ns else _nearest_view(views, target.stamp_ns)
+    if isinstance(target, Labels):
+        return claim_in_view(state, view, target.named_labels(), cell_m)
+    return claim_at_point(state, point_at_pixel(state, view, target.u, target.v), cell_m)
+
+
+def _nearest_view(views: list[View], stamp_ns: int) -> View:
+    """The view of that time, or for 0 the latest one; ValueError where there is none."""
     if not views:
         raise ValueError("expected a frame before an annotation, got no frame yet; map first")
     if stamp_ns == 0:
