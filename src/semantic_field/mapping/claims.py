@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from semantic_field.field.annotations import distinct
 from semantic_field.field.map_state import MapState
@@ -154,7 +154,7 @@ def claim(xyz: NDArray[np.float32], classes: NDArray, cell_m: float) -> Claim:
     centres = (cells + np.float32(0.5)) * np.float32(cell_m)
     low, high = centres.min(0) - OTHERS_MARGIN_M, centres.max(0) + OTHERS_MARGIN_M
     near = ((xyz >= low) & (xyz <= high)).all(1)
-    _, nearest = cKDTree(xyz[near]).query(centres)
+    _, nearest = KDTree(xyz[near]).query(centres)
     of_cell = classes[near][nearest].astype(np.int32)
     return Claim(cells[of_cell >= 0], of_cell[of_cell >= 0], int(chosen.sum()))
 
@@ -167,7 +167,8 @@ def surface_within(state: MapState, low: NDArray, high: NDArray, spacing_m: floa
     near = ((bricks + 1) * edge >= low).all(1) & (bricks * edge <= high).all(1)
     part = VoxelGrid.from_bricks(voxels.voxel_m, bricks[near], voxels.counts[: len(voxels)][near])
     points = extract_surface(replace(state, voxels=part), spacing_m)
-    return points.select(((points.xyz >= low) & (points.xyz <= high)).all(1))
+    inside = (points.xyz >= low) & (points.xyz <= high)
+    return points.select(np.flatnonzero(inside.all(1)))
 
 
 def _nearest(points: SurfacePoints, point: NDArray) -> int:
