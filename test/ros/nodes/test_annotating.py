@@ -249,7 +249,7 @@ def test_what_cannot_be_annotated_is_told(live, wait_until):
         ({"name": "mug", "header": Header(frame_id="odom"), "point": here.point}, "'odom'"),
         ({"name": "mug", "kind": "box", "box_size": Vector3(x=1.0)}, "positive edges"),
         ({"name": "mug", "box": above, "box_size": Vector3(x=0.1, y=0.1, z=0.1)}, "in it"),
-        ({"name": "mug", "kind": "labels"}, "size"),
+        ({"name": "mug", "kind": "labels"}, "encoding"),
         ({"name": "mug", "point": point_message(floor * np.nan).point}, "finite"),
     ):
         answer = live.call(Annotate, "annotate", **fields)
