@@ -98,8 +98,8 @@ def _fill(points, first, origin, direction, z):
 
 @_jit
 def _draw(
-    slots, seed, colors, depths, labels, intrinsics, poses, sizes, voxels, settings, guess_trust,
-    points, near_z, depth, stretch, trust, color, label, pixel, start, stop,
+    slots, pixels, seed, colors, depths, labels, intrinsics, poses, sizes, voxels, settings,
+    guess_trust, points, near_z, depth, stretch, trust, color, label, pixel, start, stop,
 ):  # fmt: skip
     near_band, free, nearest, even_share = settings
     voxel, index, low, counts = voxels
@@ -116,6 +116,7 @@ def _draw(
         p = min(int(u * width * height), width * height - 1)
         state, u = _random(state)  # float32 has too few digits for large images: spread again
         p = (p + int(u * width * height)) % (width * height)
+        p = pixels[r] if pixels[r] >= 0 else p
         pixel[r] = p
         fx, fy, cx, cy = intrinsics[k]
         dx, dy = (p % width - cx) / fx, (p // width - cy) / fy
@@ -157,6 +158,7 @@ def draw_rays(
     guess_trust: float,
     seed: int,
     threads: int = 2,
+    pixels: NDArray[np.int64] | None = None,
 ) -> RaySamples:
     """One random pixel of each listed keyframe as a ray with samples.
 
@@ -172,6 +174,7 @@ def draw_rays(
             width and height.
         samples: how many near the surface and how many in the free space before it.
         band_m: half width of "near", metres along the ray.
+        pixels: the pixel (R,) of each ray; a random one where negative or not given.
     """
     n, count = len(slots), sum(samples)
     rays = RaySamples(
@@ -188,7 +191,8 @@ def draw_rays(
     )
     settings = (np.float32(band_m), samples[1], np.float32(nearest_m), np.float32(EVEN_SHARE))
     store = (np.float32(voxels.voxel_m), voxels.index, voxels.low, voxels.counts)
-    arrays = (slots, seed, *images, *cameras, store, settings, np.float32(guess_trust))
+    pixels = np.full(n, -1) if pixels is None else pixels
+    arrays = (slots, pixels, seed, *images, *cameras, store, settings, np.float32(guess_trust))
     results = (rays.points, rays.near_z, rays.depth, rays.stretch, rays.trust)
     more = (rays.color, rays.label, rays.pixel)
     run_parallel(_draw, [(*arrays, *results, *more, *part) for part in split(n, threads)])

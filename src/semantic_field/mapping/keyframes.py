@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from semantic_field.field.sampling import DEPTH_UNIT_M, GUESSED
 from semantic_field.frames import Frame
 from semantic_field.geometry import Camera
+from semantic_field.mapping.labelled_pixels import LabelledPixels
 from semantic_field.mapping.readings import surface_points
 
 BYTES_PER_PIXEL = 7  # colour 3, depth 2, label 2
@@ -32,6 +33,7 @@ class KeyframeStore:
             height int64 (K, 2).
         visits: float64 (K,), rays drawn from each keyframe so far.
         serials: int64 (K,), a number that no other keyframe of this process has or had.
+        labelled: where the labelled pixels are.
     """
 
     def __init__(self, width: int, height: int, budget_mb: int, depth_range_m: tuple) -> None:
@@ -51,6 +53,7 @@ class KeyframeStore:
         )
         self.stamps_ns, self.serials = np.zeros(capacity, np.int64), np.zeros(capacity, np.int64)
         self.visits = np.zeros(capacity)
+        self.labelled = LabelledPixels()
         self._nearest = np.full(capacity, np.inf)
         self._neighbour = np.full(capacity, -1)
         self.count = 0
@@ -87,6 +90,7 @@ class KeyframeStore:
         colors[slot, :n] = fitted.color.reshape(n, 3)
         depths[slot, :n] = pack_depth(fitted.depth, self._depth_range_m).reshape(n)
         rows[slot, :n] = -1 if labels is None else _resized_labels(labels, camera).reshape(n)
+        self.labelled.note(slot, rows[slot, :n])
         self.cameras[0][slot] = camera.fx, camera.fy, camera.cx, camera.cy
         self.cameras[1][slot] = fitted.T_world_camera
         self.cameras[2][slot] = camera.width, camera.height
@@ -102,6 +106,10 @@ class KeyframeStore:
         book = (self.stamps_ns, self.serials, self.visits, self._nearest, self._neighbour)
         for array in (*self.images, *self.cameras, *book):
             array[slot] = array[last]
+        if slot < last:
+            self.labelled.move(last, slot)
+        else:
+            self.labelled.forget(slot)
         self.count = last
         self._neighbour[self._neighbour == last] = slot
         for view in np.where(stale == last, slot, stale).tolist():
@@ -115,6 +123,7 @@ class KeyframeStore:
         self._nearest[:] = np.inf
         for slot in range(self.count):
             self._find_neighbour(slot)
+            self.labelled.note(slot, self.images[2][slot, : self.cameras[2][slot].prod()])
 
     def fit(self, frame: Frame) -> Frame:
         """The frame, made smaller where it has more pixels than a slot."""
@@ -150,6 +159,14 @@ class KeyframeStore:
         slots = np.minimum(slots, count - 1)
         self.visits[:count] += np.bincount(slots, minlength=count)
         return slots.astype(np.int64)
+
+    def choose_labelled(
+        self, rays: int, balance: float, random: np.random.Generator
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Slots and pixels of labelled pixels for ``rays`` rays, see ``LabelledPixels.draw``."""
+        slots, pixels = self.labelled.draw(rays, balance, random)
+        self.visits[: self.count] += np.bincount(slots, minlength=self.count)
+        return slots, pixels
 
     def _view_distance(self, T_world_camera: NDArray) -> tuple[NDArray, NDArray]:
         """Metres and radians between a pose and every keyframe."""

@@ -63,7 +63,7 @@ class Mapper:
         """An empty map; the version counter runs on."""
         torch.manual_seed(self.config.mapping.seed)
         self._field = self._new_field()
-        self._trainer = Trainer(self._field, self.config.mapping)
+        self._trainer = self._new_trainer(self._field)
         self._voxels = VoxelGrid(self.config.field.voxel_m)
         self._reach = VoxelGrid(self.config.field.voxel_m)
         self._classes = ClassTable()
@@ -81,6 +81,9 @@ class Mapper:
         config, threads = self.config.field, self.config.mapping.threads
         kernels = make_kernels(config.grid.kernels, shape_of(config.grid), "cpu", threads)
         return SemanticField(config, classes, kernels)
+
+    def _new_trainer(self, field: SemanticField) -> Trainer:
+        return Trainer(field, self.config.mapping)
 
     # frames
 
@@ -335,7 +338,7 @@ class Mapper:
             self._language.restore(state.language)
         self._field = self._new_field(len(state.class_ids))
         self._field.load_state_dict(state.field.state_dict())
-        self._trainer = Trainer(self._field, self.config.mapping)
+        self._trainer = self._new_trainer(self._field)
         names = self._classes.names
         self._classes.restore(state.label_names, state.class_ids)
         self._classes.set_names(names)

@@ -94,11 +94,15 @@ class Trainer:
         self._backward(rays, features, hidden, self._surface(rays, out), free_grad)
 
     def _draw(self, keyframes: KeyframeStore, reach: VoxelGrid) -> RaySamples:
-        config = self.config
+        config, random = self.config, self._random
+        slots, pixels = keyframes.choose_labelled(
+            round(config.labelled_share * config.rays_per_step), config.class_balance, random
+        )
+        others = keyframes.choose(config.rays_per_step - len(slots), random)
         return draw_rays(
             keyframes.images,
             keyframes.cameras,
-            keyframes.choose(config.rays_per_step, self._random),
+            np.concatenate([slots, others]),
             reach,
             (config.near_samples, config.free_samples),
             self.field.config.truncation_m,
@@ -106,6 +110,7 @@ class Trainer:
             config.guess_trust,
             seed=(config.seed << 32) + self.steps,
             threads=config.threads,
+            pixels=np.concatenate([pixels, np.full(len(others), -1)]),
         )
 
     def _free_space(self, rays: RaySamples, hidden: Float[Tensor, "H M"]) -> Float[Tensor, "1 M"]:
