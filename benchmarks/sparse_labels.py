@@ -128,7 +128,7 @@ def _entry(
         entry["mIoU, mapped views"] = round(mapped["miou"], 3)
     for name, figures in task.get("baselines", {}).items():
         entry[f"mIoU, {name}"] = round(figures["miou"], 3)
-        if "holes" in figures:
+        if name == "projection":
             entry["pixels without a vote (%)"] = round(100 * figures["holes"], 2)
             inside = figures["map_accuracy_in_holes"]
             entry["accuracy of the map there"] = None if inside is None else round(inside, 3)

@@ -31,6 +31,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_demo(commands)
     _add_query(commands)
     _add_convert(commands)
+    _add_annotation(commands)
     _add_evaluation(commands)
     _add_ros_tools(commands)
     return parser
@@ -128,6 +129,12 @@ def _convert(arguments: argparse.Namespace) -> int:
             indices=frames,
         )
     return 0
+
+
+def _add_annotation(commands) -> None:
+    from semantic_field.annotation.commands import add_commands
+
+    add_commands(commands)
 
 
 def _add_evaluation(commands) -> None:

@@ -109,6 +109,9 @@ class MappingConfig(Settings):
     class_balance: float = option(
         0.5, "of those: 0 = classes as frequent as they are, 1 = all classes alike", 0.0, 1.0
     )
+    vote_on_noise: bool = option(
+        True, "let pixels of noisy label images take a vote of their neighbours"
+    )
     labels_shape_geometry: bool = option(True, "let given labels move the geometry")
     color_shapes_geometry: bool = option(True, "let colours move samples' weights along a ray")
     guess_trust: float = option(

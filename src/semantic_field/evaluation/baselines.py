@@ -45,7 +45,7 @@ def labelled_views(frames: Iterable[Frame], classes: ClassSet) -> list[LabelledV
     ]
 
 
-def nearest_frame(views: list[LabelledView], target: Frame) -> NDArray[np.int32]:
+def nearest_frame(views: list[LabelledView], target: Frame, classes: int = 0) -> NDArray[np.int32]:
     """No field at all: the label image of the nearest labelled frame, as it is.
 
     Distances are metres, a radian counts as one.
@@ -56,13 +56,31 @@ def nearest_frame(views: list[LabelledView], target: Frame) -> NDArray[np.int32]
     return view.rows[down[:, None], right]
 
 
-def projection_vote(views: list[LabelledView], target: Frame, classes: int) -> NDArray[np.int32]:
+def projection(views: list[LabelledView], target: Frame, classes: int) -> NDArray[np.int32]:
+    """Labelled pixels thrown into the target view through their own sensor depth.
+
+    Of what falls on a pixel only the nearest surface counts (within 3 % of its depth). The class
+    with the most votes wins, the first one where several have them; -1 without any. The target's
+    own depth is not used: it is a view, as it is for the map.
+    """
+    nearest = np.full(target.depth.shape, np.inf, np.float32)
+    votes = np.zeros((*target.depth.shape, classes), np.uint16)
+    for count in (False, True):
+        for view in views:
+            T_target_view = invert_transform(target.T_world_camera) @ view.T_world_camera
+            _throw(
+                view.depth, view.intrinsics, view.rows, T_target_view, _intrinsics(target),
+                SAME_SURFACE, nearest, votes, count,
+            )  # fmt: skip
+    return _winner(votes)
+
+
+def depth_projection(views: list[LabelledView], target: Frame, classes: int) -> NDArray[np.int32]:
     """Each pixel of the target, lifted by *its own sensor depth*, asks all labelled frames.
 
     A frame votes for the label at the pixel it projects to, where its reading there is that of
-    the same surface (within 3 % of the depth). The class with the most votes wins, the first one
-    where several have them; -1 without any vote. No field, no map: a pixel that no labelled
-    frame sees has no label.
+    the same surface (within 3 % of the depth). This knows the target's depth, which the map is
+    not given.
     """
     votes = np.zeros((*target.depth.shape, classes), np.uint16)
     for view in views:
@@ -71,7 +89,36 @@ def projection_vote(views: list[LabelledView], target: Frame, classes: int) -> N
             target.depth, _intrinsics(target), T_view_target, view.depth, view.intrinsics,
             view.rows, SAME_SURFACE, votes,
         )  # fmt: skip
+    return _winner(votes)
+
+
+def _winner(votes: NDArray[np.uint16]) -> NDArray[np.int32]:
     return np.where(votes.any(axis=-1), votes.argmax(axis=-1), VOID_LABEL).astype(np.int32)
+
+
+@_jit
+def _throw(depth, intrinsics, rows, T, camera, tolerance, nearest, votes, count):
+    """Note the nearest depths of the target (``count`` false), or vote where they are met."""
+    fx, fy, cx, cy = intrinsics
+    gx, gy, hx, hy = camera
+    for v in range(depth.shape[0]):
+        for u in range(depth.shape[1]):
+            d = depth[v, u]
+            if d <= 0:
+                continue
+            x, y = (u - cx) / fx * d, (v - cy) / fy * d
+            z = T[2, 0] * x + T[2, 1] * y + T[2, 2] * d + T[2, 3]
+            if z <= 0:
+                continue
+            px = (T[0, 0] * x + T[0, 1] * y + T[0, 2] * d + T[0, 3]) / z * gx + hx
+            py = (T[1, 0] * x + T[1, 1] * y + T[1, 2] * d + T[1, 3]) / z * gy + hy
+            i, j = int(np.rint(py)), int(np.rint(px))
+            if not (0 <= i < nearest.shape[0] and 0 <= j < nearest.shape[1]):
+                continue
+            if not count:
+                nearest[i, j] = min(nearest[i, j], z)
+            elif rows[v, u] >= 0 and z <= nearest[i, j] * (1 + tolerance):
+                votes[i, j, rows[v, u]] += 1
 
 
 @_jit
@@ -98,45 +145,39 @@ def _vote(depth, intrinsics, T, seen, camera, rows, tolerance, votes):
 
 
 class BaselineScores:
-    """Scores of the baselines and, on the same pixels, of the map.
+    """Scores of the baselines, and of the map where the projection leaves holes.
 
     Args:
         views: the labelled frames, as the mapper was given them.
-        names: "nearest_frame", "projection".
+        names: of ``PREDICTORS``.
     """
 
     def __init__(
         self, views: list[LabelledView], classes: ClassSet, protocol: Protocol, names: tuple
     ) -> None:
-        self._views, self._classes, self._names = views, classes, names
+        self._views, self._classes = views, classes
         rule = convention(protocol.headline).rule
-        kinds = (*names, "map in holes") if "projection" in names else names
-        self._matrices = {name: ConfusionMatrix(classes.names, rule) for name in kinds}
-        self._pixels = self._holes = 0
+        self._matrices = {name: ConfusionMatrix(classes.names, rule) for name in names}
+        self._in_holes = {name: ConfusionMatrix(classes.names, rule) for name in names}
 
     def add(self, truth: Frame, labels: NDArray[np.int32]) -> None:
         """Predict a held-out view; ``labels`` are the class ids that the map renders there."""
         assert truth.labels is not None
         rows, mapped = self._classes.rows(truth.labels), self._classes.rows(labels)
-        for name in self._names:
-            if name == "nearest_frame":
-                self._matrices[name].add(rows, nearest_frame(self._views, truth))
-                continue
-            found = projection_vote(self._views, truth, len(self._classes))
-            self._matrices[name].add(rows, found)
-            hole = np.where(found < 0, rows, VOID_LABEL)
-            self._matrices["map in holes"].add(hole, mapped)
-            self._pixels += int((rows >= 0).sum())
-            self._holes += int((hole >= 0).sum())
+        for name, matrix in self._matrices.items():
+            found = PREDICTORS[name](self._views, truth, len(self._classes))
+            matrix.add(rows, found)
+            self._in_holes[name].add(np.where(found < 0, rows, VOID_LABEL), mapped)
 
     def result(self) -> dict[str, dict[str, Any]]:
-        """Figures by baseline; of the projection also how much it leaves open."""
-        figures = {name: summary(m.result()) for name, m in self._matrices.items()}
-        if "projection" in figures:
-            in_holes = figures.pop("map in holes")
-            figures["projection"] |= {
-                "holes": self._holes / max(self._pixels, 1),
-                "map_accuracy_in_holes": in_holes["total_accuracy"] if self._holes else None,
+        """Figures by baseline, with the share of pixels without a label (``holes``), and how
+        many of those the map gets right."""
+        figures = {}
+        for name, matrix in self._matrices.items():
+            scores, inside = matrix.result(), self._in_holes[name].result()
+            figures[name] = summary(scores) | {
+                "holes": inside.pixels / max(scores.pixels, 1),
+                "map_accuracy_in_holes": inside.total_accuracy if inside.pixels else None,
             }
         return figures
 
@@ -159,3 +200,10 @@ def _apart(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
     cosine = (np.trace(one[:3, :3].T @ other[:3, :3]) - 1) / 2
     turned = float(np.arccos(np.clip(cosine, -1, 1)))
     return float(np.linalg.norm(one[:3, 3] - other[:3, 3])) + METRES_PER_RADIAN * turned
+
+
+PREDICTORS = {
+    "nearest_frame": nearest_frame,
+    "projection": projection,
+    "depth_projection": depth_projection,
+}

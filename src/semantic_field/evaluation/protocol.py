@@ -27,7 +27,7 @@ REQUIRED_CONVENTIONS = (
 )
 
 
-BASELINES = ("nearest_frame", "projection", "frequency_mlp")
+BASELINES = ("nearest_frame", "projection", "depth_projection", "frequency_mlp")
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,18 @@ STRIDE = 8
 
 def cells_of(points: NDArray[np.floating], cell_m: float = CELL_M) -> NDArray[np.int64]:
     """The cells of edge ``cell_m`` in which points (N, 3) lie, each once, as sorted numbers."""
+    return np.unique(cell_numbers(points, cell_m))
+
+
+def first_of_cells(points: NDArray[np.floating], cell_m: float) -> NDArray[np.int64]:
+    """Index of the first point of each cell that holds any."""
+    return np.unique(cell_numbers(points, cell_m), return_index=True)[1]
+
+
+def cell_numbers(points: NDArray[np.floating], cell_m: float) -> NDArray[np.int64]:
+    """The number of the cell (of edge ``cell_m``) of each point (N, 3); x counts 2^42, y 2^21."""
     x, y, z = np.floor(np.asarray(points) / cell_m).astype(np.int64).T + (1 << 20)
-    return np.unique((x << 42) | (y << 21) | z)
+    return (x << 42) | (y << 21) | z
 
 
 def visible_cells(frame: Frame, stride: int = STRIDE) -> NDArray[np.int64]:

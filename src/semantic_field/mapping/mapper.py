@@ -21,7 +21,9 @@ from semantic_field.frames import Frame
 from semantic_field.geometry import Camera
 from semantic_field.kernels import make_kernels
 from semantic_field.mapping.classes import ClassTable
+from semantic_field.mapping.click_spreading import spread_clicks
 from semantic_field.mapping.keyframes import KeyframeStore, fit_width
+from semantic_field.mapping.label_noise import without_noise
 from semantic_field.mapping.language import LanguageBasis, TextTeacher
 from semantic_field.mapping.readings import mark_voxels
 from semantic_field.mapping.status import MapperStatus, Meter, run_state
@@ -116,6 +118,16 @@ class Mapper:
             self._classes.set_names(names)
             self._follow_classes()
 
+    def spread_clicks(self) -> float:
+        """Let clicked pixels label the surface around them, see ``click_spreading``.
+
+        For labels of a few pixels a frame, after all frames have been added; takes seconds.
+        Returns the share of the keyframes' pixels that had a label before; from 0.5 % on
+        nothing is done.
+        """
+        with self._turns.visit():
+            return spread_clicks(self._keyframes) if self._keyframes is not None else 0.0
+
     def _drop(self, cause: str) -> bool:
         self._dropped[cause] = self._dropped.get(cause, 0) + 1
         return False
@@ -133,6 +145,8 @@ class Mapper:
                 camera.width, camera.height, mapping.memory_budget_mb, depth_range
             )
         rows = None if frame.labels is None else self._classes.rows(frame.labels)
+        if rows is not None and mapping.vote_on_noise:
+            rows = without_noise(rows, frame.color)
         slot = self._keyframes.add(frame, rows)
         spacing = self.config.field.voxel_m
         try:
