@@ -148,7 +148,7 @@ class AnnotationJob:
 
     def _train(self) -> None:
         path, seconds = self._out / MAP, self._request.seconds
-        if path.exists() and self._state["trained_s"] > 0:
+        if path.exists():
             self._mapper.load(path)
         else:
             self._state["trained_s"] = 0.0

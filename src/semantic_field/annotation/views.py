@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -83,12 +82,7 @@ class LabelViews:
         if self._tree.n and seen.any():
             found[seen] = np.minimum(self._tree.query(coarse[seen])[0], FAR_M)
         height, width = depth.shape
-        grown = cv2.resize(
-            found,
-            (found.shape[1] * STRIDE, found.shape[0] * STRIDE),
-            interpolation=cv2.INTER_NEAREST,
-        )
-        return np.asarray(grown)[:height, :width]
+        return found.repeat(STRIDE, 0).repeat(STRIDE, 1)[:height, :width]
 
 
 def _points(

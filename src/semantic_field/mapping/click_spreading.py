@@ -20,7 +20,7 @@ from semantic_field.mapping.coverage import cell_numbers
 from semantic_field.mapping.keyframes import KeyframeStore
 
 FEW = 0.005  # share of labelled pixels up to which they are clicks
-STRIDE = 4
+ACROSS = 160  # samples in an image row
 VOXEL_M = 0.04
 COLOR_SCALE = 4.0  # difference in CIE Lab that doubles the length of a way
 BEND = 60.0  # what a right angle multiplies it by
@@ -30,7 +30,7 @@ AROUND = [
 
 
 def spread_clicks(store: KeyframeStore) -> float:
-    """Label every fourth pixel and row of the keyframes from the clicks of all of them.
+    """Label a raster of 160 pixels across in all keyframes from the clicks of all of them.
 
     Returns the share of pixels that had a label; from ``FEW`` on nothing is changed.
     """
@@ -40,7 +40,7 @@ def spread_clicks(store: KeyframeStore) -> float:
     if not labelled or labelled > FEW * pixels:
         return labelled / max(pixels, 1)
     parts = [_samples(store, slot) for slot in slots]
-    which, points, color, normal, rows = (np.concatenate(part) for part in zip(*parts))
+    points, color, normal, rows = (np.concatenate(part) for part in list(zip(*parts))[1:])
     cells, voxel = np.unique(cell_numbers(points, VOXEL_M), return_inverse=True)
     label = _nearest_click(cells, voxel, _means(voxel, color), _means(voxel, normal), rows)
     start = 0
@@ -54,8 +54,8 @@ def spread_clicks(store: KeyframeStore) -> float:
 
 
 def _samples(store: KeyframeStore, slot: int) -> tuple[NDArray, ...]:
-    """Pixel numbers, points, Lab colours, normals and label rows of a keyframe's samples: every
-    fourth pixel and row, and all labelled ones, as far as they have a depth."""
+    """Pixel numbers, points, Lab colours, normals and label rows of a keyframe's samples: a
+    raster of pixels, and all labelled ones, as far as they have a depth."""
     width, height = (int(n) for n in store.cameras[2][slot])
     color, depth, rows = (image[slot, : width * height] for image in store.images)
     z = ((depth & (GUESSED - 1)) * np.float32(DEPTH_UNIT_M)).reshape(height, width)
@@ -66,7 +66,8 @@ def _samples(store: KeyframeStore, slot: int) -> tuple[NDArray, ...]:
     normal = np.cross(np.gradient(smooth, axis=1), np.gradient(smooth, axis=0))
     normal /= np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-9)
     wanted = np.zeros((height, width), bool)
-    wanted[STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE] = True
+    stride = max(1, width // ACROSS)
+    wanted[stride // 2 :: stride, stride // 2 :: stride] = True
     pixel = np.flatnonzero((wanted.reshape(-1) | (rows >= 0)) & (depth > 0))
     T = store.cameras[1][slot].astype(np.float64)
     lab = cv2.cvtColor(color.reshape(height, width, 3), cv2.COLOR_RGB2LAB).reshape(-1, 3)

@@ -11,7 +11,7 @@ from semantic_field.frames import Frame
 from semantic_field.geometry import transform_points
 
 CELL_M = 0.1
-STRIDE = 8
+ACROSS = 80  # pixels of an image row that are looked at
 
 
 def cells_of(points: NDArray[np.floating], cell_m: float = CELL_M) -> NDArray[np.int64]:
@@ -30,8 +30,9 @@ def cell_numbers(points: NDArray[np.floating], cell_m: float) -> NDArray[np.int6
     return (x << 42) | (y << 21) | z
 
 
-def visible_cells(frame: Frame, stride: int = STRIDE) -> NDArray[np.int64]:
+def visible_cells(frame: Frame) -> NDArray[np.int64]:
     """Cells of the surface that a frame's depth shows."""
+    stride = max(1, frame.camera.width // ACROSS)
     points = frame.camera.backproject(frame.depth)[::stride, ::stride]
     seen = points[frame.depth[::stride, ::stride] > 0]
     return cells_of(transform_points(frame.T_world_camera, seen))
