@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -60,9 +61,9 @@ class LabelViews:
         points = _points(frame.camera, frame.T_world_camera, view.depth)
         return LabelView(
             label=view.label,
-            probability=self._probability(view.latent),
+            probability=_settled(self._probability(view.latent)),
             distance_m=self._distance(points, view.depth),
-            observed=view.confidence > 0,
+            observed=_settled((view.confidence > 0).astype(np.uint8)) > 0,
             depth=view.depth,
         )
 
@@ -83,6 +84,11 @@ class LabelViews:
             found[seen] = np.minimum(self._tree.query(coarse[seen])[0], FAR_M)
         height, width = depth.shape
         return found.repeat(STRIDE, 0).repeat(STRIDE, 1)[:height, :width]
+
+
+def _settled(image: NDArray) -> NDArray:
+    """The median of 5 x 5: no speckles."""
+    return np.asarray(cv2.medianBlur(image, 5))
 
 
 def _points(
