@@ -36,6 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_precompute(commands)
     _add_query(commands)
     _add_convert(commands)
+    _add_annotation(commands)
     _add_evaluation(commands)
     _add_ros_tools(commands)
     return parser
@@ -183,6 +184,12 @@ def _convert(arguments: argparse.Namespace) -> int:
             indices=frames,
         )
     return 0
+
+
+def _add_annotation(commands) -> None:
+    from semantic_field.annotation.commands import add_commands
+
+    add_commands(commands)
 
 
 def _add_evaluation(commands) -> None:

@@ -48,7 +48,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     console = Console()
     protocol = _protocol(arguments)
     console.print(f"protocol [bold]{protocol.name}[/] {protocol.hash}: {protocol.description}")
-    with _progress(console) as progress:
+    with progress_bar(console) as progress:
         evaluation = evaluate(
             arguments.input, protocol, _config(arguments), arguments.labels, progress
         )
@@ -90,7 +90,8 @@ def _config(arguments: argparse.Namespace):
     return updated(config, {name: value for name, value in given.items() if value is not None})
 
 
-def _progress(console):
+def progress_bar(console):
+    """A context that shows what is being done, and how much of it."""
     from contextlib import contextmanager
 
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
