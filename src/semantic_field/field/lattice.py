@@ -323,9 +323,7 @@ class Lattice:
         slot, probe = np.nonzero(self._probes[slots] >= 0)
         node = self._probes[slots[slot], probe].astype(np.int64)
         index = np.stack([node % NODES, node // NODES % NODES, node // NODES**2], 1)
-        points = (self.reach.bricks[slots[slot]] * (NODES - 1) + index) * (
-            0.5 * self.reach.voxel_m
-        )
+        points = (self.reach.bricks[slots[slot]] * (NODES - 1) + index) * (0.5 * self.reach.voxel_m)
         found = self.field.distance(torch.from_numpy(points.astype(np.float32))).numpy()
         error = np.abs(found - self.unit_m * self.stored.reshape(-1, NODES**3)[slots[slot], node])
         moved = self.number - self.baked[slots] > OLDEST
@@ -358,7 +356,7 @@ class Lattice:
         everyone = np.arange(len(directions))
         with self._lock:
             # A few rays first: they bring most of the bricks up to date that the others will meet.
-            for rays in (everyone[:: SCOUTS], everyone):
+            for rays in (everyone[::SCOUTS], everyone):
                 self._settle(arrays, rays, hit)
         return hit
 
