@@ -60,7 +60,7 @@ class CachedPoints:
 
     Attributes:
         settings: spacing and least observations they were made with.
-        lattice: that they were last checked against.
+        number: of the lattice that they were last checked against; bricks: int32 (B, 3), its.
         brick: int32 (N,), slot of the brick that each point was found in; increasing.
         baked: see ``Lattice.baked``; when the distances of each brick were computed.
         described: int64 (B,), the number of the lattice of whose field each brick's points are.
@@ -68,7 +68,8 @@ class CachedPoints:
     """
 
     settings: tuple[float, int]
-    lattice: Lattice
+    number: int
+    bricks: NDArray[np.int32]
     points: SurfacePoints
     brick: NDArray[np.int64]
     baked: NDArray[np.int64]
@@ -110,7 +111,14 @@ def extract_surface(
         order = np.argsort(brick, kind="stable")
         points, brick = points.select(order), brick[order]
     state.surfaces.points = CachedPoints(
-        (voxel_m, least), lattice, points, brick, lattice.baked.copy(), described, seen
+        (voxel_m, least),
+        lattice.number,
+        lattice.reach.bricks[: len(seen)],
+        points,
+        brick,
+        lattice.baked.copy(),
+        described,
+        seen,
     )
     return points
 
@@ -136,7 +144,7 @@ def _still_right(
     same = (lattice.baked[:old] == cache.baked) & (seen[:old] == cache.seen)
     if exact:
         same &= cache.described == lattice.number
-    elif cache.lattice is not lattice:
+    elif cache.number != lattice.number:
         same &= ~_recolored(state, cache)
     described[:old] = np.where(same, cache.described, -1)
     return described
@@ -145,10 +153,8 @@ def _still_right(
 def _continues(cache: CachedPoints, lattice: Lattice) -> bool:
     """Whether the points are of this state of the map or of one that its lattice grew from."""
     old = len(cache.baked)
-    return (
-        cache.lattice.number <= lattice.number
-        and old <= len(lattice.baked)
-        and np.array_equal(cache.lattice.reach.bricks[:old], lattice.reach.bricks[:old])
+    return cache.number <= lattice.number and np.array_equal(
+        cache.bricks, lattice.reach.bricks[: len(lattice.baked)][:old]
     )
 
 

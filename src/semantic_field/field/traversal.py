@@ -216,7 +216,7 @@ class Strides:
         octants: uint8 (B,), one bit for each octant of a brick with a voxel in use.
     """
 
-    def __init__(self, index: NDArray[np.int32], counts: NDArray[np.uint16]) -> None:
+    def __init__(self, index: NDArray[np.int32], counts: NDArray[np.integer]) -> None:
         self.octants = np.zeros(len(counts), np.uint8)
         _octants_in_use(counts, self.octants)
         farthest = max(max(index.shape), 1)
