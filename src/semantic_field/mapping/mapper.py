@@ -17,6 +17,7 @@ from semantic_field.field.map_file import dump_map, load_map, read_map, write_ma
 from semantic_field.field.map_state import MapState
 from semantic_field.field.model import SemanticField, shape_of
 from semantic_field.field.rendering import RenderedView, render_view
+from semantic_field.field.surface_cache import SurfaceCache
 from semantic_field.field.voxels import VoxelGrid
 from semantic_field.frames import Frame
 from semantic_field.geometry import Camera
@@ -115,6 +116,7 @@ class Mapper:
         self._keyframes: KeyframeStore | None = None
         self._dropped: dict[str, int] = {}
         self._frames = self._stamp_ns = 0
+        self._surfaces = SurfaceCache()
         self._snapshot: MapState | None = None
         self._snapshot_of: tuple[int, int, int] | None = None
         self._views: DeviceMap | None = None
@@ -427,6 +429,7 @@ class Mapper:
             version=self._version,
             steps=self._trainer.steps,
             stamp_ns=self._stamp_ns,
+            surfaces=self._surfaces,
         )
 
     def render(self, camera: Camera, T_world_camera: NDArray[np.float64]) -> RenderedView:
