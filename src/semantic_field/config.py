@@ -59,7 +59,7 @@ class GridConfig(Settings):
 
     levels: int = option(8, "number of resolutions", 1, 32)
     features: int = option(4, "features stored per cell and level", 1, 8)
-    log2_table_size: int = option(19, "log2 of the table entries per level", 8, 24)
+    log2_table_size: int = option(20, "log2 of the most table entries per level", 8, 24)
     coarsest_cell_m: float = option(0.64, "edge of a cell of the coarsest level, metres", 0.01)
     finest_cell_m: float = option(0.02, "edge of a cell of the finest level, metres", 0.001)
     kernels: str = option(
@@ -122,8 +122,8 @@ class MappingConfig(Settings):
     keyframe_translation_m: float = option(0.05, "a new keyframe after this motion, metres", 0.0)
     keyframe_rotation_rad: float = option(0.1, "a new keyframe after this turn, radians", 0.0)
     memory_budget_mb: int = option(900, "limit of keyframes, grid and voxels together, MiB", 16)
-    crowded_at: float = option(
-        0.45, "share of the grid's entries in use from which its table is doubled", 0.01, 1.0
+    vertices_per_entry: float = option(
+        1.0, "vertices of mapped space for each entry of a level's table before it doubles", 0.01
     )
 
 

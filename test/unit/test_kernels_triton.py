@@ -19,14 +19,21 @@ needs_triton = pytest.mark.skipif(
     reason="Triton is not installed: pip install triton (CUDA builds of torch bring it along)",
 )
 SIZES = {"size": 1 << 19, "features": 4, "padded": 4, "block": 128}
-ENCODE = {"points": "*fp32", "table": "*fp16", "scales": "*fp32", "out": "*fp16", "number": "i32"}
+ENCODE = {
+    "points": "*fp32",
+    "table": "*fp16",
+    "scales": "*fp32",
+    "masks": "*i32",
+    "out": "*fp16",
+    "number": "i32",
+}
 BACKWARD = {
-    "points": "*fp32", "scales": "*fp32", "grad": "*fp32", "table_grad": "*fp16",
+    "points": "*fp32", "scales": "*fp32", "masks": "*i32", "grad": "*fp32", "table_grad": "*fp16",
     "touched": "*u8", "number": "i32", "grad_scale": "fp32",
 }  # fmt: skip
 POINTS = {
-    "points": "*fp32", "table": "*fp16", "scales": "*fp32", "grad": "*fp32", "out": "*fp32",
-    "number": "i32",
+    "points": "*fp32", "table": "*fp16", "scales": "*fp32", "masks": "*i32", "grad": "*fp32",
+    "out": "*fp32", "number": "i32",
 }  # fmt: skip
 ADAM = {
     "table": "*fp32", "working": "*fp16", "grad": "*fp16", "first": "*fp32", "second": "*fp32",

@@ -257,6 +257,8 @@ def test_steps_learn_while_everything_grows(device: str) -> None:
     """Keyframes, classes, class latents and the table between steps; what can be learnt is."""
     settings = config(**{"mapping.learning_rate": 0.01})
     field = make_field(settings, device, "auto" if device == "cuda" else "reference")
+    field.kernels = field.kernels.with_shape(field.kernels.shape.with_sizes((512,) * 3))
+    field.table.data[:, 512:] = 0.0
     trainer = DeviceTrainer(field, settings.mapping)
     trainer.class_latents, trainer.rank = torch.randn(CLASSES, 6), 4
     store, reach = store_of(wall())
@@ -270,7 +272,7 @@ def test_steps_learn_while_everything_grows(device: str) -> None:
             trainer.grow_classes(CLASSES + 1)
             trainer.class_latents, trainer.rank = torch.randn(CLASSES + 1, 6), 5
         if step == 40:
-            trainer.grow_table()
+            trainer.grow_table(field.kernels.shape.with_sizes((1024,) * 3))
         trainer.step(store, reach)
         losses.append(trainer.losses.get("distance", np.nan))
     trainer.settle()
@@ -285,7 +287,7 @@ def test_steps_learn_while_everything_grows(device: str) -> None:
         "language",
     }
     assert field.label_head.weight.shape[0] == CLASSES + 1
-    assert field.table.shape == trainer.gradient.table.shape == (3, 2048, 4)
+    assert field.kernels.shape.level_sizes == (1024,) * 3 and field.table[:, 512:].any()
     assert store.visits[:2].min() > 0
 
 

@@ -33,6 +33,7 @@ SHAPES = [
     grid_shape(3, 2, 6, 0.4, 0.1),  # 64 entries: nearly every vertex collides
     grid_shape(2, 3, 8, 0.4, 0.1),  # features that are no power of two
     grid_shape(1, 1, 8, 0.25, 0.25),
+    grid_shape(3, 4, 9, 0.5, 0.05).with_sizes((32, 128, 512)),
 ]
 
 
@@ -98,7 +99,7 @@ def some_rays() -> DeviceRays:
 
 
 def shape_name(shape: GridShape) -> str:
-    return f"{shape.levels}x{shape.features}x{shape.table_size}"
+    return f"{shape.levels}x{shape.features}x{shape.level_sizes}"
 
 
 @pytest.fixture(params=SHAPES, ids=shape_name)

@@ -9,6 +9,7 @@ samples take their turns among them. The density of samples is the same; none li
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import torch
@@ -45,13 +46,11 @@ class DeviceRays:
     @classmethod
     def of(cls, rays: RaySamples, device: torch.device | str) -> DeviceRays:
         """The same rays on a device."""
-        values = {item.name: getattr(rays, item.name) for item in fields(cls)}
-        return cls(
-            **{
-                name: torch.from_numpy(value).to(device) if isinstance(value, np.ndarray) else value
-                for name, value in values.items()
-            }
-        )
+        values: dict[str, Any] = {item.name: getattr(rays, item.name) for item in fields(cls)}
+        for name, value in values.items():
+            if isinstance(value, np.ndarray):
+                values[name] = torch.from_numpy(value).to(device)
+        return cls(**values)
 
 
 @dataclass(frozen=True)

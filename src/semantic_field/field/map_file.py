@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from semantic_field.field.map_state import LanguageSpace, MapState
 from semantic_field.field.model import SemanticField, shape_of
 from semantic_field.field.voxels import VoxelGrid
 from semantic_field.kernels import make_reader
-from semantic_field.kernels.table_lines import lines_of
+from semantic_field.kernels.table_lines import fill_lines, used_lines
 
 FORMAT = "semantic_field.map"
 FORMAT_VERSION = 3
@@ -111,7 +111,7 @@ def _about(state: MapState) -> dict[str, Any]:
         "steps": state.steps,
         "stamp_ns": state.stamp_ns,
         "field": asdict(state.field.config),
-        "table_size": state.field.kernels.shape.table_size,
+        "level_sizes": list(state.field.kernels.shape.level_sizes),
     }
 
 
@@ -155,9 +155,8 @@ def _checksum(arrays: Arrays, about: dict[str, Any]) -> str:
 
 
 def _field_arrays(field: SemanticField, precise: bool) -> Arrays:
-    lines = lines_of(field.table)
-    used = np.flatnonzero(lines.any(axis=1)).astype(np.int32)
-    arrays = {"table.used": used, "table.lines": lines[used]}
+    used, lines = used_lines(field.table, field.kernels.shape)
+    arrays = {"table.used": used, "table.lines": lines}
     if not precise:
         arrays["table.lines"] = arrays["table.lines"].astype(np.float16)
     for name, value in field.state_dict().items():
@@ -194,10 +193,10 @@ def _field(about: dict[str, Any], arrays: Arrays) -> SemanticField:
     settings = dict(about["field"])
     grid = {f"grid.{name}": value for name, value in settings.pop("grid").items()}
     config = updated(FieldConfig(), {**settings, **grid})
-    shape = replace(shape_of(config.grid), table_size=about["table_size"])
+    shape = shape_of(config.grid).with_sizes(tuple(about["level_sizes"]))
     kernels = make_reader(config.grid.kernels, shape)
     field = SemanticField(config, len(about["class_ids"]), kernels)
-    lines_of(field.table)[arrays["table.used"]] = arrays["table.lines"]
+    fill_lines(field.table, arrays["table.used"], arrays["table.lines"])
     weights = {
         name.removeprefix("network."): torch.from_numpy(array)
         for name, array in arrays.items()

@@ -19,7 +19,8 @@ from torch.nn.functional import relu
 
 from semantic_field.config import FieldConfig, GridConfig
 from semantic_field.kernels import GridKernels, GridShape, grid_shape, make_kernels, make_reader
-from semantic_field.kernels.table_lines import doubled, used_copy
+from semantic_field.kernels.interface import reserve_zeros
+from semantic_field.kernels.table_lines import copy_used
 from semantic_field.kernels.threads import run_chunks, run_parallel, split
 
 
@@ -42,7 +43,7 @@ class SemanticField(nn.Module):
         config: sizes; the grid needs no bounds.
         classes: rows of the label head to begin with; ``grow_classes`` adds more.
         kernels: the grid kernels; chosen by ``config.grid.kernels`` when not given. Their shape
-            may have a larger table than the settings say, see ``grow_table``.
+            may use less of the levels' tables than there is, see ``GridShape``.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class SemanticField(nn.Module):
         self.kernels = kernels or make_kernels(config.grid.kernels, shape_of(config.grid))
         shape = self.kernels.shape
         hidden, code, latent = config.hidden_dim, config.geometry_dim, config.latent_dim
-        self.table = nn.Parameter(torch.zeros(shape.table_shape), requires_grad=False)
+        self.table = nn.Parameter(reserve_zeros(shape.table_shape), requires_grad=False)
         self.trunk_in = nn.Linear(shape.encoding_dim, hidden)
         self.trunk_out = nn.Linear(hidden, 1 + code)
         self.color_head = nn.Sequential(nn.Linear(code, hidden), nn.ReLU(), nn.Linear(hidden, 3))
@@ -90,23 +91,20 @@ class SemanticField(nn.Module):
             grown.bias[old.out_features :] = old.bias.min() if old.out_features else 0.0
         self.label_head = grown
 
-    def grow_table(self) -> None:
-        """Give the grid a table of twice the size; what any point reads stays as it is."""
-        self.kernels = self.kernels.with_shape(self.kernels.shape.doubled())
-        self.table = nn.Parameter(doubled(self.table), requires_grad=False)
-
     def frozen_copy(self, device: torch.device | str = "cpu") -> SemanticField:
         """A copy on a device that nobody trains, for readers."""
         kernels = self.kernels
         if torch.device(device).type != self.table.device.type:
             kernels = make_reader(kernels.name, kernels.shape, device, kernels.threads)
-        twin = SemanticField(self.config, self.classes, kernels)
-        table = used_copy(self.table, self.kernels.threads)
-        twin.table = nn.Parameter(table, requires_grad=False)
-        twin.to(device)
-        for mine, copied in zip(self.network_parameters(), twin.network_parameters()):
-            copied.data.copy_(mine.data)
+        twin = SemanticField(self.config, self.classes, kernels).to(device)
+        twin.assign(self)
         return twin.eval().requires_grad_(False)
+
+    def assign(self, source: SemanticField) -> None:
+        """Take over what another field of the same shape says."""
+        copy_used(source.table, self.table, source.kernels.shape)
+        for mine, theirs in zip(self.network_parameters(), source.network_parameters()):
+            mine.data.copy_(theirs.data)
 
     def on_one_thread(self) -> SemanticField:
         """This field, sharing its parameters, for callers that share the work out themselves.

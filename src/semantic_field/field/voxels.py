@@ -170,6 +170,10 @@ class VoxelGrid:
         local = np.stack([cell & 7, (cell >> 3) & 7, cell >> 6], axis=1)
         return (self.bricks[slot] * BRICK + local).astype(np.int32), counts[slot, cell]
 
+    def used_voxels(self) -> int:
+        """How many voxels have been seen."""
+        return int(np.count_nonzero(self.counts[: self._used]))
+
     def bounds(self) -> NDArray[np.float64]:
         """Lowest and highest corner of the observed voxels (2, 3), metres; zeros when empty."""
         cells, _ = self.occupied()

@@ -19,7 +19,8 @@ from semantic_field.field.device_sampling import DeviceRays, Placing, draw_rays_
 from semantic_field.field.device_voxels import DeviceVoxels
 from semantic_field.field.model import SemanticField
 from semantic_field.field.voxels import VoxelGrid
-from semantic_field.kernels import GridGradient, GridMoments
+from semantic_field.kernels import GridGradient, GridMoments, GridShape
+from semantic_field.kernels.table_lines import grow
 from semantic_field.mapping.device_keyframes import DeviceKeyframes
 from semantic_field.mapping.keyframes import KeyframeStore
 from semantic_field.mapping.step_graph import StepGraph
@@ -41,10 +42,9 @@ class DeviceTrainer(Trainer):
 
     def __init__(self, field: SemanticField, config: MappingConfig) -> None:
         self.device = field.table.device
-        super().__init__(field, config)
-        self._working: Tensor | None = None
-        self._follow_table()
         self._graph = StepGraph(self.device, field.kernels.capturable)
+        super().__init__(field, config)
+        self._make_tables()
         self._generator = torch.Generator(self.device).manual_seed(config.seed)
         self._graph.register(self._generator)
         rays = (STEPS_PER_UPLOAD, config.rays_per_step)
@@ -71,9 +71,12 @@ class DeviceTrainer(Trainer):
         with self._graph.stream():
             super().grow_classes(classes)
 
-    def grow_table(self) -> None:
+    def grow_table(self, shape: GridShape) -> None:
+        old = self.field.kernels.shape
         with self._graph.stream():
-            super().grow_table()
+            super().grow_table(shape)
+            if self._working is not None:
+                grow(self._working, old, shape)
 
     @property
     def class_latents(self) -> Float[Tensor, "C D"]:
@@ -82,23 +85,21 @@ class DeviceTrainer(Trainer):
     @class_latents.setter
     def class_latents(self, latents: Float[Tensor, "C D"]) -> None:
         known = getattr(self, "_class_latents", None)
-        if known is not None and known.shape == latents.shape:
-            known.copy_(latents)  # a captured step goes on reading the same memory
-        else:
-            self._class_latents = latents.to(self.device, copy=True)
+        with self._graph.stream():
+            if known is not None and known.shape == latents.shape:
+                known.copy_(latents)  # a captured step goes on reading the same memory
+            else:
+                self._class_latents = latents.to(self.device, copy=True)
 
-    def _follow_table(self) -> None:
-        """Make what belongs to the table anew where the table has another size."""
-        table, shape = self.field.table.detach(), self.field.kernels.shape
-        if not _same_kind(self.moments.first, table):
-            self.moments = GridMoments(shape, self.device)
-        if not self.field.kernels.half:
-            if not _same_kind(self.gradient.table, table):
-                self.gradient = GridGradient(shape, self.device)
-        elif self._working is None or self._working.shape != table.shape:
-            self._working = table.half()
-            scale = HALF_SCALE * self.config.rays_per_step
-            self.gradient = GridGradient(shape, self.device, torch.float16, scale)
+    def _make_tables(self) -> None:
+        """Gradient and moments on the device; the float16 table where the kernels can read one."""
+        shape, half = self.field.kernels.shape, self.field.kernels.half
+        dtype, scale = torch.float32, 1.0
+        if half:
+            dtype, scale = torch.float16, HALF_SCALE * self.config.rays_per_step
+        self.gradient = GridGradient(shape, self.device, dtype, scale)
+        self.moments = GridMoments(shape, self.device)
+        self._working = self.field.table.detach().half() if half else None
 
     @property
     def _table(self) -> Float[Tensor, "L T F"]:
@@ -131,7 +132,6 @@ class DeviceTrainer(Trainer):
         if self._voxels_of != reach.version:
             self._voxels.load(reach)
             self._voxels_of = reach.version
-        self._follow_table()
 
     def _exchange(self, keyframes: KeyframeStore) -> None:
         """Send the slots of the next steps' rays; take in the losses that came back."""
@@ -153,7 +153,7 @@ class DeviceTrainer(Trainer):
         return (
             self._keyframes.room,
             self._voxels.room,
-            (self._table.data_ptr(), self._table.shape),
+            (self._table.data_ptr(), self.field.kernels.shape),
             (self._class_latents.data_ptr(), self.field.classes),
             self.rank,
             id(self.optimizer),
@@ -242,10 +242,6 @@ def composite_weights(
     scaled = s * sharpness
     bell = torch.sigmoid(scaled) * torch.sigmoid(-scaled) * (z <= last)
     return bell / bell.sum(1, keepdim=True).clamp_min(1e-12)
-
-
-def _same_kind(tensor: Tensor, other: Tensor) -> bool:
-    return tensor.shape == other.shape and tensor.device == other.device
 
 
 class _Mailbox:

@@ -24,7 +24,7 @@ from semantic_field.kernels import GridShape, make_kernels
 from semantic_field.mapping.classes import ClassTable
 from semantic_field.mapping.keyframes import KeyframeStore, fit_width
 from semantic_field.mapping.language import LanguageBasis, TextTeacher
-from semantic_field.mapping.memory import TableGrowth, keyframe_budget_mb
+from semantic_field.mapping.memory import first_shape, follow_extent, grid_bytes, keyframe_budget_mb
 from semantic_field.mapping.readings import mark_voxels
 from semantic_field.mapping.status import MapperStatus, Meter, run_state
 from semantic_field.mapping.trainer_factory import make_trainer, training_device
@@ -67,7 +67,6 @@ class Mapper:
         torch.manual_seed(self.config.mapping.seed)
         self._field = self._new_field()
         self._trainer = make_trainer(self._field, self.config.mapping)
-        self._growth = TableGrowth(self.config.mapping)
         self._voxels = VoxelGrid(self.config.field.voxel_m)
         self._reach = VoxelGrid(self.config.field.voxel_m)
         self._classes = ClassTable()
@@ -85,8 +84,9 @@ class Mapper:
 
     def _new_field(self, classes: int = 0, shape: GridShape | None = None) -> SemanticField:
         config, threads = self.config.field, self.config.mapping.threads
-        shape = shape or shape_of(config.grid)
-        kernels = make_kernels(config.grid.kernels, shape, self._device, threads)
+        full = shape_of(config.grid)
+        kernels = make_kernels(config.grid.kernels, full, self._device, threads)
+        kernels = kernels.with_shape(shape or first_shape(full, kernels))
         return SemanticField(config, classes, kernels).to(self._device)
 
     # frames
@@ -146,6 +146,7 @@ class Mapper:
             self._keyframes.remove(slot)
             log.warning("frame left out: %s", error)
             return self._drop("outside_map")
+        follow_extent(self._trainer, self._reach, mapping)
         self._follow_classes()
         self._stamp_ns = max(self._stamp_ns, frame.stamp_ns)
         return True
@@ -210,7 +211,6 @@ class Mapper:
         assert self._keyframes is not None
         before = self._trainer.rays
         self._trainer.step(self._keyframes, self._reach)
-        self._growth.check(self._trainer)
         self._meter.count(self._trainer.rays - before)
 
     def _run(self) -> None:
@@ -312,7 +312,9 @@ class Mapper:
     def _memory_bytes(self) -> int:
         store = self._keyframes
         voxels = self._voxels.memory_bytes() + self._reach.memory_bytes()
-        return self._growth.used_bytes + voxels + (store.memory_bytes() if store else 0)
+        return (
+            grid_bytes(self._field.kernels.shape) + voxels + (store.memory_bytes() if store else 0)
+        )
 
     # files
 
@@ -363,7 +365,7 @@ class Mapper:
         if self._language is not None and state.language is not None:
             self._language.restore(state.language)
         self._field = self._new_field(len(state.class_ids), state.field.kernels.shape)
-        self._field.load_state_dict(state.field.state_dict())
+        self._field.assign(state.field)
         self._trainer = make_trainer(self._field, self.config.mapping)
         names = self._classes.names
         self._classes.restore(state.label_names, state.class_ids)

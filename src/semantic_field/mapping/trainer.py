@@ -12,8 +12,8 @@ from semantic_field.field.compositing import Composite
 from semantic_field.field.model import SemanticField, affine
 from semantic_field.field.sampling import RaySamples, draw_rays
 from semantic_field.field.voxels import VoxelGrid
-from semantic_field.kernels import GridGradient, GridMoments
-from semantic_field.kernels.table_lines import doubled
+from semantic_field.kernels import GridGradient, GridMoments, GridShape
+from semantic_field.kernels.table_lines import grow
 from semantic_field.kernels.threads import run_parallel, split
 from semantic_field.mapping.keyframes import KeyframeStore
 from semantic_field.mapping.losses import (
@@ -70,13 +70,12 @@ class Trainer:
                 fresh.state[new] = _padded(state[old], new, old_rows)
         self.optimizer = fresh
 
-    def grow_table(self) -> None:
-        """Double the grid's table; field and moments stay as they are at every point."""
-        self.field.grow_table()
-        self.gradient = GridGradient(self.field.kernels.shape)
-        moments = self.moments
-        self.moments = GridMoments(self.field.kernels.shape)
-        self.moments.first, self.moments.second = doubled(moments.first), doubled(moments.second)
+    def grow_table(self, shape: GridShape) -> None:
+        """Let levels of the grid use more of their tables; the field stays what it is."""
+        field, old = self.field, self.field.kernels.shape
+        field.kernels = field.kernels.with_shape(shape)
+        for table in (field.table, self.moments.first, self.moments.second):
+            grow(table, old, shape)
 
     def learning_rate(self, keyframes: int) -> float:
         """Falls as rays per keyframe grow, so a growing map keeps learning."""

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from semantic_field.config import MappingConfig
-from semantic_field.kernels.table_lines import fill_lines, lines_of
+from semantic_field.kernels.table_lines import fill_lines, lines_at, used_lines
 from semantic_field.mapping.keyframes import KeyframeStore
 from semantic_field.mapping.memory import keyframe_budget_mb
 from semantic_field.mapping.trainer import Trainer
@@ -72,12 +72,12 @@ def pack_training(
     trainer: Trainer, keyframes: KeyframeStore | None, packer: KeyframePacker
 ) -> Arrays:
     """Copies of optimiser moments and counters, and the keyframes as ``packer`` has them."""
-    first, second = (lines_of(m) for m in (trainer.moments.first, trainer.moments.second))
-    used = np.flatnonzero(second.any(axis=1)).astype(np.int32)
+    shape, moments = trainer.field.kernels.shape, trainer.moments
+    used, second = used_lines(moments.second, shape)
     arrays = {
         "moments.used": used,
-        "moments.first": first[used],
-        "moments.second": second[used],
+        "moments.first": lines_at(moments.first, used),
+        "moments.second": second,
         "rays": np.array(trainer.rays),
     }
     arrays |= _pack_optimizer(trainer)
