@@ -65,9 +65,9 @@ class Placing:
 
 
 def draw_rays_on_device(
-    images: tuple[Tensor, Tensor, Tensor],
-    cameras: tuple[Tensor, Tensor, Tensor],
-    contours: tuple[Tensor, Tensor],
+    images: tuple[Tensor, ...],
+    cameras: tuple[Tensor, ...],
+    contours: tuple[Tensor, ...],
     slots: Int[Tensor, " R"],
     voxels: DeviceVoxels,
     placing: Placing,
@@ -91,8 +91,8 @@ def draw_rays_on_device(
 
 
 def place_samples(
-    images: tuple[Tensor, Tensor, Tensor],
-    cameras: tuple[Tensor, Tensor, Tensor],
+    images: tuple[Tensor, ...],
+    cameras: tuple[Tensor, ...],
     slots: Int[Tensor, " R"],
     pixel: Int[Tensor, " R"],
     voxels: DeviceVoxels,
@@ -131,7 +131,7 @@ def place_samples(
 
 
 def _image_plane(
-    cameras: tuple[Tensor, Tensor, Tensor], slots: Int[Tensor, " R"], pixel: Int[Tensor, " R"]
+    cameras: tuple[Tensor, ...], slots: Int[Tensor, " R"], pixel: Int[Tensor, " R"]
 ) -> tuple[Float[Tensor, " R"], Float[Tensor, " R"]]:
     """Where on the plane of z-depth 1 the pixels lie."""
     fx, fy, cx, cy = cameras[0][slots].unbind(1)

@@ -1,5 +1,6 @@
 """The counts of a voxel grid on any torch device, for steps that never ask the host."""
 
+# pyright: reportIndexIssue=false
 from __future__ import annotations
 
 from importlib.util import find_spec

@@ -121,6 +121,7 @@ class DeviceTrainer(Trainer):
 
     def settle(self) -> None:
         self._graph.settle()
+        self.losses = dict(zip(self._names, self._losses.tolist(), strict=False))
 
     def _follow(self, keyframes: KeyframeStore, reach: VoxelGrid) -> None:
         """Upload what has changed in the keyframes and the voxels."""
