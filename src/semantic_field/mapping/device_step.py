@@ -62,10 +62,11 @@ class DeviceTrainer(Trainer):
     def _make_optimizer(self) -> torch.optim.Adam:
         on_gpu = self.device.type == "cuda"
         rate = torch.tensor(1e-3, device=self.device)
-        return torch.optim.Adam(
-            self.field.network_parameters(),
-            lr=rate, betas=BETAS, eps=1e-12, fused=True, capturable=on_gpu,
-        )  # fmt: skip
+        parameters = self.field.network_parameters()
+        adam = torch.optim.Adam(parameters, rate, BETAS, 1e-12, fused=True, capturable=on_gpu)
+        # torch warns of steps that are not captured; the first ones must not be
+        adam._warned_capturable_if_run_uncaptured = True  # type: ignore[attr-defined]
+        return adam
 
     def grow_classes(self, classes: int) -> None:
         with self._graph.stream():

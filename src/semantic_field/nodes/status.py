@@ -86,6 +86,7 @@ class StatusPublisher:
             seconds_since_last_frame=float(since),
             label_names=list(node.label_names.values()),
             kernels=status.kernels,
+            device=status.device,
             teacher=node.config.teacher.kind,
         )
 
@@ -110,6 +111,7 @@ class StatusPublisher:
             "memory (MB)": round(status.memory_bytes / 1e6),
             "snapshot version": status.snapshot_version,
             "dropped frames": dropped,
+            "kernels": f"{status.kernels} on {status.device}",
         }
         entry = DiagnosticStatus(
             level=level,
