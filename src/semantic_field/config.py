@@ -121,6 +121,23 @@ class MappingConfig(Settings):
     max_image_width: int = option(640, "wider images are resized to this width, pixels", 32)
     keyframe_translation_m: float = option(0.05, "a new keyframe after this motion, metres", 0.0)
     keyframe_rotation_rad: float = option(0.1, "a new keyframe after this turn, radians", 0.0)
+    depth_noise: float = option(
+        0.0,
+        "standard deviation of a reading at 1 m, growing with the depth's square (a Kinect's: "
+        "0.002), metres; noisier readings count less",
+        0.0,
+        0.1,
+    )
+    drop_veils: bool = option(False, "use no readings that hang between front and background")
+    replay_by_error: float = option(
+        0.0, "share of the rays drawn from keyframes in proportion to their errors", 0.0, 1.0
+    )
+    forget_moved: bool = option(True, "forget surfaces that later images see through")
+    refine_poses: bool = option(False, "correct small errors of the keyframes' poses")
+    pose_rate: float = option(5e-4, "learning rate of pose corrections, metres and radians", 0.0)
+    pose_max_shift_m: float = option(0.03, "largest correction of a position, metres", 0.0)
+    pose_max_turn_deg: float = option(1.0, "largest correction of an orientation, degrees", 0.0)
+    adapt_exposure: bool = option(False, "give each keyframe a gain and bias of its colours")
     memory_budget_mb: int = option(900, "limit of keyframes, grid and voxels together, MiB", 16)
     vertices_per_entry: float = option(
         1.0, "vertices of mapped space for each entry of a level's table before it doubles", 0.01

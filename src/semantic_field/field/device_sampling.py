@@ -21,6 +21,9 @@ from semantic_field.field.sampling import (
     DEPTH_UNIT_M,
     EVEN_SHARE,
     GUESSED,
+    MASK_TRIES,
+    MASKED,
+    TOLERATED_NOISE_M,
     UNKNOWN_DEPTH_M,
     RaySamples,
 )
@@ -62,6 +65,7 @@ class Placing:
     nearest_m: float
     guess_trust: float
     contour_share: float = 0.0
+    depth_noise: float = 0.0
 
 
 def draw_rays_on_device(
@@ -81,12 +85,15 @@ def draw_rays_on_device(
         cameras, contours: as ``draw_rays`` takes them.
     """
     random = torch.rand(
-        3, len(slots), dtype=torch.float64, device=slots.device, generator=generator
+        3 + MASK_TRIES, len(slots), dtype=torch.float64, device=slots.device, generator=generator
     )
-    pixel = (random[0] * cameras[2][slots].prod(1)).long()
-    listed = contours[1][slots]
+    count, listed = cameras[2][slots].prod(1), contours[1][slots]
     beside_jump = contours[0][slots, (random[1] * listed).long()].long()
-    pixel = torch.where((random[2] < placing.contour_share) & (listed > 0), beside_jump, pixel)
+    at_jump = (random[2] < placing.contour_share) & (listed > 0)
+    pixel = torch.where(at_jump, beside_jump, (random[0] * count).long())
+    for again in random[3:]:
+        masked = images[2][slots, pixel] == MASKED
+        pixel = torch.where(masked, (again * count).long(), pixel)
     return place_samples(images, cameras, slots, pixel, voxels, placing, generator)
 
 
@@ -108,7 +115,10 @@ def place_samples(
     stretch = torch.sqrt(1.0 + x * x + y * y)
     stored = depths[slots, pixel].int()
     depth = (stored & GUESSED - 1).float() * DEPTH_UNIT_M
-    trust = torch.where(stored < 0, placing.guess_trust, 1.0) * (depth > 0)
+    label = labels[slots, pixel].long()
+    noise = placing.depth_noise / TOLERATED_NOISE_M * depth * depth
+    trust = torch.where(stored < 0, placing.guess_trust, 1.0) / (1.0 + noise * noise)
+    trust = trust * ((depth > 0) & (label != MASKED))
     surface = torch.where(depth > 0, depth, UNKNOWN_DEPTH_M)
     band = placing.band_m / stretch
     near_z = _stratified(surface - band, surface + band, placing.samples[0], generator)
@@ -124,7 +134,7 @@ def place_samples(
         stretch=stretch,
         trust=trust,
         color=colors[slots, pixel].float() / 255.0,
-        label=labels[slots, pixel].long(),
+        label=label.clamp_min(-1),
         pixel=pixel,
         slot=slots,
     )

@@ -27,7 +27,7 @@ from semantic_field.kernels import make_reader
 from semantic_field.kernels.table_lines import fill_lines, used_lines
 
 FORMAT = "semantic_field.map"
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 Arrays = dict[str, np.ndarray]
 
 
@@ -37,6 +37,7 @@ def dump_map(state: MapState) -> bytes:
     for name, grid in (("voxels", state.voxels), ("reach", state.reach)):
         arrays[f"{name}.bricks"] = grid.bricks[: len(grid)]
         arrays[f"{name}.counts"] = grid.counts[: len(grid)]
+    arrays["voxels.errors"] = state.voxels.errors[: len(state.voxels)]
     if state.language:
         arrays["language.basis"] = state.language.basis.numpy()
         arrays["language.mean"] = state.language.mean.numpy()
@@ -168,7 +169,12 @@ def _field_arrays(field: SemanticField, precise: bool) -> Arrays:
 def _state(about: dict[str, Any], arrays: Arrays) -> MapState:
     voxel_m = about["voxel_m"]
     grids = {
-        name: VoxelGrid.from_bricks(voxel_m, arrays[f"{name}.bricks"], arrays[f"{name}.counts"])
+        name: VoxelGrid.from_bricks(
+            voxel_m,
+            arrays[f"{name}.bricks"],
+            arrays[f"{name}.counts"],
+            arrays.get(f"{name}.errors"),
+        )
         for name in ("voxels", "reach")
     }
     language = about["language"]

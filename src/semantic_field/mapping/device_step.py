@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import smooth_l1_loss
 
@@ -18,10 +19,12 @@ from semantic_field.config import MappingConfig
 from semantic_field.field.device_sampling import DeviceRays, Placing, draw_rays_on_device
 from semantic_field.field.device_voxels import DeviceVoxels
 from semantic_field.field.model import SemanticField
+from semantic_field.field.sampling import RaySamples
 from semantic_field.field.voxels import VoxelGrid
 from semantic_field.kernels import GridGradient, GridMoments, GridShape
 from semantic_field.kernels.table_lines import grow
 from semantic_field.mapping.device_keyframes import DeviceKeyframes
+from semantic_field.mapping.disagreement import RayErrors, note_errors
 from semantic_field.mapping.keyframes import KeyframeStore
 from semantic_field.mapping.step_graph import StepGraph
 from semantic_field.mapping.trainer import BETAS, Trainer
@@ -52,7 +55,9 @@ class DeviceTrainer(Trainer):
         self._turn = torch.zeros(1, dtype=torch.int64, device=self.device)
         self._losses = torch.zeros(MOST_LOSSES, device=self.device)
         self._names: tuple[str, ...] = ()
-        self._mailbox = _Mailbox(self._slots, self._losses)
+        self._report = torch.zeros(config.rays_per_step, 9, device=self.device)
+        self._mailbox = _Mailbox(self._slots, self._losses, self._report)
+        self._serials = np.zeros(0, np.int64)
         self._keyframes: DeviceKeyframes | None = None
         self._voxels = DeviceVoxels(field.config.voxel_m, self.device)
         self._voxels_of, self._drawn = -1, 0
@@ -109,11 +114,13 @@ class DeviceTrainer(Trainer):
 
     # the step
 
-    def step(self, keyframes: KeyframeStore, reach: VoxelGrid) -> None:
+    def step(
+        self, keyframes: KeyframeStore, reach: VoxelGrid, voxels: VoxelGrid | None = None
+    ) -> None:
         with self._graph.stream():
             self._follow(keyframes, reach)
             if self._drawn == 0:
-                self._exchange(keyframes)
+                self._exchange(keyframes, voxels)
             self._drawn -= 1
             self.steps += 1
             self.rays += self.config.rays_per_step
@@ -135,14 +142,43 @@ class DeviceTrainer(Trainer):
             self._voxels.load(reach)
             self._voxels_of = reach.version
 
-    def _exchange(self, keyframes: KeyframeStore) -> None:
-        """Send the slots of the next steps' rays; take in the losses that came back."""
-        count = self.config.rays_per_step
-        slots = [keyframes.choose(count, self._random) for _ in range(STEPS_PER_UPLOAD)]
-        arrived = self._mailbox.exchange(np.stack(slots))
+    def _exchange(self, keyframes: KeyframeStore, voxels: VoxelGrid | None) -> None:
+        """Send the slots of the next steps' rays; take in what came back of the steps before.
+
+        That are the losses, and of one step's rays how far they disagree with the map.
+        """
+        count, by_error = self.config.rays_per_step, self.config.replay_by_error
+        chosen = [keyframes.choose(count, self._random, by_error) for _ in range(STEPS_PER_UPLOAD)]
+        arrived = self._mailbox.exchange(np.stack(chosen))
         if arrived is not None:
-            self.losses = dict(zip(self._names, arrived, strict=False))
+            losses, report = arrived
+            self.losses = dict(zip(self._names, losses.tolist(), strict=False))
+            if voxels is not None:
+                self._note(report, keyframes, voxels)
+        self._serials = keyframes.serials.copy()
         self._drawn = STEPS_PER_UPLOAD
+
+    def _note(
+        self, report: NDArray[np.float32], keyframes: KeyframeStore, voxels: VoxelGrid
+    ) -> None:
+        """See ``mapping.disagreement``; rays of keyframes that are gone say nothing."""
+        slots = report[:, 0].astype(np.int64)
+        present = slots < keyframes.count
+        present[present] = (keyframes.serials == self._serials)[slots[present]]
+        kept = report[present]
+        rays = RaySamples(
+            points=kept[:, 4:7],
+            near_z=kept[:, 3:4],
+            free=0,
+            depth=kept[:, 2],
+            stretch=np.ones(len(kept), np.float32),
+            trust=np.ones(len(kept), np.float32),
+            color=np.zeros((len(kept), 3), np.float32),
+            label=np.full(len(kept), -1),
+            pixel=kept[:, 1].astype(np.int64),
+            slot=slots[present],
+        )
+        note_errors(rays, RayErrors(kept[:, 7], kept[:, 8]), voxels, keyframes, self.steps)
 
     def _set_rates(self, learning_rate: float) -> None:
         self.field.kernels.set_rates(self.steps, learning_rate, BETAS)
@@ -173,11 +209,12 @@ class DeviceTrainer(Trainer):
             config.min_depth_m,
             config.guess_trust,
             config.contour_share,
+            config.depth_noise,
         )
         rays = draw_rays_on_device(
-            self._keyframes.images,
-            self._keyframes.cameras,
-            self._keyframes.contours,
+            self._keyframes.images,  # type: ignore[arg-type]
+            self._keyframes.cameras,  # type: ignore[arg-type]
+            self._keyframes.contours,  # type: ignore[arg-type]
             slots,
             self._voxels,
             placing,
@@ -220,6 +257,12 @@ class DeviceTrainer(Trainer):
         depth = (weights * rays.near_z).sum(1)
         shaping = weights if config.color_shapes_geometry else weights.detach()
         code = (out[1:].view(-1, *s.shape) * shaping).sum(2)  # (G, R)
+        colors: list[Tensor] = []
+
+        def photographed(color: Tensor) -> Tensor:
+            colors.append(color.detach())
+            return color
+
         scale = rays.stretch / truncation
         target = ((rays.depth[:, None] - rays.near_z) * scale[:, None]).clamp(-1.0, 1.0)
         off = smooth_l1_loss(depth * scale, rays.depth * scale, reduction="none")
@@ -228,12 +271,25 @@ class DeviceTrainer(Trainer):
         def mean(weight: float, of_rays: Float[Tensor, " R"]) -> Float[Tensor, ""]:
             return weight * (rays.trust * of_rays).mean()
 
-        return {
+        losses = {
             "distance": mean(config.distance_weight, (s - target).square().mean(1)),
             "free_space": mean(config.free_space_weight, missing.square().mean(1)),
             "depth": mean(config.depth_weight, off),
-            **self.head_losses(code.T, rays.color, rays.label),
+            **self.head_losses(code.T, rays.color, rays.label, photographed),
         }
+        depth_error = (depth.detach() - rays.depth).abs() * rays.stretch
+        self._write_report(rays, depth_error, (colors[0] - rays.color).abs().mean(1))
+        return losses
+
+    def _write_report(
+        self, rays: DeviceRays, depth_error: Float[Tensor, " R"], color_error: Float[Tensor, " R"]
+    ) -> None:
+        """What ``_note`` reads: slot, pixel, depth, first sample's depth and point, errors."""
+        count, samples = rays.near_z.shape
+        first = rays.points[: count * samples : samples]
+        columns = (rays.slot, rays.pixel, rays.depth, rays.near_z[:, 0], *first.unbind(1))
+        columns = (*columns, depth_error, color_error)
+        self._report[:count].copy_(torch.stack([c.float() for c in columns], dim=1))
 
 
 def composite_weights(
@@ -247,27 +303,29 @@ def composite_weights(
 
 
 class _Mailbox:
-    """Slots to the device and losses back, through pinned memory, without waiting for results.
+    """Slots to the device and results back, through pinned memory, without waiting for results.
 
     It only waits for its own last exchange, which bounds how far the host runs ahead.
     """
 
-    def __init__(self, slots: Tensor, losses: Tensor) -> None:
-        pinned = slots.is_cuda
-        self._slots, self._losses = slots, losses
-        self._outgoing = torch.zeros(slots.shape, dtype=slots.dtype, pin_memory=pinned)
-        self._incoming = torch.zeros(losses.shape, pin_memory=pinned)
-        self._done = torch.cuda.Event() if pinned else None
+    def __init__(self, slots: Tensor, *results: Tensor) -> None:
+        def on_host(tensor: Tensor) -> Tensor:
+            return torch.zeros(tensor.shape, dtype=tensor.dtype, pin_memory=tensor.is_cuda)
+
+        self._slots, self._results = slots, results
+        self._outgoing, self._incoming = on_host(slots), [on_host(r) for r in results]
+        self._done = torch.cuda.Event() if slots.is_cuda else None
         self._exchanges = 0
 
-    def exchange(self, slots: np.ndarray) -> list[float] | None:
-        """Send the slots; returns the losses as they were at the last exchange, if any."""
+    def exchange(self, slots: np.ndarray) -> list[np.ndarray] | None:
+        """Send the slots; returns the results as they were at the last exchange, if any."""
         if self._done is not None:
             self._done.synchronize()
-        arrived = self._incoming.tolist() if self._exchanges > 1 else None
+        arrived = [r.numpy().copy() for r in self._incoming] if self._exchanges > 1 else None
         self._outgoing.copy_(torch.from_numpy(slots))
         self._slots.copy_(self._outgoing, non_blocking=True)
-        self._incoming.copy_(self._losses, non_blocking=True)
+        for host, result in zip(self._incoming, self._results, strict=True):
+            host.copy_(result, non_blocking=True)
         if self._done is not None:
             self._done.record()
         self._exchanges += 1

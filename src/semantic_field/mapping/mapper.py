@@ -21,10 +21,17 @@ from semantic_field.field.voxels import VoxelGrid
 from semantic_field.frames import Frame
 from semantic_field.geometry import Camera
 from semantic_field.kernels import GridShape, make_kernels
+from semantic_field.mapping.between_keyframes import (
+    corrected_pose,
+    exposed,
+    interpolated,
+    start_as_neighbours,
+)
 from semantic_field.mapping.classes import ClassTable
 from semantic_field.mapping.keyframes import KeyframeStore, fit_width
 from semantic_field.mapping.language import LanguageBasis, TextTeacher
 from semantic_field.mapping.memory import first_shape, follow_extent, grid_bytes, keyframe_budget_mb
+from semantic_field.mapping.moving import NOVEL_SHARE, MovedThings, novel_share
 from semantic_field.mapping.readings import mark_voxels
 from semantic_field.mapping.status import MapperStatus, Meter, run_state
 from semantic_field.mapping.trainer_factory import make_trainer, training_device
@@ -67,8 +74,11 @@ class Mapper:
         torch.manual_seed(self.config.mapping.seed)
         self._field = self._new_field()
         self._trainer = make_trainer(self._field, self.config.mapping)
-        self._voxels = VoxelGrid(self.config.field.voxel_m)
+        self._voxels = VoxelGrid(self.config.field.voxel_m, with_errors=True)
         self._reach = VoxelGrid(self.config.field.voxel_m)
+        self._moved = (
+            MovedThings(self.config.field.voxel_m) if self.config.mapping.forget_moved else None
+        )
         self._classes = ClassTable()
         self._language = (
             LanguageBasis(self._teacher, self.config.field.latent_dim) if self._teacher else None
@@ -97,14 +107,12 @@ class Mapper:
         With the worker running this only puts the frame into a queue of one: a frame that still
         waits there is dropped and counted. A view that the keyframes cover already is not taken.
         """
-        mapping = self.config.mapping
-        store = self._keyframes
         with self._arrived:
             self._frames += 1
-            if store is not None and not store.is_new_view(
-                frame.T_world_camera, mapping.keyframe_translation_m, mapping.keyframe_rotation_rad
-            ):
-                return self._drop("view_covered")
+            if self._is_covered(frame):
+                waits = self._inbox is not None
+                if waits or self._moved is None or not self._moved.wants(frame.stamp_ns):
+                    return self._drop("view_covered")
             if self._thread is not None:
                 if self._inbox is not None:
                     self._drop("mapper_busy")
@@ -131,10 +139,17 @@ class Mapper:
             return self._drop("no_depth")
         frame = fit_width(frame, mapping.max_image_width)
         camera = frame.camera
+        covered, changed = self._is_covered(frame), self._shows_changes(frame)
+        if covered and not changed:
+            return self._drop("view_covered")
         if self._keyframes is None:
             depth_range = (mapping.min_depth_m, mapping.max_depth_m)
             self._keyframes = KeyframeStore(
-                camera.width, camera.height, keyframe_budget_mb(mapping), depth_range
+                camera.width,
+                camera.height,
+                keyframe_budget_mb(mapping),
+                depth_range,
+                mapping.drop_veils,
             )
         rows = None if frame.labels is None else self._classes.rows(frame.labels)
         slot = self._keyframes.add(frame, rows)
@@ -147,9 +162,23 @@ class Mapper:
             log.warning("frame left out: %s", error)
             return self._drop("outside_map")
         follow_extent(self._trainer, self._reach, mapping)
+        if mapping.refine_poses:
+            start_as_neighbours(self._keyframes, slot)
         self._follow_classes()
         self._stamp_ns = max(self._stamp_ns, frame.stamp_ns)
         return True
+
+    def _is_covered(self, frame: Frame) -> bool:
+        mapping, store = self.config.mapping, self._keyframes
+        near_enough = (mapping.keyframe_translation_m, mapping.keyframe_rotation_rad)
+        return store is not None and not store.is_new_view(frame.T_world_camera, *near_enough)
+
+    def _shows_changes(self, frame: Frame) -> bool:
+        """Forget what a frame sees through; whether that was much, or much of it is new."""
+        if self._moved is None or self._keyframes is None:
+            return False
+        novel = novel_share(frame, self._reach) > NOVEL_SHARE
+        return self._moved.look(frame, self._voxels, self._reach, self._keyframes) or novel
 
     def _follow_classes(self) -> None:
         """Let label head and language targets follow the class table."""
@@ -210,7 +239,9 @@ class Mapper:
     def _step(self) -> None:
         assert self._keyframes is not None
         before = self._trainer.rays
-        self._trainer.step(self._keyframes, self._reach)
+        self._trainer.step(self._keyframes, self._reach, self._voxels)
+        if self._moved is not None:
+            self._moved.search_one(self._keyframes, self._reach)
         self._meter.count(self._trainer.rays - before)
 
     def _run(self) -> None:
@@ -289,6 +320,23 @@ class Mapper:
                 self._views_of = current
                 self._views.settle()
             return self._views
+
+    def render_moment(
+        self, camera: Camera, T_world_camera: NDArray[np.float64], stamp_ns: int
+    ) -> RenderedView:
+        """The map as a camera saw it at that moment, to be compared with its photograph.
+
+        Where poses are refined or exposures adapted, the pose is corrected and the colours are
+        exposed as those of the keyframes around that moment; otherwise this is ``render``.
+        """
+        state, store = self.snapshot(), self._keyframes
+        if store is None:
+            return render_view(state, camera, T_world_camera)
+        with self._turns.visit():
+            pose = corrected_pose(store, stamp_ns, T_world_camera)
+            exposure = interpolated(store, "exposure", stamp_ns)
+        view = render_view(state, camera, pose)
+        return view if exposure is None else replace(view, color=exposed(view.color, exposure))
 
     def status(self) -> MapperStatus:
         """Counters and losses; never waits for training."""

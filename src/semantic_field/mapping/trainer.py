@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from jaxtyping import Float, Int
@@ -15,6 +17,8 @@ from semantic_field.field.voxels import VoxelGrid
 from semantic_field.kernels import GridGradient, GridMoments, GridShape
 from semantic_field.kernels.table_lines import grow
 from semantic_field.kernels.threads import run_parallel, split
+from semantic_field.mapping.disagreement import RayErrors, note_errors
+from semantic_field.mapping.exposure import Exposure
 from semantic_field.mapping.keyframes import KeyframeStore
 from semantic_field.mapping.losses import (
     color_loss,
@@ -24,6 +28,7 @@ from semantic_field.mapping.losses import (
     language_loss,
     near_loss,
 )
+from semantic_field.mapping.pose_refinement import PoseRefiner
 
 BETAS = (0.9, 0.99)
 
@@ -47,6 +52,10 @@ class Trainer:
         self.steps = self.rays = 0
         self.losses: dict[str, float] = {}
         self._random = np.random.default_rng(config.seed)
+        self._refiner = PoseRefiner(config) if config.refine_poses else None
+        self._exposure = Exposure() if config.adapt_exposure else None
+        self._keyframes: KeyframeStore | None = None
+        self._depth_error = self._color_error = np.zeros(0, np.float32)
 
     def _make_optimizer(self) -> torch.optim.Adam:
         parameters = self.field.network_parameters()
@@ -82,34 +91,49 @@ class Trainer:
         seen = self.rays / max(keyframes, 1)
         return self.config.learning_rate * (1.0 + seen / self.config.decay_rays) ** -0.75
 
-    def step(self, keyframes: KeyframeStore, reach: VoxelGrid) -> None:
+    def step(
+        self, keyframes: KeyframeStore, reach: VoxelGrid, voxels: VoxelGrid | None = None
+    ) -> None:
         """Draw rays from the keyframes and take one optimisation step.
 
-        ``reach`` are the voxels in which readers will look for a surface.
+        ``reach`` are the voxels in which readers will look for a surface; ``voxels`` learn how
+        far images and map disagree.
         """
-        self.find_gradients(self._draw(keyframes, reach))
+        self._keyframes = keyframes
+        learning_rate = self.learning_rate(keyframes.count)
+        rays = self._draw(keyframes, reach)
+        feature_grad = self.find_gradients(rays)
+        if self._refiner is not None:
+            slow_down = learning_rate / self.config.learning_rate
+            self._refiner.update(keyframes, rays, self.field, feature_grad, self.steps, slow_down)
+        if voxels is not None:
+            errors = RayErrors(self._depth_error, self._color_error)
+            note_errors(rays, errors, voxels, keyframes, self.steps)
         self.steps += 1
         self.rays += self.config.rays_per_step
-        self._update(self.learning_rate(keyframes.count))
+        self._update(learning_rate)
 
     def settle(self) -> None:
         """Wait until all steps are done: what is read after it is whole."""
 
-    def find_gradients(self, rays: RaySamples) -> None:
-        """Evaluate all losses on the rays, and leave their gradients where ``step`` finds them."""
+    def find_gradients(self, rays: RaySamples) -> Float[Tensor, "LF N"]:
+        """Evaluate all losses on the rays, and leave their gradients where ``step`` finds them.
+
+        Returns the gradient with respect to the features of the rays' points.
+        """
         features = self.field.kernels.encode(torch.from_numpy(rays.points), self.field.table)
         hidden = affine(self.field.trunk_in, features, True, self.config.threads)
         near = rays.near_z.size
         out = affine(self.field.trunk_out, hidden[:, :near], False, self.config.threads)
         free_grad = self._free_space(rays, hidden[:, near:])
-        self._backward(rays, features, hidden, self._surface(rays, out), free_grad)
+        return self._backward(rays, features, hidden, self._surface(rays, out), free_grad)
 
     def _draw(self, keyframes: KeyframeStore, reach: VoxelGrid) -> RaySamples:
         config = self.config
         return draw_rays(
             keyframes.images,
             keyframes.cameras,
-            keyframes.choose(config.rays_per_step, self._random),
+            keyframes.choose(config.rays_per_step, self._random, config.replay_by_error),
             reach,
             (config.near_samples, config.free_samples),
             self.field.config.truncation_m,
@@ -119,6 +143,7 @@ class Trainer:
             threads=config.threads,
             contours=keyframes.contours,
             contour_share=config.contour_share,
+            depth_noise=config.depth_noise,
         )
 
     def _free_space(self, rays: RaySamples, hidden: Float[Tensor, "H M"]) -> Float[Tensor, "1 M"]:
@@ -142,6 +167,7 @@ class Trainer:
             out[0].numpy(), rays.near_z, *geometry, config.distance_weight, threads
         )
         depth, depth_grad = depth_loss(composite.depth, *geometry, config.depth_weight)
+        self._depth_error = np.abs(composite.depth - rays.depth) * rays.stretch
         code_grad = self._heads(rays, composite.code)
         out_grad = torch.empty_like(out)
         out_grad[0] = torch.from_numpy(distance_grad)
@@ -154,7 +180,10 @@ class Trainer:
         with torch.enable_grad():
             code = code.detach().requires_grad_()
             losses = self.head_losses(
-                code.T, torch.from_numpy(rays.color), torch.from_numpy(rays.label)
+                code.T,
+                torch.from_numpy(rays.color),
+                torch.from_numpy(rays.label),
+                lambda color: self._photographed(rays, color),
             )
             torch.stack(list(losses.values())).sum().backward()
         self.losses |= {name: float(loss.detach()) for name, loss in losses.items()}
@@ -162,17 +191,35 @@ class Trainer:
         return code.grad
 
     def head_losses(
-        self, code: Float[Tensor, "R G"], color: Float[Tensor, "R 3"], label: Int[Tensor, " R"]
+        self,
+        code: Float[Tensor, "R G"],
+        color: Float[Tensor, "R 3"],
+        label: Int[Tensor, " R"],
+        photographed: Callable[[Tensor], Tensor] = lambda color: color,
     ) -> dict[str, Float[Tensor, ""]]:
-        """The losses of what the heads say about composited codes, weighted."""
+        """The losses of what the heads say about composited codes, weighted.
+
+        ``photographed`` turns the field's colours into what the rays' cameras show of them.
+        """
         config, field = self.config, self.field
         latent = field.latent(code if config.labels_shape_geometry else code.detach())
         language = language_loss(latent, label, self.class_latents, self.rank)
+        seen = photographed(field.color(code))
         return {
-            "color": config.color_weight * color_loss(field.color(code), color),
+            "color": config.color_weight * color_loss(seen, color),
             "label": config.label_weight * label_loss(field.label_scores(latent), label),
             "language": config.language_weight * language,
         }
+
+    def _photographed(self, rays: RaySamples, color: Float[Tensor, "R 3"]) -> Float[Tensor, "R 3"]:
+        """The field's colours as the rays' cameras show them; notes how far they are off."""
+        if self._exposure is not None and self._keyframes is not None:
+            self._exposure.update(
+                self._keyframes, rays.slot, color.detach().numpy(), rays.color, self.steps
+            )
+            color = self._exposure.applied(self._keyframes, rays.slot, color)
+        self._color_error = np.abs(color.detach().numpy() - rays.color).mean(1)
+        return color
 
     @torch.no_grad()
     def _backward(
@@ -182,7 +229,7 @@ class Trainer:
         hidden: Float[Tensor, "H N"],
         out_grad: Float[Tensor, "O near"],
         free_grad: Float[Tensor, "1 free"],
-    ) -> None:
+    ) -> Float[Tensor, "LF N"]:
         """Gradients of the trunk and the table; in free space only the distance has one."""
         first, second = self.field.trunk_in, self.field.trunk_out
         into_first, into_second = first.weight.detach().T, second.weight.detach().T
@@ -215,6 +262,7 @@ class Trainer:
             parameter.grad = torch.stack(shares).sum(0)
         points = torch.from_numpy(rays.points)
         self.field.kernels.backward_table(points, feature_grad, self.gradient)
+        return feature_grad
 
     def _update(self, learning_rate: float) -> None:
         self.field.kernels.adam_step(

@@ -12,7 +12,7 @@ from semantic_field.mapping.trainer import Trainer
 def training_device(config: Config) -> torch.device:
     """The device that ``mapping.device`` names; "auto" is a GPU where torch can use one.
 
-    Kernels that only run on the processor keep "auto" there.
+    Kernels, pose refinement and exposure that only run on the processor keep "auto" there.
 
     Raises:
         ValueError: where a GPU is asked for and torch has none.
@@ -23,8 +23,14 @@ def training_device(config: Config) -> torch.device:
             "expected a GPU that torch can use for mapping.device 'cuda', got none; install the "
             "CUDA build of torch and the NVIDIA driver, or set mapping.device to 'auto' or 'cpu'"
         )
+    on_host = config.mapping.refine_poses or config.mapping.adapt_exposure
     if wanted == "auto":
-        wanted = "cuda" if has_gpu and config.field.grid.kernels != "cpu" else "cpu"
+        wanted = "cpu" if not has_gpu or on_host or config.field.grid.kernels == "cpu" else "cuda"
+    if wanted == "cuda" and on_host:
+        raise ValueError(
+            "expected mapping.refine_poses and mapping.adapt_exposure to be off on a GPU, where "
+            "they are not built, got one that is on; set mapping.device to 'cpu', or both to false"
+        )
     if wanted == "cpu" and config.field.grid.kernels == "tcnn":
         raise ValueError(
             "expected a GPU for field.grid.kernels 'tcnn', got the device cpu: there it can only "

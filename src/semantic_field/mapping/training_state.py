@@ -61,6 +61,7 @@ class KeyframePacker:
             "keyframes.visits": store.visits[:n].copy(),
             "keyframes.slot_size": np.array(store.size),
         }
+        arrays |= {f"keyframes.{name}": array[:n].copy() for name, array in store.learnt.items()}
         packed = [self._packed[serial] for serial in store.serials[:n].tolist()]
         for kind, parts in zip(("color", "depth", "label"), zip(*packed, strict=True), strict=True):
             arrays[f"keyframes.{kind}"] = np.concatenate(parts)
@@ -126,12 +127,14 @@ def _unpack_optimizer(arrays: dict[str, Any], trainer: Trainer) -> None:
 def _unpack_keyframes(arrays: dict[str, Any], config: MappingConfig) -> KeyframeStore:
     width, height = (int(v) for v in arrays["keyframes.slot_size"])
     depth_range = (config.min_depth_m, config.max_depth_m)
-    store = KeyframeStore(width, height, keyframe_budget_mb(config), depth_range)
+    store = KeyframeStore(width, height, keyframe_budget_mb(config), depth_range, config.drop_veils)
     store.count = n = min(len(arrays["keyframes.sizes"]), store.capacity)
     for target, name in zip(store.cameras, ("intrinsics", "poses", "sizes"), strict=True):
         target[:n] = arrays[f"keyframes.{name}"][:n]
     store.stamps_ns[:n] = arrays["keyframes.stamps_ns"][:n]
     store.visits[:n] = arrays["keyframes.visits"][:n]
+    for name, array in store.learnt.items():
+        array[:n] = arrays[f"keyframes.{name}"][:n]
     for slot in range(n):
         color, depth, label = (_decoded(arrays, kind, slot) for kind in ("color", "depth", "label"))
         pixels = depth.size
