@@ -149,9 +149,94 @@ class TeacherConfig(Settings):
     """The frozen model that gives text and images their embeddings."""
 
     kind: str = option(
-        "label_text", "the language teacher", choices=("label_text", "vocabulary", "none")
+        "label_text",
+        "the language teacher",
+        choices=("label_text", "vocabulary", "open_clip", "simulated", "none"),
     )
-    path: str = option("", "local checkpoint or features file of the teacher, if it needs one")
+    path: str = option(
+        "",
+        "local checkpoint or features file of the language teacher, if it needs one; for "
+        "open_clip a .pt, .bin or .safetensors file, or a folder with one",
+    )
+    architecture: str = option(
+        "ViT-B-16", "open_clip's name of the checkpoint's architecture, or a JSON file of one"
+    )
+    dense: str = option(
+        "patches",
+        "how an image gets dense embeddings: one pass over all patches, a pass for each of many "
+        "overlapping crops at several scales, or only what the store holds",
+        choices=("patches", "crops", "store"),
+    )
+    crop_divisors: tuple = option(
+        (5, 7, 10), "the shorter side of the image in crops, for each scale"
+    )
+    crop_shrink: int = option(8, "images are made smaller by this before they are cropped", 1, 64)
+    prompts: str = option(
+        "single",
+        "a text as it is, or the mean over 85 sentences around it",
+        choices=("single", "average"),
+    )
+    store: str = option("", "folder that keeps what teachers said of images; empty = none")
+    regions: str = option(
+        "depth",
+        "which pixels of an image belong together: by colour and depth, or by SAM",
+        choices=("depth", "sam", "none"),
+    )
+    regions_path: str = option("", "folder of the SAM or SAM 2 checkpoint (transformers' format)")
+    dino_path: str = option(
+        "", "folder of a DINO, DINOv2 or DINOv3 checkpoint (transformers' format); empty = none"
+    )
+    dino_rows: int = option(32, "patches along the shorter side of the image DINO sees", 1, 512)
+    device: str = option("auto", "where teachers run", choices=("auto", "cpu", "cuda"))
+    threads: int = option(1, "processor threads of the teachers of images", 1, 256)
+
+
+@dataclass(frozen=True)
+class LanguageConfig(Settings):
+    """What the language latent learns from images (see docs/open_vocabulary.md)."""
+
+    source: str = option(
+        "labels",
+        "what language is learnt from: names of label images, or dense embeddings of the images",
+        choices=("labels", "images"),
+    )
+    vocabulary: tuple = option((), "texts to tell apart while mapping; empty = the label names")
+    feature_weight: float = option(1.0, "weight of the teacher's features", 0.0)
+    select_scales: bool = option(True, "learn which scale of the features counts for each ray")
+    relevancy_weight: float = option(1.0, "weight of the vocabulary's cross-entropy", 0.0)
+    relevancy_temperature: float = option(
+        0.05, "temperature of its cosines; 0 = plain products, as OV-NeRF's code has it", 0.0
+    )
+    vote_temperature: float = option(0.02, "temperature of cosines where regions vote", 1e-3)
+    ranking: str = option(
+        "mended",
+        "how the pixels of a region vote: by probabilities, or as OV-NeRF's code does it",
+        choices=("mended", "released"),
+    )
+    rank_teacher: bool = option(True, "let regions vote on what the teacher says (RSR)")
+    unlabelled: str = option(
+        "", "text that pixels without a region stand for, released ranking; empty = left out"
+    )
+    self_enhancement: bool = option(True, "learn from the map's own views later on (CSE)")
+    enhance_from: int = option(600, "training step of the first own pseudo-labels (T)", 0)
+    enhance_every: int = option(150, "training steps between later ones (N)", 1)
+    enhance_per_step: int = option(
+        2, "views relabelled before each training step while some wait; 0 = all at once", 0
+    )
+    novel_views: int = option(60, "own views from new poses", 0)
+    novel_poses: str = option(
+        "trajectory",
+        "new poses: near the real ones, or the camera spinning in place of OV-NeRF's code",
+        choices=("trajectory", "circle"),
+    )
+    novel_rays: int = option(512, "rays of new poses in a training step", 0)
+    novel_width: int = option(240, "width of views from new poses, pixels", 16)
+    label_width: int = option(320, "width of pseudo-label images, pixels", 16)
+    fda_positive_weight: float = option(200.0, "weight of alike patches answering alike", 0.0)
+    fda_negative_weight: float = option(0.2, "weight of unlike patches answering otherwise", 0.0)
+    fda_every: int = option(4, "training steps between two patches of that loss", 1)
+    fda_side: int = option(16, "rays along one side of such a patch", 2, 64)
+    fda_spacing: int = option(8, "pixels between those rays", 1)
 
 
 @dataclass(frozen=True)
@@ -279,6 +364,7 @@ class Config(Settings):
     field: FieldConfig = dataclasses.field(default_factory=FieldConfig)
     mapping: MappingConfig = dataclasses.field(default_factory=MappingConfig)
     teacher: TeacherConfig = dataclasses.field(default_factory=TeacherConfig)
+    language: LanguageConfig = dataclasses.field(default_factory=LanguageConfig)
     query: QueryConfig = dataclasses.field(default_factory=QueryConfig)
 
 

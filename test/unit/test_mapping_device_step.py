@@ -395,5 +395,14 @@ def test_the_device_is_chosen_once() -> None:
     if not HAS_GPU:
         with pytest.raises(ValueError, match=r"mapping\.device"):
             training_device(config(**{"mapping.device": "cuda"}))
+    for setting in (
+        {"mapping.refine_poses": True},
+        {"mapping.adapt_exposure": True},
+        {"language.source": "images"},
+    ):
+        assert training_device(config(**setting)).type == "cpu"
+        if HAS_GPU:
+            with pytest.raises(ValueError, match="processor's step"):
+                training_device(config(**setting, **{"mapping.device": "cuda"}))
     status = Mapper(on_cpu).status()
     assert (status.kernels, status.device) == ("cpu", "cpu")

@@ -84,16 +84,17 @@ def draw_rays_on_device(
             ``GUESSED``, labels int16 (K, P).
         cameras, contours: as ``draw_rays`` takes them.
     """
-    random = torch.rand(
-        3 + MASK_TRIES, len(slots), dtype=torch.float64, device=slots.device, generator=generator
-    )
-    count, listed = cameras[2][slots].prod(1), contours[1][slots]
-    beside_jump = contours[0][slots, (random[1] * listed).long()].long()
-    at_jump = (random[2] < placing.contour_share) & (listed > 0)
-    pixel = torch.where(at_jump, beside_jump, (random[0] * count).long())
-    for again in random[3:]:
-        masked = images[2][slots, pixel] == MASKED
-        pixel = torch.where(masked, (again * count).long(), pixel)
+    sizes, (listed_pixels, listed_counts) = cameras[2][slots], contours
+    shape = (MASK_TRIES + 2, len(slots))
+    random = torch.rand(shape, dtype=torch.float64, device=slots.device, generator=generator)
+    pixels = (random[2:] * sizes.prod(1)).long()
+    shown = images[2][slots, pixels] != MASKED
+    pixel = pixels.gather(0, shown.int().argmax(0, keepdim=True))[0]
+    listed = listed_counts[slots]
+    beside_jump = listed_pixels[slots, (random[0] * listed).long()].long()
+    at_jump = (random[1] < placing.contour_share) & (listed > 0)
+    at_jump &= images[2][slots, beside_jump] != MASKED
+    pixel = torch.where(at_jump, beside_jump, pixel)
     return place_samples(images, cameras, slots, pixel, voxels, placing, generator)
 
 

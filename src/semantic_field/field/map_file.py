@@ -27,7 +27,7 @@ from semantic_field.kernels import make_reader
 from semantic_field.kernels.table_lines import fill_lines, used_lines
 
 FORMAT = "semantic_field.map"
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 Arrays = dict[str, np.ndarray]
 
 

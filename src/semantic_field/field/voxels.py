@@ -180,6 +180,7 @@ class VoxelGrid:
 
     def forget_strides(self) -> None:
         """To be called after counts were changed from outside."""
+        self.version += 1
         self._strides = None
         self.version += 1
 

@@ -117,6 +117,7 @@ class DeviceTrainer(Trainer):
     def step(
         self, keyframes: KeyframeStore, reach: VoxelGrid, voxels: VoxelGrid | None = None
     ) -> None:
+        """See ``Trainer.step``; ``voxels`` learn nothing, as errors stay on the device."""
         with self._graph.stream():
             self._follow(keyframes, reach)
             if self._drawn == 0:

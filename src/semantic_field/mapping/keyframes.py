@@ -18,7 +18,7 @@ CONTOUR_WINDOW = 9
 VEIL_STEP = 0.03
 METRES_PER_RADIAN = 1.0  # how a turn weighs against a motion when views are compared
 _serials = itertools.count(1)
-LEARNT: dict[str, tuple[tuple[int, ...], object]] = {
+LEARNT: dict[str, tuple[tuple[int, ...], float | tuple[float, ...]]] = {
     "given_pose": ((4, 4), 0.0),  # T_world_camera as it came
     "pose": ((6,), 0.0),  # its correction: turn (radians), shift (metres), map axes
     "pose_moments": ((2, 6), 0.0),

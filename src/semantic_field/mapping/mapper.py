@@ -28,15 +28,21 @@ from semantic_field.mapping.between_keyframes import (
     start_as_neighbours,
 )
 from semantic_field.mapping.classes import ClassTable
-from semantic_field.mapping.keyframes import KeyframeStore, fit_width
+from semantic_field.mapping.dense_targets import bytes_per_pixel
+from semantic_field.mapping.image_language import ImageLanguage
+from semantic_field.mapping.keyframes import BYTES_PER_PIXEL, KeyframeStore, fit_width
 from semantic_field.mapping.language import LanguageBasis, TextTeacher
 from semantic_field.mapping.memory import first_shape, follow_extent, grid_bytes, keyframe_budget_mb
 from semantic_field.mapping.moving import NOVEL_SHARE, MovedThings, novel_share
 from semantic_field.mapping.readings import mark_voxels
 from semantic_field.mapping.status import MapperStatus, Meter, run_state
+from semantic_field.mapping.teaching import Teaching
 from semantic_field.mapping.trainer_factory import make_trainer, training_device
 from semantic_field.mapping.training_state import KeyframePacker, pack_training, unpack_training
 from semantic_field.mapping.turns import Turns
+from semantic_field.teachers.images import ImageTargets, ImageTeachers
+from semantic_field.teachers.regions import RegionProposer
+from semantic_field.teachers.worker import TeacherStatus
 
 log = logging.getLogger(__name__)
 VOXEL_STRIDE = 2  # every second pixel and row marks observed voxels
@@ -53,13 +59,23 @@ class Mapper:
         config: all settings.
         teacher: gives class names their embeddings; None for a map without language.
         frame_id: name of the frame that ``Frame.T_world_camera`` leads to.
+        proposer: finds regions in the map's own views, see ``ImageLanguage``; that of ``eyes``
+            where none is given.
+        eyes: teachers that look at the keyframes: while the worker runs in a thread of their
+            own at the rate they manage, otherwise at once in ``add_frame``.
     """
 
     def __init__(
-        self, config: Config, teacher: TextTeacher | None = None, frame_id: str = "map"
+        self,
+        config: Config,
+        teacher: TextTeacher | None = None,
+        frame_id: str = "map",
+        proposer: RegionProposer | None = None,
+        eyes: ImageTeachers | None = None,
     ) -> None:
         self.config, self.frame_id, self._teacher = config, frame_id, teacher
         self._device = training_device(config)
+        self._proposer = proposer or (eyes.proposer if eyes else None)
         self._turns = Turns()
         self._inbox: Frame | None = None
         self._arrived = threading.Condition()
@@ -67,7 +83,17 @@ class Mapper:
         self._thread: threading.Thread | None = None
         self._error = ""
         self._version = 0
+        self._teaching = self._make_teaching(eyes) if eyes is not None else None
         self._clear()
+
+    def _make_teaching(self, eyes: ImageTeachers) -> Teaching:
+        return Teaching(
+            eyes,
+            self.config.teacher.threads,
+            keyframes=lambda: self._keyframes,
+            names=lambda: dict(enumerate(self._classes.row_names())),
+            turns=self._turns,
+        )
 
     def _clear(self) -> None:
         """An empty map; the version counter runs on."""
@@ -83,6 +109,7 @@ class Mapper:
         self._language = (
             LanguageBasis(self._teacher, self.config.field.latent_dim) if self._teacher else None
         )
+        self._learn_from_images()
         self._keyframes: KeyframeStore | None = None
         self._dropped: dict[str, int] = {}
         self._frames = self._stamp_ns = 0
@@ -91,6 +118,27 @@ class Mapper:
         self._views: DeviceMap | None = None
         self._views_of: tuple[int, int, int] | None = None
         self._meter = Meter()
+        if self._teaching is not None:
+            self._teaching.forget()
+
+    def _learn_from_images(self) -> None:
+        """Start the learning of language from images, where the settings ask for it."""
+        if self.config.language.source != "images":
+            return
+        if self._language is None:
+            raise ValueError(
+                "expected a language teacher for language.source 'images', got none: set "
+                "teacher.kind, or language.source to 'labels'"
+            )
+        self._trainer.language = ImageLanguage(
+            self.config.language,
+            self._language,
+            self._field,
+            self._state,
+            self._proposer,
+            self.config.mapping.seed,
+            self.config.query.up,
+        )
 
     def _new_field(self, classes: int = 0, shape: GridShape | None = None) -> SemanticField:
         config, threads = self.config.field, self.config.mapping.threads
@@ -128,6 +176,36 @@ class Mapper:
             self._classes.set_names(names)
             self._follow_classes()
 
+    def set_vocabulary(self, names: list[str]) -> None:
+        """Tell these texts apart from now on, in place of those before (language from images).
+
+        What was learnt stays: labels are made again from the stored features of the images.
+        """
+        with self._turns.visit():
+            self._classes = ClassTable()
+            self._classes.set_names(dict(enumerate(names)))
+            self._follow_classes()
+
+    def add_image_targets(self, stamp_ns: int, targets: ImageTargets) -> bool:
+        """Take in what the teachers of images say of the frame of that stamp.
+
+        May come any time after the frame; False where it is no keyframe (any more).
+        """
+        with self._turns.visit():
+            store = self._keyframes
+            if store is None or self._trainer.language is None:
+                return False
+            slots = np.flatnonzero(store.stamps_ns[: store.count] == stamp_ns)
+            for slot in slots.tolist():
+                self._add_targets(slot, targets)
+            return bool(len(slots))
+
+    def _add_targets(self, slot: int, targets: ImageTargets) -> None:
+        assert self._keyframes is not None and self._language is not None
+        assert self._trainer.language is not None
+        self._trainer.language.add(self._keyframes, slot, targets)
+        self._trainer.rank = self._language.rank
+
     def _drop(self, cause: str) -> bool:
         self._dropped[cause] = self._dropped.get(cause, 0) + 1
         return False
@@ -147,7 +225,7 @@ class Mapper:
             self._keyframes = KeyframeStore(
                 camera.width,
                 camera.height,
-                keyframe_budget_mb(mapping),
+                self._keyframe_budget_mb(),
                 depth_range,
                 mapping.drop_veils,
             )
@@ -166,6 +244,8 @@ class Mapper:
             start_as_neighbours(self._keyframes, slot)
         self._follow_classes()
         self._stamp_ns = max(self._stamp_ns, frame.stamp_ns)
+        if self._teaching is not None:
+            self._teaching.look_now() if self._thread is None else self._teaching.wake()
         return True
 
     def _is_covered(self, frame: Frame) -> bool:
@@ -180,12 +260,37 @@ class Mapper:
         novel = novel_share(frame, self._reach) > NOVEL_SHARE
         return self._moved.look(frame, self._voxels, self._reach, self._keyframes) or novel
 
+    def _learn(self) -> None:
+        """Take in what the teachers of images have said since the last step."""
+        if self._teaching is not None:
+            for slot, targets in self._teaching.arrived():
+                self._add_targets(slot, targets)
+
+    def _keyframe_budget_mb(self) -> int:
+        """MiB for keyframes; what teachers say of their images takes a share of it."""
+        whole = keyframe_budget_mb(self.config.mapping)
+        if self._trainer.language is None:
+            return whole
+        dense = bytes_per_pixel(self.config.field.latent_dim)
+        return max(1, whole * BYTES_PER_PIXEL // (BYTES_PER_PIXEL + dense))
+
     def _follow_classes(self) -> None:
         """Let label head and language targets follow the class table."""
-        self._trainer.grow_classes(len(self._classes))
+        names, language = self._classes.row_names(), self._trainer.language
         if self._language is not None:
-            self._trainer.class_latents = self._language.latents_of(self._classes.row_names())
+            known = self._trainer.class_latents
+            self._trainer.class_latents = self._language.latents_of(names)
             self._trainer.rank = self._language.rank
+            if language is None or torch.equal(known, self._trainer.class_latents):
+                self._trainer.grow_classes(len(self._classes))
+                return
+            config, texts = self.config.language, self._trainer.class_latents
+            self._trainer.set_label_rows(texts / (config.relevancy_temperature or 1.0))
+            if config.unlabelled:
+                texts = torch.cat([texts, self._language.latents_of([config.unlabelled])])
+            language.set_vocabulary(texts)
+        else:
+            self._trainer.grow_classes(len(self._classes))
 
     # training
 
@@ -195,6 +300,8 @@ class Mapper:
             self._stopping, self._error = False, ""
             self._thread = threading.Thread(target=self._run, name="mapper", daemon=True)
             self._thread.start()
+            if self._teaching is not None:
+                self._teaching.start()
 
     def stop(self) -> None:
         """End the worker thread and wait for it; the map stays."""
@@ -204,6 +311,8 @@ class Mapper:
                 self._stopping = True
                 self._arrived.notify()
             thread.join()
+            if self._teaching is not None:
+                self._teaching.stop()
 
     def pause(self) -> None:
         """Stop training; frames are still taken."""
@@ -238,6 +347,7 @@ class Mapper:
 
     def _step(self) -> None:
         assert self._keyframes is not None
+        self._learn()
         before = self._trainer.rays
         self._trainer.step(self._keyframes, self._reach, self._voxels)
         if self._moved is not None:
@@ -355,14 +465,15 @@ class Mapper:
             kernels=self._field.kernels.name,
             device=str(self._device),
             error=self._error,
+            teachers=self._teaching.status() if self._teaching is not None else TeacherStatus(),
         )
 
     def _memory_bytes(self) -> int:
         store = self._keyframes
         voxels = self._voxels.memory_bytes() + self._reach.memory_bytes()
-        return (
-            grid_bytes(self._field.kernels.shape) + voxels + (store.memory_bytes() if store else 0)
-        )
+        language = self._trainer.language.memory_bytes() if self._trainer.language else 0
+        keyframes = store.memory_bytes() if store else 0
+        return grid_bytes(self._field.kernels.shape) + voxels + keyframes + language
 
     # files
 
@@ -415,6 +526,7 @@ class Mapper:
         self._field = self._new_field(len(state.class_ids), state.field.kernels.shape)
         self._field.assign(state.field)
         self._trainer = make_trainer(self._field, self.config.mapping)
+        self._learn_from_images()
         names = self._classes.names
         self._classes.restore(state.label_names, state.class_ids)
         self._classes.set_names(names)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
+from semantic_field.teachers.worker import TeacherStatus
+
 
 @dataclass(frozen=True)
 class MapperStatus:
@@ -18,6 +20,7 @@ class MapperStatus:
         memory_bytes: keyframes, grid, moments and voxels.
         kernels, device: the grid's kernels, and where they work.
         error: why training stopped, "" while all is well.
+        teachers: those that look at the keyframes.
     """
 
     state: str
@@ -32,6 +35,7 @@ class MapperStatus:
     kernels: str
     device: str = "cpu"
     error: str = ""
+    teachers: TeacherStatus = field(default_factory=TeacherStatus)
 
 
 def run_state(error: str, started: bool, paused: bool, keyframes: int) -> str:

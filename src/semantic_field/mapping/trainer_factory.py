@@ -12,7 +12,7 @@ from semantic_field.mapping.trainer import Trainer
 def training_device(config: Config) -> torch.device:
     """The device that ``mapping.device`` names; "auto" is a GPU where torch can use one.
 
-    Kernels, pose refinement and exposure that only run on the processor keep "auto" there.
+    What only runs on the processor keeps "auto" there: its kernels, and ``only_on_processor``.
 
     Raises:
         ValueError: where a GPU is asked for and torch has none.
@@ -23,13 +23,14 @@ def training_device(config: Config) -> torch.device:
             "expected a GPU that torch can use for mapping.device 'cuda', got none; install the "
             "CUDA build of torch and the NVIDIA driver, or set mapping.device to 'auto' or 'cpu'"
         )
-    on_host = config.mapping.refine_poses or config.mapping.adapt_exposure
+    on_host = only_on_processor(config)
     if wanted == "auto":
-        wanted = "cpu" if not has_gpu or on_host or config.field.grid.kernels == "cpu" else "cuda"
+        on_gpu = has_gpu and not on_host and config.field.grid.kernels != "cpu"
+        wanted = "cuda" if on_gpu else "cpu"
     if wanted == "cuda" and on_host:
         raise ValueError(
-            "expected mapping.refine_poses and mapping.adapt_exposure to be off on a GPU, where "
-            "they are not built, got one that is on; set mapping.device to 'cpu', or both to false"
+            f"expected mapping.device 'cpu' or 'auto' with {' and '.join(on_host)}, got 'cuda': "
+            "they are part of the processor's step alone"
         )
     if wanted == "cpu" and config.field.grid.kernels == "tcnn":
         raise ValueError(
@@ -37,6 +38,17 @@ def training_device(config: Config) -> torch.device:
             "read maps; set field.grid.kernels to 'auto'"
         )
     return torch.device(wanted)
+
+
+def only_on_processor(config: Config) -> list[str]:
+    """The settings that are on and that the step for a GPU does not have."""
+    mapping = config.mapping
+    settings = {
+        "mapping.refine_poses": mapping.refine_poses,
+        "mapping.adapt_exposure": mapping.adapt_exposure,
+        "language.source 'images'": config.language.source == "images",
+    }
+    return [name for name, is_on in settings.items() if is_on]
 
 
 def make_trainer(field: SemanticField, config: MappingConfig) -> Trainer:
