@@ -57,7 +57,7 @@ class DeviceTrainer(Trainer):
         self._names: tuple[str, ...] = ()
         self._report = torch.zeros(config.rays_per_step, 9, device=self.device)
         self._mailbox = _Mailbox(self._slots, self._losses, self._report)
-        self._serials = np.zeros(0, np.int64)
+        self._serials = [np.zeros(0, np.int64)] * 2  # of the last exchange, and the one before
         self._keyframes: DeviceKeyframes | None = None
         self._voxels = DeviceVoxels(field.config.voxel_m, self.device)
         self._voxels_of, self._drawn = -1, 0
@@ -117,7 +117,7 @@ class DeviceTrainer(Trainer):
     def step(
         self, keyframes: KeyframeStore, reach: VoxelGrid, voxels: VoxelGrid | None = None
     ) -> None:
-        """See ``Trainer.step``; ``voxels`` learn nothing, as errors stay on the device."""
+        """See ``Trainer.step``; ``voxels`` learn from one step in ``STEPS_PER_UPLOAD``."""
         with self._graph.stream():
             self._follow(keyframes, reach)
             if self._drawn == 0:
@@ -156,16 +156,19 @@ class DeviceTrainer(Trainer):
             self.losses = dict(zip(self._names, losses.tolist(), strict=False))
             if voxels is not None:
                 self._note(report, keyframes, voxels)
-        self._serials = keyframes.serials.copy()
+        self._serials = [keyframes.serials.copy(), self._serials[0]]
         self._drawn = STEPS_PER_UPLOAD
 
     def _note(
         self, report: NDArray[np.float32], keyframes: KeyframeStore, voxels: VoxelGrid
     ) -> None:
-        """See ``mapping.disagreement``; rays of keyframes that are gone say nothing."""
+        """See ``mapping.disagreement``; rays of keyframes that are gone say nothing.
+
+        The report was sent at the last exchange, of rays that were chosen at the one before.
+        """
         slots = report[:, 0].astype(np.int64)
         present = slots < keyframes.count
-        present[present] = (keyframes.serials == self._serials)[slots[present]]
+        present[present] = (keyframes.serials == self._serials[1])[slots[present]]
         kept = report[present]
         rays = RaySamples(
             points=kept[:, 4:7],
