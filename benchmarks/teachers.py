@@ -105,7 +105,7 @@ def sam_entries(folder: Path, color: np.ndarray) -> list[dict]:
         model.save_pretrained(folder / name.split()[-1])
         proposer = SamRegions(str(folder / name.split()[-1]), "cpu")
         seconds = cpu_seconds(lambda proposer=proposer: proposer.propose(color))
-        entries.append(entry(f"{name}, 32 x 32 points", seconds, "random weights: few masks"))
+        entries.append(entry(f"{name}, 32 x 32 points", seconds))
     return entries
 
 
