@@ -292,9 +292,7 @@ class ImageLanguage:
         latent = field.latent(codes)
         selection = self.selection(codes.detach())
         selection = (selection if config.select_scales else selection * 0.0).softmax(-1)
-        found = {
-            "features": config.feature_weight * feature_loss(latent, target, selection, there)
-        }
+        found = {"features": config.feature_weight * feature_loss(latent, target, selection, there)}
         if self._classes:
             relevancy = relevancy_loss(latent, self.texts, rows, weights, temperature)
             found["relevancy"] = config.relevancy_weight * relevancy

@@ -5,8 +5,9 @@ that anything known could give (see ``interpretation``); this is what says "not 
 relevancy of LERF (Kerr et al. 2023): a point must be nearer to the text than to every negative
 text, ``min_i softmax(10 [fit, cos(negative_i, point)])``.
 
-Cosines with a point's decoded embedding ``V z + m`` are taken in the latent space, so a point
-costs D multiplications a text and is never decoded.
+Cosines with a point's decoded embedding ``V z + m``, made unit length and centred as texts are, are
+taken in the latent space, so a point costs D multiplications a text and is never decoded. (Latents
+learnt from images say with their direction alone what they mean.)
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ CHUNK = 1 << 17
 class LatentIndex:
     """The latents of many points, ready for cosines with centred texts.
 
-    ``|V z + m|`` depends on no text, so it is computed once, with m relative to the centre.
+    Lengths depend on no text, so they are computed once.
 
     Args:
         latent: (N, D), any float type; kept as float32 of the dimensions in use.
@@ -47,7 +48,7 @@ class LatentIndex:
         classes: Float[Tensor, "C E"] | None = None,
     ) -> None:
         self._basis = space.basis[:, : space.rank].float()
-        self._mean = space.mean.float() - calibration.center
+        self._mean, self._center = space.mean.float(), calibration.center.float()
         self.calibration = calibration
         self._units = self._unit_columns(torch.from_numpy(np.ascontiguousarray(latent)))
         self._classes = self._assign(classes) if classes is not None and len(classes) else None
@@ -56,20 +57,24 @@ class LatentIndex:
         return self._units.shape[1]
 
     def _unit_columns(self, latent: Float[Tensor, "N D"]) -> Float[Tensor, "U N"]:
-        """[z, 1] / |V z + m| of every point: [V'q, q.m] times it is the cosine with q.
+        """[z / n, 1 / n, 1] / d of every point, with n = |V z + m| and d = |(V z + m) / n - c|.
 
-        Points lie along the rows, in which way a few texts at a time are multiplied fastest.
+        [V'q, q.m, -q.c] times it is the cosine with q. Points lie along the rows, in which way a
+        few texts at a time are multiplied fastest.
         """
-        rank = self._basis.shape[1]
-        units = torch.empty(rank + 1, len(latent))
-        projected, offset = self._basis.T @ self._mean, self._mean.square().sum()
+        rank, mean, center = self._basis.shape[1], self._mean, self._center
+        units = torch.empty(rank + 2, len(latent))
+        of_mean, of_center = self._basis.T @ mean, self._basis.T @ center
         for start in range(0, len(latent), CHUNK):
-            used = latent[start : start + CHUNK, :rank].float()
-            squared = used.square().sum(1) + 2.0 * (used @ projected) + offset
-            scale = squared.clamp_min(1e-12).rsqrt()
-            scale[squared < 1e-10] = 0.0  # decodes to nothing
-            units[:rank, start : start + CHUNK] = (used * scale[:, None]).T
-            units[rank, start : start + CHUNK] = scale
+            part = slice(start, start + CHUNK)
+            used = latent[part, :rank].float()
+            squared = used.square().sum(1) + 2.0 * (used @ of_mean) + mean.square().sum()
+            length = squared.clamp_min(1e-12).rsqrt()
+            along = (used @ of_center + mean @ center) * length
+            apart = (1.0 - 2.0 * along + center.square().sum()).clamp_min(1e-6).rsqrt()
+            apart[squared < 1e-10] = 0.0  # decodes to nothing
+            units[:rank, part] = (used * (length * apart)[:, None]).T
+            units[rank, part], units[rank + 1, part] = length * apart, apart
         return units
 
     @torch.inference_mode()
@@ -91,7 +96,8 @@ class LatentIndex:
 
     def _cosine_chunks(self, texts: Float[Tensor, "Q E"]):
         """Cosines (Q, n) with the points of one chunk after the other."""
-        weights = torch.cat([texts @ self._basis, (texts @ self._mean)[:, None]], dim=1)
+        offsets = torch.stack([texts @ self._mean, -(texts @ self._center)], dim=1)
+        weights = torch.cat([texts @ self._basis, offsets], dim=1)
         for start in range(0, len(self), CHUNK):
             yield weights @ self._units[:, start : start + CHUNK]
 
