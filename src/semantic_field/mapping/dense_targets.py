@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import cv2
 import numpy as np
 import torch
@@ -13,27 +11,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from semantic_field.mapping.keyframes import KeyframeStore
+from semantic_field.teachers.images import ImageTargets
 from semantic_field.teachers.language import cells_of
 from semantic_field.teachers.regions import Regions
 
 PATCH_DIM = 32
 CELL_PIXELS = 64  # a cell of dense targets stands for at least so many pixels
 LABEL_BYTES = 3  # row and weight
-
-
-@dataclass(frozen=True)
-class ImageTargets:
-    """What the teachers of images say of one frame.
-
-    Attributes:
-        embedding: (S, h, w, E), cells of unit length or zero (``LanguageTeacher.embed_image``).
-        regions: of the image at any size; None without a proposer.
-        patches: (h, w, K) of a ``PatchTeacher``; None without one.
-    """
-
-    embedding: Float[Tensor, "S h w E"]
-    regions: Regions | None = None
-    patches: Float[Tensor, "h w K"] | None = None
 
 
 def bytes_per_pixel(latent_dim: int, scales: int = 3) -> int:

@@ -26,12 +26,13 @@ from semantic_field.field.model import SemanticField
 from semantic_field.field.rendering import render_view
 from semantic_field.field.sampling import DEPTH_UNIT_M, GUESSED, RaySamples
 from semantic_field.geometry import Camera
-from semantic_field.mapping.dense_targets import DenseTargets, ImageTargets
+from semantic_field.mapping.dense_targets import DenseTargets
 from semantic_field.mapping.keyframes import KeyframeStore
 from semantic_field.mapping.language import LanguageBasis
 from semantic_field.mapping.language_losses import fda_loss, feature_loss, relevancy_loss
 from semantic_field.mapping.region_ranking import mended_ranking, released_ranking
 from semantic_field.mapping.self_enhancement import Schedule, poses_near, poses_on_circle
+from semantic_field.teachers.images import ImageTargets
 from semantic_field.teachers.regions import RegionProposer, Regions
 
 OWN_VIEW_WIDTH = 160  # pixels across the map's own view of a keyframe
@@ -134,7 +135,7 @@ class ImageLanguage:
     # labels
 
     def _probability(self, latents: Float[Tensor, "h w S D"]) -> Float[Tensor, "h w C"]:
-        """Of the vocabulary's texts, from the mean of the scales' cosines; zeros where no latent."""
+        """Of the vocabulary's texts, from the mean cosine of the scales; zeros where no latent."""
         texts = self.texts[: self._classes]
         cosine = (functional.normalize(latents, dim=-1) @ texts.T).mean(-2)
         there = (latents.square().sum((-1, -2)) > 1e-6)[..., None]

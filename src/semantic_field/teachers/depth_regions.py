@@ -35,19 +35,21 @@ class Weights:
         outward: how much a turn outwards counts, times an inward one.
         grain: how freely superpixels form: large values give large ones.
         least_pixels: superpixels and regions smaller than this join their best neighbour.
+        thin: so are those with fewer pixels to a pixel of border: mixed colours along edges.
         small: regions of fewer pixels than this join more freely.
         limits: how unlike neighbours are joined, from fine to coarse; each limit gives regions.
     """
 
     width: int = 320
-    color: float = 16.0
-    step: float = 0.02
-    crease: float = 0.12
-    outward: float = 0.25
-    grain: float = 12.0
-    least_pixels: int = 20
-    small: float = 400.0
-    limits: tuple[float, ...] = (0.35, 0.8)
+    color: float = 8.7
+    step: float = 0.011
+    crease: float = 1.5
+    outward: float = 0.1
+    grain: float = 1.6
+    least_pixels: int = 17
+    thin: float = 0.6
+    small: float = 800.0
+    limits: tuple[float, ...] = (0.54, 0.9, 1.8)
 
 
 @_jit
@@ -222,11 +224,15 @@ def _cost(sums, colors, sizes, a, b, color_unit, small):
 
 
 @_jit
-def _merge(pairs, sums, colors, sizes, limits, color_unit, small, least):
+def _merge(pairs, sums, colors, sizes, limits, color_unit, small, least, thin):
     """Join the most alike neighbours until none are alike enough; (limits, N) region numbers."""
     count = len(sizes)
     parent = np.arange(count)
     edges = len(pairs)
+    around = np.zeros(count)  # length of each one's border
+    for e in range(edges):
+        around[pairs[e, 0]] += sums[e, 0]
+        around[pairs[e, 1]] += sums[e, 0]
     cost = np.empty(edges)
     for e in range(edges):
         cost[e] = _cost(sums[e], colors, sizes, pairs[e, 0], pairs[e, 1], color_unit, small)
@@ -237,7 +243,11 @@ def _merge(pairs, sums, colors, sizes, limits, color_unit, small, least):
             best = -1
             for e in range(edges):
                 allowed = cost[e] <= limits[level]
-                tiny = min(sizes[pairs[e, 0]], sizes[pairs[e, 1]]) < least
+                p, q = pairs[e]
+                tiny = (
+                    min(sizes[p], sizes[q]) < least
+                    or min(sizes[p] / around[p], sizes[q] / around[q]) < thin
+                )
                 if (allowed or tiny) and (best < 0 or cost[e] < cost[best]):
                     best = e
             if best < 0:
@@ -245,6 +255,7 @@ def _merge(pairs, sums, colors, sizes, limits, color_unit, small, least):
             a, b = pairs[best]
             parent[b] = a
             sizes[a] += sizes[b]
+            around[a] += around[b] - 2 * sums[best, 0]
             colors[a] += colors[b]
             kept = 0
             for e in range(edges):  # b's neighbours become a's; edges that fall together add up
@@ -286,6 +297,9 @@ class DepthRegions:
     def __init__(self, weights: Weights | None = None) -> None:
         self._weights = weights or Weights()
         self.fingerprint = f"depth_regions:1:{self._weights}"
+        # Compiled now, on a machine's first run: later it would hold up whoever maps meanwhile.
+        camera = Camera(8.0, 8.0, 7.5, 7.5, 16, 16)
+        self.propose(np.zeros((16, 16, 3), np.uint8), np.ones((16, 16), np.float32), camera)
 
     def propose(
         self,
@@ -326,7 +340,7 @@ class DepthRegions:
         labels, count = _superpixels(total, order, weights.grain, least)
         graph = _neighbours(labels, count, edges, lab)
         limits = np.array(weights.limits)
-        merged = _merge(*graph, limits, weights.color, weights.small, float(least))
+        merged = _merge(*graph, limits, weights.color, weights.small, float(least), weights.thin)
         return [row[labels].astype(np.int32) for row in merged], total
 
 
@@ -349,7 +363,7 @@ def _geometry(
     small = cv2.resize(depth, size, interpolation=cv2.INTER_NEAREST_EXACT)
     with np.errstate(divide="ignore"):
         disparity = np.where(small > 0, 1.0 / small, 0.0).astype(np.float32)
-    disparity = np.asarray(cv2.medianBlur(disparity, 3))
+    disparity = np.asarray(cv2.medianBlur(_filled(disparity), 3))
     slopes = np.stack([_slope(disparity, axis, 3) for axis in (0, 1)])
     view = camera.resized(width, height)
     # 1/z = a u + b v + c is the plane (fx a, fy b, a cx + b cy + c) . point = 1.
@@ -358,6 +372,19 @@ def _geometry(
     plane = [view.fx * slopes[1], view.fy * slopes[0], disparity - slopes[1] * u - slopes[0] * v]
     normals = cv2.blur(-_unit(np.stack(plane, axis=-1).astype(np.float32)), (3, 3))
     return disparity, slopes, _unit(normals)
+
+
+def _filled(disparity: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Holes take the nearest reading: open ones would join what lies on both their sides."""
+    hole = disparity == 0
+    if hole.all() or not hole.any():
+        return disparity
+    _, nearest = cv2.distanceTransformWithLabels(
+        hole.astype(np.uint8), cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    of_label = np.zeros(nearest.max() + 1, np.float32)
+    of_label[nearest[~hole]] = disparity[~hole]
+    return of_label[nearest]
 
 
 def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -152,6 +152,10 @@ def make_language_teacher(config: TeacherConfig) -> LanguageTeacher | None:
         from semantic_field.teachers.vocabulary import VocabularyTeacher
 
         return VocabularyTeacher(config.path)
+    if config.kind == "open_clip":
+        from semantic_field.teachers.clip_teacher import OpenClipTeacher
+
+        return OpenClipTeacher(config)
     if config.kind == "simulated":
         from semantic_field.teachers.simulated import SimulatedTeacher
 

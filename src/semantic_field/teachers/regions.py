@@ -72,13 +72,11 @@ class Regions:
         )
 
     @classmethod
-    def from_label_image(
-        cls, labels: NDArray[np.integer], scores: NDArray[np.floating] | None = None
-    ) -> Regions:
+    def from_label_image(cls, labels: NDArray[np.integer]) -> Regions:
         """One region for each id >= 0 of an image (H, W), largest first."""
         ids, counts = np.unique(labels[labels >= 0], return_counts=True)
         ids = ids[np.argsort(-counts, kind="stable")]
-        return cls.from_masks((labels == i for i in ids), labels.shape, scores, ids)
+        return cls.from_masks((labels == i for i in ids), labels.shape, ids=ids)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -179,4 +177,8 @@ def make_region_proposer(config: TeacherConfig) -> RegionProposer | None:
         from semantic_field.teachers.depth_regions import DepthRegions
 
         return DepthRegions()
+    if config.regions == "sam":
+        from semantic_field.teachers.sam import SamRegions
+
+        return SamRegions(config.regions_path, config.device)
     return None
