@@ -113,8 +113,8 @@ class Teaching:
     def _deliver(self, sight: Sight, targets: ImageTargets) -> None:
         self._lessons.deliver(sight, targets)
 
-    def _backlog(self) -> int:
-        return len(self._lessons.waiting(self._keyframes()))
+    def _backlog(self, skip: frozenset[int]) -> int:
+        return len(self._lessons.waiting(self._keyframes(), skip))
 
 
 def precompute(
