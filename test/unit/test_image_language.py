@@ -14,11 +14,12 @@ from semantic_field.field.model import SemanticField
 from semantic_field.frames import Frame
 from semantic_field.geometry import Camera
 from semantic_field.mapping import Mapper
-from semantic_field.mapping.dense_targets import DenseTargets, ImageTargets
+from semantic_field.mapping.dense_targets import DenseTargets
 from semantic_field.mapping.image_language import ImageLanguage
 from semantic_field.mapping.keyframes import KeyframeStore
 from semantic_field.mapping.language import LanguageBasis
 from semantic_field.mapping.self_enhancement import Schedule, poses_near, poses_on_circle
+from semantic_field.teachers.images import ImageTargets
 from semantic_field.teachers.regions import Regions
 from semantic_field.teachers.simulated import SimulatedTeacher, Strength
 

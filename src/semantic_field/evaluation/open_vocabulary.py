@@ -31,8 +31,8 @@ from semantic_field.field.map_state import MapState
 from semantic_field.field.rendering import render_view
 from semantic_field.frames import Frame
 from semantic_field.mapping import Mapper
-from semantic_field.mapping.dense_targets import ImageTargets
 from semantic_field.query.engine import QueryEngine
+from semantic_field.teachers.images import ImageTargets
 from semantic_field.teachers.language import LanguageTeacher, make_language_teacher
 from semantic_field.teachers.regions import RegionProposer, Regions, make_region_proposer
 
@@ -277,7 +277,7 @@ def ablation_table(results: list[dict[str, Any]]) -> list[list[str]]:
 
 
 def true_regions(frame: Frame) -> Regions | None:
-    """The objects of a frame as they really are; what is no object, by class. None without labels."""
+    """The objects of a frame as they really are, what is no object by class; None without labels."""
     if frame.labels is None:
         return None
     instances = np.full_like(frame.labels, -1) if frame.instances is None else frame.instances
