@@ -26,8 +26,7 @@ from numpy.typing import NDArray
 
 from semantic_field.config import Config, updated
 from semantic_field.data.sources import FrameSource, open_source
-from semantic_field.field.map_state import MapState
-from semantic_field.field.rendering import RenderedView, render_view
+from semantic_field.field.rendering import RenderedView
 from semantic_field.frames import Frame
 from semantic_field.mapping import Mapper
 
@@ -100,13 +99,18 @@ class Scores:
         }
 
 
-def evaluate(state: MapState, source: FrameSource, every: int, folder: Path | None) -> Scores:
-    """Render and score each held-out view."""
+def evaluate(
+    mapper: Mapper, source: FrameSource, every: int, folder: Path | None, moment: bool = False
+) -> Scores:
+    """Render and score each held-out view; at its ``moment``, with what the keyframes around it
+    learnt about poses and exposure (nothing is learnt from held-out views), or as given.
+    """
     scores = Scores()
     for index in range(0, len(source), every):
         frame = source[index]
         begin = time.perf_counter()
-        view = render_view(state, frame.camera, frame.T_world_camera)
+        where = (frame.camera, frame.T_world_camera)
+        view = mapper.render_moment(*where, frame.stamp_ns) if moment else mapper.render(*where)
         scores.add(frame, view, time.perf_counter() - begin)
         if folder is not None:
             write_images(folder / f"{source.name}_{index:06d}.png", frame, view)
@@ -216,7 +220,10 @@ def scored(
     speed = status.steps * mapper.config.mapping.rays_per_step / seconds
     trained = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     entry = {"name": f"{seconds:.0f} s", "steps": status.steps, "rays_per_s": speed}
-    scores = evaluate(mapper.snapshot(), source, options.score_every, options.images)
+    scores = evaluate(mapper, source, options.score_every, options.images)
+    if mapper.config.mapping.refine_poses or mapper.config.mapping.adapt_exposure:
+        at_moment = evaluate(mapper, source, options.score_every, None, moment=True).summary()
+        entry |= {f"{name}_at_moment": value for name, value in at_moment.items()}
     entry |= scores.summary() | {"keyframes": status.keyframes, "peak_resident_mb": trained}
     entry = {k: v if isinstance(v, str) else round(float(v), 3) for k, v in entry.items()}
     print(json.dumps(entry | {"losses": status.losses, "dropped": status.dropped}), flush=True)

@@ -59,13 +59,16 @@ class GridConfig(Settings):
 
     levels: int = option(8, "number of resolutions", 1, 32)
     features: int = option(4, "features stored per cell and level", 1, 8)
-    log2_table_size: int = option(19, "log2 of the table entries per level", 8, 24)
+    log2_table_size: int = option(20, "log2 of the most table entries per level", 8, 24)
     coarsest_cell_m: float = option(0.64, "edge of a cell of the coarsest level, metres", 0.01)
     finest_cell_m: float = option(0.02, "edge of a cell of the finest level, metres", 0.001)
     kernels: str = option(
         "auto",
         "implementation of the grid kernels",
-        choices=("auto", "reference", "cpu", "cuda"),
+        choices=("auto", "reference", "cpu", "cuda", "tcnn"),
+    )
+    tcnn_extent_m: float = option(
+        64.0, "edge of the cube around the map's origin that the kernels 'tcnn' cover, metres", 0.1
     )
 
 
@@ -89,7 +92,9 @@ class MappingConfig(Settings):
     """Keyframes, losses and the training schedule."""
 
     seed: int = option(0, "seed of all random numbers", 0)
-    device: str = option("auto", "where to train", choices=("auto", "cpu"))
+    device: str = option(
+        "auto", "where to train; auto = a GPU where there is one", choices=("auto", "cpu", "cuda")
+    )
     threads: int = option(2, "processor threads for training", 1, 256)
     rays_per_step: int = option(2048, "rays of one training step", 64, 1 << 20)
     contour_share: float = option(
@@ -116,9 +121,26 @@ class MappingConfig(Settings):
     max_image_width: int = option(640, "wider images are resized to this width, pixels", 32)
     keyframe_translation_m: float = option(0.05, "a new keyframe after this motion, metres", 0.0)
     keyframe_rotation_rad: float = option(0.1, "a new keyframe after this turn, radians", 0.0)
+    depth_noise: float = option(
+        0.0,
+        "standard deviation of a reading at 1 m, growing with the depth's square (a Kinect's: "
+        "0.002), metres; noisier readings count less",
+        0.0,
+        0.1,
+    )
+    drop_veils: bool = option(False, "use no readings that hang between front and background")
+    replay_by_error: float = option(
+        0.0, "share of the rays drawn from keyframes in proportion to their errors", 0.0, 1.0
+    )
+    forget_moved: bool = option(True, "forget surfaces that later images see through")
+    refine_poses: bool = option(False, "correct small errors of the keyframes' poses")
+    pose_rate: float = option(5e-4, "learning rate of pose corrections, metres and radians", 0.0)
+    pose_max_shift_m: float = option(0.03, "largest correction of a position, metres", 0.0)
+    pose_max_turn_deg: float = option(1.0, "largest correction of an orientation, degrees", 0.0)
+    adapt_exposure: bool = option(False, "give each keyframe a gain and bias of its colours")
     memory_budget_mb: int = option(900, "limit of keyframes, grid and voxels together, MiB", 16)
-    crowded_at: float = option(
-        0.45, "share of the grid's entries in use from which its table is doubled", 0.01, 1.0
+    vertices_per_entry: float = option(
+        1.0, "vertices of mapped space for each entry of a level's table before it doubles", 0.01
     )
 
 
@@ -181,7 +203,7 @@ class LanguageConfig(Settings):
     vocabulary: tuple = option((), "texts to tell apart while mapping; empty = the label names")
     feature_weight: float = option(1.0, "weight of the teacher's features", 0.0)
     select_scales: bool = option(True, "learn which scale of the features counts for each ray")
-    relevancy_weight: float = option(1.0, "weight of the vocabulary's cross-entropy", 0.0)
+    relevancy_weight: float = option(4.0, "weight of the vocabulary's cross-entropy", 0.0)
     relevancy_temperature: float = option(
         0.05, "temperature of its cosines; 0 = plain products, as OV-NeRF's code has it", 0.0
     )

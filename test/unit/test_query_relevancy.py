@@ -35,17 +35,24 @@ def calibration(dim: int, center: torch.Tensor | None = None) -> Calibration:
     return Calibration(center, distinct=0.6, same=0.8, floor=0.4, margin=0.1, sharpness=20.0)
 
 
-@pytest.mark.parametrize("dtype, atol", [(torch.float32, 1e-5), (torch.bfloat16, 0.02)])
+GPU = pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))
+
+
+@pytest.mark.parametrize("device", ["cpu", GPU])
+@pytest.mark.parametrize(
+    "dtype, atol", [(torch.float32, 1e-5), (torch.bfloat16, 0.02), (torch.float16, 3e-3)]
+)
 @pytest.mark.parametrize("centred", [False, True])
-def test_latent_cosines_equal_those_of_decoded_embeddings(centred, dtype, atol):
+def test_latent_cosines_equal_those_of_decoded_embeddings(centred, dtype, atol, device):
     space = random_space(0)
     generator = torch.Generator().manual_seed(1)
     center = torch.randn(11, generator=generator) if centred else torch.zeros(11)
     latent = torch.randn(70_000, 6, generator=generator)  # more than two chunks
     text = torch.nn.functional.normalize(torch.randn(3, 11, generator=generator), dim=1)
-    decoded = latent.double() @ space.basis.T.double() + space.mean.double() - center.double()
-    expected = torch.nn.functional.normalize(decoded, dim=1) @ text.T.double()
-    index = LatentIndex(latent.numpy(), space, calibration(11, center), dtype=dtype)
+    decoded = latent.double() @ space.basis.T.double() + space.mean.double()
+    apart = torch.nn.functional.normalize(decoded, dim=1) - center.double()
+    expected = torch.nn.functional.normalize(apart, dim=1) @ text.T.double()
+    index = LatentIndex(latent.numpy(), space, calibration(11, center), None, dtype, device)
     assert torch.allclose(index.cosines(text).double(), expected, atol=atol)
 
 
@@ -86,7 +93,7 @@ def test_score_by_hand():
     )
     question = TextSet(meaning, torch.tensor([at(90.0)]))
     points = np.array([at(30.0), at(0.0), at(80.0)], np.float32)
-    index = LatentIndex(points, plane_space(), calibration(2))
+    index = LatentIndex(points, plane_space(), calibration(2), dtype=torch.float32)
 
     def sigmoid(x: float) -> float:
         return 1.0 / (1.0 + math.exp(-x))

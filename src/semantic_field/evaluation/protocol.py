@@ -100,6 +100,7 @@ class Protocol:
         surface_voxel_m: spacing of the mapped surface and the sensor's fused cloud.
         max_depth_m: readings beyond this do not count as true surface, metres.
         instances: AP rules (``instances``) where the recording has instances.
+        ablation: "open_vocabulary" = a table of maps (``open_vocabulary``) in place of one report.
     """
 
     name: str
@@ -116,12 +117,15 @@ class Protocol:
     surface_voxel_m: float = 0.03
     max_depth_m: float = 12.0
     instances: tuple[str, ...] = ("dm_nerf", "coco")
+    ablation: str = ""
 
     def __post_init__(self) -> None:
         if self.split not in SPLITS:
             raise ValueError(f"expected a split of {sorted(SPLITS)}, got {self.split!r}")
         for name in (self.headline, *self.conventions):
             convention(name)
+        if self.ablation not in ("", "open_vocabulary"):
+            raise ValueError(f"expected ablation open_vocabulary or none, got {self.ablation!r}")
         unknown = [name for name in self.points if name not in POINT_PROTOCOLS]
         if unknown:
             raise ValueError(f"expected points of {sorted(POINT_PROTOCOLS)}, got {unknown}")
@@ -135,6 +139,8 @@ class Protocol:
         """Twelve hexadecimal digits of everything but name and description."""
         content = dataclasses.asdict(self)
         del content["name"], content["description"]
+        if not self.ablation:
+            del content["ablation"]  # hashes from before there were ablations stay
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 

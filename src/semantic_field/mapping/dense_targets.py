@@ -94,7 +94,9 @@ class DenseTargets:
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Targets of rays: latents (R, S, D), whether there are any (R,), rows and weights (R,)."""
         known = self.serials[slots] == self.store.serials[slots]
-        latents = torch.from_numpy(self.latents[slots, self._cell(slots, pixels, self.grid)]).float()
+        latents = torch.from_numpy(
+            self.latents[slots, self._cell(slots, pixels, self.grid)]
+        ).float()
         label = self._cell(slots, pixels, self.label_size)
         rows = np.where(known, self.rows[slots, label], -1).astype(np.int64)
         weights = self.weights[slots, label].astype(np.float32) / 255.0
@@ -129,5 +131,3 @@ def _fitted(image: Float[Tensor, "S h w D"], grid: tuple[int, int]) -> Float[Ten
     if image.shape[1:3] == torch.Size(grid):
         return image
     return functional.adaptive_avg_pool2d(image.permute(0, 3, 1, 2), grid).permute(0, 2, 3, 1)
-
-

@@ -135,7 +135,7 @@ class ImageLanguage:
     # labels
 
     def _probability(self, latents: Float[Tensor, "h w S D"]) -> Float[Tensor, "h w C"]:
-        """Of the vocabulary's texts, from the mean of the scales' cosines; zeros where no latent."""
+        """Of the vocabulary's texts, from the mean cosine of the scales; zeros where no latent."""
         texts = self.texts[: self._classes]
         cosine = (functional.normalize(latents, dim=-1) @ texts.T).mean(-2)
         there = (latents.square().sum((-1, -2)) > 1e-6)[..., None]
@@ -293,9 +293,7 @@ class ImageLanguage:
         latent = field.latent(codes)
         selection = self.selection(codes.detach())
         selection = (selection if config.select_scales else selection * 0.0).softmax(-1)
-        found = {
-            "features": config.feature_weight * feature_loss(latent, target, selection, there)
-        }
+        found = {"features": config.feature_weight * feature_loss(latent, target, selection, there)}
         if self._classes:
             relevancy = relevancy_loss(latent, self.texts, rows, weights, temperature)
             found["relevancy"] = config.relevancy_weight * relevancy

@@ -1,17 +1,20 @@
-"""How the memory budget is shared out, and when the grid's table may grow."""
+"""How the memory budget is shared out, and how large the grid's tables are for what is mapped."""
 
 from __future__ import annotations
 
 from semantic_field.config import MappingConfig
-from semantic_field.kernels.interface import VERTICES_PER_LINE
-from semantic_field.kernels.table_lines import count_used
+from semantic_field.field.voxels import VoxelGrid
+from semantic_field.kernels import GridKernels, GridShape
 from semantic_field.mapping.trainer import Trainer
 
 GRID_SHARE = 0.4  # of the budget; keyframes have the rest, less what voxels and results need
 KEYFRAME_SHARE = 0.55
 TABLES = 4  # table, gradient and two moments, float32
-CHECK_EVERY_STEPS = 200
+FIRST_ENTRIES = 1 << 14
 MEBIBYTE = 1 << 20
+SPREAD = 2.5
+"""Vertices touched on a level for each that surfaces pass: samples lie before and behind them.
+Counted on house/living, 143 keyframes: 1.6 (64 cm) to 3.1 (14 cm), 1.9 at 3 cm."""
 
 
 def keyframe_budget_mb(config: MappingConfig) -> int:
@@ -19,27 +22,54 @@ def keyframe_budget_mb(config: MappingConfig) -> int:
     return max(1, int(config.memory_budget_mb * KEYFRAME_SHARE))
 
 
-class TableGrowth:
-    """Doubles the table of a grid that has grown crowded, within the grid's share of the budget.
+def first_shape(shape: GridShape, kernels: type[GridKernels] | GridKernels) -> GridShape:
+    """The grid of an empty map: small tables, where the kernels let them grow."""
+    if not kernels.grows:
+        return shape
+    return shape.with_sizes((min(FIRST_ENTRIES, shape.table_size),) * shape.levels)
 
-    A larger site touches more cells; where too many share an entry, fine detail is lost. Only
-    lines in use cost memory, so the table is measured by them. Checked now and then: counting
-    takes about as long as a training step.
+
+def grid_bytes(shape: GridShape) -> int:
+    """Bytes of all tables of a grid that is trained."""
+    return sum(shape.level_sizes) * shape.features * 4 * TABLES
+
+
+def vertices_needed(cell_m: float, voxels: int, voxel_m: float) -> float:
+    """About how many vertices of a level samples touch where surfaces pass ``voxels`` voxels.
+
+    Voxels lie along surfaces: coarser cells are fewer by the square of the ratio. Finer ones fill
+    the voxels: they are more by its cube.
     """
+    ratio = voxel_m / cell_m
+    return SPREAD * voxels * (ratio**2 if ratio < 1 else ratio**3)
 
-    def __init__(self, config: MappingConfig) -> None:
-        self._crowded_at = config.crowded_at
-        self._budget_bytes = config.memory_budget_mb * MEBIBYTE * GRID_SHARE
-        self.used_bytes = 0
 
-    def check(self, trainer: Trainer) -> None:
-        """Count the lines in use, and grow the table where that pays and fits."""
-        if trainer.steps % CHECK_EVERY_STEPS:
-            return
-        shape = trainer.field.kernels.shape
-        used = count_used(trainer.moments.second, trainer.config.threads)
-        self.used_bytes = used * VERTICES_PER_LINE * shape.features * 4 * TABLES
-        lines = shape.levels * shape.table_size // VERTICES_PER_LINE
-        if used > self._crowded_at * lines and 2 * self.used_bytes <= self._budget_bytes:
-            trainer.grow_table()
-            self.used_bytes *= 2
+def fitting_shape(
+    shape: GridShape, voxels: int, voxel_m: float, config: MappingConfig
+) -> GridShape:
+    """The grid for a map of so many voxels: levels double until each vertex has an entry.
+
+    Coarse levels come first, since they carry the map; levels end at their reserved table and at
+    the grid's share of the budget. Levels never shrink.
+    """
+    budget = config.memory_budget_mb * MEBIBYTE * GRID_SHARE
+    for level, cell_m in enumerate(shape.cells_m):
+        needed = vertices_needed(cell_m, voxels, voxel_m) / config.vertices_per_entry
+        size = shape.level_sizes[level]
+        while size < min(needed, shape.table_size):
+            sizes = list(shape.level_sizes)
+            sizes[level] = size = 2 * size
+            larger = shape.with_sizes(tuple(sizes))
+            if grid_bytes(larger) > budget:
+                return shape
+            shape = larger
+    return shape
+
+
+def follow_extent(trainer: Trainer, reach: VoxelGrid, config: MappingConfig) -> None:
+    """Let the trainer's grid grow with the mapped space."""
+    kernels = trainer.field.kernels
+    if kernels.grows:
+        shape = fitting_shape(kernels.shape, reach.used_voxels(), reach.voxel_m, config)
+        if shape != kernels.shape:
+            trainer.grow_table(shape)

@@ -18,6 +18,7 @@ class MapperStatus:
         losses: weighted losses of the last step by name.
         dropped: frames not taken, by cause ("mapper_busy", "view_covered", ...).
         memory_bytes: keyframes, grid, moments and voxels.
+        kernels, device: the grid's kernels, and where they work.
         error: why training stopped, "" while all is well.
         teachers: those that look at the keyframes.
     """
@@ -32,6 +33,7 @@ class MapperStatus:
     snapshot_version: int
     frames: int
     kernels: str
+    device: str = "cpu"
     error: str = ""
     teachers: TeacherStatus = field(default_factory=TeacherStatus)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -13,9 +15,11 @@ from semantic_field.field.compositing import Composite
 from semantic_field.field.model import SemanticField, affine
 from semantic_field.field.sampling import RaySamples, draw_rays
 from semantic_field.field.voxels import VoxelGrid
-from semantic_field.kernels import GridGradient, GridMoments
-from semantic_field.kernels.table_lines import doubled
+from semantic_field.kernels import GridGradient, GridMoments, GridShape
+from semantic_field.kernels.table_lines import grow
 from semantic_field.kernels.threads import run_parallel, split
+from semantic_field.mapping.disagreement import RayErrors, note_errors
+from semantic_field.mapping.exposure import Exposure
 from semantic_field.mapping.image_language import NOTHING_SEEN, ImageLanguage
 from semantic_field.mapping.keyframes import KeyframeStore
 from semantic_field.mapping.losses import (
@@ -26,6 +30,7 @@ from semantic_field.mapping.losses import (
     language_loss,
     near_loss,
 )
+from semantic_field.mapping.pose_refinement import PoseRefiner
 
 BETAS = (0.9, 0.99)
 
@@ -53,6 +58,10 @@ class Trainer:
         self.steps = self.rays = 0
         self.losses: dict[str, float] = {}
         self._random = np.random.default_rng(config.seed)
+        self._refiner = PoseRefiner(config) if config.refine_poses else None
+        self._exposure = Exposure() if config.adapt_exposure else None
+        self._store: KeyframeStore | None = None
+        self._depth_error = self._color_error = np.zeros(0, np.float32)
 
     def _make_optimizer(self) -> torch.optim.Adam:
         parameters = self.field.network_parameters()
@@ -88,32 +97,50 @@ class Trainer:
         self.optimizer = self._make_optimizer()
         self.optimizer.state.update(kept)
 
-    def grow_table(self) -> None:
-        """Double the grid's table; field and moments stay as they are at every point."""
-        self.field.grow_table()
-        self.gradient = GridGradient(self.field.kernels.shape)
-        moments = self.moments
-        self.moments = GridMoments(self.field.kernels.shape)
-        self.moments.first, self.moments.second = doubled(moments.first), doubled(moments.second)
+    def grow_table(self, shape: GridShape) -> None:
+        """Let levels of the grid use more of their tables; the field stays what it is."""
+        field, old = self.field, self.field.kernels.shape
+        field.kernels = field.kernels.with_shape(shape)
+        for table in (field.table, self.moments.first, self.moments.second):
+            grow(table, old, shape)
 
     def learning_rate(self, keyframes: int) -> float:
         """Falls as rays per keyframe grow, so a growing map keeps learning."""
         seen = self.rays / max(keyframes, 1)
         return self.config.learning_rate * (1.0 + seen / self.config.decay_rays) ** -0.75
 
-    def step(self, keyframes: KeyframeStore, reach: VoxelGrid) -> None:
+    def step(
+        self, keyframes: KeyframeStore, reach: VoxelGrid, voxels: VoxelGrid | None = None
+    ) -> None:
         """Draw rays from the keyframes and take one optimisation step.
 
-        ``reach`` are the voxels in which readers will look for a surface.
+        ``reach`` are the voxels in which readers will look for a surface; ``voxels`` learn how
+        far images and map disagree.
         """
         self.seen = self.language.seen(self.steps, keyframes) if self.language else NOTHING_SEEN
-        self.find_gradients(self._draw(keyframes, reach))
+        self._store = keyframes
+        learning_rate = self.learning_rate(keyframes.count)
+        rays = self._draw(keyframes, reach)
+        feature_grad = self.find_gradients(rays)
+        if self._refiner is not None:
+            slow_down = learning_rate / self.config.learning_rate
+            self._refiner.update(keyframes, rays, self.field, feature_grad, self.steps, slow_down)
+        if voxels is not None:
+            errors = RayErrors(self._depth_error, self._color_error)
+            note_errors(rays, errors, voxels, keyframes, self.steps)
         self.steps += 1
         self.rays += self.config.rays_per_step
-        self._update(self.learning_rate(keyframes.count))
+        self._update(learning_rate)
 
-    def find_gradients(self, rays: RaySamples) -> None:
-        """Evaluate all losses on the rays, and leave their gradients where ``step`` finds them."""
+    def settle(self) -> None:
+        """Wait until all steps are done: what is read after it is whole."""
+
+    def find_gradients(self, rays: RaySamples) -> Float[Tensor, "LF N"]:
+        """Evaluate all losses on the rays, and leave their gradients where ``step`` finds them.
+
+        Returns the gradient with respect to the features of the points: samples near surfaces,
+        then points seen by the language of images, then samples in free space.
+        """
         near, threads = rays.near_z.size, self.config.threads
         points = rays.points
         if len(self.seen.points):
@@ -126,14 +153,14 @@ class Trainer:
         free_grad = self._free_space(rays, hidden[:, free:])
         surface_grad, seen_grad = self._surface(rays, out, seen_out)
         blocks = [(0, surface_grad), (near, seen_grad), (free, free_grad)]
-        self._backward(points, features, hidden, blocks)
+        return self._backward(points, features, hidden, blocks)
 
     def _draw(self, keyframes: KeyframeStore, reach: VoxelGrid) -> RaySamples:
         config = self.config
         return draw_rays(
             keyframes.images,
             keyframes.cameras,
-            keyframes.choose(config.rays_per_step, self._random),
+            keyframes.choose(config.rays_per_step, self._random, config.replay_by_error),
             reach,
             (config.near_samples, config.free_samples),
             self.field.config.truncation_m,
@@ -143,6 +170,7 @@ class Trainer:
             threads=config.threads,
             contours=keyframes.contours,
             contour_share=config.contour_share,
+            depth_noise=config.depth_noise,
         )
 
     def _free_space(self, rays: RaySamples, hidden: Float[Tensor, "H M"]) -> Float[Tensor, "1 M"]:
@@ -168,6 +196,7 @@ class Trainer:
             out[0].numpy(), rays.near_z, *geometry, config.distance_weight, threads
         )
         depth, depth_grad = depth_loss(composite.depth, *geometry, config.depth_weight)
+        self._depth_error = np.abs(composite.depth - rays.depth) * rays.stretch
         code_grad = self._heads(rays, composite.code)
         out_grad = torch.empty_like(out)
         out_grad[0] = torch.from_numpy(distance_grad)
@@ -196,27 +225,50 @@ class Trainer:
 
     def _heads(self, rays: RaySamples, code: Float[Tensor, "G R"]) -> Float[Tensor, "G R"]:
         """The heads' losses by autograd; their parameters' gradients stay in ``.grad``."""
-        config, field = self.config, self.field
-        label = torch.from_numpy(rays.label)
         with torch.enable_grad():
             code = code.detach().requires_grad_()
-            per_ray = code.T
-            color = config.color_weight * color_loss(
-                field.color(per_ray), torch.from_numpy(rays.color)
+            losses = self.head_losses(
+                code.T,
+                torch.from_numpy(rays.color),
+                torch.from_numpy(rays.label),
+                lambda color: self._photographed(rays, color),
             )
-            latent = field.latent(per_ray if config.labels_shape_geometry else per_ray.detach())
-            labels = config.label_weight * label_loss(field.label_scores(latent), label)
-            language = config.language_weight * language_loss(
-                latent, label, self.class_latents, self.rank
-            )
-            (color + labels + language).backward()
-        self.losses |= {
-            "color": float(color.detach()),
-            "label": float(labels.detach()),
-            "language": float(language.detach()),
-        }
+            torch.stack(list(losses.values())).sum().backward()
+        self.losses |= {name: float(loss.detach()) for name, loss in losses.items()}
         assert code.grad is not None
         return code.grad
+
+    def _photographed(self, rays: RaySamples, color: Float[Tensor, "R 3"]) -> Float[Tensor, "R 3"]:
+        """The field's colours as the rays' cameras show them; notes how far they are off."""
+        if self._exposure is not None and self._store is not None:
+            found = color.detach().numpy()
+            self._exposure.update(self._store, rays.slot, found, rays.color, self.steps)
+            color = self._exposure.applied(self._store, rays.slot, color)
+        self._color_error = np.abs(color.detach().numpy() - rays.color).mean(1)
+        return color
+
+    def head_losses(
+        self,
+        code: Float[Tensor, "R G"],
+        color: Float[Tensor, "R 3"],
+        label: Int[Tensor, " R"],
+        photographed: Callable[[Tensor], Tensor] | None = None,
+    ) -> dict[str, Float[Tensor, ""]]:
+        """The losses of what the heads say about composited codes, weighted.
+
+        ``photographed`` makes what the rays' cameras show of the field's colours.
+        """
+        config, field = self.config, self.field
+        latent = field.latent(code if config.labels_shape_geometry else code.detach())
+        language = language_loss(latent, label, self.class_latents, self.rank)
+        seen = field.color(code)
+        if photographed is not None:
+            seen = photographed(seen)
+        return {
+            "color": config.color_weight * color_loss(seen, color),
+            "label": config.label_weight * label_loss(field.label_scores(latent), label),
+            "language": config.language_weight * language,
+        }
 
     @torch.no_grad()
     def _backward(
@@ -225,8 +277,8 @@ class Trainer:
         features: Float[Tensor, "LF N"],
         hidden: Float[Tensor, "H N"],
         blocks: list[tuple[int, Float[Tensor, "O n"]]],
-    ) -> None:
-        """Gradients of the trunk and the table.
+    ) -> Float[Tensor, "LF N"]:
+        """Gradients of the trunk, the table and, as the result, the features.
 
         ``blocks`` are first columns and gradients with respect to the first rows of the trunk's
         output: in free space only the distance has one.
@@ -262,6 +314,7 @@ class Trainer:
         ):
             parameter.grad = torch.stack(shares).sum(0)
         self.field.kernels.backward_table(torch.from_numpy(points), feature_grad, self.gradient)
+        return feature_grad
 
     def _update(self, learning_rate: float) -> None:
         self.field.kernels.adam_step(

@@ -5,8 +5,9 @@ that anything known could give (see ``interpretation``); this is what says "not 
 relevancy of LERF (Kerr et al. 2023): a point must be nearer to the text than to every negative
 text, ``min_i softmax(10 [fit, cos(negative_i, point)])``.
 
-Cosines with a point's decoded embedding ``V z + m`` are taken in the latent space, so a point
-costs D multiplications a text and is never decoded.
+Cosines with a point's decoded embedding ``V z + m``, made unit length and centred as texts are, are
+taken in the latent space, so a point costs D multiplications a text and is never decoded. (Latents
+learnt from images say with their direction alone what they mean.)
 """
 
 from __future__ import annotations
@@ -24,21 +25,23 @@ from semantic_field.teachers.language import Calibration
 
 LERF_TEMPERATURE = 10.0
 NEGATIVE_MARGIN = 0.05
-CHUNK = 1 << 17
+CHUNK = 1 << 17  # points at once: their scores stay in a processor's cache
+GPU_CHUNK = 1 << 20  # what keeps a GPU busy
 
 
 class LatentIndex:
     """The latents of many points, ready for cosines with centred texts.
 
-    ``|V z + m|`` depends on no text, so it is computed once, with m relative to the centre.
+    Lengths depend on no text, so they are computed once.
 
     Args:
         latent: (N, D), any float type; only the dimensions in use are kept, in the type in which
-            this machine multiplies faster (``kernels.precision``).
+            this machine multiplies faster (``kernels.precision``; float16 on a GPU).
         space: how latents are read.
         calibration: of the teacher that made the space.
         classes: centred unit embeddings (C, E) of the map's class names, if it has any. Where
             most points stand for one of them, points answer as their class does.
+        device: where the products are taken; a GPU where torch can use one. Results come back.
     """
 
     def __init__(
@@ -48,10 +51,15 @@ class LatentIndex:
         calibration: Calibration,
         classes: Float[Tensor, "C E"] | None = None,
         dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
     ) -> None:
-        self._dtype = dtype or product_type()
-        self._basis = space.basis[:, : space.rank].float()
-        self._mean = space.mean.float() - calibration.center
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        on_cpu = self.device.type == "cpu"
+        self._dtype = dtype or (product_type() if on_cpu else torch.float16)
+        self._chunk = CHUNK if on_cpu else GPU_CHUNK
+        self._basis = space.basis[:, : space.rank].float().to(self.device)
+        self._mean = space.mean.float().to(self.device)
+        self._center = calibration.center.float().to(self.device)
         self.calibration = calibration
         self._units = self._unit_columns(torch.from_numpy(np.ascontiguousarray(latent)))
         self._classes = self._assign(classes) if classes is not None and len(classes) else None
@@ -60,20 +68,26 @@ class LatentIndex:
         return self._units.shape[1]
 
     def _unit_columns(self, latent: Float[Tensor, "N D"]) -> Float[Tensor, "U N"]:
-        """[z, 1] / |V z + m| of every point: [V'q, q.m] times it is the cosine with q.
+        """[z / n - V'c, 1 / n, 1] / d of every point: n = |V z + m|, d = |(V z + m) / n - c|.
 
-        Points lie along the rows, in which way a few texts at a time are multiplied fastest.
+        [V'q, q.m, -q.(c - V V'c)] times it is the cosine with q, without large terms that cancel
+        each other (half floats would not stand that). Points lie along the rows, in which way a
+        few texts at a time are multiplied fastest.
         """
-        rank = self._basis.shape[1]
-        units = torch.empty(rank + 1, len(latent), dtype=self._dtype)
-        projected, offset = self._basis.T @ self._mean, self._mean.square().sum()
+        rank, mean = self._basis.shape[1], self._mean
+        units = torch.empty(rank + 2, len(latent), dtype=self._dtype, device=self.device)
+        of_mean, inside = self._basis.T @ mean, self._basis.T @ self._center
         for start in range(0, len(latent), CHUNK):
-            used = latent[start : start + CHUNK, :rank].float()
-            squared = used.square().sum(1) + 2.0 * (used @ projected) + offset
-            scale = squared.clamp_min(1e-12).rsqrt()
-            scale[squared < 1e-10] = 0.0  # decodes to nothing
-            units[:rank, start : start + CHUNK] = (used * scale[:, None]).T
-            units[rank, start : start + CHUNK] = scale
+            part = slice(start, start + CHUNK)
+            used = latent[part, :rank].to(self.device).float()
+            squared = used.square().sum(1) + 2.0 * (used @ of_mean) + mean.square().sum()
+            length = squared.clamp_min(1e-9).rsqrt()  # float16 ends at 65504
+            along = (used @ inside + mean @ self._center) * length
+            apart = 1.0 - 2.0 * along + self._center.square().sum()
+            apart = apart.clamp_min(1e-6).rsqrt()
+            apart[squared < 1e-10] = 0.0  # decodes to nothing
+            units[:rank, part] = ((used * length[:, None] - inside) * apart[:, None]).T
+            units[rank, part], units[rank + 1, part] = length * apart, apart
         return units
 
     @torch.inference_mode()
@@ -91,21 +105,23 @@ class LatentIndex:
     def cosines(self, texts: Float[Tensor, "Q E"]) -> Float[Tensor, "N Q"]:
         """Cosine of every point's decoded embedding with every centred unit text."""
         parts = list(self._cosine_chunks(texts)) or [torch.zeros(len(texts), 0)]
-        return torch.cat(parts, dim=1).T
+        return torch.cat(parts, dim=1).T.cpu()
 
     def _cosine_chunks(self, texts: Float[Tensor, "Q E"]):
         """Cosines (Q, n) with the points of one chunk after the other."""
-        weights = torch.cat([texts @ self._basis, (texts @ self._mean)[:, None]], dim=1)
-        weights = weights.to(self._dtype)
-        for start in range(0, len(self), CHUNK):
-            yield (weights @ self._units[:, start : start + CHUNK]).float()
+        texts = texts.to(self.device)
+        outside = self._center - self._basis @ (self._basis.T @ self._center)
+        offsets = torch.stack([texts @ self._mean, -(texts @ outside)], dim=1)
+        weights = torch.cat([texts @ self._basis, offsets], dim=1).to(self._dtype)
+        for start in range(0, len(self), self._chunk):
+            yield (weights @ self._units[:, start : start + self._chunk]).float()
 
     @torch.inference_mode()
     def relevancy(self, questions: list[TextSet]) -> Float[Tensor, "Q N"]:
         """Relevancy 0..1 of every point to every question; one pass over the points."""
         by_class = self._classes is not None
         columns = [_texts_of(question, by_class) for question in questions]
-        result = torch.empty(len(questions), len(self))
+        result = torch.empty(len(questions), len(self), device=self.device)
         start = 0
         for cosine in self._cosine_chunks(torch.cat(columns)):
             part = slice(start, start + cosine.shape[1])
@@ -113,7 +129,7 @@ class LatentIndex:
             for row, (question, cosines) in enumerate(zip(questions, own, strict=True)):
                 result[row, part] = self._score(cosines, question, part)
             start += cosine.shape[1]
-        return result
+        return result.cpu()
 
     def _score(
         self, cosine: Float[Tensor, "T N"], question: TextSet, part: slice
@@ -124,9 +140,10 @@ class LatentIndex:
         fit = cosine[0]
         if self._classes is not None:
             index, share = self._classes
-            fit = torch.maximum(fit, meaning.class_fits.index_select(0, index[part]) * share[part])
+            of_class = meaning.class_fits.to(fit.device).index_select(0, index[part])
+            fit = torch.maximum(fit, of_class * share[part])
         elif len(anchors):
-            meant = membership(anchors, limits) * meaning.fits[:, None]
+            meant = membership(anchors, limits) * meaning.fits.to(fit.device)[:, None]
             fit = torch.maximum(fit, meant.amax(0))
         gap = max(meaning.best, limits.floor) - fit
         score = torch.sigmoid(limits.sharpness * (limits.margin - gap))
