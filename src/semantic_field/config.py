@@ -212,7 +212,7 @@ class LanguageConfig(Settings):
     vocabulary: tuple = option((), "texts to tell apart while mapping; empty = the label names")
     feature_weight: float = option(1.0, "weight of the teacher's features", 0.0)
     select_scales: bool = option(True, "learn which scale of the features counts for each ray")
-    relevancy_weight: float = option(1.0, "weight of the vocabulary's cross-entropy", 0.0)
+    relevancy_weight: float = option(4.0, "weight of the vocabulary's cross-entropy", 0.0)
     relevancy_temperature: float = option(
         0.05, "temperature of its cosines; 0 = plain products, as OV-NeRF's code has it", 0.0
     )

@@ -362,11 +362,11 @@ class Mapper:
             raise ValueError("expected a frame before training, got none; call add_frame first")
         for _ in range(n):
             with self._turns.visit():
+                self._learn()
                 self._step()
 
     def _step(self) -> None:
         assert self._keyframes is not None
-        self._learn()
         before = self._trainer.rays
         self._trainer.step(self._keyframes, self._reach, self._voxels)
         if self._moved is not None:
@@ -393,6 +393,7 @@ class Mapper:
         with self._turns.turn():
             if frame is not None:
                 self._take(frame)
+            self._learn()
             if self._keyframes is not None and self._keyframes.count and not self._paused:
                 self._step()
 
