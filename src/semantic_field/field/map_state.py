@@ -14,6 +14,7 @@ from torch import Tensor
 
 from semantic_field.field.annotations import AnnotationSet
 from semantic_field.field.model import SemanticField
+from semantic_field.field.surface_cache import SurfaceCache
 from semantic_field.field.voxels import VoxelGrid
 
 
@@ -73,6 +74,7 @@ class MapState:
         annotations: what people have said about the map.
         training: what resuming needs (optimiser moments, keyframes); empty in a snapshot that
             is only to be read.
+        surfaces: what readers found out about the surface; snapshots of one map share it.
     """
 
     field: SemanticField
@@ -88,6 +90,9 @@ class MapState:
     stamp_ns: int = 0
     annotations: AnnotationSet = dataclasses.field(default_factory=AnnotationSet)
     training: dict[str, Any] = dataclasses.field(default_factory=dict)
+    surfaces: SurfaceCache = dataclasses.field(
+        default_factory=SurfaceCache, repr=False, compare=False
+    )
 
     @property
     def teacher_fingerprint(self) -> str:

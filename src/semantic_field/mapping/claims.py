@@ -12,7 +12,7 @@ from semantic_field.field.annotations import distinct
 from semantic_field.field.map_state import MapState
 from semantic_field.field.rendering import render_view
 from semantic_field.field.surface import SurfacePoints, extract_surface
-from semantic_field.field.tracing import trace
+from semantic_field.field.surface_cache import SurfaceCache
 from semantic_field.field.voxels import BRICK, VoxelGrid
 from semantic_field.geometry import Camera, invert_transform, transform_points
 from semantic_field.mapping.regions import region_of, segment_surface
@@ -80,7 +80,8 @@ def point_at_pixel(state: MapState, view: View, u: float, v: float) -> NDArray[n
         )
     ray = np.array([(u - camera.cx) / camera.fx, (v - camera.cy) / camera.fy, 1.0])
     direction = (pose[:3, :3] @ ray).astype(np.float32)
-    (depth,) = trace(state, pose[:3, 3].copy(), direction[None], 0.05, 60.0)
+    lattice = state.surfaces.lattice(state)
+    (depth,) = lattice.cast(pose[:3, 3].copy(), direction[None], 0.05, 60.0)
     if not np.isfinite(depth):
         raise ValueError(f"expected a surface behind the pixel ({u}, {v}), the map has none there")
     return pose[:3, 3] + float(depth) * direction
@@ -161,14 +162,19 @@ def claim(xyz: NDArray[np.float32], classes: NDArray, cell_m: float) -> Claim:
 
 def surface_within(state: MapState, low: NDArray, high: NDArray, spacing_m: float) -> SurfacePoints:
     """The surface points in a box of the map frame, at most one for each cube of the spacing."""
-    voxels = state.voxels
-    bricks = voxels.bricks[: len(voxels)]
-    edge = voxels.voxel_m * BRICK
-    near = ((bricks + 1) * edge >= low).all(1) & (bricks * edge <= high).all(1)
-    part = VoxelGrid.from_bricks(voxels.voxel_m, bricks[near], voxels.counts[: len(voxels)][near])
-    points = extract_surface(replace(state, voxels=part), spacing_m)
+    voxels, reach = (_part(grid, low, high) for grid in (state.voxels, state.reach))
+    part = replace(state, voxels=voxels, reach=reach, surfaces=SurfaceCache())
+    points = extract_surface(part, spacing_m)
     inside = (points.xyz >= low) & (points.xyz <= high)
     return points.select(np.flatnonzero(inside.all(1)))
+
+
+def _part(grid: VoxelGrid, low: NDArray, high: NDArray) -> VoxelGrid:
+    """The bricks that reach into a box."""
+    bricks, counts = grid.bricks[: len(grid)], grid.counts[: len(grid)]
+    edge = grid.voxel_m * BRICK
+    near = ((bricks + 1) * edge >= low).all(1) & (bricks * edge <= high).all(1)
+    return VoxelGrid.from_bricks(grid.voxel_m, bricks[near], counts[near])
 
 
 def _nearest(points: SurfacePoints, point: NDArray) -> int:

@@ -59,31 +59,28 @@ class Corrections:
         """Whether something was annotated within the last rays of training."""
         return rays < self._fresh_until
 
-    def draw(
+    def redirect(
         self,
-        keyframes: KeyframeStore,
         slots: NDArray[np.int64],
+        pixels: NDArray[np.int64],
+        keyframes: KeyframeStore,
         rays: int,
         random: np.random.Generator,
-    ) -> NDArray[np.int64] | None:
-        """Redirect a share of the rays to what was annotated just now, while it is fresh.
+    ) -> None:
+        """Let the last rays look at what was annotated just now, while it is fresh.
 
-        Writes into ``slots`` (R,); returns the pixel of each ray (R,), -1 = any, or None where
-        all are free.
+        Writes into the rays' ``slots`` and ``pixels`` (R,); half of the share looks beside it.
         """
-        if not self.are_fresh(rays) or self._table is None:
-            return None
-        where, pixels = self._fresh_pixels(keyframes, random)
         count = int(self._config.annotation_share * len(slots))
-        if not len(where) or not count:
-            return None
-        chosen = random.integers(len(where), size=count)
-        slots[:count] = where[chosen]
-        drawn = np.full(len(slots), -1, np.int64)
-        drawn[:count] = pixels[chosen]
-        beside = slice(count // 2, count)
-        drawn[beside] = _beside(drawn[beside], keyframes.cameras[2][slots[beside]], random)
-        return drawn
+        if not self.are_fresh(rays) or self._table is None or not count:
+            return
+        where, which = self._fresh_pixels(keyframes, random)
+        if len(where):
+            chosen = random.integers(len(where), size=count)
+            slots[-count:], pixels[-count:] = where[chosen], which[chosen]
+            beside = slice(len(slots) - count // 2, None)
+            sizes = keyframes.cameras[2][slots[beside]]
+            pixels[beside] = _beside(pixels[beside], sizes, random)
 
     def apply(self, rays: RaySamples, keyframes: KeyframeStore) -> None:
         """Overrule labels and their weights where there are annotations."""

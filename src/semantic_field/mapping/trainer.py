@@ -132,7 +132,7 @@ class Trainer:
         if self._refiner is not None:
             slow_down = learning_rate / self.config.learning_rate
             self._refiner.update(keyframes, rays, self.field, feature_grad, self.steps, slow_down)
-        if voxels is not None:
+        if voxels is not None and len(self._color_error):
             errors = RayErrors(self._depth_error, self._color_error)
             note_errors(rays, errors, voxels, keyframes, self.steps)
         self.steps += 1
@@ -165,9 +165,14 @@ class Trainer:
     def _draw(
         self, keyframes: KeyframeStore, reach: VoxelGrid, corrections: Corrections
     ) -> RaySamples:
-        config = self.config
-        slots = keyframes.choose(config.rays_per_step, self._random, config.replay_by_error)
-        pixels = corrections.draw(keyframes, slots, self.rays, self._random)
+        config, random = self.config, self._random
+        slots, pixels = keyframes.choose_labelled(
+            round(config.labelled_share * config.rays_per_step), config.class_balance, random
+        )
+        others = keyframes.choose(config.rays_per_step - len(slots), random, config.replay_by_error)
+        slots = np.concatenate([slots, others])
+        pixels = np.concatenate([pixels, np.full(len(others), -1)])
+        corrections.redirect(slots, pixels, keyframes, self.rays, random)
         rays = draw_rays(
             keyframes.images,
             keyframes.cameras,
@@ -179,10 +184,10 @@ class Trainer:
             config.guess_trust,
             seed=(config.seed << 32) + self.steps,
             threads=config.threads,
-            pixels=pixels,
             contours=keyframes.contours,
             contour_share=config.contour_share,
             depth_noise=config.depth_noise,
+            pixels=pixels,
         )
         corrections.apply(rays, keyframes)
         return rays
