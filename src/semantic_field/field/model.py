@@ -80,7 +80,10 @@ class SemanticField(nn.Module):
         return self.label_head.out_features
 
     def grow_classes(self, classes: int) -> None:
-        """Let the label head tell ``classes`` classes apart; what it knows stays as it is."""
+        """Let the label head tell ``classes`` classes apart; what it knows stays as it is.
+
+        A new class begins as the mean of the others: it wins nowhere before it is learnt.
+        """
         old = self.label_head
         if classes <= old.out_features:
             return
@@ -88,7 +91,9 @@ class SemanticField(nn.Module):
         with torch.no_grad():
             grown.weight[: old.out_features] = old.weight
             grown.bias[: old.out_features] = old.bias
-            grown.bias[old.out_features :] = old.bias.min() if old.out_features else 0.0
+            if old.out_features:
+                grown.weight[old.out_features :] = old.weight.mean(0)
+                grown.bias[old.out_features :] = old.bias.mean()
         self.label_head = grown
 
     def frozen_copy(self, device: torch.device | str = "cpu") -> SemanticField:
