@@ -111,6 +111,15 @@ class MappingConfig(Settings):
     free_space_weight: float = option(10.0, "weight of the free-space loss", 0.0)
     label_weight: float = option(1.0, "weight of the label cross-entropy", 0.0)
     language_weight: float = option(1.0, "weight of the language loss", 0.0)
+    labelled_share: float = option(
+        0.25, "share of the rays that go to labelled pixels where there are any", 0.0, 1.0
+    )
+    class_balance: float = option(
+        0.5, "of those: 0 = classes as frequent as they are, 1 = all classes alike", 0.0, 1.0
+    )
+    vote_on_noise: bool = option(
+        True, "let pixels of noisy label images take a vote of their neighbours"
+    )
     labels_shape_geometry: bool = option(True, "let given labels move the geometry")
     color_shapes_geometry: bool = option(True, "let colours move samples' weights along a ray")
     guess_trust: float = option(
@@ -203,7 +212,7 @@ class LanguageConfig(Settings):
     vocabulary: tuple = option((), "texts to tell apart while mapping; empty = the label names")
     feature_weight: float = option(1.0, "weight of the teacher's features", 0.0)
     select_scales: bool = option(True, "learn which scale of the features counts for each ray")
-    relevancy_weight: float = option(1.0, "weight of the vocabulary's cross-entropy", 0.0)
+    relevancy_weight: float = option(4.0, "weight of the vocabulary's cross-entropy", 0.0)
     relevancy_temperature: float = option(
         0.05, "temperature of its cosines; 0 = plain products, as OV-NeRF's code has it", 0.0
     )

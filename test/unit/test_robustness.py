@@ -163,7 +163,7 @@ def test_masked_pixels_are_not_drawn() -> None:
     on_device = draw_rays_on_device(
         (color, depth, label),
         cameras,  # type: ignore[arg-type]
-        (torch.from_numpy(store.contours[0]), torch.from_numpy(store.contours[1])),
+        tuple(torch.from_numpy(array) for array in store.contours),  # type: ignore[arg-type]
         torch.from_numpy(slots),
         voxels,
         placing,

@@ -23,6 +23,7 @@ from semantic_field.field.sampling import (
     GUESSED,
     MASK_TRIES,
     MASKED,
+    TOLERATED_NOISE_M,
     UNKNOWN_DEPTH_M,
     RaySamples,
 )
@@ -64,12 +65,13 @@ class Placing:
     nearest_m: float
     guess_trust: float
     contour_share: float = 0.0
+    depth_noise: float = 0.0
 
 
 def draw_rays_on_device(
-    images: tuple[Tensor, Tensor, Tensor],
-    cameras: tuple[Tensor, Tensor, Tensor],
-    contours: tuple[Tensor, Tensor],
+    images: tuple[Tensor, ...],
+    cameras: tuple[Tensor, ...],
+    contours: tuple[Tensor, ...],
     slots: Int[Tensor, " R"],
     voxels: DeviceVoxels,
     placing: Placing,
@@ -97,8 +99,8 @@ def draw_rays_on_device(
 
 
 def place_samples(
-    images: tuple[Tensor, Tensor, Tensor],
-    cameras: tuple[Tensor, Tensor, Tensor],
+    images: tuple[Tensor, ...],
+    cameras: tuple[Tensor, ...],
     slots: Int[Tensor, " R"],
     pixel: Int[Tensor, " R"],
     voxels: DeviceVoxels,
@@ -114,8 +116,10 @@ def place_samples(
     stretch = torch.sqrt(1.0 + x * x + y * y)
     stored = depths[slots, pixel].int()
     depth = (stored & GUESSED - 1).float() * DEPTH_UNIT_M
-    row = labels[slots, pixel].long()
-    trust = torch.where(stored < 0, placing.guess_trust, 1.0) * (depth > 0) * (row != MASKED)
+    label = labels[slots, pixel].long()
+    noise = placing.depth_noise / TOLERATED_NOISE_M * depth * depth
+    trust = torch.where(stored < 0, placing.guess_trust, 1.0) / (1.0 + noise * noise)
+    trust = trust * ((depth > 0) & (label != MASKED))
     surface = torch.where(depth > 0, depth, UNKNOWN_DEPTH_M)
     band = placing.band_m / stretch
     near_z = _stratified(surface - band, surface + band, placing.samples[0], generator)
@@ -131,14 +135,14 @@ def place_samples(
         stretch=stretch,
         trust=trust,
         color=colors[slots, pixel].float() / 255.0,
-        label=row.clamp_min(-1),
+        label=label.clamp_min(-1),
         pixel=pixel,
         slot=slots,
     )
 
 
 def _image_plane(
-    cameras: tuple[Tensor, Tensor, Tensor], slots: Int[Tensor, " R"], pixel: Int[Tensor, " R"]
+    cameras: tuple[Tensor, ...], slots: Int[Tensor, " R"], pixel: Int[Tensor, " R"]
 ) -> tuple[Float[Tensor, " R"], Float[Tensor, " R"]]:
     """Where on the plane of z-depth 1 the pixels lie."""
     fx, fy, cx, cy = cameras[0][slots].unbind(1)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from semantic_field.field.model import SemanticField
+from semantic_field.field.surface_cache import SurfaceCache
 from semantic_field.field.voxels import VoxelGrid
 
 
@@ -71,6 +72,7 @@ class MapState:
         stamp_ns: acquisition time of the newest frame in the map.
         training: what resuming needs (optimiser moments, keyframes); empty in a snapshot that
             is only to be read.
+        surfaces: what readers found out about the surface; snapshots of one map share it.
     """
 
     field: SemanticField
@@ -85,6 +87,9 @@ class MapState:
     steps: int
     stamp_ns: int = 0
     training: dict[str, Any] = dataclasses.field(default_factory=dict)
+    surfaces: SurfaceCache = dataclasses.field(
+        default_factory=SurfaceCache, repr=False, compare=False
+    )
 
     @property
     def teacher_fingerprint(self) -> str:

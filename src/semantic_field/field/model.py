@@ -152,14 +152,13 @@ class SemanticField(nn.Module):
         return distance, self._gradient(points, hidden)
 
     @torch.no_grad()
-    def code_and_gradient(
+    def distance_code_gradient(
         self, points: Float[Tensor, "N 3"]
-    ) -> tuple[Float[Tensor, "G N"], Float[Tensor, "N 3"]]:
-        """Geometry code, feature-major, and the gradient of the signed distance."""
+    ) -> tuple[Float[Tensor, " N"], Float[Tensor, "G N"], Float[Tensor, "N 3"]]:
+        """Signed distance in metres, geometry code (feature-major), gradient of the distance."""
         hidden = self._hidden(points)
-        return affine(self.trunk_out, hidden, threads=self.kernels.threads)[1:], self._gradient(
-            points, hidden
-        )
+        out = affine(self.trunk_out, hidden, threads=self.kernels.threads)
+        return out[0] * self.config.truncation_m, out[1:], self._gradient(points, hidden)
 
     def _scaled_distance(self, hidden: Float[Tensor, "H N"]) -> Float[Tensor, " N"]:
         """Signed distance in truncations."""

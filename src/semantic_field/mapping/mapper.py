@@ -17,6 +17,7 @@ from semantic_field.field.map_file import dump_map, load_map, read_map, write_ma
 from semantic_field.field.map_state import MapState
 from semantic_field.field.model import SemanticField, shape_of
 from semantic_field.field.rendering import RenderedView, render_view
+from semantic_field.field.surface_cache import SurfaceCache
 from semantic_field.field.voxels import VoxelGrid
 from semantic_field.frames import Frame
 from semantic_field.geometry import Camera
@@ -28,9 +29,11 @@ from semantic_field.mapping.between_keyframes import (
     start_as_neighbours,
 )
 from semantic_field.mapping.classes import ClassTable
+from semantic_field.mapping.click_spreading import spread_clicks
 from semantic_field.mapping.dense_targets import bytes_per_pixel
 from semantic_field.mapping.image_language import ImageLanguage
 from semantic_field.mapping.keyframes import BYTES_PER_PIXEL, KeyframeStore, fit_width
+from semantic_field.mapping.label_noise import without_noise
 from semantic_field.mapping.language import LanguageBasis, TextTeacher
 from semantic_field.mapping.memory import first_shape, follow_extent, grid_bytes, keyframe_budget_mb
 from semantic_field.mapping.moving import NOVEL_SHARE, MovedThings, novel_share
@@ -99,7 +102,7 @@ class Mapper:
         """An empty map; the version counter runs on."""
         torch.manual_seed(self.config.mapping.seed)
         self._field = self._new_field()
-        self._trainer = make_trainer(self._field, self.config.mapping)
+        self._trainer = self._new_trainer(self._field)
         self._voxels = VoxelGrid(self.config.field.voxel_m, with_errors=True)
         self._reach = VoxelGrid(self.config.field.voxel_m)
         self._moved = (
@@ -113,6 +116,7 @@ class Mapper:
         self._keyframes: KeyframeStore | None = None
         self._dropped: dict[str, int] = {}
         self._frames = self._stamp_ns = 0
+        self._surfaces = SurfaceCache()
         self._snapshot: MapState | None = None
         self._snapshot_of: tuple[int, int, int] | None = None
         self._views: DeviceMap | None = None
@@ -146,6 +150,9 @@ class Mapper:
         kernels = make_kernels(config.grid.kernels, full, self._device, threads)
         kernels = kernels.with_shape(shape or first_shape(full, kernels))
         return SemanticField(config, classes, kernels).to(self._device)
+
+    def _new_trainer(self, field: SemanticField) -> Trainer:
+        return make_trainer(field, self.config.mapping)
 
     # frames
 
@@ -206,6 +213,16 @@ class Mapper:
         self._trainer.language.add(self._keyframes, slot, targets)
         self._trainer.rank = self._language.rank
 
+    def spread_clicks(self) -> float:
+        """Let clicked pixels label the surface around them, see ``click_spreading``.
+
+        For labels of a few pixels a frame, after all frames have been added; takes seconds.
+        Returns the share of the keyframes' pixels that had a label before; from 0.5 % on
+        nothing is done.
+        """
+        with self._turns.visit():
+            return spread_clicks(self._keyframes) if self._keyframes is not None else 0.0
+
     def _drop(self, cause: str) -> bool:
         self._dropped[cause] = self._dropped.get(cause, 0) + 1
         return False
@@ -230,6 +247,8 @@ class Mapper:
                 mapping.drop_veils,
             )
         rows = None if frame.labels is None else self._classes.rows(frame.labels)
+        if rows is not None and mapping.vote_on_noise:
+            rows = without_noise(rows, frame.color)
         slot = self._keyframes.add(frame, rows)
         spacing = self.config.field.voxel_m
         try:
@@ -343,11 +362,11 @@ class Mapper:
             raise ValueError("expected a frame before training, got none; call add_frame first")
         for _ in range(n):
             with self._turns.visit():
+                self._learn()
                 self._step()
 
     def _step(self) -> None:
         assert self._keyframes is not None
-        self._learn()
         before = self._trainer.rays
         self._trainer.step(self._keyframes, self._reach, self._voxels)
         if self._moved is not None:
@@ -374,6 +393,7 @@ class Mapper:
         with self._turns.turn():
             if frame is not None:
                 self._take(frame)
+            self._learn()
             if self._keyframes is not None and self._keyframes.count and not self._paused:
                 self._step()
 
@@ -410,6 +430,7 @@ class Mapper:
             version=self._version,
             steps=self._trainer.steps,
             stamp_ns=self._stamp_ns,
+            surfaces=self._surfaces,
         )
 
     def render(self, camera: Camera, T_world_camera: NDArray[np.float64]) -> RenderedView:
@@ -525,7 +546,7 @@ class Mapper:
             self._language.restore(state.language)
         self._field = self._new_field(len(state.class_ids), state.field.kernels.shape)
         self._field.assign(state.field)
-        self._trainer = make_trainer(self._field, self.config.mapping)
+        self._trainer = self._new_trainer(self._field)
         self._learn_from_images()
         names = self._classes.names
         self._classes.restore(state.label_names, state.class_ids)

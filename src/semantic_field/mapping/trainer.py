@@ -125,7 +125,7 @@ class Trainer:
         if self._refiner is not None:
             slow_down = learning_rate / self.config.learning_rate
             self._refiner.update(keyframes, rays, self.field, feature_grad, self.steps, slow_down)
-        if voxels is not None:
+        if voxels is not None and len(self._color_error):
             errors = RayErrors(self._depth_error, self._color_error)
             note_errors(rays, errors, voxels, keyframes, self.steps)
         self.steps += 1
@@ -156,11 +156,15 @@ class Trainer:
         return self._backward(points, features, hidden, blocks)
 
     def _draw(self, keyframes: KeyframeStore, reach: VoxelGrid) -> RaySamples:
-        config = self.config
+        config, random = self.config, self._random
+        slots, pixels = keyframes.choose_labelled(
+            round(config.labelled_share * config.rays_per_step), config.class_balance, random
+        )
+        others = keyframes.choose(config.rays_per_step - len(slots), random, config.replay_by_error)
         return draw_rays(
             keyframes.images,
             keyframes.cameras,
-            keyframes.choose(config.rays_per_step, self._random, config.replay_by_error),
+            np.concatenate([slots, others]),
             reach,
             (config.near_samples, config.free_samples),
             self.field.config.truncation_m,
@@ -171,6 +175,7 @@ class Trainer:
             contours=keyframes.contours,
             contour_share=config.contour_share,
             depth_noise=config.depth_noise,
+            pixels=np.concatenate([pixels, np.full(len(others), -1)]),
         )
 
     def _free_space(self, rays: RaySamples, hidden: Float[Tensor, "H M"]) -> Float[Tensor, "1 M"]:

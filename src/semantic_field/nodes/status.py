@@ -87,6 +87,7 @@ class StatusPublisher:
             seconds_since_last_frame=float(since),
             label_names=list(node.label_names.values()),
             kernels=status.kernels,
+            device=status.device,
             teacher=node.config.teacher.kind if not node.teacher_error else "none",
             teacher_state=status.teachers.state,
             teacher_error=node.teacher_error or status.teachers.error,
@@ -118,6 +119,7 @@ class StatusPublisher:
             "memory (MB)": round(status.memory_bytes / 1e6),
             "snapshot version": status.snapshot_version,
             "dropped frames": dropped,
+            "kernels": f"{status.kernels} on {status.device}",
             "teacher backlog": status.teacher_backlog,
             "teacher keyframes per second": round(status.teacher_rate, 3),
         }
