@@ -23,6 +23,7 @@ from semantic_field.field.sampling import RaySamples
 from semantic_field.field.voxels import VoxelGrid
 from semantic_field.kernels import GridGradient, GridMoments, GridShape
 from semantic_field.kernels.table_lines import grow
+from semantic_field.mapping.corrections import Corrections
 from semantic_field.mapping.device_keyframes import DeviceKeyframes
 from semantic_field.mapping.disagreement import RayErrors, note_errors
 from semantic_field.mapping.keyframes import KeyframeStore
@@ -115,9 +116,14 @@ class DeviceTrainer(Trainer):
     # the step
 
     def step(
-        self, keyframes: KeyframeStore, reach: VoxelGrid, voxels: VoxelGrid | None = None
+        self,
+        keyframes: KeyframeStore,
+        reach: VoxelGrid,
+        voxels: VoxelGrid | None = None,
+        corrections: Corrections | None = None,
     ) -> None:
-        """See ``Trainer.step``; ``voxels`` learn from one step in ``STEPS_PER_UPLOAD``."""
+        """See ``Trainer.step``; ``voxels`` learn from one step in ``STEPS_PER_UPLOAD``, and rays
+        that are drawn here do not follow ``corrections``: ``Mapper.annotate`` refuses them."""
         with self._graph.stream():
             self._follow(keyframes, reach)
             if self._drawn == 0:
