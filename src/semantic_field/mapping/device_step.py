@@ -185,7 +185,7 @@ class DeviceTrainer(Trainer):
             trust=np.ones(len(kept), np.float32),
             color=np.zeros((len(kept), 3), np.float32),
             label=np.full(len(kept), -1),
-            label_weight=np.ones(len(kept), np.float32),
+            label_weight=np.zeros(len(kept), np.float32),
             pixel=kept[:, 1].astype(np.int64),
             slot=slots[present],
         )
