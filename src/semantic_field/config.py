@@ -254,7 +254,7 @@ class LanguageConfig(Settings):
         choices=("trajectory", "circle"),
     )
     novel_rays: int = option(512, "rays of new poses in a training step", 0)
-    novel_width: int = option(240, "width of views from new poses, pixels", 16)
+    novel_width: int = option(160, "width of views from new poses, pixels", 16)
     label_width: int = option(320, "width of pseudo-label images, pixels", 16)
     fda_positive_weight: float = option(200.0, "weight of alike patches answering alike", 0.0)
     fda_negative_weight: float = option(0.2, "weight of unlike patches answering otherwise", 0.0)
