@@ -3,6 +3,9 @@
 VENV  := .venv/bin
 INPUT ?=
 OUT   ?= demo_out
+LANGUAGE     ?=
+CHECKPOINT   ?=
+ARCHITECTURE ?=
 FAST  ?=
 ARGS  ?=
 # The folders that ruff looks at; further ones join as they come.
@@ -13,14 +16,17 @@ CODE  := $(wildcard src test benchmarks launch setup.py)
 
 help:  ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "  Settings: INPUT=folder-or-bag OUT=demo_out | FAST=1 | PYTHON=python3.12 | TORCH_INDEX=url"
+	@echo "  Settings: INPUT=folder-or-bag OUT=demo_out LANGUAGE=open_clip CHECKPOINT=file-or-folder"
+	@echo "            FAST=1 | PYTHON=python3.12 | TORCH_INDEX=url"
 
 setup:  ## Only prepare .venv (the others do so themselves)
 	@bash scripts/setup.sh
 
 demo: setup  ## Map a room and ask it questions; INPUT=... for a recording of yours
 	@echo "demo: $(or $(INPUT),the simulated room) -> $(OUT)/"
-	@$(VENV)/semantic-field demo $(if $(INPUT),--input '$(INPUT)') --out '$(OUT)' $(ARGS)
+	@$(VENV)/semantic-field demo $(if $(INPUT),--input '$(INPUT)') --out '$(OUT)' \
+	    $(if $(LANGUAGE),--language '$(LANGUAGE)') $(if $(CHECKPOINT),--checkpoint '$(CHECKPOINT)') \
+	    $(if $(ARCHITECTURE),--architecture '$(ARCHITECTURE)') $(ARGS)
 
 test: setup  ## Style, types and all tests; FAST=1 leaves out the slow ones and the launch files
 	@bash scripts/check.sh test $(if $(FAST),-m "not slow and not launch") $(ARGS)

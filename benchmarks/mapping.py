@@ -3,7 +3,8 @@
     python benchmarks/mapping.py ../shared/data/house/living --seconds 60
     python benchmarks/mapping.py ../shared/data/house/living --rate 5          (live, in a thread)
 
-Every tenth frame is held out. Prints one line of JSON; with ``--images FOLDER`` also writes
+Every tenth frame is held out. Prints lines of JSON; ``--at 10 30`` scores at these seconds of one
+run as well, ``--record`` writes the lines to the results; with ``--images FOLDER`` also writes
 photograph, rendered colour and depths of held-out views side by side. ``--cpu`` counts seconds
 of processor time divided by the threads, for machines with other work to do.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import resource
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,12 +21,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from common import write_results
 from numpy.typing import NDArray
 
-from semantic_field.config import Config, MappingConfig, updated
+from semantic_field.config import Config, updated
 from semantic_field.data.sources import FrameSource, open_source
-from semantic_field.field.map_state import MapState
-from semantic_field.field.rendering import RenderedView, render_view
+from semantic_field.field.rendering import RenderedView
 from semantic_field.frames import Frame
 from semantic_field.mapping import Mapper
 
@@ -97,13 +99,18 @@ class Scores:
         }
 
 
-def evaluate(state: MapState, source: FrameSource, every: int, folder: Path | None) -> Scores:
-    """Render and score each held-out view."""
+def evaluate(
+    mapper: Mapper, source: FrameSource, every: int, folder: Path | None, moment: bool = False
+) -> Scores:
+    """Render and score each held-out view; at its ``moment``, with what the keyframes around it
+    learnt about poses and exposure (nothing is learnt from held-out views), or as given.
+    """
     scores = Scores()
     for index in range(0, len(source), every):
         frame = source[index]
         begin = time.perf_counter()
-        view = render_view(state, frame.camera, frame.T_world_camera)
+        where = (frame.camera, frame.T_world_camera)
+        view = mapper.render_moment(*where, frame.stamp_ns) if moment else mapper.render(*where)
         scores.add(frame, view, time.perf_counter() - begin)
         if folder is not None:
             write_images(folder / f"{source.name}_{index:06d}.png", frame, view)
@@ -119,12 +126,16 @@ def write_images(path: Path, frame: Frame, view: RenderedView) -> None:
     cv2.imwrite(str(path), np.vstack([color, cv2.applyColorMap(depth, cv2.COLORMAP_TURBO)]))
 
 
-def train_offline(mapper: Mapper, source: FrameSource, seconds: float, cpu: bool) -> float:
-    """All kept frames at once, then ``seconds`` of training; returns the seconds trained."""
+def take_all(mapper: Mapper, source: FrameSource) -> None:
+    """All kept frames at once."""
     for index in range(len(source)):
         if index % HELD_OUT_EVERY:
             mapper.add_frame(source[index])
     mapper.train_steps(1)  # compiled functions are loaded here
+
+
+def train_offline(mapper: Mapper, seconds: float, cpu: bool) -> float:
+    """``seconds`` of training; returns the seconds trained."""
     threads = mapper.config.mapping.threads
 
     def clock() -> float:
@@ -167,35 +178,56 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("input", help="recording: folder, bag or 'room'")
     parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--at", type=float, nargs="*", default=[], help="score at these, too")
     parser.add_argument("--rate", type=float, default=0.0, help="frames per second, live")
     parser.add_argument("--cpu", action="store_true", help="count processor time")
     parser.add_argument("--score-every", type=int, default=HELD_OUT_EVERY)
     parser.add_argument("--images", type=Path, default=None)
+    parser.add_argument("--record", action="store_true", help="write to benchmarks/results")
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE")
     options = parser.parse_args()
     torch.set_num_threads(1)
     pairs = (item.partition("=") for item in options.set)
     config = updated(Config(), {name: json.loads(value) for name, _, value in pairs})
-    source = open_source(options.input)
+    entries = run(open_source(options.input), config, options)
+    if options.record:
+        kind = f"frames at {options.rate:g} Hz" if options.rate else "all frames at once"
+        changed = f", {' '.join(options.set)}" if options.set else ""
+        name = "/".join(Path(options.input).parts[-2:])
+        write_results(f"mapping, {name}, {kind}{changed}", entries)
+
+
+def run(source: FrameSource, config: Config, options: argparse.Namespace) -> list[dict]:
+    """Train, and score at each of the wanted times."""
     mapper = Mapper(config)
     mapper.set_label_names(source.label_names)
-    if options.rate > 0 and options.cpu:
-        seconds = train_paced(mapper, source, options.rate)
-    elif options.rate > 0:
-        seconds = train_live(mapper, source, options.rate)
-    else:
-        seconds = train_offline(mapper, source, options.seconds, options.cpu)
-    report(mapper, config.mapping, seconds)
-    scores = evaluate(mapper.snapshot(), source, options.score_every, options.images)
-    print(json.dumps({k: round(float(v), 3) for k, v in scores.summary().items()}))
+    if options.rate > 0:
+        train = train_paced if options.cpu else train_live
+        return [scored(mapper, source, train(mapper, source, options.rate), options)]
+    take_all(mapper, source)
+    entries, seconds = [], 0.0
+    for until in sorted({*options.at, options.seconds}):
+        seconds += train_offline(mapper, until - seconds, options.cpu)
+        entries.append(scored(mapper, source, seconds, options))
+    return entries
 
 
-def report(mapper: Mapper, config: MappingConfig, seconds: float) -> None:
+def scored(
+    mapper: Mapper, source: FrameSource, seconds: float, options: argparse.Namespace
+) -> dict:
+    """One line: what training has done so far, and how good the map is."""
     status = mapper.status()
-    speed = status.steps * config.rays_per_step / seconds
-    line = {"seconds": seconds, "steps": status.steps, "rays_per_s": speed}
-    line |= {"keyframes": status.keyframes, "losses": status.losses, "dropped": status.dropped}
-    print(json.dumps(line, default=float))
+    speed = status.steps * mapper.config.mapping.rays_per_step / seconds
+    trained = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    entry = {"name": f"{seconds:.0f} s", "steps": status.steps, "rays_per_s": speed}
+    scores = evaluate(mapper, source, options.score_every, options.images)
+    if mapper.config.mapping.refine_poses or mapper.config.mapping.adapt_exposure:
+        at_moment = evaluate(mapper, source, options.score_every, None, moment=True).summary()
+        entry |= {f"{name}_at_moment": value for name, value in at_moment.items()}
+    entry |= scores.summary() | {"keyframes": status.keyframes, "peak_resident_mb": trained}
+    entry = {k: v if isinstance(v, str) else round(float(v), 3) for k, v in entry.items()}
+    print(json.dumps(entry | {"losses": status.losses, "dropped": status.dropped}), flush=True)
+    return entry
 
 
 if __name__ == "__main__":

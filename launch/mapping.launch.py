@@ -41,6 +41,14 @@ ARGUMENTS = {
         ("true", "false"),
     ),
     "input_qos": ("sensor_data", "reliability of the images", ("sensor_data", "reliable")),
+    "teacher": (
+        "label_text",
+        "language teacher",
+        ("label_text", "vocabulary", "open_clip", "none"),
+    ),
+    "checkpoint": ("", "file or folder of the teacher's weights, if it needs any"),
+    "architecture": ("ViT-B-16", "open_clip's name, or a JSON file, of the weights' architecture"),
+    "language_source": ("labels", "what language is learnt from", ("labels", "images")),
     "map_path": (
         "",
         "file of save_map and load_map, written at shutdown; "
@@ -83,11 +91,17 @@ def generate_launch_description() -> LaunchDescription:
         "ros_arguments": log_level,
     }
     parameters = ParameterFile(LaunchConfiguration("params_file"), allow_substs=True)
+    teacher = {  # comes before params_file, which may name a teacher as well
+        "teacher.kind": typed("teacher", str),
+        "teacher.path": typed("checkpoint", str),
+        "teacher.architecture": typed("architecture", str),
+    }
     use_sim_time = {"use_sim_time": typed("use_sim_time", bool)}
     mapping = Node(
         executable="mapping_node",
         name="mapping_node",
         parameters=[
+            teacher | {"language.source": typed("language_source", str)},
             parameters,
             use_sim_time,
             {
@@ -117,7 +131,7 @@ def generate_launch_description() -> LaunchDescription:
     query = Node(
         executable="query_node",
         name="query_node",
-        parameters=[parameters, use_sim_time, {"query.up": typed("up", str)}],
+        parameters=[teacher, parameters, use_sim_time, {"query.up": typed("up", str)}],
         **common,
     )
     rviz = Node(

@@ -8,6 +8,7 @@ cd -P "$(dirname "${BASH_SOURCE[0]}")/.."
 
 # Must match the version the package is tested with (docs/install.md).
 TORCH_VERSION=2.13.0
+TORCHVISION_VERSION=0.28.0 # the one that was made with it
 # Open3D's wheel expects these from the system: file to look for = Debian package that has it.
 SYSTEM_LIBRARIES="libusb-1.0.so.0=libusb-1.0-0 libGL.so.1=libgl1 libEGL.so.1=libegl1
     libX11.so.6=libx11-6 libudev.so.1=libudev1 libidn2.so.0=libidn2-0"
@@ -89,6 +90,14 @@ PY
         fail "pip could not install torch $TORCH_VERSION; its first answer is in .venv/torch.log"
 }
 
+# torchvision fits one torch each: left to pip, the newest one would bring another torch along.
+install_torchvision() {
+    local index=()
+    [ -z "${TORCH_INDEX:-}" ] || index=(--extra-index-url "$TORCH_INDEX")
+    pip_install --no-deps ${index[@]+"${index[@]}"} "torchvision==$TORCHVISION_VERSION" ||
+        fail "pip could not install torchvision $TORCHVISION_VERSION"
+}
+
 PYTHON=${PYTHON:-python3}
 # Two makes at once take turns; the lock goes with the process.
 if command -v flock >/dev/null; then
@@ -106,6 +115,7 @@ make_venv
 rm -f .venv/.ready-*
 system_libraries
 install_torch
+install_torchvision
 say "installing the package and the rest of its dependencies (a few minutes the first time)"
 pip_install -e '.[test]' || fail "pip failed; run the same command again to go on from here"
 touch "$stamp"

@@ -8,6 +8,10 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import yaml
+
+from semantic_field.config import Config, TeacherConfig, updated
+
 Handler = Callable[[argparse.Namespace], int]
 
 
@@ -29,6 +33,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_demo(commands)
+    _add_precompute(commands)
     _add_query(commands)
     _add_convert(commands)
     _add_annotation(commands)
@@ -49,6 +54,15 @@ def _add_demo(commands) -> None:
         default=40.0,
         help="training after the recording has ended (default: %(default)s)",
     )
+    command.add_argument(
+        "--language", default="label_text", help="language teacher (default: %(default)s)"
+    )
+    command.add_argument("--checkpoint", default="", help="its weights: a file or a folder")
+    command.add_argument(
+        "--architecture",
+        default=TeacherConfig.architecture,
+        help="of the weights: open_clip's name or a JSON file (default: %(default)s)",
+    )
     command.set_defaults(handler=_demo)
 
 
@@ -57,7 +71,48 @@ def _demo(arguments: argparse.Namespace) -> int:
 
     from semantic_field.nodes.demo import run_demo
 
-    return run_demo(arguments.input, arguments.out, arguments.train_seconds, Console())
+    teacher = TeacherConfig(
+        kind=arguments.language, path=arguments.checkpoint, architecture=arguments.architecture
+    )
+    return run_demo(arguments.input, arguments.out, arguments.train_seconds, Console(), teacher)
+
+
+def _add_precompute(commands) -> None:
+    command = commands.add_parser(
+        "precompute", help="let the teachers look at a recording and keep what they say"
+    )
+    command.add_argument("input", help="folder, rosbag2 or room[:seed=3]")
+    command.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a setting, as teacher.path=clip.safetensors or teacher.store=features",
+    )
+    command.set_defaults(handler=_precompute)
+
+
+def _precompute(arguments: argparse.Namespace) -> int:
+    from rich.progress import track
+
+    from semantic_field.data.sources import open_source
+    from semantic_field.mapping.teaching import precompute
+    from semantic_field.teachers import make_language_teacher
+    from semantic_field.teachers.images import make_image_teachers
+
+    pairs = [entry.partition("=") for entry in arguments.set]
+    values = {name: yaml.safe_load(value) for name, _, value in pairs}
+    always = {"teacher.kind": "open_clip", "language.source": "images"}
+    config = updated(updated(Config(), always), values)
+    if not config.teacher.store:
+        raise ValueError("expected a folder to keep features in: --set teacher.store=FOLDER")
+    eyes = make_image_teachers(config, make_language_teacher(config.teacher))
+    if eyes is None:
+        raise ValueError(f"expected teachers of images, got teacher.kind {config.teacher.kind}")
+    source = open_source(arguments.input)
+    for _ in track(precompute(source, eyes, config.mapping), "looking", total=len(source)):
+        pass
+    return 0
 
 
 def _add_query(commands) -> None:

@@ -59,13 +59,16 @@ class GridConfig(Settings):
 
     levels: int = option(8, "number of resolutions", 1, 32)
     features: int = option(4, "features stored per cell and level", 1, 8)
-    log2_table_size: int = option(19, "log2 of the table entries per level", 8, 24)
+    log2_table_size: int = option(20, "log2 of the most table entries per level", 8, 24)
     coarsest_cell_m: float = option(0.64, "edge of a cell of the coarsest level, metres", 0.01)
     finest_cell_m: float = option(0.02, "edge of a cell of the finest level, metres", 0.001)
     kernels: str = option(
         "auto",
         "implementation of the grid kernels",
-        choices=("auto", "reference", "cpu", "cuda"),
+        choices=("auto", "reference", "cpu", "cuda", "tcnn"),
+    )
+    tcnn_extent_m: float = option(
+        64.0, "edge of the cube around the map's origin that the kernels 'tcnn' cover, metres", 0.1
     )
 
 
@@ -77,7 +80,7 @@ class FieldConfig(Settings):
     hidden_dim: int = option(32, "width of the hidden layers", 8, 256)
     geometry_dim: int = option(31, "length of the geometry code handed to the heads", 1, 64)
     latent_dim: int = option(64, "length D of the semantic latent", 4, 512)
-    truncation_m: float = option(0.06, "truncation of the signed distance, metres", 0.005, 1.0)
+    truncation_m: float = option(0.035, "truncation of the signed distance, metres", 0.005, 1.0)
     sharpness_m: float = option(
         0.01, "half width of a surface's weight along a ray, metres", 0.001, 1.0
     )
@@ -89,12 +92,17 @@ class MappingConfig(Settings):
     """Keyframes, losses and the training schedule."""
 
     seed: int = option(0, "seed of all random numbers", 0)
-    device: str = option("auto", "where to train", choices=("auto", "cpu"))
+    device: str = option(
+        "auto", "where to train; auto = a GPU where there is one", choices=("auto", "cpu", "cuda")
+    )
     threads: int = option(2, "processor threads for training", 1, 256)
     rays_per_step: int = option(2048, "rays of one training step", 64, 1 << 20)
+    contour_share: float = option(
+        0.3, "share of the rays that is drawn beside jumps of the depth", 0.0, 1.0
+    )
     near_samples: int = option(4, "samples of a ray around the sensor's depth", 1, 256)
     free_samples: int = option(3, "samples of a ray in front of the sensor's depth", 1, 256)
-    learning_rate: float = option(2e-2, "initial learning rate of the grid", 1e-6, 1.0)
+    learning_rate: float = option(3e-2, "initial learning rate of the grid", 1e-6, 1.0)
     network_rate: float = option(0.2, "learning rate of the networks, times the grid's", 0.0, 10.0)
     decay_rays: float = option(2000.0, "rays per keyframe after which the learning rate falls", 1.0)
     color_weight: float = option(100.0, "weight of the colour loss", 0.0)
@@ -122,7 +130,27 @@ class MappingConfig(Settings):
     max_image_width: int = option(640, "wider images are resized to this width, pixels", 32)
     keyframe_translation_m: float = option(0.05, "a new keyframe after this motion, metres", 0.0)
     keyframe_rotation_rad: float = option(0.1, "a new keyframe after this turn, radians", 0.0)
-    memory_budget_mb: int = option(600, "limit of the keyframe store, MiB", 16)
+    depth_noise: float = option(
+        0.0,
+        "standard deviation of a reading at 1 m, growing with the depth's square (a Kinect's: "
+        "0.002), metres; noisier readings count less",
+        0.0,
+        0.1,
+    )
+    drop_veils: bool = option(False, "use no readings that hang between front and background")
+    replay_by_error: float = option(
+        0.0, "share of the rays drawn from keyframes in proportion to their errors", 0.0, 1.0
+    )
+    forget_moved: bool = option(True, "forget surfaces that later images see through")
+    refine_poses: bool = option(False, "correct small errors of the keyframes' poses")
+    pose_rate: float = option(5e-4, "learning rate of pose corrections, metres and radians", 0.0)
+    pose_max_shift_m: float = option(0.03, "largest correction of a position, metres", 0.0)
+    pose_max_turn_deg: float = option(1.0, "largest correction of an orientation, degrees", 0.0)
+    adapt_exposure: bool = option(False, "give each keyframe a gain and bias of its colours")
+    memory_budget_mb: int = option(900, "limit of keyframes, grid and voxels together, MiB", 16)
+    vertices_per_entry: float = option(
+        1.0, "vertices of mapped space for each entry of a level's table before it doubles", 0.01
+    )
 
 
 @dataclass(frozen=True)
@@ -130,9 +158,94 @@ class TeacherConfig(Settings):
     """The frozen model that gives text and images their embeddings."""
 
     kind: str = option(
-        "label_text", "the language teacher", choices=("label_text", "vocabulary", "none")
+        "label_text",
+        "the language teacher",
+        choices=("label_text", "vocabulary", "open_clip", "simulated", "none"),
     )
-    path: str = option("", "local checkpoint or features file of the teacher, if it needs one")
+    path: str = option(
+        "",
+        "local checkpoint or features file of the language teacher, if it needs one; for "
+        "open_clip a .pt, .bin or .safetensors file, or a folder with one",
+    )
+    architecture: str = option(
+        "ViT-B-16", "open_clip's name of the checkpoint's architecture, or a JSON file of one"
+    )
+    dense: str = option(
+        "patches",
+        "how an image gets dense embeddings: one pass over all patches, a pass for each of many "
+        "overlapping crops at several scales, or only what the store holds",
+        choices=("patches", "crops", "store"),
+    )
+    crop_divisors: tuple = option(
+        (5, 7, 10), "the shorter side of the image in crops, for each scale"
+    )
+    crop_shrink: int = option(8, "images are made smaller by this before they are cropped", 1, 64)
+    prompts: str = option(
+        "single",
+        "a text as it is, or the mean over 85 sentences around it",
+        choices=("single", "average"),
+    )
+    store: str = option("", "folder that keeps what teachers said of images; empty = none")
+    regions: str = option(
+        "depth",
+        "which pixels of an image belong together: by colour and depth, or by SAM",
+        choices=("depth", "sam", "none"),
+    )
+    regions_path: str = option("", "folder of the SAM or SAM 2 checkpoint (transformers' format)")
+    dino_path: str = option(
+        "", "folder of a DINO, DINOv2 or DINOv3 checkpoint (transformers' format); empty = none"
+    )
+    dino_rows: int = option(32, "patches along the shorter side of the image DINO sees", 1, 512)
+    device: str = option("auto", "where teachers run", choices=("auto", "cpu", "cuda"))
+    threads: int = option(1, "processor threads of the teachers of images", 1, 256)
+
+
+@dataclass(frozen=True)
+class LanguageConfig(Settings):
+    """What the language latent learns from images (see docs/open_vocabulary.md)."""
+
+    source: str = option(
+        "labels",
+        "what language is learnt from: names of label images, or dense embeddings of the images",
+        choices=("labels", "images"),
+    )
+    vocabulary: tuple = option((), "texts to tell apart while mapping; empty = the label names")
+    feature_weight: float = option(1.0, "weight of the teacher's features", 0.0)
+    select_scales: bool = option(True, "learn which scale of the features counts for each ray")
+    relevancy_weight: float = option(1.0, "weight of the vocabulary's cross-entropy", 0.0)
+    relevancy_temperature: float = option(
+        0.05, "temperature of its cosines; 0 = plain products, as OV-NeRF's code has it", 0.0
+    )
+    vote_temperature: float = option(0.02, "temperature of cosines where regions vote", 1e-3)
+    ranking: str = option(
+        "mended",
+        "how the pixels of a region vote: by probabilities, or as OV-NeRF's code does it",
+        choices=("mended", "released"),
+    )
+    rank_teacher: bool = option(True, "let regions vote on what the teacher says (RSR)")
+    unlabelled: str = option(
+        "", "text that pixels without a region stand for, released ranking; empty = left out"
+    )
+    self_enhancement: bool = option(True, "learn from the map's own views later on (CSE)")
+    enhance_from: int = option(600, "training step of the first own pseudo-labels (T)", 0)
+    enhance_every: int = option(150, "training steps between later ones (N)", 1)
+    enhance_per_step: int = option(
+        2, "views relabelled before each training step while some wait; 0 = all at once", 0
+    )
+    novel_views: int = option(60, "own views from new poses", 0)
+    novel_poses: str = option(
+        "trajectory",
+        "new poses: near the real ones, or the camera spinning in place of OV-NeRF's code",
+        choices=("trajectory", "circle"),
+    )
+    novel_rays: int = option(512, "rays of new poses in a training step", 0)
+    novel_width: int = option(240, "width of views from new poses, pixels", 16)
+    label_width: int = option(320, "width of pseudo-label images, pixels", 16)
+    fda_positive_weight: float = option(200.0, "weight of alike patches answering alike", 0.0)
+    fda_negative_weight: float = option(0.2, "weight of unlike patches answering otherwise", 0.0)
+    fda_every: int = option(4, "training steps between two patches of that loss", 1)
+    fda_side: int = option(16, "rays along one side of such a patch", 2, 64)
+    fda_spacing: int = option(8, "pixels between those rays", 1)
 
 
 @dataclass(frozen=True)
@@ -260,6 +373,7 @@ class Config(Settings):
     field: FieldConfig = dataclasses.field(default_factory=FieldConfig)
     mapping: MappingConfig = dataclasses.field(default_factory=MappingConfig)
     teacher: TeacherConfig = dataclasses.field(default_factory=TeacherConfig)
+    language: LanguageConfig = dataclasses.field(default_factory=LanguageConfig)
     query: QueryConfig = dataclasses.field(default_factory=QueryConfig)
 
 

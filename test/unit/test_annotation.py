@@ -148,10 +148,10 @@ def test_the_threshold_by_hand() -> None:
     np.testing.assert_allclose(few.confidence(confidence, 0 * confidence), confidence, rtol=1e-4)
 
 
-def make_job(recording: Path, labels: Path, out: Path, seconds: float = 4.0) -> AnnotationJob:
+def make_job(recording: Path, labels: Path, out: Path, steps: int = 250) -> AnnotationJob:
     source = open_source(recording, labels="none")
     given = read_given_labels(labels, source)
-    return AnnotationJob(source, given, out, Request(seconds), CONFIG)
+    return AnnotationJob(source, given, out, Request(0.0, steps), CONFIG)
 
 
 def test_every_frame_is_labelled_in_the_recordings_layout(
@@ -191,7 +191,7 @@ def test_a_stopped_run_goes_on_and_a_finished_one_has_nothing_to_do(
     recording: Path, labels: Path, tmp_path: Path, monkeypatch
 ) -> None:
     out = tmp_path / "out"
-    job = make_job(recording, labels, out, 1.0)
+    job = make_job(recording, labels, out, 20)
     steps = job._mapper.train_steps
 
     def interrupted(n: int) -> None:
@@ -201,7 +201,7 @@ def test_a_stopped_run_goes_on_and_a_finished_one_has_nothing_to_do(
     monkeypatch.setattr(job._mapper, "train_steps", interrupted)
     with pytest.raises(KeyboardInterrupt):
         job.run()
-    again = make_job(recording, labels, out, 1.0)
+    again = make_job(recording, labels, out, 20)
     monkeypatch.setattr(again, "_take_frames", lambda: pytest.fail("frames are in the map"))
     label = again._label
 
@@ -215,7 +215,7 @@ def test_a_stopped_run_goes_on_and_a_finished_one_has_nothing_to_do(
         again.run()
     assert len(list((out / "labels_annotated").glob("*.png"))) == 4
     assert not list(out.rglob("*.tmp"))
-    third, asked = make_job(recording, labels, out, 1.0), []
+    third, asked = make_job(recording, labels, out, 20), []
     whole = third._label
     monkeypatch.setattr(third, "_label", lambda p, *rest: (asked.append(p), whole(p, *rest)))
     third.run()
@@ -248,7 +248,7 @@ def test_the_command_line(recording: Path, labels: Path, tmp_path: Path, capsys)
     settings.write_text(json.dumps(nested))
     out = tmp_path / "out"
     call = ["annotate", str(recording), "--labels", str(labels), "--out", str(out)]
-    assert main([*call, "--seconds", "1", "--config", str(settings)]) == 0
+    assert main([*call, "--steps", "20", "--config", str(settings)]) == 0
     text = capsys.readouterr().out
     assert "3 of them labelled" in text and "label next" in text
     assert cv2.imread(str(out / "contact_sheet.jpg")).shape[1] == 960

@@ -19,19 +19,27 @@ needs_triton = pytest.mark.skipif(
     reason="Triton is not installed: pip install triton (CUDA builds of torch bring it along)",
 )
 SIZES = {"size": 1 << 19, "features": 4, "padded": 4, "block": 128}
-ENCODE = {"points": "*fp32", "table": "*fp16", "scales": "*fp32", "out": "*fp16", "number": "i32"}
+ENCODE = {
+    "points": "*fp32",
+    "table": "*fp16",
+    "scales": "*fp32",
+    "masks": "*i32",
+    "out": "*fp16",
+    "number": "i32",
+}
 BACKWARD = {
-    "points": "*fp32", "scales": "*fp32", "grad": "*fp32", "table_grad": "*fp16",
+    "points": "*fp32", "scales": "*fp32", "masks": "*i32", "grad": "*fp32", "table_grad": "*fp16",
     "touched": "*u8", "number": "i32", "grad_scale": "fp32",
 }  # fmt: skip
 POINTS = {
-    "points": "*fp32", "table": "*fp16", "scales": "*fp32", "grad": "*fp32", "out": "*fp32",
-    "number": "i32",
+    "points": "*fp32", "table": "*fp16", "scales": "*fp32", "masks": "*i32", "grad": "*fp32",
+    "out": "*fp32", "number": "i32",
 }  # fmt: skip
 ADAM = {
     "table": "*fp32", "working": "*fp16", "grad": "*fp16", "first": "*fp32", "second": "*fp32",
     "touched": "*u8", "rates": "*fp32", "unscale": "fp32", "number": "i32",
 }  # fmt: skip
+WALK_SIZES = {"nudge": 1e-3, "never": 1e30, "block": 128}
 ADAM_SIZES = {"has_working": True, "is_half": True, "lanes": 16, "padded": 16, "block": 64}
 
 
@@ -47,18 +55,25 @@ def test_cases_pass_on_the_gpu_or_under_the_interpreter() -> None:
     assert " passed" in done.stdout
 
 
+WALK = {
+    "origin": "*fp32", "directions": "*fp32", "start": "*fp32", "rays": "*i64", "low": "*i64",
+    "shape": "*i64", "index": "*i32", "counts": "*i16", "number": "i32", "far": "fp32",
+    "per_metre": "fp32",
+}  # fmt: skip
+
+
 def _ptx(name: str, arguments: dict[str, str], sizes: dict, capability: int) -> str:
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    from semantic_field.kernels import triton_grid
+    from semantic_field.kernels import triton_grid, triton_walk
 
     aligned = {
         (i,): [["tt.divisibility", 16]] for i, kind in enumerate(arguments.values()) if "*" in kind
     }
     source = ASTSource(
-        fn=getattr(triton_grid, name),
+        fn=getattr(triton_walk if name == "advance" else triton_grid, name),
         signature={**arguments, **dict.fromkeys(sizes, "constexpr")},
         constexprs=sizes,
         attrs=aligned,
@@ -78,6 +93,7 @@ def _ptx(name: str, arguments: dict[str, str], sizes: dict, capability: int) -> 
         ("backward_table", BACKWARD, SIZES, {80: "add.noftz.f16x2", 90: "add.noftz.v4.f16"}),
         ("backward_points", POINTS, {**SIZES, "levels": 8}, {80: "v2.b32", 90: "v2.b32"}),
         ("adam", ADAM, ADAM_SIZES, {80: "st.global.v4.b32", 90: "st.global.v4.b32"}),
+        ("advance", WALK, WALK_SIZES, {80: "ld.global.b16", 90: "ld.global.b16"}),
     ],
 )
 def test_kernels_compile_for_gpus_and_entries_move_as_vectors(

@@ -52,7 +52,7 @@ def test_full_store_gives_up_the_most_redundant_view() -> None:
 
 
 def test_long_stream_stays_within_its_budget_and_covers_everything() -> None:
-    """Rounds through a corridor of 40 m with a budget for 124 views: none of it is forgotten."""
+    """Rounds through a corridor of 40 m with a budget for 109 views: none of it is forgotten."""
     store = KeyframeStore(40, 30, 1, (0.1, 10.0))
     reserved = [array.nbytes for array in store.images]
     assert sum(reserved) <= 1 << 20
@@ -62,7 +62,7 @@ def test_long_stream_stays_within_its_budget_and_covers_everything() -> None:
         if store.is_new_view(frame.T_world_camera, 0.05, 0.1):
             store.add(frame, None)
     assert [array.nbytes for array in store.images] == reserved
-    assert store.count == store.capacity == 124 and store.replaced > 500
+    assert store.count == store.capacity == 109 and store.replaced > 500
     assert store.memory_bytes() <= 1 << 20
     places = np.sort(store.cameras[1][:, 0, 3])
     assert places[0] < 0.5 and places[-1] > 39.5
@@ -205,6 +205,26 @@ def test_free_samples_go_where_surfaces_were_seen() -> None:
     free = rays.points[800 * 2 :, 2].reshape(800, 4)
     inside = ((free > 0.999) & (free < 1.101)).all(1)
     assert 0.8 < inside.mean() < 0.93  # one ray in eight looks everywhere
+
+
+def test_a_share_of_the_rays_is_drawn_beside_jumps_of_the_depth() -> None:
+    store = store_of(2)
+    frame = frame_at(0.0, depth_m=3.0)
+    frame.depth[:, 20:] = 2.0  # jumps between columns 19 and 20
+    store.add(frame, None)
+    store.add(frame_at(1.0), None)  # a flat wall has no contours
+    columns = store.contours[0][0, : store.contours[1][0]] % 40
+    assert set(columns.tolist()) == set(range(16, 24)) and store.contours[1][:2].tolist() == [
+        240,
+        0,
+    ]
+    slots = np.repeat([0, 1], 2000)
+    rays = draw_rays(
+        store.images, store.cameras, slots, VoxelGrid(0.1), (2, 1), 0.1, 0.2, 0.1, seed=3,
+        contours=store.contours, contour_share=0.5,
+    )  # fmt: skip
+    beside = np.isin(rays.pixel % 40, range(16, 24)).reshape(2, 2000).mean(1)
+    np.testing.assert_allclose(beside, [0.5 + 0.5 * 0.2, 0.2], atol=0.04)
 
 
 def test_class_rows_are_never_reordered() -> None:

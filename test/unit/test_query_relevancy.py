@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from semantic_field.field.map_state import LanguageSpace
+from semantic_field.kernels.precision import product_type
 from semantic_field.mapping.language import LanguageBasis
 from semantic_field.query.interpretation import Interpretation, Interpreter, TextSet, membership
 from semantic_field.query.relevancy import LatentIndex
@@ -34,8 +35,15 @@ def calibration(dim: int, center: torch.Tensor | None = None) -> Calibration:
     return Calibration(center, distinct=0.6, same=0.8, floor=0.4, margin=0.1, sharpness=20.0)
 
 
+GPU = pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))
+
+
+@pytest.mark.parametrize("device", ["cpu", GPU])
+@pytest.mark.parametrize(
+    "dtype, atol", [(torch.float32, 1e-5), (torch.bfloat16, 0.02), (torch.float16, 3e-3)]
+)
 @pytest.mark.parametrize("centred", [False, True])
-def test_latent_cosines_equal_those_of_decoded_embeddings(centred):
+def test_latent_cosines_equal_those_of_decoded_embeddings(centred, dtype, atol, device):
     space = random_space(0)
     generator = torch.Generator().manual_seed(1)
     center = torch.randn(11, generator=generator) if centred else torch.zeros(11)
@@ -43,15 +51,15 @@ def test_latent_cosines_equal_those_of_decoded_embeddings(centred):
     text = torch.nn.functional.normalize(torch.randn(3, 11, generator=generator), dim=1)
     decoded = latent.double() @ space.basis.T.double() + space.mean.double() - center.double()
     expected = torch.nn.functional.normalize(decoded, dim=1) @ text.T.double()
-    index = LatentIndex(latent.numpy(), space, calibration(11, center))
-    assert torch.allclose(index.cosines(text).double(), expected, atol=1e-5)
+    index = LatentIndex(latent.numpy(), space, calibration(11, center), None, dtype, device)
+    assert torch.allclose(index.cosines(text).double(), expected, atol=atol)
 
 
 def test_latent_cosines_agree_with_the_map_s_own():
     space = random_space(2)
     latent = np.random.default_rng(0).normal(size=(500, 6)).astype(np.float16)
     text = torch.nn.functional.normalize(torch.randn(4, 11), dim=1)
-    index = LatentIndex(latent, space, calibration(11))
+    index = LatentIndex(latent, space, calibration(11), dtype=torch.float32)
     assert torch.allclose(
         index.cosines(text), space.similarity(torch.from_numpy(latent), text), atol=1e-5
     )
@@ -84,7 +92,7 @@ def test_score_by_hand():
     )
     question = TextSet(meaning, torch.tensor([at(90.0)]))
     points = np.array([at(30.0), at(0.0), at(80.0)], np.float32)
-    index = LatentIndex(points, plane_space(), calibration(2))
+    index = LatentIndex(points, plane_space(), calibration(2), dtype=torch.float32)
 
     def sigmoid(x: float) -> float:
         return 1.0 / (1.0 + math.exp(-x))
@@ -165,3 +173,8 @@ def test_a_negative_takes_its_own_out(interpreter):
     asked = interpreter.question("somewhere to sit", ("sofa",), USUAL, labels)
     chair, sofa = index.relevancy([asked])[0].tolist()
     assert chair >= 0.5 > sofa
+
+
+def test_the_type_of_products_is_measured_once():
+    assert product_type() in (torch.float32, torch.bfloat16)
+    assert product_type() is product_type()

@@ -12,7 +12,7 @@ from semantic_field.config import TeacherConfig
 from semantic_field.teachers import make_language_teacher
 from semantic_field.teachers.household import HOUSEHOLD, USEFUL
 from semantic_field.teachers.label_text import LabelTextTeacher
-from semantic_field.teachers.language import CELL
+from semantic_field.teachers.language import CELL, cells_of
 from semantic_field.teachers.minilm import SentenceEncoder, model_folder
 from semantic_field.teachers.naming import spoken
 from semantic_field.teachers.vocabulary import VocabularyTeacher
@@ -107,11 +107,20 @@ def test_label_image_embedding(teacher):
     labels[:, 2 * CELL :] = 9  # an id without a name
     image = np.zeros((*labels.shape, 3), np.uint8)
     embedded = teacher.embed_image(image, labels, {5: "chair"})
-    assert embedded.shape == (2, 3, 384)
-    assert torch.equal(embedded[1, 1], teacher.embed_text(["chair"])[0])
-    assert not embedded[:, 0].any() and not embedded[:, 2].any()
+    assert embedded.shape == (1, 2, 3, 384)
+    assert torch.equal(embedded[0, 1, 1], teacher.embed_text(["chair"])[0])
+    assert not embedded[0, :, 0].any() and not embedded[0, :, 2].any()
     with pytest.raises(ValueError, match=r"labels/image.*teacher\.kind"):
         teacher.embed_image(image, None, {5: "chair"})
+
+
+def test_pixels_fall_into_cells_that_tile_the_image():
+    """7 pixels in 3 cells: borders at 2 1/3 and 4 2/3, a pixel belongs where its middle lies."""
+    pixels = np.stack([np.arange(7), np.arange(7)], axis=1)
+    assert cells_of(pixels, (7, 14), (3, 7)).T.tolist() == [
+        [0, 0, 1, 1, 1, 2, 2],
+        [0, 0, 1, 1, 2, 2, 3],
+    ]
 
 
 def test_missing_weights_name_the_option(tmp_path):

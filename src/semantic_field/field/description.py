@@ -76,7 +76,9 @@ class _Reader:
             found.latent[rows] = latent.half().T.numpy()
         if len(self._class_ids):
             found.label[rows] = self._labels(hidden)
-        found.confidence[rows] = confidence_of(self._voxels.lookup(points))
+        found.confidence[rows] = confidence_of(
+            self._voxels.lookup(points), self._voxels.lookup_errors(points)
+        )
 
     def _labels(self, hidden: Tensor) -> NDArray[np.int32]:
         weight, bias = self._label_head

@@ -21,12 +21,13 @@ from safetensors import numpy as safetensors_numpy
 
 from semantic_field.config import FieldConfig, updated
 from semantic_field.field.map_state import LanguageSpace, MapState
-from semantic_field.field.model import SemanticField
+from semantic_field.field.model import SemanticField, shape_of
 from semantic_field.field.voxels import VoxelGrid
-from semantic_field.kernels.interface import VERTICES_PER_LINE
+from semantic_field.kernels import make_reader
+from semantic_field.kernels.table_lines import fill_lines, used_lines
 
 FORMAT = "semantic_field.map"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 4
 Arrays = dict[str, np.ndarray]
 
 
@@ -36,6 +37,7 @@ def dump_map(state: MapState) -> bytes:
     for name, grid in (("voxels", state.voxels), ("reach", state.reach)):
         arrays[f"{name}.bricks"] = grid.bricks[: len(grid)]
         arrays[f"{name}.counts"] = grid.counts[: len(grid)]
+    arrays["voxels.errors"] = state.voxels.errors[: len(state.voxels)]
     if state.language:
         arrays["language.basis"] = state.language.basis.numpy()
         arrays["language.mean"] = state.language.mean.numpy()
@@ -110,6 +112,7 @@ def _about(state: MapState) -> dict[str, Any]:
         "steps": state.steps,
         "stamp_ns": state.stamp_ns,
         "field": asdict(state.field.config),
+        "level_sizes": list(state.field.kernels.shape.level_sizes),
     }
 
 
@@ -152,15 +155,9 @@ def _checksum(arrays: Arrays, about: dict[str, Any]) -> str:
     return digest.hexdigest()
 
 
-def table_lines(table: torch.Tensor) -> np.ndarray:
-    """A table (L, T, F) as lines (L * T / 4, 4 * F): a view."""
-    return table.detach().numpy().reshape(-1, VERTICES_PER_LINE * table.shape[-1])
-
-
 def _field_arrays(field: SemanticField, precise: bool) -> Arrays:
-    lines = table_lines(field.table)
-    used = np.flatnonzero(lines.any(axis=1)).astype(np.int32)
-    arrays = {"table.used": used, "table.lines": lines[used]}
+    used, lines = used_lines(field.table, field.kernels.shape)
+    arrays = {"table.used": used, "table.lines": lines}
     if not precise:
         arrays["table.lines"] = arrays["table.lines"].astype(np.float16)
     for name, value in field.state_dict().items():
@@ -172,7 +169,12 @@ def _field_arrays(field: SemanticField, precise: bool) -> Arrays:
 def _state(about: dict[str, Any], arrays: Arrays) -> MapState:
     voxel_m = about["voxel_m"]
     grids = {
-        name: VoxelGrid.from_bricks(voxel_m, arrays[f"{name}.bricks"], arrays[f"{name}.counts"])
+        name: VoxelGrid.from_bricks(
+            voxel_m,
+            arrays[f"{name}.bricks"],
+            arrays[f"{name}.counts"],
+            arrays.get(f"{name}.errors"),
+        )
         for name in ("voxels", "reach")
     }
     language = about["language"]
@@ -196,8 +198,11 @@ def _state(about: dict[str, Any], arrays: Arrays) -> MapState:
 def _field(about: dict[str, Any], arrays: Arrays) -> SemanticField:
     settings = dict(about["field"])
     grid = {f"grid.{name}": value for name, value in settings.pop("grid").items()}
-    field = SemanticField(updated(FieldConfig(), {**settings, **grid}), len(about["class_ids"]))
-    table_lines(field.table)[arrays["table.used"]] = arrays["table.lines"]
+    config = updated(FieldConfig(), {**settings, **grid})
+    shape = shape_of(config.grid).with_sizes(tuple(about["level_sizes"]))
+    kernels = make_reader(config.grid.kernels, shape)
+    field = SemanticField(config, len(about["class_ids"]), kernels)
+    fill_lines(field.table, arrays["table.used"], arrays["table.lines"])
     weights = {
         name.removeprefix("network."): torch.from_numpy(array)
         for name, array in arrays.items()

@@ -9,6 +9,7 @@ and language are linear in the latent, so applying them after compositing is exa
 
 from __future__ import annotations
 
+import math
 from copy import copy
 
 import torch
@@ -17,7 +18,9 @@ from torch import Tensor, nn
 from torch.nn.functional import relu
 
 from semantic_field.config import FieldConfig, GridConfig
-from semantic_field.kernels import GridKernels, GridShape, grid_shape, make_kernels
+from semantic_field.kernels import GridKernels, GridShape, grid_shape, make_kernels, make_reader
+from semantic_field.kernels.interface import reserve_zeros
+from semantic_field.kernels.table_lines import copy_used
 from semantic_field.kernels.threads import run_chunks, run_parallel, split
 
 
@@ -29,6 +32,7 @@ def shape_of(grid: GridConfig) -> GridShape:
         grid.log2_table_size,
         grid.coarsest_cell_m,
         grid.finest_cell_m,
+        grid.tcnn_extent_m if grid.kernels == "tcnn" else math.inf,
     )
 
 
@@ -38,7 +42,8 @@ class SemanticField(nn.Module):
     Args:
         config: sizes; the grid needs no bounds.
         classes: rows of the label head to begin with; ``grow_classes`` adds more.
-        kernels: the grid kernels; chosen by ``config.grid.kernels`` when not given.
+        kernels: the grid kernels; chosen by ``config.grid.kernels`` when not given. Their shape
+            may use less of the levels' tables than there is, see ``GridShape``.
     """
 
     def __init__(
@@ -46,10 +51,10 @@ class SemanticField(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
-        shape = shape_of(config.grid)
-        self.kernels = kernels or make_kernels(config.grid.kernels, shape)
+        self.kernels = kernels or make_kernels(config.grid.kernels, shape_of(config.grid))
+        shape = self.kernels.shape
         hidden, code, latent = config.hidden_dim, config.geometry_dim, config.latent_dim
-        self.table = nn.Parameter(torch.zeros(shape.table_shape), requires_grad=False)
+        self.table = nn.Parameter(reserve_zeros(shape.table_shape), requires_grad=False)
         self.trunk_in = nn.Linear(shape.encoding_dim, hidden)
         self.trunk_out = nn.Linear(hidden, 1 + code)
         self.color_head = nn.Sequential(nn.Linear(code, hidden), nn.ReLU(), nn.Linear(hidden, 3))
@@ -86,11 +91,20 @@ class SemanticField(nn.Module):
             grown.bias[old.out_features :] = old.bias.min() if old.out_features else 0.0
         self.label_head = grown
 
-    def frozen_copy(self) -> SemanticField:
-        """A copy that nobody trains, for readers."""
-        twin = SemanticField(self.config, self.classes, self.kernels)
-        twin.load_state_dict(self.state_dict())
+    def frozen_copy(self, device: torch.device | str = "cpu") -> SemanticField:
+        """A copy on a device that nobody trains, for readers."""
+        kernels = self.kernels
+        if torch.device(device).type != self.table.device.type:
+            kernels = make_reader(kernels.name, kernels.shape, device, kernels.threads)
+        twin = SemanticField(self.config, self.classes, kernels).to(device)
+        twin.assign(self)
         return twin.eval().requires_grad_(False)
+
+    def assign(self, source: SemanticField) -> None:
+        """Take over what another field of the same shape says."""
+        copy_used(source.table, self.table, source.kernels.shape)
+        for mine, theirs in zip(self.network_parameters(), source.network_parameters()):
+            mine.data.copy_(theirs.data)
 
     def on_one_thread(self) -> SemanticField:
         """This field, sharing its parameters, for callers that share the work out themselves.
@@ -98,8 +112,7 @@ class SemanticField(nn.Module):
         It works on the calling thread alone.
         """
         twin = copy(self)
-        shape = self.kernels.shape
-        twin.kernels = make_kernels(self.kernels.name, shape, self.table.device, threads=1)
+        twin.kernels = self.kernels.with_threads(1)
         return twin
 
     def network_parameters(self) -> list[nn.Parameter]:
@@ -109,6 +122,8 @@ class SemanticField(nn.Module):
     @torch.no_grad()
     def distance(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, " N"]:
         """Signed distance in metres, positive outside; meaningful up to the truncation."""
+        if points.device.type != "cpu":
+            return self._scaled_distance(self._hidden(points)) * self.config.truncation_m
         out = torch.empty(len(points))
         single = self.on_one_thread()
 
@@ -180,10 +195,13 @@ def affine(
 ) -> Float[Tensor, "O N"]:
     """A linear layer (and a ReLU) over feature-major columns, without gradients.
 
-    The columns are shared out over the kernels' threads: torch's own pool would spin beside
-    them and take the cores from everybody else.
+    On the CPU the columns are shared out over the kernels' threads: torch's own pool would spin
+    beside them and take the cores from everybody else.
     """
     weight, bias = layer.weight.detach(), layer.bias.detach()[:, None]
+    if columns.device.type != "cpu":
+        whole = torch.addmm(bias, weight, columns)
+        return whole.relu_() if rectified else whole
     out = torch.empty(weight.shape[0], columns.shape[1])
 
     def work(start: int, stop: int) -> None:

@@ -16,7 +16,10 @@ from semantic_field.kernels.threads import run_parallel, split
 
 DEPTH_UNIT_M = 0.0005
 GUESSED = 1 << 15
+MASKED = -2  # label of a pixel that shows what is gone
+MASK_TRIES = 6
 SPANS = 16
+TOLERATED_NOISE_M = 0.01
 EVEN_SHARE = 0.125
 UNKNOWN_DEPTH_M = 4.0
 _jit = njit(nogil=True, cache=True, error_model="numpy")
@@ -98,10 +101,11 @@ def _fill(points, first, origin, direction, z):
 
 @_jit
 def _draw(
-    slots, pixels, seed, colors, depths, labels, intrinsics, poses, sizes, voxels, settings,
-    guess_trust, points, near_z, depth, stretch, trust, color, label, pixel, start, stop,
+    slots, pixels, seed, colors, depths, labels, intrinsics, poses, sizes, contours, contour_sizes,
+    voxels, settings, guess_trust, depth_noise,
+    points, near_z, depth, stretch, trust, color, label, pixel, start, stop,
 ):  # fmt: skip
-    near_band, free, nearest, even_share = settings
+    near_band, free, nearest, even_share, contour_share = settings
     voxel, index, low, counts = voxels
     near = near_z.shape[1]
     first_free = len(slots) * near
@@ -116,6 +120,15 @@ def _draw(
         p = min(int(u * width * height), width * height - 1)
         state, u = _random(state)  # float32 has too few digits for large images: spread again
         p = (p + int(u * width * height)) % (width * height)
+        state, u = _random(state)
+        if u < contour_share and contour_sizes[k] > 0:
+            state, u = _random(state)
+            p = int(contours[k, min(int(u * contour_sizes[k]), contour_sizes[k] - 1)])
+        for _ in range(MASK_TRIES):
+            if labels[k, p] != MASKED:
+                break
+            state, u = _random(state)
+            p = min(int(u * width * height), width * height - 1)
         p = pixels[r] if pixels[r] >= 0 else p
         pixel[r] = p
         fx, fy, cx, cy = intrinsics[k]
@@ -123,9 +136,13 @@ def _draw(
         stored = depths[k, p]
         d = np.float32((stored & 0x7FFF) * DEPTH_UNIT_M)
         trust[r] = np.float32(0) if d == 0 else (guess_trust if stored & GUESSED else np.float32(1))
+        noise = depth_noise * d * d / np.float32(TOLERATED_NOISE_M)
+        trust[r] /= np.float32(1) + noise * noise
         depth[r] = d
         stretch[r] = np.sqrt(np.float32(1) + dx * dx + dy * dy)
         label[r] = labels[k, p]
+        if label[r] == MASKED:
+            label[r], trust[r] = -1, np.float32(0)
         for c in range(3):
             color[r, c] = colors[k, p, c] * np.float32(1 / 255)
         T = poses[k]
@@ -159,6 +176,9 @@ def draw_rays(
     seed: int,
     threads: int = 2,
     pixels: NDArray[np.int64] | None = None,
+    contours: tuple[NDArray[np.int32], NDArray[np.int64]] | None = None,
+    contour_share: float = 0.0,
+    depth_noise: float = 0.0,
 ) -> RaySamples:
     """One random pixel of each listed keyframe as a ray with samples.
 
@@ -169,12 +189,16 @@ def draw_rays(
 
     Args:
         images: colours uint8 (K, P, 3), depths uint16 (K, P) in ``DEPTH_UNIT_M`` with the bit
-            ``GUESSED``, labels int16 (K, P).
+            ``GUESSED``, labels int16 (K, P), ``MASKED`` for pixels that are not to be drawn.
         cameras: intrinsics fx fy cx cy (K, 4), ``T_world_camera`` (K, 4, 4), sizes (K, 2) as
             width and height.
         samples: how many near the surface and how many in the free space before it.
         band_m: half width of "near", metres along the ray.
         pixels: the pixel (R,) of each ray; a random one where negative or not given.
+        contours: pixel numbers (K, P) of which the first (K,) of each keyframe lie beside a jump
+            of the depth; ``contour_share`` of the rays is drawn from them.
+        depth_noise: readings at z metres vary by ``depth_noise * z**2`` metres and count less, by
+            half where that is ``TOLERATED_NOISE_M``.
     """
     n, count = len(slots), sum(samples)
     rays = RaySamples(
@@ -189,10 +213,24 @@ def draw_rays(
         pixel=np.empty(n, np.int64),
         slot=slots,
     )
-    settings = (np.float32(band_m), samples[1], np.float32(nearest_m), np.float32(EVEN_SHARE))
+    if contours is None:
+        contours = (np.zeros((len(images[0]), 1), np.int32), np.zeros(len(images[0]), np.int64))
+    shares = (np.float32(EVEN_SHARE), np.float32(contour_share))
+    settings = (np.float32(band_m), samples[1], np.float32(nearest_m), *shares)
     store = (np.float32(voxels.voxel_m), voxels.index, voxels.low, voxels.counts)
     pixels = np.full(n, -1) if pixels is None else pixels
-    arrays = (slots, pixels, seed, *images, *cameras, store, settings, np.float32(guess_trust))
+    arrays = (
+        slots,
+        pixels,
+        seed,
+        *images,
+        *cameras,
+        *contours,
+        store,
+        settings,
+        np.float32(guess_trust),
+        np.float32(depth_noise),
+    )
     results = (rays.points, rays.near_z, rays.depth, rays.stretch, rays.trust)
     more = (rays.color, rays.label, rays.pixel)
     run_parallel(_draw, [(*arrays, *results, *more, *part) for part in split(n, threads)])

@@ -16,6 +16,8 @@ from semantic_field.field.traversal import Strides
 BRICK = 8
 MAX_INDEX_CELLS = 64_000_000
 FAR_AWAY = 1 << 62
+ERROR_UNIT_M = 2e-6
+ERROR_RATE = np.float32(1 / 16)
 _jit = njit(nogil=True, cache=True, error_model="numpy")
 
 
@@ -85,21 +87,63 @@ def _lookup(points, voxel, index, low, counts, out):
                 out[n] = counts[slot, ((z & 7) << 6) | ((y & 7) << 3) | (x & 7)]
 
 
+@_jit
+def _lookup_errors(points, voxel, index, low, errors, units, out):
+    shape = index.shape
+    for n in range(len(points)):
+        x = int(np.floor(points[n, 0] / voxel))
+        y = int(np.floor(points[n, 1] / voxel))
+        z = int(np.floor(points[n, 2] / voxel))
+        bx, by, bz = (x >> 3) - low[0], (y >> 3) - low[1], (z >> 3) - low[2]
+        if 0 <= bx < shape[0] and 0 <= by < shape[1] and 0 <= bz < shape[2]:
+            slot = index[bx, by, bz]
+            if slot >= 0:
+                cell = ((z & 7) << 6) | ((y & 7) << 3) | (x & 7)
+                out[n, 0] = errors[slot, cell, 0] * units[0]
+                out[n, 1] = errors[slot, cell, 1] * units[1]
+
+
+@_jit
+def _note_errors(points, depth, color, voxel, index, low, errors):
+    shape = index.shape
+    for n in range(len(points)):
+        x = int(np.floor(points[n, 0] / voxel))
+        y = int(np.floor(points[n, 1] / voxel))
+        z = int(np.floor(points[n, 2] / voxel))
+        bx, by, bz = (x >> 3) - low[0], (y >> 3) - low[1], (z >> 3) - low[2]
+        if 0 <= bx < shape[0] and 0 <= by < shape[1] and 0 <= bz < shape[2]:
+            slot = index[bx, by, bz]
+            if slot >= 0:
+                cell = ((z & 7) << 6) | ((y & 7) << 3) | (x & 7)
+                for kind in range(2):
+                    new = min(depth[n] if kind == 0 else color[n], np.float32(65535))
+                    old = np.float32(errors[slot, cell, kind])
+                    mean = new if old == 0 else old + ERROR_RATE * (new - old)
+                    errors[slot, cell, kind] = np.uint16(max(mean, np.float32(1)))
+
+
 class VoxelGrid:
     """Observation counts of voxels of edge ``voxel_m`` (metres) in the map frame.
 
     One writer; ``copy`` is what readers get.
+
+    Attributes:
+        counts: uint16 (B, 512), observations of each voxel of the stored bricks.
+        errors: uint16 (B, 512, 2), running means of how far depths (``ERROR_UNIT_M``) and colours
+            (65535 = 1) of images and map disagree there; (B, 0, 2) where that is not kept.
+        version: grows with every change.
     """
 
-    def __init__(self, voxel_m: float) -> None:
+    def __init__(self, voxel_m: float, with_errors: bool = False) -> None:
         self.voxel_m = voxel_m
+        self.errors = np.zeros((0, BRICK**3 if with_errors else 0, 2), np.uint16)
         self.low = np.zeros(3, np.int64)
         self.index = np.full((0, 0, 0), -1, np.int32)
         self.bricks = np.zeros((0, 3), np.int32)
         self.counts = np.zeros((0, BRICK**3), np.uint16)
         self._seen = np.zeros((0, BRICK**3), np.uint16)
         self._used = 0
-        self._turn = 0
+        self._turn = self.version = 0
         self._strides: Strides | None = None
 
     def __len__(self) -> int:
@@ -123,6 +167,7 @@ class VoxelGrid:
             np.floor(lowest / edge).astype(np.int64), np.floor(highest / edge).astype(np.int64)
         )
         self._turn = self._turn % 65535 + 1
+        self.version += 1
         self._strides = None
         done = 0
         while done < len(points):
@@ -132,6 +177,27 @@ class VoxelGrid:
             )  # fmt: skip
             if done < len(points):
                 self._grow(max(256, 2 * len(self.bricks)))
+
+    def forget_strides(self) -> None:
+        """To be called after counts were changed from outside."""
+        self._strides = None
+
+    def lookup_errors(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Mean disagreement (N, 2) around each point (N, 3): of depths in metres, of colours in
+        0..1; zero where none is known.
+        """
+        out = np.zeros((len(points), 2), np.float32)
+        if self.errors.shape[1]:
+            grid = (self.voxel_m, self.index, self.low, self.errors)
+            _lookup_errors(points, *grid, np.array([ERROR_UNIT_M, 1 / 65535], np.float32), out)
+        return out
+
+    def note_errors(
+        self, points: NDArray[np.float32], depth_m: NDArray[np.float32], color: NDArray[np.float32]
+    ) -> None:
+        """Let points (N, 3) with their errors (N,), metres and 0..1, move their voxels' means."""
+        grid = (self.voxel_m, self.index, self.low, self.errors)
+        _note_errors(points, depth_m / np.float32(ERROR_UNIT_M), color * np.float32(65535), *grid)
 
     def lookup(self, points: NDArray[np.float32]) -> NDArray[np.uint16]:
         """How often the voxel around each point (N, 3) was observed."""
@@ -166,6 +232,10 @@ class VoxelGrid:
         local = np.stack([cell & 7, (cell >> 3) & 7, cell >> 6], axis=1)
         return (self.bricks[slot] * BRICK + local).astype(np.int32), counts[slot, cell]
 
+    def used_voxels(self) -> int:
+        """How many voxels have been seen."""
+        return int(np.count_nonzero(self.counts[: self._used]))
+
     def bounds(self) -> NDArray[np.float64]:
         """Lowest and highest corner of the observed voxels (2, 3), metres; zeros when empty."""
         cells, _ = self.occupied()
@@ -175,18 +245,22 @@ class VoxelGrid:
 
     def copy(self) -> VoxelGrid:
         """An independent copy, without spare room."""
-        return VoxelGrid.from_bricks(
-            self.voxel_m, self.bricks[: self._used].copy(), self.counts[: self._used].copy()
-        )
+        stored = (a[: self._used].copy() for a in (self.bricks, self.counts, self.errors))
+        return VoxelGrid.from_bricks(self.voxel_m, *stored)
 
     @classmethod
     def from_bricks(
-        cls, voxel_m: float, bricks: NDArray[np.int32], counts: NDArray[np.uint16]
+        cls,
+        voxel_m: float,
+        bricks: NDArray[np.int32],
+        counts: NDArray[np.uint16],
+        errors: NDArray[np.uint16] | None = None,
     ) -> VoxelGrid:
-        """The grid of stored bricks: their coordinates (B, 3) and counts (B, 512)."""
+        """The grid of stored bricks: their coordinates (B, 3), counts (B, 512) and errors."""
         grid = cls(voxel_m)
         grid.bricks, grid.counts, grid._used = bricks, counts, len(bricks)
         grid._seen = np.zeros_like(counts)
+        grid.errors = np.zeros((len(bricks), 0, 2), np.uint16) if errors is None else errors
         if len(bricks):
             grid._make_room(bricks.min(0).astype(np.int64), bricks.max(0).astype(np.int64))
             x, y, z = (bricks - grid.low).T
@@ -194,7 +268,9 @@ class VoxelGrid:
         return grid
 
     def memory_bytes(self) -> int:
-        return sum(a.nbytes for a in (self.index, self.bricks, self.counts, self._seen))
+        return sum(
+            a.nbytes for a in (self.index, self.bricks, self.counts, self._seen, self.errors)
+        )
 
     def _make_room(self, lowest: NDArray[np.int64], highest: NDArray[np.int64]) -> None:
         """Let the index cover bricks ``lowest`` to ``highest``."""
@@ -225,4 +301,4 @@ class VoxelGrid:
             return grown
 
         self.bricks, self.counts = longer(self.bricks), longer(self.counts)
-        self._seen = longer(self._seen)
+        self._seen, self.errors = longer(self._seen), longer(self.errors)

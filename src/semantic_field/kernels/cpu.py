@@ -72,16 +72,15 @@ def _locate(points, first, count, scale, mask, rows, weights):
 
 
 @_jit
-def _encode(points, table, scales, out, width, start, stop):
-    levels, size, features = table.shape
-    mask = np.uint32(size // 8 - 1)
+def _encode(points, table, scales, masks, out, width, start, stop):
+    levels, _, features = table.shape
     rows = np.empty((8, BATCH), np.int32)
     weights = np.empty((8, BATCH), np.float32)
     for level in range(levels):
         entries = table[level]
         for first in range(start, stop, BATCH):
             count = min(BATCH, stop - first)
-            _locate(points, first, count, scales[level], mask, rows, weights)
+            _locate(points, first, count, scales[level], masks[level], rows, weights)
             for i in range(count):
                 for corner in range(8):
                     prefetch(entries, rows[corner, i])
@@ -90,9 +89,8 @@ def _encode(points, table, scales, out, width, start, stop):
 
 
 @_jit
-def _backward_table(points, scales, grad, table_grad, touched, lines, counts, width, level):
-    size, features = table_grad.shape[1:]
-    mask = np.uint32(size // 8 - 1)
+def _backward_table(points, scales, masks, grad, table_grad, touched, lines, counts, width, level):
+    features = table_grad.shape[2]
     rows = np.empty((8, BATCH), np.int32)
     weights = np.empty((8, BATCH), np.float32)
     entries, flags, listed = table_grad[level], touched[level], lines[level]
@@ -100,7 +98,7 @@ def _backward_table(points, scales, grad, table_grad, touched, lines, counts, wi
     row = level * features
     for first in range(0, len(points), BATCH):
         count = min(BATCH, len(points) - first)
-        _locate(points, first, count, scales[level], mask, rows, weights)
+        _locate(points, first, count, scales[level], masks[level], rows, weights)
         for i in range(count):
             for corner in range(8):
                 prefetch(entries, rows[corner, i])
@@ -121,15 +119,14 @@ def _backward_table(points, scales, grad, table_grad, touched, lines, counts, wi
 
 
 @_jit
-def _backward_points(points, table, scales, grad, out, width, start, stop):
-    levels, size, features = table.shape
-    mask = np.uint32(size // 8 - 1)
+def _backward_points(points, table, scales, masks, grad, out, width, start, stop):
+    levels, _, features = table.shape
     rows = np.empty((8, BATCH), np.int32)
     weights = np.empty((8, BATCH), np.float32)
     value = np.empty((8, BATCH), np.float32)
     out[start:stop] = 0
     for level in range(levels):
-        entries, scale = table[level], scales[level]
+        entries, scale, mask = table[level], scales[level], masks[level]
         for first in range(start, stop, BATCH):
             count = min(BATCH, stop - first)
             _locate(points, first, count, scale, mask, rows, weights)
@@ -189,7 +186,7 @@ class CpuKernels(GridKernels):
         super().__init__(shape, threads)
         if shape.features > 8:
             raise ValueError(f"expected at most 8 features per level, got {shape.features}")
-        self._scales = shape.inverse_cells().numpy()
+        self._lattice = (shape.inverse_cells().numpy(), shape.block_masks().numpy().view(np.uint32))
         self._width = (0.0,) * shape.features
         self._levels = range(shape.levels - 1, -1, -1)  # the finest takes longest: first
 
@@ -197,7 +194,7 @@ class CpuKernels(GridKernels):
         self, points: Float[Tensor, "N 3"], table: Float[Tensor, "L T F"]
     ) -> Float[Tensor, "LF N"]:
         out = torch.empty(self.shape.encoding_dim, len(points))
-        arrays = (_array(points), _array(table), self._scales, out.numpy(), self._width)
+        arrays = (_array(points), _array(table), *self._lattice, out.numpy(), self._width)
         ranges = split(len(points), self.threads)
         run_parallel(_encode, [(*arrays, *part) for part in ranges])
         return out
@@ -209,7 +206,7 @@ class CpuKernels(GridKernels):
         gradient: GridGradient,
     ) -> None:
         g = gradient
-        arrays = (_array(points), self._scales, _array(grad_features), _array(g.table))
+        arrays = (_array(points), *self._lattice, _array(grad_features), _array(g.table))
         book = (_array(g.touched), _array(g.lines), _array(g.counts))
         run_shared(
             _backward_table, self.threads, [(*arrays, *book, self._width, i) for i in self._levels]
@@ -223,7 +220,7 @@ class CpuKernels(GridKernels):
     ) -> Float[Tensor, "N 3"]:
         out = torch.empty(len(points), 3)
         grad = _array(grad_features)
-        arrays = (_array(points), _array(table), self._scales, grad, out.numpy(), self._width)
+        arrays = (_array(points), _array(table), *self._lattice, grad, out.numpy(), self._width)
         ranges = split(len(points), self.threads)
         run_parallel(_backward_points, [(*arrays, *part) for part in ranges])
         return out

@@ -43,15 +43,19 @@ class CudaKernels(GridKernels):
     """
 
     name = "cuda"
+    half = capturable = True
 
     def __init__(
         self, shape: GridShape, threads: int = 2, device: torch.device | str = "cuda"
     ) -> None:
         super().__init__(shape, threads)
-        self._scales = shape.inverse_cells(device)
+        self._lattice = (shape.inverse_cells(device), shape.block_masks(device))
         self._rates = torch.zeros(RATES, device=device)
         padded = _power_of_two(shape.features)
         self._sizes = {"size": shape.table_size, "features": shape.features, "padded": padded}
+
+    def _like(self, shape: GridShape, threads: int) -> CudaKernels:
+        return CudaKernels(shape, threads, self._rates.device)
 
     def _grid(self, n: int) -> tuple[int, int]:
         return _ceil_div(n, BLOCK), self.shape.levels
@@ -69,7 +73,7 @@ class CudaKernels(GridKernels):
         if n:
             with torch.cuda.device_of(points):
                 triton_grid.encode[self._grid(n)](
-                    _flat(points), _flat(table), self._scales, out, n, **self._sizes, block=BLOCK
+                    _flat(points), _flat(table), *self._lattice, out, n, **self._sizes, block=BLOCK
                 )
         return out
 
@@ -81,7 +85,7 @@ class CudaKernels(GridKernels):
     ) -> None:
         n = len(points)
         if n:
-            operands = (_flat(points), self._scales, _flat(grad_features))
+            operands = (_flat(points), *self._lattice, _flat(grad_features))
             targets = (gradient.table, gradient.touched)
             with torch.cuda.device_of(points):
                 triton_grid.backward_table[self._grid(n)](
@@ -100,7 +104,7 @@ class CudaKernels(GridKernels):
             out = torch.empty(n, 3, device=points.device)
         assert out.is_contiguous()
         if n:
-            arrays = (_flat(points), _flat(table), self._scales, _flat(grad_features), out)
+            arrays = (_flat(points), _flat(table), *self._lattice, _flat(grad_features), out)
             with torch.cuda.device_of(points):
                 triton_grid.backward_points[(_ceil_div(n, BLOCK),)](
                     *arrays, n, levels=self.shape.levels, **self._sizes, block=BLOCK

@@ -12,10 +12,10 @@ from semantic_field.kernels.interface import GridKernels, GridShape
 def make_kernels(
     name: str, shape: GridShape, device: torch.device | str = "cpu", threads: int = 2
 ) -> GridKernels:
-    """The kernels called ``name``: "reference", "cpu" (Numba), "cuda" (Triton), or "auto".
+    """The kernels called ``name``: "reference", "cpu" (Numba), "cuda" (Triton), "tcnn", or "auto".
 
     "auto" takes the fastest for the device: "cpu", "cuda" where Triton is installed, else
-    "reference".
+    "reference". "tcnn" is tiny-cuda-nn on a GPU and plain torch, for readers, on the CPU.
 
     Raises:
         ValueError: where the named kernels do not run on the device, or the device is not there.
@@ -38,9 +38,21 @@ def make_kernels(
         return CpuKernels(shape, threads)
     if name == "cuda" and kind == "cuda":
         return _cuda(shape, device, threads)
+    if name == "tcnn":
+        from semantic_field.kernels.tcnn import TcnnKernels, TcnnReader
+
+        gpu = kind == "cuda"
+        return TcnnKernels(shape, threads, device) if gpu else TcnnReader(shape, threads)
     raise ValueError(
         f"expected kernels that run on {device}, got {name!r}; set field.grid.kernels to 'auto'"
     )
+
+
+def make_reader(
+    name: str, shape: GridShape, device: torch.device | str = "cpu", threads: int = 2
+) -> GridKernels:
+    """Kernels for ``device`` that read what the kernels called ``name`` have trained elsewhere."""
+    return make_kernels("tcnn" if name == "tcnn" else "auto", shape, device, threads)
 
 
 def _fastest(kind: str) -> str:

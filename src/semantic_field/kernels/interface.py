@@ -12,11 +12,13 @@ A *line* is four vertices of one block (2 x 2 x 1): the unit in which gradients 
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 VERTICES_PER_BLOCK = 8
@@ -31,16 +33,32 @@ it, what is mirrored lies hundreds of metres from the map's origin."""
 
 @dataclass(frozen=True)
 class GridShape:
-    """Sizes of a grid: the cell edge of each level in metres, entries per level, features."""
+    """Sizes of a grid.
+
+    Attributes:
+        cells_m: cell edge of each level, metres.
+        table_size: entries reserved for each level, a power of two.
+        features: floats of an entry.
+        extent_m: edge of the cube around the origin that bounded kernels cover ("tcnn"); the
+            others know no bounds.
+        level_sizes: entries in use of each level, the first so many; powers of two. All of them
+            where nothing is given.
+    """
 
     cells_m: tuple[float, ...]
     table_size: int
     features: int
+    extent_m: float = math.inf
+    level_sizes: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        size = self.table_size
-        if size < VERTICES_PER_BLOCK or size & (size - 1):
-            raise ValueError(f"expected a table size that is a power of two >= 8, got {size}")
+        if not self.level_sizes:
+            object.__setattr__(self, "level_sizes", (self.table_size,) * self.levels)
+        if len(self.level_sizes) != self.levels:
+            raise ValueError(f"expected {self.levels} level sizes, got {self.level_sizes}")
+        for size in (self.table_size, *self.level_sizes):
+            if not VERTICES_PER_BLOCK <= size <= self.table_size or size & (size - 1):
+                raise ValueError(f"expected a table size that is a power of two >= 8, got {size}")
 
     @property
     def levels(self) -> int:
@@ -54,12 +72,26 @@ class GridShape:
     def table_shape(self) -> tuple[int, int, int]:
         return self.levels, self.table_size, self.features
 
+    def with_sizes(self, level_sizes: tuple[int, ...]) -> GridShape:
+        """The same lattices in other parts of the reserved tables."""
+        return replace(self, level_sizes=level_sizes)
+
+    def block_masks(self, device: torch.device | str = "cpu") -> Int[Tensor, " L"]:
+        """What hashes of blocks are cut to on each level."""
+        masks = [size // VERTICES_PER_BLOCK - 1 for size in self.level_sizes]
+        return torch.tensor(masks, dtype=torch.int32, device=device)
+
     def inverse_cells(self, device: torch.device | str = "cpu") -> Float[Tensor, " L"]:
         return torch.tensor([1.0 / c for c in self.cells_m], dtype=torch.float32, device=device)
 
 
 def grid_shape(
-    levels: int, features: int, log2_table_size: int, coarsest_m: float, finest_m: float
+    levels: int,
+    features: int,
+    log2_table_size: int,
+    coarsest_m: float,
+    finest_m: float,
+    extent_m: float = math.inf,
 ) -> GridShape:
     """The grid whose cells shrink by a constant factor from ``coarsest_m`` to ``finest_m``."""
     if not coarsest_m >= finest_m > 0:
@@ -68,13 +100,28 @@ def grid_shape(
         )
     ratio = (finest_m / coarsest_m) ** (1.0 / max(levels - 1, 1))
     cells = tuple(coarsest_m * ratio**level for level in range(levels))
-    return GridShape(cells, 1 << log2_table_size, features)
+    return GridShape(cells, 1 << log2_table_size, features, extent_m)
+
+
+def reserve_zeros(
+    shape: tuple[int, ...],
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """Zeros whose memory the operating system only provides where they are written.
+
+    ``torch.zeros`` writes them. On a GPU there is no such thing, and memory is taken at once.
+    """
+    if torch.device(device).type != "cpu":
+        return torch.zeros(shape, dtype=dtype, device=device)
+    kinds = {torch.float32: np.float32, torch.uint8: np.uint8, torch.int32: np.int32}
+    if dtype not in kinds:
+        return torch.zeros(shape, dtype=dtype)
+    return torch.from_numpy(np.zeros(shape, kinds[dtype]))
 
 
 class GridGradient:
     """The gradient of a loss with respect to the table, and which lines of it are not zero.
-
-    Memory of untouched lines is never written, so the operating system does not provide it.
 
     Args:
         dtype: float32; the CUDA kernels also add up in float16, with packed atomics.
@@ -97,9 +144,9 @@ class GridGradient:
     ) -> None:
         lines = shape.table_size // VERTICES_PER_LINE
         self.scale = scale
-        self.table = torch.zeros(shape.table_shape, dtype=dtype, device=device)
-        self.touched = torch.zeros(shape.levels, lines, dtype=torch.uint8, device=device)
-        self.lines = torch.zeros(shape.levels, lines, dtype=torch.int32, device=device)
+        self.table = reserve_zeros(shape.table_shape, device, dtype)
+        self.touched = reserve_zeros((shape.levels, lines), device, torch.uint8)
+        self.lines = reserve_zeros((shape.levels, lines), device, torch.int32)
         self.counts = torch.zeros(shape.levels, dtype=torch.int64, device=device)
 
 
@@ -107,8 +154,8 @@ class GridMoments:
     """Adam's running means of the gradient and of its square, float32 (L, T, F) each."""
 
     def __init__(self, shape: GridShape, device: torch.device | str = "cpu") -> None:
-        self.first = torch.zeros(shape.table_shape, device=device)
-        self.second = torch.zeros(shape.table_shape, device=device)
+        self.first = reserve_zeros(shape.table_shape, device)
+        self.second = reserve_zeros(shape.table_shape, device)
 
 
 class GridKernels(ABC):
@@ -119,9 +166,26 @@ class GridKernels(ABC):
     """
 
     name: str
+    half = False
+    """Whether a table to read and its gradient may be float16 (see ``GridGradient``)."""
+    grows = True
+    """Whether levels may use a part of their table that grows (``GridShape.level_sizes``)."""
+    capturable = False
+    """Whether everything but ``set_rates`` may be captured in a CUDA graph."""
 
     def __init__(self, shape: GridShape, threads: int = 2) -> None:
         self.shape, self.threads = shape, threads
+
+    def with_shape(self, shape: GridShape) -> GridKernels:
+        """The same kernels for tables of another size (same levels and features)."""
+        return self._like(shape, self.threads)
+
+    def with_threads(self, threads: int) -> GridKernels:
+        """The same kernels on another number of threads."""
+        return self._like(self.shape, threads)
+
+    def _like(self, shape: GridShape, threads: int) -> GridKernels:
+        return type(self)(shape, threads)
 
     @abstractmethod
     def encode(
@@ -163,3 +227,27 @@ class GridKernels(ABC):
         Elements whose gradient is exactly zero stay as they are, moments included. ``step``
         counts from 1 for the bias correction.
         """
+
+    def set_rates(
+        self,
+        step: int,
+        learning_rate: float,
+        betas: tuple[float, float] = (0.9, 0.99),
+        epsilon: float = 1e-15,
+    ) -> None:
+        """What the next ``apply_adam`` uses."""
+        self._next_rates = (step, learning_rate, betas, epsilon)
+
+    def apply_adam(
+        self,
+        table: Float[Tensor, "L T F"],
+        gradient: GridGradient,
+        moments: GridMoments,
+        working: Float[Tensor, "L T F"] | None = None,
+    ) -> None:
+        """``adam_step`` with the rates set last.
+
+        ``working`` is a copy of another floating type that follows; only where ``half`` is true.
+        """
+        assert working is None
+        self.adam_step(table, gradient, moments, *self._next_rates)

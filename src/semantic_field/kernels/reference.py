@@ -18,8 +18,13 @@ from semantic_field.kernels.interface import (
 )
 
 
-def hash_vertices(vertex: Int[Tensor, "... 3"], table_size: int) -> Int[Tensor, "..."]:
-    """Table index of integer lattice coordinates (int64, negative ones included)."""
+def hash_vertices(
+    vertex: Int[Tensor, "... 3"], table_size: int | Int[Tensor, "..."]
+) -> Int[Tensor, "..."]:
+    """Table index of integer lattice coordinates (int64, negative ones included).
+
+    ``table_size`` may differ from vertex to vertex.
+    """
     block, local = (vertex >> 1) + HASH_CENTRE, vertex & 1
     hashed = torch.zeros_like(vertex[..., 0])
     for axis, prime in enumerate(HASH_PRIMES):
@@ -37,7 +42,8 @@ def corner_indices(
     corner = torch.arange(8, device=points.device)
     offsets = torch.stack([corner & 1, corner >> 1 & 1, corner >> 2], dim=-1)  # (8, 3)
     vertices = lowest.long()[:, :, None] + offsets
-    return hash_vertices(vertices, shape.table_size), scaled - lowest
+    sizes = torch.tensor(shape.level_sizes, device=points.device)[:, None, None]
+    return hash_vertices(vertices, sizes), scaled - lowest
 
 
 def corner_weights(fraction: Float[Tensor, "L N 3"]) -> Float[Tensor, "L N 8"]:
@@ -52,10 +58,15 @@ class ReferenceKernels(GridKernels):
 
     name = "reference"
 
+    def _corners(
+        self, points: Float[Tensor, "N 3"]
+    ) -> tuple[Int[Tensor, "L N 8"], Float[Tensor, "L N 3"]]:
+        return corner_indices(points, self.shape)
+
     def encode(
         self, points: Float[Tensor, "N 3"], table: Float[Tensor, "L T F"]
     ) -> Float[Tensor, "LF N"]:
-        indices, fraction = corner_indices(points, self.shape)
+        indices, fraction = self._corners(points)
         levels, n, _ = indices.shape
         rows = indices.flatten(1)[..., None].expand(-1, -1, self.shape.features)
         values = torch.gather(table, 1, rows).view(levels, n, 8, self.shape.features)
@@ -68,7 +79,7 @@ class ReferenceKernels(GridKernels):
         grad_features: Float[Tensor, "LF N"],
         gradient: GridGradient,
     ) -> None:
-        indices, fraction = corner_indices(points, self.shape)
+        indices, fraction = self._corners(points)
         grad = grad_features.view(self.shape.levels, self.shape.features, -1).permute(0, 2, 1)
         contribution = corner_weights(fraction)[..., None] * grad[:, :, None]  # (L, N, 8, F)
         for level in range(self.shape.levels):

@@ -34,12 +34,12 @@ def _locate(points, n, inside, scale):
 
 
 @triton.jit
-def _row(x, y, z, size: tl.constexpr):
-    """Index of a vertex in a table of ``size`` entries; negative coordinates wrap like uint32."""
+def _row(x, y, z, mask):
+    """Index of a vertex in a table of ``8 (mask + 1)`` entries; coordinates wrap like uint32."""
     hashed = ((x >> 1) + CENTRE).to(tl.uint32, bitcast=True)
     hashed ^= ((y >> 1) + CENTRE).to(tl.uint32, bitcast=True) * PRIME_Y
     hashed ^= ((z >> 1) + CENTRE).to(tl.uint32, bitcast=True) * PRIME_Z
-    block = (hashed & (size // 8 - 1)).to(tl.int32)
+    block = (hashed & mask.to(tl.uint32)).to(tl.int32)
     return (block << 3) | (x & 1) | ((y & 1) << 1) | ((z & 1) << 2)
 
 
@@ -51,7 +51,7 @@ def _side(fraction, upper: tl.constexpr):
 
 @triton.jit
 def encode(
-    points, table, scales, out, number,
+    points, table, scales, masks, out, number,
     size: tl.constexpr, features: tl.constexpr, padded: tl.constexpr, block: tl.constexpr,
 ):  # fmt: skip
     level = tl.program_id(1)
@@ -59,11 +59,12 @@ def encode(
     f = tl.arange(0, padded)
     inside = n < number
     x, y, z, fx, fy, fz = _locate(points, n, inside, tl.load(scales + level))
+    block_mask = tl.load(masks + level)
     entries = table + level.to(tl.int64) * (size * features)
     mask = inside[:, None] if padded == features else inside[:, None] & (f < features)[None]
     total = tl.zeros((block, padded), tl.float32)
     for corner in tl.static_range(8):
-        row = _row(x + (corner & 1), y + (corner >> 1 & 1), z + (corner >> 2), size)
+        row = _row(x + (corner & 1), y + (corner >> 1 & 1), z + (corner >> 2), block_mask)
         weight = _side(fx, corner & 1) * _side(fy, corner >> 1 & 1) * _side(fz, corner >> 2)
         value = tl.load(entries + row[:, None] * features + f[None], mask, 0.0)
         total += weight[:, None] * value.to(tl.float32)
@@ -73,7 +74,7 @@ def encode(
 
 @triton.jit
 def backward_table(
-    points, scales, grad, table_grad, touched, number, grad_scale,
+    points, scales, masks, grad, table_grad, touched, number, grad_scale,
     size: tl.constexpr, features: tl.constexpr, padded: tl.constexpr, block: tl.constexpr,
 ):  # fmt: skip
     level = tl.program_id(1)
@@ -86,10 +87,11 @@ def backward_table(
     inside = inside & (tl.max(tl.abs(g), 1) > 0)
     mask = inside[:, None] if padded == features else inside[:, None] & (f < features)[None]
     x, y, z, fx, fy, fz = _locate(points, n, inside, tl.load(scales + level))
+    block_mask = tl.load(masks + level)
     entries = table_grad + level.to(tl.int64) * (size * features)
     flags = touched + level.to(tl.int64) * (size // 4)
     for corner in tl.static_range(8):
-        row = _row(x + (corner & 1), y + (corner >> 1 & 1), z + (corner >> 2), size)
+        row = _row(x + (corner & 1), y + (corner >> 1 & 1), z + (corner >> 2), block_mask)
         weight = _side(fx, corner & 1) * _side(fy, corner >> 1 & 1) * _side(fz, corner >> 2)
         share = (weight[:, None] * g).to(table_grad.dtype.element_ty)
         tl.atomic_add(entries + row[:, None] * features + f[None], share, mask, sem="relaxed")
@@ -98,7 +100,7 @@ def backward_table(
 
 @triton.jit
 def backward_points(
-    points, table, scales, grad, out, number,
+    points, table, scales, masks, grad, out, number,
     levels: tl.constexpr, size: tl.constexpr, features: tl.constexpr, padded: tl.constexpr,
     block: tl.constexpr,
 ):  # fmt: skip
@@ -114,9 +116,10 @@ def backward_points(
         x, y, z, fx, fy, fz = _locate(points, n, inside, scale)
         rows = (level * features + f).to(tl.int64) * number
         g = tl.load(grad + rows[None] + n[:, None], mask, 0.0).to(tl.float32) * scale
+        block_mask = tl.load(masks + level)
         entries = table + tl.cast(level, tl.int64) * (size * features)
         for corner in tl.static_range(8):
-            row = _row(x + (corner & 1), y + (corner >> 1 & 1), z + (corner >> 2), size)
+            row = _row(x + (corner & 1), y + (corner >> 1 & 1), z + (corner >> 2), block_mask)
             value = tl.load(entries + row[:, None] * features + f[None], mask, 0.0)
             slope = tl.sum(value.to(tl.float32) * g, 1)
             wx, wy, wz = _side(fx, corner & 1), _side(fy, corner >> 1 & 1), _side(fz, corner >> 2)

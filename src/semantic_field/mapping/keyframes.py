@@ -8,15 +8,28 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from semantic_field.field.sampling import DEPTH_UNIT_M, GUESSED
+from semantic_field.field.sampling import DEPTH_UNIT_M, GUESSED, MASKED
 from semantic_field.frames import Frame
 from semantic_field.geometry import Camera
 from semantic_field.mapping.labelled_pixels import LabelledPixels
 from semantic_field.mapping.readings import surface_points
 
-BYTES_PER_PIXEL = 7  # colour 3, depth 2, label 2
+BYTES_PER_PIXEL = 8  # colour 3, depth 2, label 2, and contours: 4 for one in four at most
+CONTOUR_WINDOW = 9
+VEIL_STEP = 0.03
 METRES_PER_RADIAN = 1.0  # how a turn weighs against a motion when views are compared
 _serials = itertools.count(1)
+LEARNT: dict[str, tuple[tuple[int, ...], object]] = {
+    "given_pose": ((4, 4), 0.0),  # T_world_camera as it came
+    "pose": ((6,), 0.0),  # its correction: turn (radians), shift (metres), map axes
+    "pose_moments": ((2, 6), 0.0),
+    "pose_steps": ((), 0.0),
+    "exposure": ((3, 2), (1.0, 0.0)),  # gain and bias of each channel
+    "exposure_sums": ((3, 4), 0.0),
+    "exposure_weight": ((), 0.0),
+    "error": ((), 0.0),  # running mean of its rays' colour errors, 0..1
+}
+"""Shape and first value of what training keeps for each keyframe, float64."""
 
 
 class KeyframeStore:
@@ -31,15 +44,24 @@ class KeyframeStore:
             ``GUESSED`` where a hole was filled, label rows int16 (K, P), -1 = void.
         cameras: fx fy cx cy float32 (K, 4), ``T_world_camera`` float32 (K, 4, 4), width and
             height int64 (K, 2).
+        contours: pixel numbers int32 (K, P / 4) beside jumps of the depth, and how many (K,).
         visits: float64 (K,), rays drawn from each keyframe so far.
         serials: int64 (K,), a number that no other keyframe of this process has or had.
         labelled: where the labelled pixels are.
+        learnt: what training finds out about each keyframe, see ``LEARNT``.
     """
 
-    def __init__(self, width: int, height: int, budget_mb: int, depth_range_m: tuple) -> None:
+    def __init__(
+        self,
+        width: int,
+        height: int,
+        budget_mb: int,
+        depth_range_m: tuple,
+        drop_veils: bool = False,
+    ) -> None:
         self.pixels = width * height
         self.size = (width, height)
-        self._depth_range_m = depth_range_m
+        self._depth_range_m, self._drop_veils = depth_range_m, drop_veils
         capacity = max(2, budget_mb * (1 << 20) // (self.pixels * BYTES_PER_PIXEL))
         self.images = (
             np.zeros((capacity, self.pixels, 3), np.uint8),
@@ -51,9 +73,14 @@ class KeyframeStore:
             np.zeros((capacity, 4, 4), np.float32),
             np.zeros((capacity, 2), np.int64),
         )
+        self.contours = (
+            np.zeros((capacity, max(1, self.pixels // 4)), np.int32),
+            np.zeros(capacity, np.int64),
+        )
         self.stamps_ns, self.serials = np.zeros(capacity, np.int64), np.zeros(capacity, np.int64)
         self.visits = np.zeros(capacity)
         self.labelled = LabelledPixels()
+        self.learnt = {name: np.zeros((capacity, *shape)) for name, (shape, _) in LEARNT.items()}
         self._nearest = np.full(capacity, np.inf)
         self._neighbour = np.full(capacity, -1)
         self.count = 0
@@ -88,14 +115,20 @@ class KeyframeStore:
         n = camera.width * camera.height
         colors, depths, rows = self.images
         colors[slot, :n] = fitted.color.reshape(n, 3)
-        depths[slot, :n] = pack_depth(fitted.depth, self._depth_range_m).reshape(n)
+        depths[slot, :n] = pack_depth(fitted.depth, self._depth_range_m, self._drop_veils).reshape(
+            n
+        )
         rows[slot, :n] = -1 if labels is None else _resized_labels(labels, camera).reshape(n)
         self.labelled.note(slot, rows[slot, :n])
+        self.note_contours(slot, camera.width, camera.height)
         self.cameras[0][slot] = camera.fx, camera.fy, camera.cx, camera.cy
         self.cameras[1][slot] = fitted.T_world_camera
         self.cameras[2][slot] = camera.width, camera.height
         self.stamps_ns[slot], self.visits[slot] = frame.stamp_ns, 0.0
         self.serials[slot] = next(_serials)
+        for name, (_, value) in LEARNT.items():
+            self.learnt[name][slot] = value
+        self.learnt["given_pose"][slot] = fitted.T_world_camera
         self._note_neighbours(slot)
         return slot
 
@@ -104,7 +137,7 @@ class KeyframeStore:
         last = self.count - 1
         stale = np.flatnonzero(self._neighbour[: self.count] == slot)
         book = (self.stamps_ns, self.serials, self.visits, self._nearest, self._neighbour)
-        for array in (*self.images, *self.cameras, *book):
+        for array in (*self.images, *self.cameras, *self.contours, *book, *self.learnt.values()):
             array[slot] = array[last]
         if slot < last:
             self.labelled.move(last, slot)
@@ -115,6 +148,31 @@ class KeyframeStore:
         for view in np.where(stale == last, slot, stale).tolist():
             if view < last:
                 self._find_neighbour(view)
+
+    def note_contours(self, slot: int, width: int, height: int) -> None:
+        """List the pixels of a filled slot beside which the depth jumps.
+
+        Silhouettes are where a view goes wrong, and few pixels show them: training draws a share
+        of its rays here.
+        """
+        stored = self.images[1][slot, : width * height].reshape(height, width)
+        found = contour_pixels(stored)
+        found = found[self.images[2][slot, found] != MASKED]
+        room = self.contours[0].shape[1]
+        found = found[:: max(1, -(-len(found) // room))]
+        self.contours[0][slot, : len(found)] = found
+        self.contours[1][slot] = len(found)
+
+    def mask(self, slot: int, gone: NDArray[np.bool_]) -> None:
+        """Let pixels (H * W,) of a keyframe never be drawn again."""
+        if gone.any():
+            self.images[2][slot, : len(gone)][gone] = MASKED
+            self.note_contours(slot, *self.cameras[2][slot].tolist())
+            self.serials[slot] = next(_serials)
+
+    def masked_share(self, slot: int) -> float:
+        """Share of a keyframe's pixels that are masked."""
+        return float((self.images[2][slot, : self.cameras[2][slot].prod()] == MASKED).mean())
 
     def slots_changed(self) -> None:
         """To be called after slots were filled from outside: views are compared anew."""
@@ -150,11 +208,21 @@ class KeyframeStore:
         step = float(np.clip(spacing_m * focal / max(farthest, 0.1), 0.25, stride))
         return surface_points(stored, self.cameras[0][slot], self.cameras[1][slot], step)
 
-    def choose(self, rays: int, random: np.random.Generator) -> NDArray[np.int64]:
-        """Slots for ``rays`` rays: half drawn evenly, half favouring those seldom visited."""
+    def choose(
+        self, rays: int, random: np.random.Generator, by_error: float = 0.0
+    ) -> NDArray[np.int64]:
+        """Slots for ``rays`` rays: half drawn evenly, half favouring those seldom visited.
+
+        A share ``by_error`` of them is drawn in proportion to the keyframes' recent errors
+        instead; the rest is the floor that keeps the others from being forgotten.
+        """
         count = self.count
         seldom = 1.0 / (self.visits[:count] + 0.05 * self.visits[:count].mean() + rays)
         chance = 0.5 / count + 0.5 * seldom / seldom.sum()
+        error = self.learnt["error"][:count]
+        if by_error and error.any():
+            error = np.where(error > 0, error, error.max())  # not known yet: as if the worst
+            chance = (1 - by_error) * chance + by_error * error / error.sum()
         slots = np.searchsorted(np.cumsum(chance), random.random(rays) * (1 - 1e-9))
         slots = np.minimum(slots, count - 1)
         self.visits[:count] += np.bincount(slots, minlength=count)
@@ -207,15 +275,19 @@ class KeyframeStore:
         return apart
 
 
-def pack_depth(depth: NDArray[np.float32], depth_range_m: tuple) -> NDArray[np.uint16]:
+def pack_depth(
+    depth: NDArray[np.float32], depth_range_m: tuple, drop_veils: bool = False
+) -> NDArray[np.uint16]:
     """Depth (H, W) in ``DEPTH_UNIT_M``; holes take the depth of the nearest reading, marked.
 
     A hole is a pixel without a reading, or with one outside ``depth_range_m``; an image without
-    any usable reading stays 0.
+    any usable reading stays 0. With ``drop_veils`` a pixel that ``hangs_between`` is a hole too.
     """
     nearest_m, farthest_m = depth_range_m
     farthest_m = min(farthest_m, (GUESSED - 1) * DEPTH_UNIT_M)
     valid = (depth >= nearest_m) & (depth <= farthest_m)
+    if drop_veils:
+        valid &= ~hangs_between(depth)
     packed = np.where(valid, depth / DEPTH_UNIT_M + 0.5, 0).astype(np.uint16)
     if valid.all() or not valid.any():
         return packed
@@ -225,6 +297,35 @@ def pack_depth(depth: NDArray[np.float32], depth_range_m: tuple) -> NDArray[np.u
     of_label = np.zeros(label.max() + 1, np.uint16)
     of_label[label[valid]] = packed[valid]
     return np.where(valid, packed, of_label[label] | GUESSED)
+
+
+def hangs_between(depth: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Which pixels of a depth image (H, W) hang between the surfaces before and behind them.
+
+    At silhouettes sensors mix front and background. Such a pixel differs from both neighbours of
+    a row or column, nearer than one and farther than the other, by ``VEIL_STEP`` of its depth: a
+    surface would have to be seen within 4 degrees of edge-on to look like that.
+    """
+    veils = np.zeros(depth.shape, np.bool_)
+    for image, found in ((depth, veils), (depth.T, veils.T)):
+        here = image[:, 1:-1]
+        before, after = here - image[:, :-2], image[:, 2:] - here
+        step = np.minimum(np.abs(before), np.abs(after)) > VEIL_STEP * here
+        read = (image[:, :-2] > 0) & (here > 0) & (image[:, 2:] > 0)
+        found[:, 1:-1] |= step & (before * after > 0) & read
+    return veils
+
+
+def contour_pixels(stored: NDArray[np.uint16]) -> NDArray[np.int64]:
+    """Numbers of the pixels of stored depths (H, W) beside which the depth jumps.
+
+    A jump is one of 5 cm and of 5 % of the nearer depth within ``CONTOUR_WINDOW`` pixels.
+    """
+    depth = stored & (GUESSED - 1)
+    window = np.ones((CONTOUR_WINDOW, CONTOUR_WINDOW), np.uint8)
+    nearest = cv2.erode(depth, window).astype(np.float32)
+    step = cv2.dilate(depth, window) - nearest
+    return np.flatnonzero(step > np.maximum(0.05 / DEPTH_UNIT_M, 0.05 * nearest))
 
 
 def _resized_labels(labels: NDArray[np.int16], camera: Camera) -> NDArray[np.int16]:

@@ -11,6 +11,7 @@ from torch import Tensor
 from semantic_field.field.map_state import LanguageSpace
 
 SPANNED = 1e-3
+DENSE_SHARE = 1e-3  # of the features' squared lengths that is worth a column
 
 
 class TextTeacher(Protocol):
@@ -54,6 +55,21 @@ class LanguageBasis:
         if rest.norm() > SPANNED:
             self.basis[:, self.rank] = (rest / rest.norm()).float()
             self.rank += 1
+
+    def include_dense(self, features: Float[Tensor, "N E"], most: int) -> None:
+        """Add up to ``most`` columns for what dense features have beside the present ones.
+
+        These are the principal directions of the rest that no column holds. An eighth of the
+        columns is left for names that come later.
+        """
+        room = self.basis.shape[1] - self.basis.shape[1] // 8 - self.rank
+        if room <= 0 or not len(features):
+            return
+        rest = features.float() - features.float() @ self.basis @ self.basis.T
+        _, strength, directions = torch.linalg.svd(rest, full_matrices=False)
+        for size, direction in zip(strength, directions[: min(most, room)], strict=False):
+            if size.square() > DENSE_SHARE * features.square().sum():
+                self._include(direction)
 
     def space(self) -> LanguageSpace:
         """What a reader of the map needs."""

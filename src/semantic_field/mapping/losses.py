@@ -123,7 +123,7 @@ def language_loss(
     ``class_latents`` are V'(e - mean): D numbers stand for E. Void rays count as zero. For unit
     vectors half the squared distance is 1 - cosine.
     """
-    if rank == 0:
+    if rank == 0 or not len(class_latents):
         return latent.sum() * 0.0
     known = (label >= 0).float()
     target = class_latents[label.clamp_min(0), :rank]

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from semantic_field.config import Config
+from semantic_field.field.device_rendering import DeviceMap
 from semantic_field.field.map_file import dump_map, load_map, read_map, write_map
 from semantic_field.field.map_state import MapState
 from semantic_field.field.model import SemanticField, shape_of
@@ -19,17 +20,32 @@ from semantic_field.field.rendering import RenderedView, render_view
 from semantic_field.field.voxels import VoxelGrid
 from semantic_field.frames import Frame
 from semantic_field.geometry import Camera
-from semantic_field.kernels import make_kernels
+from semantic_field.kernels import GridShape, make_kernels
+from semantic_field.mapping.between_keyframes import (
+    corrected_pose,
+    exposed,
+    interpolated,
+    start_as_neighbours,
+)
 from semantic_field.mapping.classes import ClassTable
 from semantic_field.mapping.click_spreading import spread_clicks
-from semantic_field.mapping.keyframes import KeyframeStore, fit_width
+from semantic_field.mapping.dense_targets import bytes_per_pixel
+from semantic_field.mapping.image_language import ImageLanguage
+from semantic_field.mapping.keyframes import BYTES_PER_PIXEL, KeyframeStore, fit_width
 from semantic_field.mapping.label_noise import without_noise
 from semantic_field.mapping.language import LanguageBasis, TextTeacher
+from semantic_field.mapping.memory import first_shape, follow_extent, grid_bytes, keyframe_budget_mb
+from semantic_field.mapping.moving import NOVEL_SHARE, MovedThings, novel_share
 from semantic_field.mapping.readings import mark_voxels
 from semantic_field.mapping.status import MapperStatus, Meter, run_state
+from semantic_field.mapping.teaching import Teaching
 from semantic_field.mapping.trainer import Trainer
+from semantic_field.mapping.trainer_factory import make_trainer, training_device
 from semantic_field.mapping.training_state import KeyframePacker, pack_training, unpack_training
 from semantic_field.mapping.turns import Turns
+from semantic_field.teachers.images import ImageTargets, ImageTeachers
+from semantic_field.teachers.regions import RegionProposer
+from semantic_field.teachers.worker import TeacherStatus
 
 log = logging.getLogger(__name__)
 VOXEL_STRIDE = 2  # every second pixel and row marks observed voxels
@@ -46,12 +62,23 @@ class Mapper:
         config: all settings.
         teacher: gives class names their embeddings; None for a map without language.
         frame_id: name of the frame that ``Frame.T_world_camera`` leads to.
+        proposer: finds regions in the map's own views, see ``ImageLanguage``; that of ``eyes``
+            where none is given.
+        eyes: teachers that look at the keyframes: while the worker runs in a thread of their
+            own at the rate they manage, otherwise at once in ``add_frame``.
     """
 
     def __init__(
-        self, config: Config, teacher: TextTeacher | None = None, frame_id: str = "map"
+        self,
+        config: Config,
+        teacher: TextTeacher | None = None,
+        frame_id: str = "map",
+        proposer: RegionProposer | None = None,
+        eyes: ImageTeachers | None = None,
     ) -> None:
         self.config, self.frame_id, self._teacher = config, frame_id, teacher
+        self._device = training_device(config)
+        self._proposer = proposer or (eyes.proposer if eyes else None)
         self._turns = Turns()
         self._inbox: Frame | None = None
         self._arrived = threading.Condition()
@@ -59,33 +86,72 @@ class Mapper:
         self._thread: threading.Thread | None = None
         self._error = ""
         self._version = 0
+        self._teaching = self._make_teaching(eyes) if eyes is not None else None
         self._clear()
+
+    def _make_teaching(self, eyes: ImageTeachers) -> Teaching:
+        return Teaching(
+            eyes,
+            self.config.teacher.threads,
+            keyframes=lambda: self._keyframes,
+            names=lambda: dict(enumerate(self._classes.row_names())),
+            turns=self._turns,
+        )
 
     def _clear(self) -> None:
         """An empty map; the version counter runs on."""
         torch.manual_seed(self.config.mapping.seed)
         self._field = self._new_field()
         self._trainer = self._new_trainer(self._field)
-        self._voxels = VoxelGrid(self.config.field.voxel_m)
+        self._voxels = VoxelGrid(self.config.field.voxel_m, with_errors=True)
         self._reach = VoxelGrid(self.config.field.voxel_m)
+        self._moved = (
+            MovedThings(self.config.field.voxel_m) if self.config.mapping.forget_moved else None
+        )
         self._classes = ClassTable()
         self._language = (
             LanguageBasis(self._teacher, self.config.field.latent_dim) if self._teacher else None
         )
+        self._learn_from_images()
         self._keyframes: KeyframeStore | None = None
         self._dropped: dict[str, int] = {}
         self._frames = self._stamp_ns = 0
         self._snapshot: MapState | None = None
         self._snapshot_of: tuple[int, int, int] | None = None
+        self._views: DeviceMap | None = None
+        self._views_of: tuple[int, int, int] | None = None
         self._meter = Meter()
+        if self._teaching is not None:
+            self._teaching.forget()
 
-    def _new_field(self, classes: int = 0) -> SemanticField:
+    def _learn_from_images(self) -> None:
+        """Start the learning of language from images, where the settings ask for it."""
+        if self.config.language.source != "images":
+            return
+        if self._language is None:
+            raise ValueError(
+                "expected a language teacher for language.source 'images', got none: set "
+                "teacher.kind, or language.source to 'labels'"
+            )
+        self._trainer.language = ImageLanguage(
+            self.config.language,
+            self._language,
+            self._field,
+            self._state,
+            self._proposer,
+            self.config.mapping.seed,
+            self.config.query.up,
+        )
+
+    def _new_field(self, classes: int = 0, shape: GridShape | None = None) -> SemanticField:
         config, threads = self.config.field, self.config.mapping.threads
-        kernels = make_kernels(config.grid.kernels, shape_of(config.grid), "cpu", threads)
-        return SemanticField(config, classes, kernels)
+        full = shape_of(config.grid)
+        kernels = make_kernels(config.grid.kernels, full, self._device, threads)
+        kernels = kernels.with_shape(shape or first_shape(full, kernels))
+        return SemanticField(config, classes, kernels).to(self._device)
 
     def _new_trainer(self, field: SemanticField) -> Trainer:
-        return Trainer(field, self.config.mapping)
+        return make_trainer(field, self.config.mapping)
 
     # frames
 
@@ -95,14 +161,12 @@ class Mapper:
         With the worker running this only puts the frame into a queue of one: a frame that still
         waits there is dropped and counted. A view that the keyframes cover already is not taken.
         """
-        mapping = self.config.mapping
-        store = self._keyframes
         with self._arrived:
             self._frames += 1
-            if store is not None and not store.is_new_view(
-                frame.T_world_camera, mapping.keyframe_translation_m, mapping.keyframe_rotation_rad
-            ):
-                return self._drop("view_covered")
+            if self._is_covered(frame):
+                waits = self._inbox is not None
+                if waits or self._moved is None or not self._moved.wants(frame.stamp_ns):
+                    return self._drop("view_covered")
             if self._thread is not None:
                 if self._inbox is not None:
                     self._drop("mapper_busy")
@@ -128,6 +192,36 @@ class Mapper:
         with self._turns.visit():
             return spread_clicks(self._keyframes) if self._keyframes is not None else 0.0
 
+    def set_vocabulary(self, names: list[str]) -> None:
+        """Tell these texts apart from now on, in place of those before (language from images).
+
+        What was learnt stays: labels are made again from the stored features of the images.
+        """
+        with self._turns.visit():
+            self._classes = ClassTable()
+            self._classes.set_names(dict(enumerate(names)))
+            self._follow_classes()
+
+    def add_image_targets(self, stamp_ns: int, targets: ImageTargets) -> bool:
+        """Take in what the teachers of images say of the frame of that stamp.
+
+        May come any time after the frame; False where it is no keyframe (any more).
+        """
+        with self._turns.visit():
+            store = self._keyframes
+            if store is None or self._trainer.language is None:
+                return False
+            slots = np.flatnonzero(store.stamps_ns[: store.count] == stamp_ns)
+            for slot in slots.tolist():
+                self._add_targets(slot, targets)
+            return bool(len(slots))
+
+    def _add_targets(self, slot: int, targets: ImageTargets) -> None:
+        assert self._keyframes is not None and self._language is not None
+        assert self._trainer.language is not None
+        self._trainer.language.add(self._keyframes, slot, targets)
+        self._trainer.rank = self._language.rank
+
     def _drop(self, cause: str) -> bool:
         self._dropped[cause] = self._dropped.get(cause, 0) + 1
         return False
@@ -139,10 +233,17 @@ class Mapper:
             return self._drop("no_depth")
         frame = fit_width(frame, mapping.max_image_width)
         camera = frame.camera
+        covered, changed = self._is_covered(frame), self._shows_changes(frame)
+        if covered and not changed:
+            return self._drop("view_covered")
         if self._keyframes is None:
             depth_range = (mapping.min_depth_m, mapping.max_depth_m)
             self._keyframes = KeyframeStore(
-                camera.width, camera.height, mapping.memory_budget_mb, depth_range
+                camera.width,
+                camera.height,
+                self._keyframe_budget_mb(),
+                depth_range,
+                mapping.drop_veils,
             )
         rows = None if frame.labels is None else self._classes.rows(frame.labels)
         if rows is not None and mapping.vote_on_noise:
@@ -156,16 +257,58 @@ class Mapper:
             self._keyframes.remove(slot)
             log.warning("frame left out: %s", error)
             return self._drop("outside_map")
+        follow_extent(self._trainer, self._reach, mapping)
+        if mapping.refine_poses:
+            start_as_neighbours(self._keyframes, slot)
         self._follow_classes()
         self._stamp_ns = max(self._stamp_ns, frame.stamp_ns)
+        if self._teaching is not None:
+            self._teaching.look_now() if self._thread is None else self._teaching.wake()
         return True
+
+    def _is_covered(self, frame: Frame) -> bool:
+        mapping, store = self.config.mapping, self._keyframes
+        near_enough = (mapping.keyframe_translation_m, mapping.keyframe_rotation_rad)
+        return store is not None and not store.is_new_view(frame.T_world_camera, *near_enough)
+
+    def _shows_changes(self, frame: Frame) -> bool:
+        """Forget what a frame sees through; whether that was much, or much of it is new."""
+        if self._moved is None or self._keyframes is None:
+            return False
+        novel = novel_share(frame, self._reach) > NOVEL_SHARE
+        return self._moved.look(frame, self._voxels, self._reach, self._keyframes) or novel
+
+    def _learn(self) -> None:
+        """Take in what the teachers of images have said since the last step."""
+        if self._teaching is not None:
+            for slot, targets in self._teaching.arrived():
+                self._add_targets(slot, targets)
+
+    def _keyframe_budget_mb(self) -> int:
+        """MiB for keyframes; what teachers say of their images takes a share of it."""
+        whole = keyframe_budget_mb(self.config.mapping)
+        if self._trainer.language is None:
+            return whole
+        dense = bytes_per_pixel(self.config.field.latent_dim)
+        return max(1, whole * BYTES_PER_PIXEL // (BYTES_PER_PIXEL + dense))
 
     def _follow_classes(self) -> None:
         """Let label head and language targets follow the class table."""
-        self._trainer.grow_classes(len(self._classes))
+        names, language = self._classes.row_names(), self._trainer.language
         if self._language is not None:
-            self._trainer.class_latents = self._language.latents_of(self._classes.row_names())
+            known = self._trainer.class_latents
+            self._trainer.class_latents = self._language.latents_of(names)
             self._trainer.rank = self._language.rank
+            if language is None or torch.equal(known, self._trainer.class_latents):
+                self._trainer.grow_classes(len(self._classes))
+                return
+            config, texts = self.config.language, self._trainer.class_latents
+            self._trainer.set_label_rows(texts / (config.relevancy_temperature or 1.0))
+            if config.unlabelled:
+                texts = torch.cat([texts, self._language.latents_of([config.unlabelled])])
+            language.set_vocabulary(texts)
+        else:
+            self._trainer.grow_classes(len(self._classes))
 
     # training
 
@@ -175,6 +318,8 @@ class Mapper:
             self._stopping, self._error = False, ""
             self._thread = threading.Thread(target=self._run, name="mapper", daemon=True)
             self._thread.start()
+            if self._teaching is not None:
+                self._teaching.start()
 
     def stop(self) -> None:
         """End the worker thread and wait for it; the map stays."""
@@ -184,6 +329,8 @@ class Mapper:
                 self._stopping = True
                 self._arrived.notify()
             thread.join()
+            if self._teaching is not None:
+                self._teaching.stop()
 
     def pause(self) -> None:
         """Stop training; frames are still taken."""
@@ -218,8 +365,11 @@ class Mapper:
 
     def _step(self) -> None:
         assert self._keyframes is not None
+        self._learn()
         before = self._trainer.rays
-        self._trainer.step(self._keyframes, self._reach)
+        self._trainer.step(self._keyframes, self._reach, self._voxels)
+        if self._moved is not None:
+            self._moved.search_one(self._keyframes, self._reach)
         self._meter.count(self._trainer.rays - before)
 
     def _run(self) -> None:
@@ -253,14 +403,19 @@ class Mapper:
             return self._snapshot_now()
 
     def _snapshot_now(self) -> MapState:
-        keyframes = self._keyframes.count + self._keyframes.replaced if self._keyframes else 0
-        current = (self._trainer.steps, keyframes, len(self._classes))
+        current = self._moment()
         if self._snapshot is None or current != self._snapshot_of:
             self._version += 1
             self._snapshot, self._snapshot_of = self._state(), current
         return self._snapshot
 
+    def _moment(self) -> tuple[int, int, int]:
+        """What tells whether the map has changed."""
+        keyframes = self._keyframes.count + self._keyframes.replaced if self._keyframes else 0
+        return self._trainer.steps, keyframes, len(self._classes)
+
     def _state(self) -> MapState:
+        self._trainer.settle()
         return MapState(
             field=self._field.frozen_copy(),
             frame_id=self.frame_id,
@@ -277,7 +432,39 @@ class Mapper:
 
     def render(self, camera: Camera, T_world_camera: NDArray[np.float64]) -> RenderedView:
         """The map as a camera would see it; training goes on meanwhile."""
-        return render_view(self.snapshot(), camera, T_world_camera)
+        if self._device.type == "cpu":
+            return render_view(self.snapshot(), camera, T_world_camera)
+        return self._view_map().render(camera, T_world_camera)
+
+    def _view_map(self) -> DeviceMap:
+        """The map as it is now, on the GPU; the same object while nothing has changed."""
+        with self._turns.visit():
+            current = self._moment()
+            if self._views is None or current != self._views_of:
+                self._trainer.settle()
+                field = self._field.frozen_copy(self._device)
+                ids = tuple(self._classes.ids)
+                self._views = DeviceMap(field, self._voxels, self._reach, ids)
+                self._views_of = current
+                self._views.settle()
+            return self._views
+
+    def render_moment(
+        self, camera: Camera, T_world_camera: NDArray[np.float64], stamp_ns: int
+    ) -> RenderedView:
+        """The map as a camera saw it at that moment, to be compared with its photograph.
+
+        Where poses are refined or exposures adapted, the pose is corrected and the colours are
+        exposed as those of the keyframes around that moment; otherwise this is ``render``.
+        """
+        state, store = self.snapshot(), self._keyframes
+        if store is None:
+            return render_view(state, camera, T_world_camera)
+        with self._turns.visit():
+            pose = corrected_pose(store, stamp_ns, T_world_camera)
+            exposure = interpolated(store, "exposure", stamp_ns)
+        view = render_view(state, camera, pose)
+        return view if exposure is None else replace(view, color=exposed(view.color, exposure))
 
     def status(self) -> MapperStatus:
         """Counters and losses; never waits for training."""
@@ -294,14 +481,17 @@ class Mapper:
             snapshot_version=self._version,
             frames=self._frames,
             kernels=self._field.kernels.name,
+            device=str(self._device),
             error=self._error,
+            teachers=self._teaching.status() if self._teaching is not None else TeacherStatus(),
         )
 
     def _memory_bytes(self) -> int:
         store = self._keyframes
-        grid = 4 * self._field.table.numel() * self._field.table.element_size()
         voxels = self._voxels.memory_bytes() + self._reach.memory_bytes()
-        return grid + voxels + (store.memory_bytes() if store else 0)
+        language = self._trainer.language.memory_bytes() if self._trainer.language else 0
+        keyframes = store.memory_bytes() if store else 0
+        return grid_bytes(self._field.kernels.shape) + voxels + keyframes + language
 
     # files
 
@@ -321,8 +511,9 @@ class Mapper:
             missing = packer.next_missing(self._keyframes)
             if missing is not None:
                 return missing
+            state = self._snapshot_now()
             training = pack_training(self._trainer, self._keyframes, packer)
-            return replace(self._snapshot_now(), training=training)
+            return replace(state, training=training)
 
     def load(self, path: str | Path) -> None:
         """Continue from a saved map, in place of the present one.
@@ -350,9 +541,10 @@ class Mapper:
     def _restore(self, state: MapState) -> None:
         if self._language is not None and state.language is not None:
             self._language.restore(state.language)
-        self._field = self._new_field(len(state.class_ids))
-        self._field.load_state_dict(state.field.state_dict())
+        self._field = self._new_field(len(state.class_ids), state.field.kernels.shape)
+        self._field.assign(state.field)
         self._trainer = self._new_trainer(self._field)
+        self._learn_from_images()
         names = self._classes.names
         self._classes.restore(state.label_names, state.class_ids)
         self._classes.set_names(names)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
+from semantic_field.teachers.worker import TeacherStatus
+
 
 @dataclass(frozen=True)
 class MapperStatus:
@@ -16,7 +18,9 @@ class MapperStatus:
         losses: weighted losses of the last step by name.
         dropped: frames not taken, by cause ("mapper_busy", "view_covered", ...).
         memory_bytes: keyframes, grid, moments and voxels.
+        kernels, device: the grid's kernels, and where they work.
         error: why training stopped, "" while all is well.
+        teachers: those that look at the keyframes.
     """
 
     state: str
@@ -29,7 +33,9 @@ class MapperStatus:
     snapshot_version: int
     frames: int
     kernels: str
+    device: str = "cpu"
     error: str = ""
+    teachers: TeacherStatus = field(default_factory=TeacherStatus)
 
 
 def run_state(error: str, started: bool, paused: bool, keyframes: int) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
+from numpy.typing import NDArray
 from torch import Tensor
 
 from semantic_field.config import MappingConfig
@@ -12,8 +15,12 @@ from semantic_field.field.compositing import Composite
 from semantic_field.field.model import SemanticField, affine
 from semantic_field.field.sampling import RaySamples, draw_rays
 from semantic_field.field.voxels import VoxelGrid
-from semantic_field.kernels import GridGradient, GridMoments
+from semantic_field.kernels import GridGradient, GridMoments, GridShape
+from semantic_field.kernels.table_lines import grow
 from semantic_field.kernels.threads import run_parallel, split
+from semantic_field.mapping.disagreement import RayErrors, note_errors
+from semantic_field.mapping.exposure import Exposure
+from semantic_field.mapping.image_language import NOTHING_SEEN, ImageLanguage
 from semantic_field.mapping.keyframes import KeyframeStore
 from semantic_field.mapping.losses import (
     color_loss,
@@ -23,6 +30,7 @@ from semantic_field.mapping.losses import (
     language_loss,
     near_loss,
 )
+from semantic_field.mapping.pose_refinement import PoseRefiner
 
 BETAS = (0.9, 0.99)
 
@@ -34,6 +42,8 @@ class Trainer:
         steps, rays: done so far. losses: the last step's, by name, weighted.
         class_latents: float32 (C, D), what the language loss pulls each class to; ``rank`` of
             its columns are in use.
+        language: what is learnt from dense embeddings of images, if anything.
+        seen: surface points of this step beside those of rays, for ``language`` alone.
     """
 
     def __init__(self, field: SemanticField, config: MappingConfig) -> None:
@@ -43,9 +53,15 @@ class Trainer:
         self.optimizer = self._make_optimizer()
         self.class_latents = torch.zeros(0, field.config.latent_dim)
         self.rank = 0
+        self.language: ImageLanguage | None = None
+        self.seen = NOTHING_SEEN
         self.steps = self.rays = 0
         self.losses: dict[str, float] = {}
         self._random = np.random.default_rng(config.seed)
+        self._refiner = PoseRefiner(config) if config.refine_poses else None
+        self._exposure = Exposure() if config.adapt_exposure else None
+        self._keyframes: KeyframeStore | None = None
+        self._depth_error = self._color_error = np.zeros(0, np.float32)
 
     def _make_optimizer(self) -> torch.optim.Adam:
         parameters = self.field.network_parameters()
@@ -69,40 +85,83 @@ class Trainer:
                 fresh.state[new] = _padded(state[old], new, old_rows)
         self.optimizer = fresh
 
+    def set_label_rows(self, weight: Float[Tensor, "C D"]) -> None:
+        """Let the label head say what ``weight`` says, and learn nothing more."""
+        head = torch.nn.Linear(weight.shape[1], max(1, len(weight)), device=weight.device)
+        head.out_features = len(weight)
+        head.weight = torch.nn.Parameter(weight.clone(), requires_grad=False)
+        head.bias = torch.nn.Parameter(weight.new_zeros(len(weight)), requires_grad=False)
+        self.field.label_head = head
+        state = self.optimizer.state
+        kept = {p: state[p] for p in self.field.network_parameters() if p in state}
+        self.optimizer = self._make_optimizer()
+        self.optimizer.state.update(kept)
+
+    def grow_table(self, shape: GridShape) -> None:
+        """Let levels of the grid use more of their tables; the field stays what it is."""
+        field, old = self.field, self.field.kernels.shape
+        field.kernels = field.kernels.with_shape(shape)
+        for table in (field.table, self.moments.first, self.moments.second):
+            grow(table, old, shape)
+
     def learning_rate(self, keyframes: int) -> float:
         """Falls as rays per keyframe grow, so a growing map keeps learning."""
         seen = self.rays / max(keyframes, 1)
         return self.config.learning_rate * (1.0 + seen / self.config.decay_rays) ** -0.75
 
-    def step(self, keyframes: KeyframeStore, reach: VoxelGrid) -> None:
+    def step(
+        self, keyframes: KeyframeStore, reach: VoxelGrid, voxels: VoxelGrid | None = None
+    ) -> None:
         """Draw rays from the keyframes and take one optimisation step.
 
-        ``reach`` are the voxels in which readers will look for a surface.
+        ``reach`` are the voxels in which readers will look for a surface; ``voxels`` learn how
+        far images and map disagree.
         """
-        self.find_gradients(self._draw(keyframes, reach))
+        self.seen = self.language.seen(self.steps, keyframes) if self.language else NOTHING_SEEN
+        self._keyframes = keyframes
+        learning_rate = self.learning_rate(keyframes.count)
+        rays = self._draw(keyframes, reach)
+        feature_grad = self.find_gradients(rays)
+        if self._refiner is not None:
+            slow_down = learning_rate / self.config.learning_rate
+            self._refiner.update(keyframes, rays, self.field, feature_grad, self.steps, slow_down)
+        if voxels is not None:
+            errors = RayErrors(self._depth_error, self._color_error)
+            note_errors(rays, errors, voxels, keyframes, self.steps)
         self.steps += 1
         self.rays += self.config.rays_per_step
-        self._update(self.learning_rate(keyframes.count))
+        self._update(learning_rate)
 
-    def find_gradients(self, rays: RaySamples) -> None:
-        """Evaluate all losses on the rays, and leave their gradients where ``step`` finds them."""
-        features = self.field.kernels.encode(torch.from_numpy(rays.points), self.field.table)
-        hidden = affine(self.field.trunk_in, features, True, self.config.threads)
-        near = rays.near_z.size
-        out = affine(self.field.trunk_out, hidden[:, :near], False, self.config.threads)
-        free_grad = self._free_space(rays, hidden[:, near:])
-        self._backward(rays, features, hidden, self._surface(rays, out), free_grad)
+    def settle(self) -> None:
+        """Wait until all steps are done: what is read after it is whole."""
+
+    def find_gradients(self, rays: RaySamples) -> Float[Tensor, "LF N"]:
+        """Evaluate all losses on the rays, and leave their gradients where ``step`` finds them.
+
+        Returns the gradient with respect to the features of the points: samples near surfaces,
+        then points seen by the language of images, then samples in free space.
+        """
+        near, threads = rays.near_z.size, self.config.threads
+        points = rays.points
+        if len(self.seen.points):
+            points = np.concatenate([points[:near], self.seen.points, points[near:]])
+        free = near + len(self.seen.points)
+        features = self.field.kernels.encode(torch.from_numpy(points), self.field.table)
+        hidden = affine(self.field.trunk_in, features, True, threads)
+        out = affine(self.field.trunk_out, hidden[:, :near], False, threads)
+        seen_out = affine(self.field.trunk_out, hidden[:, near:free], False, threads)
+        free_grad = self._free_space(rays, hidden[:, free:])
+        surface_grad, seen_grad = self._surface(rays, out, seen_out)
+        blocks = [(0, surface_grad), (near, seen_grad), (free, free_grad)]
+        return self._backward(points, features, hidden, blocks)
 
     def _draw(self, keyframes: KeyframeStore, reach: VoxelGrid) -> RaySamples:
-        config, random = self.config, self._random
-        slots, pixels = keyframes.choose_labelled(
-            round(config.labelled_share * config.rays_per_step), config.class_balance, random
-        )
-        others = keyframes.choose(config.rays_per_step - len(slots), random)
+        config = self.config
+        slots, pixels = self._choose(keyframes)
         return draw_rays(
             keyframes.images,
             keyframes.cameras,
-            np.concatenate([slots, others]),
+            slots,
             reach,
             (config.near_samples, config.free_samples),
             self.field.config.truncation_m,
@@ -110,8 +169,21 @@ class Trainer:
             config.guess_trust,
             seed=(config.seed << 32) + self.steps,
             threads=config.threads,
-            pixels=np.concatenate([pixels, np.full(len(others), -1)]),
+            contours=keyframes.contours,
+            contour_share=config.contour_share,
+            depth_noise=config.depth_noise,
+            pixels=pixels,
         )
+
+    def _choose(self, keyframes: KeyframeStore) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Slots and pixels (R,) of a step's rays; a share goes to labelled pixels, the others
+        to random ones (-1)."""
+        config, random = self.config, self._random
+        wanted = round(config.labelled_share * config.rays_per_step)
+        slots, pixels = keyframes.choose_labelled(wanted, config.class_balance, random)
+        rest = config.rays_per_step - len(slots)
+        others = keyframes.choose(rest, random, config.replay_by_error)
+        return np.concatenate([slots, others]), np.concatenate([pixels, np.full(rest, -1)])
 
     def _free_space(self, rays: RaySamples, hidden: Float[Tensor, "H M"]) -> Float[Tensor, "1 M"]:
         """The gradient with respect to the signed distances in free space."""
@@ -122,8 +194,10 @@ class Trainer:
         self.losses |= {"free_space": loss}  # never without the others: read from other threads
         return torch.from_numpy(grad)[None]
 
-    def _surface(self, rays: RaySamples, out: Float[Tensor, "O N"]) -> Float[Tensor, "O N"]:
-        """All losses near the surface; the gradient with respect to the trunk's output."""
+    def _surface(
+        self, rays: RaySamples, out: Float[Tensor, "O N"], seen_out: Float[Tensor, "O X"]
+    ) -> tuple[Float[Tensor, "O N"], Float[Tensor, "O X"]]:
+        """All losses near the surface; the gradients with respect to the trunk's outputs."""
         config, field = self.config, self.field.config
         truncation, threads = field.truncation_m, config.threads
         composite = Composite(
@@ -134,51 +208,96 @@ class Trainer:
             out[0].numpy(), rays.near_z, *geometry, config.distance_weight, threads
         )
         depth, depth_grad = depth_loss(composite.depth, *geometry, config.depth_weight)
+        self._depth_error = np.abs(composite.depth - rays.depth) * rays.stretch
         code_grad = self._heads(rays, composite.code)
         out_grad = torch.empty_like(out)
         out_grad[0] = torch.from_numpy(distance_grad)
         composite.backward(code_grad, depth_grad, out_grad, config.color_shapes_geometry)
         self.losses |= {"distance": near, "depth": depth}
-        return out_grad
+        seen_grad = torch.zeros_like(seen_out)
+        if self.language is not None:
+            ray_grad, seen_grad[1:] = self._language(rays, composite.code, seen_out[1:])
+            # Language moves what samples mean, never how much they count along the ray.
+            spread = ray_grad[:, :, None] * torch.from_numpy(composite.weights)
+            out_grad[1:] += spread.flatten(1)
+        return out_grad, seen_grad
+
+    def _language(
+        self, rays: RaySamples, code: Float[Tensor, "G R"], seen: Float[Tensor, "G X"]
+    ) -> tuple[Float[Tensor, "G R"], Float[Tensor, "G X"]]:
+        """The losses of the language of images; gradients of composited and of seen codes."""
+        assert self.language is not None
+        with torch.enable_grad():
+            code, seen = code.detach().requires_grad_(), seen.detach().requires_grad_()
+            losses = self.language.losses(self.field, rays, code.T, seen.T, self.seen)
+            sum(losses.values(), code.sum() * 0.0 + seen.sum() * 0.0).backward()
+        self.losses |= {name: float(loss.detach()) for name, loss in losses.items()}
+        assert code.grad is not None and seen.grad is not None
+        return code.grad, seen.grad
 
     def _heads(self, rays: RaySamples, code: Float[Tensor, "G R"]) -> Float[Tensor, "G R"]:
         """The heads' losses by autograd; their parameters' gradients stay in ``.grad``."""
-        config, field = self.config, self.field
-        label = torch.from_numpy(rays.label)
         with torch.enable_grad():
             code = code.detach().requires_grad_()
-            per_ray = code.T
-            color = config.color_weight * color_loss(
-                field.color(per_ray), torch.from_numpy(rays.color)
+            losses = self.head_losses(
+                code.T,
+                torch.from_numpy(rays.color),
+                torch.from_numpy(rays.label),
+                lambda color: self._photographed(rays, color),
             )
-            latent = field.latent(per_ray if config.labels_shape_geometry else per_ray.detach())
-            labels = config.label_weight * label_loss(field.label_scores(latent), label)
-            language = config.language_weight * language_loss(
-                latent, label, self.class_latents, self.rank
-            )
-            (color + labels + language).backward()
-        self.losses |= {
-            "color": float(color.detach()),
-            "label": float(labels.detach()),
-            "language": float(language.detach()),
-        }
+            torch.stack(list(losses.values())).sum().backward()
+        self.losses |= {name: float(loss.detach()) for name, loss in losses.items()}
         assert code.grad is not None
         return code.grad
+
+    def head_losses(
+        self,
+        code: Float[Tensor, "R G"],
+        color: Float[Tensor, "R 3"],
+        label: Int[Tensor, " R"],
+        photographed: Callable[[Tensor], Tensor] = lambda color: color,
+    ) -> dict[str, Float[Tensor, ""]]:
+        """The losses of what the heads say about composited codes, weighted.
+
+        ``photographed`` turns the field's colours into what the rays' cameras show of them.
+        """
+        config, field = self.config, self.field
+        latent = field.latent(code if config.labels_shape_geometry else code.detach())
+        language = language_loss(latent, label, self.class_latents, self.rank)
+        seen = photographed(field.color(code))
+        return {
+            "color": config.color_weight * color_loss(seen, color),
+            "label": config.label_weight * label_loss(field.label_scores(latent), label),
+            "language": config.language_weight * language,
+        }
+
+    def _photographed(self, rays: RaySamples, color: Float[Tensor, "R 3"]) -> Float[Tensor, "R 3"]:
+        """The field's colours as the rays' cameras show them; notes how far they are off."""
+        if self._exposure is not None and self._keyframes is not None:
+            self._exposure.update(
+                self._keyframes, rays.slot, color.detach().numpy(), rays.color, self.steps
+            )
+            color = self._exposure.applied(self._keyframes, rays.slot, color)
+        self._color_error = np.abs(color.detach().numpy() - rays.color).mean(1)
+        return color
 
     @torch.no_grad()
     def _backward(
         self,
-        rays: RaySamples,
+        points: NDArray[np.float32],
         features: Float[Tensor, "LF N"],
         hidden: Float[Tensor, "H N"],
-        out_grad: Float[Tensor, "O near"],
-        free_grad: Float[Tensor, "1 free"],
-    ) -> None:
-        """Gradients of the trunk and the table; in free space only the distance has one."""
+        blocks: list[tuple[int, Float[Tensor, "O n"]]],
+    ) -> Float[Tensor, "LF N"]:
+        """Gradients of the trunk, the table and, as the result, the features.
+
+        ``blocks`` are first columns and gradients with respect to the first rows of the trunk's
+        output: in free space only the distance has one.
+        """
         first, second = self.field.trunk_in, self.field.trunk_out
         into_first, into_second = first.weight.detach().T, second.weight.detach().T
         feature_grad = torch.empty_like(features)
-        near, threads = out_grad.shape[1], self.config.threads
+        threads = self.config.threads
         sums: dict[int, tuple[Tensor, ...]] = {}
 
         @torch.no_grad()
@@ -196,25 +315,28 @@ class Trainer:
             torch.sum(grad, 1, out=of_second[1][:rows])
             sums[first_column + start] = (*of_first, *of_second)
 
-        run_parallel(work, [(0, out_grad, *part) for part in split(near, threads)])
-        free_parts = split(free_grad.shape[1], threads)
-        run_parallel(work, [(near, free_grad, *part) for part in free_parts])
+        for first_column, grad in blocks:
+            if grad.shape[1]:
+                parts = split(grad.shape[1], threads)
+                run_parallel(work, [(first_column, grad, *part) for part in parts])
         parameters = (first.weight, first.bias, second.weight, second.bias)
         for parameter, shares in zip(
             parameters, zip(*(sums[k] for k in sorted(sums)), strict=True), strict=True
         ):
             parameter.grad = torch.stack(shares).sum(0)
-        points = torch.from_numpy(rays.points)
-        self.field.kernels.backward_table(points, feature_grad, self.gradient)
+        self.field.kernels.backward_table(torch.from_numpy(points), feature_grad, self.gradient)
+        return feature_grad
 
     def _update(self, learning_rate: float) -> None:
         self.field.kernels.adam_step(
             self.field.table.data, self.gradient, self.moments, self.steps, learning_rate, BETAS
         )
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate * self.config.network_rate
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        optimizers = [self.optimizer] + ([self.language.optimizer] if self.language else [])
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate * self.config.network_rate
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
 
 
 def _padded(values: dict[str, Tensor], parameter: Tensor, rows: int) -> dict[str, Tensor]:

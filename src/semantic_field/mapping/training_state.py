@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from semantic_field.config import MappingConfig
-from semantic_field.field.map_file import table_lines
+from semantic_field.kernels.table_lines import fill_lines, lines_at, used_lines
 from semantic_field.mapping.keyframes import KeyframeStore
+from semantic_field.mapping.memory import keyframe_budget_mb
 from semantic_field.mapping.trainer import Trainer
 
 JPEG_QUALITY = 95
@@ -60,6 +61,7 @@ class KeyframePacker:
             "keyframes.visits": store.visits[:n].copy(),
             "keyframes.slot_size": np.array(store.size),
         }
+        arrays |= {f"keyframes.{name}": array[:n].copy() for name, array in store.learnt.items()}
         packed = [self._packed[serial] for serial in store.serials[:n].tolist()]
         for kind, parts in zip(("color", "depth", "label"), zip(*packed, strict=True), strict=True):
             arrays[f"keyframes.{kind}"] = np.concatenate(parts)
@@ -71,12 +73,12 @@ def pack_training(
     trainer: Trainer, keyframes: KeyframeStore | None, packer: KeyframePacker
 ) -> Arrays:
     """Copies of optimiser moments and counters, and the keyframes as ``packer`` has them."""
-    first, second = (table_lines(m) for m in (trainer.moments.first, trainer.moments.second))
-    used = np.flatnonzero(second.any(axis=1)).astype(np.int32)
+    shape, moments = trainer.field.kernels.shape, trainer.moments
+    used, second = used_lines(moments.second, shape)
     arrays = {
         "moments.used": used,
-        "moments.first": first[used],
-        "moments.second": second[used],
+        "moments.first": lines_at(moments.first, used),
+        "moments.second": second,
         "rays": np.array(trainer.rays),
     }
     arrays |= _pack_optimizer(trainer)
@@ -95,8 +97,8 @@ def unpack_training(
     if "moments.used" not in arrays:
         return None
     used = arrays["moments.used"]
-    table_lines(trainer.moments.first)[used] = arrays["moments.first"]
-    table_lines(trainer.moments.second)[used] = arrays["moments.second"]
+    fill_lines(trainer.moments.first, used, arrays["moments.first"])
+    fill_lines(trainer.moments.second, used, arrays["moments.second"])
     trainer.rays = int(arrays["rays"])
     _unpack_optimizer(arrays, trainer)
     return _unpack_keyframes(arrays, config) if "keyframes.sizes" in arrays else None
@@ -107,7 +109,7 @@ def _pack_optimizer(trainer: Trainer) -> Arrays:
     names: dict[torch.Tensor, str] = {p: n for n, p in trainer.field.named_parameters()}
     for parameter, values in trainer.optimizer.state.items():
         for kind, value in values.items():
-            arrays[f"adam.{names[parameter]}.{kind}"] = value.numpy().copy()
+            arrays[f"adam.{names[parameter]}.{kind}"] = value.cpu().numpy().copy()
     return arrays
 
 
@@ -117,25 +119,29 @@ def _unpack_optimizer(arrays: dict[str, Any], trainer: Trainer) -> None:
         found = {k: arrays.get(f"adam.{name}.{k}") for k in kinds}
         if found["step"] is not None:
             trainer.optimizer.state[parameter] = {
-                kind: torch.from_numpy(np.array(value)) for kind, value in found.items()
+                kind: torch.from_numpy(np.array(value)).to(parameter.device)
+                for kind, value in found.items()
             }
 
 
 def _unpack_keyframes(arrays: dict[str, Any], config: MappingConfig) -> KeyframeStore:
     width, height = (int(v) for v in arrays["keyframes.slot_size"])
     depth_range = (config.min_depth_m, config.max_depth_m)
-    store = KeyframeStore(width, height, config.memory_budget_mb, depth_range)
+    store = KeyframeStore(width, height, keyframe_budget_mb(config), depth_range, config.drop_veils)
     store.count = n = min(len(arrays["keyframes.sizes"]), store.capacity)
     for target, name in zip(store.cameras, ("intrinsics", "poses", "sizes"), strict=True):
         target[:n] = arrays[f"keyframes.{name}"][:n]
     store.stamps_ns[:n] = arrays["keyframes.stamps_ns"][:n]
     store.visits[:n] = arrays["keyframes.visits"][:n]
+    for name, array in store.learnt.items():
+        array[:n] = arrays[f"keyframes.{name}"][:n]
     for slot in range(n):
         color, depth, label = (_decoded(arrays, kind, slot) for kind in ("color", "depth", "label"))
         pixels = depth.size
         store.images[0][slot, :pixels] = cv2.cvtColor(color, cv2.COLOR_BGR2RGB).reshape(-1, 3)
         store.images[1][slot, :pixels] = depth.reshape(-1)
         store.images[2][slot, :pixels] = label.reshape(-1).astype(np.int32) - 1
+        store.note_contours(slot, depth.shape[1], depth.shape[0])
     store.slots_changed()
     return store
 

@@ -24,6 +24,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from std_msgs.msg import Float32
 
+from semantic_field.config import TeacherConfig
 from semantic_field.data.sources import FrameSource, open_source
 from semantic_field.evaluation.questions import Judgement, Question, fitting_questions, judge
 from semantic_field.evaluation.reference import ReferenceObject, reference_objects
@@ -32,6 +33,7 @@ from semantic_field.nodes import demo_pictures, query_client
 from semantic_field.nodes.client import Client, connected
 from semantic_field.nodes.qos import LATCHED
 from semantic_field.srv import MapFile, Query
+from semantic_field.teachers import make_language_teacher
 
 STOP_TIMEOUT_S = 40.0
 STALL_TIMEOUT_S = 60.0
@@ -60,14 +62,27 @@ class Watch:
         self.first_frame = self.first_frame or time.monotonic()
 
 
-def run_demo(location: str, out: Path, train_s: float, console: Console) -> int:
-    """Run it; 0 when every question was answered rightly."""
+def run_demo(
+    location: str,
+    out: Path,
+    train_s: float,
+    console: Console,
+    teacher: TeacherConfig | None = None,
+) -> int:
+    """Run it; 0 when every question was answered rightly.
+
+    Raises:
+        ValueError: where the recording or the teacher's weights cannot be read.
+    """
+    teacher = teacher or TeacherConfig()
+    if teacher.kind == "open_clip":
+        make_language_teacher(teacher)  # says at once what is missing
     out.mkdir(parents=True, exist_ok=True)
     source = open_source(location)
     console.print(f"[bold]{source.name}[/]: {len(source)} frames")
     started = time.monotonic()
     up = up_axis(source)
-    with launched(location, up, out) as process, connected("demo") as client:
+    with launched(location, up, out, teacher) as process, connected("demo") as client:
         watch = Watch()
         watch.listen(client)
         first_answer_s = _watch_mapping(client, watch, process, out / LOG_NAME, train_s, console)
@@ -106,7 +121,9 @@ def up_axis(source: FrameSource) -> str:
 
 
 @contextmanager
-def launched(location: str, up: str, out: Path) -> Iterator[subprocess.Popen]:
+def launched(
+    location: str, up: str, out: Path, teacher: TeacherConfig
+) -> Iterator[subprocess.Popen]:
     """``demo.launch.py`` as a process group of its own, stopped by Ctrl-C's signal at the end."""
     command = [
         sys.executable,
@@ -117,6 +134,9 @@ def launched(location: str, up: str, out: Path) -> Iterator[subprocess.Popen]:
         "demo.launch.py",
     ]
     command += [f"input:={location}", f"up:={up}", f"map_path:={out.absolute() / MAP_NAME}"]
+    command += [f"teacher:={teacher.kind}", f"checkpoint:={_absolute(teacher.path)}"]
+    command += [f"architecture:={_absolute(teacher.architecture)}"]
+    command += [f"language_source:={'images' if teacher.kind == 'open_clip' else 'labels'}"]
     command += [f"sigterm_timeout:={STOP_TIMEOUT_S / 2:.0f}"]
     log = out / LOG_NAME
     with log.open("w") as sink:
@@ -134,6 +154,12 @@ def launched(location: str, up: str, out: Path) -> Iterator[subprocess.Popen]:
                     os.killpg(process.pid, signal.SIGKILL)
                     process.wait()
                     raise
+
+
+def _absolute(name: str) -> str:
+    """A file's or folder's absolute path; anything else as it is."""
+    path = Path(name).expanduser()
+    return str(path.absolute()) if name and path.exists() else name
 
 
 def _watch_mapping(
@@ -248,4 +274,8 @@ def _status_dict(status: FieldStatus) -> dict:
         "memory_mb": round(status.memory_bytes / 1e6),
         "kernels": status.kernels,
         "teacher": status.teacher,
+        "teacher_state": status.teacher_state,
+        "teacher_keyframes": int(status.teacher_keyframes),
+        "teacher_backlog": int(status.teacher_backlog),
+        "teacher_rate": round(float(status.teacher_rate), 3),
     }

@@ -7,7 +7,7 @@ from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.lifecycle import LifecycleNode, State, TransitionCallbackReturn
 from std_srvs.srv import SetBool, Trigger
 
-from semantic_field.config import Config, MappingNodeConfig
+from semantic_field.config import Config, MappingNodeConfig, updated
 from semantic_field.frames import Frame
 from semantic_field.mapping.mapper import Mapper
 from semantic_field.nodes.drops import DropCounter
@@ -19,7 +19,8 @@ from semantic_field.nodes.parameters import declare_settings
 from semantic_field.nodes.run import run_node
 from semantic_field.nodes.status import StatusPublisher
 from semantic_field.query.view import ViewQuery
-from semantic_field.teachers import make_language_teacher
+from semantic_field.teachers import LanguageTeacher, make_language_teacher
+from semantic_field.teachers.images import ImageTeachers, make_image_teachers
 
 
 class MappingNode(LifecycleNode):
@@ -33,9 +34,11 @@ class MappingNode(LifecycleNode):
             field=declare_settings(self, defaults.field, "field."),
             mapping=declare_settings(self, defaults.mapping, "mapping."),
             teacher=declare_settings(self, defaults.teacher, "teacher."),
+            language=declare_settings(self, defaults.language, "language."),
         )
         self.mapper: Mapper | None = None
         self.label_names: dict[int, str] = {}
+        self.teacher_error = ""
         if self.settings.autostart:
             self._start()
 
@@ -48,9 +51,9 @@ class MappingNode(LifecycleNode):
     def on_configure(self, state: State) -> TransitionCallbackReturn:
         self._slow = MutuallyExclusiveCallbackGroup()  # services that take a while
         self.drops = DropCounter(self)
-        teacher = make_language_teacher(self.config.teacher)
+        teacher, eyes = self._teachers()
         frame_id = self.settings.input.global_frame
-        self.mapper = Mapper(self.config, teacher=teacher, frame_id=frame_id)
+        self.mapper = Mapper(self.config, teacher=teacher, frame_id=frame_id, eyes=eyes)
         if self.settings.load_map_at_start:
             path = resolve(self.settings.map_path)
             self.mapper.load(path)
@@ -67,6 +70,18 @@ class MappingNode(LifecycleNode):
         self.input: FrameInput | None = None
         self.status = StatusPublisher(self)
         return TransitionCallbackReturn.SUCCESS
+
+    def _teachers(self) -> tuple[LanguageTeacher | None, ImageTeachers | None]:
+        """The teachers; without usable weights the map is made without language, and says so."""
+        self.teacher_error = ""
+        try:
+            teacher = make_language_teacher(self.config.teacher)
+            return teacher, make_image_teachers(self.config, teacher)
+        except ValueError as error:
+            self.config = updated(self.config, {"language.source": "labels"})
+            self.teacher_error = str(error)
+            self.get_logger().error(f"mapping goes on without language: {error}")
+            return None, None
 
     def on_activate(self, state: State) -> TransitionCallbackReturn:
         assert self.mapper is not None

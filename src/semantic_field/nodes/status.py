@@ -38,6 +38,7 @@ class MappingState(Protocol):
     drops: DropCounter
     publisher: MapPublisher
     label_names: dict[int, str]
+    teacher_error: str
 
 
 class StatusPublisher:
@@ -86,7 +87,12 @@ class StatusPublisher:
             seconds_since_last_frame=float(since),
             label_names=list(node.label_names.values()),
             kernels=status.kernels,
-            teacher=node.config.teacher.kind,
+            teacher=node.config.teacher.kind if not node.teacher_error else "none",
+            teacher_state=status.teachers.state,
+            teacher_error=node.teacher_error or status.teachers.error,
+            teacher_keyframes=status.teachers.done,
+            teacher_backlog=status.teachers.backlog,
+            teacher_rate=float(status.teachers.rate_hz),
         )
 
     def _diagnosis(self, status: FieldStatus, error: str) -> DiagnosticArray:
@@ -101,6 +107,8 @@ class StatusPublisher:
             causes = ", ".join(f"{entry.cause} {entry.count}" for entry in lost)
             level, text = DiagnosticStatus.WARN, f"dropping frames: {causes}"
         self._dropped_before = dropped
+        if status.teacher_error:
+            level, text = DiagnosticStatus.WARN, f"teacher: {status.teacher_error}"
         if error:
             level, text = DiagnosticStatus.ERROR, f"training stopped: {error}"
         values = {
@@ -110,6 +118,8 @@ class StatusPublisher:
             "memory (MB)": round(status.memory_bytes / 1e6),
             "snapshot version": status.snapshot_version,
             "dropped frames": dropped,
+            "teacher backlog": status.teacher_backlog,
+            "teacher keyframes per second": round(status.teacher_rate, 3),
         }
         entry = DiagnosticStatus(
             level=level,

@@ -18,12 +18,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from semantic_field.field.map_state import LanguageSpace
+from semantic_field.kernels.precision import product_type
 from semantic_field.query.interpretation import TextSet, membership
 from semantic_field.teachers.language import Calibration
 
 LERF_TEMPERATURE = 10.0
 NEGATIVE_MARGIN = 0.05
-CHUNK = 1 << 17
+CHUNK = 1 << 17  # points at once: their scores stay in a processor's cache
+GPU_CHUNK = 1 << 20  # what keeps a GPU busy
 
 
 class LatentIndex:
@@ -32,11 +34,13 @@ class LatentIndex:
     ``|V z + m|`` depends on no text, so it is computed once, with m relative to the centre.
 
     Args:
-        latent: (N, D), any float type; kept as float32 of the dimensions in use.
+        latent: (N, D), any float type; only the dimensions in use are kept, in the type in which
+            this machine multiplies faster (``kernels.precision``; float16 on a GPU).
         space: how latents are read.
         calibration: of the teacher that made the space.
         classes: centred unit embeddings (C, E) of the map's class names, if it has any. Where
             most points stand for one of them, points answer as their class does.
+        device: where the products are taken; a GPU where torch can use one. Results come back.
     """
 
     def __init__(
@@ -45,9 +49,15 @@ class LatentIndex:
         space: LanguageSpace,
         calibration: Calibration,
         classes: Float[Tensor, "C E"] | None = None,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
     ) -> None:
-        self._basis = space.basis[:, : space.rank].float()
-        self._mean = space.mean.float() - calibration.center
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        on_cpu = self.device.type == "cpu"
+        self._dtype = dtype or (product_type() if on_cpu else torch.float16)
+        self._chunk = CHUNK if on_cpu else GPU_CHUNK
+        self._basis = space.basis[:, : space.rank].float().to(self.device)
+        self._mean = (space.mean.float() - calibration.center).to(self.device)
         self.calibration = calibration
         self._units = self._unit_columns(torch.from_numpy(np.ascontiguousarray(latent)))
         self._classes = self._assign(classes) if classes is not None and len(classes) else None
@@ -61,12 +71,12 @@ class LatentIndex:
         Points lie along the rows, in which way a few texts at a time are multiplied fastest.
         """
         rank = self._basis.shape[1]
-        units = torch.empty(rank + 1, len(latent))
+        units = torch.empty(rank + 1, len(latent), dtype=self._dtype, device=self.device)
         projected, offset = self._basis.T @ self._mean, self._mean.square().sum()
         for start in range(0, len(latent), CHUNK):
-            used = latent[start : start + CHUNK, :rank].float()
+            used = latent[start : start + CHUNK, :rank].to(self.device).float()
             squared = used.square().sum(1) + 2.0 * (used @ projected) + offset
-            scale = squared.clamp_min(1e-12).rsqrt()
+            scale = squared.clamp_min(1e-9).rsqrt()  # float16 ends at 65504
             scale[squared < 1e-10] = 0.0  # decodes to nothing
             units[:rank, start : start + CHUNK] = (used * scale[:, None]).T
             units[rank, start : start + CHUNK] = scale
@@ -87,20 +97,22 @@ class LatentIndex:
     def cosines(self, texts: Float[Tensor, "Q E"]) -> Float[Tensor, "N Q"]:
         """Cosine of every point's decoded embedding with every centred unit text."""
         parts = list(self._cosine_chunks(texts)) or [torch.zeros(len(texts), 0)]
-        return torch.cat(parts, dim=1).T
+        return torch.cat(parts, dim=1).T.cpu()
 
     def _cosine_chunks(self, texts: Float[Tensor, "Q E"]):
         """Cosines (Q, n) with the points of one chunk after the other."""
+        texts = texts.to(self.device)
         weights = torch.cat([texts @ self._basis, (texts @ self._mean)[:, None]], dim=1)
-        for start in range(0, len(self), CHUNK):
-            yield weights @ self._units[:, start : start + CHUNK]
+        weights = weights.to(self._dtype)
+        for start in range(0, len(self), self._chunk):
+            yield (weights @ self._units[:, start : start + self._chunk]).float()
 
     @torch.inference_mode()
     def relevancy(self, questions: list[TextSet]) -> Float[Tensor, "Q N"]:
         """Relevancy 0..1 of every point to every question; one pass over the points."""
         by_class = self._classes is not None
         columns = [_texts_of(question, by_class) for question in questions]
-        result = torch.empty(len(questions), len(self))
+        result = torch.empty(len(questions), len(self), device=self.device)
         start = 0
         for cosine in self._cosine_chunks(torch.cat(columns)):
             part = slice(start, start + cosine.shape[1])
@@ -108,7 +120,7 @@ class LatentIndex:
             for row, (question, cosines) in enumerate(zip(questions, own, strict=True)):
                 result[row, part] = self._score(cosines, question, part)
             start += cosine.shape[1]
-        return result
+        return result.cpu()
 
     def _score(
         self, cosine: Float[Tensor, "T N"], question: TextSet, part: slice
@@ -119,9 +131,10 @@ class LatentIndex:
         fit = cosine[0]
         if self._classes is not None:
             index, share = self._classes
-            fit = torch.maximum(fit, meaning.class_fits.index_select(0, index[part]) * share[part])
+            of_class = meaning.class_fits.to(fit.device).index_select(0, index[part])
+            fit = torch.maximum(fit, of_class * share[part])
         elif len(anchors):
-            meant = membership(anchors, limits) * meaning.fits[:, None]
+            meant = membership(anchors, limits) * meaning.fits.to(fit.device)[:, None]
             fit = torch.maximum(fit, meant.amax(0))
         gap = max(meaning.best, limits.floor) - fit
         score = torch.sigmoid(limits.sharpness * (limits.margin - gap))

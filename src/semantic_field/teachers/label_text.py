@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -10,13 +10,12 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from semantic_field.teachers.embedding_cache import cached_embeddings
+from semantic_field.teachers.embedding_cache import TextCache
 from semantic_field.teachers.household import HOUSEHOLD
-from semantic_field.teachers.language import Calibration, embed_label_image
+from semantic_field.teachers.language import NO_NAMES, Calibration, embed_label_image
 from semantic_field.teachers.minilm import SentenceEncoder, model_folder
 from semantic_field.teachers.naming import spoken
 
-CACHE_SIZE = 20_000
 BATCH = 256
 
 
@@ -46,8 +45,7 @@ class LabelTextTeacher:
             margin=0.116,
             sharpness=20.0,
         )
-        self._cache: dict[str, Tensor] = {}
-        self._lock = threading.Lock()
+        self._texts = TextCache(self._encode, self.fingerprint)
 
     def knows(self, text: str) -> bool:
         return bool(text.strip())
@@ -58,32 +56,18 @@ class LabelTextTeacher:
             return torch.zeros(0, self.dim)
         if not all(text.strip() for text in texts):
             raise ValueError(f"expected texts with words in them, got {texts!r}")
-        words = [spoken(text) for text in texts]
-        with self._lock:
-            missing = _ordered({w for w in words if w not in self._cache})
-            if len(self._cache) + len(missing) > CACHE_SIZE:
-                self._cache.clear()
-                missing = _ordered(set(words))
-            vectors = cached_embeddings(missing, self.fingerprint, self._encode)
-            self._cache.update(zip(missing, vectors, strict=True))
-            return torch.stack([self._cache[word] for word in words])
+        return self._texts.embed([spoken(text) for text in texts])
 
     def _encode(self, texts: list[str]) -> Float[Tensor, "Q E"]:
         """Texts in order of length: batches of similar lengths need little padding."""
         batches = range(0, len(texts), BATCH)
-        parts = [self._encoder.encode(texts[start : start + BATCH]) for start in batches]
-        return torch.cat(parts) if parts else torch.zeros(0, self.dim)
+        return torch.cat([self._encoder.encode(texts[start : start + BATCH]) for start in batches])
 
     def embed_image(
         self,
-        image: NDArray[np.uint8],
-        labels: NDArray[np.int32] | None,
-        label_names: dict[int, str],
-    ) -> Float[Tensor, "h w E"]:
+        color: NDArray[np.uint8],
+        labels: NDArray[np.int32] | None = None,
+        label_names: Mapping[int, str] = NO_NAMES,
+    ) -> Float[Tensor, "1 h w E"]:
         """The embeddings of the label image's class names, one a cell; zeros where void."""
         return embed_label_image(self, labels, label_names)
-
-
-def _ordered(words: set[str]) -> list[str]:
-    """By length, so that a batch needs little padding; the same in every process."""
-    return sorted(words, key=lambda word: (len(word), word))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Protocol
 
 import numpy as np
@@ -13,6 +15,8 @@ from torch import Tensor
 
 from semantic_field.config import TeacherConfig
 from semantic_field.teachers.household import Thing
+
+NO_NAMES: Mapping[int, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -69,24 +73,44 @@ class LanguageTeacher(Protocol):
 
     def embed_image(
         self,
-        image: NDArray[np.uint8],
-        labels: NDArray[np.int32] | None,
-        label_names: dict[int, str],
-    ) -> Float[Tensor, "h w E"]:
-        """Embeddings of an RGB image (H, W, 3), on a grid of cells of ``CELL`` pixels.
+        color: NDArray[np.uint8],
+        labels: NDArray[np.int32] | None = None,
+        label_names: Mapping[int, str] = NO_NAMES,
+    ) -> Float[Tensor, "S h w E"]:
+        """Dense embeddings of an RGB image (H, W, 3), on a grid of h x w cells, at S scales.
 
-        ``labels`` (H, W) are class ids, -1 = void. A cell without a meaning is all zeros.
+        The cells tile the image evenly: cell (i, j) is the box of rows [i H / h, (i + 1) H / h)
+        and columns [j W / w, (j + 1) W / w); ``cells_of`` maps pixels to cells. Scales go from
+        the smallest surroundings of a cell to the largest; S is 1 for most teachers.
+
+        Returns:
+            float16 or float32, each cell of each scale of unit length, or all zeros where the
+            teacher has nothing to say.
+        Args:
+            labels: class ids (H, W), -1 = void, for teachers that read them off.
         """
         ...
+
+
+def cells_of(
+    pixels: NDArray[np.integer], image_size: tuple[int, int], grid_size: tuple[int, int]
+) -> NDArray[np.int64]:
+    """The cell (..., 2) = row, column that holds each pixel (..., 2) = row, column.
+
+    Args:
+        image_size: H, W of the image. grid_size: h, w of its dense embeddings.
+    """
+    size, grid = np.asarray(image_size), np.asarray(grid_size)
+    return ((2 * pixels + 1) * grid) // (2 * size)
 
 
 CELL = 8
 
 
 def embed_label_image(
-    teacher: LanguageTeacher, labels: NDArray[np.int32] | None, label_names: dict[int, str]
-) -> Float[Tensor, "h w E"]:
-    """The embedding of the class name at the middle of each cell of ``CELL`` pixels.
+    teacher: LanguageTeacher, labels: NDArray[np.int32] | None, label_names: Mapping[int, str]
+) -> Float[Tensor, "1 h w E"]:
+    """The embedding of the class name at the middle of each cell of about ``CELL`` pixels.
 
     Void pixels and ids without a name give zeros.
 
@@ -98,13 +122,20 @@ def embed_label_image(
             f"expected a label image for the teacher {teacher.name!r}, got none: publish "
             "labels/image with labels/label_info, or set teacher.kind to none"
         )
-    cells = labels[CELL // 2 :: CELL, CELL // 2 :: CELL]
+    rows, columns = (_middles(side) for side in labels.shape)
+    cells = labels[np.ix_(rows, columns)]
     ids, index = np.unique(cells, return_inverse=True)
     table = torch.zeros(len(ids), teacher.dim)
     named = [i for i, class_id in enumerate(ids.tolist()) if class_id in label_names]
     if named:
         table[named] = teacher.embed_text([label_names[int(ids[i])] for i in named])
-    return table[torch.from_numpy(index.reshape(cells.shape))]
+    return table[torch.from_numpy(index.reshape(cells.shape))][None]
+
+
+def _middles(pixels: int) -> NDArray[np.int64]:
+    """The pixel in the middle of each of the cells that one side of an image is tiled with."""
+    cells = max(1, round(pixels / CELL))
+    return (2 * np.arange(cells) + 1) * pixels // (2 * cells)
 
 
 def make_language_teacher(config: TeacherConfig) -> LanguageTeacher | None:
@@ -121,4 +152,12 @@ def make_language_teacher(config: TeacherConfig) -> LanguageTeacher | None:
         from semantic_field.teachers.vocabulary import VocabularyTeacher
 
         return VocabularyTeacher(config.path)
+    if config.kind == "open_clip":
+        from semantic_field.teachers.clip_teacher import OpenClipTeacher
+
+        return OpenClipTeacher(config)
+    if config.kind == "simulated":
+        from semantic_field.teachers.simulated import SimulatedTeacher
+
+        return SimulatedTeacher(config.path)
     return None

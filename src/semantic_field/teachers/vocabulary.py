@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from safetensors.numpy import load_file
 from torch import Tensor
 
 from semantic_field.teachers.household import Thing
-from semantic_field.teachers.language import Calibration, embed_label_image
+from semantic_field.teachers.language import NO_NAMES, Calibration, embed_label_image
 from semantic_field.teachers.naming import spoken
 
 HINT = (
@@ -85,10 +86,10 @@ class VocabularyTeacher:
 
     def embed_image(
         self,
-        image: NDArray[np.uint8],
-        labels: NDArray[np.int32] | None,
-        label_names: dict[int, str],
-    ) -> Float[Tensor, "h w E"]:
+        color: NDArray[np.uint8],
+        labels: NDArray[np.int32] | None = None,
+        label_names: Mapping[int, str] = NO_NAMES,
+    ) -> Float[Tensor, "1 h w E"]:
         """The features of the label image's class names, one a cell; zeros where void."""
         return embed_label_image(self, labels, label_names)
 

@@ -1,0 +1,74 @@
+"""Rays to their next voxel in use, in Triton: a block of rays walks until the last has arrived.
+
+See ``field.traversal`` for the same on the CPU. Empty bricks of 8 x 8 x 8 are left at once.
+"""
+
+# Compiled functions carry no annotations but constants, and Triton is not installed everywhere.
+# pyright: basic, reportMissingImports=false, reportIndexIssue=false, reportOperatorIssue=false
+# pyright: reportGeneralTypeIssues=false
+import triton
+import triton.language as tl
+
+BLOCK = 128  # rays of one program
+
+
+@triton.jit
+def _inverse(direction, never: tl.constexpr):
+    return tl.where(direction != 0.0, 1.0 / tl.where(direction != 0.0, direction, 1.0), never)
+
+
+@triton.jit
+def _clip(place, inverse, size, near, far):
+    """The part of ``near`` to ``far`` in which rays are between 0 and ``size`` on one axis."""
+    one, other = -place * inverse, (size - place) * inverse
+    return tl.maximum(near, tl.minimum(one, other)), tl.minimum(far, tl.maximum(one, other))
+
+
+@triton.jit
+def _leave(at, cell, size, inverse):
+    """Until rays leave the cube of edge ``size`` around ``cell`` on one axis."""
+    low = cell & -size
+    return ((low + tl.where(inverse > 0.0, size, 0)).to(tl.float32) - at) * inverse
+
+
+@triton.jit
+def advance(
+    origin, directions, start, rays, low, shape, index, counts, number, far, per_metre,
+    nudge: tl.constexpr, never: tl.constexpr, block: tl.constexpr,
+):  # fmt: skip
+    i = tl.program_id(0) * block + tl.arange(0, block)
+    listed = i < number
+    n = tl.load(rays + i, listed, 0)
+    sx, sy, sz = tl.load(shape), tl.load(shape + 1), tl.load(shape + 2)
+    # in voxels from the lowest corner of the index
+    ox = tl.load(origin) * per_metre - (tl.load(low) * 8).to(tl.float32)
+    oy = tl.load(origin + 1) * per_metre - (tl.load(low + 1) * 8).to(tl.float32)
+    oz = tl.load(origin + 2) * per_metre - (tl.load(low + 2) * 8).to(tl.float32)
+    dx = tl.load(directions + 3 * n, listed, 0.0) * per_metre
+    dy = tl.load(directions + 3 * n + 1, listed, 0.0) * per_metre
+    dz = tl.load(directions + 3 * n + 2, listed, 0.0) * per_metre
+    ix, iy, iz = _inverse(dx, never), _inverse(dy, never), _inverse(dz, never)
+    step = nudge * tl.minimum(tl.minimum(tl.abs(ix), tl.abs(iy)), tl.abs(iz))
+    t = tl.load(start + n, listed, 0.0)
+    begin, end = _clip(ox, ix, (sx * 8).to(tl.float32), t, far)
+    begin, end = _clip(oy, iy, (sy * 8).to(tl.float32), begin, end)
+    begin, end = _clip(oz, iz, (sz * 8).to(tl.float32), begin, end)
+    t = tl.where(begin > t, begin + step, t)
+    found = tl.full((block,), float("inf"), tl.float32)
+    going = listed & (t < end)
+    while tl.max(going.to(tl.int32), 0) > 0:
+        px, py, pz = ox + t * dx, oy + t * dy, oz + t * dz
+        x, y, z = tl.floor(px).to(tl.int32), tl.floor(py).to(tl.int32), tl.floor(pz).to(tl.int32)
+        bx, by, bz = x >> 3, y >> 3, z >> 3
+        inside = going & (bx >= 0) & (by >= 0) & (bz >= 0) & (bx < sx) & (by < sy) & (bz < sz)
+        slot = tl.load(index + (bx * sy + by) * sz + bz, inside, -1)
+        known = slot >= 0
+        voxel = ((z & 7) << 6) | ((y & 7) << 3) | (x & 7)
+        used = known & (tl.load(counts + slot.to(tl.int64) * 512 + voxel, known, 0) > 0)
+        found = tl.where(used & going, t, found)
+        size = tl.where(known, 1, 8)
+        leave = tl.minimum(_leave(px, x, size, ix), _leave(py, y, size, iy))
+        leave = tl.maximum(tl.minimum(leave, _leave(pz, z, size, iz)), 0.0)
+        t = tl.where(going, t + leave + step, t)
+        going = going & ~used & (t < end)
+    tl.store(start + n, found, listed)

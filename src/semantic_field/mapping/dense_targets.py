@@ -1,0 +1,133 @@
+"""What teachers said of each keyframe, compact: latents, pseudo-labels, patch features, regions."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from semantic_field.mapping.keyframes import KeyframeStore
+from semantic_field.teachers.images import ImageTargets
+from semantic_field.teachers.language import cells_of
+from semantic_field.teachers.regions import Regions
+
+PATCH_DIM = 32
+CELL_PIXELS = 64  # a cell of dense targets stands for at least so many pixels
+LABEL_BYTES = 3  # row and weight
+
+
+def bytes_per_pixel(latent_dim: int, scales: int = 3) -> int:
+    """Bytes that the targets of one keyframe pixel take at most."""
+    return -(-(scales * latent_dim + PATCH_DIM) * 2 // CELL_PIXELS) + LABEL_BYTES
+
+
+class DenseTargets:
+    """Targets in the keyframes' slots; a keyframe that has left its slot has none any more.
+
+    Arrays are reserved for all slots; the operating system provides memory as they are filled.
+    Dense features are kept in the latent space, as float16 at the teacher's own resolution (or
+    as many cells as the byte budget has room for).
+
+    Attributes:
+        latents: float16 (K, cells, S, D). rows: int16 (K, label pixels), -1 = no label.
+        weights: uint8 (K, label pixels), how sure the label is, of 255.
+    """
+
+    def __init__(
+        self, store: KeyframeStore, first: ImageTargets, latent_dim: int, label_width: int
+    ) -> None:
+        scales, h, w, _ = first.embedding.shape
+        width, height = store.size
+        shrink = min(1.0, (width * height / CELL_PIXELS / (h * w)) ** 0.5)
+        self.grid = max(1, int(h * shrink)), max(1, int(w * shrink))
+        self.label_size = round(height * min(1.0, label_width / width)), min(width, label_width)
+        capacity, cells = store.capacity, self.grid[0] * self.grid[1]
+        self.latents = np.zeros((capacity, cells, scales, latent_dim), np.float16)
+        self.rows = np.full((capacity, self.label_size[0] * self.label_size[1]), -1, np.int16)
+        self.weights = np.zeros(self.rows.shape, np.uint8)
+        self.patches = np.zeros((capacity, cells, PATCH_DIM), np.float16)
+        self.regions: dict[int, Regions] = {}
+        self.patch_serials = np.zeros(capacity, np.int64)
+        self.serials = np.zeros(capacity, np.int64)
+        self.store = store
+        self._patch_basis: Tensor | None = None
+
+    def put(self, slot: int, latents: Float[Tensor, "S h w D"], targets: ImageTargets) -> None:
+        """Keep the targets of the keyframe that is in ``slot``; it has no labels yet."""
+        self.latents[slot] = _fitted(latents, self.grid).flatten(1, 2).transpose(0, 1).half()
+        self.rows[slot], self.serials[slot] = -1, self.store.serials[slot]
+        self.regions.pop(slot, None)
+        if targets.regions is not None:
+            self.regions[slot] = targets.regions
+        if targets.patches is not None:
+            patches = functional.normalize(targets.patches.float(), dim=-1)
+            fitted = _fitted(patches[None], self.grid)[0].flatten(0, 1)
+            self.patches[slot] = self._patch_part(fitted).half()
+            self.patch_serials[slot] = self.serials[slot]
+
+    def _patch_part(self, patches: Float[Tensor, "N K"]) -> Float[Tensor, "N P"]:
+        """The part in the main directions of the first frame's patches, which keeps cosines."""
+        if self._patch_basis is None:
+            most = min(PATCH_DIM, *patches.shape)
+            basis = torch.linalg.svd(patches, full_matrices=False)[2][:most].T
+            self._patch_basis = functional.pad(basis, (0, PATCH_DIM - most))
+        return patches @ self._patch_basis
+
+    def set_labels(self, slot: int, rows: NDArray[np.int16], weights: NDArray[np.float32]) -> None:
+        """Pseudo-labels of a keyframe, images of one size (any)."""
+        h, w = self.label_size
+        near = [cv2.resize(image, (w, h), interpolation=cv2.INTER_NEAREST_EXACT)
+                for image in (rows, (255 * weights).astype(np.uint8))]  # fmt: skip
+        self.rows[slot], self.weights[slot] = near[0].ravel(), near[1].ravel()
+
+    def current(self) -> NDArray[np.int64]:
+        """The slots whose keyframe has targets."""
+        count = self.store.count
+        return np.flatnonzero(self.serials[:count] == self.store.serials[:count])
+
+    def look_up(
+        self, slots: NDArray[np.int64], pixels: NDArray[np.int64]
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Targets of rays: latents (R, S, D), whether there are any (R,), rows and weights (R,)."""
+        known = self.serials[slots] == self.store.serials[slots]
+        latents = torch.from_numpy(
+            self.latents[slots, self._cell(slots, pixels, self.grid)]
+        ).float()
+        label = self._cell(slots, pixels, self.label_size)
+        rows = np.where(known, self.rows[slots, label], -1).astype(np.int64)
+        weights = self.weights[slots, label].astype(np.float32) / 255.0
+        there = torch.from_numpy(known) & (latents.square().sum((1, 2)) > 1e-6)
+        return latents, there.float(), torch.from_numpy(rows), torch.from_numpy(weights)
+
+    def look_up_patches(self, slot: int, pixels: NDArray[np.int64]) -> Tensor:
+        """Patch features (R, P) of pixels of one keyframe."""
+        slots = np.full(len(pixels), slot)
+        return torch.from_numpy(self.patches[slot, self._cell(slots, pixels, self.grid)]).float()
+
+    def _cell(self, slots: NDArray, pixels: NDArray, grid: tuple[int, int]) -> NDArray[np.int64]:
+        width, height = self.store.cameras[2][slots].T
+        place = np.stack([pixels // width, pixels % width], -1)
+        row, column = cells_of(place, np.stack([height, width], -1), grid).T
+        return row * grid[1] + column
+
+    def cell_latents(self, slot: int) -> Float[Tensor, "h w S D"]:
+        """The stored latents of a keyframe as an image."""
+        return torch.from_numpy(self.latents[slot]).float().unflatten(0, self.grid)
+
+    def memory_bytes(self) -> int:
+        """Bytes of the targets in use."""
+        arrays = (self.latents, self.rows, self.weights)
+        arrays += (self.patches,) if self.patch_serials.any() else ()
+        runs = sum(r.starts.nbytes + r.stops.nbytes for r in self.regions.values())
+        return len(self.current()) * sum(a[0].nbytes for a in arrays) + runs
+
+
+def _fitted(image: Float[Tensor, "S h w D"], grid: tuple[int, int]) -> Float[Tensor, "S a b D"]:
+    """The image at another grid of cells, by area."""
+    if image.shape[1:3] == torch.Size(grid):
+        return image
+    return functional.adaptive_avg_pool2d(image.permute(0, 3, 1, 2), grid).permute(0, 2, 3, 1)

@@ -1,0 +1,82 @@
+"""Losses of the language latent, in the latent space: D numbers stand for E.
+
+With a zero mean and orthonormal columns V, products of decoded embeddings are products of latents,
+and products with a text q are products with V'q.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional
+
+
+def feature_loss(
+    latent: Float[Tensor, "R D"],
+    target: Float[Tensor, "R S D"],
+    selection: Float[Tensor, "R S"],
+    weight: Float[Tensor, " R"],
+) -> Float[Tensor, ""]:
+    """``1 - cos(F, normalise(sum_s S_s F_s))``, a mean over rays with their weights.
+
+    The gradient also reaches the selection of scales S.
+    """
+    mixed = (selection[..., None] * target).sum(1)
+    cosine = functional.cosine_similarity(latent, mixed, dim=-1)
+    return (weight * (1.0 - cosine)).sum() / max(len(latent), 1)
+
+
+def relevancy_loss(
+    latent: Float[Tensor, "R D"],
+    texts: Float[Tensor, "C D"],
+    row: Int[Tensor, " R"],
+    weight: Float[Tensor, " R"],
+    temperature: float,
+) -> Float[Tensor, ""]:
+    """Cross-entropy of the current vocabulary; rays with row -1 count as zero.
+
+    Args:
+        texts: V'q of the vocabulary's texts.
+        temperature: of the cosines; 0 = products with the latent as it is, without one, as
+            OV-NeRF's released code has it.
+    """
+    if temperature > 0:
+        logits = functional.normalize(latent, dim=-1) @ texts.T / temperature
+    else:
+        logits = latent @ texts.T
+    loss = functional.cross_entropy(logits, row, ignore_index=-1, reduction="none")
+    return (weight * loss).sum() / max(len(latent), 1)
+
+
+def fda_loss(
+    latent: Float[Tensor, "P D"],
+    texts: Float[Tensor, "C D"],
+    patch: Float[Tensor, "P K"],
+    positive_weight: float,
+    negative_weight: float,
+) -> Float[Tensor, ""]:
+    """OV-NeRF's DINO regularisation: rays that look alike answer the vocabulary alike.
+
+    With ``f = cos(dino_i, dino_j) - 0.7`` and the Jensen-Shannon divergence of the two rays'
+    softmax(cos / 0.2): ``w+ sum(max(f, 0) JS) / #(f > 0) + w- sum(min(f, 0) JS) / #(f < 0)``,
+    over all pairs of the P rays of one patch.
+    """
+    unit = functional.normalize(patch, dim=-1)
+    likeness = unit @ unit.T - 0.7
+    log_p = (functional.normalize(latent, dim=-1) @ texts.T / 0.2).log_softmax(-1)
+    divergence = jensen_shannon(log_p)
+    parts = ((likeness.clamp_min(0.0), positive_weight), (likeness.clamp_max(0.0), negative_weight))
+    total = latent.new_zeros(())
+    for part, weight in parts:
+        total = total + weight * (part * divergence).sum() / part.count_nonzero().clamp_min(1)
+    return total
+
+
+def jensen_shannon(log_p: Float[Tensor, "P C"]) -> Float[Tensor, "P P"]:
+    """Divergence of all pairs: H((p + q) / 2) - (H(p) + H(q)) / 2, natural logarithm."""
+    p = log_p.exp()
+    entropy = -(p * log_p).sum(-1)
+    mixed = 0.5 * (p[:, None] + p[None])
+    of_mixed = -(mixed * torch.log(mixed.clamp_min(1e-12))).sum(-1)
+    return of_mixed - 0.5 * (entropy[:, None] + entropy[None])

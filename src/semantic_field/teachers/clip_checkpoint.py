@@ -1,0 +1,178 @@
+"""Loads any architecture of open_clip with weights from a local checkpoint, never from the net."""
+
+from __future__ import annotations
+
+import json
+import logging
+import pickle
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from semantic_field.teachers.checkpoints import digest, weights_file
+from semantic_field.teachers.torchvision_operators import prepare_torchvision
+
+DESCRIPTION = "open_clip_config.json"
+REMEDY = (
+    "either download one on a machine with network (huggingface-cli download "
+    "laion/CLIP-ViT-B-16-laion2B-s34B-b88K --local-dir clip) and copy the folder here, or train or "
+    "fine-tune one with open_clip and take the .pt it writes; then set teacher.path to it and "
+    "teacher.architecture to its architecture (docs/your_own_clip.md). Without one, teacher.kind "
+    "label_text works offline"
+)
+
+# What open_clip raises where weights do not fit or cannot be read.
+REFUSED = (
+    RuntimeError,
+    KeyError,
+    OSError,
+    ValueError,
+    AttributeError,
+    AssertionError,
+    SafetensorError,
+)
+
+
+@dataclass(frozen=True)
+class LoadedClip:
+    """A model ready for use.
+
+    Attributes:
+        model: in evaluation mode, without gradients, float32 on the CPU.
+        tokenize: texts to token ids (Q, T).
+        side: edge of the square image that the model was trained with, pixels.
+        mean, std: of the three colour channels, 0..1.
+        fingerprint: of the file and the architecture.
+    """
+
+    model: nn.Module
+    tokenize: Callable[[list[str]], Tensor]
+    side: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    fingerprint: str
+
+
+def load_clip(path: str, architecture: str) -> LoadedClip:
+    """The model in ``path``: a checkpoint, or a folder with one and perhaps its description.
+
+    Args:
+        path: .safetensors, or .pt, .pth or .bin that holds nothing but tensors.
+        architecture: a name that open_clip knows, or a JSON file as open_clip describes models;
+            not looked at where the folder has an ``open_clip_config.json``.
+    Raises:
+        ValueError: where anything is missing, damaged, unsafe to read or does not fit.
+    """
+    weights = weights_file(path, "teacher.path", REMEDY)
+    prepare_torchvision()
+    try:
+        import open_clip
+    except ImportError as error:
+        raise ValueError(
+            f"expected open_clip for the teacher 'open_clip', got {error}: pip install "
+            "open_clip_torch, or set teacher.kind to label_text"
+        ) from error
+    folder = Path(path).expanduser()
+    described = folder.is_dir() and (folder / DESCRIPTION).is_file()
+    name = f"local-dir:{folder}" if described else _known_name(architecture)
+    try:
+        with _quiet():  # it warns that nothing was loaded; that comes next
+            model = open_clip.create_model(name, load_weights=False, pretrained_text=False)
+        open_clip.load_checkpoint(model, str(weights), weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            f"expected tensors only in {weights}, got a file that runs code when it is read: "
+            "save its state_dict as .safetensors where you trust it"
+        ) from error
+    except REFUSED as error:
+        raise ValueError(
+            f"expected weights of {architecture if not described else folder} in {weights}, got: "
+            f"{_first_line(error)}; set teacher.architecture to the checkpoint's own (a "
+            "TorchScript file, as OpenAI's were, has to be saved as .safetensors before)"
+        ) from error
+    model.eval().requires_grad_(False)
+    preprocess: dict[str, Any] = open_clip.get_model_preprocess_cfg(model)
+    size = preprocess["size"]
+    return LoadedClip(
+        model=model,
+        tokenize=_tokenizer(name),
+        side=size if isinstance(size, int) else min(size),
+        mean=tuple(preprocess["mean"]),
+        std=tuple(preprocess["std"]),
+        fingerprint=f"{Path(architecture).stem if not described else 'own'}:{digest(weights)}",
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps open_clip's warnings, which it gives to the root logger, from being printed."""
+
+    def elsewhere(record: logging.LogRecord) -> bool:
+        return "open_clip" not in record.pathname
+
+    root = logging.getLogger()
+    root.addFilter(elsewhere)
+    try:
+        yield
+    finally:
+        root.removeFilter(elsewhere)
+
+
+def _known_name(architecture: str) -> str:
+    """open_clip's name of an architecture; a JSON file is made known to it first."""
+    import open_clip
+
+    if architecture.endswith(".json"):
+        file = Path(architecture).expanduser()
+        try:
+            json.loads(file.read_text())
+        except (OSError, json.JSONDecodeError) as error:
+            raise ValueError(
+                f"expected a JSON description in teacher.architecture, got {file}: {error}"
+            ) from error
+        open_clip.add_model_config(file)
+        architecture = file.stem
+    if architecture not in open_clip.list_models():
+        raise ValueError(
+            f"expected teacher.architecture to be one of open_clip's, got {architecture!r}: use a "
+            f"JSON file of its description, or one of {', '.join(open_clip.list_models())}"
+        )
+    return architecture
+
+
+def _tokenizer(name: str) -> Callable[[list[str]], Tensor]:
+    """The model's tokenizer; those of Hugging Face only from the model's folder."""
+    import open_clip
+
+    text = (open_clip.get_model_config(name) or {}).get("text_cfg", {})
+    if text.get("hf_tokenizer_name") and not name.startswith("local-dir:"):
+        raise ValueError(
+            f"expected the tokenizer of {name} beside its weights, got a checkpoint without: set "
+            f"teacher.path to a folder with the weights, {DESCRIPTION} and the tokenizer's files"
+        )
+    try:
+        return open_clip.get_tokenizer(name)
+    except (OSError, ValueError, ImportError) as error:
+        raise ValueError(f"expected a tokenizer for {name}, got: {_first_line(error)}") from error
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return " ".join(lines[:2]) if lines else type(error).__name__
+
+
+@torch.inference_mode()
+def encode_texts(clip: LoadedClip, texts: list[str], batch: int = 64) -> Tensor:
+    """Raw text features (Q, E), float32 on the CPU."""
+    device = next(clip.model.parameters()).device
+    parts = [
+        clip.model.encode_text(clip.tokenize(texts[i : i + batch]).to(device)).float().cpu()
+        for i in range(0, len(texts), batch)
+    ]
+    return torch.cat(parts)

@@ -1,0 +1,99 @@
+"""Patch features of self-supervised vision transformers: what looks alike has like features."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from semantic_field.config import TeacherConfig
+from semantic_field.teachers.checkpoints import choose_device, pretrained
+
+KINDS = ("vit", "dinov2", "dinov2_with_registers", "dinov3_vit")
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+REMEDY = (
+    "either download one on a machine with network (huggingface-cli download "
+    "facebook/dino-vitb8 or facebook/dinov2-small --local-dir dino) and copy the folder here, or "
+    "save your own with save_pretrained; '' works without"
+)
+
+
+class PatchTeacher(Protocol):
+    """A frozen model that gives each patch of an image a feature without a text side.
+
+    Attributes:
+        name: short, for messages.
+        dim: length D of a feature.
+        patch: edge of a patch in pixels of the image that the model sees.
+        fingerprint: equal where two teachers give equal features.
+    """
+
+    name: str
+    dim: int
+    patch: int
+    fingerprint: str
+
+    def patch_features(self, color: NDArray[np.uint8]) -> Float[Tensor, "h w D"]:
+        """Features float32 of an RGB image (H, W, 3); its h x w cells tile the image evenly, as
+        those of ``LanguageTeacher.embed_image`` do."""
+        ...
+
+
+class DinoTeacher:
+    """DINO, DINOv2 (with or without registers) or DINOv3, whichever the folder holds.
+
+    DINO gives the output of its last block, before the final norm, as 3D-OVS and OV-NeRF take
+    it; the others' features are normed, as their authors use them.
+
+    Args:
+        path: folder as transformers saves it. rows: patches along the image's shorter side.
+    Raises:
+        ValueError: where the folder holds no such model.
+    """
+
+    name = "dino"
+
+    def __init__(self, path: str, rows: int = 32, device: str = "auto") -> None:
+        found = pretrained(path, KINDS, "teacher.dino_path", REMEDY)
+        self._device, self._rows = choose_device(device), rows
+        self._model = found.model.to(self._device)
+        config = found.model.config
+        self.patch, self.dim = int(config.patch_size), int(config.hidden_size)
+        self.fingerprint = f"{found.kind}:{found.fingerprint}:{rows}"
+        self._prefix = 1 + int(getattr(config, "num_register_tokens", 0))
+        # DINOv2 interpolates its position embeddings unasked; DINOv3 has none.
+        self._options = {"interpolate_pos_encoding": True} if found.kind == "vit" else {}
+        if found.kind == "vit":
+            self._model.layernorm = nn.Identity()
+
+    @torch.inference_mode()
+    def patch_features(self, color: NDArray[np.uint8]) -> Float[Tensor, "h w D"]:
+        """See ``PatchTeacher``."""
+        scale = self._rows / min(color.shape[:2])
+        h, w = (max(1, round(side * scale)) for side in color.shape[:2])
+        image = torch.from_numpy(np.ascontiguousarray(color)).to(self._device)
+        image = functional.interpolate(
+            image.permute(2, 0, 1)[None].float() / 255.0,
+            (h * self.patch, w * self.patch),
+            mode="bicubic",
+            antialias=True,
+        )
+        mean, std = (image.new_tensor(v).view(1, 3, 1, 1) for v in (MEAN, STD))
+        output = self._model((image.clamp(0.0, 1.0) - mean) / std, **self._options)
+        return output.last_hidden_state[0, self._prefix :].view(h, w, self.dim).float().cpu()
+
+
+def make_patch_teacher(config: TeacherConfig) -> PatchTeacher | None:
+    """The model in the folder ``config.dino_path``; None where that is empty.
+
+    Raises:
+        ValueError: where its files are missing or damaged, with the option and the remedy.
+    """
+    if not config.dino_path:
+        return None
+    return DinoTeacher(config.dino_path, config.dino_rows, config.device)

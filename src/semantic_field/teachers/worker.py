@@ -1,0 +1,135 @@
+"""A thread in which teachers look at keyframes, while the map goes on training.
+
+The worker asks for the next keyframe when it is free, so that there is no queue to overflow: what
+waits are the keyframes that the map holds anyway, the newest is asked for first, and one that has
+left the map is never looked at.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from semantic_field.teachers.images import ImageTargets, Sight
+
+log = logging.getLogger(__name__)
+IDLE_WAIT_S = 0.5
+GIVE_UP_AFTER = 3  # failures in a row
+FAILURES = (ValueError, RuntimeError, OSError, MemoryError)
+
+
+@dataclass(frozen=True)
+class TeacherStatus:
+    """The teachers of images at one moment.
+
+    Attributes:
+        state: "off", "waiting", "running" or "failed" (see error).
+        done: keyframes looked at. backlog: keyframes that wait.
+        failures: keyframes that could not be looked at.
+        seconds: for one keyframe, recent mean; 0 before the first.
+        rate_hz: keyframes a second that this makes.
+        error: the last failure, "" while all is well.
+    """
+
+    state: str = "off"
+    done: int = 0
+    backlog: int = 0
+    failures: int = 0
+    seconds: float = 0.0
+    error: str = ""
+
+    @property
+    def rate_hz(self) -> float:
+        return 1.0 / self.seconds if self.seconds > 0 else 0.0
+
+
+class TeacherWorker:
+    """Looks at keyframes until stopped; a keyframe that fails is left out, mapping goes on.
+
+    After three failures in a row the worker ends, and its status says why.
+
+    Args:
+        look: the teachers.
+        next_sight: the next keyframe to look at, without those of the given serials; None = none.
+        deliver: takes what was seen. Both are called in the worker's thread.
+        backlog: how many keyframes wait.
+        threads: processor threads of torch for the teachers.
+    """
+
+    def __init__(
+        self,
+        look: Callable[[Sight], ImageTargets],
+        next_sight: Callable[[frozenset[int]], Sight | None],
+        deliver: Callable[[Sight, ImageTargets], None],
+        backlog: Callable[[], int],
+        threads: int = 1,
+    ) -> None:
+        self._look, self._next, self._deliver = look, next_sight, deliver
+        self._backlog, self._threads = backlog, threads
+        self._wake, self._stopping = threading.Event(), threading.Event()
+        self._thread: threading.Thread | None = None
+        self._failed: frozenset[int] = frozenset()
+        self._done, self._in_a_row, self._seconds, self._error = 0, 0, 0.0, ""
+
+    def start(self) -> None:
+        """Begin, or begin again after ``stop`` or a failure."""
+        if self._thread is None or not self._thread.is_alive():
+            self._stopping.clear()
+            self._in_a_row, self._error = 0, ""
+            self._thread = threading.Thread(target=self._run, name="teachers", daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        """End after the keyframe that is being looked at, and wait for that."""
+        self._stopping.set()
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def wake(self) -> None:
+        """There is something new to look at."""
+        self._wake.set()
+
+    def status(self) -> TeacherStatus:
+        """Never waits."""
+        backlog, alive = self._backlog(), self._thread is not None and self._thread.is_alive()
+        state = "running" if backlog else "waiting"
+        if self._in_a_row >= GIVE_UP_AFTER:
+            state = "failed"
+        elif not alive:
+            state = "off"
+        return TeacherStatus(
+            state, self._done, backlog, len(self._failed), self._seconds, self._error
+        )
+
+    def _run(self) -> None:
+        torch.set_num_threads(self._threads)
+        while not self._stopping.is_set() and self._in_a_row < GIVE_UP_AFTER:
+            self._wake.clear()
+            sight = self._next(self._failed)
+            if sight is None:
+                self._wake.wait(IDLE_WAIT_S)
+            else:
+                self._look_at(sight)
+
+    def _look_at(self, sight: Sight) -> None:
+        started = time.monotonic()
+        try:
+            targets = self._look(sight)
+        except FAILURES as error:
+            self._failed |= {sight.serial}
+            self._in_a_row += 1
+            self._error = f"{type(error).__name__}: {error}"
+            log.error("keyframe %d was not looked at: %s", sight.serial, self._error)
+            return
+        self._in_a_row, self._error = 0, ""
+        self._deliver(sight, targets)
+        self._done += 1
+        took = time.monotonic() - started
+        self._seconds = took if not self._seconds else 0.8 * self._seconds + 0.2 * took

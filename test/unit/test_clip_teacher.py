@@ -1,0 +1,279 @@
+"""The teacher open_clip: small random models of the real architectures, loaded the real way."""
+
+import json
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from semantic_field.config import TeacherConfig
+from semantic_field.teachers import make_language_teacher
+from semantic_field.teachers.clip_checkpoint import encode_texts
+from semantic_field.teachers.clip_dense import (
+    crop_boxes,
+    crop_features,
+    mean_over_crops,
+    patch_features,
+)
+from semantic_field.teachers.clip_teacher import OpenClipTeacher
+from semantic_field.teachers.prompts import sentences
+from semantic_field.teachers.torchvision_operators import prepare_torchvision
+
+prepare_torchvision()
+pytest.importorskip("open_clip", reason="open_clip_torch is not installed")
+
+TINY = {
+    "embed_dim": 24,
+    "vision_cfg": {"image_size": 32, "layers": 2, "width": 64, "head_width": 32, "patch_size": 8},
+    "text_cfg": {
+        "context_length": 20,
+        "vocab_size": 49408,
+        "width": 32,
+        "heads": 2,
+        "layers": 2,
+    },
+}
+
+
+def new_model(description: dict, file):
+    """A random model of an architecture that is described in ``file``."""
+    prepare_torchvision()
+    import open_clip
+
+    file.write_text(json.dumps(description))
+    open_clip.add_model_config(file)
+    torch.manual_seed(0)
+    return open_clip.create_model(file.stem, pretrained_text=False).eval()
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """A folder with the description and the weights as .safetensors, and the model itself."""
+    folder = tmp_path_factory.mktemp("clip")
+    model = new_model(TINY, folder / "tiny-clip.json")
+    weights = {name: value.contiguous() for name, value in model.state_dict().items()}
+    save_file(weights, folder / "tiny.safetensors")
+    return folder, model
+
+
+def config(folder, **options) -> TeacherConfig:
+    options = {"path": str(folder / "tiny.safetensors"), "device": "cpu"} | options
+    architecture = str(folder / "tiny-clip.json")
+    return TeacherConfig(kind="open_clip", architecture=architecture, **options)
+
+
+@pytest.fixture(scope="module")
+def teacher(tiny):
+    return make_language_teacher(config(tiny[0]))
+
+
+@pytest.fixture
+def color():
+    return np.random.default_rng(0).integers(0, 256, (96, 128, 3), dtype=np.uint8)
+
+
+def test_texts_are_what_open_clip_says(tiny, teacher):
+    import open_clip
+
+    tokens = open_clip.get_tokenizer("tiny-clip")(["dining table", "lamp"])
+    with torch.no_grad():
+        expected = torch.nn.functional.normalize(tiny[1].encode_text(tokens), dim=-1)
+    assert torch.allclose(teacher.embed_text(["DiningTable", "lamp"]), expected, atol=1e-5)
+    assert teacher.dim == 24 and teacher.embed_text([]).shape == (0, 24)
+    with pytest.raises(ValueError, match="with words"):
+        teacher.embed_text([" "])
+    center = teacher.calibration.center
+    assert center.shape == (24,) and center.norm() > 0
+
+
+def test_average_over_85_sentences(tiny, teacher):
+    assert len(sentences("lamp", True)) == 85 and sentences("lamp", False) == ["lamp"]
+    average = OpenClipTeacher(config(tiny[0], prompts="average"))
+    assert average.fingerprint != teacher.fingerprint
+    raw = average._encode(["lamp"])
+    units = torch.nn.functional.normalize(encode_texts(teacher._clip, sentences("lamp", True)))
+    assert torch.allclose(raw[0], torch.nn.functional.normalize(units.mean(0), dim=0), atol=1e-6)
+    assert not torch.allclose(raw, teacher.embed_text(["lamp"]), atol=1e-3)
+
+
+def test_checkpoints_of_every_kind_give_the_same(tiny, teacher, tmp_path):
+    folder, model = tiny
+    torch.save(model.state_dict(), tmp_path / "plain.pt")
+    wrapped = {f"module.{name}": value for name, value in model.state_dict().items()}
+    torch.save({"epoch": 3, "state_dict": wrapped}, tmp_path / "trained.pt")
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "open_clip_config.json").write_text(json.dumps({"model_cfg": TINY}))
+    torch.save(model.state_dict(), own / "weights.pt")
+    expected = teacher.embed_text(["lamp"])
+    for path in (tmp_path / "plain.pt", tmp_path / "trained.pt", folder):
+        got = OpenClipTeacher(config(folder, path=str(path)))
+        assert torch.allclose(got.embed_text(["lamp"]), expected, atol=1e-6)
+    alone = OpenClipTeacher(TeacherConfig(kind="open_clip", path=str(own), device="cpu"))
+    assert torch.allclose(alone.embed_text(["lamp"]), expected, atol=1e-6)
+
+
+class Harmful:
+    def __reduce__(self):
+        return (open, ("harmed", "w"))
+
+
+def test_what_cannot_be_loaded_is_said(tiny, tmp_path, monkeypatch):
+    folder = tiny[0]
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"teacher\.path.*huggingface-cli.*train or fine-tune"):
+        OpenClipTeacher(config(folder, path=""))
+    with pytest.raises(ValueError, match=r"teacher\.path"):
+        OpenClipTeacher(config(folder, path=str(tmp_path / "nothing.pt")))
+    with (tmp_path / "code.pt").open("wb") as file:
+        pickle.dump(Harmful(), file)
+    torch.save({"state_dict": Harmful()}, tmp_path / "code.bin")
+    for name in ("code.pt", "code.bin"):
+        with pytest.raises(ValueError, match="runs code"):
+            OpenClipTeacher(config(folder, path=str(tmp_path / name)))
+    assert not (tmp_path / "harmed").exists()
+    path = str(folder / "tiny.safetensors")
+    with pytest.raises(ValueError, match=r"ViT-B-16.*teacher\.architecture"):
+        OpenClipTeacher(TeacherConfig(kind="open_clip", path=path, device="cpu"))
+    with pytest.raises(ValueError, match="one of open_clip's"):
+        OpenClipTeacher(TeacherConfig(kind="open_clip", path=path, architecture="ViT-Z"))
+    (tmp_path / "bad.safetensors").write_bytes(b"12345678")
+    with pytest.raises(ValueError, match="expected weights"):
+        OpenClipTeacher(config(folder, path=str(tmp_path / "bad.safetensors")))
+
+
+# --- crops -------------------------------------------------------------------------------------
+
+
+class NoJitter:
+    def integers(self, low, high, size, endpoint):
+        return np.zeros(size, np.int64)
+
+
+def test_crops_follow_3d_ovs():
+    """A 60 x 80 image over 5: squares of 12 pixels, 3 apart; the last columns stand over."""
+    boxes = crop_boxes(60, 80, 5, NoJitter())
+    assert len(boxes) == 17 * 24  # (60 - 12) / 3 + 1 rows; 68 / 3 = 22.67, so 23 + 1 columns
+    assert boxes[0].tolist() == [0, 0, 12, 12] and boxes[1].tolist() == [3, 0, 15, 12]
+    assert boxes[23].tolist() == [69, 0, 80, 12] and boxes[-1].tolist() == [69, 48, 80, 60]
+    jittered = crop_boxes(60, 80, 5, np.random.default_rng(0))
+    outward = np.stack([boxes[:, :2] - jittered[:, :2], jittered[:, 2:] - boxes[:, 2:]])
+    assert outward.min() == 0 and outward.max() == 3
+    assert len(np.unique((jittered - boxes)[200:220], axis=0)) > 5  # each side by itself
+    with pytest.raises(ValueError, match=r"teacher\.crop_shrink"):
+        crop_boxes(30, 40, 10, NoJitter())
+
+
+def test_mean_over_crops_against_a_plain_loop():
+    random = np.random.default_rng(1)
+    boxes = crop_boxes(20, 30, 3, random)[::2]
+    features = torch.from_numpy(random.normal(size=(len(boxes), 5)).astype(np.float32))
+    total, count = torch.zeros(20, 30, 5), torch.zeros(20, 30, 1)
+    for (left, top, right, bottom), feature in zip(boxes, features, strict=True):
+        total[top:bottom, left:right] += feature
+        count[top:bottom, left:right] += 1
+    expected = total / count.clamp_min(1)
+    assert torch.allclose(mean_over_crops(boxes, features, 20, 30), expected, atol=1e-5)
+
+
+def test_crop_features_of_three_scales_in_full_batches():
+    """An encoder that gives the mean colour: smooth images come back, whatever the scale."""
+    sizes = []
+
+    def encode(crops):
+        sizes.append(len(crops))
+        assert crops.shape[1:] == (3, 16, 16)
+        return crops.mean((2, 3))
+
+    image = torch.full((3, 30, 40), 0.25)
+    image[:, :, 20:] = torch.tensor([0.1, 0.9, 0.4])[:, None, None]
+    features = crop_features(encode, image, (3, 5), 16, 32, np.random.default_rng(0))
+    assert features.shape == (2, 30, 40, 3)
+    assert torch.allclose(features[:, :, 0], torch.tensor([1.0, 1.0, 1.0]) / 3**0.5, atol=1e-3)
+    right = torch.tensor([0.1, 0.9, 0.4])
+    assert torch.allclose(features[:, :, -1], right / right.norm(), atol=1e-3)
+    assert set(sizes[:-1]) == {32}
+    edge = (features[:, 15, 1:] - features[:, 15, :-1]).norm(dim=-1) > 1e-3
+    assert edge[0].sum() < edge[1].sum()  # the smallest crops come first
+
+
+def test_crops_end_to_end(tiny, color):
+    teacher = OpenClipTeacher(config(tiny[0], dense="crops", crop_shrink=2, crop_divisors=(2, 3)))
+    features = teacher.embed_image(color)
+    assert features.shape == (2, 48, 64, 24) and features.dtype == torch.float16
+    assert torch.allclose(features.float().norm(dim=-1), torch.ones(2, 48, 64), atol=2e-3)
+    assert torch.equal(features, teacher.embed_image(color))
+
+
+# --- patches -----------------------------------------------------------------------------------
+
+
+def test_patches_cover_the_image(teacher, color):
+    features = teacher.embed_image(color)
+    assert features.shape == (1, 8, 11, 24)  # 64 x 85.3 pixels in patches of 8
+    assert torch.allclose(features.float().norm(dim=-1), torch.ones(1, 8, 11), atol=2e-3)
+
+
+def test_values_of_the_last_attention(tiny):
+    """Where every patch attends to itself alone, attention gives its values: the same result."""
+    visual = tiny[1].visual
+    torch.manual_seed(1)
+    image = torch.rand(1, 3, 32, 32)
+    got = patch_features(visual, image)
+    last = visual.transformer.resblocks[-1]
+    with torch.no_grad():
+        tokens = visual.transformer.resblocks[0](visual._embeds(image))
+        alone = torch.full((17, 17), -torch.inf).fill_diagonal_(0.0)
+        normed = last.ln_1(tokens)
+        values = last.attn(normed, normed, normed, need_weights=False, attn_mask=alone)[0]
+        expected = (visual.ln_post(values) @ visual.proj)[0, 1:]
+    expected = torch.nn.functional.normalize(expected, dim=-1).view(4, 4, -1)
+    assert torch.allclose(got, expected, atol=1e-5)
+    assert patch_features(visual, torch.rand(1, 3, 24, 48)).shape == (3, 6, 24)
+
+
+def test_values_of_a_resnet(tmp_path):
+    """One cell: attention over one place and its mean, which are the same, gives its value."""
+    vision = {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None}
+    vision |= {"head_width": 64}
+    model = new_model(TINY | {"vision_cfg": vision}, tmp_path / "tiny-resnet.json")
+    image = torch.rand(1, 3, 64, 96)
+    features = patch_features(model.visual, image)
+    assert features.shape == (2, 3, 24)
+    single = torch.rand(1, 3, 32, 32)
+    with torch.no_grad():
+        model.visual.attnpool.positional_embedding.zero_()
+        whole = torch.nn.functional.normalize(model.visual(single), dim=-1)
+    assert torch.allclose(patch_features(model.visual, single)[0, 0], whole[0], atol=1e-5)
+
+
+def test_towers_without_values_say_so():
+    with pytest.raises(ValueError, match=r"teacher\.dense to crops"):
+        patch_features(torch.nn.Linear(2, 2), torch.zeros(1, 3, 8, 8))
+
+
+# --- store -------------------------------------------------------------------------------------
+
+
+def test_store_answers_for_the_model(tiny, color, tmp_path, monkeypatch):
+    options = {"store": str(tmp_path)}
+    first = OpenClipTeacher(config(tiny[0], **options)).embed_image(color)
+    second = OpenClipTeacher(config(tiny[0], **options))
+    monkeypatch.setattr(second, "_by_patches", lambda color: pytest.fail("was stored already"))
+    assert torch.equal(second.embed_image(color), first)
+
+
+def test_features_of_other_models_come_from_the_store(tiny, color, tmp_path):
+    from semantic_field.teachers.feature_store import FeatureStore, image_key
+
+    teacher = OpenClipTeacher(config(tiny[0], dense="store", store=str(tmp_path)))
+    with pytest.raises(ValueError, match="precompute"):
+        teacher.embed_image(color)
+    own = np.random.default_rng(0).normal(size=(1, 3, 4, 24)).astype(np.float16)
+    store = FeatureStore(tmp_path, teacher.dense_fingerprint)
+    store.put(image_key(color), {"language": own})
+    assert np.array_equal(teacher.embed_image(color).numpy(), own)
+    with pytest.raises(ValueError, match=r"teacher\.store"):
+        OpenClipTeacher(config(tiny[0], dense="store"))

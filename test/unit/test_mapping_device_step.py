@@ -1,0 +1,354 @@
+"""The training step for a GPU against the hand-written one for the processor, on every device."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from semantic_field.config import Config, updated
+from semantic_field.field.device_sampling import (
+    DeviceRays,
+    Placing,
+    draw_rays_on_device,
+    place_samples,
+)
+from semantic_field.field.device_voxels import DeviceVoxels
+from semantic_field.field.model import SemanticField, shape_of
+from semantic_field.field.sampling import RaySamples, draw_rays
+from semantic_field.field.voxels import VoxelGrid
+from semantic_field.frames import Frame
+from semantic_field.geometry import Camera, make_transform
+from semantic_field.kernels import make_kernels
+from semantic_field.mapping import Mapper
+from semantic_field.mapping.device_keyframes import DeviceKeyframes
+from semantic_field.mapping.device_step import DeviceTrainer
+from semantic_field.mapping.keyframes import KeyframeStore
+from semantic_field.mapping.trainer import Trainer
+from semantic_field.mapping.trainer_factory import make_trainer, training_device
+
+HAS_GPU = torch.cuda.is_available()
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not HAS_GPU, reason="no GPU"))]
+CLASSES, NEAR, FREE, RAYS = 3, 4, 3, 64
+SMALL = {
+    "field.grid.levels": 3,
+    "field.grid.log2_table_size": 10,
+    "field.grid.finest_cell_m": 0.1,
+    "field.latent_dim": 6,
+    "field.geometry_dim": 5,
+    "field.hidden_dim": 8,
+    "field.truncation_m": 0.1,
+    "field.voxel_m": 0.1,
+    "mapping.rays_per_step": RAYS,
+    "mapping.near_samples": NEAR,
+    "mapping.free_samples": FREE,
+    "mapping.memory_budget_mb": 16,
+    "mapping.keyframe_translation_m": 0.0,
+}
+
+
+@pytest.fixture(params=DEVICES)
+def device(request) -> str:
+    return request.param
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Torch's threads only get into each other's way with so few numbers."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def config(**more: object) -> Config:
+    return updated(Config(), {**SMALL, **more})
+
+
+def make_field(settings: Config, device: str = "cpu", kernels: str = "reference") -> SemanticField:
+    torch.manual_seed(0)
+    shape = shape_of(settings.field.grid)
+    field = SemanticField(settings.field, CLASSES, make_kernels(kernels, shape, device))
+    field.table.data.normal_(0, 0.3)
+    return field.to(device)
+
+
+def wall(step: int = 0, distance: float = 2.0, side: int = 24) -> Frame:
+    """A wall with a box before it, seen from a place that moves sidewards; a hole in the depth."""
+    camera = Camera(20.0, 22.0, 11.0, 12.5, side, side - 4)
+    random = np.random.default_rng(step)
+    depth = np.full((camera.height, camera.width), distance, np.float32)
+    depth[4:9, 5:12], depth[12:15, 3:6] = 0.6 * distance, 0.0
+    return Frame(
+        stamp_ns=step,
+        color=random.integers(0, 255, (camera.height, camera.width, 3), dtype=np.uint8),
+        depth=depth,
+        camera=camera,
+        T_world_camera=make_transform(np.eye(3), [0.2 * step, 0.0, 0.0]),
+        labels=random.integers(-1, CLASSES, depth.shape).astype(np.int32),
+    )
+
+
+def store_of(*frames: Frame) -> tuple[KeyframeStore, VoxelGrid]:
+    camera = frames[0].camera
+    store = KeyframeStore(camera.width, camera.height, 16, (0.1, 12.0))
+    reach = VoxelGrid(0.1)
+    for frame in frames:
+        assert frame.labels is not None
+        slot = store.add(frame, frame.labels.astype(np.int16))
+        points, _, _ = store.surface(slot, 1, 0.1)
+        reach.insert(points)
+    return store, reach
+
+
+def drawn(store: KeyframeStore, reach: VoxelGrid, settings: Config) -> RaySamples:
+    mapping = settings.mapping
+    slots = store.choose(RAYS, np.random.default_rng(0))
+    samples = (mapping.near_samples, mapping.free_samples)
+    return draw_rays(
+        store.images, store.cameras, slots, reach, samples, settings.field.truncation_m,
+        mapping.min_depth_m, mapping.guess_trust, seed=1,
+    )  # fmt: skip
+
+
+PLACING = Placing((NEAR, FREE), 0.1, 0.1, 0.1)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"mapping.color_shapes_geometry": False, "mapping.labels_shape_geometry": False},
+    ],
+    ids=["everything shapes", "nothing shapes"],
+)
+def test_losses_and_gradients_are_the_processors(device: str, more: dict) -> None:
+    settings = config(**more)
+    rays = drawn(*store_of(wall(), wall(1)), settings)
+    latents = torch.randn(CLASSES, 6)
+    by_hand = Trainer(make_field(settings), settings.mapping)
+    on_device = DeviceTrainer(make_field(settings, device), settings.mapping)
+    for trainer in (by_hand, on_device):
+        trainer.class_latents, trainer.rank = latents, 4
+    by_hand.find_gradients(rays)
+    on_device.find_gradients(DeviceRays.of(rays, device))
+    found = dict(zip(on_device._names, on_device._losses.tolist(), strict=False))
+    assert found.keys() == by_hand.losses.keys()
+    for name, loss in by_hand.losses.items():
+        assert loss > 0
+        assert found[name] == pytest.approx(loss, rel=1e-4), name
+    expected = by_hand.gradient.table
+    torch.testing.assert_close(on_device.gradient.table.cpu(), expected, rtol=2e-3, atol=1e-4)
+    assert torch.equal(on_device.gradient.touched.cpu(), by_hand.gradient.touched)
+    twins = zip(by_hand.field.named_parameters(), on_device.field.parameters(), strict=True)
+    for (name, one), other in twins:
+        if name != "table":
+            assert one.grad is not None and other.grad is not None
+            torch.testing.assert_close(
+                other.grad.cpu(), one.grad, rtol=2e-3, atol=3e-4, msg=lambda m, n=name: f"{n}: {m}"
+            )
+
+
+def test_pixels_are_read_as_the_processor_reads_them(device: str) -> None:
+    settings = config()
+    store, reach = store_of(wall(), wall(1), wall(2, side=20))
+    rays = drawn(store, reach, settings)
+    copied = DeviceKeyframes(store, device)
+    copied.follow(store)
+    voxels = DeviceVoxels.of(reach, device)
+    slots, pixel = (torch.from_numpy(a).to(device) for a in (rays.slot, rays.pixel))
+    found = place_samples(copied.images, copied.cameras, slots, pixel, voxels, PLACING)
+    for name in ("depth", "stretch", "trust", "color", "label"):
+        np.testing.assert_allclose(
+            getattr(found, name).cpu().numpy(), getattr(rays, name), rtol=1e-5, err_msg=name
+        )
+    assert found.points.shape == rays.points.shape and found.near_z.shape == rays.near_z.shape
+    origin = store.cameras[1][rays.slot, None, :3, 3]
+    along = [
+        (points[: RAYS * NEAR].reshape(RAYS, NEAR, 3) - origin) / z[..., None]
+        for points, z in (
+            (found.points.cpu().numpy(), found.near_z.cpu().numpy()),
+            (rays.points, rays.near_z),
+        )
+    ]
+    np.testing.assert_allclose(along[0], along[1], rtol=1e-3, atol=1e-4)
+
+
+def test_samples_lie_where_they_should(device: str) -> None:
+    """Near the surface in equal parts; before it where some surface was seen: a curtain, here."""
+    store, reach = store_of(wall(), wall(1))
+    curtain = np.random.default_rng(0).uniform([-1, -1, 0.82], [1.3, 1, 0.98], (20000, 3))
+    reach.insert(curtain.astype(np.float32))
+    copied = DeviceKeyframes(store, device)
+    copied.follow(store)
+    generator = torch.Generator(device).manual_seed(3)
+    edges = Placing((NEAR, FREE), 0.1, 0.1, 0.1, contour_share=1.0)
+    drawn = draw_rays_on_device(
+        copied.images, copied.cameras, copied.contours, torch.ones(99, device=device).long(),
+        DeviceVoxels.of(reach, device), edges, generator,
+    )  # fmt: skip
+    listed = store.contours[0][1, : store.contours[1][1]]
+    assert 0 < len(listed) < store.pixels and np.isin(drawn.pixel.cpu().numpy(), listed).all()
+    given = torch.arange(99, device=device) - 50  # negative: a random one
+    drawn = draw_rays_on_device(
+        copied.images, copied.cameras, copied.contours, torch.ones(99, device=device).long(),
+        DeviceVoxels.of(reach, device), PLACING, generator, given,
+    )  # fmt: skip
+    assert (drawn.pixel[given >= 0] == given[given >= 0]).all() and (drawn.pixel >= 0).all()
+    slots = torch.arange(400, device=device) % 2
+    rays = draw_rays_on_device(
+        copied.images, copied.cameras, copied.contours, slots,
+        DeviceVoxels.of(reach, device), PLACING, generator,
+    )  # fmt: skip
+    band = 0.1 / rays.stretch
+    offset = rays.near_z - torch.where(rays.depth > 0, rays.depth, 4.0)[:, None]
+    assert (offset.abs() <= band[:, None] * 1.001).all()
+    part = torch.floor((offset + band[:, None]) / (2 * band[:, None]) * NEAR * 0.9999)
+    torch.testing.assert_close(part, torch.arange(NEAR, device=device).expand_as(part).float())
+    free = rays.points[400 * NEAR :].view(400, FREE, 3)
+    inside = reach.lookup(free.reshape(-1, 3).cpu().numpy()).reshape(400, FREE) > 0
+    assert 0.03 < (~inside).any(1).mean() < 0.25  # the rays that spread samples evenly
+    processor = draw_rays(
+        store.images, store.cameras, slots.cpu().numpy(), reach, (NEAR, FREE), 0.1, 0.1, 0.1, seed=5
+    )
+    same = reach.lookup(processor.points[400 * NEAR :]).reshape(400, FREE) > 0
+    assert inside.mean() == pytest.approx(same.mean(), abs=0.05)
+    z = free[..., 2].cpu().numpy()
+    ends = (rays.depth - band).cpu().numpy()[:, None]
+    assert ((z >= 0.1 - 1e-5) & (z <= ends + 1e-4))[rays.depth.cpu().numpy() > 0].all()
+    assert (np.diff(z, axis=1) >= 0).all()
+
+
+def test_voxels_are_looked_up_as_on_the_processor_while_they_grow(device: str) -> None:
+    random = np.random.default_rng(0)
+    grid, copied = VoxelGrid(0.07), DeviceVoxels(0.07, device)
+    for spread in (0.5, 2.0, 9.0):
+        grid.insert(random.normal(0, spread, (4000, 3)).astype(np.float32))
+        version, before = grid.version, copied.room
+        copied.load(grid)
+        assert version == grid.version and copied.room >= before
+        points = random.normal(0, spread, (5000, 3)).astype(np.float32)
+        # a hair's breadth from a border the two may round to different sides
+        clear = (np.abs(points / 0.07 - np.round(points / 0.07)) > 1e-3).all(1)
+        found = copied.lookup(torch.from_numpy(points).to(device)).cpu().numpy()
+        np.testing.assert_array_equal(found[clear], grid.lookup(points)[clear].astype(np.int16))
+        assert found.any()
+
+
+def test_keyframes_are_followed(device: str) -> None:
+    """Added, given up and replaced ones, beyond the reserved slots."""
+    store, _ = store_of(wall())
+    copied = DeviceKeyframes(store, device, reserve=2)
+    for step in range(1, 6):
+        assert copied.is_behind(store)
+        copied.follow(store)
+        assert not copied.is_behind(store)
+        frame = wall(step)
+        store.add(frame, frame.labels.astype(np.int16))
+        if step == 4:
+            store.remove(1)
+    copied.follow(store)
+    assert copied.room >= store.count == 5
+    colors, depths, labels = (t.cpu().numpy()[: store.count] for t in copied.images)
+    np.testing.assert_array_equal(colors, store.images[0][:5])
+    np.testing.assert_array_equal(depths.view(np.uint16), store.images[1][:5])
+    np.testing.assert_array_equal(labels, store.images[2][:5])
+    for found, expected in zip(copied.cameras, store.cameras, strict=True):
+        np.testing.assert_array_equal(found.cpu().numpy()[:5], expected[:5])
+
+
+def test_steps_learn_while_everything_grows(device: str) -> None:
+    """Keyframes, classes, class latents and the table between steps; what can be learnt is."""
+    settings = config(**{"mapping.learning_rate": 0.01})
+    field = make_field(settings, device, "auto" if device == "cuda" else "reference")
+    whole = field.kernels.shape
+    field.kernels = field.kernels.with_shape(whole.with_sizes((whole.table_size // 2,) * 3))
+    trainer = DeviceTrainer(field, settings.mapping)
+    trainer.class_latents, trainer.rank = torch.randn(CLASSES, 6), 4
+    store, reach = store_of(wall())
+    losses = []
+    for step in range(81):
+        if step == 20:
+            frame = wall(1)
+            slot = store.add(frame, frame.labels.astype(np.int16))
+            reach.insert(store.surface(slot, 1, 0.1)[0])
+        if step == 30:
+            trainer.grow_classes(CLASSES + 1)
+            trainer.class_latents, trainer.rank = torch.randn(CLASSES + 1, 6), 5
+        if step == 40:
+            trainer.grow_table(whole)
+        trainer.step(store, reach)
+        losses.append(trainer.losses.get("distance", np.nan))
+    trainer.settle()
+    assert trainer.steps == 81 and trainer.rays == 81 * RAYS
+    assert losses[-1] < 0.6 * losses[40]
+    assert trainer.losses.keys() == {
+        "distance",
+        "free_space",
+        "depth",
+        "color",
+        "label",
+        "language",
+    }
+    assert field.label_head.weight.shape[0] == CLASSES + 1
+    assert field.kernels.shape == whole
+    assert store.visits[:2].min() > 0
+
+
+class NoHost(TorchDispatchMode):
+    """Notes every operation that brings tensors of the host to the device or the other way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.crossed: list[str] = []
+        self.operations = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        tensors = [t for t in tree_leaves((args, kwargs, result)) if isinstance(t, torch.Tensor)]
+        self.operations += 1
+        if any(t.device.type != "meta" for t in tensors):
+            self.crossed.append(str(func))
+        return result
+
+
+def test_nothing_in_a_step_waits_for_the_device() -> None:
+    """A CUDA graph takes no operation whose result the host reads, and no copy from its memory.
+
+    Tensors of the device "meta" have no contents: whatever reads them raises.
+    """
+    settings = config()
+    store, _ = store_of(wall(), wall(1))
+    trainer = DeviceTrainer(make_field(settings), settings.mapping)
+    trainer.field.to("meta")
+    trainer.class_latents, trainer.rank = torch.randn(CLASSES, 6), 4
+    trainer._class_latents = trainer.class_latents.to("meta")
+    copied, voxels = DeviceKeyframes(store, "meta"), DeviceVoxels(0.1, "meta")
+    slots = torch.zeros(RAYS, dtype=torch.int64, device="meta")
+    placing = Placing((NEAR, FREE), 0.1, 0.1, 0.1, 0.3)
+    with NoHost() as mode:
+        rays = draw_rays_on_device(
+            copied.images, copied.cameras, copied.contours, slots, voxels, placing
+        )
+        features = torch.empty(12, RAYS * (NEAR + FREE), device="meta").requires_grad_()
+        losses = torch.stack(list(trainer._evaluate(rays, features).values()))
+        losses.sum().backward()
+    assert features.grad is not None and mode.operations > 100
+    assert not mode.crossed
+
+
+def test_the_device_is_chosen_once() -> None:
+    settings = config()
+    auto = training_device(settings)
+    assert auto.type == ("cuda" if HAS_GPU else "cpu")
+    on_cpu = config(**{"mapping.device": "cpu"})
+    assert training_device(on_cpu).type == "cpu"
+    assert training_device(config(**{"field.grid.kernels": "cpu"})).type == "cpu"
+    assert type(make_trainer(make_field(settings), settings.mapping)) is Trainer
+    if not HAS_GPU:
+        with pytest.raises(ValueError, match=r"mapping\.device"):
+            training_device(config(**{"mapping.device": "cuda"}))
+    status = Mapper(on_cpu).status()
+    assert (status.kernels, status.device) == ("cpu", "cpu")

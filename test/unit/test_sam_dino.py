@@ -1,0 +1,192 @@
+"""SAM, SAM 2 and DINO: small random models of the real architectures, loaded the real way."""
+
+import numpy as np
+import pytest
+import torch
+
+from semantic_field.config import TeacherConfig
+from semantic_field.teachers.dino import DinoTeacher, make_patch_teacher
+from semantic_field.teachers.regions import make_region_proposer
+from semantic_field.teachers.sam import Rules, SamRegions, _boxes, _suppressed
+from semantic_field.teachers.torchvision_operators import prepare_torchvision
+
+prepare_torchvision()
+transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+
+
+@pytest.fixture
+def color():
+    return np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+
+
+def saved(model, folder) -> str:
+    model.save_pretrained(folder)
+    assert (folder / "model.safetensors").is_file()
+    return str(folder)
+
+
+def tiny_sam():
+    from transformers import SamConfig, SamModel
+
+    torch.manual_seed(0)
+    vision = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    vision |= {"image_size": 128, "patch_size": 16, "global_attn_indexes": [1], "window_size": 4}
+    vision |= {"output_channels": 32, "mlp_dim": 32, "num_pos_feats": 16}
+    prompt = {"hidden_size": 32, "image_size": 128, "patch_size": 16, "mask_input_channels": 8}
+    decoder = {"hidden_size": 32, "mlp_dim": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+    decoder |= {"iou_head_hidden_dim": 32}
+    config = SamConfig(
+        vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=decoder
+    )
+    return SamModel(config).eval()
+
+
+def tiny_sam2():
+    from transformers import Sam2Config, Sam2Model
+
+    torch.manual_seed(0)
+    backbone = {"model_type": "sam2_hiera_det_model", "hidden_size": 16, "image_size": [128, 128]}
+    backbone |= {"num_attention_heads": 1, "blocks_per_stage": [1, 1, 2, 1]}
+    backbone |= {"embed_dim_per_stage": [16, 32, 64, 128]}
+    backbone |= {"num_attention_heads_per_stage": [1, 2, 4, 8]}
+    backbone |= {"window_size_per_stage": [8, 4, 4, 4], "global_attention_blocks": [3]}
+    vision = {"backbone_config": backbone, "backbone_channel_list": [128, 64, 32, 16]}
+    vision |= {"backbone_feature_sizes": [[32, 32], [16, 16], [8, 8]], "fpn_hidden_size": 32}
+    prompt = {"hidden_size": 32, "image_size": 128, "patch_size": 16, "mask_input_channels": 8}
+    decoder = {"hidden_size": 32, "mlp_dim": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+    decoder |= {"iou_head_hidden_dim": 32}
+    config = Sam2Config(
+        vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=decoder
+    )
+    return Sam2Model(config).eval()
+
+
+EVERYTHING = Rules(points_per_side=4, batch=6, least_iou=-9.0, least_stability=0.0)
+
+
+@pytest.mark.parametrize("make", [tiny_sam, tiny_sam2])
+def test_sam_end_to_end(make, color, tmp_path):
+    path = saved(make(), tmp_path)
+    proposer = SamRegions(path, "cpu", EVERYTHING)
+    regions = proposer.propose(color)
+    assert len(regions) > 0 and regions.masks.shape[1:] == (48, 64)
+    assert (np.diff(regions.scores) <= 0).all()  # SAM's order
+    other = SamRegions(path, "cpu", EVERYTHING).propose(color)
+    assert np.array_equal(other.masks, regions.masks)
+    made = make_region_proposer(TeacherConfig(regions="sam", regions_path=path, device="cpu"))
+    assert isinstance(made, SamRegions) and made.fingerprint != proposer.fingerprint
+    assert (
+        len(SamRegions(path, "cpu", Rules(points_per_side=2, least_iou=99.0)).propose(color)) == 0
+    )
+
+
+@pytest.mark.parametrize("make", [tiny_sam, tiny_sam2])
+def test_masks_are_those_of_transformers_own_generator(make, color, tmp_path):
+    """The library's own preparation and finishing of images around the same model."""
+    from PIL import Image
+    from transformers import Sam2ImageProcessor, Sam2Processor, SamImageProcessor, SamProcessor
+
+    model = make()
+    proposer = SamRegions(saved(model, tmp_path), "cpu", EVERYTHING)
+    if make is tiny_sam:
+        sizes = {"size": {"longest_edge": 128}, "pad_size": {"height": 128, "width": 128}}
+        processor = SamProcessor(SamImageProcessor(**sizes))
+    else:
+        processor = Sam2Processor(Sam2ImageProcessor(size={"height": 128, "width": 128}))
+    point = [[[40.0, 18.0]]] if make is tiny_sam else [[[[40.0, 18.0]]]]
+    inputs = processor(Image.fromarray(color), input_points=point, return_tensors="pt")
+    pixels, shown = proposer._pixels(color)
+    assert torch.allclose(pixels, inputs["pixel_values"], atol=0.02)
+    with torch.no_grad():
+        output = model(**{k: v for k, v in inputs.items() if k in MODEL_INPUTS})
+        embeddings = model.get_image_embeddings(inputs["pixel_values"])
+    sizes = {"reshaped_input_sizes": inputs["reshaped_input_sizes"]} if make is tiny_sam else {}
+    expected = processor.image_processor.post_process_masks(
+        output.pred_masks, inputs["original_sizes"], **sizes
+    )[0].view(-1, 48, 64)
+    at = torch.tensor([40.0, 18.0]) * torch.tensor([shown[1] / 64, shown[0] / 48])
+    masks, ious = proposer._masks(embeddings, at.view(1, 1, 1, 2), shown, (48, 64))
+    assert torch.allclose(ious, output.iou_scores.flatten(), atol=1e-5)
+    assert (masks == expected).float().mean() > 0.999
+
+
+MODEL_INPUTS = ("pixel_values", "input_points", "input_labels")
+
+
+def test_boxes_and_suppression():
+    masks = torch.zeros(4, 6, 8, dtype=torch.bool)
+    masks[0, 1:4, 2:6] = True
+    masks[1, 1:4, 2:7] = True  # overlaps the first by 6 / 8 = .75
+    masks[2, 0, 0] = True
+    boxes = _boxes(masks)
+    assert boxes.tolist() == [[2, 1, 5, 3], [2, 1, 6, 3], [0, 0, 0, 0], [0, 0, 0, 0]]
+    scores = torch.tensor([0.9, 0.95, 0.5, 0.4])
+    assert _suppressed(boxes, scores, 0.7).tolist() == [1, 2, 3]
+    assert _suppressed(boxes, scores, 0.8).tolist() == [1, 0, 2, 3]
+    assert _suppressed(boxes[:0], scores[:0], 0.7).tolist() == []
+
+
+def test_unstable_masks_are_left_out(color, tmp_path):
+    path = saved(tiny_sam(), tmp_path)
+    every = SamRegions(path, "cpu", EVERYTHING)
+    strict = SamRegions(path, "cpu", Rules(4, 6, least_iou=-9.0, least_stability=1.01))
+    assert len(every.propose(color)) > len(strict.propose(color)) == 0
+
+
+def small(kind, **options):
+    """A transformer of 2 layers, 32 wide, with patches of 8 pixels."""
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    sizes |= {"image_size": 32, "patch_size": 8, "intermediate_size": 48, "mlp_ratio": 2}
+    config = getattr(transformers, f"{kind}Config")(**sizes, **options)
+    torch.manual_seed(0)
+    return getattr(transformers, f"{kind}Model")(config).eval()
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("ViT", {}),
+        ("Dinov2", {}),
+        ("Dinov2WithRegisters", {"num_register_tokens": 3}),
+        ("DINOv3ViT", {"num_register_tokens": 4}),
+    ],
+)
+def test_dino_end_to_end(kind, options, color, tmp_path):
+    config = TeacherConfig(dino_path=saved(small(kind, **options), tmp_path), dino_rows=4)
+    teacher = make_patch_teacher(config)
+    features = teacher.patch_features(color)
+    assert features.shape == (4, 5, 32) and features.dtype == torch.float32
+    assert teacher.patch == 8 and teacher.dim == 32
+    # What changes in one corner changes that corner's features most.
+    changed = color.copy()
+    changed[:12, :12] = 255 - changed[:12, :12]
+    moved = (teacher.patch_features(changed) - features).norm(dim=-1)
+    assert moved.argmax() == 0
+
+
+def test_dino_is_taken_before_the_last_norm(color, tmp_path):
+    model = small("ViT")
+    model.layernorm.weight.data.uniform_(0.5, 2.0)
+    teacher = DinoTeacher(saved(model, tmp_path), rows=4, device="cpu")
+    image = np.ascontiguousarray(color[:32, :32])
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    pixels = ((torch.from_numpy(image) / 255.0 - mean) / std).permute(2, 0, 1)[None]
+    with torch.no_grad():
+        normed = model(pixels).last_hidden_state[0, 1:]
+        got = teacher.patch_features(image).view(16, 32)
+        assert torch.allclose(model.layernorm(got), normed, atol=1e-4)
+    assert not torch.allclose(got, normed, atol=1e-2)
+
+
+def test_missing_checkpoints_name_the_option(tmp_path):
+    assert make_patch_teacher(TeacherConfig()) is None
+    with pytest.raises(ValueError, match=r"teacher\.regions_path.*-cli.*save_pretrained"):
+        make_region_proposer(TeacherConfig(regions="sam"))
+    with pytest.raises(ValueError, match=r"teacher\.dino_path.*huggingface-cli"):
+        make_patch_teacher(TeacherConfig(dino_path=str(tmp_path)))
+    path = saved(small("ViT"), tmp_path)
+    with pytest.raises(ValueError, match=r"one of sam, sam2.*got 'vit'"):
+        make_region_proposer(TeacherConfig(regions="sam", regions_path=path))
+    (tmp_path / "model.safetensors").write_bytes(b"broken")
+    with pytest.raises(ValueError, match="readable model"):
+        make_patch_teacher(TeacherConfig(dino_path=path))

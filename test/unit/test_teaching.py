@@ -1,0 +1,257 @@
+"""Teachers at work beside the mapper: newest first, failures said, results at their keyframes."""
+
+import threading
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from semantic_field.config import Config, updated
+from semantic_field.frames import Frame
+from semantic_field.geometry import Camera, make_transform
+from semantic_field.mapping.mapper import Mapper
+from semantic_field.mapping.teaching import Lessons, precompute, sight_of
+from semantic_field.teachers.depth_regions import DepthRegions
+from semantic_field.teachers.images import (
+    ImageTargets,
+    ImageTeachers,
+    Sight,
+    make_image_teachers,
+    regions_from_arrays,
+    regions_to_arrays,
+)
+from semantic_field.teachers.worker import TeacherWorker
+
+SMALL = updated(
+    Config(),
+    {
+        "language.source": "images",
+        "mapping.max_image_width": 64,
+        "mapping.rays_per_step": 64,
+        "mapping.threads": 1,
+        "mapping.memory_budget_mb": 64,
+        "field.grid.log2_table_size": 12,
+    },
+)
+
+
+class MeanColor:
+    """Embeds an image as its mean colour; may be told to wait or to fail."""
+
+    name, dim, fingerprint, things = "mean colour", 3, "mean", ()
+
+    def __init__(self) -> None:
+        self.images: list[np.ndarray] = []
+        self.open = threading.Event()
+        self.open.set()
+        self.failing = False
+
+    def embed_text(self, texts):
+        return torch.eye(3)[torch.arange(len(texts)) % 3]
+
+    def embed_image(self, color, labels=None, label_names=None):
+        assert self.open.wait(30)
+        self.images.append(color)
+        if self.failing:
+            raise ValueError("no idea")
+        mean = torch.from_numpy(color.mean((0, 1), dtype=np.float32))
+        return (mean / mean.norm()).view(1, 1, 1, 3)
+
+
+@pytest.fixture(scope="module")
+def frames():
+    """Six views of a wall 2 m away, with a box 1 m before it, from places 20 cm apart."""
+    random = np.random.default_rng(0)
+    depth = np.full((48, 64), 2.0, np.float32)
+    depth[10:30, 20:40] = 1.0
+    camera = Camera.from_field_of_view(64, 48, 1.2)
+    color = np.where(depth[..., None] == 1.0, 200, 90).astype(np.uint8)
+    return [
+        Frame(
+            stamp_ns=i,
+            color=color + random.integers(0, 9, (48, 64, 3), dtype=np.uint8),
+            depth=depth,
+            camera=camera,
+            T_world_camera=make_transform(np.eye(3), [0.2 * i, 0.0, 0.0]),
+        )
+        for i in range(6)
+    ]
+
+
+def taught(teacher: MeanColor) -> tuple[Mapper, list]:
+    """A mapper that learns from images, and a record of what comes in: slot and targets."""
+    mapper, got = Mapper(SMALL, teacher, eyes=ImageTeachers(teacher)), []
+    add = mapper._trainer.language.add
+
+    def recorded(store, slot, targets) -> None:
+        add(store, slot, targets)
+        got.append((slot, targets))
+
+    mapper._trainer.language.add = recorded
+    return mapper, got
+
+
+def until(condition) -> None:
+    while not condition():
+        time.sleep(0.005)
+
+
+def test_a_keyframe_as_teachers_see_it(frames):
+    mapper = Mapper(SMALL, MeanColor())
+    mapper.set_label_names({7: "chair"})
+    holed = frames[0].depth.copy()
+    holed[:5] = 0
+    frame = replace(frames[0], depth=holed)
+    mapper.add_frame(frame)
+    store = mapper._keyframes
+    sight = sight_of(store, 0, {0: "chair"})
+    assert np.array_equal(sight.color, frame.color) and sight.stamp_ns == frame.stamp_ns
+    assert np.allclose(sight.depth, holed, atol=1e-3)
+    assert sight.camera.fx == pytest.approx(frame.camera.fx) and sight.label_names == {0: "chair"}
+    assert sight.serial == store.serials[0]
+
+
+def test_results_come_to_their_keyframes_at_once_without_a_thread(frames):
+    teacher = MeanColor()
+    mapper, got = taught(teacher)
+    for frame in frames[:3]:
+        mapper.add_frame(frame)
+    assert len(teacher.images) == 3 and not got
+    mapper.train_steps(1)
+    assert [slot for slot, _ in got] == [0, 1, 2]
+    for (_, targets), frame in zip(got, frames):
+        mean = frame.color.mean((0, 1), dtype=np.float32)
+        assert np.allclose(targets.embedding.view(3), mean / np.linalg.norm(mean), atol=1e-4)
+    mapper.train_steps(1)
+    assert len(got) == 3 and mapper.status().teachers.backlog == 0
+
+
+def test_newest_keyframe_first_while_the_map_trains_on(frames):
+    teacher = MeanColor()
+    mapper, got = taught(teacher)
+    teacher.open.clear()
+    mapper.start()
+    try:
+        for i, frame in enumerate(frames):
+            mapper.add_frame(frame)
+            until(lambda n=i + 1: mapper.status().keyframes == n)
+        steps = mapper.status().steps
+        until(lambda: mapper.status().steps > steps + 3)  # the teacher hangs, the map does not
+        status = mapper.status().teachers
+        assert status.state == "running" and status.done == 0 and status.backlog == 6
+        teacher.open.set()
+        until(lambda: len(got) == 6)
+        slots = [slot for slot, _ in got]
+        first = slots[0]  # what it hung at; then from the newest to the oldest
+        assert slots[1:] == sorted(set(range(6)) - {first}, reverse=True)
+        until(lambda: mapper.status().teachers.state == "waiting")
+        status = mapper.status().teachers
+        assert status.done == 6 and status.backlog == 0 and status.rate_hz > 0
+    finally:
+        teacher.open.set()
+        mapper.stop()
+    assert mapper.status().teachers.state == "off"
+
+
+def test_failing_teachers_are_reported_and_mapping_goes_on(frames):
+    teacher = MeanColor()
+    teacher.failing = True
+    mapper, _ = taught(teacher)
+    mapper.start()
+    try:
+        for i, frame in enumerate(frames[:4]):
+            mapper.add_frame(frame)
+            until(lambda n=i + 1: mapper.status().keyframes == n)
+        until(lambda: mapper.status().teachers.state == "failed")
+        status = mapper.status()
+        assert "no idea" in status.teachers.error and status.teachers.failures == 3
+        until(lambda: mapper.status().steps > status.steps + 3)
+        assert mapper.status().state == "running"
+    finally:
+        mapper.stop()
+
+
+def test_one_failure_costs_one_keyframe():
+    sights = [Sight(i, 0, np.zeros((2, 2, 3), np.uint8)) for i in range(4)]
+    done = threading.Event()
+    delivered = []
+
+    def look(sight):
+        if sight.serial == 1:
+            raise OSError("disk")
+        return ImageTargets(torch.zeros(1, 1, 1, 2))
+
+    def next_sight(skip):
+        left = [s for s in sights if s.serial not in skip | set(delivered)]
+        if not left:
+            done.set()
+        return left[0] if left else None
+
+    worker = TeacherWorker(look, next_sight, lambda s, t: delivered.append(s.serial), lambda: 0)
+    worker.start()
+    assert done.wait(30)
+    worker.stop()
+    status = worker.status()
+    assert delivered == [0, 2, 3] and status.failures == 1 and status.error == ""
+
+
+def test_forgotten_keyframes(frames):
+    """A result for a keyframe that has given way is left out; slots that moved are found."""
+    mapper = Mapper(SMALL, MeanColor())
+    for frame in frames[:3]:
+        mapper.add_frame(frame)
+    store, lessons = mapper._keyframes, Lessons()
+    assert lessons.waiting(store) == [2, 1, 0]
+    sights = [sight_of(store, slot, {}) for slot in range(3)]
+    for sight in sights:
+        lessons.deliver(sight, ImageTargets(torch.full((1, 1, 1, 1), float(sight.serial))))
+    store.remove(0)  # the last one moves into its place
+    arrived = lessons.arrived(store)
+    assert {slot: float(t.embedding.sum()) for slot, t in arrived} == {
+        0: sights[2].serial,
+        1: sights[1].serial,
+    }
+    assert lessons.arrived(store) == [] and lessons.waiting(store) == []
+
+
+def test_regions_and_patches_are_kept_in_the_store(frames, tmp_path):
+    class Patches:
+        name, dim, patch, fingerprint, calls = "patches", 2, 8, "p", 0
+
+        def patch_features(self, color):
+            Patches.calls += 1
+            return torch.ones(2, 3, 2)
+
+    frame = frames[0]
+    sight = Sight(1, 0, frame.color, frame.depth, frame.camera)
+    seen = []
+    for _ in range(2):
+        proposer = DepthRegions()
+        eyes = ImageTeachers(MeanColor(), proposer, Patches(), str(tmp_path))
+        seen.append(eyes.look(sight))
+        proposer.propose = lambda *images: pytest.fail("was stored already")
+    assert Patches.calls == 1
+    first, second = seen
+    assert np.array_equal(first.regions.masks, second.regions.masks)
+    assert torch.equal(first.patches, second.patches) and len(first.regions) == 2
+    again = regions_from_arrays(regions_to_arrays(first.regions))
+    assert np.array_equal(again.masks, first.regions.masks)
+
+
+def test_precomputed_is_what_mapping_asks_for(frames, tmp_path):
+    proposer = DepthRegions()
+    eyes = ImageTeachers(MeanColor(), proposer, store=str(tmp_path))
+    assert len(list(precompute(frames[:3], eyes, SMALL.mapping))) == 3
+    proposer.propose = lambda *images: pytest.fail("was stored already")
+    mapper = Mapper(SMALL, MeanColor(), eyes=eyes)
+    assert all(mapper.add_frame(frame) for frame in frames[:3])
+
+
+def test_images_are_looked_at_where_language_comes_from_them():
+    assert make_image_teachers(Config(), MeanColor()) is None
+    images = updated(Config(), {"language.source": "images"})
+    assert make_image_teachers(images, None) is None
+    eyes = make_image_teachers(images, MeanColor())
+    assert isinstance(eyes.proposer, DepthRegions) and eyes.patches is None
