@@ -137,6 +137,16 @@ def test_calibration_learns_what_the_probabilities_are_worth() -> None:
     assert found.kept_accuracy > found.accuracy
 
 
+def test_nearly_perfect_labels_calibrate_too() -> None:
+    random = np.random.default_rng(0)
+    claimed = np.clip(random.normal(0.995, 0.02, 20000), 0.3, 0.9999)
+    right = random.random(20000) < 0.97
+    found = calibrate(claimed, np.zeros(20000), right, wrong_cost=3.0)
+    confidence = found.confidence(claimed, np.zeros(20000))
+    assert confidence.mean() == pytest.approx(0.97, abs=0.01)
+    assert found.error < 0.02 and max(map(abs, found.weights)) < 10
+
+
 def test_the_threshold_by_hand() -> None:
     confidence = np.array([0.205, 0.605, 0.705, 0.905])
     right = np.array([False, True, False, True])
