@@ -46,6 +46,7 @@ from semantic_field.mapping.readings import mark_voxels
 from semantic_field.mapping.status import MapperStatus, Meter, run_state
 from semantic_field.mapping.targets import Answer, Labels, Target, claim_of, keyframe_views
 from semantic_field.mapping.teaching import Teaching
+from semantic_field.mapping.trainer import Trainer
 from semantic_field.mapping.trainer_factory import make_trainer, training_device
 from semantic_field.mapping.training_state import KeyframePacker, pack_training, unpack_training
 from semantic_field.mapping.turns import Turns
