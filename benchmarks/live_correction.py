@@ -25,7 +25,7 @@ import cv2
 import numpy as np
 from corrections import click_on, true_surface
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from semantic_field.data.sources import FrameSource, open_source
 from semantic_field.nodes import conversions
@@ -85,7 +85,7 @@ class Watch:
             self.clouds.append((time.monotonic(), message))
 
 
-def scored(message: PointCloud2, truth: tuple[cKDTree, NDArray], wanted: int, class_id: int):
+def scored(message: PointCloud2, truth: tuple[KDTree, NDArray], wanted: int, class_id: int):
     """Which share of an object's points has a class, and how many points beside it, over the
     object's."""
     points = conversions.cloud_arrays(message)
@@ -135,7 +135,7 @@ def wait_for(condition, timeout_s: float = 120.0) -> None:
 def run(options: argparse.Namespace, recording: Path) -> None:
     source = open_source(options.input)
     points, instances = true_surface(source, options.frames)
-    truth = cKDTree(points), instances
+    truth = KDTree(points), instances
     own = points[instances == options.instance]
     x, y, z = (float(v) for v in click_on(own, *truth, options.instance))
     seen = [(source[i].instances == options.instance).sum() for i in range(0, options.frames, 4)]

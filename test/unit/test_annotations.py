@@ -293,15 +293,16 @@ def test_fresh_annotations_are_looked_at() -> None:
     corrections, _ = corrections_of(annotations)
     corrections.focus(cells, rays=1000)
     random, slots = np.random.default_rng(0), np.zeros(400, np.int64)
-    pixels = corrections.draw(store, slots, 999, random)
-    assert pixels is not None and (pixels[200:] == -1).all() and (pixels[:200] >= 0).all()
-    on_it = pixels[:100]
-    u = on_it % 64 + np.where(slots[:100] == 1, 0.3 * CAMERA.fx / 1.5, 0)
-    assert np.abs(u - 32).max() < 3 and np.abs(on_it // 64 - 24).max() < 3
-    assert set(slots[:100].tolist()) == {0, 1}
-    beside = pixels[100:200] % 64 + np.where(slots[100:200] == 1, 0.3 * CAMERA.fx / 1.5, 0)
-    assert np.abs(beside - 32).max() > 4
-    assert corrections.draw(store, slots, 1000, random) is None
+    pixels = np.full(400, -1)
+    corrections.redirect(slots, pixels, store, 1000, random)
+    assert (pixels == -1).all()  # fresh no more
+    corrections.redirect(slots, pixels, store, 999, random)
+    assert (pixels[:200] == -1).all() and (pixels[200:] >= 0).all()
+    u = pixels % 64 + np.where(slots == 1, 0.3 * CAMERA.fx / 1.5, 0)
+    on_it, beside = slice(200, 300), slice(300, 400)
+    assert np.abs(u[on_it] - 32).max() < 3 and np.abs(pixels[on_it] // 64 - 24).max() < 3
+    assert set(slots[on_it].tolist()) == {0, 1}
+    assert np.abs(u[beside] - 32).max() > 4
 
 
 def test_what_is_hidden_is_not_seen() -> None:

@@ -198,10 +198,11 @@ class Trainer:
         slots, pixels = keyframes.choose_labelled(wanted, config.class_balance, random)
         rest = config.rays_per_step - len(slots)
         others = keyframes.choose(rest, random, config.replay_by_error)
-        drawn = corrections.draw(keyframes, others, self.rays, random) if corrections else None
-        if drawn is None:
-            drawn = np.full(rest, -1)
-        return np.concatenate([slots, others]), np.concatenate([pixels, drawn])
+        slots = np.concatenate([slots, others])
+        pixels = np.concatenate([pixels, np.full(rest, -1)])
+        if corrections is not None:
+            corrections.redirect(slots, pixels, keyframes, self.rays, random)
+        return slots, pixels
 
     def _free_space(self, rays: RaySamples, hidden: Float[Tensor, "H M"]) -> Float[Tensor, "1 M"]:
         """The gradient with respect to the signed distances in free space."""
