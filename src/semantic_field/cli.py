@@ -111,7 +111,8 @@ def _precompute(arguments: argparse.Namespace) -> int:
     if eyes is None:
         raise ValueError(f"expected teachers of images, got teacher.kind {config.teacher.kind}")
     source = open_source(arguments.input)
-    for _ in track(precompute(source, eyes, config.mapping), "looking", total=len(source)):
+    frames = (source[i] for i in range(len(source)))
+    for _ in track(precompute(frames, eyes, config.mapping), "looking", total=len(source)):
         pass
     return 0
 

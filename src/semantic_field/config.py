@@ -111,6 +111,15 @@ class MappingConfig(Settings):
     free_space_weight: float = option(10.0, "weight of the free-space loss", 0.0)
     label_weight: float = option(1.0, "weight of the label cross-entropy", 0.0)
     language_weight: float = option(1.0, "weight of the language loss", 0.0)
+    labelled_share: float = option(
+        0.25, "share of the rays that go to labelled pixels where there are any", 0.0, 1.0
+    )
+    class_balance: float = option(
+        0.5, "of those: 0 = classes as frequent as they are, 1 = all classes alike", 0.0, 1.0
+    )
+    vote_on_noise: bool = option(
+        True, "let pixels of noisy label images take a vote of their neighbours"
+    )
     stream_label_weight: float = option(
         1.0, "weight of a ray's label and its language where the label image says so", 0.0
     )
@@ -125,15 +134,6 @@ class MappingConfig(Settings):
     )
     annotation_cell_m: float = option(
         0.02, "edge of the cells of space that annotations are kept in, metres", 0.005, 0.2
-    )
-    labelled_share: float = option(
-        0.25, "share of the rays that go to labelled pixels where there are any", 0.0, 1.0
-    )
-    class_balance: float = option(
-        0.5, "of those: 0 = classes as frequent as they are, 1 = all classes alike", 0.0, 1.0
-    )
-    vote_on_noise: bool = option(
-        True, "let pixels of noisy label images take a vote of their neighbours"
     )
     labels_shape_geometry: bool = option(True, "let given labels move the geometry")
     color_shapes_geometry: bool = option(True, "let colours move samples' weights along a ray")
@@ -254,7 +254,7 @@ class LanguageConfig(Settings):
         choices=("trajectory", "circle"),
     )
     novel_rays: int = option(512, "rays of new poses in a training step", 0)
-    novel_width: int = option(240, "width of views from new poses, pixels", 16)
+    novel_width: int = option(160, "width of views from new poses, pixels", 16)
     label_width: int = option(320, "width of pseudo-label images, pixels", 16)
     fda_positive_weight: float = option(200.0, "weight of alike patches answering alike", 0.0)
     fda_negative_weight: float = option(0.2, "weight of unlike patches answering otherwise", 0.0)

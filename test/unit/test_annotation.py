@@ -137,6 +137,16 @@ def test_calibration_learns_what_the_probabilities_are_worth() -> None:
     assert found.kept_accuracy > found.accuracy
 
 
+def test_nearly_perfect_labels_calibrate_too() -> None:
+    random = np.random.default_rng(0)
+    claimed = np.clip(random.normal(0.995, 0.02, 20000), 0.3, 0.9999)
+    right = random.random(20000) < 0.97
+    found = calibrate(claimed, np.zeros(20000), right, wrong_cost=3.0)
+    confidence = found.confidence(claimed, np.zeros(20000))
+    assert confidence.mean() == pytest.approx(0.97, abs=0.01)
+    assert found.error < 0.02 and max(map(abs, found.weights)) < 10
+
+
 def test_the_threshold_by_hand() -> None:
     confidence = np.array([0.205, 0.605, 0.705, 0.905])
     right = np.array([False, True, False, True])
@@ -148,10 +158,10 @@ def test_the_threshold_by_hand() -> None:
     np.testing.assert_allclose(few.confidence(confidence, 0 * confidence), confidence, rtol=1e-4)
 
 
-def make_job(recording: Path, labels: Path, out: Path, seconds: float = 4.0) -> AnnotationJob:
+def make_job(recording: Path, labels: Path, out: Path, steps: int = 250) -> AnnotationJob:
     source = open_source(recording, labels="none")
     given = read_given_labels(labels, source)
-    return AnnotationJob(source, given, out, Request(seconds), CONFIG)
+    return AnnotationJob(source, given, out, Request(0.0, steps), CONFIG)
 
 
 def test_every_frame_is_labelled_in_the_recordings_layout(
@@ -191,7 +201,7 @@ def test_a_stopped_run_goes_on_and_a_finished_one_has_nothing_to_do(
     recording: Path, labels: Path, tmp_path: Path, monkeypatch
 ) -> None:
     out = tmp_path / "out"
-    job = make_job(recording, labels, out, 1.0)
+    job = make_job(recording, labels, out, 20)
     steps = job._mapper.train_steps
 
     def interrupted(n: int) -> None:
@@ -201,7 +211,7 @@ def test_a_stopped_run_goes_on_and_a_finished_one_has_nothing_to_do(
     monkeypatch.setattr(job._mapper, "train_steps", interrupted)
     with pytest.raises(KeyboardInterrupt):
         job.run()
-    again = make_job(recording, labels, out, 1.0)
+    again = make_job(recording, labels, out, 20)
     monkeypatch.setattr(again, "_take_frames", lambda: pytest.fail("frames are in the map"))
     label = again._label
 
@@ -215,7 +225,7 @@ def test_a_stopped_run_goes_on_and_a_finished_one_has_nothing_to_do(
         again.run()
     assert len(list((out / "labels_annotated").glob("*.png"))) == 4
     assert not list(out.rglob("*.tmp"))
-    third, asked = make_job(recording, labels, out, 1.0), []
+    third, asked = make_job(recording, labels, out, 20), []
     whole = third._label
     monkeypatch.setattr(third, "_label", lambda p, *rest: (asked.append(p), whole(p, *rest)))
     third.run()
@@ -248,7 +258,7 @@ def test_the_command_line(recording: Path, labels: Path, tmp_path: Path, capsys)
     settings.write_text(json.dumps(nested))
     out = tmp_path / "out"
     call = ["annotate", str(recording), "--labels", str(labels), "--out", str(out)]
-    assert main([*call, "--seconds", "1", "--config", str(settings)]) == 0
+    assert main([*call, "--steps", "20", "--config", str(settings)]) == 0
     text = capsys.readouterr().out
     assert "3 of them labelled" in text and "label next" in text
     assert cv2.imread(str(out / "contact_sheet.jpg")).shape[1] == 960

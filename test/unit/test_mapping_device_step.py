@@ -203,6 +203,12 @@ def test_samples_lie_where_they_should(device: str) -> None:
     )  # fmt: skip
     listed = store.contours[0][1, : store.contours[1][1]]
     assert 0 < len(listed) < store.pixels and np.isin(drawn.pixel.cpu().numpy(), listed).all()
+    given = torch.arange(99, device=device) - 50  # negative: a random one
+    drawn = draw_rays_on_device(
+        copied.images, copied.cameras, copied.contours, torch.ones(99, device=device).long(),
+        DeviceVoxels.of(reach, device), PLACING, generator, given,
+    )  # fmt: skip
+    assert (drawn.pixel[given >= 0] == given[given >= 0]).all() and (drawn.pixel >= 0).all()
     slots = torch.arange(400, device=device) % 2
     rays = draw_rays_on_device(
         copied.images, copied.cameras, copied.contours, slots,

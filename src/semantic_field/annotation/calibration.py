@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import minimize
 
 from semantic_field.frames import VOID_LABEL
 
@@ -23,7 +24,6 @@ LEAST_KEPT = 0.5  # of the pixels of each class stay in training
 NEAR_M = 0.05
 FEWEST = 200  # held-out pixels for a calibration
 RIDGE = 1e-3
-STEPS = 30
 THRESHOLDS = np.linspace(0.0, 0.99, 100)
 
 
@@ -89,19 +89,22 @@ class Calibration:
 def calibrate(
     probability: NDArray, distance_m: NDArray, right: NDArray[np.bool_], wrong_cost: float
 ) -> Calibration:
-    """Fit on held-out pixels (N,): see the module. Newton's method with a small ridge."""
+    """Fit on held-out pixels (N,), see the module."""
     prior = np.array([0.0, 1.0, -1.0])  # what nothing speaks against
     if len(right) < FEWEST:
         return Calibration((0.0, 1.0, -1.0), wrong_cost / (1 + wrong_cost))
     x, y = features(probability, distance_m), right.astype(np.float64)
-    weights = prior.copy()
-    for _ in range(STEPS):
-        p = _sigmoid(x @ weights)
-        slope = x.T @ (y - p) / len(y) - RIDGE * (weights - prior)
-        curve = (x * (p * (1 - p))[:, None]).T @ x / len(y) + RIDGE * np.eye(3)
-        weights = weights + np.linalg.solve(curve, slope)
-    # Farther from any label is never more certain, whatever a few pixels say.
-    weights[2] = min(weights[2], 0.0)
+
+    def loss(weights: NDArray) -> tuple[float, NDArray]:
+        """Mean negative log likelihood with a ridge around the prior, and its gradient."""
+        score, off = x @ weights, weights - prior
+        value = (np.logaddexp(0.0, score) - y * score).mean() + 0.5 * RIDGE * (off**2).sum()
+        return value, x.T @ (_sigmoid(score) - y) / len(y) + RIDGE * off
+
+    # More probable is never less certain, farther from any label never more, whatever a few
+    # pixels say.
+    limits = [(None, None), (0.0, None), (None, 0.0)]
+    weights = minimize(loss, prior, jac=True, method="L-BFGS-B", bounds=limits).x
     confidence = _sigmoid(x @ weights)
     threshold = best_threshold(confidence, right, wrong_cost)
     kept = confidence >= threshold

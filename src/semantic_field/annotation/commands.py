@@ -17,6 +17,7 @@ def add_commands(subparsers) -> None:
     )
     command.add_argument("--out", type=Path, default=Path("annotated"), help="output folder")
     command.add_argument("--seconds", type=float, help="training (default: 180, without depth 300)")
+    command.add_argument("--steps", type=int, default=0, help="training steps, in place of seconds")
     command.add_argument(
         "--wrong-cost",
         type=float,
@@ -58,8 +59,9 @@ def _annotate(arguments: argparse.Namespace) -> int:
             f"{source.name}: {len(source)} frames, {len(given.images)} of them labelled, "
             f"{len(given.names)} classes"
         )
-        seconds = arguments.seconds or (300.0 if hasattr(source, "estimated") else 180.0)
-        request = Request(seconds, arguments.wrong_cost)
+        usual = 0.0 if arguments.steps else 300.0 if hasattr(source, "estimated") else 180.0
+        seconds = usual if arguments.seconds is None else arguments.seconds
+        request = Request(seconds, arguments.steps, arguments.wrong_cost)
         config = load_config(arguments.config) if arguments.config else Config()
         job = AnnotationJob(source, given, arguments.out, request, config, progress)
         try:

@@ -35,6 +35,7 @@ from semantic_field.geometry import transform_points
 from semantic_field.mapping import Mapper
 from semantic_field.mapping.coverage import CELL_M, cells_of, greedy_cover
 from semantic_field.mapping.keyframes import BYTES_PER_PIXEL
+from semantic_field.mapping.memory import keyframe_budget_mb
 
 LABELS = "labels_annotated"  # the folder layout's name for label images beside the recording's own
 MAP, WORK, STATE = "map.safetensors", ".annotate", "state.json"
@@ -50,12 +51,14 @@ class Request:
     """What is asked for.
 
     Attributes:
-        seconds: of training in all, over all runs.
+        seconds, steps: of training in all, over all runs; what is reached first ends it, 0 = no
+            limit. Only steps give the same result on a busy machine.
         wrong_cost: how many right labels a wrong one undoes, see ``calibration``.
         keep_given: a person's pixels stay as they are in the output.
     """
 
     seconds: float = 180.0
+    steps: int = 0
     wrong_cost: float = 3.0
     keep_given: bool = True
 
@@ -68,7 +71,7 @@ class AnnotationJob:
         given: the labels.
         out: made where it is missing; a folder with another run's files is refused.
     Raises:
-        ValueError: where ``out`` holds something else.
+        ValueError: where ``out`` holds something else, or there is no limit to the training.
     """
 
     def __init__(
@@ -80,6 +83,8 @@ class AnnotationJob:
         config: Config | None = None,
         progress: Progress = lambda text, share: None,
     ) -> None:
+        if not (request.seconds > 0 or request.steps > 0):
+            raise ValueError("expected seconds or steps of training above 0, got neither")
         self._source, self._given, self._out = source, given, out
         self._request, self._progress = request, progress
         # Frames near each other are as good as others here: none is left out as "covered".
@@ -147,21 +152,21 @@ class AnnotationJob:
     # training
 
     def _train(self) -> None:
-        path, seconds = self._out / MAP, self._request.seconds
+        path = self._out / MAP
         if path.exists():
             self._mapper.load(path)
         else:
             self._state["trained_s"] = 0.0
             self._take_frames()
-        if self._state["trained_s"] >= seconds:
+        if self._share() >= 1:
             return
         self._forget_results()
         before, began, saved = self._state["trained_s"], time.monotonic(), time.monotonic()
         try:
-            while self._state["trained_s"] < seconds:
+            while (share := self._share()) < 1:
+                self._progress("training", share)
                 self._mapper.train_steps(5)
                 self._state["trained_s"] = before + time.monotonic() - began
-                self._progress("training", min(1.0, self._state["trained_s"] / seconds))
                 if time.monotonic() - saved > CHECKPOINT_S:
                     self._checkpoint()
                     saved = time.monotonic()
@@ -169,6 +174,15 @@ class AnnotationJob:
             self._checkpoint()
             raise
         self._checkpoint()
+
+    def _share(self) -> float:
+        """How much of the training is done."""
+        request, shares = self._request, [0.0]
+        if request.seconds:
+            shares.append(self._state["trained_s"] / request.seconds)
+        if request.steps:
+            shares.append(self._mapper.status().steps / request.steps)
+        return max(shares)
 
     def _checkpoint(self) -> None:
         self._mapper.save(self._out / MAP)
@@ -194,7 +208,7 @@ class AnnotationJob:
         camera, mapping = self._source[0].camera, self._config.mapping
         width = min(camera.width, mapping.max_image_width)
         pixels = width * round(camera.height * width / camera.width)
-        room = mapping.memory_budget_mb * (1 << 20) // (pixels * BYTES_PER_PIXEL)
+        room = keyframe_budget_mb(mapping) * (1 << 20) // (pixels * BYTES_PER_PIXEL)
         labelled = sorted(self._given.images)
         others = [i for i in range(len(self._source)) if i not in self._given.images]
         count = min(len(others), max(0, room - len(labelled)))

@@ -75,7 +75,7 @@ def _ablate(arguments: argparse.Namespace, protocol, console) -> int:
 
     arguments.out.mkdir(parents=True, exist_ok=True)
     path, results = arguments.out / "ablation.json", []
-    with _progress(console) as progress:
+    with progress_bar(console) as progress:
         run = AblationRun(arguments.input, protocol, _config(arguments), progress)
         for cell in ablation_cells():
             results.append(run.score(cell))

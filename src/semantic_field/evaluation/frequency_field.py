@@ -16,9 +16,11 @@ from torch.nn import functional
 from semantic_field.config import Config, FieldConfig, GridConfig
 from semantic_field.field.model import SemanticField
 from semantic_field.field.sampling import RaySamples
+from semantic_field.field.voxels import VoxelGrid
 from semantic_field.kernels import make_kernels
 from semantic_field.kernels.interface import GridShape
 from semantic_field.mapping import Mapper
+from semantic_field.mapping.keyframes import KeyframeStore
 from semantic_field.mapping.losses import color_loss, label_loss, language_loss
 from semantic_field.mapping.trainer import Trainer
 
@@ -69,7 +71,7 @@ class FrequencyField(SemanticField):
             (gradient,) = torch.autograd.grad(distance.sum(), where)
         return gradient * self.config.truncation_m
 
-    def frozen_copy(self) -> SemanticField:
+    def frozen_copy(self, device: torch.device | str = "cpu") -> SemanticField:
         twin = FrequencyField(self.config, self.classes, self.kernels.threads)
         twin.load_state_dict(self.state_dict())
         return twin.eval().requires_grad_(False)
@@ -83,7 +85,15 @@ class FrequencyTrainer(Trainer):
 
     field: FrequencyField
 
-    def find_gradients(self, rays: RaySamples) -> None:
+    def step(
+        self, keyframes: KeyframeStore, reach: VoxelGrid, voxels: VoxelGrid | None = None
+    ) -> None:
+        self.find_gradients(self._draw(keyframes, reach))
+        self.steps += 1
+        self.rays += self.config.rays_per_step
+        self._update(self.learning_rate(keyframes.count))
+
+    def find_gradients(self, rays: RaySamples) -> None:  # type: ignore[override]
         """All losses of ``Trainer`` on the rays; gradients stay in ``.grad``."""
         with torch.enable_grad():
             hidden = self.field.hidden_of(torch.from_numpy(rays.points))
@@ -144,13 +154,13 @@ class FrequencyTrainer(Trainer):
 
 
 class FrequencyMapper(Mapper):
-    """A ``Mapper`` that trains a ``FrequencyField``."""
+    """A ``Mapper`` that trains a ``FrequencyField``, on the processor: rays are drawn there."""
 
     def __init__(self, config: Config) -> None:
         from semantic_field.config import updated
 
         grid = {f"field.grid.{k}": v for k, v in vars(NO_GRID).items()}
-        super().__init__(updated(config, grid))
+        super().__init__(updated(config, grid | {"mapping.device": "cpu"}))
 
     def _new_field(self, classes: int = 0, shape: GridShape | None = None) -> SemanticField:
         return FrequencyField(self.config.field, classes, self.config.mapping.threads)

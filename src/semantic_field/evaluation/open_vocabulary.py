@@ -69,7 +69,7 @@ class Cell:
     rsr: bool
     cse: bool
     regions: str = "depth"
-    first: float = 0.4
+    first: float = 0.6
     every: float = 0.1
 
     def config(self, config: Config, steps: int) -> Config:
@@ -95,8 +95,8 @@ def ablation_cells() -> list[Cell]:
             Cell(f"+CSE{suffix}", False, True, regions),
             Cell(f"both{suffix}", True, True, regions),
         ]
-    cells += [Cell(f"both, T {t:g}", True, True, first=t) for t in (0.2, 0.6)]
-    return cells + [Cell(f"both, N {n:g}", True, True, every=n) for n in (0.05, 0.3)]
+    cells += [Cell(f"both, T {t:g}", True, True, first=t) for t in (0.4, 0.8)]
+    return cells + [Cell(f"both, N {n:g}", True, True, every=n) for n in (0.05, 0.2)]
 
 
 @dataclass(frozen=True)
@@ -277,7 +277,7 @@ def ablation_table(results: list[dict[str, Any]]) -> list[list[str]]:
 
 
 def true_regions(frame: Frame) -> Regions | None:
-    """The objects of a frame as they really are, what is no object by class; None without labels."""
+    """The objects of a frame as they really are, what is no object by class; None: no labels."""
     if frame.labels is None:
         return None
     instances = np.full_like(frame.labels, -1) if frame.instances is None else frame.instances

@@ -76,25 +76,28 @@ def draw_rays_on_device(
     voxels: DeviceVoxels,
     placing: Placing,
     generator: torch.Generator | None = None,
+    pixels: Int[Tensor, " R"] | None = None,
 ) -> DeviceRays:
     """One random pixel of each listed keyframe as a ray with samples.
 
     Args:
         images: colours uint8 (K, P, 3), depths int16 (K, P) in ``DEPTH_UNIT_M`` whose sign bit is
             ``GUESSED``, labels int16 (K, P).
-        cameras, contours: as ``draw_rays`` takes them.
+        cameras, contours, pixels: as ``draw_rays`` takes them.
     """
     sizes, (listed_pixels, listed_counts) = cameras[2][slots], contours
     shape = (MASK_TRIES + 2, len(slots))
     random = torch.rand(shape, dtype=torch.float64, device=slots.device, generator=generator)
-    pixels = (random[2:] * sizes.prod(1)).long()
-    shown = images[2][slots, pixels] != MASKED
-    pixel = pixels.gather(0, shown.int().argmax(0, keepdim=True))[0]
+    tries = (random[2:] * sizes.prod(1)).long()
+    shown = images[2][slots, tries] != MASKED
+    pixel = tries.gather(0, shown.int().argmax(0, keepdim=True))[0]
     listed = listed_counts[slots]
     beside_jump = listed_pixels[slots, (random[0] * listed).long()].long()
     at_jump = (random[1] < placing.contour_share) & (listed > 0)
     at_jump &= images[2][slots, beside_jump] != MASKED
     pixel = torch.where(at_jump, beside_jump, pixel)
+    if pixels is not None:
+        pixel = torch.where(pixels >= 0, pixels, pixel)
     return place_samples(images, cameras, slots, pixel, voxels, placing, generator)
 
 

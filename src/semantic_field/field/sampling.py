@@ -103,7 +103,7 @@ def _fill(points, first, origin, direction, z):
 
 @_jit
 def _draw(
-    slots, pixels, seed, colors, depths, labels, intrinsics, poses, sizes, contours, contour_sizes,
+    slots, given, seed, colors, depths, labels, intrinsics, poses, sizes, contours, contour_sizes,
     voxels, settings, guess_trust, depth_noise,
     points, near_z, depth, stretch, trust, color, label, pixel, start, stop,
 ):  # fmt: skip
@@ -126,7 +126,8 @@ def _draw(
         if u < contour_share and contour_sizes[k] > 0:
             state, u = _random(state)
             p = int(contours[k, min(int(u * contour_sizes[k]), contour_sizes[k] - 1)])
-        p = pixels[r] if pixels[r] >= 0 else p
+        if given[r] >= 0:
+            p = given[r]
         for _ in range(MASK_TRIES):
             if labels[k, p] != MASKED:
                 break
@@ -200,7 +201,6 @@ def draw_rays(
             of the depth; ``contour_share`` of the rays is drawn from them.
         depth_noise: readings at z metres vary by ``depth_noise * z**2`` metres and count less, by
             half where that is ``TOLERATED_NOISE_M``.
-        pixels: the pixel (R,) of each ray; a random one where negative or not given.
     """
     n, count = len(slots), sum(samples)
     rays = RaySamples(
@@ -221,10 +221,10 @@ def draw_rays(
     shares = (np.float32(EVEN_SHARE), np.float32(contour_share))
     settings = (np.float32(band_m), samples[1], np.float32(nearest_m), *shares)
     store = (np.float32(voxels.voxel_m), voxels.index, voxels.low, voxels.counts)
-    pixels = np.full(n, -1) if pixels is None else pixels
+    given = np.full(n, -1, np.int64) if pixels is None else pixels
     arrays = (
         slots,
-        pixels,
+        given,
         seed,
         *images,
         *cameras,

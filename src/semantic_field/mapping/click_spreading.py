@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import dijkstra
 
-from semantic_field.field.sampling import DEPTH_UNIT_M, GUESSED
+from semantic_field.field.sampling import DEPTH_UNIT_M, GUESSED, MASKED
 from semantic_field.mapping.coverage import cell_numbers
 from semantic_field.mapping.keyframes import KeyframeStore
 
@@ -68,7 +68,7 @@ def _samples(store: KeyframeStore, slot: int) -> tuple[NDArray, ...]:
     wanted = np.zeros((height, width), bool)
     stride = max(1, width // ACROSS)
     wanted[stride // 2 :: stride, stride // 2 :: stride] = True
-    pixel = np.flatnonzero((wanted.reshape(-1) | (rows >= 0)) & (depth > 0))
+    pixel = np.flatnonzero((wanted.reshape(-1) | (rows >= 0)) & (depth > 0) & (rows != MASKED))
     T = store.cameras[1][slot].astype(np.float64)
     lab = cv2.cvtColor(color.reshape(height, width, 3), cv2.COLOR_RGB2LAB).reshape(-1, 3)
     return (

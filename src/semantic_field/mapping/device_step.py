@@ -36,6 +36,8 @@ HALF_SCALE = 1.0
 """Of float16 gradients, times the rays of a step. Entries then receive 0.03 in the median and 60 at
 most (240 steps of the simulated room): float16 ends at 6e-8 and 65504."""
 
+SLOT_BITS = 24  # of an uploaded ray; above them its pixel, plus one: 0 = a random one
+
 
 class DeviceTrainer(Trainer):
     """``Trainer`` for a field that lies on a GPU (or anywhere else).
@@ -150,13 +152,14 @@ class DeviceTrainer(Trainer):
             self._voxels_of = reach.version
 
     def _exchange(self, keyframes: KeyframeStore, voxels: VoxelGrid | None) -> None:
-        """Send the slots of the next steps' rays; take in what came back of the steps before.
+        """Send the slots and pixels of the next steps' rays; take in what came back of others.
 
         That are the losses, and of one step's rays how far they disagree with the map.
         """
-        count, by_error = self.config.rays_per_step, self.config.replay_by_error
-        chosen = [keyframes.choose(count, self._random, by_error) for _ in range(STEPS_PER_UPLOAD)]
-        arrived = self._mailbox.exchange(np.stack(chosen))
+        drawn = [self._choose(keyframes) for _ in range(STEPS_PER_UPLOAD)]
+        arrived = self._mailbox.exchange(
+            np.stack([slots | (pixels + 1) << SLOT_BITS for slots, pixels in drawn])
+        )
         if arrived is not None:
             losses, report = arrived
             self.losses = dict(zip(self._names, losses.tolist(), strict=False))
@@ -185,6 +188,7 @@ class DeviceTrainer(Trainer):
             trust=np.ones(len(kept), np.float32),
             color=np.zeros((len(kept), 3), np.float32),
             label=np.full(len(kept), -1),
+            label_weight=np.zeros(len(kept), np.float32),
             pixel=kept[:, 1].astype(np.int64),
             slot=slots[present],
         )
@@ -211,7 +215,7 @@ class DeviceTrainer(Trainer):
         """One step as the device sees it."""
         config = self.config
         assert self._keyframes is not None
-        slots = self._slots.index_select(0, self._turn)[0]
+        packed = self._slots.index_select(0, self._turn)[0]
         self._turn.add_(1).remainder_(STEPS_PER_UPLOAD)
         placing = Placing(
             (config.near_samples, config.free_samples),
@@ -225,10 +229,11 @@ class DeviceTrainer(Trainer):
             self._keyframes.images,  # type: ignore[arg-type]
             self._keyframes.cameras,  # type: ignore[arg-type]
             self._keyframes.contours,  # type: ignore[arg-type]
-            slots,
+            packed & ((1 << SLOT_BITS) - 1),
             self._voxels,
             placing,
             self._generator,
+            (packed >> SLOT_BITS) - 1,
         )
         self.find_gradients(rays)
         self.field.kernels.apply_adam(

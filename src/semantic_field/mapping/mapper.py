@@ -46,6 +46,7 @@ from semantic_field.mapping.readings import mark_voxels
 from semantic_field.mapping.status import MapperStatus, Meter, run_state
 from semantic_field.mapping.targets import Answer, Labels, Target, claim_of, keyframe_views
 from semantic_field.mapping.teaching import Teaching
+from semantic_field.mapping.trainer import Trainer
 from semantic_field.mapping.trainer_factory import make_trainer, training_device
 from semantic_field.mapping.training_state import KeyframePacker, pack_training, unpack_training
 from semantic_field.mapping.turns import Turns
@@ -518,8 +519,8 @@ class Mapper:
             version=self._version,
             steps=self._trainer.steps,
             stamp_ns=self._stamp_ns,
-            annotations=self._annotations,
             surfaces=self._surfaces,
+            annotations=self._annotations,
         )
 
     def render(self, camera: Camera, T_world_camera: NDArray[np.float64]) -> RenderedView:

@@ -133,6 +133,7 @@ def precompute(
 def sight_of(store: KeyframeStore, slot: int, names: Mapping[int, str]) -> Sight:
     """A copy of a keyframe for the teachers; its labels are rows, ``names`` those of the rows."""
     width, height = (int(side) for side in store.cameras[2][slot])
+    fx, fy, cx, cy = store.cameras[0][slot].tolist()
     color, stored, labels = (image[slot, : width * height] for image in store.images)
     depth = np.where(stored & GUESSED, 0, stored).astype(np.float32) * np.float32(DEPTH_UNIT_M)
     return Sight(
@@ -140,7 +141,7 @@ def sight_of(store: KeyframeStore, slot: int, names: Mapping[int, str]) -> Sight
         stamp_ns=int(store.stamps_ns[slot]),
         color=color.reshape(height, width, 3).copy(),
         depth=depth.reshape(height, width),
-        camera=Camera(*(float(value) for value in store.cameras[0][slot]), width, height),
+        camera=Camera(fx, fy, cx, cy, width, height),
         labels=np.maximum(labels, -1).reshape(height, width).astype(np.int32),
         label_names=names,
     )

@@ -168,14 +168,8 @@ class Trainer:
     def _draw(
         self, keyframes: KeyframeStore, reach: VoxelGrid, corrections: Corrections
     ) -> RaySamples:
-        config, random = self.config, self._random
-        slots, pixels = keyframes.choose_labelled(
-            round(config.labelled_share * config.rays_per_step), config.class_balance, random
-        )
-        others = keyframes.choose(config.rays_per_step - len(slots), random, config.replay_by_error)
-        slots = np.concatenate([slots, others])
-        pixels = np.concatenate([pixels, np.full(len(others), -1)])
-        corrections.redirect(slots, pixels, keyframes, self.rays, random)
+        config = self.config
+        slots, pixels = self._choose(keyframes, corrections)
         rays = draw_rays(
             keyframes.images,
             keyframes.cameras,
@@ -194,6 +188,24 @@ class Trainer:
         )
         corrections.apply(rays, keyframes)
         return rays
+
+    def _choose(
+        self, keyframes: KeyframeStore, corrections: Corrections | None = None
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Slots and pixels (R,) of a step's rays, -1 = a random pixel.
+
+        A share goes to labelled pixels, and of the others one to what was just annotated.
+        """
+        config, random = self.config, self._random
+        wanted = round(config.labelled_share * config.rays_per_step)
+        slots, pixels = keyframes.choose_labelled(wanted, config.class_balance, random)
+        rest = config.rays_per_step - len(slots)
+        others = keyframes.choose(rest, random, config.replay_by_error)
+        slots = np.concatenate([slots, others])
+        pixels = np.concatenate([pixels, np.full(rest, -1)])
+        if corrections is not None:
+            corrections.redirect(slots, pixels, keyframes, self.rays, random)
+        return slots, pixels
 
     def _free_space(self, rays: RaySamples, hidden: Float[Tensor, "H M"]) -> Float[Tensor, "1 M"]:
         """The gradient with respect to the signed distances in free space."""

@@ -65,11 +65,11 @@ class Strength:
         dominance: power of a class's share in a crop; above 1 the largest one wins.
     """
 
-    confusion: float = 0.5
-    temperature: float = 0.05
-    blend: float = 0.7
-    bias: float = 0.15
-    noise: float = 0.3
+    confusion: float = 0.8
+    temperature: float = 0.1
+    blend: float = 0.6
+    bias: float = 1.0
+    noise: float = 8.0
     dominance: float = 1.0
 
 
