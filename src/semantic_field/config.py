@@ -111,6 +111,30 @@ class MappingConfig(Settings):
     free_space_weight: float = option(10.0, "weight of the free-space loss", 0.0)
     label_weight: float = option(1.0, "weight of the label cross-entropy", 0.0)
     language_weight: float = option(1.0, "weight of the language loss", 0.0)
+    labelled_share: float = option(
+        0.25, "share of the rays that go to labelled pixels where there are any", 0.0, 1.0
+    )
+    class_balance: float = option(
+        0.5, "of those: 0 = classes as frequent as they are, 1 = all classes alike", 0.0, 1.0
+    )
+    vote_on_noise: bool = option(
+        True, "let pixels of noisy label images take a vote of their neighbours"
+    )
+    stream_label_weight: float = option(
+        1.0, "weight of a ray's label and its language where the label image says so", 0.0
+    )
+    annotation_weight: float = option(
+        4.0, "weight of a ray's label and its language where a person said so", 0.0
+    )
+    annotation_share: float = option(
+        0.5, "share of the rays that look at a fresh annotation and what is beside it", 0.0, 1.0
+    )
+    annotation_rays: float = option(
+        250_000.0, "rays of training for which an annotation counts as fresh", 0.0
+    )
+    annotation_cell_m: float = option(
+        0.02, "edge of the cells of space that annotations are kept in, metres", 0.005, 0.2
+    )
     labels_shape_geometry: bool = option(True, "let given labels move the geometry")
     color_shapes_geometry: bool = option(True, "let colours move samples' weights along a ray")
     guess_trust: float = option(
@@ -316,6 +340,9 @@ class MappingNodeConfig(Settings):
     snapshot_period_s: float = option(2.0, "least time between snapshots, seconds", 0.1)
     cloud_period_s: float = option(5.0, "least time between semantic clouds, seconds", 0.1)
     view_period_s: float = option(1.0, "least time between views of the current camera, s", 0.05)
+    annotation_name: str = option(
+        "", "class of clicks and boxes that come without a name, until annotate/name says another"
+    )
     view_width: int = option(320, "width of the published views, pixels", 16)
 
 

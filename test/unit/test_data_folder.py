@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import cv2
@@ -216,3 +217,14 @@ def test_real_recordings():
     points = frame.camera.backproject(frame.depth)[frame.labels == floor]
     heights = points @ frame.T_world_camera[2, :3] + frame.T_world_camera[2, 3]
     assert np.abs(np.median(heights)) < 0.02
+
+
+def test_a_folder_without_depth_only_where_that_is_asked_for(tmp_path: Path) -> None:
+    write_folder(open_source("room:seed=2,frames=2,width=32,height=24"), tmp_path / "room")
+    with_depth = FolderSource(tmp_path / "room")[1]
+    shutil.rmtree(tmp_path / "room" / "depth")
+    with pytest.raises(ValueError, match="expected depth in"):
+        FolderSource(tmp_path / "room")
+    source = FolderSource(tmp_path / "room", need_depth=False)
+    assert not source.has_depth and not source[1].depth.any()
+    np.testing.assert_array_equal(source[1].labels, with_depth.labels)

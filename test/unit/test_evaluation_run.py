@@ -121,6 +121,39 @@ def test_the_report_is_one_file_that_needs_no_other(evaluation: Evaluation, tmp_
     assert rows(QUALITY, evaluation.report) and rows(COST, evaluation.report)
 
 
+def test_a_task_on_labels_is_scored_beside_its_baselines(tmp_path: Path) -> None:
+    task = make_protocol(
+        {
+            "name": "task",
+            "split": "every_nth",
+            "split_options": {"n": 6},
+            "training": {"steps": 40},
+            "views": {"curve": 0, "mapped": 2},
+            "supervision": {"kind": "frames", "count": 3},
+            "baselines": ["nearest_frame", "projection", "depth_projection", "frequency_mlp"],
+            "headline": "semantic_nerf_valid",
+            "queries": False,
+            "points": [],
+            "surface_voxel_m": 0.1,
+        }
+    )
+    config = small_config(**{"mapping.rays_per_step": 64})
+    finished = evaluate("room:seed=2,frames=12,width=48,height=36", task, config)
+    found = finished.report["quality"]["label_task"]
+    assert found["task"] == "3 labelled frames"
+    assert found["labelled_frames"] == [1, 5, 9]  # of 1, 2, 3, 4, 5, 7, 8, 9, 10, 11
+    assert list(found["baselines"]) == list(task.baselines)
+    for figures in [*found["baselines"].values(), found["mapped_views"]]:
+        assert 0 <= figures["miou"] <= 1
+    assert found["baselines"]["depth_projection"]["miou"] > 0.3
+    assert found["baselines"]["frequency_mlp"]["steps"] == 40
+    notes = " ".join(finished.report["notes"])
+    for name in task.baselines:
+        assert f"the baseline {name}: mIoU" in notes
+    page = write_report(finished, tmp_path)[1].read_text()
+    assert "Task: 3 labelled frames" in page and "frequency_mlp" in page
+
+
 def test_compare_command(evaluation: Evaluation, tmp_path: Path, capsys) -> None:
     write_report(evaluation, tmp_path / "first")
     report = json.loads((tmp_path / "first" / "report.json").read_text())

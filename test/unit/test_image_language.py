@@ -166,7 +166,7 @@ def test_targets_are_looked_up_where_the_teacher_saw_them():
     assert weight[1] == pytest.approx(0.2, abs=2e-3)
     store.serials[1] += 100  # some of its pixels were masked: it is the same image
     assert targets.look_up(np.array([1]), pixel[:1])[2].tolist() == [0]
-    store.stamps_ns[1] += 100  # another keyframe has taken the slot
+    store.identities[1] += 100  # another keyframe has taken the slot
     assert targets.look_up(np.array([1]), pixel[:1])[2].tolist() == [-1]
     assert targets.current().tolist() == []
 

@@ -158,11 +158,12 @@ def test_masked_pixels_are_not_drawn() -> None:
     color, label = torch.from_numpy(store.images[0]), torch.from_numpy(store.images[2])
     depth = torch.from_numpy(store.images[1].view(np.int16))
     cameras = tuple(torch.from_numpy(array) for array in store.cameras)
-    placing = Placing((2, 1), 0.05, 0.1, 0.1)
+    placing = Placing((2, 1), 0.05, 0.1, 0.1, 0.3)
     voxels = DeviceVoxels.of(reach, "cpu")
     on_device = draw_rays_on_device(
         (color, depth, label),
         cameras,  # type: ignore[arg-type]
+        tuple(torch.from_numpy(array) for array in store.contours),  # type: ignore[arg-type]
         torch.from_numpy(slots),
         voxels,
         placing,

@@ -111,7 +111,7 @@ def test_a_keyframe_as_teachers_see_it(frames):
     assert np.array_equal(sight.color, frame.color) and sight.stamp_ns == frame.stamp_ns
     assert np.allclose(sight.depth, holed, atol=1e-3)
     assert sight.camera.fx == pytest.approx(frame.camera.fx) and sight.label_names == {0: "chair"}
-    assert sight.serial == store.serials[0]
+    assert sight.serial == store.identities[0]
 
 
 def test_results_come_to_their_keyframes_at_once_without_a_thread(frames):
@@ -231,6 +231,9 @@ def test_forgotten_keyframes(frames):
     for sight in sights:
         lessons.deliver(sight, ImageTargets(torch.full((1, 1, 1, 1), float(sight.serial))))
     store.remove(0)  # the last one moves into its place
+    gone = np.zeros(store.pixels, bool)
+    gone[:9] = True
+    store.mask(1, gone)  # what was seen of it still holds
     arrived = lessons.arrived(store)
     assert {slot: float(t.embedding.sum()) for slot, t in arrived} == {
         0: sights[2].serial,

@@ -43,22 +43,31 @@ class FolderSource:
         labels: "auto" (``semantic`` first, then the first other folder of labels), "none", or the
             name of the folder to use, such as ``labels_deeplab``.
         rate_hz: frames per second where there is no ``stamps.txt``.
+        need_depth: whether a folder without ``depth/`` is an error; else its frames have none.
     Raises:
         ValueError: a file that is missing, a frame without pose, an index that comes twice, a
             damaged file; always with the file's name.
     """
 
-    def __init__(self, path: str | Path, labels: str = "auto", rate_hz: float = 5.0) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        labels: str = "auto",
+        rate_hz: float = 5.0,
+        need_depth: bool = True,
+    ) -> None:
         self.path = Path(path)
         self.name = self.path.resolve().name
         if not rate_hz > 0:
             raise ValueError(f"expected rate_hz > 0, got {rate_hz}")
-        for part in ("color", "depth", "poses.txt", "intrinsics.json"):
+        self.has_depth = need_depth or (self.path / "depth").exists()
+        for part in ("color", *["depth"] * self.has_depth, "poses.txt", "intrinsics.json"):
             if not (self.path / part).exists():
                 raise ValueError(f"expected {part} in the recording {self.path}, found none")
         self.camera, self._depth_scale = _read_intrinsics(self.path / "intrinsics.json")
         self._color = _index_images(self.path / "color", COLOR_SUFFIXES)
-        self._depth = _index_images(self.path / "depth", (".png",))
+        depth = self.path / "depth"
+        self._depth = _index_images(depth, (".png",)) if self.has_depth else {}
         self._poses = _read_poses(self.path / "poses.txt")
         self.indices = self._check_complete()
         self._labels = find_labels(self.path, labels)
@@ -76,26 +85,31 @@ class FolderSource:
         """
         index = self.indices[position]
         color = _read_image(self._color[index], cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-        depth = _read_ids(self._depth[index])
-        if depth.dtype != np.uint16:
-            raise ValueError(f"expected uint16 in {self._depth[index]}, got {depth.dtype}")
         self._check_size(self._color[index], color)
-        self._check_size(self._depth[index], depth)
         return Frame(
             stamp_ns=self.stamps[position],
             color=np.asarray(cv2.cvtColor(color, cv2.COLOR_BGR2RGB), np.uint8),
-            depth=depth.astype(np.float32) * np.float32(self._depth_scale),
+            depth=self._read_depth(index),
             camera=self.camera,
             T_world_camera=self._poses[index],
             labels=self._read_labels(index),
             instances=self._read_instances(index),
         )
 
+    def _read_depth(self, index: int) -> NDArray[np.float32]:
+        if not self.has_depth:
+            return np.zeros((self.camera.height, self.camera.width), np.float32)
+        depth = _read_ids(self._depth[index])
+        if depth.dtype != np.uint16:
+            raise ValueError(f"expected uint16 in {self._depth[index]}, got {depth.dtype}")
+        self._check_size(self._depth[index], depth)
+        return depth.astype(np.float32) * np.float32(self._depth_scale)
+
     def _read_labels(self, index: int) -> NDArray[np.int32] | None:
         """Class ids; -1 for void classes and for ids without a name. None without an image."""
         if self._labels is None:
             return None
-        path = self._labels.folder / self._depth[index].name
+        path = self._labels.folder / self._color[index].with_suffix(".png").name
         if not path.exists():
             return None
         ids = void_to_minus_one(_read_ids(path))
@@ -105,7 +119,7 @@ class FolderSource:
         return np.where(named[ids], ids, VOID_LABEL).astype(np.int32)
 
     def _read_instances(self, index: int) -> NDArray[np.int32] | None:
-        path = self.path / "instance" / self._depth[index].name
+        path = self.path / "instance" / self._color[index].with_suffix(".png").name
         if not path.exists():
             return None
         ids = void_to_minus_one(_read_ids(path))
@@ -124,7 +138,9 @@ class FolderSource:
 
     def _check_complete(self) -> list[int]:
         """The indices of all frames in order; ValueError for one that lacks a part."""
-        parts = {"colour image": self._color, "depth image": self._depth, "pose": self._poses}
+        parts = {"colour image": self._color, "pose": self._poses}
+        if self.has_depth:
+            parts["depth image"] = self._depth
         indices = sorted(set().union(*parts.values()))
         for name, part in parts.items():
             missing = [index for index in indices if index not in part]
@@ -169,17 +185,28 @@ def _read_label_set(folder: Path) -> LabelSet:
         file = folder.parent / "labels.json"
     if not file.exists():
         raise ValueError(f"expected the names of the labels of {folder} in {file}, found none")
+    names, void = split_void(read_class_names(file))
+    return LabelSet(folder, names, void, frozenset(_read_list(file, "instances")))
+
+
+def read_class_names(file: Path) -> dict[int, str]:
+    """Class ids and names of a ``labels.json``; ValueError where it is something else."""
+    classes = _read_list(file, "classes", required=True)
+    return {class_id: str(item["name"]) for class_id, item in classes.items()}
+
+
+def _read_list(file: Path, key: str, required: bool = False) -> dict[int, dict[str, Any]]:
     content = _read_json(file)
     try:
-        names = {int(item["id"]): str(item["name"]) for item in content["classes"]}
-        instances = frozenset(int(item["id"]) for item in content.get("instances", ()))
-    except (KeyError, TypeError, ValueError) as error:
+        found = content[key] if required else content.get(key, ())
+        items = {int(item["id"]): item for item in found}
+        assert not required or all("name" in item for item in items.values())
+        return items
+    except (AssertionError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f'expected {{"classes": [{{"id": 1, "name": "chair"}}, …]}} in {file}, '
             f"got something else ({error!r})"
         ) from error
-    names, void = split_void(names)
-    return LabelSet(folder, names, void, instances)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     console.print(f"protocol [bold]{protocol.name}[/] {protocol.hash}: {protocol.description}")
     if protocol.ablation:
         return _ablate(arguments, protocol, console)
-    with _progress(console) as progress:
+    with progress_bar(console) as progress:
         evaluation = evaluate(
             arguments.input, protocol, _config(arguments), arguments.labels, progress
         )
@@ -75,7 +75,7 @@ def _ablate(arguments: argparse.Namespace, protocol, console) -> int:
 
     arguments.out.mkdir(parents=True, exist_ok=True)
     path, results = arguments.out / "ablation.json", []
-    with _progress(console) as progress:
+    with progress_bar(console) as progress:
         run = AblationRun(arguments.input, protocol, _config(arguments), progress)
         for cell in ablation_cells():
             results.append(run.score(cell))
@@ -121,7 +121,8 @@ def _config(arguments: argparse.Namespace):
     return updated(config, {name: value for name, value in given.items() if value is not None})
 
 
-def _progress(console):
+def progress_bar(console):
+    """A context that shows what is being done, and how much of it."""
     from contextlib import contextmanager
 
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn

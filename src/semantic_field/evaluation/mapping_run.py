@@ -127,6 +127,7 @@ class MappingJob:
         for i in range(len(self._frames)):
             taken += self._mapper.add_frame(self._frames[i])
             self._progress("reading frames", (i + 1) / len(self._frames))
+        self._mapper.spread_clicks()
         loading = time.monotonic() - began
         self._watch = Stopwatch()
         while (share := self._share()) < 1.0:

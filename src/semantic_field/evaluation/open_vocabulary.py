@@ -277,7 +277,7 @@ def ablation_table(results: list[dict[str, Any]]) -> list[list[str]]:
 
 
 def true_regions(frame: Frame) -> Regions | None:
-    """The objects of a frame as they really are, what is no object by class; None without labels."""
+    """The objects of a frame as they really are, what is no object by class; None: no labels."""
     if frame.labels is None:
         return None
     instances = np.full_like(frame.labels, -1) if frame.instances is None else frame.instances

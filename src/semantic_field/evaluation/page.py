@@ -46,6 +46,7 @@ def render_page(evaluation: Evaluation) -> str:
         _head(report),
         _tables(report),
         _semantics(report),
+        _label_task(report),
         _instances_and_points(report),
         _queries(report, evaluation),
         _curves(report),
@@ -164,6 +165,23 @@ def _class_table(semantics: dict[str, Any]) -> str:
         if c["truth"] or c["predicted"]
     ]
     return _grid(["class", "IoU", "accuracy", "true pixels", "predicted pixels"], body, 4)
+
+
+def _label_task(report: dict[str, Any]) -> str:
+    """The map beside the baselines, where the mapper was given only some of the labels."""
+    task, semantics = report["quality"].get("label_task"), report["quality"]["semantics"]
+    if not task or not semantics:
+        return ""
+    rows = {"the map": semantics["conventions"][semantics["headline"]]} | task["baselines"]
+    if task["mapped_views"]:
+        rows["the map, mapped views"] = task["mapped_views"]
+    keys = ("miou", "miou_frequent", "total_accuracy", "holes")
+    body = [[escape(n), *(_number(item.get(key)) for key in keys)] for n, item in rows.items()]
+    head = ["", "mIoU", "above 0.1 %", "accuracy", "without a label"]
+    return (
+        f"<h2>Task: {escape(task['task'])}</h2>{_grid(head, body, 4)}"
+        f"<p class='sub'>{len(task['labelled_frames'])} frames with labels.</p>"
+    )
 
 
 def _instances_and_points(report: dict[str, Any]) -> str:

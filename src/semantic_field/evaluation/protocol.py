@@ -15,6 +15,7 @@ import yaml
 from semantic_field.evaluation.conventions import convention
 from semantic_field.evaluation.point_labels import POINT_PROTOCOLS
 from semantic_field.evaluation.splits import SPLITS, Split, make_split
+from semantic_field.evaluation.supervision import Supervision
 
 REQUIRED_CONVENTIONS = (
     "semantic_nerf",
@@ -24,6 +25,9 @@ REQUIRED_CONVENTIONS = (
     "ov_nerf",
     "f_miou",
 )
+
+
+BASELINES = ("nearest_frame", "projection", "depth_projection", "frequency_mlp")
 
 
 @dataclass(frozen=True)
@@ -71,12 +75,15 @@ class Views:
         limit: most views, evenly spaced over the held-out ones; 0 = all.
         curve: views at each point of the curves over time; 0 = no curves.
         curve_points: points of the curves.
+        mapped: mapped views whose labels are scored too, evenly spaced, against labels as
+            recorded; 0 = none.
     """
 
     width: int = 0
     limit: int = 0
     curve: int = 4
     curve_points: int = 6
+    mapped: int = 0
 
 
 @dataclass(frozen=True)
@@ -100,6 +107,8 @@ class Protocol:
         surface_voxel_m: spacing of the mapped surface and the sensor's fused cloud.
         max_depth_m: readings beyond this do not count as true surface, metres.
         instances: AP rules (``instances``) where the recording has instances.
+        supervision: which labels the mapper is given.
+        baselines: what is scored beside the map, of ``BASELINES``.
         ablation: "open_vocabulary" = a table of maps (``open_vocabulary``) in place of one report.
     """
 
@@ -117,6 +126,8 @@ class Protocol:
     surface_voxel_m: float = 0.03
     max_depth_m: float = 12.0
     instances: tuple[str, ...] = ("dm_nerf", "coco")
+    supervision: Supervision = field(default_factory=Supervision)
+    baselines: tuple[str, ...] = ()
     ablation: str = ""
 
     def __post_init__(self) -> None:
@@ -129,6 +140,9 @@ class Protocol:
         unknown = [name for name in self.points if name not in POINT_PROTOCOLS]
         if unknown:
             raise ValueError(f"expected points of {sorted(POINT_PROTOCOLS)}, got {unknown}")
+        unknown = [name for name in self.baselines if name not in BASELINES]
+        if unknown:
+            raise ValueError(f"expected baselines of {BASELINES}, got {unknown}")
 
     def make_split(self, n_frames: int) -> Split:
         """The split of a recording of that many frames."""
@@ -139,6 +153,12 @@ class Protocol:
         """Twelve hexadecimal digits of everything but name and description."""
         content = dataclasses.asdict(self)
         del content["name"], content["description"]
+        # What came later counts where it is used: figures made before keep their protocol.
+        for name in ("supervision", "baselines"):
+            if getattr(self, name) == getattr(Protocol(""), name):
+                del content[name]
+        if not self.views.mapped:
+            del content["views"]["mapped"]
         if not self.ablation:
             del content["ablation"]  # hashes from before there were ablations stay
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
@@ -147,6 +167,9 @@ class Protocol:
     def to_dict(self) -> dict[str, Any]:
         """Everything, as plain values."""
         return json.loads(json.dumps(dataclasses.asdict(self)))
+
+
+PARTS = {"training": Training, "views": Views, "classes": Classes, "supervision": Supervision}
 
 
 def load_protocol(choice: str | Path) -> Protocol:
@@ -170,7 +193,7 @@ def load_protocol(choice: str | Path) -> Protocol:
 def make_protocol(content: dict[str, Any]) -> Protocol:
     """A protocol from plain values; ValueError on unknown names."""
     values = dict(content)
-    for name, kind in (("training", Training), ("views", Views), ("classes", Classes)):
+    for name, kind in PARTS.items():
         if name in values:
             part = dict(values[name])
             if name == "classes" and "groups" in part:

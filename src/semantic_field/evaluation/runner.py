@@ -16,10 +16,11 @@ from semantic_field.config import Config, to_dict
 from semantic_field.data.sources import FrameSource, open_source
 from semantic_field.evaluation import provenance
 from semantic_field.evaluation.cost import ResourceMeter, Usage
+from semantic_field.evaluation.label_tasks import score_label_task, verdicts
 from semantic_field.evaluation.mapping_run import MappingJob, MappingRun, Progress
 from semantic_field.evaluation.protocol import Protocol
 from semantic_field.evaluation.scoring import MapScores, held_out, render, score_map
-from semantic_field.evaluation.splits import TrainFrames
+from semantic_field.evaluation.supervision import SupervisedFrames
 from semantic_field.evaluation.views import HeldOutFrames, ViewScores
 from semantic_field.evaluation.warm_up import warm_up
 from semantic_field.field.map_file import dump_map
@@ -67,6 +68,7 @@ def evaluate(
     source = open_source(location, **({} if labels == "auto" else {"labels": labels}))
     split = protocol.make_split(len(source))
     positions = held_out(split.test, protocol)
+    mapped = SupervisedFrames(source, split, protocol.supervision)
     teacher = make_language_teacher(config.teacher) if protocol.queries else None
     progress("warming up", 0.0)
     warm_up(config)
@@ -75,7 +77,7 @@ def evaluate(
         with ResourceMeter() as meter:
             job = MappingJob(
                 mapper,
-                TrainFrames(source, split),
+                mapped,
                 protocol.training,
                 Path(folder),
                 protocol.views.curve_points if protocol.views.curve else 0,
@@ -87,6 +89,7 @@ def evaluate(
         frames = HeldOutFrames(source, positions, protocol.views.width)
         scores = score_map(run.state, frames, source, protocol, teacher, config.query, progress)
         curve = _curve(run, source, positions, protocol, progress)
+    task = score_label_task(run.state, source, mapped, frames, protocol, config, progress)
     report = head(location, source, protocol, config) | {
         "split": {
             "train": len(split.train),
@@ -94,11 +97,13 @@ def evaluate(
             "rendered": positions,
             "nearest_train_view_m": _nearest_train_view(source, split.train, positions),
         },
-        "quality": scores.quality,
+        "quality": scores.quality | {"label_task": task},
         "cost": _cost(run, usage, scores, protocol, config),
         "curve": curve,
         "views": [asdict(record) for record in scores.records],
-        "notes": label_notes(location, labels) + scores.notes,
+        "notes": label_notes(location, labels)
+        + scores.notes
+        + verdicts(task, scores.quality["semantics"]),
     }
     return Evaluation(plain(report), source, protocol, run.state, scores.engine)
 

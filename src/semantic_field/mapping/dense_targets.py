@@ -17,7 +17,6 @@ from semantic_field.teachers.regions import Regions
 
 PATCH_DIM = 32
 CELL_PIXELS = 64  # a cell of dense targets stands for at least so many pixels
-NO_STAMP = np.iinfo(np.int64).min
 LABEL_BYTES = 3  # row and weight
 
 
@@ -53,14 +52,14 @@ class DenseTargets:
         self.patches = np.zeros((capacity, cells, PATCH_DIM), np.float16)
         self.regions: dict[int, Regions] = {}
         self.has_patches = np.zeros(capacity, np.bool_)
-        self._stamps_ns = np.full(capacity, NO_STAMP)  # serials change when pixels are masked
+        self._identities = np.zeros(capacity, np.int64)
         self.store = store
         self._patch_basis: Tensor | None = None
 
     def put(self, slot: int, latents: Float[Tensor, "S h w D"], targets: ImageTargets) -> None:
         """Keep the targets of the keyframe that is in ``slot``; it has no labels yet."""
         self.latents[slot] = _fitted(latents, self.grid).flatten(1, 2).transpose(0, 1).half()
-        self.rows[slot], self._stamps_ns[slot] = -1, self.store.stamps_ns[slot]
+        self.rows[slot], self._identities[slot] = -1, self.store.identities[slot]
         self.has_patches[slot] = targets.patches is not None
         self.regions.pop(slot, None)
         if targets.regions is not None:
@@ -88,13 +87,13 @@ class DenseTargets:
     def current(self) -> NDArray[np.int64]:
         """The slots whose keyframe has targets."""
         count = self.store.count
-        return np.flatnonzero(self._stamps_ns[:count] == self.store.stamps_ns[:count])
+        return np.flatnonzero(self._identities[:count] == self.store.identities[:count])
 
     def look_up(
         self, slots: NDArray[np.int64], pixels: NDArray[np.int64]
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Targets of rays: latents (R, S, D), whether there are any (R,), rows and weights (R,)."""
-        known = self._stamps_ns[slots] == self.store.stamps_ns[slots]
+        known = self._identities[slots] == self.store.identities[slots]
         latents = torch.from_numpy(
             self.latents[slots, self._cell(slots, pixels, self.grid)]
         ).float()

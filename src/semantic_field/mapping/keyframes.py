@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from semantic_field.field.sampling import DEPTH_UNIT_M, GUESSED, MASKED
 from semantic_field.frames import Frame
 from semantic_field.geometry import Camera
+from semantic_field.mapping.labelled_pixels import LabelledPixels
 from semantic_field.mapping.readings import surface_points
 
 BYTES_PER_PIXEL = 8  # colour 3, depth 2, label 2, and contours: 4 for one in four at most
@@ -45,8 +46,10 @@ class KeyframeStore:
             height int64 (K, 2).
         contours: pixel numbers int32 (K, P / 4) beside jumps of the depth, and how many (K,).
         visits: float64 (K,), rays drawn from each keyframe so far.
-        serials: int64 (K,), a number that no other keyframe of this process has or had.
+        serials: int64 (K,), a number that no other keyframe of this process has or had; a new
+            one whenever its pixels change. identities: the same, but they stay.
         learnt: what training finds out about each keyframe, see ``LEARNT``.
+        labelled: where the labelled pixels are.
     """
 
     def __init__(
@@ -76,8 +79,10 @@ class KeyframeStore:
             np.zeros(capacity, np.int64),
         )
         self.stamps_ns, self.serials = np.zeros(capacity, np.int64), np.zeros(capacity, np.int64)
+        self.identities = np.zeros(capacity, np.int64)
         self.visits = np.zeros(capacity)
         self.learnt = {name: np.zeros((capacity, *shape)) for name, (shape, _) in LEARNT.items()}
+        self.labelled = LabelledPixels()
         self._nearest = np.full(capacity, np.inf)
         self._neighbour = np.full(capacity, -1)
         self.count = 0
@@ -117,11 +122,12 @@ class KeyframeStore:
         )
         rows[slot, :n] = -1 if labels is None else _resized_labels(labels, camera).reshape(n)
         self.note_contours(slot, camera.width, camera.height)
+        self.labelled.note(slot, rows[slot, :n])
         self.cameras[0][slot] = camera.fx, camera.fy, camera.cx, camera.cy
         self.cameras[1][slot] = fitted.T_world_camera
         self.cameras[2][slot] = camera.width, camera.height
         self.stamps_ns[slot], self.visits[slot] = frame.stamp_ns, 0.0
-        self.serials[slot] = next(_serials)
+        self.serials[slot] = self.identities[slot] = next(_serials)
         for name, (_, value) in LEARNT.items():
             self.learnt[name][slot] = value
         self.learnt["given_pose"][slot] = fitted.T_world_camera
@@ -132,9 +138,20 @@ class KeyframeStore:
         """Give a slot up; the last keyframe moves into it."""
         last = self.count - 1
         stale = np.flatnonzero(self._neighbour[: self.count] == slot)
-        book = (self.stamps_ns, self.serials, self.visits, self._nearest, self._neighbour)
+        book = (
+            self.stamps_ns,
+            self.serials,
+            self.identities,
+            self.visits,
+            self._nearest,
+            self._neighbour,
+        )
         for array in (*self.images, *self.cameras, *self.contours, *book, *self.learnt.values()):
             array[slot] = array[last]
+        if slot < last:
+            self.labelled.move(last, slot)
+        else:
+            self.labelled.forget(slot)
         self.count = last
         self._neighbour[self._neighbour == last] = slot
         for view in np.where(stale == last, slot, stale).tolist():
@@ -169,10 +186,12 @@ class KeyframeStore:
     def slots_changed(self) -> None:
         """To be called after slots were filled from outside: views are compared anew."""
         self.serials[: self.count] = [next(_serials) for _ in range(self.count)]
+        self.identities[: self.count] = self.serials[: self.count]
         self._neighbour[:] = -1
         self._nearest[:] = np.inf
         for slot in range(self.count):
             self._find_neighbour(slot)
+            self.labelled.note(slot, self.images[2][slot, : self.cameras[2][slot].prod()])
 
     def fit(self, frame: Frame) -> Frame:
         """The frame, made smaller where it has more pixels than a slot."""
@@ -218,6 +237,14 @@ class KeyframeStore:
         slots = np.minimum(slots, count - 1)
         self.visits[:count] += np.bincount(slots, minlength=count)
         return slots.astype(np.int64)
+
+    def choose_labelled(
+        self, rays: int, balance: float, random: np.random.Generator
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Slots and pixels of labelled pixels for ``rays`` rays, see ``LabelledPixels.draw``."""
+        slots, pixels = self.labelled.draw(rays, balance, random)
+        self.visits[: self.count] += np.bincount(slots, minlength=self.count)
+        return slots, pixels
 
     def _view_distance(self, T_world_camera: NDArray) -> tuple[NDArray, NDArray]:
         """Metres and radians between a pose and every keyframe."""

@@ -19,7 +19,13 @@ class HeldOutPlayback:
     """Mapped frames on the usual topics, held-out ones under ``held_out/``, the rest not at all."""
 
     def __init__(self, node: Node, source: FrameSource, config: ReplayNodeConfig) -> None:
-        split = load_protocol(config.protocol).make_split(len(source))
+        protocol = load_protocol(config.protocol)
+        if protocol.supervision.kind != "all":
+            raise ValueError(
+                f"expected a protocol with all labels for a live run, got {protocol.name}: "
+                f"{protocol.supervision.describe()}; use semantic-field evaluate"
+            )
+        split = protocol.make_split(len(source))
         self._positions = sorted((*split.train, *split.test))
         self._test, self._stamps = frozenset(split.test), source.stamps
         self.start_ns = source.stamps[self._positions[0]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from semantic_field.config import QueryConfig
 from semantic_field.field.map_state import MapState
 from semantic_field.field.surface import SurfacePoints, extract_surface
+from semantic_field.field.surface_cache import SurfaceCache
 from semantic_field.query.hits import Hit, HitTracker, find_hits
 from semantic_field.query.interpretation import Interpretation, Interpreter
 from semantic_field.query.relevancy import LatentIndex, TextSet
@@ -66,6 +68,7 @@ class QueryEngine:
         self._interpreter = Interpreter(teacher)
         self._tracker = HitTracker()
         self._map: _IndexedMap | None = None
+        self._surfaces = SurfaceCache()
         self._taking = threading.Lock()
 
     @property
@@ -91,11 +94,14 @@ class QueryEngine:
         return self._indexed().points
 
     def set_map(self, state: MapState) -> None:
-        """Take a snapshot in: extract its surface. Takes seconds; questions go on meanwhile.
+        """Take a snapshot in: extract its surface, where it is not the one before's.
+
+        The first one takes seconds; questions go on meanwhile.
 
         Raises:
             ValueError: where the map has no language, or that of another teacher.
         """
+        state = dataclasses.replace(state, surfaces=self._surfaces)
         self.set_points(state, extract_surface(state, self._config.voxel_m))
 
     def set_points(self, state: MapState, points: SurfacePoints) -> None:

@@ -7,10 +7,10 @@ import json
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from torch import nn
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 
@@ -67,7 +67,7 @@ class Pretrained:
         kind: transformers' name of the architecture. fingerprint: of the weights.
     """
 
-    model: nn.Module
+    model: Any  # its attributes depend on the kind
     kind: str
     fingerprint: str
 
@@ -104,7 +104,7 @@ def pretrained(path: str, kinds: tuple[str, ...], option: str, remedy: str) -> P
     return Pretrained(model.eval().requires_grad_(False), kind, digest(weights))
 
 
-def _sam2(folder: Path, **options) -> nn.Module:
+def _sam2(folder: Path, **options) -> Any:
     from transformers import Sam2Model
 
     return Sam2Model.from_pretrained(folder, **options)

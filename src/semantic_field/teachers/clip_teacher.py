@@ -67,9 +67,13 @@ class OpenClipTeacher:
             how = config.dense
         return f"open_clip:{self._clip.fingerprint}:{how}"
 
-    @cached_property
+    @property
     def calibration(self) -> Calibration:
         """Cosines are taken from the middle of common things: uncentred, all are alike."""
+        return self._calibration
+
+    @cached_property
+    def _calibration(self) -> Calibration:
         center = self.embed_text([thing.names[0] for thing in self.things]).mean(0)
         return Calibration(center, distinct=0.45, same=0.65, floor=0.5, margin=0.3, sharpness=15.0)
 

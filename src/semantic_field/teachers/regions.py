@@ -154,7 +154,8 @@ def pool_features(features: Float[Tensor, "h w E"], regions: Regions) -> Float[T
 def _coverage(mask: NDArray[np.bool_], h: int, w: int) -> NDArray[np.float32]:
     import cv2
 
-    return np.asarray(cv2.resize(mask.astype(np.float32), (w, h), interpolation=cv2.INTER_AREA))
+    cells = cv2.resize(mask.astype(np.float32), (w, h), interpolation=cv2.INTER_AREA)
+    return np.asarray(cells, np.float32)
 
 
 def _runs(

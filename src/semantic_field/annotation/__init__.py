@@ -1,0 +1,1 @@
+"""A few labelled frames in, dense labels for every frame out."""

@@ -1,0 +1,129 @@
+"""A few clicked pixels in many views label the surface around them.
+
+The keyframes' pixels are put into voxels, which make a graph of neighbours. A way from voxel to
+voxel is as long as it is in metres, times what colour and normal change on it; each voxel takes
+the class of the click that is nearest by that measure (geodesic distances; as in seeded
+segmentation, Bai & Sapiro 2007, in space and for all views together). Sampled pixels of the
+keyframes that had no label get their voxel's.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import dijkstra
+
+from semantic_field.field.sampling import DEPTH_UNIT_M, GUESSED, MASKED
+from semantic_field.mapping.coverage import cell_numbers
+from semantic_field.mapping.keyframes import KeyframeStore
+
+FEW = 0.005  # share of labelled pixels up to which they are clicks
+ACROSS = 160  # samples in an image row
+VOXEL_M = 0.04
+COLOR_SCALE = 4.0  # difference in CIE Lab that doubles the length of a way
+BEND = 60.0  # what a right angle multiplies it by
+AROUND = [
+    (i, j, k) for i in (-1, 0, 1) for j in (-1, 0, 1) for k in (-1, 0, 1) if (i, j, k) > (0, 0, 0)
+]
+
+
+def spread_clicks(store: KeyframeStore) -> float:
+    """Label a raster of 160 pixels across in all keyframes from the clicks of all of them.
+
+    Returns the share of pixels that had a label; from ``FEW`` on nothing is changed.
+    """
+    slots = range(store.count)
+    pixels = int(store.cameras[2][: store.count].prod(axis=1).sum())
+    labelled = int(store.labelled.totals.sum())
+    if not labelled or labelled > FEW * pixels:
+        return labelled / max(pixels, 1)
+    parts = [_samples(store, slot) for slot in slots]
+    points, color, normal, rows = (np.concatenate(part) for part in list(zip(*parts))[1:])
+    cells, voxel = np.unique(cell_numbers(points, VOXEL_M), return_inverse=True)
+    label = _nearest_click(cells, voxel, _means(voxel, color), _means(voxel, normal), rows)
+    start = 0
+    for slot, part in zip(slots, parts):
+        pixel, end = part[0], start + len(part[0])
+        own = store.images[2][slot]
+        own[pixel] = np.where(rows[start:end] >= 0, rows[start:end], label[voxel[start:end]])
+        store.labelled.note(slot, own[: store.cameras[2][slot].prod()])
+        start = end
+    return labelled / pixels
+
+
+def _samples(store: KeyframeStore, slot: int) -> tuple[NDArray, ...]:
+    """Pixel numbers, points, Lab colours, normals and label rows of a keyframe's samples: a
+    raster of pixels, and all labelled ones, as far as they have a depth."""
+    width, height = (int(n) for n in store.cameras[2][slot])
+    color, depth, rows = (image[slot, : width * height] for image in store.images)
+    z = ((depth & (GUESSED - 1)) * np.float32(DEPTH_UNIT_M)).reshape(height, width)
+    fx, fy, cx, cy = store.cameras[0][slot]
+    v, u = np.indices((height, width), dtype=np.float32)
+    local = np.stack([(u - cx) / fx * z, (v - cy) / fy * z, z], -1)
+    smooth = cv2.blur(local, (5, 5))
+    normal = np.cross(np.gradient(smooth, axis=1), np.gradient(smooth, axis=0))
+    normal /= np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-9)
+    wanted = np.zeros((height, width), bool)
+    stride = max(1, width // ACROSS)
+    wanted[stride // 2 :: stride, stride // 2 :: stride] = True
+    pixel = np.flatnonzero((wanted.reshape(-1) | (rows >= 0)) & (depth > 0) & (rows != MASKED))
+    T = store.cameras[1][slot].astype(np.float64)
+    lab = cv2.cvtColor(color.reshape(height, width, 3), cv2.COLOR_RGB2LAB).reshape(-1, 3)
+    return (
+        pixel,
+        local.reshape(-1, 3)[pixel] @ T[:3, :3].T + T[:3, 3],
+        lab[pixel].astype(np.float64),
+        normal.reshape(-1, 3)[pixel] @ T[:3, :3].T,
+        rows[pixel].copy(),
+    )
+
+
+def _means(voxel: NDArray[np.int64], values: NDArray) -> NDArray[np.float64]:
+    count = np.bincount(voxel)
+    sums = [np.bincount(voxel, values[:, axis]) for axis in range(values.shape[1])]
+    return np.stack(sums, -1) / count[:, None]
+
+
+def _nearest_click(
+    cells: NDArray[np.int64], voxel: NDArray[np.int64], color: NDArray, normal: NDArray,
+    rows: NDArray[np.int16],
+) -> NDArray[np.int16]:  # fmt: skip
+    """The class row of each voxel; -1 where no way leads to a click."""
+    clicked = rows >= 0
+    votes = coo_matrix(
+        (np.ones(clicked.sum()), (voxel[clicked], rows[clicked].astype(np.int64))),
+        shape=(len(cells), int(rows.max()) + 1),
+    ).tocsr()
+    seeds = np.unique(voxel[clicked])
+    seed_row = np.asarray(votes[seeds].argmax(axis=1)).reshape(-1)
+    row_of = np.full(len(cells) + 1, -1, np.int16)
+    row_of[seeds] = seed_row
+    _, _, source = dijkstra(
+        _graph(cells, color, normal),
+        directed=False,
+        indices=seeds,
+        min_only=True,
+        return_predecessors=True,
+    )
+    return row_of[np.where(source < 0, len(cells), source)]
+
+
+def _graph(cells: NDArray[np.int64], color: NDArray, normal: NDArray):
+    """Ways between neighbouring voxels (26 around each), as a sparse matrix."""
+    normal = normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)
+    starts, ends, lengths = [], [], []
+    for step in AROUND:
+        wanted = cells + (step[0] << 42) + (step[1] << 21) + step[2]
+        place = np.minimum(np.searchsorted(cells, wanted), len(cells) - 1)
+        a = np.flatnonzero(cells[place] == wanted)
+        b = place[a]
+        change = ((color[a] - color[b]) ** 2).sum(1) / COLOR_SCALE**2
+        bend = 1.0 - (normal[a] * normal[b]).sum(1)
+        starts.append(a)
+        ends.append(b)
+        lengths.append(VOXEL_M * np.linalg.norm(step) * (1.0 + change + BEND * bend))
+    joined = (np.concatenate(part) for part in (lengths, starts, ends))
+    length, start, end = joined
+    return coo_matrix((length, (start, end)), shape=(len(cells),) * 2).tocsr()

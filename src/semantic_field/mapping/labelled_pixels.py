@@ -1,0 +1,96 @@
+"""Where the labelled pixels of the keyframes are, by class: so that rays can be sent to them."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+PER_FRAME = 1024  # pixels noted of one class in one keyframe
+PER_CLASS = 1 << 16
+_NONE = np.zeros((2, 0), np.int32)
+
+
+class LabelledPixels:
+    """A sample of the labelled pixels of all keyframes, of each class.
+
+    Random pixels meet a clicked pixel or a small object hardly ever. Of each class of each
+    keyframe at most ``PER_FRAME`` pixels are noted; where a class has more than ``PER_CLASS``
+    in all, every second one is forgotten, and of later keyframes half as many are noted.
+
+    Attributes:
+        totals: float64 (C,), labelled pixels of each class, those not noted included.
+    """
+
+    def __init__(self) -> None:
+        self._noted: list[NDArray[np.int32]] = []  # of each class: slots and pixels (2, n)
+        self._share: list[float] = []
+        self._counts: dict[int, NDArray[np.int64]] = {}  # of each slot: pixels of each class
+        self._random = np.random.default_rng(0)
+        self.totals = np.zeros(0)
+
+    def note(self, slot: int, rows: NDArray[np.int16]) -> None:
+        """Take over the class rows (P,) of a keyframe, -1 = void, in place of earlier ones."""
+        self.forget(slot)
+        labelled = np.flatnonzero(rows >= 0)
+        if not len(labelled):
+            return
+        counts = np.bincount(rows[labelled])
+        while len(self._noted) < len(counts):
+            self._noted.append(_NONE)
+            self._share.append(1.0)
+        self._counts[slot] = counts
+        # Radix sort of 16 bits: pixels of a class lie side by side, without a pass per class.
+        by_class = labelled[np.argsort(rows[labelled], kind="stable")]
+        ends = np.cumsum(counts)
+        for row in np.flatnonzero(counts).tolist():
+            self._note_class(slot, row, by_class[ends[row] - counts[row] : ends[row]])
+        self._sum_up()
+
+    def _note_class(self, slot: int, row: int, pixels: NDArray[np.int64]) -> None:
+        most = max(1, int(PER_FRAME * self._share[row]))
+        if len(pixels) > most:
+            pixels = pixels[self._random.integers(len(pixels), size=most)]
+        added = np.stack([np.full(len(pixels), slot), pixels]).astype(np.int32)
+        noted = np.concatenate([self._noted[row], added], axis=1)
+        if noted.shape[1] > PER_CLASS:
+            noted, self._share[row] = noted[:, ::2].copy(), self._share[row] / 2
+        self._noted[row] = noted
+
+    def forget(self, slot: int) -> None:
+        """Forget a keyframe's pixels."""
+        if self._counts.pop(slot, None) is not None:
+            self._noted = [noted[:, noted[0] != slot] for noted in self._noted]
+            self._sum_up()
+
+    def move(self, source: int, target: int) -> None:
+        """A keyframe moves to another slot, whose own pixels are forgotten."""
+        self.forget(target)
+        if source in self._counts:
+            self._counts[target] = self._counts.pop(source)
+            for noted in self._noted:
+                noted[0, noted[0] == source] = target
+
+    def draw(
+        self, rays: int, balance: float, random: np.random.Generator
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Slots and pixels (n,) for ``rays`` rays; none where nothing is labelled.
+
+        A class is drawn with a chance proportional to its pixels to the power of
+        1 - ``balance``: 0 = as frequent as it is, 1 = all classes alike.
+        """
+        chance = np.where(self.totals > 0, np.maximum(self.totals, 1) ** (1.0 - balance), 0.0)
+        if not (rays and chance.sum()):
+            return np.zeros(0, np.int64), np.zeros(0, np.int64)
+        wanted = np.bincount(random.choice(len(chance), rays, p=chance / chance.sum()))
+        chosen = [
+            noted[:, random.integers(noted.shape[1], size=n)]
+            for noted, n in zip(self._noted, wanted.tolist(), strict=False)
+            if n
+        ]
+        slots, pixels = np.concatenate(chosen, axis=1).astype(np.int64)
+        return slots, pixels
+
+    def _sum_up(self) -> None:
+        self.totals = np.zeros(len(self._noted))
+        for counts in self._counts.values():
+            self.totals[: len(counts)] += counts
