@@ -268,7 +268,7 @@ class ImageLanguage:
         if step % self.config.fda_every or self.targets is None:
             return nothing
         current = self.targets.current()
-        slots = current[self.targets.patch_serials[current] == self.targets.serials[current]]
+        slots = current[self.targets.has_patches[current]]
         if not len(slots):
             return nothing
         slot = int(self._random.choice(slots))
