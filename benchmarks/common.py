@@ -82,6 +82,14 @@ def _spread(values: list[float]) -> float:
     return 0.5 * (high - low) / statistics.median(values)
 
 
+def finished_entries(benchmark: str, folder: Path = RESULTS) -> list[dict[str, Any]]:
+    """A benchmark's entries in today's file of this machine, for runs that go on."""
+    path = folder / f"{date.today().isoformat()}-{provenance.machine_name()}.json"
+    if not path.exists():
+        return []
+    return json.loads(path.read_text()).get("benchmarks", {}).get(benchmark, {}).get("entries", [])
+
+
 def write_results(benchmark: str, entries: list[dict[str, Any]], folder: Path = RESULTS) -> Path:
     """Put a benchmark's entries into today's file of this machine; earlier ones of it go.
 

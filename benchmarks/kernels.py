@@ -12,6 +12,8 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from importlib.util import find_spec
 
 import torch
 from torch import Tensor
@@ -92,6 +94,9 @@ def make_cases(device: str, shape: GridShape, points: Tensor) -> dict[str, Case]
         names = {"reference": False, "cpu": False}
     else:
         names = {"reference": False, "cuda": False, "cuda half": True}
+        if find_spec("tinycudann") is not None:  # its own lattices, as near to ours as it can
+            names["tcnn"] = False
+            shape = replace(shape, extent_m=GridConfig().tcnn_extent_m)
     return {
         n: Case(make_kernels(n.split()[0], shape, device), shape, points, half)
         for n, half in names.items()
@@ -103,7 +108,7 @@ def compare(cases: dict[str, Case], name: str, rounds: int, clock: Callable) -> 
     best = dict.fromkeys(cases, float("inf"))
     operations = {label: case.operations()[name] for label, case in cases.items()}
     if clock is on_gpu:
-        operations |= {n: replayed(o) for n, o in operations.items() if n != "reference"}
+        operations |= {n: replayed(o) for n, o in operations.items() if n.startswith("cuda")}
     for _ in range(rounds):
         for label, operation in operations.items():
             took = clock(operation, 1 if label == "reference" else 5)

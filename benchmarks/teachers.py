@@ -4,7 +4,7 @@
 
 Models have the real architectures at their real sizes and random weights: what they say is
 meaningless, what they cost is not. Times are processor seconds of one 640x480 keyframe on one
-thread. A crop costs the same wherever it lies, so crops are timed in batches and multiplied.
+thread. Crops, and points for SAM, cost the same wherever they lie: a batch is timed and multiplied.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ from semantic_field.teachers.clip_teacher import BATCH, OpenClipTeacher
 from semantic_field.teachers.depth_regions import DepthRegions
 from semantic_field.teachers.dino import DinoTeacher
 from semantic_field.teachers.sam import SamRegions
-from semantic_field.teachers.torchvision_operators import prepare_torchvision
 
 SIZE = (480, 640, 3)
 
@@ -49,7 +48,6 @@ def entry(name: str, seconds: float, note: str = "random weights") -> dict:
 
 
 def clip_entries(folder: Path, color: np.ndarray) -> list[dict]:
-    prepare_torchvision()
     import open_clip
 
     model = open_clip.create_model("ViT-B-16", pretrained_text=False)
@@ -82,7 +80,6 @@ def clip_entries(folder: Path, color: np.ndarray) -> list[dict]:
 
 
 def dino_entries(folder: Path, color: np.ndarray) -> list[dict]:
-    prepare_torchvision()
     from transformers import Dinov2Config, Dinov2Model, ViTConfig, ViTModel
 
     small = {"hidden_size": 384, "num_attention_heads": 6}
@@ -100,7 +97,6 @@ def dino_entries(folder: Path, color: np.ndarray) -> list[dict]:
 
 
 def sam_entries(folder: Path, color: np.ndarray) -> list[dict]:
-    prepare_torchvision()
     from transformers import Sam2Config, Sam2Model, SamConfig, SamModel
 
     models = {"SAM ViT-B": SamModel(SamConfig()), "SAM 2 Hiera-T": Sam2Model(Sam2Config())}
@@ -108,8 +104,22 @@ def sam_entries(folder: Path, color: np.ndarray) -> list[dict]:
     for name, model in models.items():
         model.save_pretrained(folder / name.split()[-1])
         proposer = SamRegions(str(folder / name.split()[-1]), "cpu")
-        seconds = cpu_seconds(lambda proposer=proposer: proposer.propose(color))
-        entries.append(entry(f"{name}, 32 x 32 points", seconds, "random weights: few masks"))
+        pixels, shown = proposer._pixels(color)
+        points, found = proposer._points(shown), []
+
+        @torch.inference_mode()
+        def encode(found=found, model=proposer._model, pixels=pixels) -> None:
+            found.append(model.get_image_embeddings(pixels))
+
+        image = cpu_seconds(encode)
+
+        @torch.inference_mode()
+        def decode(found=found, proposer=proposer, points=points, shown=shown) -> None:
+            proposer._masks(found[0], points[0], shown, SIZE[:2])
+
+        batch = cpu_seconds(decode)
+        note = f"image {image:.1f} s, {len(points)} batches of points of {batch:.1f} s, one timed"
+        entries.append(entry(f"{name}, 32 x 32 points", image + len(points) * batch, note))
     return entries
 
 

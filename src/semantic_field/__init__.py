@@ -5,3 +5,7 @@ from pkgutil import extend_path
 # Under ROS 2 the generated messages (semantic_field.msg, semantic_field.srv) and these sources
 # are two directories of one package.
 __path__ = extend_path(__path__, __name__)
+
+from semantic_field import torchvision_operators
+
+torchvision_operators.install()

@@ -37,6 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_query(commands)
     _add_convert(commands)
     _add_annotation(commands)
+    _add_export(commands)
     _add_evaluation(commands)
     _add_ros_tools(commands)
     return parser
@@ -110,7 +111,8 @@ def _precompute(arguments: argparse.Namespace) -> int:
     if eyes is None:
         raise ValueError(f"expected teachers of images, got teacher.kind {config.teacher.kind}")
     source = open_source(arguments.input)
-    for _ in track(precompute(source, eyes, config.mapping), "looking", total=len(source)):
+    frames = (source[i] for i in range(len(source)))
+    for _ in track(precompute(frames, eyes, config.mapping), "looking", total=len(source)):
         pass
     return 0
 
@@ -190,6 +192,46 @@ def _add_annotation(commands) -> None:
     from semantic_field.annotation.commands import add_commands
 
     add_commands(commands)
+
+
+def _add_export(commands) -> None:
+    command = commands.add_parser("export", help="write a saved map as a mesh or a point cloud")
+    command.add_argument("map", type=Path, help="map file, as save_map writes it")
+    command.add_argument("--mesh", type=Path, help="the new .ply or .glb")
+    command.add_argument("--cloud", type=Path, help="the new .ply or .pcd")
+    command.add_argument(
+        "--spacing", type=float, default=0.03, help="of the cloud's points, metres"
+    )
+    command.set_defaults(handler=_export)
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from semantic_field.field.map_file import load_map, read_map
+    from semantic_field.field.mesh import extract_mesh
+    from semantic_field.field.surface import extract_surface
+    from semantic_field.field.surface_files import write_mesh, write_pcd
+    from semantic_field.query.ply import write_ply
+
+    mesh, cloud = arguments.mesh, arguments.cloud
+    if mesh is None and cloud is None:
+        raise ValueError("expected --mesh or --cloud, got neither")
+    _check_suffix(mesh, (".ply", ".glb"))
+    _check_suffix(cloud, (".ply", ".pcd"))
+    state = load_map(read_map(arguments.map))
+    if cloud is not None:
+        points = extract_surface(state, arguments.spacing)
+        (write_ply if cloud.suffix == ".ply" else write_pcd)(cloud, points)
+        print(f"{cloud}: {len(points)} points")
+    if mesh is not None:
+        surface = extract_mesh(state)
+        write_mesh(mesh, surface)
+        print(f"{mesh}: {len(surface.vertices)} vertices, {len(surface.triangles)} triangles")
+    return 0
+
+
+def _check_suffix(path: Path | None, suffixes: tuple[str, str]) -> None:
+    if path is not None and path.suffix not in suffixes:
+        raise ValueError(f"expected a file {' or '.join(suffixes)}, got {path.name!r}")
 
 
 def _add_evaluation(commands) -> None:

@@ -120,6 +120,21 @@ class MappingConfig(Settings):
     vote_on_noise: bool = option(
         True, "let pixels of noisy label images take a vote of their neighbours"
     )
+    stream_label_weight: float = option(
+        1.0, "weight of a ray's label and its language where the label image says so", 0.0
+    )
+    annotation_weight: float = option(
+        4.0, "weight of a ray's label and its language where a person said so", 0.0
+    )
+    annotation_share: float = option(
+        0.5, "share of the rays that look at a fresh annotation and what is beside it", 0.0, 1.0
+    )
+    annotation_rays: float = option(
+        250_000.0, "rays of training for which an annotation counts as fresh", 0.0
+    )
+    annotation_cell_m: float = option(
+        0.02, "edge of the cells of space that annotations are kept in, metres", 0.005, 0.2
+    )
     labels_shape_geometry: bool = option(True, "let given labels move the geometry")
     color_shapes_geometry: bool = option(True, "let colours move samples' weights along a ray")
     guess_trust: float = option(
@@ -212,7 +227,7 @@ class LanguageConfig(Settings):
     vocabulary: tuple = option((), "texts to tell apart while mapping; empty = the label names")
     feature_weight: float = option(1.0, "weight of the teacher's features", 0.0)
     select_scales: bool = option(True, "learn which scale of the features counts for each ray")
-    relevancy_weight: float = option(1.0, "weight of the vocabulary's cross-entropy", 0.0)
+    relevancy_weight: float = option(4.0, "weight of the vocabulary's cross-entropy", 0.0)
     relevancy_temperature: float = option(
         0.05, "temperature of its cosines; 0 = plain products, as OV-NeRF's code has it", 0.0
     )
@@ -239,7 +254,7 @@ class LanguageConfig(Settings):
         choices=("trajectory", "circle"),
     )
     novel_rays: int = option(512, "rays of new poses in a training step", 0)
-    novel_width: int = option(240, "width of views from new poses, pixels", 16)
+    novel_width: int = option(160, "width of views from new poses, pixels", 16)
     label_width: int = option(320, "width of pseudo-label images, pixels", 16)
     fda_positive_weight: float = option(200.0, "weight of alike patches answering alike", 0.0)
     fda_negative_weight: float = option(0.2, "weight of unlike patches answering otherwise", 0.0)
@@ -325,6 +340,9 @@ class MappingNodeConfig(Settings):
     snapshot_period_s: float = option(2.0, "least time between snapshots, seconds", 0.1)
     cloud_period_s: float = option(5.0, "least time between semantic clouds, seconds", 0.1)
     view_period_s: float = option(1.0, "least time between views of the current camera, s", 0.05)
+    annotation_name: str = option(
+        "", "class of clicks and boxes that come without a name, until annotate/name says another"
+    )
     view_width: int = option(320, "width of the published views, pixels", 16)
 
 

@@ -19,9 +19,7 @@ from semantic_field.teachers.clip_dense import (
 )
 from semantic_field.teachers.clip_teacher import OpenClipTeacher
 from semantic_field.teachers.prompts import sentences
-from semantic_field.teachers.torchvision_operators import prepare_torchvision
 
-prepare_torchvision()
 pytest.importorskip("open_clip", reason="open_clip_torch is not installed")
 
 TINY = {
@@ -39,7 +37,6 @@ TINY = {
 
 def new_model(description: dict, file):
     """A random model of an architecture that is described in ``file``."""
-    prepare_torchvision()
     import open_clip
 
     file.write_text(json.dumps(description))

@@ -10,7 +10,7 @@ from semantic_field.config import FieldConfig, updated
 from semantic_field.field.description import describe
 from semantic_field.field.map_state import MapState
 from semantic_field.field.model import SemanticField
-from semantic_field.field.surface import extract_surface, first_in_cells
+from semantic_field.field.surface import extract_surface
 from semantic_field.field.tracing import ray_directions
 from semantic_field.field.voxels import VoxelGrid
 from semantic_field.geometry import Camera, look_at
@@ -87,16 +87,6 @@ def test_ray_directions_are_the_cameras() -> None:
     pose = look_at([1.0, 2.0, 0.5], [0.0, 0.3, 0.7])
     expected = camera.rays().reshape(-1, 3) @ pose[:3, :3].T
     np.testing.assert_allclose(ray_directions(camera, pose), expected, atol=1e-6)
-
-
-def test_one_point_for_each_cell() -> None:
-    points = np.random.default_rng(0).uniform(-1, 1, (3000, 3)).astype(np.float32)
-    chosen = first_in_cells(points, 0.25)
-    _, expected = np.unique(
-        np.floor(points / np.float32(0.25)).astype(int), axis=0, return_index=True
-    )
-    np.testing.assert_array_equal(chosen, expected)
-    assert len(first_in_cells(points[:0], 0.25)) == 0
 
 
 def test_surface_of_a_plane_is_complete() -> None:

@@ -67,6 +67,51 @@ def test_gradients_are_the_reference(shape: GridShape, n: int) -> None:
     )
 
 
+def along_rays(n: int) -> Tensor:
+    """Points a millimetre apart on a few lines: most of a batch share their cells."""
+    t = torch.arange(n)
+    origin = torch.stack([t // 97 * 0.01, t // 97 * -0.02, torch.ones(n)], -1)
+    return (origin + (t % 97)[:, None] * 1e-3 * torch.tensor([0.36, -0.48, 0.8])).float()
+
+
+def on_borders(n: int) -> Tensor:
+    """Vertices, edges and sides of cells of a level: one to three coordinates on a border."""
+    inside, border = points(n), torch.arange(3)[None] <= (torch.arange(n) % 3)[:, None]
+    return torch.where(border, (inside / 0.5).round() * 0.5, inside)
+
+
+def far_away(n: int) -> Tensor:
+    """Half a kilometre from the origin, on all sides: large and negative coordinates."""
+    return points(n) + 500.0 * points(n, seed=1).sign()
+
+
+@pytest.mark.parametrize("place", [along_rays, on_borders, far_away])
+def test_coherent_bordering_and_distant_points(shape: GridShape, place) -> None:
+    torch.manual_seed(5)
+    cpu, reference, x = CpuKernels(shape), ReferenceKernels(shape), place(203)
+    table, grad = torch.randn(shape.table_shape), torch.randn(shape.encoding_dim, 203)
+    # products that place a point in its cell are fused: at 500 m that is 1/1000 of a cell
+    close = {"rtol": 1e-3, "atol": 3e-2 if place is far_away else 1e-4}
+    torch.testing.assert_close(cpu.encode(x, table), reference.encode(x, table), **close)
+    found, expected = GridGradient(shape), GridGradient(shape)
+    cpu.backward_table(x, grad, found)
+    reference.backward_table(x, grad, expected)
+    close = {"rtol": 1e-3, "atol": 3e-2 if place is far_away else 1e-3}
+    torch.testing.assert_close(found.table, expected.table, **close)
+    assert torch.equal(found.touched, expected.touched)
+
+
+def test_without_points_nothing_moves() -> None:
+    shape = SHAPES[0]
+    for kernels in (CpuKernels(shape), ReferenceKernels(shape)):
+        gradient, moments = GridGradient(shape), GridMoments(shape)
+        table = torch.ones(shape.table_shape)
+        kernels.backward_table(points(0), torch.zeros(shape.encoding_dim, 0), gradient)
+        kernels.set_rates(1, 0.1)
+        kernels.apply_adam(table, gradient, moments)
+        assert (table == 1).all() and not moments.second.any()
+
+
 def test_table_gradient_adds_up_over_calls() -> None:
     shape = SHAPES[0]
     cpu, gradient, twice = CpuKernels(shape), GridGradient(shape), GridGradient(shape)

@@ -149,6 +149,7 @@ def one_thread():
 def test_the_field_on_sines_learns_and_is_rendered(one_thread) -> None:
     source = open_source("room:seed=2,frames=4,width=32,height=24")
     values = {"mapping.rays_per_step": 64, "mapping.near_samples": 3, "mapping.free_samples": 2}
+    values |= {"field.truncation_m": 0.06}
     mapper = FrequencyMapper(updated(Config(), values))
     mapper.set_label_names(source.label_names)
     for i in range(4):

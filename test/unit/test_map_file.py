@@ -128,7 +128,7 @@ def rewritten(data: bytes, change) -> bytes:
 
 def test_wrong_version(state: MapState) -> None:
     data = rewritten(dump_map(state), lambda about: about.update(format_version=99))
-    with pytest.raises(ValueError, match=r"version 4, got 99.*release that wrote it"):
+    with pytest.raises(ValueError, match=r"version 5, got 99.*release that wrote it"):
         load_map(data)
 
 

@@ -7,12 +7,15 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from semantic_field.config import Config, updated
 from semantic_field.field.carving import carve
 from semantic_field.field.confidence import confidence_of
-from semantic_field.field.sampling import GUESSED, MASKED
+from semantic_field.field.device_sampling import Placing, draw_rays_on_device
+from semantic_field.field.device_voxels import DeviceVoxels
+from semantic_field.field.sampling import GUESSED, MASKED, draw_rays
 from semantic_field.field.surface import extract_surface
 from semantic_field.field.voxels import VoxelGrid
 from semantic_field.frames import Frame
@@ -139,6 +142,37 @@ def test_carving_needs_a_clear_view() -> None:
     assert grid.lookup(points).tolist() == [0, 5, 5]
     behind = make_transform(np.diag([-1.0, 1.0, -1.0]), [0, 0, 0])  # looks the other way
     assert len(carve(grid, depth, intrinsics, behind)) == 0
+
+
+def test_masked_pixels_are_not_drawn() -> None:
+    mapper = small_mapper()
+    mapper.add_frame(room(0))
+    store, reach = mapper._keyframes, mapper._reach
+    assert store is not None
+    gone = np.arange(64 * 48) % 64 < 32  # the left half of the image
+    serial = store.serials[0]
+    store.mask(0, gone)
+    assert store.masked_share(0) == 0.5 and store.serials[0] != serial
+    slots = np.zeros(4000, np.int64)
+    rays = draw_rays(store.images, store.cameras, slots, reach, (2, 1), 0.05, 0.1, 0.1, seed=1)
+    color, label = torch.from_numpy(store.images[0]), torch.from_numpy(store.images[2])
+    depth = torch.from_numpy(store.images[1].view(np.int16))
+    cameras = tuple(torch.from_numpy(array) for array in store.cameras)
+    placing = Placing((2, 1), 0.05, 0.1, 0.1, 0.3)
+    voxels = DeviceVoxels.of(reach, "cpu")
+    on_device = draw_rays_on_device(
+        (color, depth, label),
+        cameras,  # type: ignore[arg-type]
+        tuple(torch.from_numpy(array) for array in store.contours),  # type: ignore[arg-type]
+        torch.from_numpy(slots),
+        voxels,
+        placing,
+    )
+    for pixel, trust in ((rays.pixel, rays.trust), (on_device.pixel, on_device.trust)):
+        masked = gone[np.asarray(pixel)]
+        assert masked.mean() < 0.04  # 1 in 64 or 128: after that many tries one is taken as it is
+        assert not np.asarray(trust)[masked].any()
+    assert rays.label.min() == -1 and int(on_device.label.min()) == -1
 
 
 def disturbed(count: int) -> list[tuple[Frame, Frame]]:

@@ -8,9 +8,7 @@ from semantic_field.config import TeacherConfig
 from semantic_field.teachers.dino import DinoTeacher, make_patch_teacher
 from semantic_field.teachers.regions import make_region_proposer
 from semantic_field.teachers.sam import Rules, SamRegions, _boxes, _suppressed
-from semantic_field.teachers.torchvision_operators import prepare_torchvision
 
-prepare_torchvision()
 transformers = pytest.importorskip("transformers", reason="transformers is not installed")
 
 

@@ -13,6 +13,7 @@ from semantic_field.frames import Frame
 from semantic_field.geometry import Camera, make_transform
 from semantic_field.mapping.mapper import Mapper
 from semantic_field.mapping.teaching import Lessons, precompute, sight_of
+from semantic_field.teachers import worker as worker_module
 from semantic_field.teachers.depth_regions import DepthRegions
 from semantic_field.teachers.images import (
     ImageTargets,
@@ -110,7 +111,7 @@ def test_a_keyframe_as_teachers_see_it(frames):
     assert np.array_equal(sight.color, frame.color) and sight.stamp_ns == frame.stamp_ns
     assert np.allclose(sight.depth, holed, atol=1e-3)
     assert sight.camera.fx == pytest.approx(frame.camera.fx) and sight.label_names == {0: "chair"}
-    assert sight.serial == store.serials[0]
+    assert sight.serial == store.identities[0]
 
 
 def test_results_come_to_their_keyframes_at_once_without_a_thread(frames):
@@ -167,6 +168,7 @@ def test_failing_teachers_are_reported_and_mapping_goes_on(frames):
         until(lambda: mapper.status().teachers.state == "failed")
         status = mapper.status()
         assert "no idea" in status.teachers.error and status.teachers.failures == 3
+        assert status.teachers.backlog == status.keyframes - 3
         until(lambda: mapper.status().steps > status.steps + 3)
         assert mapper.status().state == "running"
     finally:
@@ -189,12 +191,33 @@ def test_one_failure_costs_one_keyframe():
             done.set()
         return left[0] if left else None
 
-    worker = TeacherWorker(look, next_sight, lambda s, t: delivered.append(s.serial), lambda: 0)
+    worker = TeacherWorker(look, next_sight, lambda s, t: delivered.append(s.serial), len)
     worker.start()
     assert done.wait(30)
     worker.stop()
     status = worker.status()
     assert delivered == [0, 2, 3] and status.failures == 1 and status.error == ""
+
+
+def test_stopping_does_not_wait_for_a_slow_teacher(monkeypatch):
+    monkeypatch.setattr(worker_module, "STOP_WAIT_S", 0.01)
+    begun, go_on, delivered = threading.Event(), threading.Event(), []
+
+    def look(sight):
+        begun.set()
+        assert go_on.wait(30)
+        return ImageTargets(torch.zeros(1, 1, 1, 2))
+
+    sight = Sight(1, 0, np.zeros((2, 2, 3), np.uint8))
+    worker = TeacherWorker(look, lambda skip: sight, lambda *seen: delivered.append(seen), len)
+    worker.start()
+    assert begun.wait(30)
+    behind = worker._thread
+    worker.stop()
+    assert behind.is_alive() and worker.status().state == "off"
+    go_on.set()
+    behind.join()
+    assert delivered == []
 
 
 def test_forgotten_keyframes(frames):
@@ -208,6 +231,9 @@ def test_forgotten_keyframes(frames):
     for sight in sights:
         lessons.deliver(sight, ImageTargets(torch.full((1, 1, 1, 1), float(sight.serial))))
     store.remove(0)  # the last one moves into its place
+    gone = np.zeros(store.pixels, bool)
+    gone[:9] = True
+    store.mask(1, gone)  # what was seen of it still holds
     arrived = lessons.arrived(store)
     assert {slot: float(t.embedding.sum()) for slot, t in arrived} == {
         0: sights[2].serial,

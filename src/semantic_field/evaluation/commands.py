@@ -48,6 +48,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     console = Console()
     protocol = _protocol(arguments)
     console.print(f"protocol [bold]{protocol.name}[/] {protocol.hash}: {protocol.description}")
+    if protocol.ablation:
+        return _ablate(arguments, protocol, console)
     with progress_bar(console) as progress:
         evaluation = evaluate(
             arguments.input, protocol, _config(arguments), arguments.labels, progress
@@ -56,6 +58,35 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         paths = write_report(evaluation, arguments.out)
     _print_summary(console, evaluation.report)
     console.print("written: " + ", ".join(str(path) for path in paths), soft_wrap=True)
+    return 0
+
+
+def _ablate(arguments: argparse.Namespace, protocol, console) -> int:
+    """The table of an ablation; written after every cell, so an interrupted run keeps its own."""
+    import json
+
+    from rich.table import Table
+
+    from semantic_field.evaluation.open_vocabulary import (
+        AblationRun,
+        ablation_cells,
+        ablation_table,
+    )
+
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    path, results = arguments.out / "ablation.json", []
+    with progress_bar(console) as progress:
+        run = AblationRun(arguments.input, protocol, _config(arguments), progress)
+        for cell in ablation_cells():
+            results.append(run.score(cell))
+            content = {"protocol": protocol.name, "hash": protocol.hash, "cells": results}
+            path.write_text(json.dumps(content, indent=1) + "\n")
+    head, *rows = ablation_table(results)
+    shown = Table(*head, title=f"{run.source.name}: {run.teacher.name}", title_justify="left")
+    for row in rows:
+        shown.add_row(*row)
+    console.print(shown)
+    console.print(f"written: {path}", soft_wrap=True)
     return 0
 
 

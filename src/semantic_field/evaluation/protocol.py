@@ -109,6 +109,7 @@ class Protocol:
         instances: AP rules (``instances``) where the recording has instances.
         supervision: which labels the mapper is given.
         baselines: what is scored beside the map, of ``BASELINES``.
+        ablation: "open_vocabulary" = a table of maps (``open_vocabulary``) in place of one report.
     """
 
     name: str
@@ -127,12 +128,15 @@ class Protocol:
     instances: tuple[str, ...] = ("dm_nerf", "coco")
     supervision: Supervision = field(default_factory=Supervision)
     baselines: tuple[str, ...] = ()
+    ablation: str = ""
 
     def __post_init__(self) -> None:
         if self.split not in SPLITS:
             raise ValueError(f"expected a split of {sorted(SPLITS)}, got {self.split!r}")
         for name in (self.headline, *self.conventions):
             convention(name)
+        if self.ablation not in ("", "open_vocabulary"):
+            raise ValueError(f"expected ablation open_vocabulary or none, got {self.ablation!r}")
         unknown = [name for name in self.points if name not in POINT_PROTOCOLS]
         if unknown:
             raise ValueError(f"expected points of {sorted(POINT_PROTOCOLS)}, got {unknown}")
@@ -155,6 +159,8 @@ class Protocol:
                 del content[name]
         if not self.views.mapped:
             del content["views"]["mapped"]
+        if not self.ablation:
+            del content["ablation"]  # hashes from before there were ablations stay
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 

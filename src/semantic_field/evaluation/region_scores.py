@@ -52,7 +52,7 @@ def score_regions(regions: Regions, instances: NDArray[np.integer]) -> RegionSco
     np.add.at(joint, (top.reshape(-1), index), 1)  # row -1 is the last one: no region
     objects = joint[:-1, ids >= 0]
     edges, near = _borders(instances), np.ones((2 * NEAR_PX + 1,) * 2, np.uint8)
-    found = edges & cv2.dilate(_borders(top), near)
+    found = edges & np.asarray(cv2.dilate(_borders(top), near), np.uint8)
     return RegionScores(
         best_iou=float(best[asked].mean()),
         purity=float(objects.max(1, initial=0).sum() / counts[ids >= 0].sum()),

@@ -25,7 +25,8 @@ class Description:
     """Of N points: unit normals float32 (N, 3) out of the surface, uint8 RGB (N, 3), float16
     latents (N, D), int32 class ids (N,) with -1 = no classes, confidence float32 (N,) in 0..1.
 
-    ``latent`` has no columns where it was not asked for.
+    ``latent`` has no columns where it was not asked for. ``distance`` float32 (N,) is the signed
+    distance in metres and ``gradient`` float32 (N, 3) its gradient, not normalised.
     """
 
     normal: NDArray[np.float32]
@@ -33,6 +34,8 @@ class Description:
     latent: NDArray[np.float16]
     label: NDArray[np.int32]
     confidence: NDArray[np.float32]
+    distance: NDArray[np.float32]
+    gradient: NDArray[np.float32]
 
 
 def describe(state: MapState, points: NDArray[np.float32], with_latent: bool = True) -> Description:
@@ -44,6 +47,8 @@ def describe(state: MapState, points: NDArray[np.float32], with_latent: bool = T
         latent=np.empty((n, state.field.config.latent_dim if with_latent else 0), np.float16),
         label=np.full(n, -1, np.int32),
         confidence=np.empty(n, np.float32),
+        distance=np.empty(n, np.float32),
+        gradient=np.empty((n, 3), np.float32),
     )
     reader = _Reader(state)
     run_chunks(
@@ -66,7 +71,8 @@ class _Reader:
     @torch.no_grad()
     def read(self, points: NDArray[np.float32], found: Description, rows: slice) -> None:
         field = self._field
-        code, gradient = field.code_and_gradient(torch.from_numpy(points))
+        distance, code, gradient = field.distance_code_gradient(torch.from_numpy(points))
+        found.distance[rows], found.gradient[rows] = distance.numpy(), gradient.numpy()
         found.normal[rows] = torch.nn.functional.normalize(gradient, dim=-1).numpy()
         color = two_layers(field.color_head, code, threads=1).sigmoid_()
         found.color[rows] = color.mul_(255).add_(0.5).to(torch.uint8).T.numpy()

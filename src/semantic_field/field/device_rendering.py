@@ -42,7 +42,7 @@ class DeviceMap:
         class_ids: tuple[int, ...],
     ) -> None:
         self.field, self.device = field, field.table.device
-        self._voxels = DeviceVoxels.of(voxels, self.device)
+        self._trust = DeviceVoxels.of(voxels, self.device, _confidences(voxels))
         self._reach = DeviceVoxels.of(reach, self.device)
         self._class_ids = torch.tensor(class_ids, dtype=torch.int32, device=self.device)
 
@@ -117,18 +117,29 @@ class DeviceMap:
         _, gradient = field.distance_and_gradient(points)
         _, code = field.geometry(points)
         latent = field.latent(code)
-        seen = self._voxels.lookup(points).cpu().numpy()
         images = {
             "normal": torch.nn.functional.normalize(gradient, dim=-1),
             "color": (field.color(code) * 255.0 + 0.5).to(torch.uint8),
             "label": torch.zeros(len(points), dtype=torch.int32, device=self.device),
-            "confidence": torch.from_numpy(confidence_of(seen)).to(self.device),
+            "confidence": self._trust.lookup(points),
         }
         if len(self._class_ids):
             images["label"] = self._class_ids[field.label_scores(latent).argmax(1)] + 1
         if with_latent:
             images["latent"] = latent.half()
         return images
+
+
+def _confidences(voxels: VoxelGrid) -> NDArray[np.float32]:
+    """The confidence of each voxel of the stored bricks (B, 512)."""
+    counts = voxels.counts[: len(voxels)]
+    confidence = np.zeros(counts.shape, np.float32)
+    seen = counts > 0
+    if seen.any():
+        cells, _ = voxels.occupied()
+        centres = ((cells + 0.5) * voxels.voxel_m).astype(np.float32)
+        confidence[seen] = confidence_of(counts[seen], voxels.lookup_errors(centres))
+    return confidence
 
 
 def _ray_directions(camera: Camera, rotation: Float[Tensor, "3 3"]) -> Float[Tensor, "N 3"]:

@@ -21,6 +21,9 @@ from semantic_field.field.sampling import (
     DEPTH_UNIT_M,
     EVEN_SHARE,
     GUESSED,
+    MASK_TRIES,
+    MASKED,
+    TOLERATED_NOISE_M,
     UNKNOWN_DEPTH_M,
     RaySamples,
 )
@@ -62,12 +65,13 @@ class Placing:
     nearest_m: float
     guess_trust: float
     contour_share: float = 0.0
+    depth_noise: float = 0.0
 
 
 def draw_rays_on_device(
-    images: tuple[Tensor, Tensor, Tensor],
-    cameras: tuple[Tensor, Tensor, Tensor],
-    contours: tuple[Tensor, Tensor],
+    images: tuple[Tensor, ...],
+    cameras: tuple[Tensor, ...],
+    contours: tuple[Tensor, ...],
     slots: Int[Tensor, " R"],
     voxels: DeviceVoxels,
     placing: Placing,
@@ -81,21 +85,25 @@ def draw_rays_on_device(
             ``GUESSED``, labels int16 (K, P).
         cameras, contours, pixels: as ``draw_rays`` takes them.
     """
-    random = torch.rand(
-        3, len(slots), dtype=torch.float64, device=slots.device, generator=generator
-    )
-    pixel = (random[0] * cameras[2][slots].prod(1)).long()
-    listed = contours[1][slots]
-    beside_jump = contours[0][slots, (random[1] * listed).long()].long()
-    pixel = torch.where((random[2] < placing.contour_share) & (listed > 0), beside_jump, pixel)
+    sizes, (listed_pixels, listed_counts) = cameras[2][slots], contours
+    shape = (MASK_TRIES + 2, len(slots))
+    random = torch.rand(shape, dtype=torch.float64, device=slots.device, generator=generator)
+    tries = (random[2:] * sizes.prod(1)).long()
+    shown = images[2][slots, tries] != MASKED
+    pixel = tries.gather(0, shown.int().argmax(0, keepdim=True))[0]
+    listed = listed_counts[slots]
+    beside_jump = listed_pixels[slots, (random[0] * listed).long()].long()
+    at_jump = (random[1] < placing.contour_share) & (listed > 0)
+    at_jump &= images[2][slots, beside_jump] != MASKED
+    pixel = torch.where(at_jump, beside_jump, pixel)
     if pixels is not None:
         pixel = torch.where(pixels >= 0, pixels, pixel)
     return place_samples(images, cameras, slots, pixel, voxels, placing, generator)
 
 
 def place_samples(
-    images: tuple[Tensor, Tensor, Tensor],
-    cameras: tuple[Tensor, Tensor, Tensor],
+    images: tuple[Tensor, ...],
+    cameras: tuple[Tensor, ...],
     slots: Int[Tensor, " R"],
     pixel: Int[Tensor, " R"],
     voxels: DeviceVoxels,
@@ -111,7 +119,10 @@ def place_samples(
     stretch = torch.sqrt(1.0 + x * x + y * y)
     stored = depths[slots, pixel].int()
     depth = (stored & GUESSED - 1).float() * DEPTH_UNIT_M
-    trust = torch.where(stored < 0, placing.guess_trust, 1.0) * (depth > 0)
+    label = labels[slots, pixel].long()
+    noise = placing.depth_noise / TOLERATED_NOISE_M * depth * depth
+    trust = torch.where(stored < 0, placing.guess_trust, 1.0) / (1.0 + noise * noise)
+    trust = trust * ((depth > 0) & (label != MASKED))
     surface = torch.where(depth > 0, depth, UNKNOWN_DEPTH_M)
     band = placing.band_m / stretch
     near_z = _stratified(surface - band, surface + band, placing.samples[0], generator)
@@ -127,14 +138,14 @@ def place_samples(
         stretch=stretch,
         trust=trust,
         color=colors[slots, pixel].float() / 255.0,
-        label=labels[slots, pixel].long(),
+        label=label.clamp_min(-1),
         pixel=pixel,
         slot=slots,
     )
 
 
 def _image_plane(
-    cameras: tuple[Tensor, Tensor, Tensor], slots: Int[Tensor, " R"], pixel: Int[Tensor, " R"]
+    cameras: tuple[Tensor, ...], slots: Int[Tensor, " R"], pixel: Int[Tensor, " R"]
 ) -> tuple[Float[Tensor, " R"], Float[Tensor, " R"]]:
     """Where on the plane of z-depth 1 the pixels lie."""
     fx, fy, cx, cy = cameras[0][slots].unbind(1)

@@ -1,5 +1,6 @@
 """The counts of a voxel grid on any torch device, for steps that never ask the host."""
 
+# pyright: reportIndexIssue=false
 from __future__ import annotations
 
 from importlib.util import find_spec
@@ -31,10 +32,20 @@ class DeviceVoxels:
         self._counts = torch.zeros(1 << 17, dtype=torch.int16, device=device)
 
     @classmethod
-    def of(cls, grid: VoxelGrid, device: torch.device | str) -> DeviceVoxels:
-        """A copy of a grid that does not change any more."""
+    def of(
+        cls,
+        grid: VoxelGrid,
+        device: torch.device | str,
+        values: NDArray[np.float32] | None = None,
+    ) -> DeviceVoxels:
+        """A copy of a grid that does not change any more.
+
+        With ``values`` (B, 512) a lookup gives those of the voxels in place of their counts.
+        """
         copied = cls(grid.voxel_m, device)
         copied.load(grid)
+        if values is not None:
+            copied._counts = torch.from_numpy(np.append(values, np.float32(0))).to(device)
         return copied
 
     @property
@@ -50,7 +61,7 @@ class DeviceVoxels:
         self.low.copy_(torch.from_numpy(grid.low))
         self.shape.copy_(torch.tensor(grid.index.shape))
 
-    def lookup(self, points: Float[Tensor, "*N 3"]) -> Int[Tensor, "*N"]:
+    def lookup(self, points: Float[Tensor, "*N 3"]) -> Tensor:
         """How often the voxel around each point was observed, int16."""
         cell = torch.floor(points * (1.0 / self.voxel_m)).long()
         slot, known = self._slots(cell >> 3)

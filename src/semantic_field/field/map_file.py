@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors import numpy as safetensors_numpy
 
 from semantic_field.config import FieldConfig, updated
+from semantic_field.field.annotations import AnnotationSet
 from semantic_field.field.map_state import LanguageSpace, MapState
 from semantic_field.field.model import SemanticField, shape_of
 from semantic_field.field.voxels import VoxelGrid
@@ -27,7 +28,7 @@ from semantic_field.kernels import make_reader
 from semantic_field.kernels.table_lines import fill_lines, used_lines
 
 FORMAT = "semantic_field.map"
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 Arrays = dict[str, np.ndarray]
 
 
@@ -43,8 +44,11 @@ def dump_map(state: MapState) -> bytes:
         arrays["language.mean"] = state.language.mean.numpy()
     for name, value in state.training.items():
         arrays[f"training.{name}"] = np.asarray(value)
-    arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     about = _about(state)
+    if state.annotations:
+        about["annotations"], said = state.annotations.packed()
+        arrays |= {f"annotations.{name}": array for name, array in said.items()}
+    arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     about["checksum"] = _checksum(arrays, about)
     return safetensors_numpy.save(arrays, metadata={FORMAT: json.dumps(about)})
 
@@ -191,8 +195,18 @@ def _state(about: dict[str, Any], arrays: Arrays) -> MapState:
         version=about["version"],
         steps=about["steps"],
         stamp_ns=about["stamp_ns"],
+        annotations=_annotations(about, arrays),
         training=training,
     )
+
+
+def _annotations(about: dict[str, Any], arrays: Arrays) -> AnnotationSet:
+    """What people said; a map without annotations has no entry about them."""
+    if "annotations" not in about:
+        return AnnotationSet()
+    names = ("cells", "class_ids", "released")
+    said = {name: arrays[f"annotations.{name}"] for name in names}
+    return AnnotationSet.unpacked(about["annotations"], said)
 
 
 def _field(about: dict[str, Any], arrays: Arrays) -> SemanticField:

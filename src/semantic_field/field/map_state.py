@@ -12,7 +12,9 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from semantic_field.field.annotations import AnnotationSet
 from semantic_field.field.model import SemanticField
+from semantic_field.field.surface_cache import SurfaceCache
 from semantic_field.field.voxels import VoxelGrid
 
 
@@ -69,8 +71,10 @@ class MapState:
         version: grows with every snapshot of one mapper.
         steps: training steps behind this state.
         stamp_ns: acquisition time of the newest frame in the map.
+        annotations: what people have said about the map.
         training: what resuming needs (optimiser moments, keyframes); empty in a snapshot that
             is only to be read.
+        surfaces: what readers found out about the surface; snapshots of one map share it.
     """
 
     field: SemanticField
@@ -84,7 +88,11 @@ class MapState:
     version: int
     steps: int
     stamp_ns: int = 0
+    annotations: AnnotationSet = dataclasses.field(default_factory=AnnotationSet)
     training: dict[str, Any] = dataclasses.field(default_factory=dict)
+    surfaces: SurfaceCache = dataclasses.field(
+        default_factory=SurfaceCache, repr=False, compare=False
+    )
 
     @property
     def teacher_fingerprint(self) -> str:

@@ -80,7 +80,10 @@ class SemanticField(nn.Module):
         return self.label_head.out_features
 
     def grow_classes(self, classes: int) -> None:
-        """Let the label head tell ``classes`` classes apart; what it knows stays as it is."""
+        """Let the label head tell ``classes`` classes apart; what it knows stays as it is.
+
+        A new class begins as the mean of the others: it wins nowhere before it is learnt.
+        """
         old = self.label_head
         if classes <= old.out_features:
             return
@@ -88,7 +91,9 @@ class SemanticField(nn.Module):
         with torch.no_grad():
             grown.weight[: old.out_features] = old.weight
             grown.bias[: old.out_features] = old.bias
-            grown.bias[old.out_features :] = old.bias.min() if old.out_features else 0.0
+            if old.out_features:
+                grown.weight[old.out_features :] = old.weight.mean(0)
+                grown.bias[old.out_features :] = old.bias.mean()
         self.label_head = grown
 
     def frozen_copy(self, device: torch.device | str = "cpu") -> SemanticField:
@@ -152,14 +157,13 @@ class SemanticField(nn.Module):
         return distance, self._gradient(points, hidden)
 
     @torch.no_grad()
-    def code_and_gradient(
+    def distance_code_gradient(
         self, points: Float[Tensor, "N 3"]
-    ) -> tuple[Float[Tensor, "G N"], Float[Tensor, "N 3"]]:
-        """Geometry code, feature-major, and the gradient of the signed distance."""
+    ) -> tuple[Float[Tensor, " N"], Float[Tensor, "G N"], Float[Tensor, "N 3"]]:
+        """Signed distance in metres, geometry code (feature-major), gradient of the distance."""
         hidden = self._hidden(points)
-        return affine(self.trunk_out, hidden, threads=self.kernels.threads)[1:], self._gradient(
-            points, hidden
-        )
+        out = affine(self.trunk_out, hidden, threads=self.kernels.threads)
+        return out[0] * self.config.truncation_m, out[1:], self._gradient(points, hidden)
 
     def _scaled_distance(self, hidden: Float[Tensor, "H N"]) -> Float[Tensor, " N"]:
         """Signed distance in truncations."""

@@ -1,6 +1,7 @@
 """A view of the map: where each ray meets the surface, and what the field says there.
 
-Rays are followed to the surface first (``tracing``); the heads run once per ray.
+Rays find the surface in the lattice of the map's signed distances (``SurfaceCache``), which is
+brought up to date where they pass; the field and its heads run once per ray.
 """
 
 from __future__ import annotations
@@ -8,12 +9,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from jaxtyping import Float
 from numpy.typing import NDArray
+from torch import Tensor
 
-from semantic_field.field.description import describe
-from semantic_field.field.map_state import MapState
-from semantic_field.field.tracing import points_on_rays, ray_directions, trace
+from semantic_field.field.description import Description, describe
+from semantic_field.field.map_state import LanguageSpace, MapState
+from semantic_field.field.tracing import correct_depth, points_on_rays, ray_directions
 from semantic_field.geometry import Camera
+
+RELEVANCY_TEMPERATURE = 10.0
 
 
 @dataclass(frozen=True)
@@ -27,6 +33,7 @@ class RenderedView:
         label: int32 class ids (H, W), -1 = nothing or no classes.
         confidence: float32 (H, W) in 0..1, 0 where the surface was guessed.
         latent: float16 (H, W, D), only on request.
+        relevancy: float32 (H, W) in 0..1, only on request; 0 = nothing.
     """
 
     color: NDArray[np.uint8]
@@ -35,6 +42,7 @@ class RenderedView:
     label: NDArray[np.int32]
     confidence: NDArray[np.float32]
     latent: NDArray[np.float16] | None = None
+    relevancy: NDArray[np.float32] | None = None
 
 
 def render_view(
@@ -44,50 +52,70 @@ def render_view(
     with_latent: bool = False,
     near_m: float = 0.05,
     far_m: float = 60.0,
+    relevant_to: Float[Tensor, "T E"] | None = None,
 ) -> RenderedView:
-    """The map as ``camera`` at ``T_world_camera`` sees it, between two z-depths in metres."""
+    """The map as ``camera`` at ``T_world_camera`` sees it, between two z-depths in metres.
+
+    Args:
+        relevant_to: embeddings of a text (first row) and of negative texts that it must beat
+            (the others); asks for ``relevancy``.
+    Raises:
+        ValueError: where relevancy is asked of a map without language.
+    """
+    if relevant_to is not None and state.language is None:
+        raise ValueError("expected a map with language for relevancy, got one without a teacher")
     directions = ray_directions(camera, T_world_camera)
     origin = np.array(T_world_camera[:3, 3], dtype=np.float64)
-    depth = trace(state, origin, directions, near_m, far_m)
+    depth = state.surfaces.lattice(state).cast(origin, directions, near_m, far_m)
     hit = np.flatnonzero(np.isfinite(depth))
-    view = _Canvas(camera, state.field.config.latent_dim if with_latent else 0)
-    view.depth[hit] = depth[hit]
     points = np.empty((len(hit), 3), np.float32)
-    points_on_rays(origin, directions, depth, hit, points, 0, len(hit))
-    view.shade(state, hit, points)
-    return view.finished()
+    points_on_rays(origin, directions, depth, hit, points)
+    seen = describe(state, points, with_latent or relevant_to is not None)
+    correct_depth(directions, hit, seen, depth)
+    return _images(camera, hit, depth, seen, with_latent, _relevancy(state, seen, relevant_to))
 
 
-class _Canvas:
-    """The images of a view while they are filled, flat over pixels."""
+def _relevancy(
+    state: MapState, seen: Description, texts: Float[Tensor, "T E"] | None
+) -> NDArray[np.float32] | None:
+    if texts is None:
+        return None
+    assert isinstance(state.language, LanguageSpace)
+    cosine = state.language.similarity(torch.from_numpy(seen.latent), texts)
+    return lerf_relevancy(cosine).numpy()
 
-    def __init__(self, camera: Camera, latent_dim: int) -> None:
-        n = camera.width * camera.height
-        self._size = (camera.height, camera.width)
-        self.color = np.zeros((n, 3), np.uint8)
-        self.depth = np.zeros(n, np.float32)
-        self.normal = np.zeros((n, 3), np.float32)
-        self.label = np.full(n, -1, np.int32)
-        self.confidence = np.zeros(n, np.float32)
-        self.latent = np.zeros((n, latent_dim), np.float16) if latent_dim else None
 
-    def shade(self, state: MapState, rays: NDArray, points: NDArray[np.float32]) -> None:
-        """Fill in what the field says at the points that the rays meet."""
-        seen = describe(state, points, with_latent=self.latent is not None)
-        self.normal[rays] = seen.normal
-        self.color[rays] = seen.color
-        self.label[rays] = seen.label
-        self.confidence[rays] = seen.confidence
-        if self.latent is not None:
-            self.latent[rays] = seen.latent
+def lerf_relevancy(cosine: Float[Tensor, "N T"]) -> Float[Tensor, " N"]:
+    """``min_i softmax(10 [cos(text), cos(negative_i)])`` (LERF, Kerr et al. 2023, eq. 5).
 
-    def finished(self) -> RenderedView:
-        height, width = self._size
-        return RenderedView(
-            color=self.color.reshape(height, width, 3),
-            depth=self.depth.reshape(height, width),
-            normal=self.normal.reshape(height, width, 3),
-            label=self.label.reshape(height, width),
-            confidence=self.confidence.reshape(height, width),
-            latent=None if self.latent is None else self.latent.reshape(height, width, -1),
-        )
+    The first column belongs to the text. Without negatives: its cosine, not below 0.
+    """
+    if cosine.shape[1] == 1:
+        return cosine[:, 0].clamp(0.0, 1.0)
+    return torch.sigmoid(RELEVANCY_TEMPERATURE * (cosine[:, 0] - cosine[:, 1:].amax(1)))
+
+
+def _images(
+    camera: Camera,
+    hit: NDArray[np.int64],
+    depth: NDArray[np.float32],
+    seen: Description,
+    with_latent: bool,
+    relevancy: NDArray[np.float32] | None,
+) -> RenderedView:
+    """The images of what the rays that hit something have seen."""
+
+    def image(values: NDArray, nothing: int = 0) -> NDArray:
+        flat = np.full((camera.height * camera.width, *values.shape[1:]), nothing, values.dtype)
+        flat[hit] = values
+        return flat.reshape(camera.height, camera.width, *values.shape[1:])
+
+    return RenderedView(
+        color=image(seen.color),
+        depth=image(depth[hit]),
+        normal=image(seen.normal),
+        label=image(seen.label, -1),
+        confidence=image(seen.confidence),
+        latent=image(seen.latent) if with_latent else None,
+        relevancy=None if relevancy is None else image(relevancy),
+    )

@@ -38,6 +38,7 @@ class RaySamples:
         stretch: float32 (R,), length of the ray per metre of z-depth.
         trust: float32 (R,), 1 for a reading, less for a guessed depth.
         color: float32 (R, 3) in 0..1. label: int64 (R,), -1 = void.
+        label_weight: float32 (R,), how much each label counts; all 1 as drawn.
         pixel: int64 (R,), pixel number. slot: int64 (R,), the keyframe.
     """
 
@@ -49,6 +50,7 @@ class RaySamples:
     trust: NDArray[np.float32]
     color: NDArray[np.float32]
     label: NDArray[np.int64]
+    label_weight: NDArray[np.float32]
     pixel: NDArray[np.int64]
     slot: NDArray[np.int64]
 
@@ -101,7 +103,7 @@ def _fill(points, first, origin, direction, z):
 
 @_jit
 def _draw(
-    slots, pixels, seed, colors, depths, labels, intrinsics, poses, sizes, contours, contour_sizes,
+    slots, given, seed, colors, depths, labels, intrinsics, poses, sizes, contours, contour_sizes,
     voxels, settings, guess_trust, depth_noise,
     points, near_z, depth, stretch, trust, color, label, pixel, start, stop,
 ):  # fmt: skip
@@ -124,12 +126,13 @@ def _draw(
         if u < contour_share and contour_sizes[k] > 0:
             state, u = _random(state)
             p = int(contours[k, min(int(u * contour_sizes[k]), contour_sizes[k] - 1)])
+        if given[r] >= 0:
+            p = given[r]
         for _ in range(MASK_TRIES):
             if labels[k, p] != MASKED:
                 break
             state, u = _random(state)
             p = min(int(u * width * height), width * height - 1)
-        p = pixels[r] if pixels[r] >= 0 else p
         pixel[r] = p
         fx, fy, cx, cy = intrinsics[k]
         dx, dy = (p % width - cx) / fx, (p // width - cy) / fy
@@ -175,10 +178,10 @@ def draw_rays(
     guess_trust: float,
     seed: int,
     threads: int = 2,
-    pixels: NDArray[np.int64] | None = None,
     contours: tuple[NDArray[np.int32], NDArray[np.int64]] | None = None,
     contour_share: float = 0.0,
     depth_noise: float = 0.0,
+    pixels: NDArray[np.int64] | None = None,
 ) -> RaySamples:
     """One random pixel of each listed keyframe as a ray with samples.
 
@@ -194,7 +197,7 @@ def draw_rays(
             width and height.
         samples: how many near the surface and how many in the free space before it.
         band_m: half width of "near", metres along the ray.
-        pixels: the pixel (R,) of each ray; a random one where negative or not given.
+        pixels: the pixel of each ray (R,), -1 = a random one; None = all random.
         contours: pixel numbers (K, P) of which the first (K,) of each keyframe lie beside a jump
             of the depth; ``contour_share`` of the rays is drawn from them.
         depth_noise: readings at z metres vary by ``depth_noise * z**2`` metres and count less, by
@@ -210,6 +213,7 @@ def draw_rays(
         trust=np.empty(n, np.float32),
         color=np.empty((n, 3), np.float32),
         label=np.empty(n, np.int64),
+        label_weight=np.ones(n, np.float32),
         pixel=np.empty(n, np.int64),
         slot=slots,
     )
@@ -218,10 +222,10 @@ def draw_rays(
     shares = (np.float32(EVEN_SHARE), np.float32(contour_share))
     settings = (np.float32(band_m), samples[1], np.float32(nearest_m), *shares)
     store = (np.float32(voxels.voxel_m), voxels.index, voxels.low, voxels.counts)
-    pixels = np.full(n, -1) if pixels is None else pixels
+    given = np.full(n, -1, np.int64) if pixels is None else pixels
     arrays = (
         slots,
-        pixels,
+        given,
         seed,
         *images,
         *cameras,

@@ -1,24 +1,29 @@
-"""Points on the surface of the map, with what the field says at each of them."""
+"""Points on the surface of the map, with what the field says at each of them.
+
+Found brick by brick in the lattice of signed distances. What did not change since an earlier
+snapshot is not computed again.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from semantic_field.field.description import describe
+from semantic_field.field.lattice import Lattice
 from semantic_field.field.map_state import MapState
-from semantic_field.field.model import SemanticField
+from semantic_field.field.surface_nets import net_vertices
+from semantic_field.field.voxels import BRICK, VoxelGrid
 from semantic_field.kernels.threads import run_chunks
 
-CORRECTIONS = 3
+CORRECTIONS = 2
 ARRIVED_M = 0.004
-HALF_DIAGONAL = 0.9  # of a cube's edge; exactly 0.866
-CELLS = 1 << 21  # on one axis: three numbers fit into 64 bits
-CHUNK = 1 << 12
+COLOR_PROBES = 4  # points of a brick that say whether its colours have changed
+COLOR_TOLERANCE = 8  # of 255
 
 
 @dataclass(frozen=True)
@@ -46,72 +51,183 @@ class SurfacePoints:
 
     def select(self, index: NDArray) -> SurfacePoints:
         """The points chosen by an index or mask over N."""
-        return SurfacePoints(
-            self.xyz[index],
-            self.normals[index],
-            self.color[index],
-            self.latent[index],
-            self.label[index],
-            self.confidence[index],
-        )
+        return SurfacePoints(*(getattr(self, item.name)[index] for item in fields(self)))
+
+
+@dataclass(frozen=True)
+class CachedPoints:
+    """Surface points with what tells which bricks of them are still right.
+
+    Attributes:
+        settings: spacing and least observations they were made with.
+        number: of the lattice that they were last checked against; bricks: int32 (B, 3), its.
+        brick: int32 (N,), slot of the brick that each point was found in; increasing.
+        baked: see ``Lattice.baked``; when the distances of each brick were computed.
+        described: int64 (B,), the number of the lattice of whose field each brick's points are.
+        seen: int64 (B,), how many observations each brick had.
+    """
+
+    settings: tuple[float, int]
+    number: int
+    bricks: NDArray[np.int32]
+    points: SurfacePoints
+    brick: NDArray[np.int64]
+    baked: NDArray[np.int64]
+    described: NDArray[np.int64]
+    seen: NDArray[np.int64]
 
 
 def extract_surface(
-    state: MapState, voxel_m: float = 0.03, least_observations: int = 2
+    state: MapState, voxel_m: float = 0.03, least_observations: int = 2, exact: bool = False
 ) -> SurfacePoints:
-    """At most one surface point per voxel of edge ``voxel_m`` (metres) of the observed map.
+    """At most one surface point per cell of edge ``voxel_m`` (metres) of the observed map.
 
-    Candidates are spread over the voxels in which a surface was observed at least
-    ``least_observations`` times (once, in a map of few frames), and projected onto the zero set
-    of the signed distance; those that do not arrive are dropped.
+    Cells are those that a brick of voxels is cut into; points are never denser than the lattice
+    (half a voxel). Only what was observed at least ``least_observations`` times (once, in a map
+    of few frames) has points.
+
+    Args:
+        exact: what was taken over from an earlier snapshot is computed again where the field has
+            changed at all, not only where it has moved by some millimetres.
     """
-    seen = state.voxels.occupied(1)[1]
-    least = least_observations if len(seen) and seen.max() > 3 * least_observations else 1
-    xyz = _surface_near(state, voxel_m, least)
-    xyz = xyz[first_in_cells(xyz, voxel_m)]
-    seen = describe(state, xyz)
+    least = least_of(state, least_observations)
+    lattice = state.surfaces.lattice(state)
+    lattice.refresh(exact=exact)
+    seen = _observations(lattice.reach, state.voxels)
+    cache = state.surfaces.points
+    if cache is not None and not (
+        cache.settings == (voxel_m, least) and _continues(cache, lattice)
+    ):
+        cache = None
+    described = _still_right(state, lattice, seen, cache, exact)
+    dirty = described < 0
+    described[dirty] = lattice.number
+    parts = max(1, math.ceil(BRICK * state.reach.voxel_m / voxel_m - 1e-6))
+    points, brick = _points_of(state, lattice, np.flatnonzero(dirty), parts, least)
+    if cache is not None:
+        kept = ~dirty[cache.brick]
+        points = _joined(cache.points.select(kept), points)
+        brick = np.concatenate([cache.brick[kept], brick])
+        order = np.argsort(brick, kind="stable")
+        points, brick = points.select(order), brick[order]
+    state.surfaces.points = CachedPoints(
+        (voxel_m, least),
+        lattice.number,
+        lattice.reach.bricks[: len(seen)],
+        points,
+        brick,
+        lattice.baked.copy(),
+        described,
+        seen,
+    )
+    return points
+
+
+def least_of(state: MapState, least_observations: int) -> int:
+    """``least_observations``, or 1 in a map of few frames."""
+    counts = state.voxels.counts[: len(state.voxels)]
+    return least_observations if counts.max(initial=0) > 3 * least_observations else 1
+
+
+def _still_right(
+    state: MapState,
+    lattice: Lattice,
+    seen: NDArray[np.int64],
+    cache: CachedPoints | None,
+    exact: bool,
+) -> NDArray[np.int64]:
+    """Of which lattice's field the cached points of each brick are; -1 where they must go."""
+    described = np.full(len(lattice.baked), -1, np.int64)
+    if cache is None:
+        return described
+    old = len(cache.baked)
+    same = (lattice.baked[:old] == cache.baked) & (seen[:old] == cache.seen)
+    if exact:
+        same &= cache.described == lattice.number
+    elif cache.number != lattice.number:
+        same &= ~_recolored(state, cache)
+    described[:old] = np.where(same, cache.described, -1)
+    return described
+
+
+def _continues(cache: CachedPoints, lattice: Lattice) -> bool:
+    """Whether the points are of this state of the map or of one that its lattice grew from."""
+    old = len(cache.baked)
+    return cache.number <= lattice.number and np.array_equal(
+        cache.bricks, lattice.reach.bricks[: len(lattice.baked)][:old]
+    )
+
+
+def _observations(reach: VoxelGrid, voxels: VoxelGrid) -> NDArray[np.int64]:
+    """For each brick of ``reach`` how many observations its voxels have had in all."""
+    place = reach.bricks[: len(reach)] - voxels.low
+    total = np.zeros(len(reach), np.int64)
+    inside = ((place >= 0) & (place < voxels.index.shape)).all(1)
+    slot = voxels.index[tuple(place[inside].T)] if inside.any() else np.zeros(0, np.int32)
+    sums = voxels.counts[: len(voxels)].sum(1, dtype=np.int64)
+    total[np.flatnonzero(inside)[slot >= 0]] = sums[slot[slot >= 0]]
+    return total
+
+
+def _recolored(state: MapState, cache: CachedPoints) -> NDArray[np.bool_]:
+    """Bricks in which a few points have another colour or label by now."""
+    first = np.searchsorted(cache.brick, np.arange(len(cache.baked)))
+    rank = np.arange(len(cache.brick)) - first[cache.brick]
+    count = np.bincount(cache.brick, minlength=len(cache.baked))[cache.brick]
+    probe = np.flatnonzero(rank % np.maximum(count // COLOR_PROBES, 1) == 0)
+    now = describe(state, cache.points.xyz[probe], with_latent=False)
+    change = np.abs(now.color.astype(np.int16) - cache.points.color[probe]).max(1)
+    changed = (change > COLOR_TOLERANCE) | (now.label != cache.points.label[probe])
+    result = np.zeros(len(cache.baked), bool)
+    result[cache.brick[probe[changed]]] = True
+    return result
+
+
+def _points_of(
+    state: MapState, lattice: Lattice, slots: NDArray[np.int64], parts: int, least: int
+) -> tuple[SurfacePoints, NDArray[np.int64]]:
+    """Points of some bricks, and the brick of each."""
+    vertices, _, counts = net_vertices(lattice, slots, parts)
+    xyz, arrived = project(state, vertices)
+    kept = arrived & (state.voxels.lookup(xyz) >= least)
+    return describe_points(state, xyz[kept]), np.repeat(slots, counts)[kept]
+
+
+def project(
+    state: MapState, points: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Points near the surface moved onto the zero set, and which of them (N,) arrived there.
+
+    A Newton step, and another one along the same direction; no farther than half the spacing of
+    the lattice, so that a point stays with its neighbours.
+    """
+    field, limit = state.field.on_one_thread(), 0.25 * state.reach.voxel_m
+    moved, arrived = np.empty_like(points), np.empty(len(points), bool)
+
+    @torch.no_grad()
+    def work(start: int, stop: int) -> None:
+        begin = torch.from_numpy(points[start:stop])
+        distance, gradient = field.distance_and_gradient(begin)
+        towards = gradient / gradient.square().sum(-1, keepdim=True).clamp_min(0.1)
+        where = begin
+        for _ in range(CORRECTIONS):
+            where = begin + (where - distance[:, None] * towards - begin).clamp(-limit, limit)
+            distance = field.distance(where)
+        moved[start:stop] = where.numpy()
+        arrived[start:stop] = (distance.abs() < ARRIVED_M).numpy()
+
+    run_chunks(work, len(points), state.field.kernels.threads)
+    return moved, arrived
+
+
+def describe_points(
+    state: MapState, xyz: NDArray[np.float32], with_latent: bool = True
+) -> SurfacePoints:
+    """Points of the map frame with what the field says there."""
+    seen = describe(state, xyz, with_latent)
     return SurfacePoints(xyz, seen.normal, seen.color, seen.latent, seen.label, seen.confidence)
 
 
-def _surface_near(state: MapState, voxel_m: float, least: int) -> NDArray[np.float32]:
-    """Where candidates of edge ``voxel_m`` or a little less, in observed voxels, arrive."""
-    edge = state.voxels.voxel_m
-    cells, _ = state.voxels.occupied(least)
-    parts = max(1, math.ceil(edge / voxel_m - 1e-6))
-    offsets = (np.stack(np.meshgrid(*[np.arange(parts)] * 3), -1).reshape(-1, 3) + 0.5) / parts
-    field = state.field.on_one_thread()
-    found: dict[int, NDArray[np.float32]] = {}
-
-    def work(start: int, stop: int) -> None:
-        centres = (cells[start:stop, None] + offsets[None]).reshape(-1, 3) * edge
-        points = _project(field, centres.astype(np.float32), edge / parts)
-        found[start] = points[state.voxels.lookup(points) >= least]
-
-    size = max(1, CHUNK // len(offsets))
-    run_chunks(work, len(cells), state.field.kernels.threads, size)
-    return np.concatenate([found[k] for k in sorted(found)] or [np.zeros((0, 3), np.float32)])
-
-
-@torch.no_grad()
-def _project(field: SemanticField, points: NDArray[np.float32], edge: float) -> NDArray[np.float32]:
-    """Centres of cubes of edge ``edge`` moved onto the zero set; others are left out.
-
-    Left out are those that the first Newton step says have no surface in their cube, and those
-    that do not arrive. Further steps go along the first one's gradient: surfaces are nearly
-    plane at this scale, and distances alone cost half.
-    """
-    where = torch.from_numpy(points)
-    distance, gradient = field.distance_and_gradient(where)
-    towards = gradient / gradient.square().sum(-1, keepdim=True).clamp_min(0.1)
-    inside = (distance * towards.norm(dim=-1)).abs() < HALF_DIAGONAL * edge
-    where, towards, distance = where[inside], towards[inside], distance[inside]
-    for _ in range(CORRECTIONS):
-        where = where - distance[:, None] * towards
-        distance = field.distance(where)
-    return where[distance.abs() < ARRIVED_M].numpy()
-
-
-def first_in_cells(points: NDArray[np.float32], edge: float) -> NDArray[np.int64]:
-    """Index of the first of the points (N, 3) in each cell of edge ``edge`` that holds any."""
-    x, y, z = (np.floor(points / np.float32(edge)).astype(np.int64) + CELLS // 2).T
-    return np.unique((x * CELLS + y) * CELLS + z, return_index=True)[1]
+def _joined(one: SurfacePoints, other: SurfacePoints) -> SurfacePoints:
+    names = [item.name for item in fields(one)]
+    return SurfacePoints(*(np.concatenate([getattr(one, n), getattr(other, n)]) for n in names))

@@ -87,7 +87,7 @@ def _border(cell, shift, reach, inverse):
 
 
 @njit(inline="always")
-def _inverse(direction):
+def inverse_of(direction):
     return 1.0 / direction if direction != 0 else NEVER
 
 
@@ -99,7 +99,7 @@ def _clip(position, inverse, size, near, far):
 
 
 @_jit
-def _walk(place, direction, inverse, t, far, jumps, octants, counts):
+def walk(place, direction, inverse, t, far, jumps, octants, counts):
     """Parameter of a ray's next voxel in use, inf where none comes before ``far``.
 
     ``place`` and ``direction`` in voxels from the corner of the index.
@@ -136,6 +136,24 @@ def _walk(place, direction, inverse, t, far, jumps, octants, counts):
     return np.inf
 
 
+@njit(inline="always")
+def leave_cell(place, direction, inverse, t, jumps, corner):
+    """How long until a ray leaves the stored voxel it is in, and the slot of its brick.
+
+    Fills ``corner``, the lowest of that brick, in voxels.
+    """
+    x = min(max(int(np.floor(place[0] + t * direction[0])), 0), jumps.shape[0] * 8 - 1)
+    y = min(max(int(np.floor(place[1] + t * direction[1])), 0), jumps.shape[1] * 8 - 1)
+    z = min(max(int(np.floor(place[2] + t * direction[2])), 0), jumps.shape[2] * 8 - 1)
+    corner[0], corner[1], corner[2] = x & ~7, y & ~7, z & ~7
+    leave = min(
+        (_border(x, 0, 1, inverse[0]) - place[0]) * inverse[0],
+        (_border(y, 0, 1, inverse[1]) - place[1]) * inverse[1],
+        (_border(z, 0, 1, inverse[2]) - place[2]) * inverse[2],
+    )
+    return max(leave - t, 0.0), jumps[x >> 3, y >> 3, z >> 3]
+
+
 @_jit
 def _advance(origin, directions, start, far, voxel, low, jumps, octants, counts, rays, a, b):
     """Move ``start`` of rays ``a`` to ``b`` of the list on to their next voxel in use."""
@@ -147,8 +165,14 @@ def _advance(origin, directions, start, far, voxel, low, jumps, octants, counts,
         n = rays[i]
         for axis in range(3):
             direction[axis] = directions[n, axis] / voxel
-            inverse[axis] = _inverse(direction[axis])
-        start[n] = _walk(place, direction, inverse, start[n], far, jumps, octants, counts)
+            inverse[axis] = inverse_of(direction[axis])
+        start[n] = walk(place, direction, inverse, start[n], far, jumps, octants, counts)
+
+
+@njit(inline="always")
+def octant_of(cell):
+    """The 4 x 4 x 4 octant of a brick's voxel, x lowest bit."""
+    return (cell >> 6 & 4) | (cell >> 4 & 2) | (cell >> 2 & 1)
 
 
 @_jit
@@ -158,7 +182,7 @@ def _octants_in_use(counts, octants):
         bits = 0
         for cell in range(512):
             if counts[slot, cell] > 0:
-                bits |= 1 << ((cell >> 6 & 4) | (cell >> 4 & 2) | (cell >> 2 & 1))
+                bits |= 1 << octant_of(cell)
         octants[slot] = bits
 
 
@@ -192,7 +216,7 @@ class Strides:
         octants: uint8 (B,), one bit for each octant of a brick with a voxel in use.
     """
 
-    def __init__(self, index: NDArray[np.int32], counts: NDArray[np.uint16]) -> None:
+    def __init__(self, index: NDArray[np.int32], counts: NDArray[np.integer]) -> None:
         self.octants = np.zeros(len(counts), np.uint8)
         _octants_in_use(counts, self.octants)
         farthest = max(max(index.shape), 1)

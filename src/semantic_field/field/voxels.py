@@ -180,7 +180,9 @@ class VoxelGrid:
 
     def forget_strides(self) -> None:
         """To be called after counts were changed from outside."""
+        self.version += 1
         self._strides = None
+        self.version += 1
 
     def lookup_errors(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
         """Mean disagreement (N, 2) around each point (N, 3): of depths in metres, of colours in

@@ -59,7 +59,7 @@ class DenseTargets:
     def put(self, slot: int, latents: Float[Tensor, "S h w D"], targets: ImageTargets) -> None:
         """Keep the targets of the keyframe that is in ``slot``; it has no labels yet."""
         self.latents[slot] = _fitted(latents, self.grid).flatten(1, 2).transpose(0, 1).half()
-        self.rows[slot], self.serials[slot] = -1, self.store.serials[slot]
+        self.rows[slot], self.serials[slot] = -1, self.store.identities[slot]
         self.regions.pop(slot, None)
         if targets.regions is not None:
             self.regions[slot] = targets.regions
@@ -87,13 +87,13 @@ class DenseTargets:
     def current(self) -> NDArray[np.int64]:
         """The slots whose keyframe has targets."""
         count = self.store.count
-        return np.flatnonzero(self.serials[:count] == self.store.serials[:count])
+        return np.flatnonzero(self.serials[:count] == self.store.identities[:count])
 
     def look_up(
         self, slots: NDArray[np.int64], pixels: NDArray[np.int64]
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Targets of rays: latents (R, S, D), whether there are any (R,), rows and weights (R,)."""
-        known = self.serials[slots] == self.store.serials[slots]
+        known = self.serials[slots] == self.store.identities[slots]
         latents = torch.from_numpy(
             self.latents[slots, self._cell(slots, pixels, self.grid)]
         ).float()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import smooth_l1_loss
 
@@ -18,9 +19,13 @@ from semantic_field.config import MappingConfig
 from semantic_field.field.device_sampling import DeviceRays, Placing, draw_rays_on_device
 from semantic_field.field.device_voxels import DeviceVoxels
 from semantic_field.field.model import SemanticField
+from semantic_field.field.sampling import RaySamples
 from semantic_field.field.voxels import VoxelGrid
 from semantic_field.kernels import GridGradient, GridMoments, GridShape
+from semantic_field.kernels.table_lines import grow
+from semantic_field.mapping.corrections import Corrections
 from semantic_field.mapping.device_keyframes import DeviceKeyframes
+from semantic_field.mapping.disagreement import RayErrors, note_errors
 from semantic_field.mapping.keyframes import KeyframeStore
 from semantic_field.mapping.step_graph import StepGraph
 from semantic_field.mapping.trainer import BETAS, Trainer
@@ -43,10 +48,9 @@ class DeviceTrainer(Trainer):
 
     def __init__(self, field: SemanticField, config: MappingConfig) -> None:
         self.device = field.table.device
-        super().__init__(field, config)
-        self._working: Tensor | None = None
-        self._follow_table()
         self._graph = StepGraph(self.device, field.kernels.capturable)
+        super().__init__(field, config)
+        self._make_tables()
         self._generator = torch.Generator(self.device).manual_seed(config.seed)
         self._graph.register(self._generator)
         rays = (STEPS_PER_UPLOAD, config.rays_per_step)
@@ -54,7 +58,9 @@ class DeviceTrainer(Trainer):
         self._turn = torch.zeros(1, dtype=torch.int64, device=self.device)
         self._losses = torch.zeros(MOST_LOSSES, device=self.device)
         self._names: tuple[str, ...] = ()
-        self._mailbox = _Mailbox(self._slots, self._losses)
+        self._report = torch.zeros(config.rays_per_step, 9, device=self.device)
+        self._mailbox = _Mailbox(self._slots, self._losses, self._report)
+        self._serials = [np.zeros(0, np.int64)] * 2  # of the last exchange, and the one before
         self._keyframes: DeviceKeyframes | None = None
         self._voxels = DeviceVoxels(field.config.voxel_m, self.device)
         self._voxels_of, self._drawn = -1, 0
@@ -64,20 +70,22 @@ class DeviceTrainer(Trainer):
     def _make_optimizer(self) -> torch.optim.Adam:
         on_gpu = self.device.type == "cuda"
         rate = torch.tensor(1e-3, device=self.device)
-        return torch.optim.Adam(
-            self.field.network_parameters(),
-            lr=rate, betas=BETAS, eps=1e-12, fused=True, capturable=on_gpu,
-        )  # fmt: skip
+        parameters = self.field.network_parameters()
+        adam = torch.optim.Adam(parameters, rate, BETAS, 1e-12, fused=True, capturable=on_gpu)
+        # torch warns of steps that are not captured; the first ones must not be
+        adam._warned_capturable_if_run_uncaptured = True  # type: ignore[attr-defined]
+        return adam
 
     def grow_classes(self, classes: int) -> None:
         with self._graph.stream():
             super().grow_classes(classes)
 
     def grow_table(self, shape: GridShape) -> None:
+        old = self.field.kernels.shape
         with self._graph.stream():
             super().grow_table(shape)
             if self._working is not None:
-                self._working.copy_(self.field.table.detach())
+                grow(self._working, old, shape)
 
     @property
     def class_latents(self) -> Float[Tensor, "C D"]:
@@ -86,23 +94,21 @@ class DeviceTrainer(Trainer):
     @class_latents.setter
     def class_latents(self, latents: Float[Tensor, "C D"]) -> None:
         known = getattr(self, "_class_latents", None)
-        if known is not None and known.shape == latents.shape:
-            known.copy_(latents)  # a captured step goes on reading the same memory
-        else:
-            self._class_latents = latents.to(self.device, copy=True)
+        with self._graph.stream():
+            if known is not None and known.shape == latents.shape:
+                known.copy_(latents)  # a captured step goes on reading the same memory
+            else:
+                self._class_latents = latents.to(self.device, copy=True)
 
-    def _follow_table(self) -> None:
-        """Make what belongs to the table anew where the table has another size."""
-        table, shape = self.field.table.detach(), self.field.kernels.shape
-        if not _same_kind(self.moments.first, table):
-            self.moments = GridMoments(shape, self.device)
-        if not self.field.kernels.half:
-            if not _same_kind(self.gradient.table, table):
-                self.gradient = GridGradient(shape, self.device)
-        elif self._working is None or self._working.shape != table.shape:
-            self._working = table.half()
-            scale = HALF_SCALE * self.config.rays_per_step
-            self.gradient = GridGradient(shape, self.device, torch.float16, scale)
+    def _make_tables(self) -> None:
+        """Gradient and moments on the device; the float16 table where the kernels can read one."""
+        shape, half = self.field.kernels.shape, self.field.kernels.half
+        dtype, scale = torch.float32, 1.0
+        if half:
+            dtype, scale = torch.float16, HALF_SCALE * self.config.rays_per_step
+        self.gradient = GridGradient(shape, self.device, dtype, scale)
+        self.moments = GridMoments(shape, self.device)
+        self._working = self.field.table.detach().half() if half else None
 
     @property
     def _table(self) -> Float[Tensor, "L T F"]:
@@ -112,12 +118,18 @@ class DeviceTrainer(Trainer):
     # the step
 
     def step(
-        self, keyframes: KeyframeStore, reach: VoxelGrid, voxels: VoxelGrid | None = None
+        self,
+        keyframes: KeyframeStore,
+        reach: VoxelGrid,
+        voxels: VoxelGrid | None = None,
+        corrections: Corrections | None = None,
     ) -> None:
+        """See ``Trainer.step``; ``voxels`` learn from one step in ``STEPS_PER_UPLOAD``, and rays
+        that are drawn here do not follow ``corrections``: ``Mapper.annotate`` refuses them."""
         with self._graph.stream():
             self._follow(keyframes, reach)
             if self._drawn == 0:
-                self._exchange(keyframes)
+                self._exchange(keyframes, voxels)
             self._drawn -= 1
             self.steps += 1
             self.rays += self.config.rays_per_step
@@ -126,6 +138,7 @@ class DeviceTrainer(Trainer):
 
     def settle(self) -> None:
         self._graph.settle()
+        self.losses = dict(zip(self._names, self._losses.tolist(), strict=False))
 
     def _follow(self, keyframes: KeyframeStore, reach: VoxelGrid) -> None:
         """Upload what has changed in the keyframes and the voxels."""
@@ -137,17 +150,49 @@ class DeviceTrainer(Trainer):
         if self._voxels_of != reach.version:
             self._voxels.load(reach)
             self._voxels_of = reach.version
-        self._follow_table()
 
-    def _exchange(self, keyframes: KeyframeStore) -> None:
-        """Send the slots of the next steps' rays; take in the losses that came back."""
+    def _exchange(self, keyframes: KeyframeStore, voxels: VoxelGrid | None) -> None:
+        """Send the slots and pixels of the next steps' rays; take in what came back of others.
+
+        That are the losses, and of one step's rays how far they disagree with the map.
+        """
         drawn = [self._choose(keyframes) for _ in range(STEPS_PER_UPLOAD)]
         arrived = self._mailbox.exchange(
             np.stack([slots | (pixels + 1) << SLOT_BITS for slots, pixels in drawn])
         )
         if arrived is not None:
-            self.losses = dict(zip(self._names, arrived, strict=False))
+            losses, report = arrived
+            self.losses = dict(zip(self._names, losses.tolist(), strict=False))
+            if voxels is not None:
+                self._note(report, keyframes, voxels)
+        self._serials = [keyframes.serials.copy(), self._serials[0]]
         self._drawn = STEPS_PER_UPLOAD
+
+    def _note(
+        self, report: NDArray[np.float32], keyframes: KeyframeStore, voxels: VoxelGrid
+    ) -> None:
+        """See ``mapping.disagreement``; rays of keyframes that are gone say nothing.
+
+        The report was sent at the last exchange, of rays that were chosen at the one before.
+        """
+        slots = report[:, 0].astype(np.int64)
+        present = slots < keyframes.count
+        present[present] = (keyframes.serials == self._serials[1])[slots[present]]
+        kept = report[present]
+        rays = RaySamples(
+            points=kept[:, 4:7],
+            near_z=kept[:, 3:4],
+            free=0,
+            depth=kept[:, 2],
+            stretch=np.ones(len(kept), np.float32),
+            trust=np.ones(len(kept), np.float32),
+            color=np.zeros((len(kept), 3), np.float32),
+            label=np.full(len(kept), -1),
+            label_weight=np.zeros(len(kept), np.float32),
+            pixel=kept[:, 1].astype(np.int64),
+            slot=slots[present],
+        )
+        note_errors(rays, RayErrors(kept[:, 7], kept[:, 8]), voxels, keyframes, self.steps)
 
     def _set_rates(self, learning_rate: float) -> None:
         self.field.kernels.set_rates(self.steps, learning_rate, BETAS)
@@ -178,6 +223,7 @@ class DeviceTrainer(Trainer):
             config.min_depth_m,
             config.guess_trust,
             config.contour_share,
+            config.depth_noise,
         )
         rays = draw_rays_on_device(
             self._keyframes.images,  # type: ignore[arg-type]
@@ -226,6 +272,12 @@ class DeviceTrainer(Trainer):
         depth = (weights * rays.near_z).sum(1)
         shaping = weights if config.color_shapes_geometry else weights.detach()
         code = (out[1:].view(-1, *s.shape) * shaping).sum(2)  # (G, R)
+        colors: list[Tensor] = []
+
+        def photographed(color: Tensor) -> Tensor:
+            colors.append(color.detach())
+            return color
+
         scale = rays.stretch / truncation
         target = ((rays.depth[:, None] - rays.near_z) * scale[:, None]).clamp(-1.0, 1.0)
         off = smooth_l1_loss(depth * scale, rays.depth * scale, reduction="none")
@@ -234,12 +286,25 @@ class DeviceTrainer(Trainer):
         def mean(weight: float, of_rays: Float[Tensor, " R"]) -> Float[Tensor, ""]:
             return weight * (rays.trust * of_rays).mean()
 
-        return {
+        losses = {
             "distance": mean(config.distance_weight, (s - target).square().mean(1)),
             "free_space": mean(config.free_space_weight, missing.square().mean(1)),
             "depth": mean(config.depth_weight, off),
-            **self.head_losses(code.T, rays.color, rays.label),
+            **self.head_losses(code.T, rays.color, rays.label, photographed),
         }
+        depth_error = (depth.detach() - rays.depth).abs() * rays.stretch
+        self._write_report(rays, depth_error, (colors[0] - rays.color).abs().mean(1))
+        return losses
+
+    def _write_report(
+        self, rays: DeviceRays, depth_error: Float[Tensor, " R"], color_error: Float[Tensor, " R"]
+    ) -> None:
+        """What ``_note`` reads: slot, pixel, depth, first sample's depth and point, errors."""
+        count, samples = rays.near_z.shape
+        first = rays.points[: count * samples : samples]
+        columns = (rays.slot, rays.pixel, rays.depth, rays.near_z[:, 0], *first.unbind(1))
+        columns = (*columns, depth_error, color_error)
+        self._report[:count].copy_(torch.stack([c.float() for c in columns], dim=1))
 
 
 def composite_weights(
@@ -252,32 +317,30 @@ def composite_weights(
     return bell / bell.sum(1, keepdim=True).clamp_min(1e-12)
 
 
-def _same_kind(tensor: Tensor, other: Tensor) -> bool:
-    return tensor.shape == other.shape and tensor.device == other.device
-
-
 class _Mailbox:
-    """Slots to the device and losses back, through pinned memory, without waiting for results.
+    """Slots to the device and results back, through pinned memory, without waiting for results.
 
     It only waits for its own last exchange, which bounds how far the host runs ahead.
     """
 
-    def __init__(self, slots: Tensor, losses: Tensor) -> None:
-        pinned = slots.is_cuda
-        self._slots, self._losses = slots, losses
-        self._outgoing = torch.zeros(slots.shape, dtype=slots.dtype, pin_memory=pinned)
-        self._incoming = torch.zeros(losses.shape, pin_memory=pinned)
-        self._done = torch.cuda.Event() if pinned else None
+    def __init__(self, slots: Tensor, *results: Tensor) -> None:
+        def on_host(tensor: Tensor) -> Tensor:
+            return torch.zeros(tensor.shape, dtype=tensor.dtype, pin_memory=tensor.is_cuda)
+
+        self._slots, self._results = slots, results
+        self._outgoing, self._incoming = on_host(slots), [on_host(r) for r in results]
+        self._done = torch.cuda.Event() if slots.is_cuda else None
         self._exchanges = 0
 
-    def exchange(self, slots: np.ndarray) -> list[float] | None:
-        """Send the slots; returns the losses as they were at the last exchange, if any."""
+    def exchange(self, slots: np.ndarray) -> list[np.ndarray] | None:
+        """Send the slots; returns the results as they were at the last exchange, if any."""
         if self._done is not None:
             self._done.synchronize()
-        arrived = self._incoming.tolist() if self._exchanges > 1 else None
+        arrived = [r.numpy().copy() for r in self._incoming] if self._exchanges > 1 else None
         self._outgoing.copy_(torch.from_numpy(slots))
         self._slots.copy_(self._outgoing, non_blocking=True)
-        self._incoming.copy_(self._losses, non_blocking=True)
+        for host, result in zip(self._incoming, self._results, strict=True):
+            host.copy_(result, non_blocking=True)
         if self._done is not None:
             self._done.record()
         self._exchanges += 1

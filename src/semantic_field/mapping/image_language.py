@@ -35,8 +35,9 @@ from semantic_field.mapping.self_enhancement import Schedule, poses_near, poses_
 from semantic_field.teachers.images import ImageTargets
 from semantic_field.teachers.regions import RegionProposer, Regions
 
-OWN_VIEW_WIDTH = 160  # pixels across the map's own view of a keyframe
+OWN_VIEW_WIDTH = 80  # pixels across the map's own view of a keyframe
 POINTS_PER_VIEW = 4000  # of a new pose that are kept
+LEAST_DEPTH_M = 0.3  # of a new view's pixel
 NEW_COLUMNS = 8  # of the basis, for the dense features of one frame
 
 
@@ -114,6 +115,7 @@ class ImageLanguage:
         self.texts = texts
         self._novel, self._pool = {}, None
         if self.targets is not None:
+            self.targets.rows[:] = -1  # they mean other texts
             slots = self.targets.current().tolist()
             self._waiting = deque(("teacher", slot) for slot in slots)
             if self.enhanced:
@@ -135,7 +137,7 @@ class ImageLanguage:
     # labels
 
     def _probability(self, latents: Float[Tensor, "h w S D"]) -> Float[Tensor, "h w C"]:
-        """Of the vocabulary's texts, from the mean of the scales' cosines; zeros where no latent."""
+        """Of the vocabulary's texts, from the mean cosine of the scales; zeros where no latent."""
         texts = self.texts[: self._classes]
         cosine = (functional.normalize(latents, dim=-1) @ texts.T).mean(-2)
         there = (latents.square().sum((-1, -2)) > 1e-6)[..., None]
@@ -195,7 +197,9 @@ class ImageLanguage:
         assert view.latent is not None
         latents = torch.from_numpy(view.latent.astype(np.float32))[:, :, None]
         rows, weights = self._ranked(self._probability(latents), regions)
-        good = np.flatnonzero((view.depth > 0) & (rows >= 0))
+        # Inside of things, and where nothing was observed, the map has nothing to teach itself.
+        sound = (view.depth > LEAST_DEPTH_M) & (view.confidence > 0)
+        good = np.flatnonzero(sound & (rows >= 0))
         good = self._random.choice(good, min(len(good), POINTS_PER_VIEW), replace=False)
         v, u = np.divmod(good, camera.width)
         z = view.depth.ravel()[good]

@@ -19,7 +19,7 @@ CONTOUR_WINDOW = 9
 VEIL_STEP = 0.03
 METRES_PER_RADIAN = 1.0  # how a turn weighs against a motion when views are compared
 _serials = itertools.count(1)
-LEARNT: dict[str, tuple[tuple[int, ...], object]] = {
+LEARNT: dict[str, tuple[tuple[int, ...], float | tuple[float, ...]]] = {
     "given_pose": ((4, 4), 0.0),  # T_world_camera as it came
     "pose": ((6,), 0.0),  # its correction: turn (radians), shift (metres), map axes
     "pose_moments": ((2, 6), 0.0),
@@ -46,9 +46,10 @@ class KeyframeStore:
             height int64 (K, 2).
         contours: pixel numbers int32 (K, P / 4) beside jumps of the depth, and how many (K,).
         visits: float64 (K,), rays drawn from each keyframe so far.
-        serials: int64 (K,), a number that no other keyframe of this process has or had.
-        labelled: where the labelled pixels are.
+        serials: int64 (K,), a number that no other keyframe of this process has or had; a new
+            one whenever its pixels change. identities: the same, but they stay.
         learnt: what training finds out about each keyframe, see ``LEARNT``.
+        labelled: where the labelled pixels are.
     """
 
     def __init__(
@@ -78,9 +79,10 @@ class KeyframeStore:
             np.zeros(capacity, np.int64),
         )
         self.stamps_ns, self.serials = np.zeros(capacity, np.int64), np.zeros(capacity, np.int64)
+        self.identities = np.zeros(capacity, np.int64)
         self.visits = np.zeros(capacity)
-        self.labelled = LabelledPixels()
         self.learnt = {name: np.zeros((capacity, *shape)) for name, (shape, _) in LEARNT.items()}
+        self.labelled = LabelledPixels()
         self._nearest = np.full(capacity, np.inf)
         self._neighbour = np.full(capacity, -1)
         self.count = 0
@@ -119,13 +121,13 @@ class KeyframeStore:
             n
         )
         rows[slot, :n] = -1 if labels is None else _resized_labels(labels, camera).reshape(n)
-        self.labelled.note(slot, rows[slot, :n])
         self.note_contours(slot, camera.width, camera.height)
+        self.labelled.note(slot, rows[slot, :n])
         self.cameras[0][slot] = camera.fx, camera.fy, camera.cx, camera.cy
         self.cameras[1][slot] = fitted.T_world_camera
         self.cameras[2][slot] = camera.width, camera.height
         self.stamps_ns[slot], self.visits[slot] = frame.stamp_ns, 0.0
-        self.serials[slot] = next(_serials)
+        self.serials[slot] = self.identities[slot] = next(_serials)
         for name, (_, value) in LEARNT.items():
             self.learnt[name][slot] = value
         self.learnt["given_pose"][slot] = fitted.T_world_camera
@@ -136,7 +138,14 @@ class KeyframeStore:
         """Give a slot up; the last keyframe moves into it."""
         last = self.count - 1
         stale = np.flatnonzero(self._neighbour[: self.count] == slot)
-        book = (self.stamps_ns, self.serials, self.visits, self._nearest, self._neighbour)
+        book = (
+            self.stamps_ns,
+            self.serials,
+            self.identities,
+            self.visits,
+            self._nearest,
+            self._neighbour,
+        )
         for array in (*self.images, *self.cameras, *self.contours, *book, *self.learnt.values()):
             array[slot] = array[last]
         if slot < last:
@@ -177,6 +186,7 @@ class KeyframeStore:
     def slots_changed(self) -> None:
         """To be called after slots were filled from outside: views are compared anew."""
         self.serials[: self.count] = [next(_serials) for _ in range(self.count)]
+        self.identities[: self.count] = self.serials[: self.count]
         self._neighbour[:] = -1
         self._nearest[:] = np.inf
         for slot in range(self.count):

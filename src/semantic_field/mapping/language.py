@@ -37,13 +37,18 @@ class LanguageBasis:
         self.rank = 0
 
     def latents_of(self, names: list[str]) -> Float[Tensor, "C D"]:
-        """V'(e - mean) of each name's embedding, growing the basis where a name needs it."""
-        if not names:
-            return torch.zeros(0, self.basis.shape[1])
-        embedded = self._teacher.embed_text(names).float().cpu()
-        for vector in embedded - self.mean:
-            self._include(vector)
-        return (embedded - self.mean) @ self.basis
+        """V'(e - mean) of each name's embedding, growing the basis where a name needs it.
+
+        An empty name means nothing: zeros, which no text is similar to.
+        """
+        latents = torch.zeros(len(names), self.basis.shape[1])
+        named = [row for row, name in enumerate(names) if name]
+        if named:
+            embedded = self._teacher.embed_text([names[row] for row in named]).float().cpu()
+            for vector in embedded - self.mean:
+                self._include(vector)
+            latents[named] = (embedded - self.mean) @ self.basis
+        return latents
 
     def _include(self, vector: Float[Tensor, " E"]) -> None:
         if self.rank == self.basis.shape[1]:

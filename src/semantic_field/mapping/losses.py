@@ -104,12 +104,17 @@ def color_loss(color: Float[Tensor, "R 3"], target: Float[Tensor, "R 3"]) -> Flo
     return functional.mse_loss(color, target)
 
 
-def label_loss(scores: Float[Tensor, "R C"], label: Int[Tensor, " R"]) -> Float[Tensor, ""]:
-    """Cross-entropy of the class rows; rays with label -1 (void) count as zero."""
+def label_loss(
+    scores: Float[Tensor, "R C"],
+    label: Int[Tensor, " R"],
+    weight: Float[Tensor, " R"] | None = None,
+) -> Float[Tensor, ""]:
+    """Cross-entropy of the class rows, each ray with its weight (1 where none is given); rays
+    with label -1 (void) count as zero."""
     if scores.shape[1] == 0:
         return scores.sum()
-    total = functional.cross_entropy(scores, label, ignore_index=-1, reduction="sum")
-    return total / max(len(label), 1)
+    each = functional.cross_entropy(scores, label, ignore_index=-1, reduction="none")
+    return _weighted(each, weight).sum() / max(len(label), 1)
 
 
 def language_loss(
@@ -117,15 +122,21 @@ def language_loss(
     label: Int[Tensor, " R"],
     class_latents: Float[Tensor, "C D"],
     rank: int,
+    weight: Float[Tensor, " R"] | None = None,
 ) -> Float[Tensor, ""]:
     """Half the squared distance of the latent's language part to its class name's embedding.
 
-    ``class_latents`` are V'(e - mean): D numbers stand for E. Void rays count as zero. For unit
-    vectors half the squared distance is 1 - cosine.
+    ``class_latents`` are V'(e - mean): D numbers stand for E. Void rays count as zero, others
+    have their weight, 1 where none is given. For unit vectors half the squared distance is
+    1 - cosine.
     """
     if rank == 0 or not len(class_latents):
         return latent.sum() * 0.0
-    known = (label >= 0).float()
+    known = _weighted((label >= 0).to(latent.dtype), weight)
     target = class_latents[label.clamp_min(0), :rank]
     error = (latent[:, :rank] - target).square().sum(-1)
     return 0.5 * (error * known).sum() / max(len(label), 1)
+
+
+def _weighted(each: Float[Tensor, " R"], weight: Float[Tensor, " R"] | None) -> Float[Tensor, " R"]:
+    return each if weight is None else each * weight

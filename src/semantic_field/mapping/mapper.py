@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
+from collections import deque
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,11 +14,13 @@ import torch
 from numpy.typing import NDArray
 
 from semantic_field.config import Config
+from semantic_field.field.annotations import Annotation, AnnotationSet
 from semantic_field.field.device_rendering import DeviceMap
 from semantic_field.field.map_file import dump_map, load_map, read_map, write_map
 from semantic_field.field.map_state import MapState
 from semantic_field.field.model import SemanticField, shape_of
 from semantic_field.field.rendering import RenderedView, render_view
+from semantic_field.field.surface_cache import SurfaceCache
 from semantic_field.field.voxels import VoxelGrid
 from semantic_field.frames import Frame
 from semantic_field.geometry import Camera
@@ -27,8 +31,10 @@ from semantic_field.mapping.between_keyframes import (
     interpolated,
     start_as_neighbours,
 )
-from semantic_field.mapping.classes import ClassTable
+from semantic_field.mapping.claims import View
+from semantic_field.mapping.classes import ClassTable, checked_name
 from semantic_field.mapping.click_spreading import spread_clicks
+from semantic_field.mapping.corrections import Corrections
 from semantic_field.mapping.dense_targets import bytes_per_pixel
 from semantic_field.mapping.image_language import ImageLanguage
 from semantic_field.mapping.keyframes import BYTES_PER_PIXEL, KeyframeStore, fit_width
@@ -38,6 +44,7 @@ from semantic_field.mapping.memory import first_shape, follow_extent, grid_bytes
 from semantic_field.mapping.moving import NOVEL_SHARE, MovedThings, novel_share
 from semantic_field.mapping.readings import mark_voxels
 from semantic_field.mapping.status import MapperStatus, Meter, run_state
+from semantic_field.mapping.targets import Answer, Labels, Target, claim_of, keyframe_views
 from semantic_field.mapping.teaching import Teaching
 from semantic_field.mapping.trainer import Trainer
 from semantic_field.mapping.trainer_factory import make_trainer, training_device
@@ -50,6 +57,7 @@ from semantic_field.teachers.worker import TeacherStatus
 log = logging.getLogger(__name__)
 VOXEL_STRIDE = 2  # every second pixel and row marks observed voxels
 IDLE_WAIT_S = 0.1
+REMEMBERED_VIEWS = 1000  # of the last frames, for annotations that name a stamp
 
 
 class Mapper:
@@ -116,13 +124,17 @@ class Mapper:
         self._keyframes: KeyframeStore | None = None
         self._dropped: dict[str, int] = {}
         self._frames = self._stamp_ns = 0
+        self._surfaces = SurfaceCache()
         self._snapshot: MapState | None = None
-        self._snapshot_of: tuple[int, int, int] | None = None
+        self._snapshot_of: tuple | None = None
         self._views: DeviceMap | None = None
-        self._views_of: tuple[int, int, int] | None = None
+        self._views_of: tuple | None = None
         self._meter = Meter()
         if self._teaching is not None:
             self._teaching.forget()
+        self._seen: deque[View] = deque(maxlen=REMEMBERED_VIEWS)
+        self._annotations = AnnotationSet(cell_m=self.config.mapping.annotation_cell_m)
+        self._corrections = Corrections(self.config.mapping)
 
     def _learn_from_images(self) -> None:
         """Start the learning of language from images, where the settings ask for it."""
@@ -163,6 +175,7 @@ class Mapper:
         """
         with self._arrived:
             self._frames += 1
+            self._seen.append(View(frame.stamp_ns, frame.camera, frame.T_world_camera))
             if self._is_covered(frame):
                 waits = self._inbox is not None
                 if waits or self._moved is None or not self._moved.wants(frame.stamp_ns):
@@ -182,15 +195,9 @@ class Mapper:
             self._classes.set_names(names)
             self._follow_classes()
 
-    def spread_clicks(self) -> float:
-        """Let clicked pixels label the surface around them, see ``click_spreading``.
-
-        For labels of a few pixels a frame, after all frames have been added; takes seconds.
-        Returns the share of the keyframes' pixels that had a label before; from 0.5 % on
-        nothing is done.
-        """
-        with self._turns.visit():
-            return spread_clicks(self._keyframes) if self._keyframes is not None else 0.0
+    def label_names(self) -> dict[int, str]:
+        """The names of all classes that are known, by class id; also those that people made."""
+        return dict(self._classes.names)
 
     def set_vocabulary(self, names: list[str]) -> None:
         """Tell these texts apart from now on, in place of those before (language from images).
@@ -198,8 +205,12 @@ class Mapper:
         What was learnt stays: labels are made again from the stored features of the images.
         """
         with self._turns.visit():
-            self._classes = ClassTable()
+            before, self._classes = self._classes.names, ClassTable()
             self._classes.set_names(dict(enumerate(names)))
+            self._annotations = self._annotations.renumbered(
+                lambda class_id: self._classes.id_of(before[class_id])
+            )
+            self._corrections.follow(self._annotations, self._classes)
             self._follow_classes()
 
     def add_image_targets(self, stamp_ns: int, targets: ImageTargets) -> bool:
@@ -221,6 +232,16 @@ class Mapper:
         assert self._trainer.language is not None
         self._trainer.language.add(self._keyframes, slot, targets)
         self._trainer.rank = self._language.rank
+
+    def spread_clicks(self) -> float:
+        """Let clicked pixels label the surface around them, see ``click_spreading``.
+
+        For labels of a few pixels a frame, after all frames have been added; takes seconds.
+        Returns the share of the keyframes' pixels that had a label before; from 0.5 % on
+        nothing is done.
+        """
+        with self._turns.visit():
+            return spread_clicks(self._keyframes) if self._keyframes is not None else 0.0
 
     def _drop(self, cause: str) -> bool:
         self._dropped[cause] = self._dropped.get(cause, 0) + 1
@@ -310,6 +331,70 @@ class Mapper:
         else:
             self._trainer.grow_classes(len(self._classes))
 
+    # what people say
+
+    def annotate(self, name: str, target: Target) -> Answer:
+        """Let a part of the map belong to the class ``name``, which may be new.
+
+        Training goes on while the part is found. Of contradictory annotations the newest counts.
+
+        Raises:
+            ValueError: where there is no map, no surface or no view at the target, the name
+                means no class, or training runs on a GPU.
+        """
+        if self._device.type != "cpu":
+            raise ValueError(
+                f"expected mapping.device 'cpu' for annotations, got {self._device.type!r}: a "
+                "GPU's step draws its rays where annotations do not reach them"
+            )
+        names = target.names if isinstance(target, Labels) else {0: checked_name(name)}
+        views = [*self._seen, *(keyframe_views(self._keyframes) if self._keyframes else [])]
+        newest = self._seen[-1] if self._seen else None
+        claimed = claim_of(self.snapshot(), target, views, newest, self._annotations.cell_m)
+        with self._turns.visit():
+            given, which = np.unique(claimed.classes, return_inverse=True)
+            ids = np.array([self._classes.id_of(names[i]) for i in given.tolist()], np.int32)
+            entry = Annotation(
+                id=self._annotations.next_id,
+                kind=target.kind,
+                name=", ".join(self._classes.names[i] for i in ids.tolist()),
+                stamp_ns=time.time_ns(),
+                points=claimed.points,
+                cells=claimed.cells,
+                class_ids=ids[which],
+            )
+            conflicts = self._annotations.conflicts(entry.cells, entry.class_ids)
+            self._correct(self._annotations.extended(entry), entry.cells)
+        return Answer(entry, conflicts)
+
+    def forget(self, annotation_id: int = 0) -> Annotation:
+        """Take an annotation back, 0 = the newest; its place is what it would be without.
+
+        Raises:
+            ValueError: where there is no such annotation.
+        """
+        with self._turns.visit():
+            entries = self._annotations.entries
+            if not annotation_id and entries:
+                annotation_id = entries[-1].id
+            gone = self._annotations.get(annotation_id)
+            self._correct(self._annotations.without(annotation_id), gone.cells)
+            return gone
+
+    def annotations(self) -> AnnotationSet:
+        """What people have said and not taken back."""
+        return self._annotations
+
+    def _correct(self, annotations: AnnotationSet, changed: NDArray[np.int32]) -> None:
+        """Follow the annotations from now on, and look at what has changed for a while."""
+        self._annotations = annotations
+        self._corrections.follow(annotations, self._classes)
+        rays = self._trainer.rays + self.config.mapping.annotation_rays
+        self._corrections.focus(changed, rays)
+        self._follow_classes()
+        with self._arrived:
+            self._arrived.notify()
+
     # training
 
     def start(self) -> None:
@@ -361,13 +446,13 @@ class Mapper:
             raise ValueError("expected a frame before training, got none; call add_frame first")
         for _ in range(n):
             with self._turns.visit():
+                self._learn()
                 self._step()
 
     def _step(self) -> None:
         assert self._keyframes is not None
-        self._learn()
         before = self._trainer.rays
-        self._trainer.step(self._keyframes, self._reach, self._voxels)
+        self._trainer.step(self._keyframes, self._reach, self._voxels, self._corrections)
         if self._moved is not None:
             self._moved.search_one(self._keyframes, self._reach)
         self._meter.count(self._trainer.rays - before)
@@ -384,7 +469,7 @@ class Mapper:
     def _work_once(self) -> None:
         """Take the waiting frame, then one step; wait where there is neither."""
         with self._arrived:
-            has_work = self._keyframes is not None and self._keyframes.count and not self._paused
+            has_work = self._may_train()
             if self._inbox is None and not has_work and not self._stopping:
                 self._arrived.wait(IDLE_WAIT_S)
                 self._meter.restart()
@@ -392,8 +477,15 @@ class Mapper:
         with self._turns.turn():
             if frame is not None:
                 self._take(frame)
-            if self._keyframes is not None and self._keyframes.count and not self._paused:
+            self._learn()
+            if self._may_train():
                 self._step()
+
+    def _may_train(self) -> bool:
+        """Whether there is something to learn from, and no pause; corrections are learnt in one."""
+        if self._keyframes is None or not self._keyframes.count:
+            return False
+        return not self._paused or self._corrections.are_fresh(self._trainer.rays)
 
     # readers
 
@@ -409,10 +501,10 @@ class Mapper:
             self._snapshot, self._snapshot_of = self._state(), current
         return self._snapshot
 
-    def _moment(self) -> tuple[int, int, int]:
+    def _moment(self) -> tuple:
         """What tells whether the map has changed."""
         keyframes = self._keyframes.count + self._keyframes.replaced if self._keyframes else 0
-        return self._trainer.steps, keyframes, len(self._classes)
+        return self._trainer.steps, keyframes, len(self._classes), self._annotations
 
     def _state(self) -> MapState:
         self._trainer.settle()
@@ -428,6 +520,8 @@ class Mapper:
             version=self._version,
             steps=self._trainer.steps,
             stamp_ns=self._stamp_ns,
+            surfaces=self._surfaces,
+            annotations=self._annotations,
         )
 
     def render(self, camera: Camera, T_world_camera: NDArray[np.float64]) -> RenderedView:
@@ -533,7 +627,7 @@ class Mapper:
                     f"expected a map made with the settings {self.config.field}, got one with "
                     f"{state.field.config}; start with the settings of the map"
                 )
-            names = self._classes.names
+            names = self._classes.given_names()  # what people named is the other map's affair
             self._clear()
             self._classes.set_names(names)
             self._restore(state)
@@ -554,4 +648,6 @@ class Mapper:
         self._version = max(self._version, state.version)
         mapping = self.config.mapping
         self._keyframes = unpack_training(state.training, self._trainer, mapping)
+        self._annotations = state.annotations
+        self._corrections.follow(self._annotations, self._classes)
         self._follow_classes()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from semantic_field.teachers.language import cells_of
 from semantic_field.teachers.regions import Regions
 
 PRIOR_PIXELS = 100.0  # a region of so many pixels is believed half as much as its votes say
@@ -24,10 +25,8 @@ def released_ranking(labels: NDArray[np.integer], regions: Regions) -> NDArray[n
     """
     pixels, owner = pixels_of(regions)
     classes = int(labels.max(initial=0)) + 1
-    votes = np.bincount(
-        owner * classes + labels.reshape(-1)[pixels], minlength=len(regions) * classes
-    )
-    votes = votes.reshape(len(regions), classes)
+    ballots = owner * classes + labels.reshape(-1)[pixels]
+    votes = np.bincount(ballots, minlength=len(regions) * classes).reshape(-1, classes)
     votes[:, 0] = 0
     result = np.zeros(labels.size, np.int64)
     winner = votes.argmax(1) if classes > 1 else np.zeros(len(regions), np.int64)
@@ -53,9 +52,8 @@ def mended_ranking(
     size = regions.height * regions.width
     pixels, owner = pixels_of(regions)
     row, column = np.divmod(pixels, regions.width)
-    cell = (2 * row + 1) * h // (2 * regions.height) * w + (2 * column + 1) * w // (
-        2 * regions.width
-    )
+    place = np.stack([row, column], -1)
+    cell = cells_of(place, (regions.height, regions.width), (h, w)) @ [w, 1]
     cover = np.bincount(owner * (h * w) + cell, minlength=len(regions) * h * w)
     votes = cover.reshape(len(regions), h * w).astype(np.float32) @ probability.reshape(-1, classes)
     winner = votes.argmax(1)

@@ -35,10 +35,11 @@ class StepGraph:
 
     @contextmanager
     def stream(self) -> Iterator[None]:
-        """Everything in here goes to the step's stream."""
+        """Everything in here goes to the step's stream, after what the caller has launched."""
         if self._stream is None:
             yield
             return
+        self._stream.wait_stream(torch.cuda.current_stream(self._stream.device))
         with torch.cuda.stream(self._stream):
             yield
 

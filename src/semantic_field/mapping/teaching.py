@@ -20,7 +20,7 @@ from semantic_field.teachers.worker import TeacherWorker
 class Lessons:
     """Which keyframes were looked at, and what was seen and has not been learnt yet.
 
-    Keyframes are known by their serials: one that gave way while a teacher looked at it is
+    Keyframes are known by their identities: one that gave way while a teacher looked at it is
     forgotten. ``next_sight`` and ``arrived`` must be called while the keyframes hold still.
     """
 
@@ -34,7 +34,7 @@ class Lessons:
         if store is None:
             return []
         with self._lock:
-            serials = store.serials[: store.count].tolist()
+            serials = store.identities[: store.count].tolist()
             known = self._seen | skip
         slots = [i for i, serial in enumerate(serials) if serial not in known]
         return sorted(slots, key=lambda slot: -serials[slot])
@@ -56,7 +56,7 @@ class Lessons:
 
     def arrived(self, store: KeyframeStore) -> list[tuple[int, ImageTargets]]:
         """What has come since the last call, with the slots that its keyframes are in now."""
-        slots = {serial: i for i, serial in enumerate(store.serials[: store.count].tolist())}
+        slots = {serial: i for i, serial in enumerate(store.identities[: store.count].tolist())}
         with self._lock:
             arrived, self._arrived = self._arrived, {}
             self._seen.intersection_update(slots)
@@ -113,8 +113,8 @@ class Teaching:
     def _deliver(self, sight: Sight, targets: ImageTargets) -> None:
         self._lessons.deliver(sight, targets)
 
-    def _backlog(self) -> int:
-        return len(self._lessons.waiting(self._keyframes()))
+    def _backlog(self, skip: frozenset[int]) -> int:
+        return len(self._lessons.waiting(self._keyframes(), skip))
 
 
 def precompute(
@@ -133,14 +133,15 @@ def precompute(
 def sight_of(store: KeyframeStore, slot: int, names: Mapping[int, str]) -> Sight:
     """A copy of a keyframe for the teachers; its labels are rows, ``names`` those of the rows."""
     width, height = (int(side) for side in store.cameras[2][slot])
+    fx, fy, cx, cy = store.cameras[0][slot].tolist()
     color, stored, labels = (image[slot, : width * height] for image in store.images)
     depth = np.where(stored & GUESSED, 0, stored).astype(np.float32) * np.float32(DEPTH_UNIT_M)
     return Sight(
-        serial=int(store.serials[slot]),
+        serial=int(store.identities[slot]),
         stamp_ns=int(store.stamps_ns[slot]),
         color=color.reshape(height, width, 3).copy(),
         depth=depth.reshape(height, width),
-        camera=Camera(*(float(value) for value in store.cameras[0][slot]), width, height),
-        labels=labels.reshape(height, width).astype(np.int32),
+        camera=Camera(fx, fy, cx, cy, width, height),
+        labels=np.maximum(labels, -1).reshape(height, width).astype(np.int32),
         label_names=names,
     )

@@ -18,6 +18,7 @@ from semantic_field.field.voxels import VoxelGrid
 from semantic_field.kernels import GridGradient, GridMoments, GridShape
 from semantic_field.kernels.table_lines import grow
 from semantic_field.kernels.threads import run_parallel, split
+from semantic_field.mapping.corrections import Corrections
 from semantic_field.mapping.disagreement import RayErrors, note_errors
 from semantic_field.mapping.exposure import Exposure
 from semantic_field.mapping.image_language import NOTHING_SEEN, ImageLanguage
@@ -58,9 +59,10 @@ class Trainer:
         self.steps = self.rays = 0
         self.losses: dict[str, float] = {}
         self._random = np.random.default_rng(config.seed)
+        self._uncorrected = Corrections(config)
         self._refiner = PoseRefiner(config) if config.refine_poses else None
         self._exposure = Exposure() if config.adapt_exposure else None
-        self._keyframes: KeyframeStore | None = None
+        self._store: KeyframeStore | None = None
         self._depth_error = self._color_error = np.zeros(0, np.float32)
 
     def _make_optimizer(self) -> torch.optim.Adam:
@@ -110,22 +112,27 @@ class Trainer:
         return self.config.learning_rate * (1.0 + seen / self.config.decay_rays) ** -0.75
 
     def step(
-        self, keyframes: KeyframeStore, reach: VoxelGrid, voxels: VoxelGrid | None = None
+        self,
+        keyframes: KeyframeStore,
+        reach: VoxelGrid,
+        voxels: VoxelGrid | None = None,
+        corrections: Corrections | None = None,
     ) -> None:
         """Draw rays from the keyframes and take one optimisation step.
 
         ``reach`` are the voxels in which readers will look for a surface; ``voxels`` learn how
-        far images and map disagree.
+        far images and map disagree; ``corrections`` say where rays should look and which labels
+        they have.
         """
         self.seen = self.language.seen(self.steps, keyframes) if self.language else NOTHING_SEEN
-        self._keyframes = keyframes
+        self._store = keyframes
         learning_rate = self.learning_rate(keyframes.count)
-        rays = self._draw(keyframes, reach)
+        rays = self._draw(keyframes, reach, corrections or self._uncorrected)
         feature_grad = self.find_gradients(rays)
         if self._refiner is not None:
             slow_down = learning_rate / self.config.learning_rate
             self._refiner.update(keyframes, rays, self.field, feature_grad, self.steps, slow_down)
-        if voxels is not None:
+        if voxels is not None and len(self._color_error):
             errors = RayErrors(self._depth_error, self._color_error)
             note_errors(rays, errors, voxels, keyframes, self.steps)
         self.steps += 1
@@ -155,10 +162,12 @@ class Trainer:
         blocks = [(0, surface_grad), (near, seen_grad), (free, free_grad)]
         return self._backward(points, features, hidden, blocks)
 
-    def _draw(self, keyframes: KeyframeStore, reach: VoxelGrid) -> RaySamples:
+    def _draw(
+        self, keyframes: KeyframeStore, reach: VoxelGrid, corrections: Corrections
+    ) -> RaySamples:
         config = self.config
-        slots, pixels = self._choose(keyframes)
-        return draw_rays(
+        slots, pixels = self._choose(keyframes, corrections)
+        rays = draw_rays(
             keyframes.images,
             keyframes.cameras,
             slots,
@@ -174,16 +183,25 @@ class Trainer:
             depth_noise=config.depth_noise,
             pixels=pixels,
         )
+        corrections.apply(rays, keyframes)
+        return rays
 
-    def _choose(self, keyframes: KeyframeStore) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Slots and pixels (R,) of a step's rays; a share goes to labelled pixels, the others
-        to random ones (-1)."""
+    def _choose(
+        self, keyframes: KeyframeStore, corrections: Corrections | None = None
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Slots and pixels (R,) of a step's rays, -1 = a random pixel.
+
+        A share goes to labelled pixels, and of the others one to what was just annotated.
+        """
         config, random = self.config, self._random
         wanted = round(config.labelled_share * config.rays_per_step)
         slots, pixels = keyframes.choose_labelled(wanted, config.class_balance, random)
         rest = config.rays_per_step - len(slots)
         others = keyframes.choose(rest, random, config.replay_by_error)
-        return np.concatenate([slots, others]), np.concatenate([pixels, np.full(rest, -1)])
+        drawn = corrections.draw(keyframes, others, self.rays, random) if corrections else None
+        if drawn is None:
+            drawn = np.full(rest, -1)
+        return np.concatenate([slots, others]), np.concatenate([pixels, drawn])
 
     def _free_space(self, rays: RaySamples, hidden: Float[Tensor, "H M"]) -> Float[Tensor, "1 M"]:
         """The gradient with respect to the signed distances in free space."""
@@ -244,42 +262,47 @@ class Trainer:
                 torch.from_numpy(rays.color),
                 torch.from_numpy(rays.label),
                 lambda color: self._photographed(rays, color),
+                torch.from_numpy(rays.label_weight),
             )
             torch.stack(list(losses.values())).sum().backward()
         self.losses |= {name: float(loss.detach()) for name, loss in losses.items()}
         assert code.grad is not None
         return code.grad
 
+    def _photographed(self, rays: RaySamples, color: Float[Tensor, "R 3"]) -> Float[Tensor, "R 3"]:
+        """The field's colours as the rays' cameras show them; notes how far they are off."""
+        if self._exposure is not None and self._store is not None:
+            found = color.detach().numpy()
+            self._exposure.update(self._store, rays.slot, found, rays.color, self.steps)
+            color = self._exposure.applied(self._store, rays.slot, color)
+        self._color_error = np.abs(color.detach().numpy() - rays.color).mean(1)
+        return color
+
     def head_losses(
         self,
         code: Float[Tensor, "R G"],
         color: Float[Tensor, "R 3"],
         label: Int[Tensor, " R"],
-        photographed: Callable[[Tensor], Tensor] = lambda color: color,
+        photographed: Callable[[Tensor], Tensor] | None = None,
+        label_weight: Float[Tensor, " R"] | None = None,
     ) -> dict[str, Float[Tensor, ""]]:
         """The losses of what the heads say about composited codes, weighted.
 
-        ``photographed`` turns the field's colours into what the rays' cameras show of them.
+        ``photographed`` makes what the rays' cameras show of the field's colours;
+        ``label_weight`` is that of each ray's label, 1 where it is not given.
         """
         config, field = self.config, self.field
         latent = field.latent(code if config.labels_shape_geometry else code.detach())
-        language = language_loss(latent, label, self.class_latents, self.rank)
-        seen = photographed(field.color(code))
+        language = language_loss(latent, label, self.class_latents, self.rank, label_weight)
+        seen = field.color(code)
+        if photographed is not None:
+            seen = photographed(seen)
         return {
             "color": config.color_weight * color_loss(seen, color),
-            "label": config.label_weight * label_loss(field.label_scores(latent), label),
+            "label": config.label_weight
+            * label_loss(field.label_scores(latent), label, label_weight),
             "language": config.language_weight * language,
         }
-
-    def _photographed(self, rays: RaySamples, color: Float[Tensor, "R 3"]) -> Float[Tensor, "R 3"]:
-        """The field's colours as the rays' cameras show them; notes how far they are off."""
-        if self._exposure is not None and self._keyframes is not None:
-            self._exposure.update(
-                self._keyframes, rays.slot, color.detach().numpy(), rays.color, self.steps
-            )
-            color = self._exposure.applied(self._keyframes, rays.slot, color)
-        self._color_error = np.abs(color.detach().numpy() - rays.color).mean(1)
-        return color
 
     @torch.no_grad()
     def _backward(

@@ -12,7 +12,7 @@ from semantic_field.mapping.trainer import Trainer
 def training_device(config: Config) -> torch.device:
     """The device that ``mapping.device`` names; "auto" is a GPU where torch can use one.
 
-    Kernels that only run on the processor keep "auto" there, and so does the language of images.
+    What only runs on the processor keeps "auto" there: its kernels, and ``only_on_processor``.
 
     Raises:
         ValueError: where a GPU is asked for and torch has none.
@@ -23,21 +23,32 @@ def training_device(config: Config) -> torch.device:
             "expected a GPU that torch can use for mapping.device 'cuda', got none; install the "
             "CUDA build of torch and the NVIDIA driver, or set mapping.device to 'auto' or 'cpu'"
         )
-    from_images = config.language.source == "images"
-    if wanted == "cuda" and from_images:
-        raise ValueError(
-            "expected mapping.device 'cpu' or 'auto' for language.source 'images', got 'cuda': its "
-            "losses (regions, correlations, looks back) are part of the processor's step alone"
-        )
+    on_host = only_on_processor(config)
     if wanted == "auto":
-        on_gpu = has_gpu and config.field.grid.kernels != "cpu" and not from_images
+        on_gpu = has_gpu and not on_host and config.field.grid.kernels != "cpu"
         wanted = "cuda" if on_gpu else "cpu"
+    if wanted == "cuda" and on_host:
+        raise ValueError(
+            f"expected mapping.device 'cpu' or 'auto' with {' and '.join(on_host)}, got 'cuda': "
+            "they are part of the processor's step alone"
+        )
     if wanted == "cpu" and config.field.grid.kernels == "tcnn":
         raise ValueError(
             "expected a GPU for field.grid.kernels 'tcnn', got the device cpu: there it can only "
             "read maps; set field.grid.kernels to 'auto'"
         )
     return torch.device(wanted)
+
+
+def only_on_processor(config: Config) -> list[str]:
+    """The settings that are on and that the step for a GPU does not have."""
+    mapping = config.mapping
+    settings = {
+        "mapping.refine_poses": mapping.refine_poses,
+        "mapping.adapt_exposure": mapping.adapt_exposure,
+        "language.source 'images'": config.language.source == "images",
+    }
+    return [name for name, is_on in settings.items() if is_on]
 
 
 def make_trainer(field: SemanticField, config: MappingConfig) -> Trainer:

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
+from dataclasses import replace
 
+from numpy.typing import NDArray
 from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import Image, PointCloud2
 from std_msgs.msg import Header
 
 from semantic_field.config import MappingNodeConfig
+from semantic_field.field.description import describe
 from semantic_field.field.map_file import FORMAT, dump_map
 from semantic_field.field.map_state import MapState
 from semantic_field.field.rendering import RenderedView
-from semantic_field.field.surface import extract_surface
+from semantic_field.field.surface import SurfacePoints, extract_surface
 from semantic_field.frames import Frame
 from semantic_field.geometry import Camera
 from semantic_field.mapping.mapper import Mapper
@@ -26,6 +30,8 @@ from semantic_field.nodes import conversions
 from semantic_field.nodes.qos import LATCHED, RELIABLE
 
 POLL_S = 0.1
+LEARNT_S = 1.0  # after a correction: most of it is learnt by then
+AROUND_M = 0.5
 MAX_PIXELS = 1 << 22  # of a requested view: a slip of the hand must not take all memory
 
 
@@ -40,6 +46,8 @@ class MapPublisher:
             name: node.create_publisher(Image, f"view/{name}", RELIABLE)
             for name in ("color", "depth", "label")
         }
+        self._corrections: deque[tuple[float, NDArray, NDArray]] = deque()
+        self._points: SurfacePoints | None = None
         self._due = {"snapshot": 0.0, "cloud": 0.0, "view": 0.0}
         self._steps = {"snapshot": -1, "cloud": -1}
         self._stop = threading.Event()
@@ -64,8 +72,32 @@ class MapPublisher:
         for publisher in (self._snapshot, self._cloud, *self._views.values()):
             self._node.destroy_publisher(publisher)
 
+    def hasten(self, low: NDArray, high: NDArray) -> None:
+        """A correction was made between two corners, metres: show it as soon as it is learnt.
+
+        To extract a whole cloud takes longer than to learn what was said. So the last one is
+        published again, with the part around the correction read anew.
+        """
+        now = time.monotonic()
+        self._corrections.append((now + LEARNT_S, low - AROUND_M, high + AROUND_M))
+        self._due["snapshot"] = min(self._due["snapshot"], now + LEARNT_S)
+
+    def _publish_corrections(self) -> None:
+        while self._corrections and self._corrections[0][0] <= time.monotonic():
+            _, low, high = self._corrections.popleft()
+            points = self._points
+            if points is None or not self._heard(self._cloud):
+                self._due["cloud"] = 0.0
+                continue
+            state = self._mapper.snapshot()
+            near = ((points.xyz >= low) & (points.xyz <= high)).all(1)
+            label = points.label.copy()
+            label[near] = describe(state, points.xyz[near], with_latent=False).label
+            self._publish_points(state, replace(points, label=label))
+
     def _run(self) -> None:
         while not self._stop.wait(POLL_S):
+            self._publish_corrections()
             self._publish_map()
             self._publish_view()
 
@@ -103,7 +135,10 @@ class MapPublisher:
         self.version = state.version
 
     def _publish_cloud(self, state: MapState) -> None:
-        points = extract_surface(state)
+        self._publish_points(state, extract_surface(state))
+
+    def _publish_points(self, state: MapState, points: SurfacePoints) -> None:
+        self._points = points
         self._cloud.publish(
             conversions.cloud_message(
                 conversions.make_header(state.stamp_ns, state.frame_id),

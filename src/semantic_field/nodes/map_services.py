@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from rclpy.callback_groups import CallbackGroup
@@ -28,8 +29,10 @@ class MapServices:
         questions: ViewQuery,
         config: MappingNodeConfig,
         group: CallbackGroup,
+        on_loaded: Callable[[], None],
     ) -> None:
         self._node, self._mapper, self._config = node, mapper, config
+        self._on_loaded = on_loaded
         self._questions = questions
         self._services = [
             node.create_service(kind, name, handler, callback_group=group)
@@ -62,6 +65,7 @@ class MapServices:
         try:
             path = self._path(request)
             self._mapper.load(path)
+            self._on_loaded()
             response.success, response.message = True, f"loaded {path}"
         except (OSError, ValueError) as error:
             response.success, response.message = False, f"not loaded: {error}"

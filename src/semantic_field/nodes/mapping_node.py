@@ -10,6 +10,7 @@ from std_srvs.srv import SetBool, Trigger
 from semantic_field.config import Config, MappingNodeConfig, updated
 from semantic_field.frames import Frame
 from semantic_field.mapping.mapper import Mapper
+from semantic_field.nodes.annotating import Annotator
 from semantic_field.nodes.drops import DropCounter
 from semantic_field.nodes.inputs import FrameInput
 from semantic_field.nodes.map_keeping import MapKeeper, resolve
@@ -59,8 +60,16 @@ class MappingNode(LifecycleNode):
             self.mapper.load(path)
             self.get_logger().info(f"going on with the map {path}")
         self.publisher = MapPublisher(self, self.mapper, self.settings)
+        self._annotator = Annotator(
+            self, self.mapper, self.settings, self._slow, self.publisher.hasten
+        )
         self._map_services = MapServices(
-            self, self.mapper, ViewQuery(teacher), self.settings, self._slow
+            self,
+            self.mapper,
+            ViewQuery(teacher),
+            self.settings,
+            self._slow,
+            on_loaded=self._annotator.tell,
         )
         self._keeper = MapKeeper(self, self.mapper, self.settings, self._slow)
         self._own = [
@@ -119,6 +128,7 @@ class MappingNode(LifecycleNode):
         assert self.mapper is not None
         self.label_names = names
         self.mapper.set_label_names(names)
+        self._annotator.tell()
 
     def _on_pause(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         assert self.mapper is not None
@@ -135,6 +145,7 @@ class MappingNode(LifecycleNode):
         self.mapper.set_label_names(self.label_names)
         if self.input is not None:
             self.input.clear()
+        self._annotator.tell()
         response.success, response.message = True, "the map is empty"
         return response
 
@@ -149,6 +160,7 @@ class MappingNode(LifecycleNode):
         self._keeper.close()
         self.status.close()
         self._map_services.close()
+        self._annotator.close()
         for service in self._own:
             self.destroy_service(service)
         self.mapper = None

@@ -37,7 +37,6 @@ class MappingState(Protocol):
     input: FrameInput | None
     drops: DropCounter
     publisher: MapPublisher
-    label_names: dict[int, str]
     teacher_error: str
 
 
@@ -68,7 +67,7 @@ class StatusPublisher:
         self._diagnostics.publish(self._diagnosis(message, status.error))
 
     def _message(self, status: MapperStatus) -> FieldStatus:
-        node, feed = self._node, self._node.input
+        node, feed, mapper = self._node, self._node.input, self._node.mapper
         now = node.get_clock().now().nanoseconds
         since = time.monotonic() - feed.last_delivery if feed and feed.last_delivery else -1.0
         return FieldStatus(
@@ -85,8 +84,9 @@ class StatusPublisher:
             memory_bytes=int(status.memory_bytes),
             snapshot_version=node.publisher.version,
             seconds_since_last_frame=float(since),
-            label_names=list(node.label_names.values()),
+            label_names=list(mapper.label_names().values()) if mapper else [],
             kernels=status.kernels,
+            device=status.device,
             teacher=node.config.teacher.kind if not node.teacher_error else "none",
             teacher_state=status.teachers.state,
             teacher_error=node.teacher_error or status.teachers.error,
@@ -118,6 +118,7 @@ class StatusPublisher:
             "memory (MB)": round(status.memory_bytes / 1e6),
             "snapshot version": status.snapshot_version,
             "dropped frames": dropped,
+            "kernels": f"{status.kernels} on {status.device}",
             "teacher backlog": status.teacher_backlog,
             "teacher keyframes per second": round(status.teacher_rate, 3),
         }

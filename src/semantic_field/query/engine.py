@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from semantic_field.config import QueryConfig
 from semantic_field.field.map_state import MapState
 from semantic_field.field.surface import SurfacePoints, extract_surface
+from semantic_field.field.surface_cache import SurfaceCache
 from semantic_field.query.hits import Hit, HitTracker, find_hits
 from semantic_field.query.interpretation import Interpretation, Interpreter
 from semantic_field.query.relevancy import LatentIndex, TextSet
@@ -66,6 +68,7 @@ class QueryEngine:
         self._interpreter = Interpreter(teacher)
         self._tracker = HitTracker()
         self._map: _IndexedMap | None = None
+        self._surfaces = SurfaceCache()
         self._taking = threading.Lock()
 
     @property
@@ -91,11 +94,14 @@ class QueryEngine:
         return self._indexed().points
 
     def set_map(self, state: MapState) -> None:
-        """Take a snapshot in: extract its surface. Takes seconds; questions go on meanwhile.
+        """Take a snapshot in: extract its surface, where it is not the one before's.
+
+        The first one takes seconds; questions go on meanwhile.
 
         Raises:
             ValueError: where the map has no language, or that of another teacher.
         """
+        state = dataclasses.replace(state, surfaces=self._surfaces)
         self.set_points(state, extract_surface(state, self._config.voxel_m))
 
     def set_points(self, state: MapState, points: SurfacePoints) -> None:
@@ -148,14 +154,52 @@ class QueryEngine:
         max_hits: int | None = None,
     ) -> list[QueryResult]:
         """The answers to several texts, in one pass over the points; see ``query``."""
-        indexed, config = self._indexed(), self._config
+        indexed = self._indexed()
+        questions = [self._question(text, negatives, indexed) for text in texts]
+        return self._answers(questions, indexed, threshold, max_hits)
+
+    def query_image(
+        self,
+        color: NDArray[np.uint8],
+        threshold: float | None = None,
+        max_hits: int | None = None,
+    ) -> QueryResult:
+        """Where in the map is what the image (a crop, RGB (H, W, 3)) shows?
+
+        Raises:
+            ValueError: as ``query``, and where the teacher sees no images (label teachers).
+        """
+        indexed = self._indexed()
+        question = self._interpreter.question_of_image(
+            color, self._config.negatives, indexed.class_names
+        )
+        return self._answers([question], indexed, threshold, max_hits)[0]
+
+    def segment(self, names: list[str]) -> NDArray[np.int64]:
+        """For every surface point, which of the names it is nearest to (N,).
+
+        Raises:
+            ValueError: before the first map, on no names, or one that the teacher does not know.
+        """
+        if not names:
+            raise ValueError("expected names to choose from, got none")
+        indexed = self._indexed()
+        return indexed.latents.cosines(self._interpreter.embed(names)).argmax(1).numpy()
+
+    def _answers(
+        self,
+        questions: list[TextSet],
+        indexed: _IndexedMap,
+        threshold: float | None,
+        max_hits: int | None,
+    ) -> list[QueryResult]:
+        config = self._config
         limit = config.threshold if threshold is None else threshold
         most = config.max_hits if max_hits is None else max_hits
         if not 0.0 < limit <= 1.0 or most < 1:
             raise ValueError(
                 f"expected a threshold in (0, 1] and at least 1 hit, got {limit} and {most}"
             )
-        questions = [self._question(text, negatives, indexed) for text in texts]
         relevancy = indexed.latents.relevancy(questions).numpy() if questions else []
         return [
             self._answer(question.meaning, row, indexed, limit, most)

@@ -93,7 +93,11 @@ class Interpreter:
         Raises:
             ValueError: on an empty text, or one that the teacher does not know.
         """
-        embedding = self.embed([text])[0]
+        return self._meaning(text, self.embed([text])[0], class_names)
+
+    def _meaning(
+        self, text: str, embedding: Float[Tensor, " E"], class_names: list[str]
+    ) -> Interpretation:
         things = self._thing_fits(embedding)
         classes = self.embed_classes(class_names)
         class_fits = self._class_fits(embedding, classes, things)
@@ -135,8 +139,27 @@ class Interpreter:
         Raises:
             ValueError: on a text or negative that is empty or that the teacher does not know.
         """
-        beaten = negatives or tuple(t for t in usual_negatives if self._teacher.knows(t))
+        beaten = negatives or self._known(usual_negatives)
         return TextSet(self.interpret(text, class_names), self.embed(list(beaten)))
+
+    def question_of_image(
+        self, color: NDArray[np.uint8], usual_negatives: tuple[str, ...], class_names: list[str]
+    ) -> TextSet:
+        """An image (H, W, 3) of what is looked for, in place of a text.
+
+        Raises:
+            ValueError: where the teacher sees nothing in it, or sees no images.
+        """
+        cells = self._teacher.embed_image(color).float().cpu().flatten(0, -2)
+        embedding = functional.normalize(cells.sum(0), dim=0)
+        if not embedding.any():
+            raise ValueError("expected an image in which the teacher sees something, got none")
+        centred = functional.normalize(embedding - self._teacher.calibration.center, dim=0)
+        meaning = self._meaning("the image", centred, class_names)
+        return TextSet(meaning, self.embed(list(self._known(usual_negatives))))
+
+    def _known(self, texts: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(text for text in texts if self._teacher.knows(text))
 
     def _thing_fits(self, embedding: Float[Tensor, " E"]) -> NDArray[np.float32]:
         """How well each thing answers: by its nearest name or use, or for one that it replaces."""

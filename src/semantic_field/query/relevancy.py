@@ -5,8 +5,9 @@ that anything known could give (see ``interpretation``); this is what says "not 
 relevancy of LERF (Kerr et al. 2023): a point must be nearer to the text than to every negative
 text, ``min_i softmax(10 [fit, cos(negative_i, point)])``.
 
-Cosines with a point's decoded embedding ``V z + m`` are taken in the latent space, so a point
-costs D multiplications a text and is never decoded.
+Cosines with a point's decoded embedding ``V z + m``, made unit length and centred as texts are, are
+taken in the latent space, so a point costs D multiplications a text and is never decoded. (Latents
+learnt from images say with their direction alone what they mean.)
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ GPU_CHUNK = 1 << 20  # what keeps a GPU busy
 class LatentIndex:
     """The latents of many points, ready for cosines with centred texts.
 
-    ``|V z + m|`` depends on no text, so it is computed once, with m relative to the centre.
+    Lengths depend on no text, so they are computed once.
 
     Args:
         latent: (N, D), any float type; only the dimensions in use are kept, in the type in which
@@ -57,7 +58,8 @@ class LatentIndex:
         self._dtype = dtype or (product_type() if on_cpu else torch.float16)
         self._chunk = CHUNK if on_cpu else GPU_CHUNK
         self._basis = space.basis[:, : space.rank].float().to(self.device)
-        self._mean = (space.mean.float() - calibration.center).to(self.device)
+        self._mean = space.mean.float().to(self.device)
+        self._center = calibration.center.float().to(self.device)
         self.calibration = calibration
         self._units = self._unit_columns(torch.from_numpy(np.ascontiguousarray(latent)))
         self._classes = self._assign(classes) if classes is not None and len(classes) else None
@@ -66,20 +68,26 @@ class LatentIndex:
         return self._units.shape[1]
 
     def _unit_columns(self, latent: Float[Tensor, "N D"]) -> Float[Tensor, "U N"]:
-        """[z, 1] / |V z + m| of every point: [V'q, q.m] times it is the cosine with q.
+        """[z / n - V'c, 1 / n, 1] / d of every point: n = |V z + m|, d = |(V z + m) / n - c|.
 
-        Points lie along the rows, in which way a few texts at a time are multiplied fastest.
+        [V'q, q.m, -q.(c - V V'c)] times it is the cosine with q, without large terms that cancel
+        each other (half floats would not stand that). Points lie along the rows, in which way a
+        few texts at a time are multiplied fastest.
         """
-        rank = self._basis.shape[1]
-        units = torch.empty(rank + 1, len(latent), dtype=self._dtype, device=self.device)
-        projected, offset = self._basis.T @ self._mean, self._mean.square().sum()
+        rank, mean = self._basis.shape[1], self._mean
+        units = torch.empty(rank + 2, len(latent), dtype=self._dtype, device=self.device)
+        of_mean, inside = self._basis.T @ mean, self._basis.T @ self._center
         for start in range(0, len(latent), CHUNK):
-            used = latent[start : start + CHUNK, :rank].to(self.device).float()
-            squared = used.square().sum(1) + 2.0 * (used @ projected) + offset
-            scale = squared.clamp_min(1e-9).rsqrt()  # float16 ends at 65504
-            scale[squared < 1e-10] = 0.0  # decodes to nothing
-            units[:rank, start : start + CHUNK] = (used * scale[:, None]).T
-            units[rank, start : start + CHUNK] = scale
+            part = slice(start, start + CHUNK)
+            used = latent[part, :rank].to(self.device).float()
+            squared = used.square().sum(1) + 2.0 * (used @ of_mean) + mean.square().sum()
+            length = squared.clamp_min(1e-9).rsqrt()  # float16 ends at 65504
+            along = (used @ inside + mean @ self._center) * length
+            apart = 1.0 - 2.0 * along + self._center.square().sum()
+            apart = apart.clamp_min(1e-6).rsqrt()
+            apart[squared < 1e-10] = 0.0  # decodes to nothing
+            units[:rank, part] = ((used * length[:, None] - inside) * apart[:, None]).T
+            units[rank, part], units[rank + 1, part] = length * apart, apart
         return units
 
     @torch.inference_mode()
@@ -102,8 +110,9 @@ class LatentIndex:
     def _cosine_chunks(self, texts: Float[Tensor, "Q E"]):
         """Cosines (Q, n) with the points of one chunk after the other."""
         texts = texts.to(self.device)
-        weights = torch.cat([texts @ self._basis, (texts @ self._mean)[:, None]], dim=1)
-        weights = weights.to(self._dtype)
+        outside = self._center - self._basis @ (self._basis.T @ self._center)
+        offsets = torch.stack([texts @ self._mean, -(texts @ outside)], dim=1)
+        weights = torch.cat([texts @ self._basis, offsets], dim=1).to(self._dtype)
         for start in range(0, len(self), self._chunk):
             yield (weights @ self._units[:, start : start + self._chunk]).float()
 

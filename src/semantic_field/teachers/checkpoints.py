@@ -7,12 +7,10 @@ import json
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from torch import nn
-
-from semantic_field.teachers.torchvision_operators import prepare_torchvision
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 
@@ -69,7 +67,7 @@ class Pretrained:
         kind: transformers' name of the architecture. fingerprint: of the weights.
     """
 
-    model: nn.Module
+    model: Any  # its attributes depend on the kind
     kind: str
     fingerprint: str
 
@@ -82,7 +80,6 @@ def pretrained(path: str, kinds: tuple[str, ...], option: str, remedy: str) -> P
     """
     weights = weights_file(path, option, remedy)
     folder = weights.parent
-    prepare_torchvision()
     try:
         from transformers import AutoModel
         from transformers.utils import logging
@@ -98,7 +95,8 @@ def pretrained(path: str, kinds: tuple[str, ...], option: str, remedy: str) -> P
         raise ValueError(f"expected one of {', '.join(kinds)} in {option}, got {kind!r}; {remedy}")
     try:
         load = _sam2 if kind == "sam2" else AutoModel.from_pretrained
-        model = load(folder, local_files_only=True, dtype=torch.float32)
+        options = {"add_pooling_layer": False} if kind == "vit" else {}  # DINO has none
+        model = load(folder, local_files_only=True, dtype=torch.float32, **options)
     except (OSError, ValueError, RuntimeError, SafetensorError, pickle.UnpicklingError) as error:
         raise ValueError(
             f"expected a readable model in {folder}, got: {error}; {remedy}"
@@ -106,7 +104,7 @@ def pretrained(path: str, kinds: tuple[str, ...], option: str, remedy: str) -> P
     return Pretrained(model.eval().requires_grad_(False), kind, digest(weights))
 
 
-def _sam2(folder: Path, **options) -> nn.Module:
+def _sam2(folder: Path, **options) -> Any:
     from transformers import Sam2Model
 
     return Sam2Model.from_pretrained(folder, **options)

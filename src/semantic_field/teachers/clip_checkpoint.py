@@ -13,10 +13,9 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from torch import Tensor, nn
+from torch import Tensor
 
 from semantic_field.teachers.checkpoints import digest, weights_file
-from semantic_field.teachers.torchvision_operators import prepare_torchvision
 
 DESCRIPTION = "open_clip_config.json"
 REMEDY = (
@@ -51,7 +50,7 @@ class LoadedClip:
         fingerprint: of the file and the architecture.
     """
 
-    model: nn.Module
+    model: Any
     tokenize: Callable[[list[str]], Tensor]
     side: int
     mean: tuple[float, ...]
@@ -70,7 +69,6 @@ def load_clip(path: str, architecture: str) -> LoadedClip:
         ValueError: where anything is missing, damaged, unsafe to read or does not fit.
     """
     weights = weights_file(path, "teacher.path", REMEDY)
-    prepare_torchvision()
     try:
         import open_clip
     except ImportError as error:
@@ -83,7 +81,7 @@ def load_clip(path: str, architecture: str) -> LoadedClip:
     name = f"local-dir:{folder}" if described else _known_name(architecture)
     try:
         with _quiet():  # it warns that nothing was loaded; that comes next
-            model = open_clip.create_model(name, load_weights=False, pretrained_text=False)
+            model: Any = open_clip.create_model(name, load_weights=False, pretrained_text=False)
         open_clip.load_checkpoint(model, str(weights), weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(

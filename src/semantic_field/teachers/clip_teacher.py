@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from functools import cached_property
 
@@ -51,7 +50,6 @@ class OpenClipTeacher:
         self.fingerprint = f"open_clip:{self._clip.fingerprint}:{config.prompts}"
         self.dim = int(encode_texts(self._clip, ["a"]).shape[1])
         self._texts = TextCache(self._encode, self.fingerprint)
-        self._model_turn = threading.Lock()
         self._store = FeatureStore(config.store, self.dense_fingerprint) if config.store else None
         if config.dense == "store" and self._store is None:
             raise ValueError(
@@ -69,9 +67,13 @@ class OpenClipTeacher:
             how = config.dense
         return f"open_clip:{self._clip.fingerprint}:{how}"
 
-    @cached_property
+    @property
     def calibration(self) -> Calibration:
         """Cosines are taken from the middle of common things: uncentred, all are alike."""
+        return self._calibration
+
+    @cached_property
+    def _calibration(self) -> Calibration:
         center = self.embed_text([thing.names[0] for thing in self.things]).mean(0)
         return Calibration(center, distinct=0.45, same=0.65, floor=0.5, margin=0.3, sharpness=15.0)
 
@@ -89,8 +91,7 @@ class OpenClipTeacher:
     def _encode(self, texts: list[str]) -> Float[Tensor, "Q E"]:
         """Each text's mean over its sentences, each of unit length."""
         said = [sentences(text, self._average) for text in texts]
-        with self._model_turn:
-            rows = encode_texts(self._clip, [one for group in said for one in group])
+        rows = encode_texts(self._clip, [one for group in said for one in group])
         rows = functional.normalize(rows, dim=-1).view(len(texts), -1, self.dim)
         return functional.normalize(rows.mean(1), dim=-1)
 
@@ -122,9 +123,8 @@ class OpenClipTeacher:
 
     @torch.inference_mode()
     def _dense(self, color: NDArray[np.uint8]) -> dict[str, NDArray]:
-        with self._model_turn:
-            crops = self._config.dense == "crops"
-            features = self._by_crops(color) if crops else self._by_patches(color)
+        crops = self._config.dense == "crops"
+        features = self._by_crops(color) if crops else self._by_patches(color)
         return {"language": features.half().cpu().numpy()}
 
     def _by_crops(self, color: NDArray[np.uint8]) -> Float[Tensor, "S h w E"]:

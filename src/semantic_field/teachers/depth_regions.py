@@ -363,7 +363,7 @@ def _geometry(
     small = cv2.resize(depth, size, interpolation=cv2.INTER_NEAREST_EXACT)
     with np.errstate(divide="ignore"):
         disparity = np.where(small > 0, 1.0 / small, 0.0).astype(np.float32)
-    disparity = np.asarray(cv2.medianBlur(_filled(disparity), 3))
+    disparity = np.asarray(cv2.medianBlur(_filled(disparity), 3), np.float32)
     slopes = np.stack([_slope(disparity, axis, 3) for axis in (0, 1)])
     view = camera.resized(width, height)
     # 1/z = a u + b v + c is the plane (fx a, fy b, a cx + b cy + c) . point = 1.
@@ -371,7 +371,7 @@ def _geometry(
     v = (np.arange(height, dtype=np.float32) - np.float32(view.cy))[:, None]
     plane = [view.fx * slopes[1], view.fy * slopes[0], disparity - slopes[1] * u - slopes[0] * v]
     normals = cv2.blur(-_unit(np.stack(plane, axis=-1).astype(np.float32)), (3, 3))
-    return disparity, slopes, _unit(normals)
+    return disparity, slopes, _unit(np.asarray(normals, np.float32))
 
 
 def _filled(disparity: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -407,7 +407,7 @@ def _listed(
             if (region, counts[region]) not in seen:
                 seen.add((region, counts[region]))
                 masks.append(image == region)
-                scores.append(clear[region])
+                scores.append(float(clear[region]))
     return Regions.from_masks(masks, size, np.array(scores))
 
 

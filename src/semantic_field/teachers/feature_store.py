@@ -129,7 +129,7 @@ class FeatureStore:
                 return None
             data = self._map(record.chunk)[record.start : record.start + record.length]
             if key not in self._checked:
-                if len(data) != record.length or zlib.crc32(data) != record.checksum:
+                if len(data) != record.length or zlib.crc32(data.data) != record.checksum:
                     del self._records[key]
                     raise DamagedFeaturesError(
                         f"expected the features of image {key} in {record.chunk} as they were "

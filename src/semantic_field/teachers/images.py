@@ -39,7 +39,7 @@ class Sight:
     """What the teachers look at.
 
     Attributes:
-        serial: of the keyframe; stamp_ns: of its acquisition.
+        serial: tells keyframes apart; stamp_ns: of its acquisition.
         color: RGB (H, W, 3). depth: (H, W), metres, 0 = no reading. camera: of both.
         labels: ids (H, W), -1 = void, and their names, for teachers that read them.
     """

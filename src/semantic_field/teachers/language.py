@@ -56,8 +56,10 @@ class LanguageTeacher(Protocol):
     name: str
     dim: int
     fingerprint: str
-    calibration: Calibration
     things: tuple[Thing, ...]
+
+    @property
+    def calibration(self) -> Calibration: ...
 
     def knows(self, text: str) -> bool:
         """Whether ``embed_text`` takes this text."""
@@ -101,7 +103,7 @@ def cells_of(
         image_size: H, W of the image. grid_size: h, w of its dense embeddings.
     """
     size, grid = np.asarray(image_size), np.asarray(grid_size)
-    return ((2 * pixels + 1) * grid) // (2 * size)
+    return np.asarray(((2 * pixels + 1) * grid) // (2 * size), np.int64)
 
 
 CELL = 8

@@ -72,13 +72,11 @@ class Regions:
         )
 
     @classmethod
-    def from_label_image(
-        cls, labels: NDArray[np.integer], scores: NDArray[np.floating] | None = None
-    ) -> Regions:
+    def from_label_image(cls, labels: NDArray[np.integer]) -> Regions:
         """One region for each id >= 0 of an image (H, W), largest first."""
         ids, counts = np.unique(labels[labels >= 0], return_counts=True)
         ids = ids[np.argsort(-counts, kind="stable")]
-        return cls.from_masks((labels == i for i in ids), labels.shape, scores, ids)
+        return cls.from_masks((labels == i for i in ids), labels.shape, ids=ids)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -156,7 +154,8 @@ def pool_features(features: Float[Tensor, "h w E"], regions: Regions) -> Float[T
 def _coverage(mask: NDArray[np.bool_], h: int, w: int) -> NDArray[np.float32]:
     import cv2
 
-    return np.asarray(cv2.resize(mask.astype(np.float32), (w, h), interpolation=cv2.INTER_AREA))
+    cells = cv2.resize(mask.astype(np.float32), (w, h), interpolation=cv2.INTER_AREA)
+    return np.asarray(cells, np.float32)
 
 
 def _runs(

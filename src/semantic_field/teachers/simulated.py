@@ -65,11 +65,11 @@ class Strength:
         dominance: power of a class's share in a crop; above 1 the largest one wins.
     """
 
-    confusion: float = 0.5
-    temperature: float = 0.05
-    blend: float = 0.7
-    bias: float = 0.15
-    noise: float = 0.3
+    confusion: float = 0.8
+    temperature: float = 0.1
+    blend: float = 0.6
+    bias: float = 1.0
+    noise: float = 8.0
     dominance: float = 1.0
 
 
@@ -200,13 +200,10 @@ def _spread(values: NDArray, low: NDArray, high: NDArray, h: int, w: int) -> NDA
     """The sum (h, w, F) of values (N, F) over all boxes that cover a cell."""
     change = np.zeros((h + 1, w + 1, values.shape[1]))
     (top, left), (bottom, right) = low.T, high.T
-    for row, column, sign in (
-        (top, left, 1),
-        (bottom, right, 1),
-        (top, right, -1),
-        (bottom, left, -1),
-    ):
-        np.add.at(change, (row, column), sign * values)
+    np.add.at(change, (top, left), values)
+    np.add.at(change, (bottom, right), values)
+    np.add.at(change, (top, right), -values)
+    np.add.at(change, (bottom, left), -values)
     return change.cumsum(0).cumsum(1)[:h, :w]
 
 

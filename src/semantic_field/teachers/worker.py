@@ -19,6 +19,7 @@ from semantic_field.teachers.images import ImageTargets, Sight
 
 log = logging.getLogger(__name__)
 IDLE_WAIT_S = 0.5
+STOP_WAIT_S = 5.0  # a teacher may need minutes for a keyframe
 GIVE_UP_AFTER = 3  # failures in a row
 FAILURES = (ValueError, RuntimeError, OSError, MemoryError)
 
@@ -57,7 +58,7 @@ class TeacherWorker:
         look: the teachers.
         next_sight: the next keyframe to look at, without those of the given serials; None = none.
         deliver: takes what was seen. Both are called in the worker's thread.
-        backlog: how many keyframes wait.
+        backlog: how many keyframes wait, without those of the given serials.
         threads: processor threads of torch for the teachers.
     """
 
@@ -66,7 +67,7 @@ class TeacherWorker:
         look: Callable[[Sight], ImageTargets],
         next_sight: Callable[[frozenset[int]], Sight | None],
         deliver: Callable[[Sight, ImageTargets], None],
-        backlog: Callable[[], int],
+        backlog: Callable[[frozenset[int]], int],
         threads: int = 1,
     ) -> None:
         self._look, self._next, self._deliver = look, next_sight, deliver
@@ -79,17 +80,19 @@ class TeacherWorker:
     def start(self) -> None:
         """Begin, or begin again after ``stop`` or a failure."""
         if self._thread is None or not self._thread.is_alive():
-            self._stopping.clear()
+            self._stopping = threading.Event()  # a run that was left behind keeps its own
             self._in_a_row, self._error = 0, ""
-            self._thread = threading.Thread(target=self._run, name="teachers", daemon=True)
+            self._thread = threading.Thread(
+                target=self._run, args=(self._stopping,), name="teachers", daemon=True
+            )
             self._thread.start()
 
     def stop(self) -> None:
-        """End after the keyframe that is being looked at, and wait for that."""
+        """End. A keyframe that takes long is left behind, and what is seen of it not delivered."""
         self._stopping.set()
         self._wake.set()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(STOP_WAIT_S)
             self._thread = None
 
     def wake(self) -> None:
@@ -98,7 +101,8 @@ class TeacherWorker:
 
     def status(self) -> TeacherStatus:
         """Never waits."""
-        backlog, alive = self._backlog(), self._thread is not None and self._thread.is_alive()
+        backlog = self._backlog(self._failed)
+        alive = self._thread is not None and self._thread.is_alive()
         state = "running" if backlog else "waiting"
         if self._in_a_row >= GIVE_UP_AFTER:
             state = "failed"
@@ -108,18 +112,22 @@ class TeacherWorker:
             state, self._done, backlog, len(self._failed), self._seconds, self._error
         )
 
-    def _run(self) -> None:
+    def _run(self, stopping: threading.Event) -> None:
         torch.set_num_threads(self._threads)
-        while not self._stopping.is_set() and self._in_a_row < GIVE_UP_AFTER:
+        while not stopping.is_set() and self._in_a_row < GIVE_UP_AFTER:
             self._wake.clear()
             sight = self._next(self._failed)
             if sight is None:
                 self._wake.wait(IDLE_WAIT_S)
-            else:
-                self._look_at(sight)
+                continue
+            started = time.monotonic()
+            targets = self._seen(sight)
+            if targets is not None and not stopping.is_set():
+                self._deliver(sight, targets)
+                self._count(time.monotonic() - started)
 
-    def _look_at(self, sight: Sight) -> None:
-        started = time.monotonic()
+    def _seen(self, sight: Sight) -> ImageTargets | None:
+        """What the teachers say of a keyframe; None where they fail, which is noted."""
         try:
             targets = self._look(sight)
         except FAILURES as error:
@@ -127,9 +135,10 @@ class TeacherWorker:
             self._in_a_row += 1
             self._error = f"{type(error).__name__}: {error}"
             log.error("keyframe %d was not looked at: %s", sight.serial, self._error)
-            return
+            return None
         self._in_a_row, self._error = 0, ""
-        self._deliver(sight, targets)
+        return targets
+
+    def _count(self, seconds: float) -> None:
         self._done += 1
-        took = time.monotonic() - started
-        self._seconds = took if not self._seconds else 0.8 * self._seconds + 0.2 * took
+        self._seconds = 0.8 * self._seconds + 0.2 * seconds if self._seconds else seconds

@@ -140,12 +140,12 @@ class Caller:
     def __init__(self, node: Node) -> None:
         self.node = node
 
-    def __call__(self, kind: type, name: str, **fields):
+    def __call__(self, kind: type, name: str, /, **fields):
         answer = self.attempt(kind, name, 60.0, **fields)
         assert answer is not None, f"no answer from {name}"
         return answer
 
-    def attempt(self, kind: type, name: str, timeout_s: float, **fields):
+    def attempt(self, kind: type, name: str, timeout_s: float, /, **fields):
         """The answer, or None where none comes in time: a killed server is seen for a while."""
         client = self.node.create_client(kind, name)
         assert client.wait_for_service(timeout_s), f"no service {name}"

@@ -14,9 +14,7 @@ from semantic_field.msg import FieldStatus  # noqa: E402
 from semantic_field.nodes.mapping_node import MappingNode  # noqa: E402
 from semantic_field.nodes.query_node import QueryNode  # noqa: E402
 from semantic_field.srv import Query  # noqa: E402
-from semantic_field.teachers.torchvision_operators import prepare_torchvision  # noqa: E402
 
-prepare_torchvision()
 pytest.importorskip("open_clip", reason="open_clip_torch is not installed")
 pytestmark = [
     pytest.mark.ros,

@@ -1,0 +1,188 @@
+"""All of the GPU's figures in one run: kernels, training step, stream, view, query, quality.
+
+    python benchmarks/gpu.py [--input room:frames=60] [--seconds 60] [--no-results]
+
+Where torch finds no GPU this says so and measures nothing. Times of the device are those between
+two events on it; times of whole calls are wall clock, with the device waited for. Results go into
+``results/`` beside those of other benchmarks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from common import write_results
+from kernels import coherent_points, make_cases, on_gpu, replayed
+from mapping import HELD_OUT_EVERY, evaluate
+
+from semantic_field.config import Config, GridConfig, updated
+from semantic_field.data.sources import FrameSource, open_source
+from semantic_field.field.map_state import LanguageSpace
+from semantic_field.field.model import shape_of
+from semantic_field.frames import Frame
+from semantic_field.mapping import Mapper
+from semantic_field.query.interpretation import Interpretation, TextSet
+from semantic_field.query.relevancy import LatentIndex
+from semantic_field.teachers.language import Calibration
+
+WARM_UP_STEPS = 64
+Entry = dict[str, Any]
+
+
+def seconds_of(call: Callable[[], object], rounds: int = 20) -> float:
+    """Median wall time of a call, the device waited for before and after."""
+    times = []
+    for turn in range(-3, rounds):
+        torch.cuda.synchronize()
+        begin = time.perf_counter()
+        call()
+        torch.cuda.synchronize()
+        if turn >= 0:
+            times.append(time.perf_counter() - begin)
+    return statistics.median(times)
+
+
+def kernel_entries(points: int = 2048 * 11) -> list[Entry]:
+    """Each operation of each implementation, replayed from a graph, in milliseconds."""
+    shape = shape_of(GridConfig())
+    cases = make_cases("cuda", shape, coherent_points(points // 11, 11).cuda())
+    entries = []
+    for label, case in cases.items():
+        for name, operation in case.operations().items():
+            measured = replayed(operation) if label.startswith("cuda") else operation
+            milliseconds = on_gpu(measured, 1 if label == "reference" else 5)
+            entries.append({"name": f"{name}, {label}", "points": points, "ms": milliseconds})
+    return entries
+
+
+def new_mapper(source: FrameSource, **settings: object) -> Mapper:
+    mapper = Mapper(updated(Config(), {"mapping.device": "cuda", **settings}))
+    mapper.set_label_names(source.label_names)
+    return mapper
+
+
+def training_frames(source: FrameSource) -> list[Frame]:
+    return [source[i] for i in range(len(source)) if i % HELD_OUT_EVERY]
+
+
+def step_entry(mapper: Mapper, steps: int = 2000) -> Entry:
+    """Captured steps one after the other."""
+    mapper.train_steps(WARM_UP_STEPS)
+    torch.cuda.synchronize()
+    begin = time.perf_counter()
+    mapper.train_steps(steps)
+    torch.cuda.synchronize()
+    seconds = time.perf_counter() - begin
+    rays = mapper.config.mapping.rays_per_step
+    return {
+        "name": "training step",
+        "rays": rays,
+        "ms": 1e3 * seconds / steps,
+        "rays_per_s": rays * steps / seconds,
+    }
+
+
+def stream_entry(source: FrameSource, frames: list[Frame], steps_between: int = 10) -> Entry:
+    """Keyframes taken with some steps after each: how many a second."""
+    mapper = new_mapper(source, **{"mapping.keyframe_translation_m": 0.0})
+    mapper.add_frame(frames[0])
+    mapper.train_steps(WARM_UP_STEPS)
+    torch.cuda.synchronize()
+    begin = time.perf_counter()
+    for frame in frames[1:]:
+        mapper.add_frame(frame)
+        mapper.train_steps(steps_between)
+    torch.cuda.synchronize()
+    seconds = time.perf_counter() - begin
+    camera = frames[0].camera
+    return {
+        "name": f"stream of {camera.width}x{camera.height} keyframes",
+        "steps_between": steps_between,
+        "keyframes_per_s": (len(frames) - 1) / seconds,
+    }
+
+
+def view_entries(mapper: Mapper, frame: Frame) -> list[Entry]:
+    """A view of the unchanged map, and one that a training step came before."""
+
+    def view() -> object:
+        return mapper.render(frame.camera, frame.T_world_camera)
+
+    def changed() -> object:
+        mapper.train_steps(1)
+        return view()
+
+    size = f"{frame.camera.width}x{frame.camera.height}"
+    return [
+        {"name": f"view {size}, map unchanged", "ms": 1e3 * seconds_of(view)},
+        {"name": f"view {size}, map just changed", "ms": 1e3 * seconds_of(changed)},
+    ]
+
+
+def query_entry(points: int = 1_000_000, dim: int = 64) -> Entry:
+    """Relevancy of float16 latents to one text with four negatives, result on the host."""
+    random = torch.Generator().manual_seed(0)
+    basis = torch.linalg.qr(torch.randn(384, dim, generator=random)).Q
+    space = LanguageSpace(basis, torch.zeros(384), dim, "benchmark")
+    limits = Calibration(torch.zeros(384), 0.6, 0.8, 0.4, 0.1, 20.0)
+    texts = torch.nn.functional.normalize(torch.randn(6, 384, generator=random), dim=1)
+    meaning = Interpretation("q", texts[0], texts[:1], torch.ones(1), torch.zeros(0), 0.9, "a")
+    latent = np.random.default_rng(0).normal(size=(points, dim)).astype(np.float16)
+    index = LatentIndex(latent, space, limits, device="cuda")
+    question = TextSet(meaning, texts[1:5])
+    seconds = seconds_of(lambda: index.relevancy([question]))
+    return {"name": f"query over {points} points x {dim}", "ms": 1e3 * seconds}
+
+
+def quality_entry(source: FrameSource, seconds: float) -> Entry:
+    """Held-out views after so many seconds on all other frames."""
+    mapper = new_mapper(source)
+    for frame in training_frames(source):
+        mapper.add_frame(frame)
+    mapper.train_steps(WARM_UP_STEPS)
+    begin = time.perf_counter()
+    while time.perf_counter() - begin < seconds:
+        mapper.train_steps(100)
+    scores = evaluate(mapper.snapshot(), source, HELD_OUT_EVERY, None).summary()
+    return {"name": f"quality after {seconds:.0f} s", "steps": mapper.status().steps, **scores}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--input", default="room:frames=60", help="recording of 640x480 frames")
+    parser.add_argument("--seconds", type=float, default=60.0, help="of training for the quality")
+    parser.add_argument("--no-results", action="store_true", help="only print")
+    options = parser.parse_args()
+    if not torch.cuda.is_available():
+        print("no GPU: torch finds none that it can use, so there is nothing to measure here")
+        return
+    source = open_source(options.input)
+    frames = training_frames(source)
+    mapper = new_mapper(source)
+    for frame in frames:
+        mapper.add_frame(frame)
+    entries = kernel_entries()
+    entries.append(step_entry(mapper) | {"kernels": mapper.status().kernels})
+    entries.append(stream_entry(source, frames))
+    entries += view_entries(mapper, frames[0])
+    entries.append(query_entry())
+    entries.append(quality_entry(source, options.seconds))
+    for entry in entries:
+        shown = (f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in entry.items())
+        print("  ".join(shown).removeprefix("name "))
+    if not options.no_results:
+        print(write_results("gpu", [{k: _plain(v) for k, v in e.items()} for e in entries]))
+
+
+def _plain(value: Any) -> Any:
+    return float(value) if isinstance(value, (float, np.floating)) else value
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,300 @@
+"""The open-vocabulary ablation: base, +RSR, +CSE, both; T and N; regions proposed and true.
+
+A recording is read once; each cell of the table is a map of its own, trained for the same number
+of steps from the same images. Label images never reach the mapper: they are what the simulated
+teacher looks at, the truth of held-out views, and (true instances) an upper bound for regions.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from semantic_field.config import Config, updated
+from semantic_field.data.sources import open_source
+from semantic_field.evaluation.calibration import calibration
+from semantic_field.evaluation.class_set import ClassSet
+from semantic_field.evaluation.confusion import ConfusionMatrix
+from semantic_field.evaluation.conventions import convention
+from semantic_field.evaluation.mapping_run import Progress
+from semantic_field.evaluation.objects import true_objects
+from semantic_field.evaluation.protocol import Protocol
+from semantic_field.evaluation.queries import ABSENT, NOT_OBJECTS, answer
+from semantic_field.evaluation.questions import Question
+from semantic_field.evaluation.scoring import held_out
+from semantic_field.evaluation.views import fit
+from semantic_field.field.map_state import MapState
+from semantic_field.field.rendering import render_view
+from semantic_field.frames import Frame
+from semantic_field.mapping import Mapper
+from semantic_field.query.engine import QueryEngine
+from semantic_field.teachers.images import ImageTargets
+from semantic_field.teachers.language import LanguageTeacher, make_language_teacher
+from semantic_field.teachers.regions import RegionProposer, Regions, make_region_proposer
+
+RECALL = 0.9
+# Other lists' names for what the recordings show: never among the texts that are learnt.
+SYNONYMS = {
+    "sofa": ("couch", "loveseat"),
+    "trash bin": ("garbage", "waste container", "trash can"),
+    "refrigerator": ("icebox",),
+    "television": ("television set", "monitor/tv"),
+    "curtain": ("drapery",),
+    "wardrobe": ("closet",),
+    "picture": ("picture frame",),
+    "dining table": ("kitchen & dining room table",),
+    "stove": ("gas stove",),
+    "night stand": ("bedside table",),
+    "kitchen cabinet": ("cabinetry",),
+    "side table": ("end table",),
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One map of the ablation.
+
+    Attributes:
+        regions: "depth" = the checkpoint-free proposer, "instances" = the recording's own, which
+            no robot has: an upper bound.
+        rsr: regions vote on the teacher's maps. cse: the map labels itself from step ``first`` on,
+            every ``every`` steps (its own maps always go through the regions).
+    """
+
+    name: str
+    rsr: bool
+    cse: bool
+    regions: str = "depth"
+    first: float = 0.6
+    every: float = 0.1
+
+    def config(self, config: Config, steps: int) -> Config:
+        """The settings of this cell for a budget; T and N are shares of it."""
+        return updated(
+            config,
+            {
+                "language.source": "images",
+                "language.rank_teacher": self.rsr,
+                "language.self_enhancement": self.cse,
+                "language.enhance_from": round(self.first * steps),
+                "language.enhance_every": max(1, round(self.every * steps)),
+            },
+        )
+
+
+def ablation_cells() -> list[Cell]:
+    """The paper's four, the upper bounds, and the sweeps of T and N (as shares of the budget)."""
+    cells = [Cell("base", False, False)]
+    for regions, suffix in (("depth", ""), ("instances", ", true instances")):
+        cells += [
+            Cell(f"+RSR{suffix}", True, False, regions),
+            Cell(f"+CSE{suffix}", False, True, regions),
+            Cell(f"both{suffix}", True, True, regions),
+        ]
+    cells += [Cell(f"both, T {t:g}", True, True, first=t) for t in (0.4, 0.8)]
+    return cells + [Cell(f"both, N {n:g}", True, True, every=n) for n in (0.05, 0.2)]
+
+
+@dataclass(frozen=True)
+class TaughtFrame:
+    """A frame without truth, what the teacher says of it, and its regions by kind."""
+
+    frame: Frame
+    targets: ImageTargets
+    true_regions: Regions | None
+
+
+class AblationRun:
+    """A recording made ready once; ``score`` gives one cell's figures.
+
+    Args:
+        location: a recording with labels. protocol: split, views, steps of training.
+        config: settings; ``teacher`` names the language teacher and the proposer of regions.
+    Raises:
+        ValueError: without a budget in steps, labels, or a language teacher.
+    """
+
+    def __init__(
+        self,
+        location: str,
+        protocol: Protocol,
+        config: Config,
+        progress: Progress = lambda text, share: None,
+    ) -> None:
+        if not protocol.training.steps:
+            raise ValueError("expected a budget in steps for an ablation, got one in seconds")
+        self.protocol, self._config, self._progress = protocol, config, progress
+        self.source = open_source(location)
+        if not self.source.label_names:
+            raise ValueError(f"expected a recording with labels, got none in {location}")
+        teacher = make_language_teacher(config.teacher)
+        if teacher is None:
+            raise ValueError("expected a language teacher, got none: set teacher.kind")
+        self.teacher: LanguageTeacher = teacher
+        self._proposer = make_region_proposer(config.teacher)
+        split = protocol.make_split(len(self.source))
+        self._mapped = split.train
+        self.frames = list(self._taught(split.train))
+        self._held_out = held_out(split.test, protocol)
+        self.objects = true_objects(self.source, protocol.max_depth_m)
+        self.objects = [item for item in self.objects if item.name not in NOT_OBJECTS]
+
+    def _taught(self, positions: tuple[int, ...]) -> Iterator[TaughtFrame]:
+        width = self.protocol.views.width
+        began = time.process_time()
+        for number, position in enumerate(positions):
+            original = self.source[position]
+            embedding = self.teacher.embed_image(
+                original.color, original.labels, self.source.label_names
+            )
+            small = fit(original, width)
+            regions = _propose(self._proposer, small)
+            blind = replace(small, labels=None, instances=None)
+            targets = ImageTargets(embedding.half(), regions)
+            yield TaughtFrame(blind, targets, true_regions(small))
+            self._progress("teachers", (number + 1) / len(positions))
+        self.teacher_s = (time.process_time() - began) / max(len(positions), 1)
+
+    def labelled_frames(self) -> Iterator[Frame]:
+        """The mapped frames with their label images: what a map of given labels is made from."""
+        for position in self._mapped:
+            yield replace(fit(self.source[position], self.protocol.views.width), instances=None)
+
+    @property
+    def vocabulary(self) -> list[str]:
+        """The texts that the map learns to tell apart: the recording's class names."""
+        return [name for name in self.source.label_names.values() if self.teacher.knows(name)]
+
+    def train(self, cell: Cell) -> tuple[Mapper, float]:
+        """A map of one cell, and its training's processor seconds."""
+        steps = self.protocol.training.steps
+        mapper = Mapper(cell.config(self._config, steps), self.teacher, proposer=self._proposer)
+        ids = {name: i for i, name in self.source.label_names.items()}
+        mapper.set_label_names({ids[name]: name for name in self.vocabulary})
+        for item in self.frames:
+            targets = item.targets
+            if cell.regions == "instances":
+                targets = replace(targets, regions=item.true_regions)
+            if mapper.add_frame(item.frame):
+                mapper.add_image_targets(item.frame.stamp_ns, targets)
+        began = time.process_time()
+        for done in range(0, steps, 50):
+            mapper.train_steps(min(50, steps - done))
+            self._progress(cell.name, min(1.0, (done + 50) / steps))
+        return mapper, time.process_time() - began
+
+    def score(self, cell: Cell) -> dict[str, Any]:
+        """Train one cell and score it: held-out views, synonyms, absent names, cost."""
+        mapper, seconds = self.train(cell)
+        state, status = mapper.snapshot(), mapper.status()
+        result: dict[str, Any] = {"name": cell.name, "teacher": self.teacher.name}
+        result |= self._score_views(state) | self._score_queries(state)
+        return result | {
+            "training_cpu_s": round(seconds, 1),
+            "steps": status.steps,
+            "keyframes": status.keyframes,
+            "memory_mb": round(status.memory_bytes / 1e6, 1),
+        }
+
+    def _score_views(self, state: MapState) -> dict[str, float]:
+        classes = ClassSet(self.source.label_names, self.protocol.classes.ignore)
+        names = (self.protocol.headline, "semantic_nerf")
+        matrices = {n: ConfusionMatrix(classes.names, convention(n).rule) for n in names}
+        errors = []
+        for position in self._held_out:
+            frame = fit(self.source[position], self.protocol.views.width)
+            view = render_view(state, frame.camera, frame.T_world_camera)
+            assert frame.labels is not None
+            for matrix in matrices.values():
+                matrix.add(classes.rows(frame.labels), classes.rows(view.label))
+            both = (view.depth > 0) & (frame.depth > 0)
+            errors.append(np.abs(view.depth - frame.depth)[both].mean())
+        scores = {name: matrix.result() for name, matrix in matrices.items()}
+        headline = scores[self.protocol.headline]
+        return {
+            "miou": round(headline.miou, 4),
+            "accuracy": round(headline.total_accuracy, 4),
+            "miou_set": round(scores["semantic_nerf"].miou, 4),
+            "depth_l1_cm": round(100 * float(np.mean(errors)), 2),
+        }
+
+    def _score_queries(self, state: MapState) -> dict[str, Any]:
+        engine = QueryEngine(self.teacher, self._config.query)
+        engine.set_map(state)
+        names, synonyms, absent = self.questions()
+        own = [answer(engine, question, self.objects) for question in names]
+        other = [answer(engine, question, self.objects) for question in synonyms]
+        missing = [answer(engine, question, self.objects) for question in absent]
+        present = np.array([a.best_score for a in own + other])
+        not_there = np.array([a.best_score for a in missing])
+        limit = float(np.quantile(present, 1 - RECALL))
+        scores = np.clip(np.concatenate([present, not_there]), 0, 1)
+        reliability = calibration(scores, np.arange(len(scores)) < len(present))
+        return {
+            "localisation_names": _mean([a.localised for a in own]),
+            "localisation_synonyms": _mean([a.localised for a in other]),
+            "absent_rejected_at_90_recall": _mean(not_there < limit),
+            "found_precision": _precision(own + other, missing),
+            "found_recall": _mean([a.found for a in own + other]),
+            "ece": round(reliability.ece, 3),
+            "questions": f"{len(own)} names, {len(other)} synonyms, {len(missing)} absent",
+        }
+
+    def questions(self) -> tuple[list[Question], list[Question], list[Question]]:
+        """Present objects by name, by another list's synonym, and things that are not there."""
+        present = sorted({item.name for item in self.objects} & set(self.vocabulary))
+        names = [Question(name, frozenset({name})) for name in present]
+        synonyms = [
+            Question(text, frozenset({name}))
+            for name in present
+            for text in SYNONYMS.get(name, ())
+            if self.teacher.knows(text)
+        ]
+        learnt = {name.lower() for name in self.vocabulary}
+        absent = [
+            Question(text, frozenset({text}))
+            for text in ABSENT
+            if text not in learnt and self.teacher.knows(text)
+        ]
+        return names, synonyms, absent
+
+
+def ablation_table(results: list[dict[str, Any]]) -> list[list[str]]:
+    """Head and rows of the table, mIoU also as a multiple of the first row's."""
+    columns = ("miou", "accuracy", "localisation_synonyms", "absent_rejected_at_90_recall")
+    base = max(results[0]["miou"], 1e-9) if results else 1.0
+    head = ["cell", "mIoU", "x base", "accuracy", "synonyms", "absent", "CPU s"]
+    rows = []
+    for result in results:
+        values = ["–" if result[c] is None else f"{result[c]:.3f}" for c in columns]
+        times = f"{result['miou'] / base:.2f}"
+        rows.append([result["name"], values[0], times, *values[1:], f"{result['training_cpu_s']}"])
+    return [head, *rows]
+
+
+def true_regions(frame: Frame) -> Regions | None:
+    """The objects of a frame as they really are, what is no object by class; None: no labels."""
+    if frame.labels is None:
+        return None
+    instances = np.full_like(frame.labels, -1) if frame.instances is None else frame.instances
+    known = frame.labels >= 0
+    ids = frame.labels.astype(np.int64) * (int(instances.max()) + 2) + instances + 1
+    return Regions.from_label_image(np.where(known, ids, -1))
+
+
+def _propose(proposer: RegionProposer | None, frame: Frame) -> Regions | None:
+    return proposer.propose(frame.color, frame.depth, frame.camera) if proposer else None
+
+
+def _mean(values: Any) -> float | None:
+    known = [float(v) for v in values if v is not None]
+    return round(float(np.mean(known)), 3) if known else None
+
+
+def _precision(present: list, absent: list) -> float | None:
+    said = sum(a.found for a in present + absent)
+    return round(sum(a.found for a in present) / said, 3) if said else None

@@ -1,0 +1,174 @@
+"""Lets training follow what people have said about the map."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semantic_field.config import MappingConfig
+from semantic_field.field.annotations import AnnotationSet, Cells
+from semantic_field.field.sampling import DEPTH_UNIT_M, GUESSED, RaySamples
+from semantic_field.field.voxels import BRICK, VoxelGrid
+from semantic_field.mapping.classes import ClassTable
+from semantic_field.mapping.keyframes import KeyframeStore
+
+FOCUS_CELLS = 256
+FOCUS_PIXELS = 1 << 15
+OCCLUDED_M = 0.05
+BESIDE = 1 / 20  # of the image's width: how far beside a region rays look as well
+_RELEASED = 65535  # in the table of cells; others hold a row of the label head, plus one
+
+
+class Corrections:
+    """Gives rays the label of the annotated cell that they end in, and draws more rays there.
+
+    Rays that the stream says nothing about are left out of the label loss, as before, unless
+    there are annotations: where keyframes come without labels, what nobody has annotated is then
+    taught to be nothing (``ClassTable.none_row``), for else the whole map would take the name of
+    the one thing that has a name. The same holds for cells whose annotation was taken back.
+    """
+
+    def __init__(self, config: MappingConfig) -> None:
+        self._config = config
+        self._table: VoxelGrid | None = None
+        self._none_row = -1
+        self._labelled: dict[int, bool] = {}
+        self._fresh: Cells = np.zeros((0, 3), np.int32)
+        self._fresh_until = -1
+        self._pixels: tuple[int, NDArray[np.int64], NDArray[np.int64]] | None = None
+
+    def follow(self, annotations: AnnotationSet, classes: ClassTable) -> None:
+        """Take over a set of annotations, whose classes are all in the table."""
+        self._cell_m, self._none_row, self._table = annotations.cell_m, -1, None
+        if not annotations:
+            return
+        self._none_row = classes.none_row()
+        cells, class_ids = annotations.claims()
+        values = np.array([classes.row(int(i)) + 1 for i in class_ids], np.uint16)
+        released = np.full(len(annotations.released), _RELEASED, np.uint16)
+        self._table = _cell_grid(
+            annotations.cell_m,
+            np.concatenate([annotations.released, cells]),
+            np.concatenate([released, values]),
+        )
+
+    def focus(self, cells: Cells, rays: int) -> None:
+        """Look at these cells until so many rays of training are done."""
+        self._fresh, self._fresh_until, self._pixels = cells, rays, None
+
+    def are_fresh(self, rays: int) -> bool:
+        """Whether something was annotated within the last rays of training."""
+        return rays < self._fresh_until
+
+    def draw(
+        self,
+        keyframes: KeyframeStore,
+        slots: NDArray[np.int64],
+        rays: int,
+        random: np.random.Generator,
+    ) -> NDArray[np.int64] | None:
+        """Redirect a share of the rays to what was annotated just now, while it is fresh.
+
+        Writes into ``slots`` (R,); returns the pixel of each ray (R,), -1 = any, or None where
+        all are free.
+        """
+        if not self.are_fresh(rays) or self._table is None:
+            return None
+        where, pixels = self._fresh_pixels(keyframes, random)
+        count = int(self._config.annotation_share * len(slots))
+        if not len(where) or not count:
+            return None
+        chosen = random.integers(len(where), size=count)
+        slots[:count] = where[chosen]
+        drawn = np.full(len(slots), -1, np.int64)
+        drawn[:count] = pixels[chosen]
+        beside = slice(count // 2, count)
+        drawn[beside] = _beside(drawn[beside], keyframes.cameras[2][slots[beside]], random)
+        return drawn
+
+    def apply(self, rays: RaySamples, keyframes: KeyframeStore) -> None:
+        """Overrule labels and their weights where there are annotations."""
+        rays.label_weight[:] = self._config.stream_label_weight
+        if self._table is None:
+            return
+        found = self._table.lookup(_ends(rays)).astype(np.int64)
+        found[rays.trust <= 0] = 0  # no reading, or of a thing that is gone
+        claimed = (found > 0) & (found < _RELEASED)
+        silent = ~self._has_labels(keyframes)[rays.slot]
+        nothing = (rays.label < 0) & (rays.trust > 0) & (silent | (found == _RELEASED))
+        rays.label[nothing] = self._none_row
+        rays.label[claimed] = found[claimed] - 1
+        rays.label_weight[claimed] = self._config.annotation_weight
+
+    def _has_labels(self, keyframes: KeyframeStore) -> NDArray[np.bool_]:
+        """Which keyframes (K,) came with a label image."""
+        serials, known = keyframes.serials[: keyframes.count].tolist(), self._labelled
+        for slot, serial in enumerate(serials):
+            if serial not in known:
+                known[serial] = bool((keyframes.images[2][slot] >= 0).any())
+        return np.array([known[serial] for serial in serials])
+
+    def _fresh_pixels(
+        self, keyframes: KeyframeStore, random: np.random.Generator
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Keyframe and pixel numbers that show the fresh cells; found again for new keyframes."""
+        newest = int(keyframes.serials[: keyframes.count].max())
+        if self._pixels is None or self._pixels[0] != newest:
+            cells = self._fresh
+            if len(cells) > FOCUS_CELLS:
+                cells = cells[random.choice(len(cells), FOCUS_CELLS, replace=False)]
+            centres = (cells + 0.5) * self._cell_m
+            seen = seen_at(keyframes, centres.astype(np.float32))
+            self._pixels = (newest, *(part[:FOCUS_PIXELS] for part in seen))
+        return self._pixels[1:]
+
+
+def seen_at(
+    keyframes: KeyframeStore, points: NDArray[np.float32]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Every keyframe slot and pixel number at which one of the points (N, 3) is seen."""
+    found_slots, found_pixels = [], []
+    for slot in range(keyframes.count):
+        (fx, fy, cx, cy), pose = keyframes.cameras[0][slot], keyframes.cameras[1][slot]
+        width, height = keyframes.cameras[2][slot]
+        x, y, z = ((points - pose[:3, 3]) @ pose[:3, :3]).T
+        front = z > 0.05
+        depth = np.where(front, z, 1.0)
+        u, v = np.rint(x / depth * fx + cx), np.rint(y / depth * fy + cy)
+        inside = front & (u >= 0) & (u < width) & (v >= 0) & (v < height)
+        pixels = (v[inside] * width + u[inside]).astype(np.int64)
+        stored = (keyframes.images[1][slot, pixels] & (GUESSED - 1)) * DEPTH_UNIT_M
+        pixels = pixels[np.abs(stored - z[inside]) < OCCLUDED_M]
+        found_slots.append(np.full(len(pixels), slot))
+        found_pixels.append(pixels)
+    return np.concatenate(found_slots), np.concatenate(found_pixels)
+
+
+def _beside(
+    pixels: NDArray[np.int64], sizes: NDArray[np.int64], random: np.random.Generator
+) -> NDArray[np.int64]:
+    """Pixels at random around the given ones: what must not change is looked at as well."""
+    width, height = sizes.T
+    shift = random.normal(size=(2, len(pixels))) * width * BESIDE
+    u = np.clip(pixels % width + shift[0], 0, width - 1).astype(np.int64)
+    v = np.clip(pixels // width + shift[1], 0, height - 1).astype(np.int64)
+    return v * width + u
+
+
+def _ends(rays: RaySamples) -> NDArray[np.float32]:
+    """Where the rays (R, 3) meet the surface that the sensor saw."""
+    near = rays.near_z.shape[1]
+    first = rays.points[: rays.near_z.size : near]
+    last = rays.points[near - 1 : rays.near_z.size : near]
+    begin, end = rays.near_z[:, :1], rays.near_z[:, -1:]
+    share = (rays.depth[:, None] - begin) / np.maximum(end - begin, 1e-6)
+    return np.ascontiguousarray(first + share * (last - first))
+
+
+def _cell_grid(cell_m: float, cells: Cells, values: NDArray[np.uint16]) -> VoxelGrid:
+    """A sparse table of cells; values are what its ``lookup`` gives, 0 elsewhere."""
+    bricks, slot = np.unique(cells >> 3, axis=0, return_inverse=True)
+    counts = np.zeros((len(bricks), BRICK**3), np.uint16)
+    x, y, z = (cells & 7).T
+    counts[slot.reshape(-1), (z << 6) | (y << 3) | x] = values
+    return VoxelGrid.from_bricks(cell_m, bricks.astype(np.int32), counts)

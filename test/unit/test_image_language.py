@@ -1,0 +1,256 @@
+"""Language from images: targets, labels, self-enhancement, and a small room end to end."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from semantic_field.config import Config, FieldConfig, GridConfig, LanguageConfig, updated
+from semantic_field.data.sources import open_source
+from semantic_field.evaluation.open_vocabulary import true_regions
+from semantic_field.field.model import SemanticField
+from semantic_field.frames import Frame
+from semantic_field.geometry import Camera
+from semantic_field.mapping import Mapper
+from semantic_field.mapping.dense_targets import DenseTargets
+from semantic_field.mapping.image_language import ImageLanguage
+from semantic_field.mapping.keyframes import KeyframeStore
+from semantic_field.mapping.language import LanguageBasis
+from semantic_field.mapping.self_enhancement import Schedule, poses_near, poses_on_circle
+from semantic_field.teachers.images import ImageTargets
+from semantic_field.teachers.regions import Regions
+from semantic_field.teachers.simulated import SimulatedTeacher, Strength
+
+NAMES = ("floor", "wall", "ceiling", "door", "window", "curtain", "rug", "sofa", "armchair")
+NAMES += ("chair", "dining table", "coffee table", "bookshelf", "books", "tv stand", "tv", "lamp")
+NAMES += ("potted plant", "refrigerator", "kitchen counter", "kitchen cabinet", "microwave")
+STEPS = 300
+NAMES += ("trash bin", "mug", "bowl", "vase", "cushion", "picture", "clock")
+SMALL = {
+    "field.grid.log2_table_size": 14,
+    "field.grid.finest_cell_m": 0.04,
+    "field.latent_dim": 40,
+    "mapping.rays_per_step": 512,
+    "mapping.memory_budget_mb": 64,
+    "language.source": "images",
+    "language.novel_views": 4,
+    "language.novel_rays": 64,
+    "language.novel_width": 80,
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Text features of the room's names and of as many others, all alike as CLIP's are."""
+    folder = tmp_path_factory.mktemp("features")
+    random = np.random.default_rng(0)
+    names = [*NAMES, *(f"other {i}" for i in range(30))]
+    features = random.standard_normal((len(names), 48)) + 1.5
+    np.save(folder / "features.npy", features.astype(np.float32))
+    (folder / "entries.json").write_text(json.dumps(names))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def frames():
+    source = open_source("room:frames=24")
+    return [source[i].resized(160, 120) for i in range(0, 24, 2)], source.label_names
+
+
+def test_the_simulated_teacher_repeats_itself_and_errs_as_told(folder, frames):
+    (frame, *_), names = frames
+    mild = Strength(0.5, 0.05, 0.7, 0.15, 0.3, 1.0)
+    teacher = SimulatedTeacher(str(folder), strength=mild)
+    first = teacher.embed_image(frame.color, frame.labels, names)
+    assert first.shape == (3, 15, 20, 48)
+    torch.testing.assert_close(first.norm(dim=-1), torch.ones(3, 15, 20))
+    again = SimulatedTeacher(str(folder), strength=mild).embed_image(
+        frame.color, frame.labels, names
+    )
+    assert torch.equal(first, again)
+    other = SimulatedTeacher(str(folder), seed=1)
+    assert not torch.equal(first, other.embed_image(frame.color, frame.labels, names))
+    assert other.fingerprint != teacher.fingerprint
+
+    texts = teacher.embed_text(list(names.values()))
+
+    def right(strength: Strength) -> float:
+        dense = SimulatedTeacher(str(folder), strength=strength)
+        said = (dense.embed_image(frame.color, frame.labels, names)[0] @ texts.T).argmax(-1)
+        rows = np.array(list(names))[said.numpy()]
+        return float((rows == frame.labels[4::8, 4::8]).mean())
+
+    exact = right(Strength(0.0, 0.1, 0.0, 0.0, 0.0, 1.0))
+    confused = right(Strength(1.0, 0.1, 0.9, 0.0, 0.0, 1.0))
+    noisy = right(Strength(0.0, 0.1, 0.0, 0.0, 3.0, 1.0))
+    assert exact > 0.7 and confused < 0.3 and noisy < exact - 0.2
+
+
+def test_the_simulated_teacher_needs_labels(folder):
+    with pytest.raises(ValueError, match="simulated teacher, got none"):
+        SimulatedTeacher(str(folder)).embed_image(np.zeros((16, 16, 3), np.uint8))
+
+
+def test_schedule_is_due_at_t_and_every_n():
+    schedule = Schedule(10, 5)
+    assert [step for step in range(31) if schedule.due(step)] == [10, 15, 20, 25, 30]
+    late = Schedule(10, 5)  # begun at a later step, as after loading a map
+    assert late.due(23) and not late.due(24) and late.due(25)
+
+
+def test_new_poses_are_near_real_ones():
+    real = np.tile(np.eye(4), (5, 1, 1))
+    real[:, 0, 3] = np.arange(5) * 10.0
+    new = poses_near(real, 40, np.random.default_rng(0))
+    apart = np.linalg.norm(new[:, None, :3, 3] - real[None, :, :3, 3], axis=-1).min(1)
+    assert apart.max() <= 0.25 and apart.min() < 0.2
+    turned = new[:, :3, :3]
+    np.testing.assert_allclose(turned @ turned.transpose(0, 2, 1) - np.eye(3), 0.0, atol=1e-9)
+    assert (new[:, 2, 2] > np.cos(0.6)).all()
+
+
+def test_released_poses_spin_in_place():
+    real = np.tile(np.eye(4), (4, 1, 1))
+    real[:, :3, 3] = [[2, 0, 1], [-2, 0, 1], [0, 2, 1], [0, -2, 1]]
+    poses = poses_on_circle(real, 8, np.array([0.0, 0.0, 1.0]))
+    offset = poses[:, :3, 3] - [0, 0, 1]
+    np.testing.assert_allclose(np.hypot(offset[:, 0], offset[:, 1]), 0.01, rtol=1e-6)
+    np.testing.assert_allclose(offset[:, 2], -0.002, rtol=1e-6)
+    forward = -offset / np.linalg.norm(offset, axis=1, keepdims=True)
+    np.testing.assert_allclose(poses[:, :3, 2], forward, atol=1e-9)
+    np.testing.assert_allclose(np.linalg.det(poses[:, :3, :3]), 1.0)
+
+
+def test_earlier_columns_of_the_basis_stay_and_dense_features_are_spanned(folder):
+    teacher = SimulatedTeacher(str(folder))
+    basis = LanguageBasis(teacher, 32)
+    basis.latents_of(list(NAMES[:6]))
+    before = basis.basis[:, : basis.rank].clone()
+    random = torch.Generator().manual_seed(0)
+    hidden = torch.randn(300, 5, generator=random) @ torch.randn(5, 48, generator=random)
+    basis.include_dense(torch.nn.functional.normalize(hidden, dim=-1), most=10)
+    used = basis.basis[:, : basis.rank]
+    assert torch.equal(used[:, :6], before) and basis.rank == 11
+    torch.testing.assert_close(used.T @ used, torch.eye(11), atol=1e-5, rtol=0)
+    torch.testing.assert_close(hidden @ used @ used.T, hidden, atol=1e-3, rtol=0)
+    basis.include_dense(torch.randn(300, 48, generator=random), most=100)
+    assert basis.rank == 28  # an eighth is left for names that come later
+    with_more = basis.latents_of(["other 3"])
+    assert basis.rank == 29 and with_more[0].norm() == pytest.approx(1.0, abs=1e-5)
+
+
+def two_view_store():
+    camera = Camera(20.0, 20.0, 15.5, 7.5, 32, 16)
+    store = KeyframeStore(32, 16, 16, (0.1, 10.0))
+    for x in (0.0, 1.0):
+        pose = np.eye(4)
+        pose[0, 3] = x
+        depth = np.full((16, 32), 2.0, np.float32)
+        store.add(Frame(int(x), np.zeros((16, 32, 3), np.uint8), depth, camera, pose), None)
+    return store
+
+
+def test_targets_are_looked_up_where_the_teacher_saw_them():
+    store = two_view_store()
+    embedding = torch.arange(2 * 2 * 4 * 3).float().reshape(2, 2, 4, 3)  # S, h, w, E = D
+    targets = DenseTargets(store, ImageTargets(embedding), 3, 32)
+    targets.put(1, embedding, ImageTargets(embedding))
+    rows = np.arange(16 * 32, dtype=np.int16).reshape(16, 32)
+    targets.set_labels(1, rows, np.full((16, 32), 0.2, np.float32))
+    pixel = np.array([0, 9 * 32 + 31, 5])  # cells (0, 0) and (1, 3); the third view has none
+    latents, there, found, weight = targets.look_up(np.array([1, 1, 0]), pixel)
+    torch.testing.assert_close(latents[1], embedding[:, 1, 3])
+    assert found.tolist() == [0, 9 * 32 + 31, -1] and there.tolist() == [1.0, 1.0, 0.0]
+    assert weight[1] == pytest.approx(0.2, abs=2e-3)
+    store.identities[1] += 100  # another keyframe has taken the slot
+    assert targets.look_up(np.array([1]), pixel[:1])[2].tolist() == [-1]
+    assert targets.current().tolist() == []
+
+
+def test_dense_targets_fit_into_their_share():
+    store = two_view_store()
+    fine = ImageTargets(torch.ones(3, 16, 32, 8))
+    targets = DenseTargets(store, fine, 8, 32)
+    assert targets.grid[0] * targets.grid[1] <= 16 * 32 / 64
+
+
+def learner(store, **settings):
+    torch.manual_seed(0)
+    field = SemanticField(FieldConfig(grid=GridConfig(levels=2, log2_table_size=8), latent_dim=4))
+
+    class Teacher:
+        dim, fingerprint = 4, "test"
+
+        def embed_text(self, texts):
+            return torch.eye(4)[: len(texts)]
+
+    basis = LanguageBasis(Teacher(), 4)
+    texts = basis.latents_of(["a", "b", "c"])
+    language = ImageLanguage(LanguageConfig(**settings), basis, field, lambda: None)  # type: ignore
+    language.set_vocabulary(texts)
+    return language
+
+
+def test_other_texts_relabel_what_is_stored():
+    store = two_view_store()
+    language = learner(store, novel_views=0)
+    embedding = torch.zeros(1, 2, 4, 4)
+    embedding[..., 1] = 1.0
+    left = np.zeros((16, 32), bool)
+    left[:, :20] = True
+    regions = Regions.from_masks([left], (16, 32))
+    language.add(store, 0, ImageTargets(embedding, regions))
+    assert language.targets is not None
+    rows = language.targets.rows[0].reshape(16, 32)
+    assert (rows[left] == 1).all() and (rows[~left] == -1).all()
+    language.set_vocabulary(language.texts[[1, 2]])
+    language.seen(0, store)
+    assert (language.targets.rows[0].reshape(16, 32)[left] == 0).all()
+
+
+def test_a_patch_brings_points_and_features():
+    store = two_view_store()
+    language = learner(store, fda_every=1, fda_side=2, fda_spacing=4, self_enhancement=False)
+    patches = torch.randn(2, 4, 7, generator=torch.Generator().manual_seed(0))
+    language.add(store, 1, ImageTargets(torch.ones(1, 2, 4, 4), None, patches))
+    seen = language.seen(0, store)
+    assert seen.points.shape == (4, 3) and seen.patch.shape[0] == 4
+    assert np.allclose(seen.points[:, 2], 2.0) and not len(seen.rows)
+
+
+def train(folder, frames, names, **settings):
+    """mIoU of the training views after a short run, and the mapper."""
+    strength = Strength(confusion=0.6, temperature=0.2, blend=0.6, bias=0.3, noise=1.5)
+    teacher = SimulatedTeacher(str(folder), strength=strength)
+    mapper = Mapper(updated(Config(), SMALL | settings), teacher)
+    mapper.set_label_names(names)
+    for frame in frames:
+        blind = replace(frame, labels=None, instances=None)
+        if mapper.add_frame(blind):
+            regions = true_regions(frame)
+            embedding = teacher.embed_image(frame.color, frame.labels, names)
+            assert mapper.add_image_targets(frame.stamp_ns, ImageTargets(embedding, regions))
+    mapper.train_steps(STEPS)
+    state = mapper.snapshot()
+    right = []
+    for frame in frames[::4]:
+        view = mapper.render(frame.camera, frame.T_world_camera)
+        right.append((view.label == frame.labels)[frame.labels >= 0].mean())
+    assert state.language is not None
+    return float(np.mean(right)), mapper
+
+
+def test_both_beat_the_baseline_and_the_vocabulary_may_change(folder, frames):
+    images, names = frames
+    base, _ = train(folder, images, names, **{
+        "language.rank_teacher": False, "language.self_enhancement": False})  # fmt: skip
+    both, mapper = train(folder, images, names, **{
+        "language.enhance_from": 180, "language.enhance_every": 60})  # fmt: skip
+    assert both > base
+    assert {"features", "relevancy", "new_views"} <= set(mapper.status().losses)
+    mapper.set_vocabulary(["floor", "wall", "sofa"])
+    mapper.train_steps(30)
+    view = mapper.render(images[0].camera, images[0].T_world_camera)
+    assert set(np.unique(view.label)) <= {-1, 0, 1, 2}
