@@ -84,11 +84,18 @@ class MovedThings:
 
 
 def novel_share(frame: Frame, reach: VoxelGrid, stride: int = 8) -> float:
-    """Share of a frame's readings that lie where no surface was seen before."""
+    """Share of a frame's readings that lie more than a voxel from all surfaces seen before.
+
+    Surfaces at a flat angle leave voxels out between the pixels, so neighbours count, too.
+    """
     depth = frame.depth[::stride, ::stride]
     points = frame.camera.backproject(frame.depth)[::stride, ::stride][depth > 0]
     points = transform_points(frame.T_world_camera, points).astype(np.float32)
-    return float((reach.lookup(points) == 0).mean()) if len(points) else 0.0
+    if not len(points):
+        return 0.0
+    steps = np.concatenate([np.zeros((1, 3)), np.eye(3), -np.eye(3)]).astype(np.float32)
+    near = [reach.lookup(points + step * np.float32(reach.voxel_m)) for step in steps]
+    return float((np.max(near, axis=0) == 0).mean())
 
 
 @njit(inline="always")
