@@ -6,8 +6,6 @@ and the trunk differ, and the step is plain autograd.
 
 from __future__ import annotations
 
-from copy import copy
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -73,9 +71,6 @@ class FrequencyField(SemanticField):
         twin = FrequencyField(self.config, self.classes, self.kernels.threads)
         twin.load_state_dict(self.state_dict())
         return twin.eval().requires_grad_(False)
-
-    def on_one_thread(self) -> SemanticField:
-        return copy(self)
 
 
 class FrequencyTrainer(Trainer):
@@ -151,6 +146,8 @@ class FrequencyMapper(Mapper):
 
         grid = {f"field.grid.{k}": v for k, v in vars(NO_GRID).items()}
         given = grid | {"mapping.device": "cpu", "mapping.refine_poses": False}
+        # Views bake distances at half a voxel: minutes of this network at the usual 4 cm.
+        given["field.voxel_m"] = 2 * config.field.voxel_m
         super().__init__(updated(config, given))
 
     def _new_field(self, classes: int = 0, shape: GridShape | None = None) -> SemanticField:
