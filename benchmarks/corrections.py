@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from semantic_field.config import Config, updated
 from semantic_field.data.sources import FrameSource, open_source
@@ -81,7 +81,7 @@ def true_surface(source: FrameSource, frames: int) -> tuple[NDArray, NDArray]:
     return np.concatenate(points), np.concatenate(instances)
 
 
-def click_on(points: NDArray, tree: cKDTree, instances: NDArray, wanted: int) -> NDArray:
+def click_on(points: NDArray, tree: KDTree, instances: NDArray, wanted: int) -> NDArray:
     """A point in the middle of an object, beside which there is nothing else."""
     order = np.argsort(np.linalg.norm(points - np.median(points, axis=0), axis=1))
     for point in points[order[::5]]:
@@ -142,7 +142,7 @@ def main() -> None:
     source = open_source(options.input)
     teacher = make_language_teacher(config.teacher)
     points, instances = true_surface(source, options.frames)
-    tree = cKDTree(points)
+    tree = KDTree(points)
     with tempfile.TemporaryDirectory() as folder:
         path = options.map or Path(folder) / "map.safetensors"
         if not path.exists():

@@ -25,7 +25,7 @@ import cv2
 import numpy as np
 from corrections import click_on, true_surface
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from semantic_field.data.sources import FrameSource, open_source
 from semantic_field.nodes import conversions
@@ -40,8 +40,6 @@ from vision_msgs.msg import LabelInfo
 
 from semantic_field.msg import FieldStatus
 from semantic_field.srv import Annotate, Forget, RenderView
-
-SETTLE_S = 6.0
 
 
 def with_wrong_name(recording: Path, right: str, wrong: str, folder: Path) -> Path:
@@ -85,7 +83,7 @@ class Watch:
             self.clouds.append((time.monotonic(), message))
 
 
-def scored(message: PointCloud2, truth: tuple[cKDTree, NDArray], wanted: int, class_id: int):
+def scored(message: PointCloud2, truth: tuple[KDTree, NDArray], wanted: int, class_id: int):
     """Which share of an object's points has a class, and how many points beside it, over the
     object's."""
     points = conversions.cloud_arrays(message)
@@ -135,7 +133,7 @@ def wait_for(condition, timeout_s: float = 120.0) -> None:
 def run(options: argparse.Namespace, recording: Path) -> None:
     source = open_source(options.input)
     points, instances = true_surface(source, options.frames)
-    truth = cKDTree(points), instances
+    truth = KDTree(points), instances
     own = points[instances == options.instance]
     x, y, z = (float(v) for v in click_on(own, *truth, options.instance))
     seen = [(source[i].instances == options.instance).sum() for i in range(0, options.frames, 4)]
@@ -158,11 +156,11 @@ def run(options: argparse.Namespace, recording: Path) -> None:
             answered = time.monotonic() - begin
             print(answer.message, file=sys.stderr)
             wait_for(lambda: right in watch.names)
-            time.sleep(max(0.0, begin + SETTLE_S - time.monotonic()))
+            time.sleep(options.settle)
             after = view_of(client, source, best)
             forgot = time.monotonic()
             client.call(Forget, "forget", Forget.Request())
-            time.sleep(SETTLE_S)
+            time.sleep(options.settle)
             clouds, class_id = list(watch.clouds), watch.names[right]
     finally:
         for node in nodes:
@@ -184,11 +182,11 @@ def run(options: argparse.Namespace, recording: Path) -> None:
         "object": right,
         "answered_s": round(answered, 2),
         "cloud_s_object_beside": curve(begin, forgot),
-        "after_forget": curve(forgot, forgot + SETTLE_S),
+        "after_forget": curve(forgot, forgot + options.settle),
     }
     print(json.dumps(result))
     if options.png:
-        texts = f"before: {options.wrong}", f"{SETTLE_S:.0f} s after one click: {right}"
+        texts = f"before: {options.wrong}", f"{options.settle:.0f} s after one click: {right}"
         images = [picture(*view, text) for view, text in zip((before, after), texts, strict=True)]
         options.png.parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(options.png), np.hstack(images), [cv2.IMWRITE_PNG_COMPRESSION, 9])
@@ -200,6 +198,7 @@ def main() -> None:
     parser.add_argument("--instance", type=int, required=True, help="the object to click on")
     parser.add_argument("--wrong", default="bathtub", help="what the stream calls its class")
     parser.add_argument("--frames", type=int, default=60, help="keyframes before the click")
+    parser.add_argument("--settle", type=float, default=6.0, help="seconds until the second view")
     parser.add_argument("--png", type=Path, help="labels before and after")
     options = parser.parse_args()
     os.environ.setdefault("ROS_DOMAIN_ID", str(50 + os.getpid() % 50))

@@ -164,6 +164,8 @@ def test_targets_are_looked_up_where_the_teacher_saw_them():
     torch.testing.assert_close(latents[1], embedding[:, 1, 3])
     assert found.tolist() == [0, 9 * 32 + 31, -1] and there.tolist() == [1.0, 1.0, 0.0]
     assert weight[1] == pytest.approx(0.2, abs=2e-3)
+    store.serials[1] += 100  # some of its pixels were masked: it is the same image
+    assert targets.look_up(np.array([1]), pixel[:1])[2].tolist() == [0]
     store.identities[1] += 100  # another keyframe has taken the slot
     assert targets.look_up(np.array([1]), pixel[:1])[2].tolist() == [-1]
     assert targets.current().tolist() == []

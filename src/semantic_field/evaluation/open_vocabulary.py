@@ -70,7 +70,7 @@ class Cell:
     cse: bool
     regions: str = "depth"
     first: float = 0.6
-    every: float = 0.1
+    every: float = 0.15
 
     def config(self, config: Config, steps: int) -> Config:
         """The settings of this cell for a budget; T and N are shares of it."""

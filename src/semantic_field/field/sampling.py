@@ -197,7 +197,6 @@ def draw_rays(
             width and height.
         samples: how many near the surface and how many in the free space before it.
         band_m: half width of "near", metres along the ray.
-        pixels: the pixel of each ray (R,), -1 = a random one; None = all random.
         contours: pixel numbers (K, P) of which the first (K,) of each keyframe lie beside a jump
             of the depth; ``contour_share`` of the rays is drawn from them.
         depth_noise: readings at z metres vary by ``depth_noise * z**2`` metres and count less, by

@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from semantic_field.field.annotations import distinct
 from semantic_field.field.map_state import MapState
 from semantic_field.field.rendering import render_view
 from semantic_field.field.surface import SurfacePoints, extract_surface
+from semantic_field.field.surface_cache import SurfaceCache
 from semantic_field.field.voxels import BRICK, VoxelGrid
 from semantic_field.geometry import Camera, invert_transform, transform_points
 from semantic_field.mapping.regions import region_of, segment_surface
@@ -154,20 +155,26 @@ def claim(xyz: NDArray[np.float32], classes: NDArray, cell_m: float) -> Claim:
     centres = (cells + np.float32(0.5)) * np.float32(cell_m)
     low, high = centres.min(0) - OTHERS_MARGIN_M, centres.max(0) + OTHERS_MARGIN_M
     near = ((xyz >= low) & (xyz <= high)).all(1)
-    _, nearest = cKDTree(xyz[near]).query(centres)
+    _, nearest = KDTree(xyz[near]).query(centres)
     of_cell = classes[near][nearest].astype(np.int32)
     return Claim(cells[of_cell >= 0], of_cell[of_cell >= 0], int(chosen.sum()))
 
 
 def surface_within(state: MapState, low: NDArray, high: NDArray, spacing_m: float) -> SurfacePoints:
     """The surface points in a box of the map frame, at most one for each cube of the spacing."""
-    voxels = state.voxels
-    bricks = voxels.bricks[: len(voxels)]
-    edge = voxels.voxel_m * BRICK
+    voxels, reach = (_part(grid, low, high) for grid in (state.voxels, state.reach))
+    part = replace(state, voxels=voxels, reach=reach, surfaces=SurfaceCache())
+    points = extract_surface(part, spacing_m)
+    inside = (points.xyz >= low) & (points.xyz <= high)
+    return points.select(np.flatnonzero(inside.all(1)))
+
+
+def _part(grid: VoxelGrid, low: NDArray, high: NDArray) -> VoxelGrid:
+    """The bricks that reach into a box."""
+    bricks, counts = grid.bricks[: len(grid)], grid.counts[: len(grid)]
+    edge = grid.voxel_m * BRICK
     near = ((bricks + 1) * edge >= low).all(1) & (bricks * edge <= high).all(1)
-    part = VoxelGrid.from_bricks(voxels.voxel_m, bricks[near], voxels.counts[: len(voxels)][near])
-    points = extract_surface(replace(state, voxels=part), spacing_m)
-    return points.select(((points.xyz >= low) & (points.xyz <= high)).all(1))
+    return VoxelGrid.from_bricks(grid.voxel_m, bricks[near], counts[near])
 
 
 def _nearest(points: SurfacePoints, point: NDArray) -> int:

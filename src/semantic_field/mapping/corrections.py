@@ -6,14 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semantic_field.config import MappingConfig
-from semantic_field.field.annotations import AnnotationSet, Cells
+from semantic_field.field.annotations import AnnotationSet, Cells, distinct
 from semantic_field.field.sampling import DEPTH_UNIT_M, GUESSED, RaySamples
 from semantic_field.field.voxels import BRICK, VoxelGrid
 from semantic_field.mapping.classes import ClassTable
 from semantic_field.mapping.keyframes import KeyframeStore
 
 FOCUS_CELLS = 256
-FOCUS_PIXELS = 1 << 15
 OCCLUDED_M = 0.05
 BESIDE = 1 / 20  # of the image's width: how far beside a region rays look as well
 _RELEASED = 65535  # in the table of cells; others hold a row of the label head, plus one
@@ -32,7 +31,7 @@ class Corrections:
         self._config = config
         self._table: VoxelGrid | None = None
         self._none_row = -1
-        self._labelled: dict[int, bool] = {}
+        self._labelled = np.zeros(0, np.int64), np.zeros(0, bool)  # serials, and whether labelled
         self._fresh: Cells = np.zeros((0, 3), np.int32)
         self._fresh_until = -1
         self._pixels: tuple[int, NDArray[np.int64], NDArray[np.int64]] | None = None
@@ -53,38 +52,38 @@ class Corrections:
         )
 
     def focus(self, cells: Cells, rays: int) -> None:
-        """Look at these cells until so many rays of training are done."""
-        self._fresh, self._fresh_until, self._pixels = cells, rays, None
+        """Look at these cells, and at those that are fresh still, for a while after ``rays``."""
+        if self.are_fresh(rays):
+            cells = distinct(np.concatenate([self._fresh, cells]))
+        self._fresh, self._pixels = cells, None
+        self._fresh_until = rays + int(self._config.annotation_rays)
 
     def are_fresh(self, rays: int) -> bool:
         """Whether something was annotated within the last rays of training."""
         return rays < self._fresh_until
 
-    def draw(
+    def redirect(
         self,
-        keyframes: KeyframeStore,
         slots: NDArray[np.int64],
+        pixels: NDArray[np.int64],
+        keyframes: KeyframeStore,
         rays: int,
         random: np.random.Generator,
-    ) -> NDArray[np.int64] | None:
-        """Redirect a share of the rays to what was annotated just now, while it is fresh.
+    ) -> None:
+        """Let the last rays look at what was annotated just now, while it is fresh.
 
-        Writes into ``slots`` (R,); returns the pixel of each ray (R,), -1 = any, or None where
-        all are free.
+        Writes into the rays' ``slots`` and ``pixels`` (R,); half of the share looks beside it.
         """
-        if not self.are_fresh(rays) or self._table is None:
-            return None
-        where, pixels = self._fresh_pixels(keyframes, random)
         count = int(self._config.annotation_share * len(slots))
-        if not len(where) or not count:
-            return None
-        chosen = random.integers(len(where), size=count)
-        slots[:count] = where[chosen]
-        drawn = np.full(len(slots), -1, np.int64)
-        drawn[:count] = pixels[chosen]
-        beside = slice(count // 2, count)
-        drawn[beside] = _beside(drawn[beside], keyframes.cameras[2][slots[beside]], random)
-        return drawn
+        if not self.are_fresh(rays) or self._table is None or not count:
+            return
+        where, which = self._fresh_pixels(keyframes, random)
+        if len(where):
+            chosen = random.integers(len(where), size=count)
+            slots[-count:], pixels[-count:] = where[chosen], which[chosen]
+            beside = slice(len(slots) - count // 2, None)
+            sizes = keyframes.cameras[2][slots[beside]]
+            pixels[beside] = _beside(pixels[beside], sizes, random)
 
     def apply(self, rays: RaySamples, keyframes: KeyframeStore) -> None:
         """Overrule labels and their weights where there are annotations."""
@@ -102,11 +101,15 @@ class Corrections:
 
     def _has_labels(self, keyframes: KeyframeStore) -> NDArray[np.bool_]:
         """Which keyframes (K,) came with a label image."""
-        serials, known = keyframes.serials[: keyframes.count].tolist(), self._labelled
-        for slot, serial in enumerate(serials):
-            if serial not in known:
-                known[serial] = bool((keyframes.images[2][slot] >= 0).any())
-        return np.array([known[serial] for serial in serials])
+        serials, (before, known) = keyframes.serials[: keyframes.count], self._labelled
+        if not np.array_equal(serials, before):
+            of_serial = dict(zip(before.tolist(), known.tolist(), strict=True))
+            for slot, serial in enumerate(serials.tolist()):
+                if serial not in of_serial:
+                    of_serial[serial] = bool((keyframes.images[2][slot] >= 0).any())
+            known = np.array([of_serial[serial] for serial in serials.tolist()])
+            self._labelled = serials.copy(), known
+        return known
 
     def _fresh_pixels(
         self, keyframes: KeyframeStore, random: np.random.Generator
@@ -118,9 +121,9 @@ class Corrections:
             if len(cells) > FOCUS_CELLS:
                 cells = cells[random.choice(len(cells), FOCUS_CELLS, replace=False)]
             centres = (cells + 0.5) * self._cell_m
-            seen = seen_at(keyframes, centres.astype(np.float32))
-            self._pixels = (newest, *(part[:FOCUS_PIXELS] for part in seen))
-        return self._pixels[1:]
+            self._pixels = newest, *seen_at(keyframes, centres.astype(np.float32))
+        _, slots, pixels = self._pixels
+        return slots, pixels
 
 
 def seen_at(
@@ -162,7 +165,7 @@ def _ends(rays: RaySamples) -> NDArray[np.float32]:
     last = rays.points[near - 1 : rays.near_z.size : near]
     begin, end = rays.near_z[:, :1], rays.near_z[:, -1:]
     share = (rays.depth[:, None] - begin) / np.maximum(end - begin, 1e-6)
-    return np.ascontiguousarray(first + share * (last - first))
+    return np.ascontiguousarray(first + share * (last - first), dtype=np.float32)
 
 
 def _cell_grid(cell_m: float, cells: Cells, values: NDArray[np.uint16]) -> VoxelGrid:

@@ -51,15 +51,16 @@ class DenseTargets:
         self.weights = np.zeros(self.rows.shape, np.uint8)
         self.patches = np.zeros((capacity, cells, PATCH_DIM), np.float16)
         self.regions: dict[int, Regions] = {}
-        self.patch_serials = np.zeros(capacity, np.int64)
-        self.serials = np.zeros(capacity, np.int64)
+        self.has_patches = np.zeros(capacity, np.bool_)
+        self._identities = np.zeros(capacity, np.int64)
         self.store = store
         self._patch_basis: Tensor | None = None
 
     def put(self, slot: int, latents: Float[Tensor, "S h w D"], targets: ImageTargets) -> None:
         """Keep the targets of the keyframe that is in ``slot``; it has no labels yet."""
         self.latents[slot] = _fitted(latents, self.grid).flatten(1, 2).transpose(0, 1).half()
-        self.rows[slot], self.serials[slot] = -1, self.store.identities[slot]
+        self.rows[slot], self._identities[slot] = -1, self.store.identities[slot]
+        self.has_patches[slot] = targets.patches is not None
         self.regions.pop(slot, None)
         if targets.regions is not None:
             self.regions[slot] = targets.regions
@@ -67,7 +68,6 @@ class DenseTargets:
             patches = functional.normalize(targets.patches.float(), dim=-1)
             fitted = _fitted(patches[None], self.grid)[0].flatten(0, 1)
             self.patches[slot] = self._patch_part(fitted).half()
-            self.patch_serials[slot] = self.serials[slot]
 
     def _patch_part(self, patches: Float[Tensor, "N K"]) -> Float[Tensor, "N P"]:
         """The part in the main directions of the first frame's patches, which keeps cosines."""
@@ -87,13 +87,13 @@ class DenseTargets:
     def current(self) -> NDArray[np.int64]:
         """The slots whose keyframe has targets."""
         count = self.store.count
-        return np.flatnonzero(self.serials[:count] == self.store.identities[:count])
+        return np.flatnonzero(self._identities[:count] == self.store.identities[:count])
 
     def look_up(
         self, slots: NDArray[np.int64], pixels: NDArray[np.int64]
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Targets of rays: latents (R, S, D), whether there are any (R,), rows and weights (R,)."""
-        known = self.serials[slots] == self.store.identities[slots]
+        known = self._identities[slots] == self.store.identities[slots]
         latents = torch.from_numpy(
             self.latents[slots, self._cell(slots, pixels, self.grid)]
         ).float()
@@ -121,7 +121,7 @@ class DenseTargets:
     def memory_bytes(self) -> int:
         """Bytes of the targets in use."""
         arrays = (self.latents, self.rows, self.weights)
-        arrays += (self.patches,) if self.patch_serials.any() else ()
+        arrays += (self.patches,) if self.has_patches.any() else ()
         runs = sum(r.starts.nbytes + r.stops.nbytes for r in self.regions.values())
         return len(self.current()) * sum(a[0].nbytes for a in arrays) + runs
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from semantic_field.field.surface import SurfacePoints
 
@@ -99,8 +99,8 @@ def region_of(points: SurfacePoints, seed: int, spacing_m: float) -> NDArray[np.
 def _neighbours(xyz: NDArray[np.float32], spacing_m: float) -> tuple[NDArray, NDArray]:
     """Both ends of every edge, each edge once."""
     n = len(xyz)
-    _, near = cKDTree(xyz).query(xyz, NEIGHBOURS + 1, distance_upper_bound=REACH * spacing_m)
-    ends = np.repeat(np.arange(n), NEIGHBOURS), near[:, 1:].reshape(-1)
+    _, near = KDTree(xyz).query(xyz, NEIGHBOURS + 1, distance_upper_bound=REACH * spacing_m)
+    ends = np.repeat(np.arange(n), NEIGHBOURS), np.asarray(near)[:, 1:].reshape(-1)
     found = ends[1] < n
     low, high = np.minimum(*ends)[found], np.maximum(*ends)[found]
     edges = np.unique(low * np.int64(n) + high)

@@ -115,12 +115,10 @@ def _nearest_view(views: list[View], stamp_ns: int) -> View:
 
 def keyframe_views(keyframes: KeyframeStore) -> list[View]:
     """Cameras and poses of all keyframes."""
-    intrinsics, poses, sizes = keyframes.cameras
-    return [
-        View(
-            int(keyframes.stamps_ns[slot]),
-            Camera(*(float(v) for v in intrinsics[slot]), int(sizes[slot, 0]), int(sizes[slot, 1])),
-            poses[slot].astype(np.float64),
-        )
-        for slot in range(keyframes.count)
-    ]
+    views = []
+    for slot in range(keyframes.count):
+        intrinsics, pose, size = (part[slot] for part in keyframes.cameras)
+        fx, fy, cx, cy = (float(value) for value in intrinsics)
+        camera = Camera(fx, fy, cx, cy, int(size[0]), int(size[1]))
+        views.append(View(int(keyframes.stamps_ns[slot]), camera, pose.astype(np.float64)))
+    return views

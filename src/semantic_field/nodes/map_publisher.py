@@ -90,6 +90,7 @@ class MapPublisher:
                 self._due["cloud"] = 0.0
                 continue
             state = self._mapper.snapshot()
+            state.surfaces.points = None  # it is not only where points have moved
             near = ((points.xyz >= low) & (points.xyz <= high)).all(1)
             label = points.label.copy()
             label[near] = describe(state, points.xyz[near], with_latent=False).label
