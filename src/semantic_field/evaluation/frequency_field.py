@@ -6,8 +6,6 @@ and the trunk differ, and the step is plain autograd.
 
 from __future__ import annotations
 
-from copy import copy
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -16,12 +14,9 @@ from torch.nn import functional
 from semantic_field.config import Config, FieldConfig, GridConfig
 from semantic_field.field.model import SemanticField
 from semantic_field.field.sampling import RaySamples
-from semantic_field.field.voxels import VoxelGrid
 from semantic_field.kernels import make_kernels
 from semantic_field.kernels.interface import GridShape
 from semantic_field.mapping import Mapper
-from semantic_field.mapping.corrections import Corrections
-from semantic_field.mapping.keyframes import KeyframeStore
 from semantic_field.mapping.losses import color_loss, label_loss, language_loss
 from semantic_field.mapping.trainer import Trainer
 
@@ -77,26 +72,11 @@ class FrequencyField(SemanticField):
         twin.load_state_dict(self.state_dict())
         return twin.eval().requires_grad_(False)
 
-    def on_one_thread(self) -> SemanticField:
-        return copy(self)
-
 
 class FrequencyTrainer(Trainer):
     """The training step of a ``FrequencyField``, by autograd."""
 
     field: FrequencyField
-
-    def step(
-        self,
-        keyframes: KeyframeStore,
-        reach: VoxelGrid,
-        voxels: VoxelGrid | None = None,
-        corrections: Corrections | None = None,
-    ) -> None:
-        self.find_gradients(self._draw(keyframes, reach, corrections or self._uncorrected))
-        self.steps += 1
-        self.rays += self.config.rays_per_step
-        self._update(self.learning_rate(keyframes.count))
 
     def find_gradients(self, rays: RaySamples) -> None:  # type: ignore[override]
         """All losses of ``Trainer`` on the rays; gradients stay in ``.grad``."""
@@ -165,7 +145,10 @@ class FrequencyMapper(Mapper):
         from semantic_field.config import updated
 
         grid = {f"field.grid.{k}": v for k, v in vars(NO_GRID).items()}
-        super().__init__(updated(config, grid | {"mapping.device": "cpu"}))
+        given = grid | {"mapping.device": "cpu", "mapping.refine_poses": False}
+        # Views bake distances at half a voxel: minutes of this network at the usual 4 cm.
+        given["field.voxel_m"] = 2 * config.field.voxel_m
+        super().__init__(updated(config, given))
 
     def _new_field(self, classes: int = 0, shape: GridShape | None = None) -> SemanticField:
         return FrequencyField(self.config.field, classes, self.config.mapping.threads)
