@@ -97,7 +97,8 @@ class Trainer:
         state = self.optimizer.state
         kept = {p: state[p] for p in self.field.network_parameters() if p in state}
         self.optimizer = self._make_optimizer()
-        self.optimizer.state.update(kept)
+        for parameter, values in kept.items():
+            self.optimizer.state[parameter] = values
 
     def grow_table(self, shape: GridShape) -> None:
         """Let levels of the grid use more of their tables; the field stays what it is."""
