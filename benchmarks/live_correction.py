@@ -41,8 +41,6 @@ from vision_msgs.msg import LabelInfo
 from semantic_field.msg import FieldStatus
 from semantic_field.srv import Annotate, Forget, RenderView
 
-SETTLE_S = 6.0
-
 
 def with_wrong_name(recording: Path, right: str, wrong: str, folder: Path) -> Path:
     """The recording, whose labels.json calls one class by another name."""
@@ -158,11 +156,11 @@ def run(options: argparse.Namespace, recording: Path) -> None:
             answered = time.monotonic() - begin
             print(answer.message, file=sys.stderr)
             wait_for(lambda: right in watch.names)
-            time.sleep(max(0.0, begin + SETTLE_S - time.monotonic()))
+            time.sleep(options.settle)
             after = view_of(client, source, best)
             forgot = time.monotonic()
             client.call(Forget, "forget", Forget.Request())
-            time.sleep(SETTLE_S)
+            time.sleep(options.settle)
             clouds, class_id = list(watch.clouds), watch.names[right]
     finally:
         for node in nodes:
@@ -184,11 +182,11 @@ def run(options: argparse.Namespace, recording: Path) -> None:
         "object": right,
         "answered_s": round(answered, 2),
         "cloud_s_object_beside": curve(begin, forgot),
-        "after_forget": curve(forgot, forgot + SETTLE_S),
+        "after_forget": curve(forgot, forgot + options.settle),
     }
     print(json.dumps(result))
     if options.png:
-        texts = f"before: {options.wrong}", f"{SETTLE_S:.0f} s after one click: {right}"
+        texts = f"before: {options.wrong}", f"{options.settle:.0f} s after one click: {right}"
         images = [picture(*view, text) for view, text in zip((before, after), texts, strict=True)]
         options.png.parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(options.png), np.hstack(images), [cv2.IMWRITE_PNG_COMPRESSION, 9])
@@ -200,6 +198,7 @@ def main() -> None:
     parser.add_argument("--instance", type=int, required=True, help="the object to click on")
     parser.add_argument("--wrong", default="bathtub", help="what the stream calls its class")
     parser.add_argument("--frames", type=int, default=60, help="keyframes before the click")
+    parser.add_argument("--settle", type=float, default=6.0, help="seconds until the second view")
     parser.add_argument("--png", type=Path, help="labels before and after")
     options = parser.parse_args()
     os.environ.setdefault("ROS_DOMAIN_ID", str(50 + os.getpid() % 50))

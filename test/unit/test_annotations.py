@@ -291,12 +291,12 @@ def test_fresh_annotations_are_looked_at() -> None:
     ids = np.full(len(cells), 9, np.int32)
     annotations = AnnotationSet().extended(Annotation(1, "point", "mug", 0, 1, cells, ids))
     corrections, _ = corrections_of(annotations)
-    corrections.focus(cells, rays=1000)
+    corrections.focus(cells, rays=0)
     random, slots = np.random.default_rng(0), np.zeros(400, np.int64)
     pixels = np.full(400, -1)
-    corrections.redirect(slots, pixels, store, 1000, random)
+    corrections.redirect(slots, pixels, store, 40_000, random)
     assert (pixels == -1).all()  # fresh no more
-    corrections.redirect(slots, pixels, store, 999, random)
+    corrections.redirect(slots, pixels, store, 39_999, random)
     assert (pixels[:200] == -1).all() and (pixels[200:] >= 0).all()
     u = pixels % 64 + np.where(slots == 1, 0.3 * CAMERA.fx / 1.5, 0)
     on_it, beside = slice(200, 300), slice(300, 400)
@@ -372,7 +372,7 @@ def test_boxes_and_label_images() -> None:
     image[:, 32:] = 5
     answer = mapper.annotate("", Labels(image, {4: "curtain", 5: "void"}, frame.stamp_ns))
     assert answer.annotation.name == "curtain"
-    mapper.train_steps(150)
+    mapper.train_steps(350)
     left, right = names_seen(mapper, frame)
     assert left.get("curtain", 0) > 0.9 and right.get("door", 0) > 0.7
 

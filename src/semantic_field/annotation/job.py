@@ -230,8 +230,8 @@ class AnnotationJob:
             known = mask & view.observed
             parts.append((view.probability[known], view.distance_m[known], right[known]))
             self._progress("calibrating", (number + 1) / len(frames))
-        figures = (np.concatenate(part) for part in zip(*parts))
-        return calibrate(*figures, self._request.wrong_cost)
+        probability, distance, right = (np.concatenate(part) for part in zip(*parts))
+        return calibrate(probability, distance, right, self._request.wrong_cost)
 
     def _label(self, position: int, views: LabelViews, calibration: Calibration) -> None:
         frame = self._source[position]

@@ -29,7 +29,7 @@ def overlay(color: NDArray[np.uint8], labels: NDArray[np.int32], width: int) -> 
     photo = cv2.resize(color, size, interpolation=cv2.INTER_AREA)
     ids = cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST_EXACT)
     grey = np.repeat(photo.mean(axis=2, keepdims=True), 3, axis=2)
-    mixed = OPACITY * label_colors(np.asarray(ids)) + (1 - OPACITY) * grey
+    mixed = OPACITY * label_colors(np.asarray(ids, np.int32)) + (1 - OPACITY) * grey
     return np.where((ids < 0)[..., None], 0.5 * grey, mixed).astype(np.uint8)
 
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from semantic_field.field.map_state import MapState
 from semantic_field.field.rendering import render_view
@@ -44,7 +44,7 @@ class LabelViews:
     def __init__(self, state: MapState) -> None:
         self._state = state
         self._labelled: list[NDArray[np.float64]] = []
-        self._tree: cKDTree | None = None
+        self._tree: KDTree | None = None
 
     def add(self, frame: Frame, labels: NDArray[np.int32]) -> None:
         """Labels (H, W) that were trained on; they lie on the surface that the map shows."""
@@ -75,13 +75,13 @@ class LabelViews:
         return torch.softmax(scores, 1).amax(1).view(latent.shape[:2]).numpy()
 
     def _distance(self, points: NDArray, depth: NDArray[np.float32]) -> NDArray[np.float32]:
-        if self._tree is None:
-            self._tree = cKDTree(np.concatenate([np.empty((0, 3)), *self._labelled]))
+        tree = self._tree or KDTree(np.concatenate([np.empty((0, 3)), *self._labelled]))
+        self._tree = tree
         coarse = points[::STRIDE, ::STRIDE]
         found = np.full(coarse.shape[:2], FAR_M, np.float32)
         seen = depth[::STRIDE, ::STRIDE] > 0
-        if self._tree.n and seen.any():
-            found[seen] = np.minimum(self._tree.query(coarse[seen])[0], FAR_M)
+        if tree.n and seen.any():
+            found[seen] = np.minimum(tree.query(coarse[seen])[0], FAR_M)
         height, width = depth.shape
         return found.repeat(STRIDE, 0).repeat(STRIDE, 1)[:height, :width]
 
@@ -94,7 +94,7 @@ def _settled(image: NDArray) -> NDArray:
 def _points(
     camera: Camera, T_world_camera: NDArray[np.float64], depth: NDArray[np.float32]
 ) -> NDArray[np.float64]:
-    return transform_points(T_world_camera, camera.backproject(depth))
+    return np.asarray(transform_points(T_world_camera, camera.backproject(depth)), np.float64)
 
 
 def finished_labels(

@@ -90,7 +90,8 @@ def super_resolution(labels: Labels, factor: int, dense: bool) -> Labels:
         return result
     height, width = labels.shape
     small = cv2.resize(labels, (width // factor, height // factor), interpolation=cv2.INTER_NEAREST)
-    return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_NEAREST))
+    large = cv2.resize(small, (width, height), interpolation=cv2.INTER_NEAREST)
+    return np.asarray(large, np.int32)
 
 
 def clicks(labels: Labels, share: float, random: np.random.Generator) -> Labels:
@@ -113,7 +114,7 @@ def _grown(mask: NDArray[np.bool_], target: int, random: np.random.Generator) ->
     covered = mask & (area > 0)
     while covered.sum() < target:
         before = covered.sum()
-        area = np.asarray(cv2.dilate(area, GROWTH))
+        area = np.asarray(cv2.dilate(area, GROWTH), np.uint8)
         covered = mask & (area > 0)
         if covered.sum() == before:
             _seed(area, mask & ~covered, random)

@@ -20,6 +20,7 @@ from semantic_field.field.voxels import VoxelGrid
 from semantic_field.kernels import make_kernels
 from semantic_field.kernels.interface import GridShape
 from semantic_field.mapping import Mapper
+from semantic_field.mapping.corrections import Corrections
 from semantic_field.mapping.keyframes import KeyframeStore
 from semantic_field.mapping.losses import color_loss, label_loss, language_loss
 from semantic_field.mapping.trainer import Trainer
@@ -86,9 +87,13 @@ class FrequencyTrainer(Trainer):
     field: FrequencyField
 
     def step(
-        self, keyframes: KeyframeStore, reach: VoxelGrid, voxels: VoxelGrid | None = None
+        self,
+        keyframes: KeyframeStore,
+        reach: VoxelGrid,
+        voxels: VoxelGrid | None = None,
+        corrections: Corrections | None = None,
     ) -> None:
-        self.find_gradients(self._draw(keyframes, reach))
+        self.find_gradients(self._draw(keyframes, reach, corrections or self._uncorrected))
         self.steps += 1
         self.rays += self.config.rays_per_step
         self._update(self.learning_rate(keyframes.count))

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semantic_field.config import MappingConfig
-from semantic_field.field.annotations import AnnotationSet, Cells
+from semantic_field.field.annotations import AnnotationSet, Cells, distinct
 from semantic_field.field.sampling import DEPTH_UNIT_M, GUESSED, RaySamples
 from semantic_field.field.voxels import BRICK, VoxelGrid
 from semantic_field.mapping.classes import ClassTable
@@ -52,8 +52,11 @@ class Corrections:
         )
 
     def focus(self, cells: Cells, rays: int) -> None:
-        """Look at these cells until so many rays of training are done."""
-        self._fresh, self._fresh_until, self._pixels = cells, rays, None
+        """Look at these cells, and at those that are fresh still, for a while after ``rays``."""
+        if self.are_fresh(rays):
+            cells = distinct(np.concatenate([self._fresh, cells]))
+        self._fresh, self._pixels = cells, None
+        self._fresh_until = rays + int(self._config.annotation_rays)
 
     def are_fresh(self, rays: int) -> bool:
         """Whether something was annotated within the last rays of training."""

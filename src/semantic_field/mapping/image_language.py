@@ -186,7 +186,8 @@ class ImageLanguage:
         """Points and labels of a view from a new pose, with regions of its rendered image."""
         assert self._state is not None
         width, height = store.cameras[2][0].tolist()
-        first = Camera(*store.cameras[0][0].tolist(), width=width, height=height)
+        fx, fy, cx, cy = (float(v) for v in store.cameras[0][0])
+        first = Camera(fx, fy, cx, cy, width, height)
         small = min(width, self.config.novel_width)
         camera = first.resized(small, max(1, round(height * small / width)))
         pose = self._poses[number]

@@ -389,8 +389,7 @@ class Mapper:
         """Follow the annotations from now on, and look at what has changed for a while."""
         self._annotations = annotations
         self._corrections.follow(annotations, self._classes)
-        rays = self._trainer.rays + int(self.config.mapping.annotation_rays)
-        self._corrections.focus(changed, rays)
+        self._corrections.focus(changed, self._trainer.rays)
         self._follow_classes()
         with self._arrived:
             self._arrived.notify()

@@ -53,7 +53,8 @@ def view_of(frame: Frame) -> View:
     small = camera.resized(WIDTH, max(1, round(camera.height * WIDTH / camera.width)))
     grey = cv2.cvtColor(frame.color, cv2.COLOR_RGB2GRAY)
     grey = cv2.resize(grey, (small.width, small.height), interpolation=cv2.INTER_AREA)
-    return View(grey.astype(np.float32) / 255, small, frame.T_world_camera)
+    scaled = (grey / 255).astype(np.float32)
+    return View(scaled, small, frame.T_world_camera)
 
 
 def neighbours(poses: NDArray[np.float64], index: int, count: int = SOURCES) -> list[int]:
@@ -104,7 +105,7 @@ def _cost(reference: View, own: tuple, source: View, inverse_depth: float) -> ND
         source.grey, H, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_CONSTANT, borderValue=-1.0,
     )  # fmt: skip
-    mean, spread = _moments(warped)
+    mean, spread = _moments(np.asarray(warped, np.float32))
     both = np.asarray(cv2.blur(reference.grey * warped, (WINDOW, WINDOW))) - own[0] * mean
     correlation = both / np.sqrt(np.maximum(own[1] * spread, 0) + TEXTURE)
     inside = cv2.erode((warped >= 0).astype(np.uint8), np.ones((WINDOW, WINDOW), np.uint8)) > 0

@@ -34,6 +34,7 @@ from semantic_field.mapping.losses import (
 from semantic_field.mapping.pose_refinement import PoseRefiner
 
 BETAS = (0.9, 0.99)
+UNUSUAL = 0.3  # of the recent size of gradients: larger ones are made smaller, see ``temper``
 
 
 class Trainer:
@@ -136,6 +137,8 @@ class Trainer:
         if voxels is not None and len(self._color_error):
             errors = RayErrors(self._depth_error, self._color_error)
             note_errors(rays, errors, voxels, keyframes, self.steps)
+        if corrections is not None and corrections.are_fresh(self.rays):
+            temper(self.optimizer, self.field.label_head)
         self.steps += 1
         self.rays += self.config.rays_per_step
         self._update(learning_rate)
@@ -362,6 +365,25 @@ class Trainer:
                 group["lr"] = learning_rate * self.config.network_rate
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
+
+
+@torch.no_grad()
+def temper(optimizer: torch.optim.Adam, label_head: torch.nn.Linear) -> None:
+    """Make gradients of the networks smaller where they are above a share of their recent size.
+
+    What a person says is news to a field that fits well: gradients far above their usual size.
+    Adam would take its longest steps along them, and as the networks serve the whole map, half
+    of it would change its labels for a second. The grid, which is local, learns unhindered.
+    """
+    for parameter, state in optimizer.state.items():
+        grad = parameter.grad
+        if grad is None or "exp_avg_sq" not in state:
+            continue
+        of_rows = parameter is label_head.weight or parameter is label_head.bias
+        width = grad.numel() // len(grad) if of_rows else grad.numel()
+        rows, usual = grad.view(-1, width), state["exp_avg_sq"].view(-1, width).mean(1).sqrt()
+        scale = UNUSUAL * usual / rows.square().mean(1).sqrt().clamp_min(1e-30)
+        rows *= torch.where(usual > 0, scale.clamp_max(1.0), 1.0)[:, None]
 
 
 def _padded(values: dict[str, Tensor], parameter: Tensor, rows: int) -> dict[str, Tensor]:

@@ -98,9 +98,7 @@ class LanguageTeacher(Protocol):
 
 
 def cells_of(
-    pixels: NDArray[np.integer],
-    image_size: tuple[int, int] | NDArray[np.integer],
-    grid_size: tuple[int, int],
+    pixels: NDArray[np.integer], image_size: tuple[int, int] | NDArray, grid_size: tuple[int, int]
 ) -> NDArray[np.int64]:
     """The cell (..., 2) = row, column that holds each pixel (..., 2) = row, column.
 
