@@ -25,6 +25,7 @@ from semantic_field.teachers.language import Calibration
 
 LERF_TEMPERATURE = 10.0
 NEGATIVE_MARGIN = 0.05
+TOLD_APART = 0.05  # differences of centred cosines that tell two names apart
 CHUNK = 1 << 17  # points at once: their scores stay in a processor's cache
 GPU_CHUNK = 1 << 20  # what keeps a GPU busy
 
@@ -62,7 +63,9 @@ class LatentIndex:
         self._center = calibration.center.float().to(self.device)
         self.calibration = calibration
         self._units = self._unit_columns(torch.from_numpy(np.ascontiguousarray(latent)))
-        self._classes = self._assign(classes) if classes is not None and len(classes) else None
+        has_classes = classes is not None and len(classes) > 0
+        self._rivals = classes if has_classes and calibration.relative else None
+        self._classes = self._assign(classes) if has_classes and not calibration.relative else None
 
     def __len__(self) -> int:
         return self._units.shape[1]
@@ -120,7 +123,7 @@ class LatentIndex:
     def relevancy(self, questions: list[TextSet]) -> Float[Tensor, "Q N"]:
         """Relevancy 0..1 of every point to every question; one pass over the points."""
         by_class = self._classes is not None
-        columns = [_texts_of(question, by_class) for question in questions]
+        columns = [_texts_of(question, by_class, self._rivals) for question in questions]
         result = torch.empty(len(questions), len(self), device=self.device)
         start = 0
         for cosine in self._cosine_chunks(torch.cat(columns)):
@@ -138,7 +141,10 @@ class LatentIndex:
         meaning, limits = question.meaning, self.calibration
         anchors = cosine[1 : len(cosine) - len(question.negatives)]
         fit = cosine[0]
-        if self._classes is not None:
+        if self._rivals is not None:
+            chance = (anchors / TOLD_APART).softmax(0)
+            fit = (meaning.class_fits.to(fit.device)[:, None] * chance).amax(0)
+        elif self._classes is not None:
             index, share = self._classes
             of_class = meaning.class_fits.to(fit.device).index_select(0, index[part])
             fit = torch.maximum(fit, of_class * share[part])
@@ -153,8 +159,11 @@ class LatentIndex:
         return score
 
 
-def _texts_of(question: TextSet, by_class: bool) -> Float[Tensor, "T E"]:
-    """The text, its anchors where points do not stand for classes, and the negatives."""
+def _texts_of(
+    question: TextSet, by_class: bool, rivals: Float[Tensor, "C E"] | None
+) -> Float[Tensor, "T E"]:
+    """The text; its anchors where points do not stand for classes, or the rivals; negatives."""
     meaning = question.meaning
     anchors = meaning.anchors[:0] if by_class else meaning.anchors
+    anchors = anchors if rivals is None else rivals
     return torch.cat([meaning.embedding[None], anchors, question.negatives])

@@ -75,7 +75,15 @@ class OpenClipTeacher:
     @cached_property
     def _calibration(self) -> Calibration:
         center = self.embed_text([thing.names[0] for thing in self.things]).mean(0)
-        return Calibration(center, distinct=0.45, same=0.65, floor=0.5, margin=0.3, sharpness=15.0)
+        return Calibration(
+            center,
+            distinct=0.45,
+            same=0.65,
+            floor=0.5,
+            margin=0.3,
+            sharpness=15.0,
+            relative=True,
+        )
 
     def knows(self, text: str) -> bool:
         return bool(text.strip())

@@ -32,6 +32,8 @@ class Calibration:
         margin: a point answers a text where its fit is less than this below the best fit that
             anything, in the map or not, could have.
         sharpness: steepness of the score around that margin.
+        relative: embeddings of images come near to no text: what counts is to which of the map's
+            names a point is nearest, not how near.
     """
 
     center: Float[Tensor, " E"]
@@ -40,6 +42,7 @@ class Calibration:
     floor: float
     margin: float
     sharpness: float
+    relative: bool = False
 
 
 class LanguageTeacher(Protocol):
@@ -100,7 +103,8 @@ def cells_of(
     """The cell (..., 2) = row, column that holds each pixel (..., 2) = row, column.
 
     Args:
-        image_size: H, W of the image. grid_size: h, w of its dense embeddings.
+        image_size: H, W of the image, or (..., 2) of each pixel's own one.
+        grid_size: h, w of its dense embeddings.
     """
     size, grid = np.asarray(image_size), np.asarray(grid_size)
     return np.asarray(((2 * pixels + 1) * grid) // (2 * size), np.int64)

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import torch
@@ -89,6 +89,7 @@ class SimulatedTeacher(VocabularyTeacher):
 
     def __init__(self, path: str, seed: int = 0, strength: Strength | None = None) -> None:
         super().__init__(path)
+        self.calibration = replace(self.calibration, relative=True)
         self.strength, self._seed = strength or Strength(), seed
         for name, stand_in in STAND_INS.items():
             if stand_in in self._index:
