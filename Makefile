@@ -8,6 +8,8 @@ CHECKPOINT   ?=
 ARCHITECTURE ?=
 FAST  ?=
 ARGS  ?=
+# What make bench runs: the scripts that need no arguments and write results.
+BENCHES := kernels training_step main_job query rendering teachers dds_images gpu
 # The folders that ruff looks at; further ones join as they come.
 CODE  := $(wildcard src test benchmarks launch setup.py)
 
@@ -38,7 +40,7 @@ format: setup  ## Bring the sources into shape
 	@$(VENV)/ruff check -q --fix $(CODE) && $(VENV)/ruff format $(CODE)
 
 bench: setup  ## Figures of this machine, into benchmarks/results/
-	@set -e; for script in benchmarks/*.py; do echo "bench: $$script"; $(VENV)/python $$script; done
+	@set -e; for script in $(BENCHES); do echo "bench: $$script"; $(VENV)/python benchmarks/$$script.py; done
 
 clean:  ## Remove .venv, the demo's output and caches
 	rm -rf .venv demo_out build install log *.egg-info src/*.egg-info .pytest_cache .ruff_cache
