@@ -9,7 +9,7 @@ ARCHITECTURE ?=
 FAST  ?=
 ARGS  ?=
 # What make bench runs: the scripts that need no arguments and write results.
-BENCHES := kernels training_step main_job query rendering teachers dds_images gpu
+BENCHES := kernels training_step main_job query teachers dds_images gpu
 # The folders that ruff looks at; further ones join as they come.
 CODE  := $(wildcard src test benchmarks launch setup.py)
 
