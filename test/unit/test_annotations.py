@@ -25,6 +25,7 @@ from semantic_field.mapping.targets import Box, Labels, Pixel, Point
 
 CAMERA = Camera.from_field_of_view(64, 48, 1.2)
 SETTINGS = {
+    "field.truncation_m": 0.035,
     "field.grid.log2_table_size": 12,
     "field.grid.levels": 4,
     "field.grid.finest_cell_m": 0.08,

@@ -55,7 +55,8 @@ def room() -> tuple[MapState, object]:
     source = open_source("room:frames=4,width=96,height=72")
     small = {
         "mapping.device": "cpu", "mapping.rays_per_step": 512, "field.grid.log2_table_size": 15,
-        "mapping.keyframe_translation_m": 0.0,
+        "mapping.keyframe_translation_m": 0.0, "field.truncation_m": 0.035,
+        "field.grid.finest_cell_m": 0.02,
     }  # fmt: skip
     mapper = Mapper(updated(Config(), small))
     mapper.set_label_names(source.label_names)

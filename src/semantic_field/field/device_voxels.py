@@ -97,7 +97,7 @@ class DeviceVoxels:
         with torch.cuda.device_of(start):
             advance[grid](
                 origin, directions, start, rays, *where, len(rays), far, 1.0 / self.voxel_m,
-                nudge=NUDGE, never=NEVER, block=BLOCK,
+                nudge=NUDGE, never=NEVER, block=BLOCK,  # pyright: ignore[reportArgumentType]
             )  # fmt: skip
 
     def _walk(

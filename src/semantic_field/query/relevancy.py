@@ -63,9 +63,11 @@ class LatentIndex:
         self._center = calibration.center.float().to(self.device)
         self.calibration = calibration
         self._units = self._unit_columns(torch.from_numpy(np.ascontiguousarray(latent)))
-        has_classes = classes is not None and len(classes) > 0
-        self._rivals = classes if has_classes and calibration.relative else None
-        self._classes = self._assign(classes) if has_classes and not calibration.relative else None
+        if classes is not None and not len(classes):
+            classes = None
+        relative = calibration.relative
+        self._rivals = classes if relative else None
+        self._classes = None if relative or classes is None else self._assign(classes)
 
     def __len__(self) -> int:
         return self._units.shape[1]
