@@ -72,54 +72,45 @@ def _extent(points, mask):
     return lowest, highest, count
 
 
+@njit(inline="always")
+def _place(point, voxel, index, low):
+    """Where the voxel around a point is stored: slot of its brick (-1 = none) and cell."""
+    x = int(np.floor(point[0] / voxel))
+    y = int(np.floor(point[1] / voxel))
+    z = int(np.floor(point[2] / voxel))
+    bx, by, bz = (x >> 3) - low[0], (y >> 3) - low[1], (z >> 3) - low[2]
+    slot = -1
+    if 0 <= bx < index.shape[0] and 0 <= by < index.shape[1] and 0 <= bz < index.shape[2]:
+        slot = index[bx, by, bz]
+    return slot, ((z & 7) << 6) | ((y & 7) << 3) | (x & 7)
+
+
 @_jit
 def _lookup(points, voxel, index, low, counts, out):
-    shape = index.shape
     for n in range(len(points)):
-        x = int(np.floor(points[n, 0] / voxel))
-        y = int(np.floor(points[n, 1] / voxel))
-        z = int(np.floor(points[n, 2] / voxel))
-        bx, by, bz = (x >> 3) - low[0], (y >> 3) - low[1], (z >> 3) - low[2]
-        out[n] = 0
-        if 0 <= bx < shape[0] and 0 <= by < shape[1] and 0 <= bz < shape[2]:
-            slot = index[bx, by, bz]
-            if slot >= 0:
-                out[n] = counts[slot, ((z & 7) << 6) | ((y & 7) << 3) | (x & 7)]
+        slot, cell = _place(points[n], voxel, index, low)
+        out[n] = counts[slot, cell] if slot >= 0 else 0
 
 
 @_jit
 def _lookup_errors(points, voxel, index, low, errors, units, out):
-    shape = index.shape
     for n in range(len(points)):
-        x = int(np.floor(points[n, 0] / voxel))
-        y = int(np.floor(points[n, 1] / voxel))
-        z = int(np.floor(points[n, 2] / voxel))
-        bx, by, bz = (x >> 3) - low[0], (y >> 3) - low[1], (z >> 3) - low[2]
-        if 0 <= bx < shape[0] and 0 <= by < shape[1] and 0 <= bz < shape[2]:
-            slot = index[bx, by, bz]
-            if slot >= 0:
-                cell = ((z & 7) << 6) | ((y & 7) << 3) | (x & 7)
-                out[n, 0] = errors[slot, cell, 0] * units[0]
-                out[n, 1] = errors[slot, cell, 1] * units[1]
+        slot, cell = _place(points[n], voxel, index, low)
+        if slot >= 0:
+            out[n, 0] = errors[slot, cell, 0] * units[0]
+            out[n, 1] = errors[slot, cell, 1] * units[1]
 
 
 @_jit
 def _note_errors(points, depth, color, voxel, index, low, errors):
-    shape = index.shape
     for n in range(len(points)):
-        x = int(np.floor(points[n, 0] / voxel))
-        y = int(np.floor(points[n, 1] / voxel))
-        z = int(np.floor(points[n, 2] / voxel))
-        bx, by, bz = (x >> 3) - low[0], (y >> 3) - low[1], (z >> 3) - low[2]
-        if 0 <= bx < shape[0] and 0 <= by < shape[1] and 0 <= bz < shape[2]:
-            slot = index[bx, by, bz]
-            if slot >= 0:
-                cell = ((z & 7) << 6) | ((y & 7) << 3) | (x & 7)
-                for kind in range(2):
-                    new = min(depth[n] if kind == 0 else color[n], np.float32(65535))
-                    old = np.float32(errors[slot, cell, kind])
-                    mean = new if old == 0 else old + ERROR_RATE * (new - old)
-                    errors[slot, cell, kind] = np.uint16(max(mean, np.float32(1)))
+        slot, cell = _place(points[n], voxel, index, low)
+        if slot >= 0:
+            for kind in range(2):
+                new = min(depth[n] if kind == 0 else color[n], np.float32(65535))
+                old = np.float32(errors[slot, cell, kind])
+                mean = new if old == 0 else old + ERROR_RATE * (new - old)
+                errors[slot, cell, kind] = np.uint16(max(mean, np.float32(1)))
 
 
 class VoxelGrid:
