@@ -59,9 +59,9 @@ class GridConfig(Settings):
 
     levels: int = option(8, "number of resolutions", 1, 32)
     features: int = option(4, "features stored per cell and level", 1, 8)
-    log2_table_size: int = option(20, "log2 of the most table entries per level", 8, 24)
+    log2_table_size: int = option(19, "log2 of the most table entries per level", 8, 24)
     coarsest_cell_m: float = option(0.64, "edge of a cell of the coarsest level, metres", 0.01)
-    finest_cell_m: float = option(0.02, "edge of a cell of the finest level, metres", 0.001)
+    finest_cell_m: float = option(0.014, "edge of a cell of the finest level, metres", 0.001)
     kernels: str = option(
         "auto",
         "implementation of the grid kernels",
@@ -80,7 +80,7 @@ class FieldConfig(Settings):
     hidden_dim: int = option(32, "width of the hidden layers", 8, 256)
     geometry_dim: int = option(31, "length of the geometry code handed to the heads", 1, 64)
     latent_dim: int = option(64, "length D of the semantic latent", 4, 512)
-    truncation_m: float = option(0.035, "truncation of the signed distance, metres", 0.005, 1.0)
+    truncation_m: float = option(0.025, "truncation of the signed distance, metres", 0.005, 1.0)
     sharpness_m: float = option(
         0.01, "half width of a surface's weight along a ray, metres", 0.001, 1.0
     )

@@ -133,8 +133,8 @@ def test_incremental_is_full_on_a_map_at_rest(states: list[MapState]) -> None:
     for state in states:
         state = replace(state, surfaces=shared)
         found = extract_surface(state, 0.05)
-    lattice = shared.lattice(states[-1])
-    some_taken_over = (lattice.baked < lattice.number).any()
+    with shared.lattice(states[-1]) as lattice:
+        some_taken_over = (lattice.baked < lattice.number).any()
     exact = extract_surface(replace(states[-1], surfaces=shared), 0.05, exact=True)
     full = extract_surface(alone(states[-1]), 0.05)
     np.testing.assert_allclose(exact.xyz, full.xyz, atol=1e-5)

@@ -13,7 +13,6 @@ taken over where a few probes say that the surface has not moved.
 # pyright: basic
 from __future__ import annotations
 
-import threading
 from functools import partial
 
 import numpy as np
@@ -22,6 +21,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from semantic_field.field.model import SemanticField
+from semantic_field.field.tiles import View, first_depths
 from semantic_field.field.traversal import (
     NUDGE,
     Strides,
@@ -46,7 +46,7 @@ NEVER = -(1 << 40)
 RAYS_PER_TASK = 1 << 12
 SCOUTS = 19  # one ray of so many goes ahead; odd, so that it is not always the same column
 LEAST_STEP = 0.2  # of a voxel, inside a voxel that holds a surface
-SHARE = 0.7  # distances are learnt along rays: the nearest surface may be nearer
+SHARE = 0.9  # distances are learnt along rays: the nearest surface may be nearer
 _CORNER, _FILLED, _WANTED = 1, 2, 3
 _jit = njit(nogil=True, cache=True, error_model="numpy")
 
@@ -208,9 +208,11 @@ def _search(nodes, place, direction, corner, begin, end, speed, to_voxels):
 @_jit
 def _cast(
     origin, directions, near, far, voxel, low, jumps, octants, flags, stored, unit, current,
-    rays, hit, wanted, unsure, a, b,
+    start, rays, hit, wanted, unsure, a, b,
 ):  # fmt: skip
     """Fill ``hit`` of the listed rays ``a`` to ``b``: where they meet the surface; inf = nowhere.
+
+    Ray n begins at ``start[n]``, or at ``near`` where that is later.
 
     Bricks met that are not ``current`` are ``wanted``, and rays that met one are ``unsure``.
     """
@@ -225,7 +227,7 @@ def _cast(
             inverse[axis] = inverse_of(direction[axis])
             speed += direction[axis] ** 2
         speed = np.sqrt(speed)
-        t, hit[n] = near, np.inf
+        t, hit[n] = max(near, start[n]), np.inf
         while True:
             t = walk(place, direction, inverse, t, far, jumps, octants, flags)
             if not t < far:
@@ -264,8 +266,11 @@ def _choose_probes(stored, slots, probes):
 class Lattice:
     """Distances at the nodes of all bricks of ``reach``, of one state of the map.
 
-    Readers on any thread see one surface, up to ``TOLERANCE_M``.
+    Not for several threads at a time, see ``SurfaceCache``.
 
+    Args:
+        before: an earlier one, which gives its memory away and is of no use from then on. Readers
+            see one surface, up to ``TOLERANCE_M``.
     Attributes:
         stored: int8 (B, 17, 17, 17), z first: distances in ``unit_m``, or ``UNKNOWN``.
         unit_m: metres of one step of ``stored``.
@@ -277,13 +282,14 @@ class Lattice:
     def __init__(self, field: SemanticField, reach: VoxelGrid, before: Lattice | None) -> None:
         self.field, self.reach = field, reach
         self.unit_m = field.config.truncation_m / LEVELS
-        self._lock, size = threading.RLock(), len(reach)
-        self.stored = np.full((size, NODES, NODES, NODES), UNKNOWN, np.int8)
-        self._flags = (reach.counts[:size] > 0).astype(np.uint8)
+        size = len(reach)
+        self._room = _room_for(size, before)
+        self.stored = self._room[:size]
+        self._used = (reach.counts[:size] > 0).view(np.uint8)
+        self._flags = self._used.copy()
         self._probes = np.full((size, PROBES), -1, np.int16)
         self.baked = np.full(size, NEVER, np.int64)
         self._current = np.zeros(size, np.uint8)
-        self._used = self._flags.copy()
         self.number = 0
         if before is not None:
             self._take_over(before)
@@ -297,9 +303,8 @@ class Lattice:
             return
         same = (self.reach.bricks[:old] == before.reach.bricks[:old]).all(1)
         slots = np.flatnonzero(same & (self._used[:old] == before._used).all(1))
-        with before._lock:
-            for name in ("stored", "_flags", "_probes", "baked"):
-                getattr(self, name)[slots] = getattr(before, name)[slots]
+        for name in ("_flags", "_probes", "baked"):  # ``stored`` is in its place already
+            getattr(self, name)[slots] = getattr(before, name)[slots]
 
     def refresh(self, slots: NDArray[np.int64] | None = None, exact: bool = False) -> None:
         """Bring bricks (all by default) up to date.
@@ -308,15 +313,14 @@ class Lattice:
             exact: bake every brick that is not of this very field, whatever the probes say;
                 neighbours then agree on their common borders to the bit.
         """
-        with self._lock:
-            slots = np.arange(len(self.baked)) if slots is None else slots
-            if exact:
-                self._bake(slots[self.baked[slots] < self.number])
-                _copy_borders(self.reach.index, self.reach.low, self.reach.bricks, self.stored)
-            else:
-                slots = slots[self._current[slots] == 0]
-                self._bake(slots[self._has_moved(slots)])
-            self._current[slots] = 1
+        slots = np.arange(len(self.baked)) if slots is None else slots
+        if exact:
+            self._bake(slots[self.baked[slots] < self.number])
+            _copy_borders(self.reach.index, self.reach.low, self.reach.bricks, self.stored)
+        else:
+            slots = slots[self._current[slots] == 0]
+            self._bake(slots[self._has_moved(slots)])
+        self._current[slots] = 1
 
     def _has_moved(self, slots: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Whether the field has left a brick's distances behind, or they are too old to trust."""
@@ -344,27 +348,36 @@ class Lattice:
         directions: NDArray[np.float32],
         near: float,
         far: float,
+        view: View | None = None,
     ) -> NDArray[np.float32]:
         """Ray parameter (N,) of the first surface along ``origin + t * directions``; inf = none.
 
         A ray that enters a voxel behind its surface has met it, at the distance it is behind.
+
+        Args:
+            view: where the rays are all those of a camera, which makes them faster.
         """
         hit = np.empty(len(directions), np.float32)
-        grid = (self.reach.voxel_m, self.reach.low, self._jumps, self._octants, self._flags)
-        arrays = (np.ascontiguousarray(origin, np.float64), directions, float(near), float(far))
-        arrays = (*arrays, *grid, self.stored, self.unit_m, self._current)
         everyone = np.arange(len(directions))
-        with self._lock:
-            # A few rays first: they bring most of the bricks up to date that the others will meet.
-            for rays in (everyone[::SCOUTS], everyone):
-                self._settle(arrays, rays, hit)
+        arrays = (np.ascontiguousarray(origin, np.float64), directions, float(near), float(far))
+        # A few rays first: they bring most of the bricks up to date that the others will meet.
+        self._settle(arrays, everyone[::SCOUTS], None, hit)
+        self._settle(arrays, everyone, view, hit)
         return hit
 
-    def _settle(self, arrays: tuple, rays: NDArray[np.int64], hit: NDArray[np.float32]) -> None:
+    def _settle(
+        self, arrays: tuple, rays: NDArray[np.int64], view: View | None, hit: NDArray[np.float32]
+    ) -> None:
         """Cast rays, and again those that have met bricks which are only now up to date."""
+        reach, count = self.reach, len(hit)
+        grid = (reach.voxel_m, reach.low, self._jumps, self._octants, self._flags)
+        arrays = (*arrays, *grid, self.stored, self.unit_m, self._current)
         while len(rays):
+            start = np.zeros(count, np.float32)
+            if view is not None:
+                start = first_depths(view, reach.bricks[: len(self.baked)], self._flags, reach)
             wanted, unsure = np.zeros(len(self.baked), np.uint8), np.zeros(len(rays), np.uint8)
-            work = partial(_cast, *arrays, rays, hit, wanted, unsure)
+            work = partial(_cast, *arrays, start, rays, hit, wanted, unsure)
             run_chunks(work, len(rays), self.field.kernels.threads, RAYS_PER_TASK)
             self.refresh(np.flatnonzero(wanted))
             rays = rays[unsure > 0]
@@ -373,6 +386,19 @@ class Lattice:
         """Bytes of the stored distances and what belongs to them."""
         arrays = (self.stored, self._flags, self._used, self._probes, self.baked, self._jumps)
         return sum(a.nbytes for a in arrays)
+
+
+def _room_for(bricks: int, before: Lattice | None) -> NDArray[np.int8]:
+    """Memory for the distances of so many bricks, those of ``before`` in their places.
+
+    The operating system provides it only where it is written.
+    """
+    if before is not None and len(before._room) >= bricks:
+        return before._room
+    room = np.zeros((2 * bricks, NODES, NODES, NODES), np.int8)
+    if before is not None:
+        room[: len(before.stored)] = before.stored
+    return room
 
 
 @torch.no_grad()

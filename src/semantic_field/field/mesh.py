@@ -30,10 +30,10 @@ def extract_mesh(state: MapState, least_observations: int = 2) -> Mesh:
     (once, in a map of few frames).
     """
     least = least_of(state, least_observations)
-    lattice = state.surfaces.lattice(state)
-    lattice.refresh(exact=True)
-    where, cells, numbers = net_vertices(lattice, np.arange(len(lattice.stored)))
-    quads = net_quads(lattice, cells, numbers)
+    with state.surfaces.lattice(state) as lattice:
+        lattice.refresh(exact=True)
+        where, cells, numbers = net_vertices(lattice, np.arange(len(lattice.stored)))
+        quads = net_quads(lattice, cells, numbers)
     vertices = describe_points(state, project(state, where)[0], with_latent=False)
     quads = quads[(_observations(state, vertices) >= least)[quads].all(1)]
     used = np.unique(quads)

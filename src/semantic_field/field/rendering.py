@@ -16,6 +16,7 @@ from torch import Tensor
 
 from semantic_field.field.description import Description, describe
 from semantic_field.field.map_state import LanguageSpace, MapState
+from semantic_field.field.tiles import View
 from semantic_field.field.tracing import correct_depth, points_on_rays, ray_directions
 from semantic_field.geometry import Camera
 
@@ -66,7 +67,9 @@ def render_view(
         raise ValueError("expected a map with language for relevancy, got one without a teacher")
     directions = ray_directions(camera, T_world_camera)
     origin = np.array(T_world_camera[:3, 3], dtype=np.float64)
-    depth = state.surfaces.lattice(state).cast(origin, directions, near_m, far_m)
+    with state.surfaces.lattice(state) as lattice:
+        view = View(camera, T_world_camera, near_m)
+        depth = lattice.cast(origin, directions, near_m, far_m, view)
     hit = np.flatnonzero(np.isfinite(depth))
     points = np.empty((len(hit), 3), np.float32)
     points_on_rays(origin, directions, depth, hit, points)

@@ -91,8 +91,15 @@ def extract_surface(
             changed at all, not only where it has moved by some millimetres.
     """
     least = least_of(state, least_observations)
-    lattice = state.surfaces.lattice(state)
-    lattice.refresh(exact=exact)
+    with state.surfaces.lattice(state) as lattice:
+        lattice.refresh(exact=exact)
+        return _extract(state, lattice, voxel_m, least, exact)
+
+
+def _extract(
+    state: MapState, lattice: Lattice, voxel_m: float, least: int, exact: bool
+) -> SurfacePoints:
+    """See ``extract_surface``; what is found stays in the cache."""
     seen = _observations(lattice.reach, state.voxels)
     cache = state.surfaces.points
     if cache is not None and not (

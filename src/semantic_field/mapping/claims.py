@@ -80,8 +80,8 @@ def point_at_pixel(state: MapState, view: View, u: float, v: float) -> NDArray[n
         )
     ray = np.array([(u - camera.cx) / camera.fx, (v - camera.cy) / camera.fy, 1.0])
     direction = (pose[:3, :3] @ ray).astype(np.float32)
-    lattice = state.surfaces.lattice(state)
-    (depth,) = lattice.cast(pose[:3, 3].copy(), direction[None], 0.05, 60.0)
+    with state.surfaces.lattice(state) as lattice:
+        (depth,) = lattice.cast(pose[:3, 3].copy(), direction[None], 0.05, 60.0)
     if not np.isfinite(depth):
         raise ValueError(f"expected a surface behind the pixel ({u}, {v}), the map has none there")
     return pose[:3, 3] + float(depth) * direction

@@ -259,28 +259,54 @@ class Trainer:
         return code.grad, seen.grad
 
     def _heads(self, rays: RaySamples, code: Float[Tensor, "G R"]) -> Float[Tensor, "G R"]:
-        """The heads' losses by autograd; their parameters' gradients stay in ``.grad``."""
-        with torch.enable_grad():
-            code = code.detach().requires_grad_()
-            losses = self.head_losses(
-                code.T,
-                torch.from_numpy(rays.color),
-                torch.from_numpy(rays.label),
-                lambda color: self._photographed(rays, color),
-                torch.from_numpy(rays.label_weight),
-            )
-            torch.stack(list(losses.values())).sum().backward()
-        self.losses |= {name: float(loss.detach()) for name, loss in losses.items()}
-        assert code.grad is not None
-        return code.grad
+        """The heads' losses by autograd; their parameters' gradients are left in ``.grad``.
 
-    def _photographed(self, rays: RaySamples, color: Float[Tensor, "R 3"]) -> Float[Tensor, "R 3"]:
-        """The field's colours as the rays' cameras show them; notes how far they are off."""
+        Each thread takes a share of the rays; exposures are learnt from all of them at once.
+        """
+        count = rays.color.shape[0]
+        self._color_error = np.empty(count, np.float32)
+        parts = split(count, 1 if self._exposure else self.config.threads)
+        parameters = [p for p in self.field.network_parameters() if p.requires_grad]
+        code_grad = torch.empty_like(code)
+        found: dict[int, tuple[dict[str, Tensor], tuple[Tensor | None, ...]]] = {}
+
+        @torch.enable_grad()
+        def work(start: int, stop: int) -> None:
+            part = slice(start, stop)
+            share = code[:, part].T.detach().requires_grad_()
+            losses = self.head_losses(
+                share,
+                torch.from_numpy(rays.color[part]),
+                torch.from_numpy(rays.label[part]),
+                lambda color: self._photographed(rays, color, part),
+                torch.from_numpy(rays.label_weight[part]),
+            )
+            losses = {name: loss * ((stop - start) / count) for name, loss in losses.items()}
+            total = torch.stack(list(losses.values())).sum()
+            grad, *grads = torch.autograd.grad(total, [share, *parameters], allow_unused=True)
+            code_grad[:, part] = grad.T
+            found[start] = losses, tuple(grads)
+
+        run_parallel(work, parts)
+        shares = [found[start] for start, _ in parts]  # in one order, whoever was first
+        for parameter, grads in zip(parameters, zip(*(g for _, g in shares)), strict=True):
+            given = [grad for grad in grads if grad is not None]
+            if given:
+                parameter.grad = torch.stack(given).sum(0)
+        self.losses |= {
+            name: sum(float(losses[name].detach()) for losses, _ in shares) for name in shares[0][0]
+        }
+        return code_grad
+
+    def _photographed(
+        self, rays: RaySamples, color: Float[Tensor, "R 3"], part: slice
+    ) -> Float[Tensor, "R 3"]:
+        """Colours of some rays as their cameras show them; notes how far off they are."""
         if self._exposure is not None and self._store is not None:
             found = color.detach().numpy()
             self._exposure.update(self._store, rays.slot, found, rays.color, self.steps)
             color = self._exposure.applied(self._store, rays.slot, color)
-        self._color_error = np.abs(color.detach().numpy() - rays.color).mean(1)
+        self._color_error[part] = np.abs(color.detach().numpy() - rays.color[part]).mean(1)
         return color
 
     def head_losses(
