@@ -149,7 +149,7 @@ def quality_entry(source: FrameSource, seconds: float) -> Entry:
     begin = time.perf_counter()
     while time.perf_counter() - begin < seconds:
         mapper.train_steps(100)
-    scores = evaluate(mapper.snapshot(), source, HELD_OUT_EVERY, None).summary()
+    scores = evaluate(mapper, source, HELD_OUT_EVERY, None).summary()
     return {"name": f"quality after {seconds:.0f} s", "steps": mapper.status().steps, **scores}
 
 

@@ -65,7 +65,7 @@ def resident_mb() -> float:
 
 
 def score(mapper: Mapper, source: FrameSource) -> dict[str, float]:
-    found = evaluate(mapper.snapshot(), source, HELD_OUT_EVERY, None).summary()
+    found = evaluate(mapper, source, HELD_OUT_EVERY, None).summary()
     return {name: round(float(found[name]), 3) for name in ("psnr_db", "depth_mean_cm", "miou")}
 
 

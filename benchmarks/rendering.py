@@ -69,11 +69,12 @@ def dense_view(field: SemanticField, frame: Frame) -> None:
 
 def train(source: FrameSource, seconds: float) -> tuple[MapState, MapState]:
     """Two snapshots, ``STEPS_BETWEEN`` training steps apart."""
-    from mapping import train_offline
+    from mapping import take_all, train_offline
 
     mapper = Mapper(Config())
     mapper.set_label_names(source.label_names)
-    train_offline(mapper, source, seconds, cpu=True)
+    take_all(mapper, source)
+    train_offline(mapper, seconds, cpu=True)
     first = mapper.snapshot()
     mapper.train_steps(STEPS_BETWEEN)
     return first, mapper.snapshot()

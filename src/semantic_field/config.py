@@ -156,7 +156,9 @@ class MappingConfig(Settings):
     replay_by_error: float = option(
         0.0, "share of the rays drawn from keyframes in proportion to their errors", 0.0, 1.0
     )
-    forget_moved: bool = option(True, "forget surfaces that later images see through")
+    forget_moved: bool = option(
+        True, "forget surfaces that later images see through, and doubt what moves through a view"
+    )
     refine_poses: bool = option(False, "correct small errors of the keyframes' poses")
     pose_rate: float = option(5e-4, "learning rate of pose corrections, metres and radians", 0.0)
     pose_max_shift_m: float = option(0.03, "largest correction of a position, metres", 0.0)

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from semantic_field.config import Config, updated
-from semantic_field.field.carving import carve
+from semantic_field.field.carving import carve, clear_depth
 from semantic_field.field.confidence import confidence_of
 from semantic_field.field.device_sampling import Placing, draw_rays_on_device
 from semantic_field.field.device_voxels import DeviceVoxels
@@ -41,8 +41,10 @@ def small_mapper(**more: object) -> Mapper:
     return Mapper(updated(Config(), SMALL | {f"mapping.{name}": v for name, v in more.items()}))
 
 
-def room(number: int, pose: NDArray | None = None, person: bool = False) -> Frame:
-    """A painted box of a room from inside, with a white pillar in its middle or without."""
+def room(
+    number: int, pose: NDArray | None = None, person: bool = False, at: tuple = (0.0, 0.0)
+) -> Frame:
+    """A painted box of a room from inside, with a white pillar at a place (x, y) or without."""
     if pose is None:
         turn = 0.35 * number
         eye = [0.9 * np.cos(turn), 0.7 * np.sin(turn), 0.1]
@@ -54,8 +56,9 @@ def room(number: int, pose: NDArray | None = None, person: bool = False) -> Fram
     points = origin + depth[..., None] * rays
     color = 127 + 100 * np.sin(points @ np.array([[4, 1, 2], [1, 5, 3], [2, 3, 4]]))
     if person:
-        a, b = (rays[..., :2] ** 2).sum(-1), rays[..., :2] @ origin[:2]
-        root = b * b - a * (origin[:2] @ origin[:2] - 0.2**2)
+        away = origin[:2] - at
+        a, b = (rays[..., :2] ** 2).sum(-1), rays[..., :2] @ away
+        root = b * b - a * (away @ away - 0.2**2)
         hit = (root > 0) & (b < 0)
         near = (-b - np.sqrt(np.maximum(root, 0))) / a
         depth, color = np.where(hit, near, depth), np.where(hit[..., None], 255, color)
@@ -97,6 +100,58 @@ def test_a_person_who_leaves_is_forgotten() -> None:
     assert np.median(np.abs(view.depth - truth.depth)) < 0.02
 
 
+def walking(count: int) -> list[Frame]:
+    """The room again, at 5 Hz from the twelfth view on, while a pillar walks through it."""
+    places = [(-0.4 + 0.16 * step, -0.2 + 0.08 * step) for step in range(count)]
+    return [room(12 + step, person=True, at=at) for step, at in enumerate(places)]
+
+
+def shown_of(mapper: Mapper, frame: Frame) -> float:
+    """Share of a frame's white pixels at which the map shows what the frame shows."""
+    view = mapper.render(CAMERA, frame.T_world_camera)
+    white = (frame.color == 255).all(-1)
+    return float((np.abs(view.depth - frame.depth) < 0.15)[white].mean())
+
+
+@pytest.mark.parametrize("doubting", [True, False])
+def test_a_person_who_walks_through_a_known_room_is_not_mapped(doubting: bool) -> None:
+    mapper = small_mapper(forget_moved=doubting)
+    for number in range(12):
+        mapper.add_frame(room(number))
+    for frame in walking(6):
+        mapper.add_frame(frame)
+    mapper.train_steps(200)
+    shown = [shown_of(mapper, frame) for frame in walking(6)]
+    points = extract_surface(mapper.snapshot(), 0.04, least_observations=1)
+    inside = (np.abs(points.xyz) < HALF_M - 0.25).all(1)
+    if doubting:
+        assert np.mean(shown) < 0.05 and inside.sum() < 5
+    else:
+        assert max(shown) > 0.5 and inside.sum() > 30
+    truth = room(4)
+    view = mapper.render(CAMERA, truth.T_world_camera)
+    assert np.median(np.abs(view.depth - truth.depth)) < 0.02
+
+
+def test_what_stays_is_believed() -> None:
+    mapper = small_mapper()
+    for number in range(12):
+        mapper.add_frame(room(number))
+    for number in range(12, 48):  # twice around it in 7.2 s, each time nearer
+        eye = (0.8 if number < 30 else 0.65) * room(number).T_world_camera[:3, 3]
+        pose = look_at(eye, [-eye[0], -eye[1], 0.0])
+        mapper.add_frame(room(number, pose, person=True))
+    store = mapper._keyframes
+    assert store is not None
+    masked = np.array([store.masked_share(slot) for slot in range(store.count)])
+    assert store.count == 48 and masked[12:20].min() > 0.2  # doubted at first
+    assert masked[-12:].max() < 0.05
+    mapper.train_steps(250)
+    assert max(store.masked_share(slot) for slot in range(12)) > 0.1  # they look through it
+    shown, points = in_the_middle(mapper)
+    assert shown > 0.7 and points > 200
+
+
 def test_a_robot_that_stands_still_notices_too() -> None:
     mapper = small_mapper()
     mapper.add_frame(room(4, person=True))
@@ -123,6 +178,7 @@ def test_a_world_at_rest_loses_nothing() -> None:
         depth[random.random(depth.shape) < 0.3] = 0
         mapper.add_frame(replace(frame, depth=depth, stamp_ns=number * 400_000_000))
     assert mapper._moved is not None and mapper._moved.forgotten_voxels == 0
+    assert mapper._keyframes is not None and not (mapper._keyframes.images[2] == MASKED).any()
     mapper.train_steps(200)
     assert in_the_middle(mapper)[0] > 0.9
 
@@ -135,13 +191,13 @@ def test_carving_needs_a_clear_view() -> None:
     depth = np.full((48, 64), 2.0, np.float32)
     depth[:, 40:] = 0.0  # no reading where the third one is
     intrinsics = np.array([CAMERA.fx, CAMERA.fy, CAMERA.cx, CAMERA.cy])
-    assert len(carve(grid, depth, intrinsics, np.eye(4))) == 0
+    assert len(carve(grid, clear_depth(depth), intrinsics, np.eye(4))) == 0
     assert grid.lookup(points).tolist() == [1, 5, 5]
-    gone = carve(grid, depth, intrinsics, np.eye(4))
+    gone = carve(grid, clear_depth(depth), intrinsics, np.eye(4))
     np.testing.assert_allclose(gone, points[:1])
     assert grid.lookup(points).tolist() == [0, 5, 5]
     behind = make_transform(np.diag([-1.0, 1.0, -1.0]), [0, 0, 0])  # looks the other way
-    assert len(carve(grid, depth, intrinsics, behind)) == 0
+    assert len(carve(grid, clear_depth(depth), intrinsics, behind)) == 0
 
 
 def test_masked_pixels_are_not_drawn() -> None:
@@ -281,6 +337,30 @@ def test_corrections_hold_between_keyframes() -> None:
     np.testing.assert_allclose(corrected_pose(store, 500_000_000, np.eye(4))[0, 3], -0.02)
     assert interpolated(store, "pose", 60_000_000_000) is None
     np.testing.assert_array_equal(corrected_pose(store, 60_000_000_000, np.eye(4)), np.eye(4))
+
+
+def test_readings_at_an_angle_count_less() -> None:
+    """A wall that turns away by 60 degrees from the image plane."""
+    turn = np.radians(60)
+    normal = np.array([np.sin(turn), 0, -np.cos(turn)])
+    depth = (-1.5 * np.cos(turn) / (CAMERA.rays() @ normal)).astype(np.float32)
+    depth[(depth < 0) | (depth > 3)] = 0
+    mapper = small_mapper()
+    mapper.add_frame(replace(room(0), depth=depth, T_world_camera=np.eye(4)))
+    store = mapper._keyframes
+    assert store is not None
+    drawn = draw_rays(
+        store.images, store.cameras, np.zeros(4000, np.int64), mapper._reach, (2, 1), 0.05, 0.1,
+        0.1, seed=1, depth_noise=0.002,
+    )  # fmt: skip
+    v, u = np.divmod(drawn.pixel, 64)
+    inner = (drawn.depth > 0) & (store.images[1][0, drawn.pixel] & GUESSED == 0) & (u > 1)
+    inner &= depth[v, u - 1] > 0
+    z = drawn.depth[inner]
+    slope = np.abs(z - depth[v[inner], u[inner] - 1]) * CAMERA.fx / z
+    noise = 0.002 * z * z * np.sqrt(1 + slope**2) / 0.01
+    assert inner.sum() > 1000 and np.median(slope) > 1
+    np.testing.assert_allclose(drawn.trust[inner], 1 / (1 + noise**2), rtol=0.02)
 
 
 def test_veils_between_front_and_background() -> None:

@@ -61,29 +61,37 @@ def _carve(bricks, counts, voxel, intrinsics, R, p, depth, margin, share, kept, 
     return number
 
 
+def clear_depth(depth: NDArray[np.float32], window: int = WINDOW) -> NDArray[np.float32]:
+    """How far (H, W) a depth image surely sees: the least depth of the ``window`` around each
+    pixel, less what the depths there differ; not above 0 beside a hole.
+    """
+    around = np.ones((window, window), np.uint8)
+    return np.float32(2) * cv2.erode(depth, around) - cv2.dilate(depth, around)  # type: ignore
+
+
 def carve(
     grid: VoxelGrid,
-    depth: NDArray[np.float32],
+    clear: NDArray[np.float32],
     intrinsics: NDArray,
     T_world_camera: NDArray,
     most: int = 1 << 16,
 ) -> NDArray[np.float32]:
-    """Lower the counts of voxels that a depth image (H, W; metres, 0 = none) sees through.
+    """Lower the counts of voxels that a depth image sees through.
 
     A voxel is seen through where every pixel around its own reads at least ``MARGIN_M`` and
     ``MARGIN_SHARE`` of the depth beyond its centre, and as much more as these pixels differ among
     themselves: holes, silhouettes and surfaces seen at a flat angle carve nothing. It keeps
     one in ``KEPT`` of its observations, so that what was seen often takes several images to
     forget. Returns the centres (N, 3) of those that have none left.
+
+    Args:
+        clear: ``clear_depth`` (H, W) of the image. intrinsics: fx, fy, cx, cy.
     """
-    window = np.ones((WINDOW, WINDOW), np.uint8)
-    nearest = cv2.erode(depth, window)
-    nearest = nearest - (cv2.dilate(depth, window) - nearest)
     cleared = np.empty((most, 3), np.float32)
     pose = np.asarray(T_world_camera, dtype=np.float64)
     R, p = np.ascontiguousarray(pose[:3, :3]), pose[:3, 3].copy()
     store = (grid.bricks[: len(grid)], grid.counts[: len(grid)], float(grid.voxel_m))
-    view = (tuple(float(v) for v in intrinsics), R, p, nearest)
+    view = (tuple(float(v) for v in intrinsics), R, p, clear)
     number = _carve(*store, *view, MARGIN_M, MARGIN_SHARE, KEPT, cleared)
     if number:
         grid.forget_strides()

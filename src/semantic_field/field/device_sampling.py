@@ -121,6 +121,8 @@ def place_samples(
     depth = (stored & GUESSED - 1).float() * DEPTH_UNIT_M
     label = labels[slots, pixel].long()
     noise = placing.depth_noise / TOLERATED_NOISE_M * depth * depth
+    if placing.depth_noise:
+        noise = noise * _steepness(depths, cameras, slots, pixel, depth)
     trust = torch.where(stored < 0, placing.guess_trust, 1.0) / (1.0 + noise * noise)
     trust = trust * ((depth > 0) & (label != MASKED))
     surface = torch.where(depth > 0, depth, UNKNOWN_DEPTH_M)
@@ -152,6 +154,32 @@ def _image_plane(
     width = cameras[2][slots, 0]
     row = torch.div(pixel, width, rounding_mode="floor")
     return (pixel - row * width - cx) / fx, (row - cy) / fy
+
+
+def _steepness(
+    depths: Tensor,
+    cameras: tuple[Tensor, ...],
+    slots: Int[Tensor, " R"],
+    pixel: Int[Tensor, " R"],
+    depth: Float[Tensor, " R"],
+) -> Float[Tensor, " R"]:
+    """1 / cosine between ray and normal, from the neighbours that differ least, see ``_rise``."""
+    fx, fy = cameras[0][slots, 0], cameras[0][slots, 1]
+    width, height = cameras[2][slots].unbind(-1)
+    row = pixel // width
+    axes = ((fx, 1, pixel - row * width, width), (fy, width, row, height))
+    squares = torch.ones_like(depth)
+    for focal, step, place, size in axes:
+        least = torch.full_like(depth, torch.inf)
+        for side in (-1, 1):
+            there = (place + side >= 0) & (place + side < size)
+            stored = depths[slots, torch.where(there, pixel + side * step, pixel)].int()
+            rise = ((stored & GUESSED - 1).float() * DEPTH_UNIT_M - depth).abs()
+            rise = torch.where(there & (stored >= 0), rise, torch.inf)
+            least = torch.minimum(least, rise)
+        least = torch.where(torch.isinf(least), 0.0, least)
+        squares = squares + (least * focal / depth.clamp_min(DEPTH_UNIT_M)).square()
+    return squares.sqrt()
 
 
 def _stratified(

@@ -66,6 +66,29 @@ def _random(state):
     return state, np.float32((x >> uint64(40)) * 5.9604644775390625e-08)
 
 
+@njit(inline="always")
+def _rise(depths, p, step, before, after, d):
+    """Change of depth in metres to the neighbouring reading on one axis that differs least.
+
+    At a silhouette that is the one on the same surface. 0 where neither is a reading.
+    """
+    least = np.float32(np.inf)
+    for side in range(-1, 2, 2):
+        if (before if side < 0 else after) and depths[p + side * step] & GUESSED == 0:
+            other = np.float32(depths[p + side * step]) * np.float32(DEPTH_UNIT_M)
+            least = min(least, abs(other - d))
+    return least if least < np.inf else np.float32(0)
+
+
+@njit(inline="always")
+def _steepness(depths, p, width, height, fx, fy, d):
+    """1 / cosine of the angle between a pixel's ray and the surface's normal, from its depths."""
+    column, row = p % width, p // width
+    across = _rise(depths, p, 1, column > 0, column < width - 1, d) * fx / d
+    down = _rise(depths, p, width, row > 0, row < height - 1, d) * fy / d
+    return np.sqrt(np.float32(1) + across * across + down * down)
+
+
 @_jit
 def _place_near(depth, band, state, z):
     """Fill ``z``: stratified in the band around ``depth``."""
@@ -139,8 +162,10 @@ def _draw(
         stored = depths[k, p]
         d = np.float32((stored & 0x7FFF) * DEPTH_UNIT_M)
         trust[r] = np.float32(0) if d == 0 else (guess_trust if stored & GUESSED else np.float32(1))
-        noise = depth_noise * d * d / np.float32(TOLERATED_NOISE_M)
-        trust[r] /= np.float32(1) + noise * noise
+        if depth_noise > 0 and d > 0:
+            steepness = _steepness(depths[k], p, width, height, fx, fy, d)
+            noise = depth_noise * d * d * steepness / np.float32(TOLERATED_NOISE_M)
+            trust[r] /= np.float32(1) + noise * noise
         depth[r] = d
         stretch[r] = np.sqrt(np.float32(1) + dx * dx + dy * dy)
         label[r] = labels[k, p]
@@ -199,8 +224,9 @@ def draw_rays(
         band_m: half width of "near", metres along the ray.
         contours: pixel numbers (K, P) of which the first (K,) of each keyframe lie beside a jump
             of the depth; ``contour_share`` of the rays is drawn from them.
-        depth_noise: readings at z metres vary by ``depth_noise * z**2`` metres and count less, by
-            half where that is ``TOLERATED_NOISE_M``.
+        depth_noise: readings at z metres vary by ``depth_noise * z**2`` metres, more by 1 / cosine
+            where the surface is seen at an angle, and count less, by half where that is
+            ``TOLERATED_NOISE_M``.
     """
     n, count = len(slots), sum(samples)
     rays = RaySamples(

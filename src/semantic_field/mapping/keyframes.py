@@ -174,8 +174,10 @@ class KeyframeStore:
 
     def mask(self, slot: int, gone: NDArray[np.bool_]) -> None:
         """Let pixels (H * W,) of a keyframe never be drawn again."""
+        labels = self.images[2][slot, : len(gone)]
+        gone = gone & (labels != MASKED)
         if gone.any():
-            self.images[2][slot, : len(gone)][gone] = MASKED
+            labels[gone] = MASKED
             self.note_contours(slot, *self.cameras[2][slot].tolist())
             self.serials[slot] = next(_serials)
 
@@ -209,11 +211,14 @@ class KeyframeStore:
         and which of them are guesses (N,).
 
         Takes every ``stride``-th pixel, or steps of part of a pixel where the surface is so far
-        away that pixels lie more than ``spacing_m`` apart. Pixels without depth are left out.
+        away that pixels lie more than ``spacing_m`` apart. Pixels without depth, and masked ones,
+        are left out.
         """
         width, height = self.cameras[2][slot]
         focal = self.cameras[0][slot, :2].min()
-        stored = self.images[1][slot, : width * height].reshape(height, width)
+        stored = self.images[1][slot, : width * height]
+        stored = np.where(self.images[2][slot, : width * height] == MASKED, 0, stored)
+        stored = stored.reshape(height, width)
         farthest = np.percentile(stored[::4, ::4] & (GUESSED - 1), 95) * DEPTH_UNIT_M
         step = float(np.clip(spacing_m * focal / max(farthest, 0.1), 0.25, stride))
         return surface_points(stored, self.cameras[0][slot], self.cameras[1][slot], step)
@@ -255,10 +260,10 @@ class KeyframeStore:
 
     def _most_redundant(self, frame: Frame) -> int:
         """The slot whose view another keyframe, or the new frame, covers best."""
-        from_frame = self._apart(frame.T_world_camera)
+        from_frame = self.apart(frame.T_world_camera)
         return int(np.argmin(np.minimum(self._nearest[: self.count], from_frame)))
 
-    def _apart(self, T_world_camera: NDArray) -> NDArray[np.float64]:
+    def apart(self, T_world_camera: NDArray) -> NDArray[np.float64]:
         """How different a view is from every keyframe's: metres, and radians as metres."""
         moved, turned = self._view_distance(T_world_camera)
         return moved + METRES_PER_RADIAN * turned
@@ -278,7 +283,7 @@ class KeyframeStore:
 
     def _find_neighbour(self, slot: int) -> NDArray[np.float64]:
         """Note the nearest other keyframe of one; returns its distances to all (own: inf)."""
-        apart = self._apart(self.cameras[1][slot])
+        apart = self.apart(self.cameras[1][slot])
         apart[slot] = np.inf
         self._neighbour[slot] = np.argmin(apart)
         self._nearest[slot] = apart[self._neighbour[slot]]

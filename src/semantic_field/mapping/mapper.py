@@ -270,6 +270,8 @@ class Mapper:
         if rows is not None and mapping.vote_on_noise:
             rows = without_noise(rows, frame.color)
         slot = self._keyframes.add(frame, rows)
+        if self._moved is not None and not self._moved.take(self._keyframes, slot):
+            return self._drop("view_blocked")
         spacing = self.config.field.voxel_m
         try:
             surface = self._keyframes.surface(slot, VOXEL_STRIDE, spacing)
@@ -497,6 +499,7 @@ class Mapper:
         current = self._moment()
         if self._snapshot is None or current != self._snapshot_of:
             self._version += 1
+            self._snapshot = None  # its memory may serve for the new one
             self._snapshot, self._snapshot_of = self._state(), current
         return self._snapshot
 

@@ -7,34 +7,40 @@ from __future__ import annotations
 import cv2
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
-from semantic_field.field.carving import carve
+from semantic_field.field.carving import carve, clear_depth
 from semantic_field.field.sampling import DEPTH_UNIT_M, GUESSED
 from semantic_field.field.voxels import VoxelGrid
 from semantic_field.frames import Frame
 from semantic_field.geometry import transform_points
+from semantic_field.mapping.doubt import doubt, mask_what_looks_through, shows
 from semantic_field.mapping.keyframes import KeyframeStore
 
-FEWEST_VOXELS = 12  # fewer that are forgotten at once are noise: no keyframe is searched for them
+FEWEST_VOXELS = 40  # of readings; fewer at once are noise: no keyframe is searched for them
 CHANGED_VOXELS = 200  # from which a frame of a covered view becomes a keyframe: 0.3 m2
 MOST_MASKED = 0.6  # of a keyframe's pixels; one with more of them is of no use
 LOOK_AGAIN_NS = 300_000_000
 NOVEL_SHARE = 0.03
 GROW_PIXELS = 4
+LOOKED_AT = 8  # keyframes of which at most one is searched, for each training step
 
 
 class MovedThings:
-    """Looks through new depth images for what is gone.
+    """Looks through new depth images for what is gone, and doubts what has come.
 
     A voxel that later images see through loses its observations (``field.carving``): views and
     surfaces show it no longer. Keyframes that still show it would bring it back, so their pixels
-    whose surface lies where voxels were cleared are masked, one keyframe for each training step.
+    whose surface lies where voxels were cleared are masked, one keyframe for each training step;
+    so are those that look through what has come to stay (``mapping.doubt``).
     """
 
     def __init__(self, voxel_m: float) -> None:
         self.cleared = VoxelGrid(voxel_m)
         self.forgotten_voxels = 0
         self._to_search: list[int] = []
+        self._gone: list[NDArray[np.float32]] = []  # what is searched for
+        self._appeared: list[NDArray[np.float64]] = []
         self._looked_ns: int | None = None
 
     def wants(self, stamp_ns: int) -> bool:
@@ -48,25 +54,51 @@ class MovedThings:
         """Carve both grids by a frame's depth; whether some thing is gone."""
         camera = frame.camera
         intrinsics = np.array([camera.fx, camera.fy, camera.cx, camera.cy])
-        view = (frame.depth, intrinsics, frame.T_world_camera)
-        readings_gone = len(carve(voxels, *view))
-        gone = carve(reach, *view)
-        if len(gone) < FEWEST_VOXELS:
+        view = (clear_depth(frame.depth), intrinsics, frame.T_world_camera)
+        readings, gone = carve(voxels, *view), carve(reach, *view)
+        if len(gone):
+            self.cleared.insert(gone)
+        if len(readings) < FEWEST_VOXELS:
             return False
-        self.cleared.insert(gone)
+        self._gone.append(readings)
         self._to_search = store.serials[: store.count].tolist()
-        self.forgotten_voxels += len(gone)
-        return readings_gone >= CHANGED_VOXELS
+        self.forgotten_voxels += len(readings)
+        return len(readings) >= CHANGED_VOXELS
+
+    def take(self, store: KeyframeStore, slot: int) -> bool:
+        """Doubt what a new keyframe sees where others saw through; False where it is given up."""
+        believed = doubt(store, slot)
+        if len(believed):
+            self._appeared.append(believed)
+            self._to_search = store.serials[: store.count].tolist()
+        return not self._give_up(store, slot)
+
+    def _give_up(self, store: KeyframeStore, slot: int) -> bool:
+        useless = store.count > 1 and store.masked_share(slot) > MOST_MASKED
+        if useless:
+            store.remove(slot)
+        return useless
 
     def search_one(self, store: KeyframeStore, reach: VoxelGrid) -> None:
-        """Mask what is gone in the next keyframe that has not been searched since."""
-        while self._to_search:
+        """Mask what is gone in the next keyframe that shows it and was not searched since."""
+        for _ in range(min(LOOKED_AT, len(self._to_search))):
             slots = np.flatnonzero(store.serials[: store.count] == self._to_search.pop())
-            if len(slots):
-                self._search(store, int(slots[0]), reach)
-                return
+            if len(slots) and self._search(store, int(slots[0]), reach):
+                break
+        if not self._to_search:
+            self._gone, self._appeared = [], []
 
-    def _search(self, store: KeyframeStore, slot: int, reach: VoxelGrid) -> None:
+    def _search(self, store: KeyframeStore, slot: int, reach: VoxelGrid) -> bool:
+        """Mask what is gone, and what looks through what has come; whether that took long."""
+        if self._appeared:
+            mask_what_looks_through(store, slot, np.concatenate(self._appeared))
+        shown = bool(self._gone) and shows(store, slot, np.concatenate(self._gone))
+        if shown:
+            self._mask_gone(store, slot, reach)
+        self._give_up(store, slot)
+        return shown or bool(self._appeared)
+
+    def _mask_gone(self, store: KeyframeStore, slot: int, reach: VoxelGrid) -> None:
         width, height = store.cameras[2][slot]
         pixels = int(width * height)
         gone = np.zeros(pixels, np.uint8)
@@ -79,8 +111,6 @@ class MovedThings:
         window = np.ones((2 * GROW_PIXELS + 1,) * 2, np.uint8)
         gone = cv2.dilate(gone.reshape(height, width), window).reshape(-1) > 0
         store.mask(slot, gone)
-        if store.count > 1 and store.masked_share(slot) > MOST_MASKED:
-            store.remove(slot)
 
 
 def novel_share(frame: Frame, reach: VoxelGrid, stride: int = 8) -> float:
@@ -89,7 +119,10 @@ def novel_share(frame: Frame, reach: VoxelGrid, stride: int = 8) -> float:
     Surfaces at a flat angle leave voxels out between the pixels, so neighbours count, too.
     """
     depth = frame.depth[::stride, ::stride]
-    points = frame.camera.backproject(frame.depth)[::stride, ::stride][depth > 0]
+    v, u = np.nonzero(depth > 0)
+    z, camera = depth[v, u], frame.camera
+    x, y = (stride * u - camera.cx) / camera.fx, (stride * v - camera.cy) / camera.fy
+    points = np.stack([x * z, y * z, z], 1)
     points = transform_points(frame.T_world_camera, points).astype(np.float32)
     if not len(points):
         return 0.0
@@ -112,9 +145,13 @@ def _count(x, y, z, grid):
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _find_gone(stored, intrinsics, pose, width, cleared, reach, gone):
-    """Set ``gone`` where a pixel's surface lies in a voxel that was cleared and still is."""
+    """Set ``gone`` where a pixel's surface lies in a voxel that was cleared and still is.
+
+    Only every second pixel of every second row is looked at.
+    """
     fx, fy, cx, cy = intrinsics
-    for n in range(len(stored)):
+    for i in range((len(stored) // width + 1) // 2 * ((width + 1) // 2)):
+        n = 2 * (i // ((width + 1) // 2)) * width + 2 * (i % ((width + 1) // 2))
         z = (stored[n] & (GUESSED - 1)) * DEPTH_UNIT_M
         if z == 0:
             continue
