@@ -154,7 +154,7 @@ def test_growing_the_head_keeps_the_moments() -> None:
 def test_learning_rate_follows_rays_per_keyframe() -> None:
     trainer = make_trainer(config())
     assert trainer.learning_rate(10) == trainer.config.learning_rate
-    trainer.rays = 15 * int(trainer.config.decay_rays)
+    trainer.rays = 7 * int(trainer.config.decay_rays)
     at_first, with_more = trainer.learning_rate(1), trainer.learning_rate(100)
     assert at_first == pytest.approx(trainer.config.learning_rate / 8)
     assert with_more > 5 * at_first

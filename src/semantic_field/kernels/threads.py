@@ -7,7 +7,7 @@ it, and a second OpenMP pool beside torch's would fight it for the cores.
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
 
 
@@ -19,7 +19,10 @@ def _pool(workers: int) -> ThreadPoolExecutor:
 def run_parallel(function: Callable[..., object], shares: list[tuple]) -> None:
     """``function(*share)`` for every share; the caller works on the first one itself."""
     waiting = [_pool(len(shares) - 1).submit(function, *share) for share in shares[1:]]
-    function(*shares[0])
+    try:
+        function(*shares[0])
+    finally:
+        wait(waiting)  # nothing goes on behind the caller's back
     for future in waiting:
         future.result()
 
@@ -45,6 +48,11 @@ def run_chunks(
     """
     pieces = [(start, min(start + size, n)) for start in range(0, n, size)]
     run_shared(function, threads, pieces)
+
+
+def run_together(*functions: Callable[[], object]) -> None:
+    """Call all functions side by side, the first one on the calling thread."""
+    run_parallel(lambda function: function(), [(function,) for function in functions])
 
 
 def split(n: int, parts: int, unit: int = 64) -> list[tuple[int, int]]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from semantic_field.field.carving import MARGIN_M, MARGIN_SHARE, WINDOW, clear_depth
 from semantic_field.field.sampling import DEPTH_UNIT_M, GUESSED, MASKED
 from semantic_field.geometry import invert_transform
+from semantic_field.kernels.threads import run_shared
 from semantic_field.mapping.keyframes import KeyframeStore
 
 COLUMNS = 160  # of an image that are asked about
@@ -24,6 +25,7 @@ ASKED_WIDTH = 320  # of a witness, where it is asked what it sees through
 WITNESSES = 12  # keyframes of the most similar views
 LEAST_WITNESSES = 3  # that must have seen through a point
 PATIENCE_NS = 2_000_000_000
+THREADS = 2
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -72,8 +74,15 @@ def doubt(store: KeyframeStore, slot: int) -> NDArray[np.float64]:
     through, agree = np.zeros(len(points), np.int64), np.zeros(len(points), np.int64)
     last_through = np.full(len(points), -1, np.int64)
     first_seen = np.full(len(points), np.iinfo(np.int64).max)
-    for witness in witnesses[np.argsort(-store.stamps_ns[witnesses], kind="stable")].tolist():
-        verdict, pixel = _ask(store, witness, points)
+    witnesses = witnesses[np.argsort(-store.stamps_ns[witnesses], kind="stable")]
+    said: dict[int, tuple[NDArray, NDArray]] = {}
+
+    def ask(witness: int) -> None:
+        said[witness] = _ask(store, witness, points)
+
+    run_shared(ask, THREADS, [(witness,) for witness in witnesses.tolist()])
+    for witness in witnesses.tolist():
+        verdict, pixel = said[witness]
         masked = store.images[2][witness, np.maximum(pixel, 0)] == MASKED
         stamp = store.stamps_ns[witness]
         through += verdict > 0

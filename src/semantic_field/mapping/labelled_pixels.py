@@ -1,13 +1,33 @@
 """Where the labelled pixels of the keyframes are, by class: so that rays can be sent to them."""
 
+# Compiled functions carry no annotations: Numba infers their types.
+# pyright: basic
 from __future__ import annotations
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 PER_FRAME = 1024  # pixels noted of one class in one keyframe
 PER_CLASS = 1 << 16
 _NONE = np.zeros((2, 0), np.int32)
+
+
+@njit(nogil=True, cache=True)
+def _choose(rows, every, seed):
+    """Numbers of about one in ``every[c]`` pixels of each class c, at random, and their classes."""
+    pixels, classes = np.empty(len(rows), np.int32), np.empty(len(rows), np.int16)
+    count = 0
+    for n in range(len(rows)):
+        row = rows[n]
+        if row < 0:
+            continue
+        mixed = np.uint32(n + seed) * np.uint32(0x9E3779B1)
+        mixed = (mixed ^ (mixed >> np.uint32(15))) * np.uint32(0x85EBCA77)
+        if (mixed >> np.uint32(8)) % np.uint32(every[row]) == 0:
+            pixels[count], classes[count] = n, row
+            count += 1
+    return pixels[:count], classes[:count]
 
 
 class LabelledPixels:
@@ -31,26 +51,22 @@ class LabelledPixels:
     def note(self, slot: int, rows: NDArray[np.int16]) -> None:
         """Take over the class rows (P,) of a keyframe, -1 = void, in place of earlier ones."""
         self.forget(slot)
-        labelled = np.flatnonzero(rows >= 0)
-        if not len(labelled):
+        counts = np.bincount(rows[rows >= 0])
+        if not len(counts):
             return
-        counts = np.bincount(rows[labelled])
         while len(self._noted) < len(counts):
             self._noted.append(_NONE)
             self._share.append(1.0)
         self._counts[slot] = counts
-        # Radix sort of 16 bits: pixels of a class lie side by side, without a pass per class.
-        by_class = labelled[np.argsort(rows[labelled], kind="stable")]
-        ends = np.cumsum(counts)
+        most = np.maximum(1, (PER_FRAME * np.array(self._share[: len(counts)])).astype(np.int64))
+        every = -(-counts // most)  # of a class's pixels one in so many is noted
+        chosen, of_class = _choose(rows, every, int(self._random.integers(1 << 31)))
         for row in np.flatnonzero(counts).tolist():
-            self._note_class(slot, row, by_class[ends[row] - counts[row] : ends[row]])
+            self._note_class(slot, row, chosen[of_class == row])
         self._sum_up()
 
-    def _note_class(self, slot: int, row: int, pixels: NDArray[np.int64]) -> None:
-        most = max(1, int(PER_FRAME * self._share[row]))
-        if len(pixels) > most:
-            pixels = pixels[self._random.integers(len(pixels), size=most)]
-        added = np.stack([np.full(len(pixels), slot), pixels]).astype(np.int32)
+    def _note_class(self, slot: int, row: int, pixels: NDArray[np.int32]) -> None:
+        added = np.stack([np.full(len(pixels), slot, np.int32), pixels])
         noted = np.concatenate([self._noted[row], added], axis=1)
         if noted.shape[1] > PER_CLASS:
             noted, self._share[row] = noted[:, ::2].copy(), self._share[row] / 2

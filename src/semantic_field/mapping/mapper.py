@@ -25,6 +25,7 @@ from semantic_field.field.voxels import VoxelGrid
 from semantic_field.frames import Frame
 from semantic_field.geometry import Camera
 from semantic_field.kernels import GridShape, make_kernels
+from semantic_field.kernels.threads import run_together
 from semantic_field.mapping.between_keyframes import (
     corrected_pose,
     exposed,
@@ -253,23 +254,18 @@ class Mapper:
         if not (frame.depth > 0).any():
             return self._drop("no_depth")
         frame = fit_width(frame, mapping.max_image_width)
-        camera = frame.camera
-        covered, changed = self._is_covered(frame), self._shows_changes(frame)
-        if covered and not changed:
-            return self._drop("view_covered")
-        if self._keyframes is None:
-            depth_range = (mapping.min_depth_m, mapping.max_depth_m)
-            self._keyframes = KeyframeStore(
-                camera.width,
-                camera.height,
-                self._keyframe_budget_mb(),
-                depth_range,
-                mapping.drop_veils,
+        if not self._is_covered(frame):
+            slots = []
+            run_together(
+                lambda: slots.append(self._add_keyframe(frame)),
+                lambda: self._shows_changes(frame),
             )
-        rows = None if frame.labels is None else self._classes.rows(frame.labels)
-        if rows is not None and mapping.vote_on_noise:
-            rows = without_noise(rows, frame.color)
-        slot = self._keyframes.add(frame, rows)
+            slot = slots[0]
+        elif self._shows_changes(frame):
+            slot = self._add_keyframe(frame)
+        else:
+            return self._drop("view_covered")
+        assert self._keyframes is not None
         if self._moved is not None and not self._moved.take(self._keyframes, slot):
             return self._drop("view_blocked")
         spacing = self.config.field.voxel_m
@@ -288,6 +284,18 @@ class Mapper:
         if self._teaching is not None:
             self._teaching.look_now() if self._thread is None else self._teaching.wake()
         return True
+
+    def _add_keyframe(self, frame: Frame) -> int:
+        """Store the images of a frame; returns their slot."""
+        mapping, camera = self.config.mapping, frame.camera
+        if self._keyframes is None:
+            depth_range = (mapping.min_depth_m, mapping.max_depth_m)
+            budget, veils = self._keyframe_budget_mb(), mapping.drop_veils
+            self._keyframes = KeyframeStore(camera.width, camera.height, budget, depth_range, veils)
+        rows = None if frame.labels is None else self._classes.rows(frame.labels)
+        if rows is not None and mapping.vote_on_noise:
+            rows = without_noise(rows, frame.color)
+        return self._keyframes.add(frame, rows)
 
     def _is_covered(self, frame: Frame) -> bool:
         mapping, store = self.config.mapping, self._keyframes

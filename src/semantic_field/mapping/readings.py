@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from semantic_field.field.sampling import DEPTH_UNIT_M, GUESSED
 from semantic_field.field.voxels import VoxelGrid
+from semantic_field.kernels.threads import run_together
 
 _READING = GUESSED - 1
 _jit = njit(nogil=True, cache=True, error_model="numpy")
@@ -76,6 +77,9 @@ def mark_voxels(
         reach: gets readings and guesses, and what lies a voxel before and behind them.
     """
     points, along, guessed = surface
-    voxels.insert(points, ~guessed)
-    around = [points + np.float32(shift * reach.voxel_m) * along for shift in (-1, 0, 1)]
-    reach.insert(np.concatenate(around))
+
+    def insert_around() -> None:
+        around = [points + np.float32(shift * reach.voxel_m) * along for shift in (-1, 0, 1)]
+        reach.insert(np.concatenate(around))
+
+    run_together(insert_around, lambda: voxels.insert(points, ~guessed))

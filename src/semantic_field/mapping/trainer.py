@@ -111,7 +111,7 @@ class Trainer:
     def learning_rate(self, keyframes: int) -> float:
         """Falls as rays per keyframe grow, so a growing map keeps learning."""
         seen = self.rays / max(keyframes, 1)
-        return self.config.learning_rate * (1.0 + seen / self.config.decay_rays) ** -0.75
+        return self.config.learning_rate / (1.0 + seen / self.config.decay_rays)
 
     def step(
         self,

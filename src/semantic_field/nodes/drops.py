@@ -33,6 +33,7 @@ REMEDIES = {
     "no_depth": "check the depth camera: no pixel of the image had a reading",
     "outside_map": "the pose is too far from the origin of the map: check its publisher",
     "view_covered": "nothing to do: keyframes show this view already",
+    "view_blocked": "nothing to do: something that moves hides most of the view",
 }
 
 
