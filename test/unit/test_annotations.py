@@ -32,6 +32,8 @@ SETTINGS = {
     "field.latent_dim": 16,
     "mapping.rays_per_step": 256,
     "mapping.memory_budget_mb": 16,
+    "mapping.learning_rate": 0.03,
+    "mapping.decay_rays": 2000.0,
     "mapping.annotation_cell_m": 0.06,
     "mapping.annotation_rays": 40_000.0,
 }
