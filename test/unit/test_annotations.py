@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -401,7 +402,7 @@ def test_a_correction_is_learnt_in_a_pause_and_a_reset_forgets_it() -> None:
         mapper.annotate("door", Point(RED))
         fresh = mapper._corrections
         while fresh.are_fresh(mapper._trainer.rays):
-            pass
+            time.sleep(0.01)
         assert mapper.status().steps > before + 100 and mapper.status().state == "paused"
     finally:
         mapper.stop()
