@@ -10,6 +10,7 @@ two events on it; times of whole calls are wall clock, with the device waited fo
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import time
 from collections.abc import Callable
@@ -32,6 +33,9 @@ from semantic_field.query.relevancy import LatentIndex
 from semantic_field.teachers.language import Calibration
 
 WARM_UP_STEPS = 64
+RAYS = (2048, 1 << 15)  # of the kernels: those of a step, and what fills the device
+SAMPLES = 11
+THREADS = max(2, min(8, (os.cpu_count() or 2) // 2))  # of the host, which takes in keyframes
 Entry = dict[str, Any]
 
 
@@ -48,21 +52,24 @@ def seconds_of(call: Callable[[], object], rounds: int = 20) -> float:
     return statistics.median(times)
 
 
-def kernel_entries(points: int = 2048 * 11) -> list[Entry]:
+def kernel_entries(rays: int) -> list[Entry]:
     """Each operation of each implementation, replayed from a graph, in milliseconds."""
     shape = shape_of(GridConfig())
-    cases = make_cases("cuda", shape, coherent_points(points // 11, 11).cuda())
+    cases = make_cases("cuda", shape, coherent_points(rays, SAMPLES).cuda())
     entries = []
     for label, case in cases.items():
         for name, operation in case.operations().items():
             measured = replayed(operation) if label.startswith("cuda") else operation
             milliseconds = on_gpu(measured, 1 if label == "reference" else 5)
+            points = rays * SAMPLES
             entries.append({"name": f"{name}, {label}", "points": points, "ms": milliseconds})
     return entries
 
 
 def new_mapper(source: FrameSource, **settings: object) -> Mapper:
-    mapper = Mapper(updated(Config(), {"mapping.device": "cuda", **settings}))
+    mapper = Mapper(
+        updated(Config(), {"mapping.device": "cuda", "mapping.threads": THREADS, **settings})
+    )
     mapper.set_label_names(source.label_names)
     return mapper
 
@@ -104,6 +111,7 @@ def stream_entry(source: FrameSource, frames: list[Frame], steps_between: int = 
     return {
         "name": f"stream of {camera.width}x{camera.height} keyframes",
         "steps_between": steps_between,
+        "host_threads": THREADS,
         "keyframes_per_s": (len(frames) - 1) / seconds,
     }
 
@@ -167,7 +175,7 @@ def main() -> None:
     mapper = new_mapper(source)
     for frame in frames:
         mapper.add_frame(frame)
-    entries = kernel_entries()
+    entries = [entry for rays in RAYS for entry in kernel_entries(rays)]
     entries.append(step_entry(mapper) | {"kernels": mapper.status().kernels})
     entries.append(stream_entry(source, frames))
     entries += view_entries(mapper, frames[0])

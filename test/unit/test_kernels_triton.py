@@ -61,19 +61,32 @@ WALK = {
     "per_metre": "fp32",
 }  # fmt: skip
 
+TRACE = {
+    "origin": "*fp32", "directions": "*fp32", "low": "*i64", "shape": "*i64", "index": "*i32",
+    "counts": "*i16", "table": "*fp32", "scales": "*fp32", "masks": "*i32", "first": "*fp32",
+    "bias": "*fp32", "second": "*fp32", "hit": "*fp32", "number": "i32", "near": "fp32",
+    "far": "fp32", "per_metre": "fp32", "truncation": "fp32", "last_bias": "fp32",
+}  # fmt: skip
+TRACE_SIZES = {
+    "levels": 8, "level_room": 8, "size": 1 << 19, "features": 4, "padded": 4, "hidden": 32,
+    "waves": 60, "share": 0.8, "extra": 4e-3, "bracket": 0.08, "nudge": 1e-3, "never": 1e30,
+    "block": 64,
+}  # fmt: skip
+
 
 def _ptx(name: str, arguments: dict[str, str], sizes: dict, capability: int) -> str:
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    from semantic_field.kernels import triton_grid, triton_walk
+    from semantic_field.kernels import triton_grid, triton_trace, triton_walk
 
+    modules = {"advance": triton_walk, "trace": triton_trace}
     aligned = {
         (i,): [["tt.divisibility", 16]] for i, kind in enumerate(arguments.values()) if "*" in kind
     }
     source = ASTSource(
-        fn=getattr(triton_walk if name == "advance" else triton_grid, name),
+        fn=getattr(modules.get(name, triton_grid), name),
         signature={**arguments, **dict.fromkeys(sizes, "constexpr")},
         constexprs=sizes,
         attrs=aligned,
@@ -94,6 +107,7 @@ def _ptx(name: str, arguments: dict[str, str], sizes: dict, capability: int) -> 
         ("backward_points", POINTS, {**SIZES, "levels": 8}, {80: "v2.b32", 90: "v2.b32"}),
         ("adam", ADAM, ADAM_SIZES, {80: "st.global.v4.b32", 90: "st.global.v4.b32"}),
         ("advance", WALK, WALK_SIZES, {80: "ld.global.b16", 90: "ld.global.b16"}),
+        ("trace", TRACE, TRACE_SIZES, {80: "ld.global.v4.b32", 90: "ld.global.v4.b32"}),
     ],
 )
 def test_kernels_compile_for_gpus_and_entries_move_as_vectors(

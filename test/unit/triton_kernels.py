@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from semantic_field.config import Config, updated
+from semantic_field.field.device_rendering import DeviceMap
 from semantic_field.field.device_sampling import DeviceRays, Placing, draw_rays_on_device
 from semantic_field.field.device_voxels import DeviceVoxels
 from semantic_field.field.model import SemanticField, shape_of
@@ -291,6 +292,33 @@ def test_rays_walk_as_in_torch() -> None:
     assert same.float().mean() > 0.99
     near = (found - expected).abs() < 1e-3
     assert near[same & found.isfinite()].float().mean() > 0.99
+
+
+@pytest.mark.parametrize("shape", SHAPES[2::2])
+def test_rays_are_traced_as_in_torch(shape: GridShape) -> None:
+    """A field of random waves: rays hit fronts, graze, start inside, and miss."""
+    config = updated(Config(), {"field.hidden_dim": 20, "field.truncation_m": 0.2}).field
+    kernels, _ = both(shape)
+    torch.manual_seed(3)
+    field = SemanticField(config, 0, kernels).to(DEVICE).requires_grad_(False)
+    field.table.normal_(0, 0.6)
+    at_random = field.distance(normal(500, 3)) / config.truncation_m
+    field.trunk_out.weight[0] *= 0.6 / at_random.std()
+    field.trunk_out.bias[0] += 0.5 - field.distance(normal(500, 3)).mean() / config.truncation_m
+    grid = VoxelGrid(0.1)
+    random = np.random.default_rng(0)
+    grid.insert(random.normal(0, 0.6, (6000, 3)).astype(np.float32))
+    view = DeviceMap(field, grid, grid, ())
+    pose = normal(4, 4, seed=4)  # whose last column does not lie side by side
+    directions = normal(80, 3, seed=5) - 2.0 * pose[:3, 3]
+    pose[:3, 3] *= 2.0
+    found = view.trace(pose[:3, 3], directions, 0.05, 20.0)
+    expected = view.trace_in_waves(pose[:3, 3], directions, 0.05, 20.0)
+    assert 0.2 < expected.isfinite().float().mean() < 0.95
+    same = found.isfinite() == expected.isfinite()
+    assert same.float().mean() > 0.97
+    away = (found - expected).abs()[same & found.isfinite()]
+    assert (away < 1e-3).float().mean() > 0.97
 
 
 def test_a_training_step_in_float16_is_the_one_in_float32() -> None:

@@ -83,7 +83,7 @@ class _Reader:
         if len(self._class_ids):
             found.label[rows] = self._labels(hidden)
         found.confidence[rows] = confidence_of(
-            self._voxels.lookup(points), self._voxels.lookup_errors(points)
+            self._voxels.lookup(points).astype(np.float32), self._voxels.lookup_errors(points)
         )
 
     def _labels(self, hidden: Tensor) -> NDArray[np.int32]:

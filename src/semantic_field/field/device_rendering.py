@@ -1,7 +1,8 @@
 """Views of a map that lies on a GPU (or any torch device): as ``rendering``, in torch.
 
-Rays are followed to the zero of the field's own signed distance, wave by wave: to the next voxel
-in which a surface was seen, then a step of the distance. Only rays that have not arrived go on.
+Rays are followed to the zero of the field's own signed distance: to the next voxel in which a
+surface was seen, then a step of the distance. On a GPU with Triton this is one launch
+(``ray_tracer``); elsewhere rays go wave by wave, and only those that have not arrived go on.
 """
 
 from __future__ import annotations
@@ -16,14 +17,16 @@ from semantic_field.field.confidence import confidence_of
 from semantic_field.field.device_voxels import DeviceVoxels
 from semantic_field.field.map_state import MapState
 from semantic_field.field.model import SemanticField
+from semantic_field.field.ray_tracer import (
+    EXTRA_STEP_M,
+    LONGEST_BRACKET_M,
+    MAX_WAVES,
+    STEP_SHARE,
+    RayTracer,
+)
 from semantic_field.field.rendering import RenderedView
 from semantic_field.field.voxels import VoxelGrid
 from semantic_field.geometry import Camera
-
-MAX_WAVES = 60
-STEP_SHARE = 0.8  # distances are learnt along rays: the nearest surface may be nearer
-EXTRA_STEP_M = 0.004
-LONGEST_BRACKET_M = 0.08
 
 
 class DeviceMap:
@@ -32,6 +35,7 @@ class DeviceMap:
     Args:
         field: on the device; nobody trains it any more.
         class_ids: the class id of each row of its label head.
+        before: the map of an earlier moment; what has not changed since is shared with it.
     """
 
     def __init__(
@@ -40,11 +44,14 @@ class DeviceMap:
         voxels: VoxelGrid,
         reach: VoxelGrid,
         class_ids: tuple[int, ...],
+        before: DeviceMap | None = None,
     ) -> None:
         self.field, self.device = field, field.table.device
-        self._trust = DeviceVoxels.of(voxels, self.device, _confidences(voxels))
-        self._reach = DeviceVoxels.of(reach, self.device)
+        self._voxels = DeviceVoxels.of(voxels, self.device)
+        unchanged = before is not None and before._reach.version == reach.version
+        self._reach = before._reach if unchanged else DeviceVoxels.of(reach, self.device)
         self._class_ids = torch.tensor(class_ids, dtype=torch.int32, device=self.device)
+        self._tracer = RayTracer(field) if field.kernels.name == "cuda" else None
 
     @classmethod
     def of(cls, state: MapState, device: torch.device | str) -> DeviceMap:
@@ -91,6 +98,18 @@ class DeviceMap:
         far: float,
     ) -> Float[Tensor, " N"]:
         """Ray parameter of the first surface along ``origin + t * directions``; inf = none."""
+        if self._tracer is not None:
+            return self._tracer.trace(origin, directions, self._reach, near, far)
+        return self.trace_in_waves(origin, directions, near, far)
+
+    def trace_in_waves(
+        self,
+        origin: Float[Tensor, " 3"],
+        directions: Float[Tensor, "N 3"],
+        near: float,
+        far: float,
+    ) -> Float[Tensor, " N"]:
+        """``trace`` in torch: what kernels other than Triton's use."""
         t = torch.full((len(directions),), near, device=self.device)
         hit = torch.full_like(t, float("inf"))
         last_t, last_s = t.clone(), hit.clone()
@@ -114,32 +133,22 @@ class DeviceMap:
     def _shaded(self, points: Float[Tensor, "N 3"], with_latent: bool) -> dict[str, Tensor]:
         """What the field says at points; labels are class ids plus 1."""
         field = self.field
-        _, gradient = field.distance_and_gradient(points)
-        _, code = field.geometry(points)
+        _, code, gradient = field.distance_code_gradient(points)
+        code = code.T
         latent = field.latent(code)
         images = {
             "normal": torch.nn.functional.normalize(gradient, dim=-1),
             "color": (field.color(code) * 255.0 + 0.5).to(torch.uint8),
             "label": torch.zeros(len(points), dtype=torch.int32, device=self.device),
-            "confidence": self._trust.lookup(points),
+            "confidence": confidence_of(
+                self._voxels.lookup(points).float(), self._voxels.lookup_errors(points)
+            ),
         }
         if len(self._class_ids):
             images["label"] = self._class_ids[field.label_scores(latent).argmax(1)] + 1
         if with_latent:
             images["latent"] = latent.half()
         return images
-
-
-def _confidences(voxels: VoxelGrid) -> NDArray[np.float32]:
-    """The confidence of each voxel of the stored bricks (B, 512)."""
-    counts = voxels.counts[: len(voxels)]
-    confidence = np.zeros(counts.shape, np.float32)
-    seen = counts > 0
-    if seen.any():
-        cells, _ = voxels.occupied()
-        centres = ((cells + 0.5) * voxels.voxel_m).astype(np.float32)
-        confidence[seen] = confidence_of(counts[seen], voxels.lookup_errors(centres))
-    return confidence
 
 
 def _ray_directions(camera: Camera, rotation: Float[Tensor, "3 3"]) -> Float[Tensor, "N 3"]:

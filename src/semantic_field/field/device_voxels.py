@@ -12,9 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from semantic_field.field.traversal import NEVER, NUDGE
-from semantic_field.field.voxels import BRICK, VoxelGrid
-
-MOST = 32767  # counts lie on the device as int16
+from semantic_field.field.voxels import BRICK, ERROR_UNIT_M, VoxelGrid
 
 
 class DeviceVoxels:
@@ -22,6 +20,9 @@ class DeviceVoxels:
 
     Room is reserved and doubles where it is too small, so that addresses rarely change: a CUDA
     graph that reads them goes on while the grid grows.
+
+    Attributes:
+        version: of the grid, when it was copied.
     """
 
     def __init__(self, voxel_m: float, device: torch.device | str) -> None:
@@ -30,22 +31,16 @@ class DeviceVoxels:
         self.shape = torch.zeros(3, dtype=torch.int64, device=device)
         self._index = torch.zeros(1 << 12, dtype=torch.int32, device=device)
         self._counts = torch.zeros(1 << 17, dtype=torch.int16, device=device)
+        self._errors = torch.zeros(0, 2, dtype=torch.int16, device=device)
+        self.version = -1
 
     @classmethod
-    def of(
-        cls,
-        grid: VoxelGrid,
-        device: torch.device | str,
-        values: NDArray[np.float32] | None = None,
-    ) -> DeviceVoxels:
-        """A copy of a grid that does not change any more.
-
-        With ``values`` (B, 512) a lookup gives those of the voxels in place of their counts.
-        """
+    def of(cls, grid: VoxelGrid, device: torch.device | str) -> DeviceVoxels:
+        """A copy of a grid as it is now, errors included."""
         copied = cls(grid.voxel_m, device)
         copied.load(grid)
-        if values is not None:
-            copied._counts = torch.from_numpy(np.append(values, np.float32(0))).to(device)
+        errors = grid.errors[: len(grid)].view(np.int16).reshape(-1, 2)
+        copied._errors = torch.from_numpy(errors).to(device, copy=True)
         return copied
 
     @property
@@ -53,19 +48,34 @@ class DeviceVoxels:
         """Bricks of the index and voxels that fit without new memory."""
         return len(self._index), len(self._counts)
 
+    @property
+    def arrays(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Lowest brick, shape of the index, index and counts, as the Triton kernels read them."""
+        return self.low, self.shape, self._index, self._counts
+
     def load(self, grid: VoxelGrid) -> None:
-        """Take over what the grid holds now."""
-        counts = np.minimum(grid.counts[: len(grid)], MOST).astype(np.int16)
+        """Take over the counts that the grid holds now."""
         self._index = _filled(self._index, grid.index)
-        self._counts = _filled(self._counts, counts)
+        self._counts = _filled(self._counts, grid.counts[: len(grid)].view(np.int16))
         self.low.copy_(torch.from_numpy(grid.low))
         self.shape.copy_(torch.tensor(grid.index.shape))
+        self.version = grid.version
 
     def lookup(self, points: Float[Tensor, "*N 3"]) -> Tensor:
         """How often the voxel around each point was observed, int16."""
         cell = torch.floor(points * (1.0 / self.voxel_m)).long()
         slot, known = self._slots(cell >> 3)
         return self._count_of(slot, cell) * known
+
+    def lookup_errors(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N 2"]:
+        """See ``VoxelGrid.lookup_errors``; of a copy made by ``of``."""
+        if not len(self._errors):
+            return torch.zeros(len(points), 2, device=points.device)
+        cell = torch.floor(points * (1.0 / self.voxel_m)).long()
+        slot, known = self._slots(cell >> 3)
+        stored = self._errors[_place(slot, cell)].int() & 0xFFFF  # the bits of uint16
+        units = torch.tensor([ERROR_UNIT_M, 1 / 65535], device=points.device)
+        return stored * known[:, None] * units
 
     def advance(
         self,
@@ -93,10 +103,11 @@ class DeviceVoxels:
         from semantic_field.kernels.triton_walk import BLOCK, advance
 
         grid = (-(-len(rays) // BLOCK),)
-        where = (self.low, self.shape, self._index, self._counts)
+        assert start.is_contiguous()
         with torch.cuda.device_of(start):
             advance[grid](
-                origin, directions, start, rays, *where, len(rays), far, 1.0 / self.voxel_m,
+                origin.contiguous(), directions.contiguous(), start, rays, *self.arrays,
+                len(rays), far, 1.0 / self.voxel_m,
                 nudge=NUDGE, never=NEVER, block=BLOCK,  # pyright: ignore[reportArgumentType]
             )  # fmt: skip
 
@@ -128,9 +139,7 @@ class DeviceVoxels:
             going = ~used & (t < leave)
 
     def _count_of(self, slot: Int[Tensor, "*N"], cell: Int[Tensor, "*N 3"]) -> Int[Tensor, "*N"]:
-        local = cell & 7
-        voxel = local[..., 2] << 6 | local[..., 1] << 3 | local[..., 0]
-        return self._counts[slot * BRICK**3 + voxel]
+        return self._counts[_place(slot, cell)]
 
     def _slots(self, brick: Int[Tensor, "*N 3"]) -> tuple[Int[Tensor, "*N"], Bool[Tensor, "*N"]]:
         """Where bricks are stored (0 where they are not), and which of them are."""
@@ -140,6 +149,13 @@ class DeviceVoxels:
         slot = self._index[torch.where(inside, flat, 0)]
         known = inside & (slot >= 0)
         return torch.where(known, slot, 0).long(), known
+
+
+def _place(slot: Int[Tensor, "*N"], cell: Int[Tensor, "*N 3"]) -> Int[Tensor, "*N"]:
+    """Where a voxel of a stored brick lies."""
+    local = cell & 7
+    voxel = local[..., 2] << 6 | local[..., 1] << 3 | local[..., 0]
+    return slot * BRICK**3 + voxel
 
 
 def _filled(room: Tensor, values: NDArray) -> Tensor:

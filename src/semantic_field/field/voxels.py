@@ -16,6 +16,7 @@ from semantic_field.field.traversal import Strides
 BRICK = 8
 MAX_INDEX_CELLS = 64_000_000
 FAR_AWAY = 1 << 62
+MOST_COUNTED = 32767  # so that devices can read the counts as int16
 ERROR_UNIT_M = 2e-6
 ERROR_RATE = np.float32(1 / 16)
 _jit = njit(nogil=True, cache=True, error_model="numpy")
@@ -49,7 +50,7 @@ def _insert(points, weight_mask, voxel, index, low, bricks, counts, seen, used, 
         cell = ((z & 7) << 6) | ((y & 7) << 3) | (x & 7)
         if seen[slot, cell] != turn:
             seen[slot, cell] = turn
-            if counts[slot, cell] < 65535:
+            if counts[slot, cell] < MOST_COUNTED:
                 counts[slot, cell] += 1
     return used, len(points)
 
@@ -173,7 +174,6 @@ class VoxelGrid:
         """To be called after counts were changed from outside."""
         self.version += 1
         self._strides = None
-        self.version += 1
 
     def lookup_errors(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
         """Mean disagreement (N, 2) around each point (N, 3): of depths in metres, of colours in

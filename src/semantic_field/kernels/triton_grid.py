@@ -18,18 +18,21 @@ PRIME_Y, PRIME_Z = tl.constexpr(HASH_PRIMES[1]), tl.constexpr(HASH_PRIMES[2])
 
 
 @triton.jit
-def _axis(position):
-    """On one axis: the lower vertex and the fraction of the cell behind it."""
+def axis(position):
+    """On one axis: the lower vertex and the fraction of the cell behind it.
+
+    A GPU multiplies by the scale and subtracts at once: on a border this can be a hair below 0.
+    """
     low = tl.floor(position)
-    return low.to(tl.int32), position - low
+    return low.to(tl.int32), tl.maximum(position - low, 0.0)
 
 
 @triton.jit
 def _locate(points, n, inside, scale):
     """Cells (three int32) and fractions (three float32) of points ``n``."""
-    x, fx = _axis(tl.load(points + 3 * n, inside, 0.0) * scale)
-    y, fy = _axis(tl.load(points + 3 * n + 1, inside, 0.0) * scale)
-    z, fz = _axis(tl.load(points + 3 * n + 2, inside, 0.0) * scale)
+    x, fx = axis(tl.load(points + 3 * n, inside, 0.0) * scale)
+    y, fy = axis(tl.load(points + 3 * n + 1, inside, 0.0) * scale)
+    z, fz = axis(tl.load(points + 3 * n + 2, inside, 0.0) * scale)
     return x, y, z, fx, fy, fz
 
 
@@ -50,6 +53,22 @@ def _side(fraction, upper: tl.constexpr):
 
 
 @triton.jit
+def interpolated(
+    x, y, z, fx, fy, fz, entries, mask, block_mask, features: tl.constexpr, padded: tl.constexpr
+):
+    """Features (N, padded) of one level at cells and fractions."""
+    f = tl.arange(0, padded)
+    mask = mask[:, None] if padded == features else mask[:, None] & (f < features)[None]
+    total = tl.zeros((x.shape[0], padded), tl.float32)
+    for corner in tl.static_range(8):
+        row = _row(x + (corner & 1), y + (corner >> 1 & 1), z + (corner >> 2), block_mask)
+        weight = _side(fx, corner & 1) * _side(fy, corner >> 1 & 1) * _side(fz, corner >> 2)
+        value = tl.load(entries + row[:, None] * features + f[None], mask, 0.0)
+        total += weight[:, None] * value.to(tl.float32)
+    return total
+
+
+@triton.jit
 def encode(
     points, table, scales, masks, out, number,
     size: tl.constexpr, features: tl.constexpr, padded: tl.constexpr, block: tl.constexpr,
@@ -61,13 +80,8 @@ def encode(
     x, y, z, fx, fy, fz = _locate(points, n, inside, tl.load(scales + level))
     block_mask = tl.load(masks + level)
     entries = table + level.to(tl.int64) * (size * features)
+    total = interpolated(x, y, z, fx, fy, fz, entries, inside, block_mask, features, padded)
     mask = inside[:, None] if padded == features else inside[:, None] & (f < features)[None]
-    total = tl.zeros((block, padded), tl.float32)
-    for corner in tl.static_range(8):
-        row = _row(x + (corner & 1), y + (corner >> 1 & 1), z + (corner >> 2), block_mask)
-        weight = _side(fx, corner & 1) * _side(fy, corner >> 1 & 1) * _side(fz, corner >> 2)
-        value = tl.load(entries + row[:, None] * features + f[None], mask, 0.0)
-        total += weight[:, None] * value.to(tl.float32)
     rows = (level * features + f).to(tl.int64) * number
     tl.store(out + rows[None] + n[:, None], total.to(out.dtype.element_ty), mask)
 

@@ -1,6 +1,7 @@
 """Rays to their next voxel in use, in Triton: a block of rays walks until the last has arrived.
 
-See ``field.traversal`` for the same on the CPU. Empty bricks of 8 x 8 x 8 are left at once.
+See ``field.traversal`` for the same on the CPU. Empty bricks of 8 x 8 x 8 are left at once. In the
+functions below rays are in voxels, from the lowest corner of the index; their parameters are not.
 """
 
 # Compiled functions carry no annotations but constants, and Triton is not installed everywhere.
@@ -32,30 +33,36 @@ def _leave(at, cell, size, inverse):
 
 
 @triton.jit
-def advance(
-    origin, directions, start, rays, low, shape, index, counts, number, far, per_metre,
-    nudge: tl.constexpr, never: tl.constexpr, block: tl.constexpr,
-):  # fmt: skip
-    i = tl.program_id(0) * block + tl.arange(0, block)
-    listed = i < number
-    n = tl.load(rays + i, listed, 0)
-    sx, sy, sz = tl.load(shape), tl.load(shape + 1), tl.load(shape + 2)
-    # in voxels from the lowest corner of the index
-    ox = tl.load(origin) * per_metre - (tl.load(low) * 8).to(tl.float32)
-    oy = tl.load(origin + 1) * per_metre - (tl.load(low + 1) * 8).to(tl.float32)
-    oz = tl.load(origin + 2) * per_metre - (tl.load(low + 2) * 8).to(tl.float32)
-    dx = tl.load(directions + 3 * n, listed, 0.0) * per_metre
-    dy = tl.load(directions + 3 * n + 1, listed, 0.0) * per_metre
-    dz = tl.load(directions + 3 * n + 2, listed, 0.0) * per_metre
+def start_of(origin, low, per_metre):
+    """A point, in voxels from the lowest corner of the index."""
+    x = tl.load(origin) * per_metre - (tl.load(low) * 8).to(tl.float32)
+    y = tl.load(origin + 1) * per_metre - (tl.load(low + 1) * 8).to(tl.float32)
+    z = tl.load(origin + 2) * per_metre - (tl.load(low + 2) * 8).to(tl.float32)
+    return x, y, z
+
+
+@triton.jit
+def enter(ox, oy, oz, dx, dy, dz, shape, t, far, nudge: tl.constexpr, never: tl.constexpr):
+    """Where rays come into the index, at the earliest at ``t``, and where they leave it."""
     ix, iy, iz = _inverse(dx, never), _inverse(dy, never), _inverse(dz, never)
     step = nudge * tl.minimum(tl.minimum(tl.abs(ix), tl.abs(iy)), tl.abs(iz))
-    t = tl.load(start + n, listed, 0.0)
-    begin, end = _clip(ox, ix, (sx * 8).to(tl.float32), t, far)
-    begin, end = _clip(oy, iy, (sy * 8).to(tl.float32), begin, end)
-    begin, end = _clip(oz, iz, (sz * 8).to(tl.float32), begin, end)
-    t = tl.where(begin > t, begin + step, t)
-    found = tl.full((block,), float("inf"), tl.float32)
-    going = listed & (t < end)
+    begin, end = _clip(ox, ix, (tl.load(shape) * 8).to(tl.float32), t, far)
+    begin, end = _clip(oy, iy, (tl.load(shape + 1) * 8).to(tl.float32), begin, end)
+    begin, end = _clip(oz, iz, (tl.load(shape + 2) * 8).to(tl.float32), begin, end)
+    return tl.where(begin > t, begin + step, t), end
+
+
+@triton.jit
+def next_voxel(
+    ox, oy, oz, dx, dy, dz, t, end, going, shape, index, counts,
+    nudge: tl.constexpr, never: tl.constexpr,
+):  # fmt: skip
+    """Where rays that are ``going`` at ``t`` meet a voxel in use before ``end``; inf = nowhere."""
+    sx, sy, sz = tl.load(shape), tl.load(shape + 1), tl.load(shape + 2)
+    ix, iy, iz = _inverse(dx, never), _inverse(dy, never), _inverse(dz, never)
+    step = nudge * tl.minimum(tl.minimum(tl.abs(ix), tl.abs(iy)), tl.abs(iz))
+    found = tl.full(t.shape, float("inf"), tl.float32)
+    going = going & (t < end)
     while tl.max(going.to(tl.int32), 0) > 0:
         px, py, pz = ox + t * dx, oy + t * dy, oz + t * dz
         x, y, z = tl.floor(px).to(tl.int32), tl.floor(py).to(tl.int32), tl.floor(pz).to(tl.int32)
@@ -71,4 +78,24 @@ def advance(
         leave = tl.maximum(tl.minimum(leave, _leave(pz, z, size, iz)), 0.0)
         t = tl.where(going, t + leave + step, t)
         going = going & ~used & (t < end)
-    tl.store(start + n, found, listed)
+    return found
+
+
+@triton.jit
+def advance(
+    origin, directions, start, rays, low, shape, index, counts, number, far, per_metre,
+    nudge: tl.constexpr, never: tl.constexpr, block: tl.constexpr,
+):  # fmt: skip
+    i = tl.program_id(0) * block + tl.arange(0, block)
+    listed = i < number
+    n = tl.load(rays + i, listed, 0)
+    ox, oy, oz = start_of(origin, low, per_metre)
+    dx = tl.load(directions + 3 * n, listed, 0.0) * per_metre
+    dy = tl.load(directions + 3 * n + 1, listed, 0.0) * per_metre
+    dz = tl.load(directions + 3 * n + 2, listed, 0.0) * per_metre
+    t = tl.load(start + n, listed, 0.0)
+    t, end = enter(ox, oy, oz, dx, dy, dz, shape, t, far, nudge, never)
+    t = next_voxel(
+        ox, oy, oz, dx, dy, dz, t, end, listed, shape, index, counts, nudge, never
+    )  # fmt: skip
+    tl.store(start + n, t, listed)

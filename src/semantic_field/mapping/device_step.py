@@ -63,7 +63,7 @@ class DeviceTrainer(Trainer):
         self._serials = [np.zeros(0, np.int64)] * 2  # of the last exchange, and the one before
         self._keyframes: DeviceKeyframes | None = None
         self._voxels = DeviceVoxels(field.config.voxel_m, self.device)
-        self._voxels_of, self._drawn = -1, 0
+        self._drawn = self._known = 0  # steps whose rays are chosen; keyframes at that time
 
     # what the mapper changes between steps
 
@@ -146,10 +146,10 @@ class DeviceTrainer(Trainer):
             self._keyframes = DeviceKeyframes(keyframes, self.device)
         if self._keyframes.is_behind(keyframes):
             self._keyframes.follow(keyframes)
-            self._drawn = 0  # the next rays are chosen among the new keyframes, too
-        if self._voxels_of != reach.version:
+        if keyframes.count < self._known:
+            self._drawn = 0  # rays may be chosen in slots that hold nothing any more
+        if self._voxels.version != reach.version:
             self._voxels.load(reach)
-            self._voxels_of = reach.version
 
     def _exchange(self, keyframes: KeyframeStore, voxels: VoxelGrid | None) -> None:
         """Send the slots and pixels of the next steps' rays; take in what came back of others.
@@ -166,7 +166,7 @@ class DeviceTrainer(Trainer):
             if voxels is not None:
                 self._note(report, keyframes, voxels)
         self._serials = [keyframes.serials.copy(), self._serials[0]]
-        self._drawn = STEPS_PER_UPLOAD
+        self._drawn, self._known = STEPS_PER_UPLOAD, keyframes.count
 
     def _note(
         self, report: NDArray[np.float32], keyframes: KeyframeStore, voxels: VoxelGrid

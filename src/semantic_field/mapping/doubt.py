@@ -25,7 +25,6 @@ ASKED_WIDTH = 320  # of a witness, where it is asked what it sees through
 WITNESSES = 12  # keyframes of the most similar views
 LEAST_WITNESSES = 3  # that must have seen through a point
 PATIENCE_NS = 2_000_000_000
-THREADS = 2
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -58,7 +57,7 @@ def _testify(points, stored, labels, clear, skip, intrinsics, pose, verdict, pix
                 verdict[n] = 1
 
 
-def doubt(store: KeyframeStore, slot: int) -> NDArray[np.float64]:
+def doubt(store: KeyframeStore, slot: int, threads: int = 2) -> NDArray[np.float64]:
     """Mask the pixels of a new keyframe whose surface nearly all similar views saw through.
 
     A surface is believed again where a keyframe has seen it ``PATIENCE_NS`` ago, and none has
@@ -80,7 +79,7 @@ def doubt(store: KeyframeStore, slot: int) -> NDArray[np.float64]:
     def ask(witness: int) -> None:
         said[witness] = _ask(store, witness, points)
 
-    run_shared(ask, THREADS, [(witness,) for witness in witnesses.tolist()])
+    run_shared(ask, threads, [(witness,) for witness in witnesses.tolist()])
     for witness in witnesses.tolist():
         verdict, pixel = said[witness]
         masked = store.images[2][witness, np.maximum(pixel, 0)] == MASKED

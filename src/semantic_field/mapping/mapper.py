@@ -114,9 +114,8 @@ class Mapper:
         self._trainer = self._new_trainer(self._field)
         self._voxels = VoxelGrid(self.config.field.voxel_m, with_errors=True)
         self._reach = VoxelGrid(self.config.field.voxel_m)
-        self._moved = (
-            MovedThings(self.config.field.voxel_m) if self.config.mapping.forget_moved else None
-        )
+        mapping, voxel_m = self.config.mapping, self.config.field.voxel_m
+        self._moved = MovedThings(voxel_m, mapping.threads) if mapping.forget_moved else None
         self._classes = ClassTable()
         self._language = (
             LanguageBasis(self._teacher, self.config.field.latent_dim) if self._teacher else None
@@ -548,7 +547,7 @@ class Mapper:
                 self._trainer.settle()
                 field = self._field.frozen_copy(self._device)
                 ids = tuple(self._classes.ids)
-                self._views = DeviceMap(field, self._voxels, self._reach, ids)
+                self._views = DeviceMap(field, self._voxels, self._reach, ids, self._views)
                 self._views_of = current
                 self._views.settle()
             return self._views

@@ -35,7 +35,8 @@ class MovedThings:
     so are those that look through what has come to stay (``mapping.doubt``).
     """
 
-    def __init__(self, voxel_m: float) -> None:
+    def __init__(self, voxel_m: float, threads: int = 2) -> None:
+        self._threads = threads
         self.cleared = VoxelGrid(voxel_m)
         self.forgotten_voxels = 0
         self._to_search: list[int] = []
@@ -67,7 +68,7 @@ class MovedThings:
 
     def take(self, store: KeyframeStore, slot: int) -> bool:
         """Doubt what a new keyframe sees where others saw through; False where it is given up."""
-        believed = doubt(store, slot)
+        believed = doubt(store, slot, self._threads)
         if len(believed):
             self._appeared.append(believed)
             self._to_search = store.serials[: store.count].tolist()

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
-PLAIN_STEPS = 3  # before a capture: they compile kernels and let libraries get their memory
+PLAIN_STEPS = 3  # before the first capture: they compile kernels and let libraries get memory
 
 
 class StepGraph:
@@ -57,9 +57,11 @@ class StepGraph:
             step()
             return
         if signature != self._signature:
-            self._graph, self._signature, self._plain = None, signature, 0
-        if self._plain < PLAIN_STEPS:
-            self._plain += 1
+            first = self._signature is None
+            self._graph, self._signature = None, signature
+            self._plain = PLAIN_STEPS if first else 1
+        if self._plain:
+            self._plain -= 1
             step()
             return
         if self._graph is None:

@@ -127,14 +127,15 @@ class LatentIndex:
         by_class = self._classes is not None
         columns = [_texts_of(question, by_class, self._rivals) for question in questions]
         result = torch.empty(len(questions), len(self), device=self.device)
-        start = 0
+        on_gpu, start = self.device.type == "cuda", 0
         for cosine in self._cosine_chunks(torch.cat(columns)):
             part = slice(start, start + cosine.shape[1])
             own = cosine.split([len(texts) for texts in columns])
             for row, (question, cosines) in enumerate(zip(questions, own, strict=True)):
                 result[row, part] = self._score(cosines, question, part)
             start += cosine.shape[1]
-        return result.cpu()
+        host = torch.empty(result.shape, pin_memory=on_gpu)  # pinned memory is kept by torch
+        return host.copy_(result)
 
     def _score(
         self, cosine: Float[Tensor, "T N"], question: TextSet, part: slice
