@@ -55,7 +55,7 @@ def test_labelled_pixels_are_bounded_and_no_keyframe_is_favoured() -> None:
     noted, random = LabelledPixels(), np.random.default_rng(0)
     for slot in range(200):  # 1024 pixels each: three times what is kept
         noted.note(slot, np.zeros(5000, np.int16))
-    assert noted._noted[0].shape[1] <= PER_CLASS
+    assert noted.noted(0).shape[1] <= PER_CLASS
     slots = noted.draw(20000, 0.0, random)[0]
     early, late = (slots < 100).mean(), (slots >= 100).mean()
     assert early == pytest.approx(late, abs=0.05)

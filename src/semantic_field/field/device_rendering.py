@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -78,17 +78,12 @@ class DeviceMap:
         directions = _ray_directions(camera, pose[:3, :3])
         depth = self.trace(pose[:3, 3], directions, near_m, far_m)
         hit = depth.isfinite()
-        points = pose[:3, 3] + depth[hit, None] * directions[hit]
-        images = self._shaded(points, with_latent)
-        images["depth"] = depth[hit]
+        depth = torch.where(hit, depth, 0.0)
+        images = self._shaded(pose[:3, 3] + depth[:, None] * directions, with_latent)
+        images = {name: _where(hit, values) for name, values in images.items()}
+        images["depth"], images["label"] = depth, images["label"] - 1
         size = (camera.height, camera.width)
-        filled = {name: _spread(values, hit).view(*size, -1) for name, values in images.items()}
-        filled["depth"], filled["confidence"] = (
-            filled["depth"][..., 0],
-            filled["confidence"][..., 0],
-        )
-        filled["label"] = filled["label"][..., 0] - 1  # rows count from 1: 0 is nothing
-        return RenderedView(**{name: image.cpu().numpy() for name, image in filled.items()})
+        return RenderedView(**_on_host({n: i.view(*size, *i.shape[1:]) for n, i in images.items()}))
 
     def trace(
         self,
@@ -173,8 +168,17 @@ def _crossing(
     return torch.where(bracketed, between, t + s / stretch)
 
 
-def _spread(values: Tensor, hit: Int[Tensor, " N"]) -> Tensor:
-    """Values of the rays that meet something as those of all rays; 0 elsewhere."""
-    image = values.new_zeros(len(hit), *values.shape[1:])
-    image[hit] = values
-    return image
+def _where(hit: Bool[Tensor, " N"], values: Tensor) -> Tensor:
+    """Values (N, ...) of the rays that meet something; 0 elsewhere."""
+    return torch.where(hit.view(-1, *[1] * (values.ndim - 1)), values, 0)
+
+
+def _on_host(images: dict[str, Tensor]) -> dict[str, NDArray]:
+    """Copies of images, waited for once: pinned, as a GPU writes them fastest."""
+    pinned = next(iter(images.values())).is_cuda
+    host = {n: torch.empty(i.shape, dtype=i.dtype, pin_memory=pinned) for n, i in images.items()}
+    for name, image in images.items():
+        host[name].copy_(image, non_blocking=True)
+    if pinned:
+        torch.cuda.current_stream().synchronize()
+    return {name: image.numpy() for name, image in host.items()}

@@ -44,17 +44,22 @@ class SemanticField(nn.Module):
         classes: rows of the label head to begin with; ``grow_classes`` adds more.
         kernels: the grid kernels; chosen by ``config.grid.kernels`` when not given. Their shape
             may use less of the levels' tables than there is, see ``GridShape``.
+        device: where the table is made; ``to`` brings the rest there.
     """
 
     def __init__(
-        self, config: FieldConfig, classes: int = 0, kernels: GridKernels | None = None
+        self,
+        config: FieldConfig,
+        classes: int = 0,
+        kernels: GridKernels | None = None,
+        device: torch.device | str = "cpu",
     ) -> None:
         super().__init__()
         self.config = config
         self.kernels = kernels or make_kernels(config.grid.kernels, shape_of(config.grid))
         shape = self.kernels.shape
         hidden, code, latent = config.hidden_dim, config.geometry_dim, config.latent_dim
-        self.table = nn.Parameter(reserve_zeros(shape.table_shape), requires_grad=False)
+        self.table = nn.Parameter(reserve_zeros(shape.table_shape, device), requires_grad=False)
         self.trunk_in = nn.Linear(shape.encoding_dim, hidden)
         self.trunk_out = nn.Linear(hidden, 1 + code)
         self.color_head = nn.Sequential(nn.Linear(code, hidden), nn.ReLU(), nn.Linear(hidden, 3))
@@ -101,7 +106,7 @@ class SemanticField(nn.Module):
         kernels = self.kernels
         if torch.device(device).type != self.table.device.type:
             kernels = make_reader(kernels.name, kernels.shape, device, kernels.threads)
-        twin = SemanticField(self.config, self.classes, kernels).to(device)
+        twin = SemanticField(self.config, self.classes, kernels, device).to(device)
         twin.assign(self)
         return twin.eval().requires_grad_(False)
 

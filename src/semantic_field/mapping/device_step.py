@@ -156,10 +156,9 @@ class DeviceTrainer(Trainer):
 
         That are the losses, and of one step's rays how far they disagree with the map.
         """
-        drawn = [self._choose(keyframes) for _ in range(STEPS_PER_UPLOAD)]
-        arrived = self._mailbox.exchange(
-            np.stack([slots | (pixels + 1) << SLOT_BITS for slots, pixels in drawn])
-        )
+        slots, pixels = self._choose(keyframes, steps=STEPS_PER_UPLOAD)
+        packed = self._random.permutation(slots | (pixels + 1) << SLOT_BITS)
+        arrived = self._mailbox.exchange(packed.reshape(STEPS_PER_UPLOAD, -1))
         if arrived is not None:
             losses, report = arrived
             self.losses = dict(zip(self._names, losses.tolist(), strict=False))

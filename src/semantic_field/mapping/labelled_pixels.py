@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 PER_FRAME = 1024  # pixels noted of one class in one keyframe
 PER_CLASS = 1 << 16
-_NONE = np.zeros((2, 0), np.int32)
 
 
 @njit(nogil=True, cache=True)
@@ -42,7 +41,8 @@ class LabelledPixels:
     """
 
     def __init__(self) -> None:
-        self._noted: list[NDArray[np.int32]] = []  # of each class: slots and pixels (2, n)
+        self._store: list[NDArray[np.int32]] = []  # of each class: slots and pixels, and room
+        self._used: list[int] = []  # how many of them
         self._share: list[float] = []
         self._counts: dict[int, NDArray[np.int64]] = {}  # of each slot: pixels of each class
         self._random = np.random.default_rng(0)
@@ -54,37 +54,55 @@ class LabelledPixels:
         counts = np.bincount(rows[rows >= 0])
         if not len(counts):
             return
-        while len(self._noted) < len(counts):
-            self._noted.append(_NONE)
+        while len(self._store) < len(counts):
+            self._store.append(np.zeros((2, PER_FRAME), np.int32))
+            self._used.append(0)
             self._share.append(1.0)
         self._counts[slot] = counts
+        self._add_to_totals(counts)
         most = np.maximum(1, (PER_FRAME * np.array(self._share[: len(counts)])).astype(np.int64))
         every = -(-counts // most)  # of a class's pixels one in so many is noted
         chosen, of_class = _choose(rows, every, int(self._random.integers(1 << 31)))
         for row in np.flatnonzero(counts).tolist():
             self._note_class(slot, row, chosen[of_class == row])
-        self._sum_up()
+
+    def noted(self, row: int) -> NDArray[np.int32]:
+        """Slots and pixels (2, n) that are noted of a class: a view."""
+        return self._store[row][:, : self._used[row]]
 
     def _note_class(self, slot: int, row: int, pixels: NDArray[np.int32]) -> None:
-        added = np.stack([np.full(len(pixels), slot, np.int32), pixels])
-        noted = np.concatenate([self._noted[row], added], axis=1)
-        if noted.shape[1] > PER_CLASS:
-            noted, self._share[row] = noted[:, ::2].copy(), self._share[row] / 2
-        self._noted[row] = noted
+        used = self._used[row] + len(pixels)
+        if used > self._store[row].shape[1]:
+            spare = np.zeros((2, used), np.int32)
+            self._store[row] = np.concatenate([self._store[row], spare], axis=1)
+        added = self._store[row][:, self._used[row] : used]
+        added[0], added[1] = slot, pixels
+        self._used[row] = used
+        if used > PER_CLASS:
+            self._keep(row, np.arange(used) % 2 == 0)
+            self._share[row] /= 2
+
+    def _keep(self, row: int, kept: NDArray[np.bool_]) -> None:
+        rest = self.noted(row)[:, kept]
+        self._used[row] = rest.shape[1]
+        self.noted(row)[:] = rest
 
     def forget(self, slot: int) -> None:
         """Forget a keyframe's pixels."""
-        if self._counts.pop(slot, None) is not None:
-            self._noted = [noted[:, noted[0] != slot] for noted in self._noted]
-            self._sum_up()
+        counts = self._counts.pop(slot, None)
+        if counts is not None:
+            self._add_to_totals(-counts)
+            for row in np.flatnonzero(counts).tolist():
+                self._keep(row, self.noted(row)[0] != slot)
 
     def move(self, source: int, target: int) -> None:
         """A keyframe moves to another slot, whose own pixels are forgotten."""
         self.forget(target)
         if source in self._counts:
             self._counts[target] = self._counts.pop(source)
-            for noted in self._noted:
-                noted[0, noted[0] == source] = target
+            for row in np.flatnonzero(self._counts[target]).tolist():
+                slots = self.noted(row)[0]
+                slots[slots == source] = target
 
     def draw(
         self, rays: int, balance: float, random: np.random.Generator
@@ -94,19 +112,19 @@ class LabelledPixels:
         A class is drawn with a chance proportional to its pixels to the power of
         1 - ``balance``: 0 = as frequent as it is, 1 = all classes alike.
         """
-        chance = np.where(self.totals > 0, np.maximum(self.totals, 1) ** (1.0 - balance), 0.0)
+        known = np.array(self._used) > 0
+        chance = np.where(known, np.maximum(self.totals, 1) ** (1.0 - balance), 0.0)
         if not (rays and chance.sum()):
             return np.zeros(0, np.int64), np.zeros(0, np.int64)
         wanted = np.bincount(random.choice(len(chance), rays, p=chance / chance.sum()))
         chosen = [
-            noted[:, random.integers(noted.shape[1], size=n)]
-            for noted, n in zip(self._noted, wanted.tolist(), strict=False)
+            self.noted(row)[:, random.integers(self._used[row], size=n)]
+            for row, n in enumerate(wanted.tolist())
             if n
         ]
         slots, pixels = np.concatenate(chosen, axis=1).astype(np.int64)
         return slots, pixels
 
-    def _sum_up(self) -> None:
-        self.totals = np.zeros(len(self._noted))
-        for counts in self._counts.values():
-            self.totals[: len(counts)] += counts
+    def _add_to_totals(self, counts: NDArray[np.int64]) -> None:
+        self.totals = np.append(self.totals, np.zeros(max(0, len(counts) - len(self.totals))))
+        self.totals[: len(counts)] += counts

@@ -191,16 +191,17 @@ class Trainer:
         return rays
 
     def _choose(
-        self, keyframes: KeyframeStore, corrections: Corrections | None = None
+        self, keyframes: KeyframeStore, corrections: Corrections | None = None, steps: int = 1
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Slots and pixels (R,) of a step's rays, -1 = a random pixel.
+        """Slots and pixels (R,) of the rays of some steps, -1 = a random pixel.
 
         A share goes to labelled pixels, and of the others one to what was just annotated.
         """
         config, random = self.config, self._random
-        wanted = round(config.labelled_share * config.rays_per_step)
+        rays = steps * config.rays_per_step
+        wanted = round(config.labelled_share * rays)
         slots, pixels = keyframes.choose_labelled(wanted, config.class_balance, random)
-        rest = config.rays_per_step - len(slots)
+        rest = rays - len(slots)
         others = keyframes.choose(rest, random, config.replay_by_error)
         slots = np.concatenate([slots, others])
         pixels = np.concatenate([pixels, np.full(rest, -1)])
