@@ -48,8 +48,10 @@ class DeviceMap:
     ) -> None:
         self.field, self.device = field, field.table.device
         self._voxels = DeviceVoxels.of(voxels, self.device)
-        unchanged = before is not None and before._reach.version == reach.version
-        self._reach = before._reach if unchanged else DeviceVoxels.of(reach, self.device)
+        if before is not None and before._reach.version == reach.version:
+            self._reach = before._reach
+        else:
+            self._reach = DeviceVoxels.of(reach, self.device)
         self._class_ids = torch.tensor(class_ids, dtype=torch.int32, device=self.device)
         self._tracer = RayTracer(field) if field.kernels.name == "cuda" else None
 

@@ -1,6 +1,6 @@
 """Traces rays to the surface of one field with the Triton kernel, a whole view in one launch."""
 
-# pyright: reportIndexIssue=false
+# pyright: reportIndexIssue=false, reportCallIssue=false, reportArgumentType=false
 from __future__ import annotations
 
 import torch
@@ -71,7 +71,7 @@ class RayTracer:
                 **self._sizes, waves=MAX_WAVES, share=STEP_SHARE, extra=EXTRA_STEP_M,
                 bracket=LONGEST_BRACKET_M, nudge=NUDGE, never=NEVER, block=BLOCK,
                 num_warps=WARPS,
-            )  # fmt: skip  # pyright: ignore[reportArgumentType]
+            )  # fmt: skip
         return hit
 
 

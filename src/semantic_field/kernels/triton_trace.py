@@ -6,7 +6,7 @@ trunk give; nothing but the depth that was found leaves the processor.
 
 # Compiled functions carry no annotations but constants, and Triton is not installed everywhere.
 # pyright: basic, reportMissingImports=false, reportIndexIssue=false, reportOperatorIssue=false
-# pyright: reportGeneralTypeIssues=false
+# pyright: reportGeneralTypeIssues=false, reportArgumentType=false
 import triton
 import triton.language as tl
 
