@@ -56,12 +56,11 @@ def kernel_entries(rays: int) -> list[Entry]:
     """Each operation of each implementation, replayed from a graph, in milliseconds."""
     shape = shape_of(GridConfig())
     cases = make_cases("cuda", shape, coherent_points(rays, SAMPLES).cuda())
-    entries = []
+    entries, points = [], rays * SAMPLES
     for label, case in cases.items():
         for name, operation in case.operations().items():
             measured = replayed(operation) if label.startswith("cuda") else operation
             milliseconds = on_gpu(measured, 1 if label == "reference" else 5)
-            points = rays * SAMPLES
             entries.append({"name": f"{name}, {label}", "points": points, "ms": milliseconds})
     return entries
 

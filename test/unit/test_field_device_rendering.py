@@ -36,9 +36,8 @@ def test_rays_go_where_the_processors_go(device: str, spread: float, number: int
     grid.advance(origin, directions, expected, 20.0, all_rays, 1)
     copied, listed = DeviceVoxels.of(grid, device), torch.arange(0, 2000, 2, device=device)
     start = torch.from_numpy(near).to(device)
-    at = torch.eye(4, device=device)[
-        :3, 3
-    ]  # a column of a pose: its numbers do not lie side by side
+    # as a column of a pose, whose numbers do not lie side by side
+    at = torch.eye(4, device=device)[:3, 3]
     at.copy_(torch.from_numpy(origin.astype(np.float32)))
     copied.advance(at, torch.from_numpy(directions).to(device), start, 20.0, listed)
     found = start.cpu().numpy()

@@ -70,7 +70,7 @@ TRACE = {
 TRACE_SIZES = {
     "levels": 8, "level_room": 8, "size": 1 << 19, "features": 4, "padded": 4, "hidden": 32,
     "waves": 60, "share": 0.8, "extra": 4e-3, "bracket": 0.08, "nudge": 1e-3, "never": 1e30,
-    "block": 64,
+    "block": 32,
 }  # fmt: skip
 
 

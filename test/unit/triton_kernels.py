@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from semantic_field.config import Config, updated
-from semantic_field.field.device_rendering import DeviceMap
 from semantic_field.field.device_sampling import DeviceRays, Placing, draw_rays_on_device
 from semantic_field.field.device_voxels import DeviceVoxels
 from semantic_field.field.model import SemanticField, shape_of
+from semantic_field.field.ray_tracers import TritonTracer, WaveTracer
 from semantic_field.field.voxels import VoxelGrid
 from semantic_field.frames import Frame
 from semantic_field.geometry import Camera, make_transform
@@ -308,12 +308,14 @@ def test_rays_are_traced_as_in_torch(shape: GridShape) -> None:
     grid = VoxelGrid(0.1)
     random = np.random.default_rng(0)
     grid.insert(random.normal(0, 0.6, (6000, 3)).astype(np.float32))
-    view = DeviceMap(field, grid, grid, ())
+    voxels = DeviceVoxels.of(grid, DEVICE)
     pose = normal(4, 4, seed=4)  # whose last column does not lie side by side
     directions = normal(80, 3, seed=5) - 2.0 * pose[:3, 3]
     pose[:3, 3] *= 2.0
-    found = view.trace(pose[:3, 3], directions, 0.05, 20.0)
-    expected = view.trace_in_waves(pose[:3, 3], directions, 0.05, 20.0)
+    found, expected = (
+        tracer(field).trace(pose[:3, 3], directions, voxels, 0.05, 20.0)
+        for tracer in (TritonTracer, WaveTracer)
+    )
     assert 0.2 < expected.isfinite().float().mean() < 0.95
     same = found.isfinite() == expected.isfinite()
     assert same.float().mean() > 0.97

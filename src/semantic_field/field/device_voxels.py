@@ -11,8 +11,9 @@ from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
+from semantic_field.field.confidence import confidence_of
 from semantic_field.field.traversal import NEVER, NUDGE
-from semantic_field.field.voxels import BRICK, ERROR_UNIT_M, VoxelGrid
+from semantic_field.field.voxels import BRICK, ERROR_UNITS, VoxelGrid
 
 
 class DeviceVoxels:
@@ -63,19 +64,18 @@ class DeviceVoxels:
 
     def lookup(self, points: Float[Tensor, "*N 3"]) -> Tensor:
         """How often the voxel around each point was observed, int16."""
-        cell = torch.floor(points * (1.0 / self.voxel_m)).long()
-        slot, known = self._slots(cell >> 3)
-        return self._count_of(slot, cell) * known
+        place, known = self._places(points)
+        return self._counts[place] * known
 
-    def lookup_errors(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N 2"]:
-        """See ``VoxelGrid.lookup_errors``; of a copy made by ``of``."""
+    def confidence(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, " N"]:
+        """See ``confidence_of``; errors count in a copy that ``of`` made of a grid with errors."""
+        place, known = self._places(points)
+        counts = (self._counts[place] * known).float()
         if not len(self._errors):
-            return torch.zeros(len(points), 2, device=points.device)
-        cell = torch.floor(points * (1.0 / self.voxel_m)).long()
-        slot, known = self._slots(cell >> 3)
-        stored = self._errors[_place(slot, cell)].int() & 0xFFFF  # the bits of uint16
-        units = torch.tensor([ERROR_UNIT_M, 1 / 65535], device=points.device)
-        return stored * known[:, None] * units
+            return confidence_of(counts)
+        stored = (self._errors[place].int() & 0xFFFF) * known[:, None]  # the bits of uint16
+        depth, color = (stored[:, i] * unit for i, unit in enumerate(ERROR_UNITS))
+        return confidence_of(counts, torch.stack([depth, color], dim=1))
 
     def advance(
         self,
@@ -130,7 +130,7 @@ class DeviceVoxels:
             at = place + t[:, None] * direction
             cell = torch.floor(at).long()
             slot, known = self._slots(cell >> 3)
-            used = known & (self._count_of(slot, cell) > 0)
+            used = known & (self._counts[_place(slot, cell)] > 0)
             start[rays[used]] = t[used]
             size = torch.where(known, 1, BRICK)[:, None]
             low = torch.div(cell, size, rounding_mode="floor") * size
@@ -138,8 +138,11 @@ class DeviceVoxels:
             t = t + ((border - at) * inverse).amin(1).clamp_min(0.0) + nudge
             going = ~used & (t < leave)
 
-    def _count_of(self, slot: Int[Tensor, "*N"], cell: Int[Tensor, "*N 3"]) -> Int[Tensor, "*N"]:
-        return self._counts[_place(slot, cell)]
+    def _places(self, points: Float[Tensor, "*N 3"]) -> tuple[Int[Tensor, "*N"], Tensor]:
+        """Where the voxels around points are stored (anywhere where not), and which of them are."""
+        cell = torch.floor(points * (1.0 / self.voxel_m)).long()
+        slot, known = self._slots(cell >> 3)
+        return _place(slot, cell), known
 
     def _slots(self, brick: Int[Tensor, "*N 3"]) -> tuple[Int[Tensor, "*N"], Bool[Tensor, "*N"]]:
         """Where bricks are stored (0 where they are not), and which of them are."""

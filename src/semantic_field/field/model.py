@@ -44,7 +44,7 @@ class SemanticField(nn.Module):
         classes: rows of the label head to begin with; ``grow_classes`` adds more.
         kernels: the grid kernels; chosen by ``config.grid.kernels`` when not given. Their shape
             may use less of the levels' tables than there is, see ``GridShape``.
-        device: where the table is made; ``to`` brings the rest there.
+        device: where it lies.
     """
 
     def __init__(
@@ -68,6 +68,7 @@ class SemanticField(nn.Module):
         )
         self.label_head = _label_head(latent, classes)
         self._init_trunk()
+        self.to(device)
 
     def _init_trunk(self) -> None:
         """Unseen space starts as free: the table is zero, so the biases decide.
@@ -106,7 +107,7 @@ class SemanticField(nn.Module):
         kernels = self.kernels
         if torch.device(device).type != self.table.device.type:
             kernels = make_reader(kernels.name, kernels.shape, device, kernels.threads)
-        twin = SemanticField(self.config, self.classes, kernels, device).to(device)
+        twin = SemanticField(self.config, self.classes, kernels, device)
         twin.assign(self)
         return twin.eval().requires_grad_(False)
 

@@ -18,6 +18,7 @@ MAX_INDEX_CELLS = 64_000_000
 FAR_AWAY = 1 << 62
 MOST_COUNTED = 32767  # so that devices can read the counts as int16
 ERROR_UNIT_M = 2e-6
+ERROR_UNITS = (ERROR_UNIT_M, 1 / 65535)  # of stored errors of depths and colours
 ERROR_RATE = np.float32(1 / 16)
 _jit = njit(nogil=True, cache=True, error_model="numpy")
 
@@ -182,7 +183,7 @@ class VoxelGrid:
         out = np.zeros((len(points), 2), np.float32)
         if self.errors.shape[1]:
             grid = (self.voxel_m, self.index, self.low, self.errors)
-            _lookup_errors(points, *grid, np.array([ERROR_UNIT_M, 1 / 65535], np.float32), out)
+            _lookup_errors(points, *grid, np.array(ERROR_UNITS, np.float32), out)
         return out
 
     def note_errors(

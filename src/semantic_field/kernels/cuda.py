@@ -23,6 +23,7 @@ from semantic_field.kernels.interface import (
     GridKernels,
     GridMoments,
     GridShape,
+    power_of_two,
 )
 
 BLOCK = 128  # points of one program
@@ -51,7 +52,7 @@ class CudaKernels(GridKernels):
         super().__init__(shape, threads)
         self._lattice = (shape.inverse_cells(device), shape.block_masks(device))
         self._rates = torch.zeros(RATES, device=device)
-        padded = _power_of_two(shape.features)
+        padded = power_of_two(shape.features)
         self._sizes = {"size": shape.table_size, "features": shape.features, "padded": padded}
 
     def _like(self, shape: GridShape, threads: int) -> CudaKernels:
@@ -148,7 +149,7 @@ class CudaKernels(GridKernels):
             triton_grid.adam[(_ceil_div(number, LINES),)](
                 *arrays, 1.0 / gradient.scale, number, has_working=working is not None,
                 is_half=gradient.table.dtype == torch.float16, lanes=lanes,
-                padded=_power_of_two(lanes), block=LINES,
+                padded=power_of_two(lanes), block=LINES,
             )  # fmt: skip
 
     def adam_step(
@@ -168,11 +169,6 @@ class CudaKernels(GridKernels):
 
 def _ceil_div(n: int, block: int) -> int:
     return -(-n // block)
-
-
-def _power_of_two(n: int) -> int:
-    """The least one that is not less than ``n``."""
-    return 1 << (n - 1).bit_length()
 
 
 def _flat(tensor: Tensor) -> Tensor:

@@ -103,6 +103,11 @@ def grid_shape(
     return GridShape(cells, 1 << log2_table_size, features, extent_m)
 
 
+def power_of_two(n: int) -> int:
+    """The least one that is not less than ``n``."""
+    return 1 << (n - 1).bit_length()
+
+
 def reserve_zeros(
     shape: tuple[int, ...],
     device: torch.device | str = "cpu",

@@ -27,23 +27,12 @@ def _columns(
     """
     if count > 1:
         half: tl.constexpr = count // 2
+        upper: tl.constexpr = level + half
         one = _columns(
             x, y, z, inside, table, scales, masks, level, half, levels, size, features, padded
         )
         other = _columns(
-            x,
-            y,
-            z,
-            inside,
-            table,
-            scales,
-            masks,
-            level + half,
-            half,
-            levels,
-            size,
-            features,
-            padded,
+            x, y, z, inside, table, scales, masks, upper, half, levels, size, features, padded
         )
         return tl.reshape(tl.join(one, other), (x.shape[0], padded * count))
     elif level >= levels:

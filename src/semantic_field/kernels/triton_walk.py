@@ -19,6 +19,13 @@ def _inverse(direction, never: tl.constexpr):
 
 
 @triton.jit
+def _strides(dx, dy, dz, nudge: tl.constexpr, never: tl.constexpr):
+    """Inverse directions, and the step that takes a ray past a border."""
+    ix, iy, iz = _inverse(dx, never), _inverse(dy, never), _inverse(dz, never)
+    return ix, iy, iz, nudge * tl.minimum(tl.minimum(tl.abs(ix), tl.abs(iy)), tl.abs(iz))
+
+
+@triton.jit
 def _clip(place, inverse, size, near, far):
     """The part of ``near`` to ``far`` in which rays are between 0 and ``size`` on one axis."""
     one, other = -place * inverse, (size - place) * inverse
@@ -44,8 +51,7 @@ def start_of(origin, low, per_metre):
 @triton.jit
 def enter(ox, oy, oz, dx, dy, dz, shape, t, far, nudge: tl.constexpr, never: tl.constexpr):
     """Where rays come into the index, at the earliest at ``t``, and where they leave it."""
-    ix, iy, iz = _inverse(dx, never), _inverse(dy, never), _inverse(dz, never)
-    step = nudge * tl.minimum(tl.minimum(tl.abs(ix), tl.abs(iy)), tl.abs(iz))
+    ix, iy, iz, step = _strides(dx, dy, dz, nudge, never)
     begin, end = _clip(ox, ix, (tl.load(shape) * 8).to(tl.float32), t, far)
     begin, end = _clip(oy, iy, (tl.load(shape + 1) * 8).to(tl.float32), begin, end)
     begin, end = _clip(oz, iz, (tl.load(shape + 2) * 8).to(tl.float32), begin, end)
@@ -59,8 +65,7 @@ def next_voxel(
 ):  # fmt: skip
     """Where rays that are ``going`` at ``t`` meet a voxel in use before ``end``; inf = nowhere."""
     sx, sy, sz = tl.load(shape), tl.load(shape + 1), tl.load(shape + 2)
-    ix, iy, iz = _inverse(dx, never), _inverse(dy, never), _inverse(dz, never)
-    step = nudge * tl.minimum(tl.minimum(tl.abs(ix), tl.abs(iy)), tl.abs(iz))
+    ix, iy, iz, step = _strides(dx, dy, dz, nudge, never)
     found = tl.full(t.shape, float("inf"), tl.float32)
     going = going & (t < end)
     while tl.max(going.to(tl.int32), 0) > 0:

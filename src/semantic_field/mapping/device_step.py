@@ -22,6 +22,7 @@ from semantic_field.field.model import SemanticField
 from semantic_field.field.sampling import RaySamples
 from semantic_field.field.voxels import VoxelGrid
 from semantic_field.kernels import GridGradient, GridMoments, GridShape
+from semantic_field.kernels.host_memory import host_like
 from semantic_field.kernels.table_lines import grow
 from semantic_field.mapping.corrections import Corrections
 from semantic_field.mapping.device_keyframes import DeviceKeyframes
@@ -323,11 +324,8 @@ class _Mailbox:
     """
 
     def __init__(self, slots: Tensor, *results: Tensor) -> None:
-        def on_host(tensor: Tensor) -> Tensor:
-            return torch.zeros(tensor.shape, dtype=tensor.dtype, pin_memory=tensor.is_cuda)
-
         self._slots, self._results = slots, results
-        self._outgoing, self._incoming = on_host(slots), [on_host(r) for r in results]
+        self._outgoing, self._incoming = host_like(slots), [host_like(r) for r in results]
         self._done = torch.cuda.Event() if slots.is_cuda else None
         self._exchanges = 0
 

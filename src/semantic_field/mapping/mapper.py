@@ -160,7 +160,7 @@ class Mapper:
         full = shape_of(config.grid)
         kernels = make_kernels(config.grid.kernels, full, self._device, threads)
         kernels = kernels.with_shape(shape or first_shape(full, kernels))
-        return SemanticField(config, classes, kernels, self._device).to(self._device)
+        return SemanticField(config, classes, kernels, self._device)
 
     def _new_trainer(self, field: SemanticField) -> Trainer:
         return make_trainer(field, self.config.mapping)

@@ -26,7 +26,7 @@ class StepGraph:
         self._generators: list[torch.Generator] = []
         self._graph: torch.cuda.CUDAGraph | None = None
         self._signature: tuple | None = None
-        self._plain = 0
+        self._plain = PLAIN_STEPS  # still to come
         self._capturable = capturable
 
     def register(self, generator: torch.Generator) -> None:
@@ -57,9 +57,8 @@ class StepGraph:
             step()
             return
         if signature != self._signature:
-            first = self._signature is None
             self._graph, self._signature = None, signature
-            self._plain = PLAIN_STEPS if first else 1
+            self._plain = max(self._plain, 1)
         if self._plain:
             self._plain -= 1
             step()

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from semantic_field.field.map_state import LanguageSpace
+from semantic_field.kernels.host_memory import to_host
 from semantic_field.kernels.precision import product_type
 from semantic_field.query.interpretation import TextSet, membership
 from semantic_field.teachers.language import Calibration
@@ -127,15 +128,14 @@ class LatentIndex:
         by_class = self._classes is not None
         columns = [_texts_of(question, by_class, self._rivals) for question in questions]
         result = torch.empty(len(questions), len(self), device=self.device)
-        on_gpu, start = self.device.type == "cuda", 0
+        start = 0
         for cosine in self._cosine_chunks(torch.cat(columns)):
             part = slice(start, start + cosine.shape[1])
             own = cosine.split([len(texts) for texts in columns])
             for row, (question, cosines) in enumerate(zip(questions, own, strict=True)):
                 result[row, part] = self._score(cosines, question, part)
             start += cosine.shape[1]
-        host = torch.empty(result.shape, pin_memory=on_gpu)  # pinned memory is kept by torch
-        return host.copy_(result)
+        return to_host(result)[0]
 
     def _score(
         self, cosine: Float[Tensor, "T N"], question: TextSet, part: slice
