@@ -150,12 +150,12 @@ def train_offline(mapper: Mapper, seconds: float, cpu: bool) -> float:
 def train_paced(mapper: Mapper, source: FrameSource, rate_hz: float) -> float:
     """As ``train_live``, with the clock of processor time: what an idle machine would do."""
     threads = mapper.config.mapping.threads
-    frames = [source[i] for i in range(len(source)) if i % HELD_OUT_EVERY]
-    mapper.add_frame(frames[0])
+    indices = [i for i in range(len(source)) if i % HELD_OUT_EVERY]
+    mapper.add_frame(source[indices[0]])
     mapper.train_steps(1)
     begin = time.process_time()
-    for number, frame in enumerate(frames):
-        mapper.add_frame(frame)
+    for number, index in enumerate(indices):
+        mapper.add_frame(source[index])
         while (time.process_time() - begin) / threads < (number + 1) / rate_hz:
             mapper.train_steps(1)
     return (time.process_time() - begin) / threads
@@ -163,10 +163,11 @@ def train_paced(mapper: Mapper, source: FrameSource, rate_hz: float) -> float:
 
 def train_live(mapper: Mapper, source: FrameSource, rate_hz: float) -> float:
     """Frames arrive at ``rate_hz`` while the worker trains; returns the stream's seconds."""
-    frames = [source[i] for i in range(len(source)) if i % HELD_OUT_EVERY]
+    indices = [i for i in range(len(source)) if i % HELD_OUT_EVERY]
     mapper.start()
     begin = time.perf_counter()
-    for number, frame in enumerate(frames):
+    for number, index in enumerate(indices):
+        frame = source[index]  # read now: a stream's frames are not all in memory
         time.sleep(max(0.0, begin + number / rate_hz - time.perf_counter()))
         mapper.add_frame(frame)
     time.sleep(1 / rate_hz)

@@ -179,9 +179,9 @@ class FrameInput:
         """The frame, or None while something is still awaited."""
         waited = time.monotonic() - pending.arrival
         info = self._info.get("color")
+        if not _belongs(info, pending) and waited < self._config.tf_timeout_s:
+            return None
         if info is None:
-            if waited < self._config.tf_timeout_s:
-                return None
             topic = self._node.resolve_topic_name("color/camera_info")
             raise FrameNotUsable("no_camera_info", f"no CameraInfo on {topic}")
         try:
@@ -221,3 +221,14 @@ class FrameInput:
         if "color" not in self._info and seconds > self._config.camera_info_timeout_s:
             topic = self._node.resolve_topic_name("color/camera_info")
             self._drops.warn("no_camera_info", f"no CameraInfo on {topic} after {seconds:.0f} s")
+
+
+def _belongs(info: CameraInfo | None, pending: Pending) -> bool:
+    """False while there is no CameraInfo, or only one of before the images changed their size."""
+    if info is None:
+        return False
+    color = pending.color
+    same_size = isinstance(color, CompressedImage) or (
+        (info.height, info.width) == (color.height, color.width)
+    )
+    return same_size or conversions.to_nanoseconds(info.header.stamp) >= pending.stamp_ns

@@ -327,6 +327,20 @@ def test_a_frame_waits_for_camera_info(camera, receive, wait_until):
     assert wait_until(lambda: receiver.frames) and receiver.dropped == {}
 
 
+def test_images_of_another_size_wait_for_their_own_camera_info(camera, receive, wait_until):
+    receiver = receive(**PATIENT)
+    camera.send(frame_at(1))
+    assert wait_until(lambda: receiver.frames)
+    frame = frame_at(2, camera=PINHOLE.resized(16, 12))
+    camera.send_pose(frame)
+    camera.send_images(frame)
+    assert wait_until(lambda: receiver.input.held_back == 1)
+    assert receiver.dropped == {}
+    camera.send_info(frame)
+    assert wait_until(lambda: len(receiver.frames) == 2)
+    assert_same(receiver.frames[1], frame)
+
+
 def test_transforms_are_interpolated_at_the_image_stamp(camera, receive, wait_until):
     receiver, frame = receive(**PATIENT), frame_at(1.05)
     for seconds, x in ((1.0, 0.0), (1.2, 4.0)):
