@@ -15,6 +15,7 @@ import argparse
 import json
 import resource
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -126,11 +127,15 @@ def write_images(path: Path, frame: Frame, view: RenderedView) -> None:
     cv2.imwrite(str(path), np.vstack([color, cv2.applyColorMap(depth, cv2.COLORMAP_TURBO)]))
 
 
+def kept(source: FrameSource) -> Iterator[Frame]:
+    """The frames that are not held out, each read when its turn comes, as a stream's are."""
+    return (source[index] for index in range(len(source)) if index % HELD_OUT_EVERY)
+
+
 def take_all(mapper: Mapper, source: FrameSource) -> None:
     """All kept frames at once."""
-    for index in range(len(source)):
-        if index % HELD_OUT_EVERY:
-            mapper.add_frame(source[index])
+    for frame in kept(source):
+        mapper.add_frame(frame)
     mapper.train_steps(1)  # compiled functions are loaded here
 
 
@@ -150,12 +155,11 @@ def train_offline(mapper: Mapper, seconds: float, cpu: bool) -> float:
 def train_paced(mapper: Mapper, source: FrameSource, rate_hz: float) -> float:
     """As ``train_live``, with the clock of processor time: what an idle machine would do."""
     threads = mapper.config.mapping.threads
-    indices = [i for i in range(len(source)) if i % HELD_OUT_EVERY]
-    mapper.add_frame(source[indices[0]])
+    mapper.add_frame(next(kept(source)))
     mapper.train_steps(1)
     begin = time.process_time()
-    for number, index in enumerate(indices):
-        mapper.add_frame(source[index])
+    for number, frame in enumerate(kept(source)):
+        mapper.add_frame(frame)
         while (time.process_time() - begin) / threads < (number + 1) / rate_hz:
             mapper.train_steps(1)
     return (time.process_time() - begin) / threads
@@ -163,11 +167,9 @@ def train_paced(mapper: Mapper, source: FrameSource, rate_hz: float) -> float:
 
 def train_live(mapper: Mapper, source: FrameSource, rate_hz: float) -> float:
     """Frames arrive at ``rate_hz`` while the worker trains; returns the stream's seconds."""
-    indices = [i for i in range(len(source)) if i % HELD_OUT_EVERY]
     mapper.start()
     begin = time.perf_counter()
-    for number, index in enumerate(indices):
-        frame = source[index]  # read now: a stream's frames are not all in memory
+    for number, frame in enumerate(kept(source)):
         time.sleep(max(0.0, begin + number / rate_hz - time.perf_counter()))
         mapper.add_frame(frame)
     time.sleep(1 / rate_hz)
