@@ -4,9 +4,10 @@
     python benchmarks/mapping.py ../shared/data/house/living --rate 5          (live, in a thread)
 
 Every tenth frame is held out. Prints lines of JSON; ``--at 10 30`` scores at these seconds of one
-run as well, ``--record`` writes the lines to the results; with ``--images FOLDER`` also writes
-photograph, rendered colour and depths of held-out views side by side. ``--cpu`` counts seconds
-of processor time divided by the threads, for machines with other work to do.
+run as well, ``--classes`` makes all others void, ``--record`` writes the lines to the results;
+with ``--images FOLDER`` also writes photograph, rendered colour and depths of held-out views side
+by side. ``--cpu`` counts seconds of processor time divided by the threads, for machines with
+other work to do.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import json
 import resource
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import cv2
@@ -28,7 +29,7 @@ from numpy.typing import NDArray
 from semantic_field.config import Config, updated
 from semantic_field.data.sources import FrameSource, open_source
 from semantic_field.field.rendering import RenderedView
-from semantic_field.frames import Frame
+from semantic_field.frames import VOID_LABEL, Frame
 from semantic_field.mapping import Mapper
 
 HELD_OUT_EVERY = 10
@@ -98,6 +99,27 @@ class Scores:
             "accuracy": hit.sum() / total,
             "classes": len(present),
         }
+
+
+class OnlyClasses:
+    """A recording in which all classes but some are void; ValueError where it lacks one."""
+
+    def __init__(self, source: FrameSource, names: list[str]) -> None:
+        missing = sorted(set(names) - set(source.label_names.values()))
+        if missing:
+            raise ValueError(f"expected classes of {source.name}, got {', '.join(missing)}")
+        self.name, self.stamps, self._source = source.name, source.stamps, source
+        self.label_names = {i: n for i, n in source.label_names.items() if n in names}
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, position: int) -> Frame:
+        frame = self._source[position]
+        if frame.labels is None:
+            return frame
+        kept = np.isin(frame.labels, list(self.label_names))
+        return replace(frame, labels=np.where(kept, frame.labels, VOID_LABEL))
 
 
 def evaluate(
@@ -184,6 +206,7 @@ def main() -> None:
     parser.add_argument("--at", type=float, nargs="*", default=[], help="score at these, too")
     parser.add_argument("--rate", type=float, default=0.0, help="frames per second, live")
     parser.add_argument("--cpu", action="store_true", help="count processor time")
+    parser.add_argument("--classes", nargs="+", default=[], help="all others are void")
     parser.add_argument("--score-every", type=int, default=HELD_OUT_EVERY)
     parser.add_argument("--images", type=Path, default=None)
     parser.add_argument("--record", action="store_true", help="write to benchmarks/results")
@@ -192,10 +215,13 @@ def main() -> None:
     torch.set_num_threads(1)
     pairs = (item.partition("=") for item in options.set)
     config = updated(Config(), {name: json.loads(value) for name, _, value in pairs})
-    entries = run(open_source(options.input), config, options)
+    source = open_source(options.input)
+    if options.classes:
+        source = OnlyClasses(source, options.classes)
+    entries = run(source, config, options)
     if options.record:
         kind = f"frames at {options.rate:g} Hz" if options.rate else "all frames at once"
-        changed = f", {' '.join(options.set)}" if options.set else ""
+        changed = "".join(f", {' '.join(part)}" for part in (options.classes, options.set) if part)
         name = "/".join(Path(options.input).parts[-2:])
         write_results(f"mapping, {name}, {kind}{changed}", entries)
 

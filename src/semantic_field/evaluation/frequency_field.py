@@ -131,11 +131,10 @@ class FrequencyTrainer(Trainer):
     def _update(self, learning_rate: float) -> None:
         """Adam at NeRF's rate; the schedule of the grid falls from that."""
         share = learning_rate / self.config.learning_rate
-        for group in self.optimizer.param_groups:
-            group["lr"] = LEARNING_RATE * share
+        self.optimizer.rate.fill_(LEARNING_RATE * share)
         torch.nn.utils.clip_grad_norm_(self.field.network_parameters(), 1.0)
         self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
 
 
 class FrequencyMapper(Mapper):

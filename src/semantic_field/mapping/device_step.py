@@ -68,15 +68,6 @@ class DeviceTrainer(Trainer):
 
     # what the mapper changes between steps
 
-    def _make_optimizer(self) -> torch.optim.Adam:
-        on_gpu = self.device.type == "cuda"
-        rate = torch.tensor(1e-3, device=self.device)
-        parameters = self.field.network_parameters()
-        adam = torch.optim.Adam(parameters, rate, BETAS, 1e-12, fused=True, capturable=on_gpu)
-        # torch warns of steps that are not captured; the first ones must not be
-        adam._warned_capturable_if_run_uncaptured = True  # type: ignore[attr-defined]
-        return adam
-
     def grow_classes(self, classes: int) -> None:
         with self._graph.stream():
             super().grow_classes(classes)
@@ -196,8 +187,7 @@ class DeviceTrainer(Trainer):
 
     def _set_rates(self, learning_rate: float) -> None:
         self.field.kernels.set_rates(self.steps, learning_rate, BETAS)
-        for group in self.optimizer.param_groups:
-            group["lr"].fill_(learning_rate * self.config.network_rate)
+        self.optimizer.rate.fill_(learning_rate * self.config.network_rate)
 
     def _signature(self) -> tuple:
         """What a captured step depends on: another value, another capture."""
@@ -244,7 +234,7 @@ class DeviceTrainer(Trainer):
     def find_gradients(self, rays: DeviceRays) -> None:  # type: ignore[override]
         """Evaluate all losses on the rays, and leave their gradients where ``step`` finds them."""
         kernels = self.field.kernels
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         features = kernels.encode(rays.points, self._table).requires_grad_()
         losses = self._evaluate(rays, features)
         values = torch.stack(list(losses.values()))

@@ -26,6 +26,7 @@ from semantic_field.field.model import SemanticField
 from semantic_field.field.rendering import render_view
 from semantic_field.field.sampling import DEPTH_UNIT_M, GUESSED, RaySamples
 from semantic_field.geometry import Camera
+from semantic_field.mapping.adam import Adam
 from semantic_field.mapping.dense_targets import DenseTargets
 from semantic_field.mapping.keyframes import KeyframeStore
 from semantic_field.mapping.language import LanguageBasis
@@ -103,7 +104,7 @@ class ImageLanguage:
         self.selection = nn.Linear(self._field.config.geometry_dim, scales)
         nn.init.zeros_(self.selection.weight)
         nn.init.zeros_(self.selection.bias)
-        self.optimizer = torch.optim.Adam(self.selection.parameters(), lr=1e-3, eps=1e-12)
+        self.optimizer = Adam(self.selection.parameters())
 
     # what comes in
 

@@ -18,6 +18,7 @@ from semantic_field.field.voxels import VoxelGrid
 from semantic_field.kernels import GridGradient, GridMoments, GridShape
 from semantic_field.kernels.table_lines import grow
 from semantic_field.kernels.threads import run_parallel, split
+from semantic_field.mapping.adam import Adam
 from semantic_field.mapping.corrections import Corrections
 from semantic_field.mapping.disagreement import RayErrors, note_errors
 from semantic_field.mapping.exposure import Exposure
@@ -66,9 +67,8 @@ class Trainer:
         self._store: KeyframeStore | None = None
         self._depth_error = self._color_error = np.zeros(0, np.float32)
 
-    def _make_optimizer(self) -> torch.optim.Adam:
-        parameters = self.field.network_parameters()
-        return torch.optim.Adam(parameters, lr=1e-3, betas=BETAS, eps=1e-12, fused=True)
+    def _make_optimizer(self) -> Adam:
+        return Adam(self.field.network_parameters(), BETAS)
 
     def grow_classes(self, classes: int) -> None:
         """Grow the label head; its optimiser moments keep what they hold."""
@@ -388,14 +388,13 @@ class Trainer:
         )
         optimizers = [self.optimizer] + ([self.language.optimizer] if self.language else [])
         for optimizer in optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate * self.config.network_rate
+            optimizer.rate.fill_(learning_rate * self.config.network_rate)
             optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+            optimizer.zero_grad()
 
 
 @torch.no_grad()
-def temper(optimizer: torch.optim.Adam, label_head: torch.nn.Linear) -> None:
+def temper(optimizer: Adam, label_head: torch.nn.Linear) -> None:
     """Make gradients of the networks smaller where they are above a share of their recent size.
 
     What a person says is news to a field that fits well: gradients far above their usual size.
@@ -404,7 +403,7 @@ def temper(optimizer: torch.optim.Adam, label_head: torch.nn.Linear) -> None:
     """
     for parameter, state in optimizer.state.items():
         grad = parameter.grad
-        if grad is None or "exp_avg_sq" not in state:
+        if grad is None:
             continue
         of_rows = parameter is label_head.weight or parameter is label_head.bias
         width = grad.numel() // len(grad) if of_rows else grad.numel()
