@@ -67,6 +67,14 @@ def domain():
             os.kill(pid, signal.SIGKILL)
 
 
+@pytest.fixture(autouse=True)
+def ctrl_c_works():
+    """In the background of a shell it is ignored, and so it would be by all that tests start."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def test_the_demo_answers_rightly(tmp_path, domain):
     out = tmp_path / "out"
     process = start_demo(out, 15.0, domain)

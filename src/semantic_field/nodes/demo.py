@@ -181,7 +181,7 @@ def _watch_mapping(
     with Progress(*columns, console=console) as bar:
         replay = bar.add_task("replaying", total=1.0)
         while not ended or time.monotonic() - ended < train_s or watch.status.steps < LEAST_STEPS:
-            client.pause(0.25)
+            time.sleep(0.25)
             now = time.monotonic()
             died = [line for line in log.read_text().splitlines() if "process has died" in line]
             if died or process.poll() is not None or stalled.for_long(now):

@@ -80,7 +80,6 @@ def echo(
     with connected(_NODE) as client:
         _subscribe(client, topic, type_name, messages.put, wait_s, raw=False)
         while rclpy.ok():
-            client.pause(0.0)
             try:
                 message = messages.get(timeout=_POLL_S)
             except queue.Empty:
@@ -105,7 +104,7 @@ def measure_rate(topic: str, window: int, duration_s: float | None, wait_s: floa
         _subscribe(client, topic, None, lambda _: arrivals.put(time.monotonic()), wait_s, raw=True)
         end = time.monotonic() + duration_s if duration_s is not None else float("inf")
         while rclpy.ok() and time.monotonic() < end:
-            client.pause(min(1.0, max(0.0, end - time.monotonic())))
+            time.sleep(min(1.0, max(0.0, end - time.monotonic())))
             new = arrivals.qsize()
             times.extend(arrivals.get() for _ in range(new))
             _say(rate_text(list(times)) if new else "no new messages\n")
@@ -153,7 +152,7 @@ def _type_of(client: Client, topic: str, wait_s: float) -> str:
         if time.monotonic() >= deadline:
             names = ", ".join(sorted(found)) or "none"
             raise TimeoutError(f"no topic {topic} after {wait_s:g} s; there are: {names}")
-        client.pause(_POLL_S)
+        time.sleep(_POLL_S)
     if len(found[topic]) > 1:
         raise ValueError(
             f"topic {topic} has several types ({', '.join(found[topic])}): name the one you mean"
