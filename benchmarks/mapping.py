@@ -247,16 +247,22 @@ def scored(
     """One line: what training has done so far, and how good the map is."""
     status = mapper.status()
     speed = status.steps * mapper.config.mapping.rays_per_step / seconds
-    trained = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     entry = {"name": f"{seconds:.0f} s", "steps": status.steps, "rays_per_s": speed}
+    entry["peak_resident_mb"] = peak_resident_mb()
     scores = evaluate(mapper, source, options.score_every, options.images)
     if mapper.config.mapping.refine_poses or mapper.config.mapping.adapt_exposure:
         at_moment = evaluate(mapper, source, options.score_every, None, moment=True).summary()
         entry |= {f"{name}_at_moment": value for name, value in at_moment.items()}
-    entry |= scores.summary() | {"keyframes": status.keyframes, "peak_resident_mb": trained}
+    entry |= scores.summary() | {"keyframes": status.keyframes}
+    entry["peak_resident_with_views_mb"] = peak_resident_mb()
     entry = {k: v if isinstance(v, str) else round(float(v), 3) for k, v in entry.items()}
     print(json.dumps(entry | {"losses": status.losses, "dropped": status.dropped}), flush=True)
     return entry
+
+
+def peak_resident_mb() -> float:
+    """MiB of the process so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 if __name__ == "__main__":

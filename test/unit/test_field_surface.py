@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from semantic_field.field.surface import extract_surface
 from semantic_field.field.surface_cache import SurfaceCache
 from semantic_field.field.surface_files import write_mesh, write_pcd
 from semantic_field.field.tracing import ray_directions
+from semantic_field.field.voxels import VoxelGrid
 from semantic_field.frames import Frame
 from semantic_field.geometry import Camera, make_transform
 from semantic_field.mapping import Mapper
@@ -126,6 +128,36 @@ def test_lattice_is_the_fields_distance(states: list[MapState]) -> None:
     distance = state.field.distance(torch.from_numpy(points)).numpy()
     assert len(points) > 1000
     assert np.abs(distance - lattice.unit_m * lattice.stored[slot, z, y, x]).max() < 0.0003
+
+
+class ThinPlate:
+    """Signed distances of a plate at z = 1.01 m, half-way between nodes, and a wall behind it."""
+
+    def __init__(self, thickness_m: float) -> None:
+        self.config, self.thickness_m = Config().field, thickness_m
+        self.kernels = SimpleNamespace(threads=1)
+
+    def on_one_thread(self) -> ThinPlate:
+        return self
+
+    def distance(self, points: torch.Tensor) -> torch.Tensor:
+        plate = (points[:, 2] - 1.01).abs() - self.thickness_m / 2
+        return torch.minimum(plate, 1.6 - points[:, 2]).clamp(-0.025, 0.025)
+
+
+@pytest.mark.parametrize("thickness_m", [0.006, 0.01, 0.02, 0.04])
+@pytest.mark.parametrize("tilt", [0.0, 0.3])
+def test_what_is_thinner_than_the_lattice_is_met(thickness_m: float, tilt: float) -> None:
+    across = np.arange(-1.2, 1.2, 0.02, np.float32)
+    planes = (np.stack(np.meshgrid(across, across, [z]), -1) for z in (1.01, 1.6))
+    reach = VoxelGrid(Config().field.voxel_m)
+    reach.insert(np.concatenate([plane.reshape(-1, 3) for plane in planes]).astype(np.float32))
+    lattice = Lattice(ThinPlate(thickness_m), reach, None)  # type: ignore[arg-type]
+    slopes = np.linspace(-0.4, 0.4, 40, dtype=np.float32)
+    x, y = (slope.ravel() for slope in np.meshgrid(slopes, slopes))
+    directions = np.stack([x + tilt, y, np.ones_like(x)], 1)
+    hit = lattice.cast(np.zeros(3), directions, 0.05, 10.0)
+    np.testing.assert_allclose(hit, 1.01, atol=0.011 + thickness_m / 2)
 
 
 def test_incremental_is_full_on_a_map_at_rest(states: list[MapState]) -> None:

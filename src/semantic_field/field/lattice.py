@@ -37,7 +37,10 @@ NODES = 2 * BRICK + 1  # on one axis of a brick
 UNKNOWN = -128
 LEVELS = 120  # of 127 on either side of zero make one truncation
 NEAR_SURFACE = 0.5  # of a truncation: between corners farther than this lies no surface
-MARGIN = 5  # steps of ``stored``; so deep may the field dip between two nodes
+DIP = 0.25  # of a voxel: what a ray passes as near as that may be a thin thing between the nodes
+DIPS = 4  # of a ray that are looked into
+DIP_SAMPLES = (-0.25, -0.125, 0.0, 0.125, 0.25)  # of the field around a dip, in voxels
+PROBED = 15  # steps of ``stored``: probes lie as near to the surface as that
 BRICKS_PER_TASK = 16
 PROBES = 8
 TOLERANCE_M = 0.004  # a brick whose probes have moved more is baked again
@@ -150,8 +153,10 @@ def _copy_borders(index, low, bricks, stored):
 
 
 @_jit
-def _flag(counts, stored, slots, flags, octants):
-    """1 for each voxel in use with a node behind a surface (or unknown); bits for octants."""
+def _flag(counts, stored, slots, near, flags, octants):
+    """1 for each voxel in use with a node nearer than ``near`` to a surface, behind it, or unknown;
+    bits for octants.
+    """
     for slot in slots:
         octants[slot] = 0
         for cell in range(512):
@@ -160,7 +165,7 @@ def _flag(counts, stored, slots, flags, octants):
                 z, y, x = 2 * (cell >> 6), 2 * (cell >> 3 & 7), 2 * (cell & 7)
                 for node in range(27):
                     value = stored[slot, z + node // 9, y + node // 3 % 3, x + node % 3]
-                    flag |= value < MARGIN
+                    flag |= value < near
             flags[slot, cell] = flag
             octants[slot] |= flag << octant_of(cell)
 
@@ -182,23 +187,27 @@ def _between(nodes, px, py, pz):
 
 
 @_jit
-def _search(nodes, place, direction, corner, begin, end, speed, to_voxels):
+def _search(nodes, place, direction, corner, begin, end, speed, to_voxels, lowest):
     """The first zero of a ray between two parameters within one voxel; NaN where there is none.
 
     ``speed`` in voxels per unit of the parameter, ``to_voxels``: stored distances to voxels.
+    ``lowest`` becomes the parameter and the distance where the surface was nearest.
     """
     t, last_t, last_s = begin, begin, np.float32(-1)
+    lowest[0], lowest[1] = begin, np.inf
     while True:
         s = _between(
             nodes,
             min(max(2 * (place[0] + t * direction[0] - corner[0]), 0.0), 16.0),
             min(max(2 * (place[1] + t * direction[1] - corner[1]), 0.0), 16.0),
             min(max(2 * (place[2] + t * direction[2] - corner[2]), 0.0), 16.0),
-        ) - np.float32(MARGIN)
+        )
         if s < 0:
             if t == begin:  # entered from behind, or from where nothing is known
                 return t + s * to_voxels / speed
             return last_t + (t - last_t) * last_s / (last_s - s)
+        if s < lowest[1]:
+            lowest[0], lowest[1] = t, s
         if t >= end:
             return np.nan
         last_t, last_s = t, s
@@ -208,20 +217,22 @@ def _search(nodes, place, direction, corner, begin, end, speed, to_voxels):
 @_jit
 def _cast(
     origin, directions, near, far, voxel, low, jumps, octants, flags, stored, unit, current,
-    start, rays, hit, wanted, unsure, a, b,
+    start, rays, hit, dips, wanted, unsure, a, b,
 ):  # fmt: skip
     """Fill ``hit`` of the listed rays ``a`` to ``b``: where they meet the surface; inf = nowhere.
 
-    Ray n begins at ``start[n]``, or at ``near`` where that is later.
+    Ray n begins at ``start[n]``, or at ``near`` where that is later. Its ``dips`` (at least a
+    voxel apart, inf = none) are where it came nearer to a surface than ``DIP``.
 
     Bricks met that are not ``current`` are ``wanted``, and rays that met one are ``unsure``.
     """
-    place, corner = np.empty(3), np.empty(3)
+    place, corner, lowest = np.empty(3), np.empty(3), np.empty(2)
     direction, inverse = np.empty(3), np.empty(3)
     for axis in range(3):
         place[axis] = origin[axis] / voxel - low[axis] * 8
     for i in range(a, b):
-        n, speed = rays[i], 0.0
+        n, speed, dip, depth = rays[i], 0.0, -1, np.inf
+        dips[n] = np.inf
         for axis in range(3):
             direction[axis] = directions[n, axis] / voxel
             inverse[axis] = inverse_of(direction[axis])
@@ -236,18 +247,23 @@ def _cast(
             if not current[slot]:
                 wanted[slot] = unsure[i] = 1
             found = _search(
-                stored[slot], place, direction, corner, t, t + leave, speed, unit / voxel
+                stored[slot], place, direction, corner, t, t + leave, speed, unit / voxel, lowest
             )
             if not np.isnan(found):
                 hit[n] = found
                 break
+            if lowest[1] * unit < DIP * voxel:
+                if dip < 0 or (lowest[0] - dips[n, dip]) * speed > 1:
+                    dip, depth = min(dip + 1, DIPS - 1), np.inf
+                if lowest[1] < depth:
+                    dips[n, dip], depth = lowest[0], lowest[1]
             t += leave + NUDGE / speed
 
 
 @_jit
 def _choose_probes(stored, slots, probes):
     """Up to ``PROBES`` known nodes of each brick near the surface, spread over it; -1 = none."""
-    near = 3 * MARGIN
+    near = PROBED
     for slot in slots:
         flat = stored[slot].reshape(-1)
         count = 0
@@ -338,7 +354,8 @@ class Lattice:
         work = partial(_bake, self.field.on_one_thread(), self.reach, slots, self.unit_m)
         threads = self.field.kernels.threads
         run_chunks(partial(work, self.stored), len(slots), threads, BRICKS_PER_TASK)
-        _flag(self.reach.counts, self.stored, slots, self._flags, self._octants)
+        near = DIP * self.reach.voxel_m / self.unit_m
+        _flag(self.reach.counts, self.stored, slots, near, self._flags, self._octants)
         _choose_probes(self.stored, slots, self._probes)
         self.baked[slots] = self.number
 
@@ -358,15 +375,38 @@ class Lattice:
             view: where the rays are all those of a camera, which makes them faster.
         """
         hit = np.empty(len(directions), np.float32)
+        dips = np.empty((len(directions), DIPS), np.float32)
         everyone = np.arange(len(directions))
         arrays = (np.ascontiguousarray(origin, np.float64), directions, float(near), float(far))
         # A few rays first: they bring most of the bricks up to date that the others will meet.
-        self._settle(arrays, everyone[::SCOUTS], None, hit)
-        self._settle(arrays, everyone, view, hit)
+        self._settle(arrays, everyone[::SCOUTS], None, hit, dips)
+        self._settle(arrays, everyone, view, hit, dips)
+        self._look_into(origin, directions, hit, dips)
         return hit
 
+    def _look_into(
+        self,
+        origin: NDArray[np.float64],
+        directions: NDArray[np.float32],
+        hit: NDArray[np.float32],
+        dips: NDArray[np.float32],
+    ) -> None:
+        """Move hits to thin things that lie between the nodes: the field itself is asked there."""
+        voxel = np.float32(self.reach.voxel_m) / np.linalg.norm(directions, axis=1)
+        ray, dip = np.nonzero(dips < (hit - voxel)[:, None])
+        t = dips[ray, dip, None] + voxel[ray, None] * np.float32(DIP_SAMPLES)
+        points = origin.astype(np.float32) + t[..., None] * directions[ray, None]
+        found = self.field.distance(torch.from_numpy(points.reshape(-1, 3))).numpy()
+        t[found.reshape(t.shape) >= 0] = np.inf
+        np.minimum.at(hit, ray, t.min(1))
+
     def _settle(
-        self, arrays: tuple, rays: NDArray[np.int64], view: View | None, hit: NDArray[np.float32]
+        self,
+        arrays: tuple,
+        rays: NDArray[np.int64],
+        view: View | None,
+        hit: NDArray[np.float32],
+        dips: NDArray[np.float32],
     ) -> None:
         """Cast rays, and again those that have met bricks which are only now up to date."""
         reach, count = self.reach, len(hit)
@@ -377,7 +417,7 @@ class Lattice:
             if view is not None:
                 start = first_depths(view, reach.bricks[: len(self.baked)], self._flags, reach)
             wanted, unsure = np.zeros(len(self.baked), np.uint8), np.zeros(len(rays), np.uint8)
-            work = partial(_cast, *arrays, start, rays, hit, wanted, unsure)
+            work = partial(_cast, *arrays, start, rays, hit, dips, wanted, unsure)
             run_chunks(work, len(rays), self.field.kernels.threads, RAYS_PER_TASK)
             self.refresh(np.flatnonzero(wanted))
             rays = rays[unsure > 0]
