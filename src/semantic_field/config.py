@@ -141,7 +141,7 @@ class MappingConfig(Settings):
         0.1, "weight of a depth that was filled in for a missing reading", 0.0, 1.0
     )
     min_depth_m: float = option(0.1, "readings nearer than this are not used, metres", 0.0)
-    max_depth_m: float = option(12.0, "readings farther than this are not used, metres", 0.1)
+    max_depth_m: float = option(20.0, "readings farther than this are not used, metres", 0.1)
     max_image_width: int = option(640, "wider images are resized to this width, pixels", 32)
     keyframe_translation_m: float = option(0.05, "a new keyframe after this motion, metres", 0.0)
     keyframe_rotation_rad: float = option(0.1, "a new keyframe after this turn, radians", 0.0)

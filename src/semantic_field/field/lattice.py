@@ -392,9 +392,11 @@ class Lattice:
         dips: NDArray[np.float32],
     ) -> None:
         """Move hits to thin things that lie between the nodes: the field itself is asked there."""
-        voxel = np.float32(self.reach.voxel_m) / np.linalg.norm(directions, axis=1)
-        ray, dip = np.nonzero(dips < (hit - voxel)[:, None])
-        t = dips[ray, dip, None] + voxel[ray, None] * np.float32(DIP_SAMPLES)
+        some = np.flatnonzero(dips[:, 0] < hit)
+        voxel = np.float32(self.reach.voxel_m) / np.linalg.norm(directions[some], axis=1)
+        ray, dip = np.nonzero(dips[some] < (hit[some] - voxel)[:, None])
+        t = dips[some[ray], dip, None] + voxel[ray, None] * np.float32(DIP_SAMPLES)
+        ray = some[ray]
         points = origin.astype(np.float32) + t[..., None] * directions[ray, None]
         found = self.field.distance(torch.from_numpy(points.reshape(-1, 3))).numpy()
         t[found.reshape(t.shape) >= 0] = np.inf
