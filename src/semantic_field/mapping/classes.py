@@ -1,13 +1,28 @@
 """Which class ids the map knows, under which names, in which row of the label head."""
 
+# Compiled functions carry no annotations: Numba infers their types.
 from __future__ import annotations
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from semantic_field.frames import VOID_LABEL, split_void
 
 FIRST_OWN_ID = 60_000  # below 65535, so that they fit into label images, and above all others
+
+
+@njit(nogil=True, cache=True)
+def _mark_present(labels, present):
+    for label in labels:
+        if label >= 0:
+            present[label] = True
+
+
+@njit(nogil=True, cache=True)
+def _look_up(labels, row_of, rows):
+    for n in range(len(labels)):
+        rows[n] = row_of[labels[n]] if labels[n] >= 0 else -1
 
 
 class ClassTable:
@@ -45,13 +60,16 @@ class ClassTable:
 
     def rows(self, labels: NDArray[np.int32]) -> NDArray[np.int16]:
         """Rows (H, W) of class ids (H, W), -1 = void; ids not met before get new rows."""
-        shifted = np.maximum(labels, -1) + 1
-        present = np.flatnonzero(np.bincount(shifted.reshape(-1)))
-        lookup = np.full(int(present[-1]) + 1, -1, np.int16)
-        for class_id in (present[present > 0] - 1).tolist():
+        flat = labels.reshape(-1)
+        present = np.zeros(max(0, int(flat.max(initial=-1)) + 1), np.bool_)
+        _mark_present(flat, present)
+        row_of = np.full(len(present), -1, np.int16)
+        for class_id in np.flatnonzero(present).tolist():
             if class_id not in self._void:
-                lookup[class_id + 1] = self._include(class_id)
-        return lookup[shifted]
+                row_of[class_id] = self._include(class_id)
+        rows = np.empty(labels.shape, np.int16)
+        _look_up(flat, row_of, rows.reshape(-1))
+        return rows
 
     def row(self, class_id: int) -> int:
         """The row of a class id; one that was not met before gets a new row."""
