@@ -96,23 +96,24 @@ def _winner(votes: NDArray[np.uint16]) -> NDArray[np.int32]:
     return np.where(votes.any(axis=-1), votes.argmax(axis=-1), VOID_LABEL).astype(np.int32)
 
 
+@njit(inline="always")
+def _meets(u, v, depth, intrinsics, T, camera):
+    """Row, column and z-depth at which another camera sees a pixel; z <= 0 behind it."""
+    x, y = (u - intrinsics[2]) / intrinsics[0] * depth, (v - intrinsics[3]) / intrinsics[1] * depth
+    z = T[2, 0] * x + T[2, 1] * y + T[2, 2] * depth + T[2, 3]
+    if depth <= 0 or z <= 0:
+        return -1, -1, 0.0
+    px = (T[0, 0] * x + T[0, 1] * y + T[0, 2] * depth + T[0, 3]) / z * camera[0] + camera[2]
+    py = (T[1, 0] * x + T[1, 1] * y + T[1, 2] * depth + T[1, 3]) / z * camera[1] + camera[3]
+    return int(np.rint(py)), int(np.rint(px)), z
+
+
 @_jit
 def _throw(depth, intrinsics, rows, T, camera, tolerance, nearest, votes, count):
     """Note the nearest depths of the target (``count`` false), or vote where they are met."""
-    fx, fy, cx, cy = intrinsics
-    gx, gy, hx, hy = camera
     for v in range(depth.shape[0]):
         for u in range(depth.shape[1]):
-            d = depth[v, u]
-            if d <= 0:
-                continue
-            x, y = (u - cx) / fx * d, (v - cy) / fy * d
-            z = T[2, 0] * x + T[2, 1] * y + T[2, 2] * d + T[2, 3]
-            if z <= 0:
-                continue
-            px = (T[0, 0] * x + T[0, 1] * y + T[0, 2] * d + T[0, 3]) / z * gx + hx
-            py = (T[1, 0] * x + T[1, 1] * y + T[1, 2] * d + T[1, 3]) / z * gy + hy
-            i, j = int(np.rint(py)), int(np.rint(px))
+            i, j, z = _meets(u, v, depth[v, u], intrinsics, T, camera)
             if not (0 <= i < nearest.shape[0] and 0 <= j < nearest.shape[1]):
                 continue
             if not count:
@@ -123,21 +124,9 @@ def _throw(depth, intrinsics, rows, T, camera, tolerance, nearest, votes, count)
 
 @_jit
 def _vote(depth, intrinsics, T, seen, camera, rows, tolerance, votes):
-    height, width = depth.shape
-    fx, fy, cx, cy = intrinsics
-    gx, gy, hx, hy = camera
-    for v in range(height):
-        for u in range(width):
-            d = depth[v, u]
-            if d <= 0:
-                continue
-            x, y = (u - cx) / fx * d, (v - cy) / fy * d
-            z = T[2, 0] * x + T[2, 1] * y + T[2, 2] * d + T[2, 3]
-            if z <= 0:
-                continue
-            px = (T[0, 0] * x + T[0, 1] * y + T[0, 2] * d + T[0, 3]) / z * gx + hx
-            py = (T[1, 0] * x + T[1, 1] * y + T[1, 2] * d + T[1, 3]) / z * gy + hy
-            i, j = int(np.rint(py)), int(np.rint(px))
+    for v in range(depth.shape[0]):
+        for u in range(depth.shape[1]):
+            i, j, z = _meets(u, v, depth[v, u], intrinsics, T, camera)
             if not (0 <= i < seen.shape[0] and 0 <= j < seen.shape[1]):
                 continue
             if rows[i, j] >= 0 and abs(seen[i, j] - z) <= tolerance * z:

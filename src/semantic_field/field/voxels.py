@@ -75,7 +75,7 @@ def _extent(points, mask):
 
 
 @njit(inline="always")
-def _place(point, voxel, index, low):
+def place(point, voxel, index, low):
     """Where the voxel around a point is stored: slot of its brick (-1 = none) and cell."""
     x = int(np.floor(point[0] / voxel))
     y = int(np.floor(point[1] / voxel))
@@ -90,14 +90,14 @@ def _place(point, voxel, index, low):
 @_jit
 def _lookup(points, voxel, index, low, counts, out):
     for n in range(len(points)):
-        slot, cell = _place(points[n], voxel, index, low)
+        slot, cell = place(points[n], voxel, index, low)
         out[n] = counts[slot, cell] if slot >= 0 else 0
 
 
 @_jit
 def _lookup_errors(points, voxel, index, low, errors, units, out):
     for n in range(len(points)):
-        slot, cell = _place(points[n], voxel, index, low)
+        slot, cell = place(points[n], voxel, index, low)
         if slot >= 0:
             out[n, 0] = errors[slot, cell, 0] * units[0]
             out[n, 1] = errors[slot, cell, 1] * units[1]
@@ -106,7 +106,7 @@ def _lookup_errors(points, voxel, index, low, errors, units, out):
 @_jit
 def _note_errors(points, depth, color, voxel, index, low, errors):
     for n in range(len(points)):
-        slot, cell = _place(points[n], voxel, index, low)
+        slot, cell = place(points[n], voxel, index, low)
         if slot >= 0:
             for kind in range(2):
                 new = min(depth[n] if kind == 0 else color[n], np.float32(65535))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from semantic_field.field.carving import carve, clear_depth
 from semantic_field.field.sampling import DEPTH_UNIT_M, GUESSED
-from semantic_field.field.voxels import VoxelGrid
+from semantic_field.field.voxels import VoxelGrid, place
 from semantic_field.frames import Frame
 from semantic_field.geometry import transform_points
 from semantic_field.mapping.doubt import doubt, mask_what_looks_through, shows
@@ -133,15 +133,10 @@ def novel_share(frame: Frame, reach: VoxelGrid, stride: int = 8) -> float:
 
 
 @njit(inline="always")
-def _count(x, y, z, grid):
+def _count(point, grid):
     voxel, index, low, counts = grid
-    i, j, k = int(np.floor(x / voxel)), int(np.floor(y / voxel)), int(np.floor(z / voxel))
-    a, b, c = (i >> 3) - low[0], (j >> 3) - low[1], (k >> 3) - low[2]
-    if 0 <= a < index.shape[0] and 0 <= b < index.shape[1] and 0 <= c < index.shape[2]:
-        slot = index[a, b, c]
-        if slot >= 0:
-            return counts[slot, ((k & 7) << 6) | ((j & 7) << 3) | (i & 7)]
-    return np.uint16(0)
+    slot, cell = place(point, voxel, index, low)
+    return counts[slot, cell] if slot >= 0 else np.uint16(0)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -157,8 +152,10 @@ def _find_gone(stored, intrinsics, pose, width, cleared, reach, gone):
         if z == 0:
             continue
         x, y = (n % width - cx) / fx * z, (n // width - cy) / fy * z
-        u = pose[0, 3] + pose[0, 0] * x + pose[0, 1] * y + pose[0, 2] * z
-        v = pose[1, 3] + pose[1, 0] * x + pose[1, 1] * y + pose[1, 2] * z
-        w = pose[2, 3] + pose[2, 0] * x + pose[2, 1] * y + pose[2, 2] * z
-        if _count(u, v, w, cleared) > 0 and _count(u, v, w, reach) == 0:
+        point = (
+            pose[0, 3] + pose[0, 0] * x + pose[0, 1] * y + pose[0, 2] * z,
+            pose[1, 3] + pose[1, 0] * x + pose[1, 1] * y + pose[1, 2] * z,
+            pose[2, 3] + pose[2, 0] * x + pose[2, 1] * y + pose[2, 2] * z,
+        )
+        if _count(point, cleared) > 0 and _count(point, reach) == 0:
             gone[n] = 1
