@@ -39,7 +39,7 @@ LEVELS = 120  # of 127 on either side of zero make one truncation
 NEAR_SURFACE = 0.5  # of a truncation: between corners farther than this lies no surface
 DIP = 0.25  # of a voxel: what a ray passes as near as that may be a thin thing between the nodes
 DIPS = 4  # of a ray that are looked into
-DIP_SAMPLES = (-0.25, -0.125, 0.0, 0.125, 0.25)  # of the field around a dip, in voxels
+DIP_SAMPLES = np.linspace(-0.25, 0.25, 5, dtype=np.float32)  # of the field at a dip, in voxels
 PROBED = 15  # steps of ``stored``: probes lie as near to the surface as that
 BRICKS_PER_TASK = 16
 PROBES = 8
@@ -395,7 +395,7 @@ class Lattice:
         some = np.flatnonzero(dips[:, 0] < hit)
         voxel = np.float32(self.reach.voxel_m) / np.linalg.norm(directions[some], axis=1)
         ray, dip = np.nonzero(dips[some] < (hit[some] - voxel)[:, None])
-        t = dips[some[ray], dip, None] + voxel[ray, None] * np.float32(DIP_SAMPLES)
+        t = dips[some[ray], dip, None] + voxel[ray, None] * DIP_SAMPLES
         ray = some[ray]
         points = origin.astype(np.float32) + t[..., None] * directions[ray, None]
         found = self.field.distance(torch.from_numpy(points.reshape(-1, 3))).numpy()
