@@ -98,7 +98,7 @@ def _winner(votes: NDArray[np.uint16]) -> NDArray[np.int32]:
 
 @njit(inline="always")
 def _meets(u, v, depth, intrinsics, T, camera):
-    """Row, column and z-depth at which another camera sees a pixel; z <= 0 behind it."""
+    """Row, column and z-depth at which another camera meets a pixel's point; row -1: behind it."""
     x, y = (u - intrinsics[2]) / intrinsics[0] * depth, (v - intrinsics[3]) / intrinsics[1] * depth
     z = T[2, 0] * x + T[2, 1] * y + T[2, 2] * depth + T[2, 3]
     if depth <= 0 or z <= 0:

@@ -263,16 +263,15 @@ def _cast(
 @_jit
 def _choose_probes(stored, slots, probes):
     """Up to ``PROBES`` known nodes of each brick near the surface, spread over it; -1 = none."""
-    near = PROBED
     for slot in slots:
         flat = stored[slot].reshape(-1)
         count = 0
         for node in range(len(flat)):
-            count += -near < flat[node] < near
+            count += -PROBED < flat[node] < PROBED
         probes[slot] = -1
         passed, taken = 0, 0
         for node in range(len(flat)):
-            if -near < flat[node] < near:
+            if -PROBED < flat[node] < PROBED:
                 if passed * PROBES >= taken * count and taken < PROBES:
                     probes[slot, taken] = node
                     taken += 1

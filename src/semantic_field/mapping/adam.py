@@ -24,12 +24,11 @@ class Adam:
         self,
         parameters: Iterable[torch.nn.Parameter],
         betas: tuple[float, float] = (0.9, 0.999),
-        rate: float = 1e-3,
         eps: float = 1e-12,
     ) -> None:
         self.parameters = list(parameters)
         self._betas, self._eps = betas, eps
-        self.rate = torch.tensor(rate, device=self.parameters[0].device)
+        self.rate = torch.tensor(1e-3, device=self.parameters[0].device)
         self.state: dict[Tensor, dict[str, Tensor]] = {}
 
     def zero_grad(self) -> None:
