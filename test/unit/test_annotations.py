@@ -11,6 +11,7 @@ import pytest
 from semantic_field.config import Config, updated
 from semantic_field.field.annotations import Annotation, AnnotationSet
 from semantic_field.field.map_file import dump_map, load_map
+from semantic_field.field.rendering import render_view
 from semantic_field.field.sampling import RaySamples, draw_rays
 from semantic_field.field.surface import SurfacePoints
 from semantic_field.field.voxels import VoxelGrid
@@ -99,6 +100,14 @@ def test_what_was_taken_back_is_released_where_nobody_else_spoke() -> None:
     assert sorted(again.released.tolist()) == [A, B]
     with pytest.raises(ValueError, match=r"one of \[3\], got 1"):
         again.get(1)
+
+
+def test_what_people_said_overrules_labels() -> None:
+    points = np.array([A, B, C, [9, 9, 9]], np.float32) * 0.02 + 0.01
+    label = np.array([5, 5, -1, 5], np.int32)
+    assert two().overrule(points, label).tolist() == [7, 3, 3, 5]
+    assert two().without(2).overrule(points, label).tolist() == [7, 7, -1, 5]
+    assert AnnotationSet().overrule(points, label).tolist() == label.tolist()
 
 
 def test_annotations_survive_the_map_file() -> None:
@@ -329,8 +338,8 @@ def mapped(labels: bool = True, **more: object) -> Mapper:
 
 
 def names_seen(mapper: Mapper, frame: Frame) -> tuple[dict[str, float], dict[str, float]]:
-    """Shares of the names in the left and in the right half of a view."""
-    label = mapper.render(CAMERA, frame.T_world_camera).label[6:-6]
+    """Shares of the names in the left and in the right half of a view: what was learnt."""
+    label = render_view(mapper.snapshot(), CAMERA, frame.T_world_camera).label[6:-6]
     names = mapper.label_names() | {-1: "nothing"}
     halves = label[:, 4:28].reshape(-1), label[:, 36:60].reshape(-1)
     return tuple(
@@ -345,6 +354,10 @@ def test_a_click_names_one_half_and_is_taken_back(tmp_path) -> None:
     mapper, frame = mapped(), wall()
     answer = mapper.annotate("door", Point(RED))
     assert (answer.annotation.id, answer.annotation.name, answer.conflicts) == (1, "door", ())
+    assert names_seen(mapper, frame)[0].get("door", 0) < 0.1
+    at_once = mapper.render(CAMERA, frame.T_world_camera).label[6:-6]
+    doors = at_once == answer.annotation.class_ids[0]
+    assert doors[:, 4:28].mean() > 0.9 and doors[:, 36:60].mean() < 0.1  # before it is learnt
     mapper.train_steps(150)
     left, right = names_seen(mapper, frame)
     assert left.get("door", 0) > 0.9 and right.get("blue wall", 0) > 0.9

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from semantic_field.field.voxels import BRICK, VoxelGrid
+
 Cells = NDArray[np.int32]
 NO_CELLS = np.zeros((0, 3), np.int32)
 
@@ -122,6 +124,16 @@ class AnnotationSet:
         _, newest = np.unique(_keys(cells), return_index=True)
         return cells[newest], class_ids[newest]
 
+    def overrule(self, xyz: NDArray[np.float32], label: NDArray[np.integer]) -> NDArray:
+        """The labels (N,) of surface points (N, 3), with what people have said of them."""
+        if not self.entries:
+            return label
+        cells, class_ids = self.claims()
+        kinds, which = np.unique(class_ids, return_inverse=True)
+        table = cell_table(self.cell_m, cells, (which + 1).astype(np.uint16))
+        found = table.lookup(np.ascontiguousarray(xyz, np.float32)).astype(np.int64)
+        return np.where(found > 0, np.append(0, kinds)[found], label).astype(label.dtype)
+
     def packed(self) -> tuple[dict[str, Any], dict[str, NDArray]]:
         """JSON and arrays for the map file."""
         about = {
@@ -159,6 +171,15 @@ class AnnotationSet:
 def distinct(cells: Cells) -> Cells:
     """Each of the cells (N, 3) once."""
     return cells[np.unique(_keys(cells), return_index=True)[1]]
+
+
+def cell_table(cell_m: float, cells: Cells, values: NDArray[np.uint16]) -> VoxelGrid:
+    """A sparse table of cells (N, 3); values (N,) are what its ``lookup`` gives, 0 elsewhere."""
+    bricks, slot = np.unique(cells >> 3, axis=0, return_inverse=True)
+    counts = np.zeros((len(bricks), BRICK**3), np.uint16)
+    x, y, z = (cells & 7).T
+    counts[slot.reshape(-1), (z << 6) | (y << 3) | x] = values
+    return VoxelGrid.from_bricks(cell_m, bricks.astype(np.int32), counts)
 
 
 _PLAIN = ("id", "kind", "name", "stamp_ns", "points")

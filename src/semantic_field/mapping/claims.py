@@ -18,10 +18,10 @@ from semantic_field.geometry import Camera, invert_transform, transform_points
 from semantic_field.mapping.regions import region_of, segment_surface
 
 FARTHEST_CLICK_M = 0.15  # from the surface
-FIRST_REACH_M = 1.0  # around a click; more where the region comes near the edge
+FIRST_REACH_M = 1.0  # around a click; more on the sides where the region comes near the edge
 LAST_REACH_M = 4.0
 COARSER = 2  # large things are looked at in so many cells at once; claims reach that far
-EDGE_SHARE = 0.02
+EDGE_SHARE = 0.01  # of the region, at one side
 IMAGE_WIDTH = 480
 OTHERS_MARGIN_M = 0.1
 INSIDE_SHARE = 0.5  # of a segment that a box means
@@ -53,17 +53,16 @@ def claim_at_point(state: MapState, point: NDArray, cell_m: float) -> Claim:
         ValueError: where no surface is near.
     """
     _check_map(state)
-    reach = FIRST_REACH_M
+    reach, spacing = np.full((2, 3), FIRST_REACH_M), cell_m
     while True:
-        spacing = cell_m * (1 if reach == FIRST_REACH_M else COARSER)
-        around = surface_within(state, point - reach, point + reach, spacing)
-        seed = _nearest(around, point)
-        region = region_of(around, seed, spacing)
-        apart = np.abs(around.xyz - point).max(1)[region]
-        at_edge = (apart > reach - 3 * spacing).mean()
-        if at_edge < EDGE_SHARE or reach >= LAST_REACH_M:
+        around = surface_within(state, point - reach[0], point + reach[1], spacing)
+        region = region_of(around, _nearest(around, point), spacing)
+        offset = around.xyz[region] - point
+        at_edge = np.stack([reach[0] + offset, reach[1] - offset], 1) < 3 * spacing
+        wider = (at_edge.mean(0) > EDGE_SHARE) & (reach < LAST_REACH_M)
+        if not wider.any():
             return claim(around.xyz, np.where(region, 0, -1), cell_m)
-        reach *= 2
+        reach, spacing = np.where(wider, 2 * reach, reach), COARSER * cell_m
 
 
 def point_at_pixel(state: MapState, view: View, u: float, v: float) -> NDArray[np.float64]:

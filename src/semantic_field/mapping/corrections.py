@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semantic_field.config import MappingConfig
-from semantic_field.field.annotations import AnnotationSet, Cells, distinct
+from semantic_field.field.annotations import AnnotationSet, Cells, cell_table, distinct
 from semantic_field.field.sampling import DEPTH_UNIT_M, GUESSED, RaySamples
-from semantic_field.field.voxels import BRICK, VoxelGrid
+from semantic_field.field.voxels import VoxelGrid
 from semantic_field.mapping.classes import ClassTable
 from semantic_field.mapping.keyframes import KeyframeStore
 
@@ -45,7 +45,7 @@ class Corrections:
         cells, class_ids = annotations.claims()
         values = np.array([classes.row(int(i)) + 1 for i in class_ids], np.uint16)
         released = np.full(len(annotations.released), _RELEASED, np.uint16)
-        self._table = _cell_grid(
+        self._table = cell_table(
             annotations.cell_m,
             np.concatenate([annotations.released, cells]),
             np.concatenate([released, values]),
@@ -166,12 +166,3 @@ def _ends(rays: RaySamples) -> NDArray[np.float32]:
     begin, end = rays.near_z[:, :1], rays.near_z[:, -1:]
     share = (rays.depth[:, None] - begin) / np.maximum(end - begin, 1e-6)
     return np.ascontiguousarray(first + share * (last - first), dtype=np.float32)
-
-
-def _cell_grid(cell_m: float, cells: Cells, values: NDArray[np.uint16]) -> VoxelGrid:
-    """A sparse table of cells; values are what its ``lookup`` gives, 0 elsewhere."""
-    bricks, slot = np.unique(cells >> 3, axis=0, return_inverse=True)
-    counts = np.zeros((len(bricks), BRICK**3), np.uint16)
-    x, y, z = (cells & 7).T
-    counts[slot.reshape(-1), (z << 6) | (y << 3) | x] = values
-    return VoxelGrid.from_bricks(cell_m, bricks.astype(np.int32), counts)

@@ -23,7 +23,7 @@ from semantic_field.field.rendering import RenderedView, render_view
 from semantic_field.field.surface_cache import SurfaceCache
 from semantic_field.field.voxels import VoxelGrid
 from semantic_field.frames import Frame
-from semantic_field.geometry import Camera
+from semantic_field.geometry import Camera, transform_points
 from semantic_field.kernels import GridShape, make_kernels
 from semantic_field.kernels.threads import run_together
 from semantic_field.mapping.between_keyframes import (
@@ -345,7 +345,8 @@ class Mapper:
     def annotate(self, name: str, target: Target) -> Answer:
         """Let a part of the map belong to the class ``name``, which may be new.
 
-        Training goes on while the part is found. Of contradictory annotations the newest counts.
+        Training rests while the part is found: a person waits. Frames are taken in all the same.
+        Of contradictory annotations the newest counts.
 
         Raises:
             ValueError: where there is no map, no surface or no view at the target, the name
@@ -359,7 +360,8 @@ class Mapper:
         names = target.names if isinstance(target, Labels) else {0: checked_name(name)}
         views = [*self._seen, *(keyframe_views(self._keyframes) if self._keyframes else [])]
         newest = self._seen[-1] if self._seen else None
-        claimed = claim_of(self.snapshot(), target, views, newest, self._annotations.cell_m)
+        with self._turns.rest():
+            claimed = claim_of(self.snapshot(), target, views, newest, self._annotations.cell_m)
         with self._turns.visit():
             given, which = np.unique(claimed.classes, return_inverse=True)
             ids = np.array([self._classes.id_of(names[i]) for i in given.tolist()], np.int32)
@@ -534,10 +536,18 @@ class Mapper:
         )
 
     def render(self, camera: Camera, T_world_camera: NDArray[np.float64]) -> RenderedView:
-        """The map as a camera would see it; training goes on meanwhile."""
-        if self._device.type == "cpu":
-            return render_view(self.snapshot(), camera, T_world_camera)
-        return self._view_map().render(camera, T_world_camera)
+        """The map as a camera would see it; training goes on meanwhile.
+
+        What people have said counts at once, before the field has learnt it.
+        """
+        if self._device.type != "cpu":
+            return self._view_map().render(camera, T_world_camera)
+        view = render_view(self.snapshot(), camera, T_world_camera)
+        if not self._annotations.entries:
+            return view
+        points = transform_points(T_world_camera, camera.backproject(view.depth).reshape(-1, 3))
+        label = self._annotations.overrule(points, view.label.reshape(-1)).reshape(view.label.shape)
+        return replace(view, label=np.where(view.depth > 0, label, view.label))
 
     def _view_map(self) -> DeviceMap:
         """The map as it is now, on the GPU; the same object while nothing has changed."""

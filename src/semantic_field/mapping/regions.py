@@ -99,11 +99,14 @@ def region_of(points: SurfacePoints, seed: int, spacing_m: float) -> NDArray[np.
 def _neighbours(xyz: NDArray[np.float32], spacing_m: float) -> tuple[NDArray, NDArray]:
     """Both ends of every edge, each edge once."""
     n = len(xyz)
-    _, near = KDTree(xyz).query(xyz, NEIGHBOURS + 1, distance_upper_bound=REACH * spacing_m)
+    _, near = KDTree(xyz).query(
+        xyz, NEIGHBOURS + 1, distance_upper_bound=REACH * spacing_m, workers=-1
+    )
     ends = np.repeat(np.arange(n), NEIGHBOURS), np.asarray(near)[:, 1:].reshape(-1)
     found = ends[1] < n
     low, high = np.minimum(*ends)[found], np.maximum(*ends)[found]
-    edges = np.unique(low * np.int64(n) + high)
+    edges = np.sort(low * np.int64(n) + high)
+    edges = edges[np.append(True, edges[1:] != edges[:-1])]  # np.unique hashes: twice the time
     return edges // n, edges % n
 
 

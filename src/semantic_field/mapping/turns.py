@@ -21,15 +21,21 @@ class Turns:
         self._waiting = 0
 
     @contextmanager
-    def visit(self) -> Iterator[None]:
-        """Held by a visitor: gets in after the loop's current turn."""
+    def rest(self) -> Iterator[None]:
+        """The loop takes no turn meanwhile; visitors come and go."""
         with self._counting:
             self._waiting += 1
         try:
-            self._lock.acquire()
+            yield
         finally:
             with self._counting:
                 self._waiting -= 1
+
+    @contextmanager
+    def visit(self) -> Iterator[None]:
+        """Held by a visitor: gets in after the loop's current turn."""
+        with self.rest():
+            self._lock.acquire()
         try:
             yield
         finally:

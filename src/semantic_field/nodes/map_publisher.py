@@ -47,7 +47,7 @@ class MapPublisher:
             for name in ("color", "depth", "label")
         }
         self._corrections: deque[tuple[float, NDArray, NDArray]] = deque()
-        self._points: SurfacePoints | None = None
+        self._published: tuple[MapState, SurfacePoints] | None = None
         self._due = {"snapshot": 0.0, "cloud": 0.0, "view": 0.0}
         self._steps = {"snapshot": -1, "cloud": -1}
         self._stop = threading.Event()
@@ -73,23 +73,25 @@ class MapPublisher:
             self._node.destroy_publisher(publisher)
 
     def hasten(self, low: NDArray, high: NDArray) -> None:
-        """A correction was made between two corners, metres: show it as soon as it is learnt.
+        """A correction was made between two corners, metres: show it at once.
 
         To extract a whole cloud takes longer than to learn what was said. So the last one is
-        published again, with the part around the correction read anew.
+        published again as it is (``_publish_points`` overrules it), and once more when most is
+        learnt, with the part around the correction read anew.
         """
         now = time.monotonic()
+        if self._published is not None and self._heard(self._cloud):
+            self._publish_points(*self._published)
         self._corrections.append((now + LEARNT_S, low - AROUND_M, high + AROUND_M))
         self._due["snapshot"] = min(self._due["snapshot"], now + LEARNT_S)
 
     def _publish_corrections(self) -> None:
         while self._corrections and self._corrections[0][0] <= time.monotonic():
             _, low, high = self._corrections.popleft()
-            points = self._points
-            if points is None or not self._heard(self._cloud):
+            if self._published is None or not self._heard(self._cloud):
                 self._due["cloud"] = 0.0
                 continue
-            state = self._mapper.snapshot()
+            state, points = self._mapper.snapshot(), self._published[1]
             state.surfaces.points = None  # it is not only where points have moved
             near = ((points.xyz >= low) & (points.xyz <= high)).all(1)
             label = points.label.copy()
@@ -139,14 +141,16 @@ class MapPublisher:
         self._publish_points(state, extract_surface(state))
 
     def _publish_points(self, state: MapState, points: SurfacePoints) -> None:
-        self._points = points
+        """The cloud; what people have said counts from the moment at which they say it."""
+        self._published = state, points
+        label = self._mapper.annotations().overrule(points.xyz, points.label)
         self._cloud.publish(
             conversions.cloud_message(
                 conversions.make_header(state.stamp_ns, state.frame_id),
                 points.xyz,
                 points.color,
                 points.confidence,
-                points.label,
+                label,
                 points.normals,
             )
         )
