@@ -236,14 +236,19 @@ class LanguageConfig(Settings):
     vote_temperature: float = option(0.02, "temperature of cosines where regions vote", 1e-3)
     ranking: str = option(
         "mended",
-        "how the pixels of a region vote: by probabilities, or as OV-NeRF's code does it",
+        "how regions rank: by what they show without their surroundings, or as OV-NeRF's code does",
         choices=("mended", "released"),
     )
     rank_teacher: bool = option(True, "let regions vote on what the teacher says (RSR)")
     unlabelled: str = option(
         "", "text that pixels without a region stand for, released ranking; empty = left out"
     )
-    self_enhancement: bool = option(True, "learn from the map's own views later on (CSE)")
+    self_enhancement: bool = option(True, "learn from what all views say later on (CSE)")
+    enhancement: str = option(
+        "surface",
+        "what is labelled then: segments of the surface, or the map's own views as in OV-NeRF",
+        choices=("surface", "views"),
+    )
     enhance_from: int = option(600, "training step of the first own pseudo-labels (T)", 0)
     enhance_every: int = option(150, "training steps between later ones (N)", 1)
     enhance_per_step: int = option(
@@ -255,7 +260,9 @@ class LanguageConfig(Settings):
         "new poses: near the real ones, or the camera spinning in place of OV-NeRF's code",
         choices=("trajectory", "circle"),
     )
-    novel_rays: int = option(512, "rays of new poses in a training step", 0)
+    novel_rays: int = option(
+        512, "labelled points, of the surface or of new poses, in a training step", 0
+    )
     novel_width: int = option(160, "width of views from new poses, pixels", 16)
     label_width: int = option(320, "width of pseudo-label images, pixels", 16)
     fda_positive_weight: float = option(200.0, "weight of alike patches answering alike", 0.0)

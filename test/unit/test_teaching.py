@@ -41,7 +41,7 @@ SMALL = updated(
 class MeanColor:
     """Embeds an image as its mean colour; may be told to wait or to fail."""
 
-    name, dim, fingerprint, things = "mean colour", 3, "mean", ()
+    name, dim, fingerprint, things, footprint = "mean colour", 3, "mean", (), ()
 
     def __init__(self) -> None:
         self.images: list[np.ndarray] = []

@@ -175,11 +175,12 @@ def distinct(cells: Cells) -> Cells:
 
 def cell_table(cell_m: float, cells: Cells, values: NDArray[np.uint16]) -> VoxelGrid:
     """A sparse table of cells (N, 3); values (N,) are what its ``lookup`` gives, 0 elsewhere."""
-    bricks, slot = np.unique(cells >> 3, axis=0, return_inverse=True)
-    counts = np.zeros((len(bricks), BRICK**3), np.uint16)
+    bricks = cells >> 3
+    _, first, slot = np.unique(_keys(bricks), return_index=True, return_inverse=True)
+    counts = np.zeros((len(first), BRICK**3), np.uint16)
     x, y, z = (cells & 7).T
-    counts[slot.reshape(-1), (z << 6) | (y << 3) | x] = values
-    return VoxelGrid.from_bricks(cell_m, bricks.astype(np.int32), counts)
+    counts[slot, (z << 6) | (y << 3) | x] = values
+    return VoxelGrid.from_bricks(cell_m, bricks[first].astype(np.int32), counts)
 
 
 _PLAIN = ("id", "kind", "name", "stamp_ns", "points")

@@ -54,6 +54,15 @@ class RaySamples:
     pixel: NDArray[np.int64]
     slot: NDArray[np.int64]
 
+    def ends(self) -> NDArray[np.float32]:
+        """Where the rays (R, 3) meet the surface that the sensor saw."""
+        near = self.near_z.shape[1]
+        first = self.points[: self.near_z.size : near]
+        last = self.points[near - 1 : self.near_z.size : near]
+        begin, end = self.near_z[:, :1], self.near_z[:, -1:]
+        share = (self.depth[:, None] - begin) / np.maximum(end - begin, 1e-6)
+        return np.ascontiguousarray(first + share * (last - first), dtype=np.float32)
+
 
 @njit(inline="always")
 def _random(state):

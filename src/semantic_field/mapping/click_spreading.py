@@ -39,8 +39,9 @@ def spread_clicks(store: KeyframeStore) -> float:
     labelled = int(store.labelled.totals.sum())
     if not labelled or labelled > FEW * pixels:
         return labelled / max(pixels, 1)
-    parts = [_samples(store, slot) for slot in slots]
+    parts = [samples_of(store, slot) for slot in slots]
     points, color, normal, rows = (np.concatenate(part) for part in list(zip(*parts))[1:])
+    color = cv2.cvtColor(color[None], cv2.COLOR_RGB2LAB)[0].astype(np.float64)
     cells, voxel = np.unique(cell_numbers(points, VOXEL_M), return_inverse=True)
     label = _nearest_click(cells, voxel, _means(voxel, color), _means(voxel, normal), rows)
     start = 0
@@ -53,8 +54,8 @@ def spread_clicks(store: KeyframeStore) -> float:
     return labelled / pixels
 
 
-def _samples(store: KeyframeStore, slot: int) -> tuple[NDArray, ...]:
-    """Pixel numbers, points, Lab colours, normals and label rows of a keyframe's samples: a
+def samples_of(store: KeyframeStore, slot: int) -> tuple[NDArray, ...]:
+    """Pixel numbers, points, RGB colours, normals and label rows of a keyframe's samples: a
     raster of pixels, and all labelled ones, as far as they have a depth."""
     width, height = (int(n) for n in store.cameras[2][slot])
     color, depth, rows = (image[slot, : width * height] for image in store.images)
@@ -63,18 +64,17 @@ def _samples(store: KeyframeStore, slot: int) -> tuple[NDArray, ...]:
     v, u = np.indices((height, width), dtype=np.float32)
     local = np.stack([(u - cx) / fx * z, (v - cy) / fy * z, z], -1)
     smooth = cv2.blur(local, (5, 5))
-    normal = np.cross(np.gradient(smooth, axis=1), np.gradient(smooth, axis=0))
+    normal = np.cross(np.gradient(smooth, axis=0), np.gradient(smooth, axis=1))  # to the camera
     normal /= np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-9)
     wanted = np.zeros((height, width), bool)
     stride = max(1, width // ACROSS)
     wanted[stride // 2 :: stride, stride // 2 :: stride] = True
     pixel = np.flatnonzero((wanted.reshape(-1) | (rows >= 0)) & (depth > 0) & (rows != MASKED))
     T = store.cameras[1][slot].astype(np.float64)
-    lab = cv2.cvtColor(color.reshape(height, width, 3), cv2.COLOR_RGB2LAB).reshape(-1, 3)
     return (
         pixel,
         local.reshape(-1, 3)[pixel] @ T[:3, :3].T + T[:3, 3],
-        lab[pixel].astype(np.float64),
+        color[pixel],
         normal.reshape(-1, 3)[pixel] @ T[:3, :3].T,
         rows[pixel].copy(),
     )

@@ -90,7 +90,7 @@ class Corrections:
         rays.label_weight[:] = self._config.stream_label_weight
         if self._table is None:
             return
-        found = self._table.lookup(_ends(rays)).astype(np.int64)
+        found = self._table.lookup(rays.ends()).astype(np.int64)
         found[rays.trust <= 0] = 0  # no reading, or of a thing that is gone
         claimed = (found > 0) & (found < _RELEASED)
         silent = ~self._has_labels(keyframes)[rays.slot]
@@ -156,13 +156,3 @@ def _beside(
     u = np.clip(pixels % width + shift[0], 0, width - 1).astype(np.int64)
     v = np.clip(pixels // width + shift[1], 0, height - 1).astype(np.int64)
     return v * width + u
-
-
-def _ends(rays: RaySamples) -> NDArray[np.float32]:
-    """Where the rays (R, 3) meet the surface that the sensor saw."""
-    near = rays.near_z.shape[1]
-    first = rays.points[: rays.near_z.size : near]
-    last = rays.points[near - 1 : rays.near_z.size : near]
-    begin, end = rays.near_z[:, :1], rays.near_z[:, -1:]
-    share = (rays.depth[:, None] - begin) / np.maximum(end - begin, 1e-6)
-    return np.ascontiguousarray(first + share * (last - first), dtype=np.float32)

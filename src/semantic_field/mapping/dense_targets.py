@@ -17,7 +17,8 @@ from semantic_field.teachers.regions import Regions
 
 PATCH_DIM = 32
 CELL_PIXELS = 64  # a cell of dense targets stands for at least so many pixels
-LABEL_BYTES = 3  # row and weight
+LABEL_BYTES = 6  # row, weight and unit, and latents of units (0.1 at 640x480, 0.4 at 320x240)
+MOST_UNITS = 256  # of a keyframe: smaller ones count as no unit
 
 
 def bytes_per_pixel(latent_dim: int, scales: int = 3) -> int:
@@ -35,6 +36,8 @@ class DenseTargets:
     Attributes:
         latents: float16 (K, cells, S, D). rows: int16 (K, label pixels), -1 = no label.
         weights: uint8 (K, label pixels), how sure the label is, of 255.
+        units: int16 (K, label pixels), the part of the image that a pixel belongs to, -1 = none.
+        unit_latents: float16 (K, units, D); where there is a unit, they replace the cells'.
     """
 
     def __init__(
@@ -52,6 +55,8 @@ class DenseTargets:
         self.patches = np.zeros((capacity, cells, PATCH_DIM), np.float16)
         self.regions: dict[int, Regions] = {}
         self.has_patches = np.zeros(capacity, np.bool_)
+        self.units = np.full(self.rows.shape, -1, np.int16)
+        self.unit_latents = np.zeros((capacity, MOST_UNITS, latent_dim), np.float16)
         self._identities = np.zeros(capacity, np.int64)
         self.store = store
         self._patch_basis: Tensor | None = None
@@ -60,6 +65,7 @@ class DenseTargets:
         """Keep the targets of the keyframe that is in ``slot``; it has no labels yet."""
         self.latents[slot] = _fitted(latents, self.grid).flatten(1, 2).transpose(0, 1).half()
         self.rows[slot], self._identities[slot] = -1, self.store.identities[slot]
+        self.units[slot] = -1
         self.has_patches[slot] = targets.patches is not None
         self.regions.pop(slot, None)
         if targets.regions is not None:
@@ -84,6 +90,23 @@ class DenseTargets:
                 for image in (rows, (255 * weights).astype(np.uint8))]  # fmt: skip
         self.rows[slot], self.weights[slot] = near[0].ravel(), near[1].ravel()
 
+    def set_units(self, slot: int, units: NDArray[np.int16], latents: Float[Tensor, "U D"]) -> None:
+        """The image cut into units (H, W), -1 = none, and what each shows in place of its cells."""
+        h, w = self.label_size
+        near = cv2.resize(units, (w, h), interpolation=cv2.INTER_NEAREST_EXACT)
+        self.units[slot] = near.ravel()
+        self.unit_latents[slot, : len(latents)] = latents.half().numpy()
+
+    def latents_of_units(self, slot: int) -> Float[Tensor, "U D"]:
+        """What each unit of a keyframe shows; none where the image was not cut."""
+        count = int(self.units[slot].max()) + 1
+        return torch.from_numpy(self.unit_latents[slot, :count]).float()
+
+    def label_units(self, slot: int, rows: NDArray[np.int16], sure: NDArray[np.float32]) -> None:
+        """Pseudo-labels of the units of a keyframe, (U,) each."""
+        self.rows[slot] = np.append(rows, np.int16(-1))[self.units[slot]]
+        self.weights[slot] = np.append(255 * sure, 0).astype(np.uint8)[self.units[slot]]
+
     def current(self) -> NDArray[np.int64]:
         """The slots whose keyframe has targets."""
         count = self.store.count
@@ -98,10 +121,18 @@ class DenseTargets:
             self.latents[slots, self._cell(slots, pixels, self.grid)]
         ).float()
         label = self._cell(slots, pixels, self.label_size)
+        unit = self.units[slots, label]
+        own = self.unit_latents[slots, np.maximum(unit, 0)]
+        cut = torch.from_numpy(unit >= 0)[:, None, None]
+        latents = torch.where(cut, torch.from_numpy(own).float()[:, None], latents)
         rows = np.where(known, self.rows[slots, label], -1).astype(np.int64)
         weights = self.weights[slots, label].astype(np.float32) / 255.0
         there = torch.from_numpy(known) & (latents.square().sum((1, 2)) > 1e-6)
         return latents, there.float(), torch.from_numpy(rows), torch.from_numpy(weights)
+
+    def latents_at(self, slot: int, pixels: NDArray[np.int64]) -> Float[Tensor, "N D"]:
+        """Mean latents over the scales, at pixels of one keyframe."""
+        return self.look_up(np.full(len(pixels), slot), pixels)[0].mean(1)
 
     def look_up_patches(self, slot: int, pixels: NDArray[np.int64]) -> Tensor:
         """Patch features (R, P) of pixels of one keyframe."""
@@ -120,7 +151,7 @@ class DenseTargets:
 
     def memory_bytes(self) -> int:
         """Bytes of the targets in use."""
-        arrays = (self.latents, self.rows, self.weights)
+        arrays = (self.latents, self.rows, self.weights, self.units, self.unit_latents)
         arrays += (self.patches,) if self.has_patches.any() else ()
         runs = sum(r.starts.nbytes + r.stops.nbytes for r in self.regions.values())
         return len(self.current()) * sum(a[0].nbytes for a in arrays) + runs

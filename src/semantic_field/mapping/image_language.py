@@ -12,7 +12,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
+import cv2
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -23,31 +25,29 @@ from torch.nn import functional
 from semantic_field.config import LanguageConfig
 from semantic_field.field.map_state import MapState
 from semantic_field.field.model import SemanticField
-from semantic_field.field.rendering import render_view
-from semantic_field.field.sampling import DEPTH_UNIT_M, GUESSED, RaySamples
-from semantic_field.geometry import Camera
+from semantic_field.field.sampling import RaySamples
 from semantic_field.mapping.adam import Adam
-from semantic_field.mapping.dense_targets import DenseTargets
+from semantic_field.mapping.dense_targets import MOST_UNITS, DenseTargets
 from semantic_field.mapping.keyframes import KeyframeStore
 from semantic_field.mapping.language import LanguageBasis
 from semantic_field.mapping.language_losses import fda_loss, feature_loss, relevancy_loss
+from semantic_field.mapping.own_views import OwnViews, points_at
+from semantic_field.mapping.region_features import unit_features, units_of
 from semantic_field.mapping.region_ranking import mended_ranking, released_ranking
-from semantic_field.mapping.self_enhancement import Schedule, poses_near, poses_on_circle
+from semantic_field.mapping.self_enhancement import Schedule
+from semantic_field.mapping.surface_labels import SurfaceLabels
 from semantic_field.teachers.images import ImageTargets
 from semantic_field.teachers.regions import RegionProposer, Regions
 
-OWN_VIEW_WIDTH = 80  # pixels across the map's own view of a keyframe
-POINTS_PER_VIEW = 4000  # of a new pose that are kept
-LEAST_DEPTH_M = 0.3  # of a new view's pixel
 NEW_COLUMNS = 8  # of the basis, for the dense features of one frame
 
 
 @dataclass(frozen=True)
 class SeenPoints:
-    """Surface points of one training step: first of new poses, then of one patch of a keyframe.
+    """Surface points of one training step: first labelled ones, then of a patch of a keyframe.
 
     Attributes:
-        points: float32 (X, 3). rows, weights: labels of those of new poses.
+        points: float32 (X, 3). rows, weights: labels of the first.
         patch: features (P, K) of the others.
     """
 
@@ -68,10 +68,10 @@ class ImageLanguage:
     Args:
         basis: shared with the mapper; grows with what the teacher's embeddings need.
         field: its geometry codes are what the selection of scales reads.
-        snapshot: the map as it is now, for views from new poses.
-        proposer: finds regions in views from new poses; None = their own argmax counts.
+        snapshot, proposer, up: the map as it is now, what finds regions, and the axis of the map's
+            frame that points up ("+z" …), all for views from new poses, see ``OwnViews``.
         seed: of new poses and of the choice of rays.
-        up: axis of the map's frame that points up ("+z" …), for the released circle of poses.
+        memory_bytes: for labels of the surface, see ``SurfaceLabels``.
     """
 
     def __init__(
@@ -83,20 +83,22 @@ class ImageLanguage:
         proposer: RegionProposer | None = None,
         seed: int = 0,
         up: str = "+z",
+        memory_bytes: int = 1 << 27,
     ) -> None:
         self.config, self._basis, self._field = config, basis, field
-        self._snapshot, self._proposer = snapshot, proposer
-        self._up = np.roll([1.0, 0.0, 0.0], "xyz".index(up[1])) * (1.0 if up[0] == "+" else -1.0)
         self._random = np.random.default_rng([seed, 6])
         self.texts = torch.zeros(0, basis.basis.shape[1])
         self.targets: DenseTargets | None = None
-        self._waiting: deque[tuple[str, int]] = deque()
+        self._waiting: deque[Callable[[], None]] = deque()
         self._schedule = Schedule(config.enhance_from, config.enhance_every)
-        self._novel: dict[int, tuple[NDArray, NDArray, NDArray]] = {}
-        self._pool: tuple[NDArray, NDArray, NDArray] | None = None
-        self._poses = np.zeros((0, 4, 4))
-        self._state: MapState | None = None
         self.enhanced = 0
+        if config.enhancement == "surface":
+            self._own = SurfaceLabels(memory_bytes)
+        else:
+            axis = np.roll([1.0, 0.0, 0.0], "xyz".index(up[1])) * (1.0 if up[0] == "+" else -1.0)
+            self._own = OwnViews(
+                config, field, snapshot, self._ranked, proposer, self._random, axis
+            )
         self._make_selection(1)
 
     def _make_selection(self, scales: int) -> None:
@@ -114,11 +116,13 @@ class ImageLanguage:
         Where ``config.unlabelled`` is set, the last row is that text's.
         """
         self.texts = texts
-        self._novel, self._pool = {}, None
+        self._own.clear()
         if self.targets is not None:
             self.targets.rows[:] = -1  # they mean other texts
-            slots = self.targets.current().tolist()
-            self._waiting = deque(("teacher", slot) for slot in slots)
+            self._waiting = deque(
+                partial(self._label_by_teacher, slot, int(self.targets.store.identities[slot]))
+                for slot in self.targets.current().tolist()
+            )
             if self.enhanced:
                 self._begin_enhancement()
 
@@ -133,7 +137,12 @@ class ImageLanguage:
             self.targets = DenseTargets(store, targets, latents.shape[-1], self.config.label_width)
             self._make_selection(len(embedding))
         self.targets.put(slot, latents, targets)
-        self._label_by_teacher(slot)
+        if self.config.rank_teacher and self.config.ranking == "mended" and targets.regions:
+            units = units_of(targets.regions, MOST_UNITS)
+            self.targets.set_units(slot, units, unit_features(latents, units, targets.footprint))
+        self._label_by_teacher(slot, int(store.identities[slot]))
+        if self.config.self_enhancement and isinstance(self._own, SurfaceLabels):
+            self._own.add(store, slot, partial(self.targets.latents_at, slot))
 
     # labels
 
@@ -149,92 +158,46 @@ class ImageLanguage:
         return len(self.texts) - bool(self.config.unlabelled)
 
     def _ranked(
-        self, probability: Float[Tensor, "h w C"], regions: Regions | None
+        self, latents: Float[Tensor, "h w S D"], regions: Regions | None
     ) -> tuple[NDArray[np.int16], NDArray[np.float32]]:
         """Label rows and weights of an image, by regions where there are any."""
+        probability = self._probability(latents)
         rows = np.where(probability.sum(-1) > 0, probability.argmax(-1), -1).astype(np.int16)
         if regions is None or not len(regions):
             return rows, np.ones(rows.shape, np.float32)
         if self.config.ranking == "mended":
             return mended_ranking(probability.numpy(), regions)
-        import cv2
-
         size = (regions.width, regions.height)
         large = cv2.resize(rows, size, interpolation=cv2.INTER_NEAREST_EXACT)
         ranked = released_ranking(large.astype(np.int64) + 1, regions) - 1
         ranked[ranked < 0] = self._classes if self.config.unlabelled else -1
         return ranked.astype(np.int16), np.ones(ranked.shape, np.float32)
 
-    def _label_by_teacher(self, slot: int) -> None:
-        if not self._classes or self.targets is None:
+    def _label_by_teacher(self, slot: int, identity: int) -> None:
+        targets = self.targets
+        if targets is None or not self._classes or targets.store.identities[slot] != identity:
             return
-        regions = self.targets.regions.get(slot) if self.config.rank_teacher else None
-        probability = self._probability(self.targets.cell_latents(slot))
-        self.targets.set_labels(slot, *self._ranked(probability, regions))
-
-    @torch.no_grad()
-    def _label_by_map(self, store: KeyframeStore, slot: int) -> None:
-        """Pseudo-labels of a keyframe from what the map itself says at its surface."""
-        assert self.targets is not None
-        points, there = _surface(store, slot)
-        latents = torch.zeros(there.size, self.texts.shape[1])
-        code = self._field.geometry(torch.from_numpy(points))[1]
-        latents[torch.from_numpy(there.ravel())] = self._field.latent(code)
-        probability = self._probability(latents.unflatten(0, there.shape)[:, :, None])
-        self.targets.set_labels(slot, *self._ranked(probability, self.targets.regions.get(slot)))
-
-    def _label_new_view(self, store: KeyframeStore, number: int) -> None:
-        """Points and labels of a view from a new pose, with regions of its rendered image."""
-        assert self._state is not None
-        width, height = store.cameras[2][0].tolist()
-        fx, fy, cx, cy = (float(v) for v in store.cameras[0][0])
-        first = Camera(fx, fy, cx, cy, width, height)
-        small = min(width, self.config.novel_width)
-        camera = first.resized(small, max(1, round(height * small / width)))
-        pose = self._poses[number]
-        view = render_view(self._state, camera, pose, with_latent=True)
-        regions = None
-        if self._proposer is not None:
-            regions = self._proposer.propose(view.color, view.depth, camera)
-        assert view.latent is not None
-        latents = torch.from_numpy(view.latent.astype(np.float32))[:, :, None]
-        rows, weights = self._ranked(self._probability(latents), regions)
-        # Inside of things, and where nothing was observed, the map has nothing to teach itself.
-        sound = (view.depth > LEAST_DEPTH_M) & (view.confidence > 0)
-        good = np.flatnonzero(sound & (rows >= 0))
-        good = self._random.choice(good, min(len(good), POINTS_PER_VIEW), replace=False)
-        v, u = np.divmod(good, camera.width)
-        z = view.depth.ravel()[good]
-        seen = np.stack([(u - camera.cx) / camera.fx * z, (v - camera.cy) / camera.fy * z, z], 1)
-        points = (seen @ pose[:3, :3].T + pose[:3, 3]).astype(np.float32)
-        self._novel[number] = (points, rows.ravel()[good], weights.ravel()[good])
-        self._pool = None
+        units = targets.latents_of_units(slot)
+        if len(units):
+            probability = self._probability(units[:, None, None])[:, 0]
+            targets.label_units(slot, *_likeliest(probability.numpy()))
+            return
+        regions = targets.regions.get(slot) if self.config.rank_teacher else None
+        targets.set_labels(slot, *self._ranked(targets.cell_latents(slot), regions))
 
     def _begin_enhancement(self) -> None:
-        """Queue every keyframe, and new poses, for labels from the map as it is now."""
+        """Labels from all views together, or from the map's own views, one after the other."""
         assert self.targets is not None
-        config, slots = self.config, self.targets.current()
-        poses = self.targets.store.cameras[1][slots]
-        if config.novel_poses == "circle":
-            self._poses = poses_on_circle(poses, config.novel_views, self._up)
+        if isinstance(self._own, SurfaceLabels):
+            self._own.refresh(self.texts[: self._classes])
         else:
-            self._poses = poses_near(poses, config.novel_views, self._random)
-        self._waiting.extend(("map", slot) for slot in slots.tolist())
-        if config.novel_views:
-            self._state = self._snapshot()
-            self._waiting.extend(("new", number) for number in range(config.novel_views))
+            self._waiting.extend(self._own.tasks(self.targets))
 
-    def _relabel(self, store: KeyframeStore) -> None:
+    def _relabel(self) -> None:
         """Work off what waits for labels, as much as one step may take."""
         limit = self.config.enhance_per_step or len(self._waiting)
         for _ in range(min(limit, len(self._waiting))):
-            kind, number = self._waiting.popleft()
-            if kind == "new":
-                self._label_new_view(store, number)
-            elif self.targets is not None and number in self.targets.current():
-                self._label_by_teacher(number) if kind == "teacher" else self._label_by_map(
-                    store, number
-                )
+            self._waiting.popleft()()
 
     # what a training step asks for
 
@@ -245,8 +208,8 @@ class ImageLanguage:
         if self.config.self_enhancement and self._schedule.due(step):
             self.enhanced += 1
             self._begin_enhancement()
-        self._relabel(store)
-        points, rows, weights = self._draw_new()
+        self._relabel()
+        points, rows, weights = self._own.draw(self.config.novel_rays, self._random)
         patch_points, patch = self._draw_patch(step, store)
         return SeenPoints(
             np.concatenate([points, patch_points]),
@@ -254,15 +217,6 @@ class ImageLanguage:
             torch.from_numpy(weights),
             patch,
         )
-
-    def _draw_new(self) -> tuple[NDArray, NDArray, NDArray]:
-        if self._pool is None and self._novel:
-            views = list(self._novel.values())
-            self._pool = tuple(np.concatenate(part) for part in zip(*views, strict=True))  # type: ignore[assignment]
-        if self._pool is None or not len(self._pool[0]):
-            return np.zeros((0, 3), np.float32), np.zeros(0, np.int16), np.zeros(0, np.float32)
-        chosen = self._random.integers(0, len(self._pool[0]), self.config.novel_rays)
-        return tuple(part[chosen] for part in self._pool)  # type: ignore[return-value]
 
     def _draw_patch(self, step: int, store: KeyframeStore) -> tuple[NDArray[np.float32], Tensor]:
         """A square of pixels of a random keyframe with patch features: points, features."""
@@ -280,7 +234,7 @@ class ImageLanguage:
         v, u = (np.arange(c, min(c + extent, n), self.config.fda_spacing)
                 for c, n in zip(corner, (height, width), strict=True))  # fmt: skip
         pixels = (v[:, None] * width + u).ravel()
-        points, there = _points_at(store, slot, pixels)
+        points, there = points_at(store, slot, pixels)
         return points, self.targets.look_up_patches(slot, pixels[there])
 
     def losses(
@@ -296,6 +250,10 @@ class ImageLanguage:
             return {}
         config, temperature = self.config, self.config.relevancy_temperature
         target, there, rows, weights = self.targets.look_up(rays.slot, rays.pixel)
+        if self.enhanced and isinstance(self._own, SurfaceLabels):
+            found, sure = self._own.of(rays.ends())
+            rows = torch.from_numpy(np.where(rays.trust > 0, found, -1))
+            weights = torch.from_numpy(sure)
         latent = field.latent(codes)
         selection = self.selection(codes.detach())
         selection = (selection if config.select_scales else selection * 0.0).softmax(-1)
@@ -316,28 +274,14 @@ class ImageLanguage:
 
     def memory_bytes(self) -> int:
         """Bytes of all targets in use."""
-        new = sum(part.nbytes for view in self._novel.values() for part in view)
-        return new + (self.targets.memory_bytes() if self.targets is not None else 0)
+        return self._own.memory_bytes() + (self.targets.memory_bytes() if self.targets else 0)
 
 
-def _surface(store: KeyframeStore, slot: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Surface points (N, 3) of every few pixels of a keyframe, and which pixels (h, w) have one."""
-    width, height = store.cameras[2][slot].tolist()
-    w = min(OWN_VIEW_WIDTH, width)
-    h = max(1, round(height * w / width))
-    v, u = ((2 * np.arange(n) + 1) * size // (2 * n) for n, size in ((h, height), (w, width)))
-    points, there = _points_at(store, slot, (v[:, None] * width + u).ravel())
-    return points, there.reshape(h, w)
-
-
-def _points_at(
-    store: KeyframeStore, slot: int, pixels: NDArray[np.int64]
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Map-frame points (N, 3) of those pixels that have a depth, and which these are."""
-    z = (store.images[1][slot, pixels] & (GUESSED - 1)) * np.float32(DEPTH_UNIT_M)
-    there = z > 0
-    fx, fy, cx, cy = store.cameras[0][slot]
-    v, u = np.divmod(pixels[there], store.cameras[2][slot, 0])
-    along = np.stack([(u - cx) / fx, (v - cy) / fy, np.ones(len(u))], 1) * z[there, None]
-    pose = store.cameras[1][slot]
-    return (along @ pose[:3, :3].T + pose[:3, 3]).astype(np.float32), there
+def _likeliest(
+    probability: NDArray[np.float32],
+) -> tuple[NDArray[np.int16], NDArray[np.float32]]:
+    """The likeliest class of each unit (U, C), -1 = nothing known, and its lead on the next."""
+    two = np.sort(np.pad(probability, ((0, 0), (2, 0))), 1)[:, -2:]
+    known = probability.sum(1) > 0
+    rows = np.where(known, np.pad(probability, ((0, 0), (0, 1))).argmax(1), -1)
+    return rows.astype(np.int16), (two[:, 1] - two[:, 0]).astype(np.float32)

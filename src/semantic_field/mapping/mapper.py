@@ -41,7 +41,13 @@ from semantic_field.mapping.image_language import ImageLanguage
 from semantic_field.mapping.keyframes import BYTES_PER_PIXEL, KeyframeStore, fit_width
 from semantic_field.mapping.label_noise import without_noise
 from semantic_field.mapping.language import LanguageBasis, TextTeacher
-from semantic_field.mapping.memory import first_shape, follow_extent, grid_bytes, keyframe_budget_mb
+from semantic_field.mapping.memory import (
+    first_shape,
+    follow_extent,
+    grid_bytes,
+    keyframe_budget_mb,
+    surface_bytes,
+)
 from semantic_field.mapping.moving import NOVEL_SHARE, MovedThings, novel_share
 from semantic_field.mapping.readings import mark_voxels
 from semantic_field.mapping.status import MapperStatus, Meter, run_state
@@ -153,6 +159,7 @@ class Mapper:
             self._proposer,
             self.config.mapping.seed,
             self.config.query.up,
+            surface_bytes(self.config.mapping),
         )
 
     def _new_field(self, classes: int = 0, shape: GridShape | None = None) -> SemanticField:
@@ -319,6 +326,7 @@ class Mapper:
         whole = keyframe_budget_mb(self.config.mapping)
         if self._trainer.language is None:
             return whole
+        whole -= surface_bytes(self.config.mapping) >> 20
         dense = bytes_per_pixel(self.config.field.latent_dim)
         return max(1, whole * BYTES_PER_PIXEL // (BYTES_PER_PIXEL + dense))
 

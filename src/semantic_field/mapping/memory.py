@@ -9,6 +9,7 @@ from semantic_field.mapping.trainer import Trainer
 
 GRID_SHARE = 0.4  # of the budget; keyframes have the rest, less what voxels and results need
 KEYFRAME_SHARE = 0.55
+SURFACE_SHARE = 0.1  # labels of the surface: of the keyframes' share, if language is from images
 TABLES = 4  # table, gradient and two moments, float32
 FIRST_ENTRIES = 1 << 14
 MEBIBYTE = 1 << 20
@@ -20,6 +21,11 @@ Counted on house/living, 143 keyframes: 1.6 (64 cm) to 3.1 (14 cm), 1.9 at 3 cm.
 def keyframe_budget_mb(config: MappingConfig) -> int:
     """MiB of the whole budget that the keyframes may take."""
     return max(1, int(config.memory_budget_mb * KEYFRAME_SHARE))
+
+
+def surface_bytes(config: MappingConfig) -> int:
+    """Bytes that labels of the surface may take, out of the keyframes' share."""
+    return int(config.memory_budget_mb * MEBIBYTE * SURFACE_SHARE)
 
 
 def first_shape(shape: GridShape, kernels: type[GridKernels] | GridKernels) -> GridShape:

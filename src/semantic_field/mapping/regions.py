@@ -11,6 +11,8 @@ the colour changes, and where the map's labels differ.
 # pyright: basic
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -62,12 +64,32 @@ def segment_surface(points: SurfacePoints, spacing_m: float) -> tuple[NDArray, N
     Returns:
         segments (N,), and the two ends (E,) of every edge between neighbours.
     """
+    first, second, weight = _graph(points, spacing_m)
+    return _segments(len(points), first, second, weight, [TOLERANCE])[0], first, second
+
+
+def nested_segments(
+    points: SurfacePoints, spacing_m: float, tolerances: Sequence[float]
+) -> list[NDArray[np.int64]]:
+    """The segments of each point (N,), numbered from 0, at several tolerances."""
+    levels = _segments(len(points), *_graph(points, spacing_m), tolerances)
+    return [np.unique(level, return_inverse=True)[1] for level in levels]
+
+
+def _graph(points: SurfacePoints, spacing_m: float) -> tuple[NDArray, NDArray, NDArray]:
+    """Both ends of every edge between neighbours, and how much keeps them apart (E,)."""
     first, second = _neighbours(points.xyz, spacing_m)
-    weight = _strength(points, first, second)
-    segments = np.arange(len(points))
+    return first, second, _strength(points, first, second)
+
+
+def _segments(
+    count: int, first: NDArray, second: NDArray, weight: NDArray, tolerances: Sequence[float]
+) -> list[NDArray[np.int64]]:
     order = np.argsort(weight, kind="stable")
-    _merge(order, first, second, weight, TOLERANCE, segments)
-    return segments, first, second
+    levels = [np.arange(count) for _ in tolerances]
+    for tolerance, level in zip(tolerances, levels, strict=True):
+        _merge(order, first, second, weight, tolerance, level)
+    return levels
 
 
 def region_of(points: SurfacePoints, seed: int, spacing_m: float) -> NDArray[np.bool_]:

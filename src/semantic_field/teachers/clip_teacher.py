@@ -19,7 +19,7 @@ from semantic_field.teachers.clip_dense import crop_features, patch_features, pa
 from semantic_field.teachers.embedding_cache import TextCache
 from semantic_field.teachers.feature_store import FeatureStore, image_key
 from semantic_field.teachers.household import HOUSEHOLD
-from semantic_field.teachers.language import NO_NAMES, Calibration
+from semantic_field.teachers.language import CROP, NO_NAMES, Calibration
 from semantic_field.teachers.naming import spoken
 from semantic_field.teachers.prompts import sentences
 
@@ -49,6 +49,9 @@ class OpenClipTeacher:
         self._average = config.prompts == "average"
         self.fingerprint = f"open_clip:{self._clip.fingerprint}:{config.prompts}"
         self.dim = int(encode_texts(self._clip, ["a"]).shape[1])
+        self.footprint = ()
+        if config.dense == "crops":
+            self.footprint = tuple(CROP / d for d in sorted(config.crop_divisors, reverse=True))
         self._texts = TextCache(self._encode, self.fingerprint)
         self._store = FeatureStore(config.store, self.dense_fingerprint) if config.store else None
         if config.dense == "store" and self._store is None:

@@ -27,11 +27,13 @@ class ImageTargets:
         embedding: see ``LanguageTeacher.embed_image``.
         regions: of the image at its own size; None without a proposer.
         patches: see ``PatchTeacher.patch_features``; None without such a teacher.
+        footprint: see ``LanguageTeacher.footprint``.
     """
 
     embedding: Float[Tensor, "S h w E"]
     regions: Regions | None = None
     patches: Float[Tensor, "h w K"] | None = None
+    footprint: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,8 @@ class ImageTeachers:
     def look(self, sight: Sight) -> ImageTargets:
         """Everything that the teachers say of an image; takes milliseconds to minutes."""
         embedding = self.language.embed_image(sight.color, sight.labels, sight.label_names)
-        return ImageTargets(embedding, self._regions(sight), self._patches(sight))
+        footprint = self.language.footprint
+        return ImageTargets(embedding, self._regions(sight), self._patches(sight), footprint)
 
     def _regions(self, sight: Sight) -> Regions | None:
         proposer = self.proposer

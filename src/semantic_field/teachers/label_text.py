@@ -31,6 +31,7 @@ class LabelTextTeacher:
     """
 
     name = "label_text"
+    footprint: tuple[float, ...] = ()
     things = HOUSEHOLD
 
     def __init__(self, path: str = "") -> None:

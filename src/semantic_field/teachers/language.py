@@ -54,12 +54,15 @@ class LanguageTeacher(Protocol):
         fingerprint: equal where two teachers give equal embeddings; stored with every map.
         calibration: how similarities are read.
         things: common things to hold a text against, in the map or not.
+        footprint: edge of the crops through which a cell of each scale is seen, as a share of the
+            image's shorter side; empty where a cell is seen by itself.
     """
 
     name: str
     dim: int
     fingerprint: str
     things: tuple[Thing, ...]
+    footprint: tuple[float, ...]
 
     @property
     def calibration(self) -> Calibration: ...
@@ -111,6 +114,7 @@ def cells_of(
 
 
 CELL = 8
+CROP = 1.25  # mean edge of a crop whose sides are moved outwards by up to a quarter of it
 
 
 def embed_label_image(

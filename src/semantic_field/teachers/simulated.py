@@ -28,7 +28,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from semantic_field.teachers.language import CELL, NO_NAMES
+from semantic_field.teachers.language import CELL, CROP, NO_NAMES
 from semantic_field.teachers.vocabulary import VocabularyTeacher
 
 # Names of the test recordings that the published list of features lacks, and what stands for them.
@@ -99,6 +99,7 @@ class SimulatedTeacher(VocabularyTeacher):
         random = np.random.default_rng(seed)
         directions = random.standard_normal((NOISE_DIRECTIONS, len(self._features)))
         mixed = directions.astype(np.float32) @ (self._features - self._features.mean(0)).numpy()
+        self.footprint = tuple(CROP / divisor for divisor in DIVISORS)
         self._directions = mixed / np.linalg.norm(mixed, axis=1, keepdims=True)
 
     def embed_image(

@@ -41,6 +41,7 @@ class VocabularyTeacher:
     """
 
     name = "vocabulary"
+    footprint: tuple[float, ...] = ()
 
     def __init__(self, path: str) -> None:
         names, features, synonyms = _read(path)

@@ -1,0 +1,179 @@
+"""Cross-view self-enhancement in space: the surface is labelled by what all views say of it.
+
+OV-NeRF lets a map label its own views and ranks each by the regions of its image. All views show
+one surface, though, so here it is the surface that is cut into segments, by the rule that also
+says what a click means (``regions``), and labelled. Cells of the surface add up what teachers say
+of them in each view; a segment's feature is the mean over its cells.
+
+A view errs as a whole (what it takes for something else, it does so everywhere), so a segment's
+evidence grows with the views that it was seen in, and where it is weak the texts count more that
+the rest of the map shows:
+
+    P(text | segment) ~ P(text)^trust exp(views cos(feature, text) / noise),
+
+P(text) is the share of the surface that has it (expectation maximisation). Segments are cut at
+several tolerances: each cell takes the label of the smallest of its segments that is sure enough,
+or else of the surest one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from semantic_field.field.annotations import cell_table
+from semantic_field.field.sampling import GUESSED
+from semantic_field.field.surface import SurfacePoints
+from semantic_field.mapping.click_spreading import samples_of
+from semantic_field.mapping.coverage import cell_numbers
+from semantic_field.mapping.keyframes import KeyframeStore
+from semantic_field.mapping.regions import nested_segments
+
+CELL_M = 0.04
+TOLERANCES = (0.25, 0.5, 1.0, 2.0, 4.0)  # of segments, from small to large ones
+VIEW_NOISE = 0.06  # of one view's cosines
+UNSEEN = 0.3  # over the number of texts: the share of the surface that each has at least
+TRUST = 0.6  # in these shares
+ROUNDS = 5  # of expectation maximisation
+ENOUGH = 0.7  # lead of a segment's text over the next
+PRIOR_CELLS = 20.0  # a segment of so many cells is believed half as much as its views say
+PARTS = 20  # keyframes that are joined to the cells at once
+GEOMETRY = 10  # columns: point, colour, normal, and in how many views
+
+
+class SurfaceLabels:
+    """Labels of the surface that keyframes have shown; none before ``refresh``.
+
+    Args:
+        memory_bytes: for the cells; where they need more, those seen least are left out.
+    """
+
+    def __init__(self, memory_bytes: int) -> None:
+        self._memory_bytes = memory_bytes
+        self._parts: list[tuple[NDArray[np.int64], NDArray[np.float32]]] = []
+        self._cells, self._sums = np.zeros(0, np.int64), np.zeros((0, 0), np.float32)
+        self._levels: list[NDArray[np.int64]] = []
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget the labels, and not what they are made from."""
+        self._tables = None
+        self._labelled = (
+            np.zeros((0, 3), np.float32), np.zeros(0, np.int64), np.zeros(0, np.float32)
+        )  # fmt: skip
+
+    def add(
+        self, store: KeyframeStore, slot: int, latents: Callable[[NDArray[np.int64]], Tensor]
+    ) -> None:
+        """Take in what a keyframe shows; ``latents`` gives what teachers say of its pixels."""
+        pixels, *geometry, _ = samples_of(store, slot)
+        measured = store.images[1][slot, pixels] < GUESSED
+        pixels, (xyz, color, normal) = pixels[measured], (part[measured] for part in geometry)
+        values = (xyz, color, normal, np.ones((len(xyz), 1)), latents(pixels).numpy())
+        numbers = cell_numbers(xyz, CELL_M)
+        cells, sums = _joined(numbers, np.concatenate(values, axis=1).astype(np.float32))
+        self._parts.append((cells, sums / sums[:, GEOMETRY - 1 : GEOMETRY]))  # a view counts once
+        if len(self._parts) >= PARTS:
+            self._join()
+
+    def refresh(self, texts: Float[Tensor, "C D"]) -> None:
+        """Label the surface with the texts (V'q of each)."""
+        if self._parts:
+            self._join()
+            self._cut()
+        if not len(self._cells) or not len(texts):
+            return
+        evidence = [self._evidence(level, texts) for level in self._levels]
+        share = torch.full((len(texts),), 1.0 / len(texts))
+        for _ in range(ROUNDS):
+            found = [size @ (logits + TRUST * share.log()).softmax(1) for size, logits in evidence]
+            share = sum(found, UNSEEN * torch.stack(found).sum() / len(texts))
+            share = share / share.sum()
+        rows, weights = np.full(len(self._cells), -1), np.zeros(len(self._cells), np.float32)
+        for level, (size, logits) in zip(self._levels, evidence, strict=True):
+            chance = (logits + TRUST * share.log()).softmax(1)
+            first, second = functional.pad(chance, (0, 1)).topk(2).values.T
+            sure = (first - second) * size / (size + PRIOR_CELLS)
+            sure[(logits == 0).all(1)] = 0.0  # nobody has said anything
+            better = (sure.numpy()[level] > weights) & (weights < ENOUGH)
+            rows[better] = chance.argmax(1).numpy()[level][better]
+            weights[better] = sure.numpy()[level][better]
+        known = rows >= 0
+        points, rows, weights = self._points[known], rows[known], weights[known]
+        cells = np.floor(points / CELL_M).astype(np.int32)
+        values = (rows + 1, np.rint(weights * 65535))
+        self._tables = [cell_table(CELL_M, cells, value.astype(np.uint16)) for value in values]
+        self._labelled = points.astype(np.float32), rows, weights
+
+    def of(self, points: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Text rows (N,) at points (N, 3), -1 = none, and how sure they are."""
+        if self._tables is None:
+            return np.full(len(points), -1), np.zeros(len(points), np.float32)
+        row, sure = (table.lookup(points) for table in self._tables)
+        return row.astype(np.int64) - 1, (sure / 65535).astype(np.float32)
+
+    def draw(
+        self, count: int, random: np.random.Generator
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:
+        """Random points of the labelled surface, rows and weights: views from anywhere."""
+        points, rows, weights = self._labelled
+        chosen = random.integers(0, len(points), count if len(points) else 0)
+        return points[chosen], rows[chosen], weights[chosen]
+
+    def memory_bytes(self) -> int:
+        """Bytes of the cells, their segments and labels."""
+        return self._sums.nbytes + len(self._cells) * (1 + len(self._levels) + 3) * 8
+
+    def _evidence(
+        self, level: NDArray[np.int64], texts: Float[Tensor, "C D"]
+    ) -> tuple[Float[Tensor, " M"], Float[Tensor, "M C"]]:
+        """Cells of each segment, and log P(what was seen of it | text)."""
+        index, sums = torch.from_numpy(level), torch.from_numpy(self._sums)
+        size = torch.bincount(index).float()
+        pooled = torch.zeros(len(size), sums.shape[1]).index_add_(0, index, sums)
+        views = pooled[:, GEOMETRY - 1] / size
+        feature = functional.normalize(pooled[:, GEOMETRY:], dim=1)
+        return size, views[:, None] * (feature @ texts.T) / VIEW_NOISE
+
+    def _join(self) -> None:
+        """Take the newest keyframes' cells over."""
+        parts = [(self._cells, self._sums)] if len(self._cells) else []
+        cells, sums = (np.concatenate(part) for part in zip(*parts, *self._parts, strict=True))
+        self._cells, self._sums = _joined(cells, sums)
+        self._parts = []
+        most = self._memory_bytes // self._sums[:1].nbytes
+        if len(self._cells) > most:
+            views = self._sums[:, GEOMETRY - 1]
+            kept = np.sort(np.argsort(-views, kind="stable")[:most])
+            self._cells, self._sums = self._cells[kept], self._sums[kept]
+
+    def _cut(self) -> None:
+        """Cut the surface into segments, at all tolerances."""
+        mean = self._sums[:, : GEOMETRY - 1].astype(np.float64)
+        mean /= self._sums[:, GEOMETRY - 1 : GEOMETRY]
+        self._points = mean[:, :3]
+        length = np.linalg.norm(mean[:, 6:], axis=1, keepdims=True)
+        surface = SurfacePoints(
+            xyz=self._points.astype(np.float32),
+            normals=(mean[:, 6:] / np.maximum(length, 1e-9)).astype(np.float32),
+            color=np.clip(mean[:, 3:6], 0, 255).astype(np.uint8),
+            latent=np.zeros((len(mean), 0), np.float16),
+            label=np.full(len(mean), -1, np.int32),
+            confidence=np.ones(len(mean), np.float32),
+        )
+        self._levels = nested_segments(surface, CELL_M, TOLERANCES)
+
+
+def _joined(
+    cells: NDArray[np.int64], sums: NDArray[np.float32]
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Each cell once, with the sum (N, F) of its values."""
+    order = np.argsort(cells, kind="stable")
+    cells, starts = np.unique(cells[order], return_index=True)
+    return cells, np.add.reduceat(sums[order], starts) if len(cells) else sums
