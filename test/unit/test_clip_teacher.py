@@ -198,6 +198,7 @@ def test_crop_features_of_three_scales_in_full_batches():
 
 def test_crops_end_to_end(tiny, color):
     teacher = OpenClipTeacher(config(tiny[0], dense="crops", crop_shrink=2, crop_divisors=(2, 3)))
+    assert teacher.footprint == (1.25 / 3, 1.25 / 2)  # as the scales: the smallest crops first
     features = teacher.embed_image(color)
     assert features.shape == (2, 48, 64, 24) and features.dtype == torch.float16
     assert torch.allclose(features.float().norm(dim=-1), torch.ones(2, 48, 64), atol=2e-3)

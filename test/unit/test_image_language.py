@@ -251,12 +251,14 @@ def train(folder, frames, names, **settings):
     return float(np.mean(right)), mapper
 
 
-def test_both_beat_the_baseline_and_the_vocabulary_may_change(folder, frames):
+@pytest.mark.parametrize("enhancement", ["surface", "views"])
+def test_both_beat_the_baseline_and_the_vocabulary_may_change(folder, frames, enhancement):
     images, names = frames
     base, _ = train(folder, images, names, **{
         "language.rank_teacher": False, "language.self_enhancement": False})  # fmt: skip
     both, mapper = train(folder, images, names, **{
-        "language.enhance_from": 120, "language.enhance_every": 40})  # fmt: skip
+        "language.enhance_from": 120, "language.enhance_every": 40,
+        "language.enhancement": enhancement})  # fmt: skip
     assert both > base
     assert {"features", "relevancy", "new_views"} <= set(mapper.status().losses)
     mapper.set_vocabulary(["floor", "wall", "sofa"])

@@ -1,7 +1,9 @@
 """Region semantic ranking, by hand."""
 
 import numpy as np
+import torch
 
+from semantic_field.mapping.region_features import unit_features, units_of
 from semantic_field.mapping.region_ranking import (
     PRIOR_PIXELS,
     mended_ranking,
@@ -87,3 +89,51 @@ def test_pixels_of_masks():
     pixels, owner = pixels_of(regions(LEFT_TOP, "x..x .... .... x..."))
     assert pixels.tolist() == [0, 1, 4, 5, 0, 3, 12]
     assert owner.tolist() == [0, 0, 0, 0, 1, 1, 1]
+
+
+def test_a_pixel_belongs_to_its_smallest_region():
+    whole, speck = "xxxx xxxx xxxx ....", "x... .... .... ...."
+    units = units_of(regions(speck, whole, LEFT_TOP), most=9)
+    assert units.tolist() == [[2, 1, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0], [-1] * 4]
+    assert units_of(regions(speck, whole, LEFT_TOP), most=2)[0].tolist() == [-1, 1, 0, 0]
+    assert (units_of(regions(), most=9) == -1).all()
+
+
+def through_crops(features, edge):
+    """Each cell the mean over all squares around it of what they show; (h, w, D), by hand."""
+    h, w, _ = features.shape
+    half = edge // 2
+
+    def blurred(image):
+        around = [
+            [image[max(0, y - half) : y + half + 1, max(0, x - half) : x + half + 1].mean((0, 1))
+             for x in range(w)] for y in range(h)
+        ]  # fmt: skip
+        return np.array(around)
+
+    return blurred(blurred(features))
+
+
+def test_what_a_small_region_shows_is_told_from_its_surroundings():
+    units = np.zeros((24, 32), np.int16)
+    units[8:13, 10:16], units[:, 28:] = 1, -1
+    shows = np.array([[1.0, 0, 0], [0, 1, 0], [0, 0, 1]], np.float32)  # the last: in no unit
+    blurry = [through_crops(shows[units], edge) for edge in (5, 9)]
+    seen = torch.from_numpy(np.stack(blurry).astype(np.float32))
+    found = unit_features(seen, units, (5 / 24, 9 / 24)).numpy()
+    plain = seen[:, units == 1].mean((0, 1)).numpy()
+    assert plain.argmax() == 0  # mostly the wall around it
+    assert found.shape == (2, 3) and found[1].argmax() == 1 and found[1, 1] > 0.8
+    np.testing.assert_allclose(found[0], shows[0], atol=0.05)
+
+
+def test_cells_seen_by_themselves_are_averaged():
+    units = np.repeat(np.int16([[0, 0, 0, 1]]), 3, axis=0)
+    seen = torch.zeros(1, 3, 4, 2)
+    seen[0, :, :3, 0], seen[0, :, 3, 1] = 1.0, 1.0
+    found = unit_features(seen, units, ())
+    mean = seen.mean((0, 1, 2))
+    # Ridge regression: 9 and 3 cells of their own against 3 of the image's mean.
+    torch.testing.assert_close(found[0], (9 * torch.tensor([1.0, 0]) + 3 * mean) / 12)
+    torch.testing.assert_close(found[1], (3 * torch.tensor([0, 1.0]) + 3 * mean) / 6)
+    assert unit_features(seen, np.full((3, 4), -1, np.int16), ()).shape == (0, 2)

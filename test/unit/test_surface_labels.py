@@ -1,0 +1,91 @@
+"""The surface labelled by what all views say of it."""
+
+import numpy as np
+import torch
+
+from semantic_field.frames import Frame
+from semantic_field.geometry import Camera
+from semantic_field.mapping.keyframes import KeyframeStore
+from semantic_field.mapping.surface_labels import SurfaceLabels
+
+CAMERA = Camera(40.0, 40.0, 31.5, 23.5, 64, 48)
+TEXTS = torch.eye(3)
+LEFT, RIGHT = np.array([[-0.4, 0.0, 2.0]], np.float32), np.array([[0.4, 0.0, 2.0]], np.float32)
+
+
+def wall_store(views: int) -> KeyframeStore:
+    """A wall at z = 2 m, red on the left of x = 0 and blue on the right, seen from all along it."""
+    store = KeyframeStore(64, 48, 16, (0.1, 10.0))
+    for number in range(views):
+        pose = np.eye(4)
+        pose[0, 3] = 0.05 * number
+        left = (np.arange(64) - CAMERA.cx) / CAMERA.fx * 2.0 + pose[0, 3] < 0
+        color = np.where(left[None, :, None], [200, 30, 30], [30, 30, 200]).astype(np.uint8)
+        color = np.broadcast_to(color, (48, 64, 3)).copy()
+        store.add(Frame(number, color, np.full((48, 64), 2.0, np.float32), CAMERA, pose), None)
+    return store
+
+
+def said(slot: int, wrong: bool = False):
+    """Text 0 on the left half and text 1 on the right; in a view that errs text 2 everywhere."""
+
+    def latents(pixels: np.ndarray) -> torch.Tensor:
+        x = (pixels % 64 - CAMERA.cx) / CAMERA.fx * 2.0 + 0.05 * slot
+        return TEXTS[np.full(len(x), 2) if wrong else (x >= 0).astype(int)]
+
+    return latents
+
+
+def labels_of(views: int, wrong: tuple[int, ...] = (), memory_bytes: int = 1 << 24):
+    store, labels = wall_store(views), SurfaceLabels(memory_bytes)
+    for slot in range(views):
+        labels.add(store, slot, said(slot, slot in wrong))
+    return labels
+
+
+def test_nothing_is_labelled_before_the_first_refresh():
+    labels = labels_of(2)
+    rows, weights = labels.of(LEFT)
+    assert rows.tolist() == [-1] and weights.tolist() == [0.0]
+    assert len(labels.draw(5, np.random.default_rng(0))[0]) == 0
+
+
+def test_views_that_err_are_outvoted_segment_by_segment():
+    labels = labels_of(5, wrong=(1, 3))
+    labels.refresh(TEXTS)
+    rows, weights = labels.of(np.concatenate([LEFT, RIGHT, LEFT + [0, 0, 1.0]]).astype(np.float32))
+    assert rows.tolist() == [0, 1, -1]
+    assert (weights[:2] > 0.5).all() and weights[2] == 0.0
+    points, drawn, sure = labels.draw(200, np.random.default_rng(0))
+    away = np.abs(points[:, 0]) > 0.1
+    assert len(points) == 200 and np.abs(points[:, 2] - 2.0).max() < 0.02 and (sure > 0).all()
+    assert (drawn[away] == (points[away, 0] > 0)).all()
+
+
+def test_other_texts_label_the_same_surface():
+    labels = labels_of(3)
+    labels.refresh(TEXTS)
+    labels.clear()
+    assert labels.of(LEFT)[0].tolist() == [-1]
+    labels.refresh(TEXTS[[1, 0]])
+    assert labels.of(np.concatenate([LEFT, RIGHT]))[0].tolist() == [1, 0]
+    labels.refresh(TEXTS[:1])  # of one text alone everything is that, or nothing
+    assert labels.of(LEFT)[0].tolist() == [0]
+
+
+def test_where_teachers_said_nothing_there_is_no_label():
+    store, labels = wall_store(1), SurfaceLabels(1 << 24)
+    labels.add(store, 0, lambda pixels: torch.zeros(len(pixels), 3))
+    labels.refresh(TEXTS)
+    assert labels.of(LEFT)[0].tolist() == [-1]
+
+
+def test_what_was_seen_least_is_left_out_where_memory_ends():
+    whole = labels_of(4)
+    whole.refresh(TEXTS)
+    small = labels_of(4, memory_bytes=200 * 13 * 4)  # three geometries, how many views, a latent
+    small.refresh(TEXTS)
+    assert small.memory_bytes() < whole.memory_bytes()
+    seen = [labels._sums[:, 9] for labels in (small, whole)]
+    assert len(seen[0]) == 200 and seen[0].min() == np.sort(seen[1])[-200]
+    assert len(small.draw(50, np.random.default_rng(0))[0]) == 50
