@@ -45,7 +45,7 @@ def units_of(regions: Regions, most: int) -> NDArray[np.int16]:
 def unit_features(
     features: Float[Tensor, "S h w D"], units: NDArray[np.int16], footprint: tuple[float, ...]
 ) -> Float[Tensor, "U D"]:
-    """The feature of each unit of an image, see the module; zeros where nothing is known.
+    """The feature of each unit of an image, see the module; near the image's mean for tiny ones.
 
     Args:
         units: numbers (H, W), -1 = none of them.
