@@ -19,7 +19,7 @@ from semantic_field.teachers.clip_dense import crop_features, patch_features, pa
 from semantic_field.teachers.embedding_cache import TextCache
 from semantic_field.teachers.feature_store import FeatureStore, image_key
 from semantic_field.teachers.household import HOUSEHOLD
-from semantic_field.teachers.language import CROP, NO_NAMES, Calibration
+from semantic_field.teachers.language import CLIP_MARGIN, CROP, NO_NAMES, Calibration
 from semantic_field.teachers.naming import spoken
 from semantic_field.teachers.prompts import sentences
 
@@ -83,7 +83,7 @@ class OpenClipTeacher:
             distinct=0.45,
             same=0.65,
             floor=0.5,
-            margin=0.3,
+            margin=CLIP_MARGIN,
             sharpness=15.0,
             relative=True,
         )

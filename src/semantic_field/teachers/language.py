@@ -113,6 +113,9 @@ def cells_of(
     return np.asarray(((2 * pixels + 1) * grid) // (2 * size), np.int64)
 
 
+# Of 42 pairs of LVIS synonyms in the text space of CLIP ViT-B/32, .67 have a centred cosine above
+# 1 - 0.55; of a name and the nearest of 30 others, .05 do.
+CLIP_MARGIN = 0.55
 CELL = 8
 CROP = 1.25  # mean edge of a crop whose sides are moved outwards by up to a quarter of it
 

@@ -28,7 +28,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from semantic_field.teachers.language import CELL, CROP, NO_NAMES
+from semantic_field.teachers.language import CELL, CLIP_MARGIN, CROP, NO_NAMES
 from semantic_field.teachers.vocabulary import VocabularyTeacher
 
 # Names of the test recordings that the published list of features lacks, and what stands for them.
@@ -89,7 +89,7 @@ class SimulatedTeacher(VocabularyTeacher):
 
     def __init__(self, path: str, seed: int = 0, strength: Strength | None = None) -> None:
         super().__init__(path)
-        self.calibration = replace(self.calibration, relative=True)
+        self.calibration = replace(self.calibration, relative=True, margin=CLIP_MARGIN)
         self.strength, self._seed = strength or Strength(), seed
         for name, stand_in in STAND_INS.items():
             if stand_in in self._index:
