@@ -73,6 +73,26 @@ def test_other_texts_label_the_same_surface():
     assert labels.of(LEFT)[0].tolist() == [0]
 
 
+def test_a_surface_that_grew_a_little_keeps_its_segments():
+    store, labels = wall_store(12), SurfaceLabels(1 << 24)
+    for slot in (0, 1, 2):
+        labels.add(store, slot, said(slot))
+    labels.refresh(TEXTS)
+    segments = labels._levels
+    for slot in (0, 1, 2):  # the same views once more: no new cells, and other things are said
+        labels.add(store, slot, lambda pixels: 9 * TEXTS[np.full(len(pixels), 2)])
+    labels.refresh(TEXTS)
+    assert labels._levels is segments and labels.of(LEFT)[0].tolist() == [2]
+    far = (CAMERA.width - 2 - CAMERA.cx) / CAMERA.fx * 2.0 + 0.05 * 11
+    edge = np.array([[far, 0.0, 2.0]], np.float32)
+    assert labels.of(edge)[0].tolist() == [-1]
+    for slot in range(3, 12):
+        labels.add(store, slot, said(slot))
+    labels.refresh(TEXTS)
+    assert labels._levels is not segments
+    assert labels.of(edge)[0].tolist() == [2]  # as the rest of its segment
+
+
 def test_where_teachers_said_nothing_there_is_no_label():
     store, labels = wall_store(1), SurfaceLabels(1 << 24)
     labels.add(store, 0, lambda pixels: torch.zeros(len(pixels), 3))

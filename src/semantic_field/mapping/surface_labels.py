@@ -22,7 +22,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
@@ -43,6 +43,7 @@ TRUST = 0.6  # in these shares
 ROUNDS = 5  # of expectation maximisation
 ENOUGH = 0.7  # lead of a segment's text over the next
 PRIOR_CELLS = 20.0  # a segment of so many cells is believed half as much as its views say
+GROWN = 1.05  # times as many cells as before: the surface is cut anew
 PARTS = 20  # keyframes that are joined to the cells at once
 GEOMETRY = 10  # columns: point, colour, normal, and in how many views
 
@@ -58,6 +59,7 @@ class SurfaceLabels:
         self._memory_bytes = memory_bytes
         self._parts: list[tuple[NDArray[np.int64], NDArray[np.float32]]] = []
         self._cells, self._sums = np.zeros(0, np.int64), np.zeros((0, 0), np.float32)
+        self._cut, self._points = np.zeros(0, np.int64), np.zeros((0, 3))
         self._levels: list[NDArray[np.int64]] = []
         self.clear()
 
@@ -83,19 +85,29 @@ class SurfaceLabels:
             self._join()
 
     def refresh(self, texts: Float[Tensor, "C D"]) -> None:
-        """Label the surface with the texts (V'q of each)."""
+        """Label the surface with the texts (V'q of each).
+
+        What has been seen since the surface was cut has no label before it is cut anew.
+        """
         if self._parts:
             self._join()
-            self._cut()
-        if not len(self._cells) or not len(texts):
+        place = np.searchsorted(self._cells, self._cut)
+        known = len(self._cells) > 0 and np.array_equal(
+            self._cells[place % len(self._cells)], self._cut
+        )
+        if not known or len(self._cells) > GROWN * len(self._cut):
+            self._cut_anew()
+            place = np.arange(len(self._cells))
+        if not len(self._cut) or not len(texts):
             return
-        evidence = [self._evidence(level, texts) for level in self._levels]
+        sums = torch.from_numpy(self._sums[place])
+        evidence = [_evidence(torch.from_numpy(level), sums, texts) for level in self._levels]
         share = torch.full((len(texts),), 1.0 / len(texts))
         for _ in range(ROUNDS):
             found = [size @ (logits + TRUST * share.log()).softmax(1) for size, logits in evidence]
             share = sum(found, UNSEEN * torch.stack(found).sum() / len(texts))
             share = share / share.sum()
-        rows, weights = np.full(len(self._cells), -1), np.zeros(len(self._cells), np.float32)
+        rows, weights = np.full(len(self._cut), -1), np.zeros(len(self._cut), np.float32)
         for level, (size, logits) in zip(self._levels, evidence, strict=True):
             chance = (logits + TRUST * share.log()).softmax(1)
             first, second = functional.pad(chance, (0, 1)).topk(2).values.T
@@ -130,17 +142,6 @@ class SurfaceLabels:
         """Bytes of the cells, their segments and labels."""
         return self._sums.nbytes + len(self._cells) * (1 + len(self._levels) + 3) * 8
 
-    def _evidence(
-        self, level: NDArray[np.int64], texts: Float[Tensor, "C D"]
-    ) -> tuple[Float[Tensor, " M"], Float[Tensor, "M C"]]:
-        """Cells of each segment, and log P(what was seen of it | text)."""
-        index, sums = torch.from_numpy(level), torch.from_numpy(self._sums)
-        size = torch.bincount(index).float()
-        pooled = torch.zeros(len(size), sums.shape[1]).index_add_(0, index, sums)
-        views = pooled[:, GEOMETRY - 1] / size
-        feature = functional.normalize(pooled[:, GEOMETRY:], dim=1)
-        return size, views[:, None] * (feature @ texts.T) / VIEW_NOISE
-
     def _join(self) -> None:
         """Take the newest keyframes' cells over."""
         parts = [(self._cells, self._sums)] if len(self._cells) else []
@@ -153,8 +154,9 @@ class SurfaceLabels:
             kept = np.sort(np.argsort(-views, kind="stable")[:most])
             self._cells, self._sums = self._cells[kept], self._sums[kept]
 
-    def _cut(self) -> None:
+    def _cut_anew(self) -> None:
         """Cut the surface into segments, at all tolerances."""
+        self._cut = self._cells
         mean = self._sums[:, : GEOMETRY - 1].astype(np.float64)
         mean /= self._sums[:, GEOMETRY - 1 : GEOMETRY]
         self._points = mean[:, :3]
@@ -177,3 +179,14 @@ def _joined(
     order = np.argsort(cells, kind="stable")
     cells, starts = np.unique(cells[order], return_index=True)
     return cells, np.add.reduceat(sums[order], starts) if len(cells) else sums
+
+
+def _evidence(
+    level: Int[Tensor, " N"], sums: Float[Tensor, "N F"], texts: Float[Tensor, "C D"]
+) -> tuple[Float[Tensor, " M"], Float[Tensor, "M C"]]:
+    """Cells of each of M segments, and log P(what was seen of it | text)."""
+    size = torch.bincount(level).float()
+    pooled = torch.zeros(len(size), sums.shape[1]).index_add_(0, level, sums)
+    views = pooled[:, GEOMETRY - 1] / size
+    feature = functional.normalize(pooled[:, GEOMETRY:], dim=1)
+    return size, views[:, None] * (feature @ texts.T) / VIEW_NOISE
