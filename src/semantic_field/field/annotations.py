@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -128,11 +129,16 @@ class AnnotationSet:
         """The labels (N,) of surface points (N, 3), with what people have said of them."""
         if not self.entries:
             return label
+        table, kinds = self._table
+        found = table.lookup(np.ascontiguousarray(xyz, np.float32)).astype(np.int64)
+        return np.where(found > 0, kinds[found], label).astype(label.dtype)
+
+    @cached_property
+    def _table(self) -> tuple[VoxelGrid, NDArray[np.int32]]:
+        """A table of the claims, and the class id that each of its values stands for."""
         cells, class_ids = self.claims()
         kinds, which = np.unique(class_ids, return_inverse=True)
-        table = cell_table(self.cell_m, cells, (which + 1).astype(np.uint16))
-        found = table.lookup(np.ascontiguousarray(xyz, np.float32)).astype(np.int64)
-        return np.where(found > 0, np.append(0, kinds)[found], label).astype(label.dtype)
+        return cell_table(self.cell_m, cells, (which + 1).astype(np.uint16)), np.append(0, kinds)
 
     def packed(self) -> tuple[dict[str, Any], dict[str, NDArray]]:
         """JSON and arrays for the map file."""

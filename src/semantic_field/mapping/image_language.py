@@ -33,7 +33,7 @@ from semantic_field.mapping.language import LanguageBasis
 from semantic_field.mapping.language_losses import fda_loss, feature_loss, relevancy_loss
 from semantic_field.mapping.own_views import OwnViews, points_at
 from semantic_field.mapping.region_features import unit_features, units_of
-from semantic_field.mapping.region_ranking import mended_ranking, released_ranking
+from semantic_field.mapping.region_ranking import likeliest, mended_ranking, released_ranking
 from semantic_field.mapping.self_enhancement import Schedule
 from semantic_field.mapping.surface_labels import SurfaceLabels
 from semantic_field.teachers.images import ImageTargets
@@ -180,7 +180,7 @@ class ImageLanguage:
         units = targets.latents_of_units(slot)
         if len(units):
             probability = self._probability(units[:, None, None])[:, 0]
-            targets.label_units(slot, *_likeliest(probability.numpy()))
+            targets.label_units(slot, *likeliest(probability.numpy()))
             return
         regions = targets.regions.get(slot) if self.config.rank_teacher else None
         targets.set_labels(slot, *self._ranked(targets.cell_latents(slot), regions))
@@ -275,13 +275,3 @@ class ImageLanguage:
     def memory_bytes(self) -> int:
         """Bytes of all targets in use."""
         return self._own.memory_bytes() + (self.targets.memory_bytes() if self.targets else 0)
-
-
-def _likeliest(
-    probability: NDArray[np.float32],
-) -> tuple[NDArray[np.int16], NDArray[np.float32]]:
-    """The likeliest class of each unit (U, C), -1 = nothing known, and its lead on the next."""
-    two = np.sort(np.pad(probability, ((0, 0), (2, 0))), 1)[:, -2:]
-    known = probability.sum(1) > 0
-    rows = np.where(known, np.pad(probability, ((0, 0), (0, 1))).argmax(1), -1)
-    return rows.astype(np.int16), (two[:, 1] - two[:, 0]).astype(np.float32)

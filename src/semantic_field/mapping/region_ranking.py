@@ -56,9 +56,8 @@ def mended_ranking(
     cell = cells_of(place, (regions.height, regions.width), (h, w)) @ [w, 1]
     cover = np.bincount(owner * (h * w) + cell, minlength=len(regions) * h * w)
     votes = cover.reshape(len(regions), h * w).astype(np.float32) @ probability.reshape(-1, classes)
-    winner = votes.argmax(1)
-    first = np.sort(votes, 1)[:, -2:] if classes > 1 else np.pad(votes, ((0, 0), (1, 0)))
-    sure = (first[:, 1] - first[:, 0]) / (np.maximum(regions.areas, 1) + PRIOR_PIXELS)
+    winner, lead = likeliest(votes)
+    sure = lead / (np.maximum(regions.areas, 1) + PRIOR_PIXELS)
     rows, weight = np.full(size, -1, np.int16), np.zeros(size, np.float32)
     rank = np.argsort(np.argsort(sure, kind="stable"), kind="stable")
     order = np.argsort(rank[owner], kind="stable")
@@ -67,6 +66,12 @@ def mended_ranking(
     weight[pixels[order]] = sure[owner[order]]
     shape = (regions.height, regions.width)
     return rows.reshape(shape), weight.reshape(shape)
+
+
+def likeliest(score: NDArray[np.float32]) -> tuple[NDArray[np.int16], NDArray[np.float32]]:
+    """The class of each row (N, C) that scores most, -1 where none does, and its lead (N,)."""
+    second, first = np.sort(np.pad(score, ((0, 0), (1, 0))), 1)[:, -2:].T
+    return np.where(first > 0, score.argmax(1), -1).astype(np.int16), first - second
 
 
 def pixels_of(regions: Regions) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -33,6 +33,7 @@ from semantic_field.field.surface import SurfacePoints
 from semantic_field.mapping.click_spreading import samples_of
 from semantic_field.mapping.coverage import cell_numbers
 from semantic_field.mapping.keyframes import KeyframeStore
+from semantic_field.mapping.region_ranking import likeliest
 from semantic_field.mapping.regions import nested_segments
 
 CELL_M = 0.04
@@ -109,13 +110,11 @@ class SurfaceLabels:
             share = share / share.sum()
         rows, weights = np.full(len(self._cut), -1), np.zeros(len(self._cut), np.float32)
         for level, (size, logits) in zip(self._levels, evidence, strict=True):
-            chance = (logits + TRUST * share.log()).softmax(1)
-            first, second = functional.pad(chance, (0, 1)).topk(2).values.T
-            sure = (first - second) * size / (size + PRIOR_CELLS)
-            sure[(logits == 0).all(1)] = 0.0  # nobody has said anything
-            better = (sure.numpy()[level] > weights) & (weights < ENOUGH)
-            rows[better] = chance.argmax(1).numpy()[level][better]
-            weights[better] = sure.numpy()[level][better]
+            row, lead = likeliest((logits + TRUST * share.log()).softmax(1).numpy())
+            sure = lead * (size / (size + PRIOR_CELLS)).numpy()
+            sure[(logits == 0).all(1).numpy()] = 0.0  # nobody has said anything
+            better = (sure[level] > weights) & (weights < ENOUGH)
+            rows[better], weights[better] = row[level][better], sure[level][better]
         known = rows >= 0
         points, rows, weights = self._points[known], rows[known], weights[known]
         cells = np.floor(points / CELL_M).astype(np.int32)

@@ -76,12 +76,12 @@ class MapPublisher:
         """A correction was made between two corners, metres: show it at once.
 
         To extract a whole cloud takes longer than to learn what was said. So the last one is
-        published again as it is (``_publish_points`` overrules it), and once more when most is
+        published again as it is (``_send`` overrules it), and once more when most is
         learnt, with the part around the correction read anew.
         """
         now = time.monotonic()
         if self._published is not None and self._heard(self._cloud):
-            self._publish_points(*self._published)
+            self._send(*self._published)
         self._corrections.append((now + LEARNT_S, low - AROUND_M, high + AROUND_M))
         self._due["snapshot"] = min(self._due["snapshot"], now + LEARNT_S)
 
@@ -141,8 +141,11 @@ class MapPublisher:
         self._publish_points(state, extract_surface(state))
 
     def _publish_points(self, state: MapState, points: SurfacePoints) -> None:
-        """The cloud; what people have said counts from the moment at which they say it."""
         self._published = state, points
+        self._send(state, points)
+
+    def _send(self, state: MapState, points: SurfacePoints) -> None:
+        """The cloud; what people have said counts from the moment at which they say it."""
         label = self._mapper.annotations().overrule(points.xyz, points.label)
         self._cloud.publish(
             conversions.cloud_message(

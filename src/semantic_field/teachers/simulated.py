@@ -86,6 +86,7 @@ class SimulatedTeacher(VocabularyTeacher):
     """
 
     name = "simulated teacher"
+    footprint = tuple(CROP / divisor for divisor in DIVISORS)
 
     def __init__(self, path: str, seed: int = 0, strength: Strength | None = None) -> None:
         super().__init__(path)
@@ -99,7 +100,6 @@ class SimulatedTeacher(VocabularyTeacher):
         random = np.random.default_rng(seed)
         directions = random.standard_normal((NOISE_DIRECTIONS, len(self._features)))
         mixed = directions.astype(np.float32) @ (self._features - self._features.mean(0)).numpy()
-        self.footprint = tuple(CROP / divisor for divisor in DIVISORS)
         self._directions = mixed / np.linalg.norm(mixed, axis=1, keepdims=True)
 
     def embed_image(
