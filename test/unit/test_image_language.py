@@ -226,7 +226,7 @@ def test_a_patch_brings_points_and_features():
     language.add(store, 1, ImageTargets(torch.ones(1, 2, 4, 4), None, patches))
     seen = language.seen(0, store)
     assert seen.points.shape == (4, 3) and seen.patch.shape[0] == 4
-    assert np.allclose(seen.points[:, 2], 2.0) and not len(seen.rows)
+    assert np.allclose(seen.points[:, 2], 2.0) and not len(seen.chance)
 
 
 def train(folder, frames, names, **settings):

@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional
 
 from semantic_field.mapping.language_losses import (
+    chances,
     fda_loss,
     feature_loss,
     jensen_shannon,
@@ -54,8 +55,21 @@ def test_relevancy_loss_cosines_and_plain_products(random):
             logits = [float(latent[i] @ text * scale) for text in texts]
             log_sum = math.log(sum(math.exp(v) for v in logits))
             total += float(weight[i]) * (log_sum - logits[int(row[i])])
-        loss = relevancy_loss(latent, texts, row, weight, temperature)
+        loss = relevancy_loss(latent, texts, chances(row, weight, 3), temperature)
         assert float(loss) == pytest.approx(total / 5, rel=1e-5)
+
+
+def test_relevancy_loss_is_least_where_the_chances_are_met(random):
+    texts = torch.eye(3)
+    chance = torch.tensor([[0.7, 0.2, 0.1]])
+    latent = torch.randn(1, 3, generator=random, requires_grad=True)
+    optimizer = torch.optim.Adam([latent], lr=0.05)
+    for _ in range(400):
+        optimizer.zero_grad()
+        relevancy_loss(latent, texts, chance, 0.2).backward()
+        optimizer.step()
+    found = (functional.normalize(latent, dim=-1) @ texts.T / 0.2).softmax(-1)
+    torch.testing.assert_close(found.detach(), chance, atol=1e-3, rtol=0)
 
 
 def test_jensen_shannon_against_its_definition(random):

@@ -43,7 +43,7 @@ def state() -> MapState:
         reach=reach,
         label_names={3: "chair", 40: "Tisch, groß", 7: "never seen"},
         class_ids=(40, 3),
-        language=LanguageSpace(basis, torch.full((5,), 0.1), 2, "teacher-1"),
+        language=LanguageSpace(basis, torch.full((5,), 0.1), 2, "teacher-1", 0.05),
         version=12,
         steps=345,
         stamp_ns=1_700_000_000_123_456_789,
@@ -65,7 +65,8 @@ def test_round_trip(state: MapState) -> None:
         np.testing.assert_array_equal(mine.lookup(points.numpy()), theirs.lookup(points.numpy()))
     assert again.language is not None and state.language is not None
     assert torch.equal(again.language.basis, state.language.basis)
-    assert (again.language.rank, again.language.fingerprint) == (2, "teacher-1")
+    assert again.language.rank == 2 and again.language.temperature == 0.05
+    assert again.language.fingerprint == "teacher-1"
     assert again.field.config == CONFIG
 
 
@@ -128,7 +129,7 @@ def rewritten(data: bytes, change) -> bytes:
 
 def test_wrong_version(state: MapState) -> None:
     data = rewritten(dump_map(state), lambda about: about.update(format_version=99))
-    with pytest.raises(ValueError, match=r"version 5, got 99.*release that wrote it"):
+    with pytest.raises(ValueError, match=r"version 6, got 99.*release that wrote it"):
         load_map(data)
 
 

@@ -109,6 +109,41 @@ def test_score_by_hand():
     assert got == pytest.approx([first, second, third], abs=1e-5)
 
 
+def test_chances_are_those_that_the_map_has_learnt():
+    """Names told apart by softmax(cos(point, name) / temperature), from centred products."""
+    generator = torch.Generator().manual_seed(5)
+    space = replace(random_space(4), mean=torch.zeros(11), temperature=0.1)
+    center = 0.2 * torch.randn(11, generator=generator)
+    names = torch.nn.functional.normalize(torch.randn(3, 11, generator=generator) + center, dim=1)
+    latent = torch.randn(50, 6, generator=generator)
+    latent[:, 4:] = 0.0
+    classes = torch.nn.functional.normalize(names - center, dim=1)
+    relative = replace(calibration(11, center), relative=True)
+    index = LatentIndex(latent.numpy(), space, relative, classes, torch.float32, "cpu")
+    expected = (space.similarity(latent, names) / 0.1).softmax(1)
+    found = index._chances(index.cosines(classes).T, slice(0, 50))
+    torch.testing.assert_close(found.T, expected, atol=1e-5, rtol=0)
+
+
+def test_what_a_point_may_be_counts_as_far_as_it_is_likely():
+    """Two names at 0 and 90 degrees; the text is the second, and the first a poor answer."""
+    meaning = Interpretation(
+        "q", torch.tensor(at(90.0)), torch.zeros(0, 2), torch.zeros(0), torch.tensor([0.5, 1.0]),
+        1.0, "second",
+    )  # fmt: skip
+    relative = replace(calibration(2), relative=True, margin=0.4)
+    names = torch.tensor([at(0.0), at(90.0)])
+    points = np.array([at(0.0), at(45.0), at(90.0)], np.float32)
+    space = replace(plane_space(), temperature=0.5)
+    index = LatentIndex(points, space, relative, names, torch.float32, "cpu")
+    got = index.relevancy([TextSet(meaning, torch.zeros(0, 2))])[0].tolist()
+    poor = 0.5 / (1.0 + math.exp(-20 * (0.4 - 0.5)))  # its fit, half as good as the best name's
+    good = 1.0 / (1.0 + math.exp(-20 * 0.4))
+    sure = 1.0 / (1.0 + math.exp(-1 / 0.5))
+    expected = [sure * poor + (1 - sure) * good, (poor + good) / 2, sure * good + (1 - sure) * poor]
+    assert got == pytest.approx(expected, abs=1e-5)
+
+
 def test_several_questions_at_once_equal_one_by_one(interpreter):
     names = ["chair", "sofa", "wall"]
     basis = LanguageBasis(interpreter._teacher, 8)

@@ -120,7 +120,9 @@ def test_what_a_small_region_shows_is_told_from_its_surroundings():
     shows = np.array([[1.0, 0, 0], [0, 1, 0], [0, 0, 1]], np.float32)  # the last: in no unit
     blurry = [through_crops(shows[units], edge) for edge in (5, 9)]
     seen = torch.from_numpy(np.stack(blurry).astype(np.float32))
-    found = unit_features(seen, units, (5 / 24, 9 / 24)).numpy()
+    found, known = (part.numpy() for part in unit_features(seen, units, (5 / 24, 9 / 24)))
+    assert 0.5 < known[1] < known[0] <= 1.0  # there are 30 cells of it, and 640 of the wall
+    found /= known[:, None]
     plain = seen[:, units == 1].mean((0, 1)).numpy()
     assert plain.argmax() == 0  # mostly the wall around it
     assert found.shape == (2, 3) and found[1].argmax() == 1 and found[1, 1] > 0.8
@@ -131,9 +133,8 @@ def test_cells_seen_by_themselves_are_averaged():
     units = np.repeat(np.int16([[0, 0, 0, 1]]), 3, axis=0)
     seen = torch.zeros(1, 3, 4, 2)
     seen[0, :, :3, 0], seen[0, :, 3, 1] = 1.0, 1.0
-    found = unit_features(seen, units, ())
-    mean = seen.mean((0, 1, 2))
-    # Ridge regression: 9 and 3 cells of their own against 3 of the image's mean.
-    torch.testing.assert_close(found[0], (9 * torch.tensor([1.0, 0]) + 3 * mean) / 12)
-    torch.testing.assert_close(found[1], (3 * torch.tensor([0, 1.0]) + 3 * mean) / 6)
-    assert unit_features(seen, np.full((3, 4), -1, np.int16), ()).shape == (0, 2)
+    found, known = unit_features(seen, units, ())
+    # Ridge regression: 9 and 3 cells of their own against 3 of the image's mean, which is left out.
+    torch.testing.assert_close(known, torch.tensor([9 / 12, 3 / 6]))
+    torch.testing.assert_close(found, known[:, None] * torch.eye(2))
+    assert [len(part) for part in unit_features(seen, np.full((3, 4), -1, np.int16), ())] == [0, 0]

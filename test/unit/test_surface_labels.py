@@ -26,14 +26,15 @@ def wall_store(views: int) -> KeyframeStore:
     return store
 
 
-def said(slot: int, wrong: bool = False):
+def said(slot: int, wrong: bool = False, share: float = 1.0):
     """Text 0 on the left half and text 1 on the right; in a view that errs text 2 everywhere."""
 
-    def latents(pixels: np.ndarray) -> torch.Tensor:
+    def shown(pixels: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         x = (pixels % 64 - CAMERA.cx) / CAMERA.fx * 2.0 + 0.05 * slot
-        return TEXTS[np.full(len(x), 2) if wrong else (x >= 0).astype(int)]
+        text = TEXTS[np.full(len(x), 2) if wrong else (x >= 0).astype(int)]
+        return share * text, torch.full((len(x),), share)
 
-    return latents
+    return shown
 
 
 def labels_of(views: int, wrong: tuple[int, ...] = (), memory_bytes: int = 1 << 24):
@@ -45,32 +46,61 @@ def labels_of(views: int, wrong: tuple[int, ...] = (), memory_bytes: int = 1 << 
 
 def test_nothing_is_labelled_before_the_first_refresh():
     labels = labels_of(2)
-    rows, weights = labels.of(LEFT)
-    assert rows.tolist() == [-1] and weights.tolist() == [0.0]
-    assert len(labels.draw(5, np.random.default_rng(0))[0]) == 0
+    assert labels.of(LEFT, 3).tolist() == [[0.0] * 3]
+    points, chance = labels.draw(5, np.random.default_rng(0), 3)
+    assert len(points) == 0 and chance.shape == (0, 3)
 
 
 def test_views_that_err_are_outvoted_segment_by_segment():
     labels = labels_of(5, wrong=(1, 3))
     labels.refresh(TEXTS)
-    rows, weights = labels.of(np.concatenate([LEFT, RIGHT, LEFT + [0, 0, 1.0]]).astype(np.float32))
-    assert rows.tolist() == [0, 1, -1]
-    assert (weights[:2] > 0.5).all() and weights[2] == 0.0
-    points, drawn, sure = labels.draw(200, np.random.default_rng(0))
+    places = np.concatenate([LEFT, RIGHT, LEFT + [0, 0, 1.0]]).astype(np.float32)
+    chance = labels.of(places, 4)  # the last text is none of those that label
+    assert chance[0, 0] > 0.9 and chance[1, 1] > 0.9 and not chance[2].any()
+    torch.testing.assert_close(chance[:2].sum(1), torch.ones(2))
+    assert not chance[:, 3].any()
+    points, drawn = labels.draw(200, np.random.default_rng(0), 4)
     away = np.abs(points[:, 0]) > 0.1
-    assert len(points) == 200 and np.abs(points[:, 2] - 2.0).max() < 0.02 and (sure > 0).all()
-    assert (drawn[away] == (points[away, 0] > 0)).all()
+    assert len(points) == 200 and np.abs(points[:, 2] - 2.0).max() < 0.02
+    assert (drawn.argmax(1).numpy()[away] == (points[away, 0] > 0)).all()
+
+
+def test_what_views_hardly_know_hardly_counts():
+    store, labels = wall_store(4), SurfaceLabels(1 << 24)
+    for slot in range(3):
+        labels.add(store, slot, said(slot, wrong=True, share=0.02))
+    labels.refresh(TEXTS)
+    assert labels.of(LEFT, 3).argmax() == 2
+    labels.add(store, 3, said(3))
+    labels.refresh(TEXTS)
+    assert labels.of(np.concatenate([LEFT, RIGHT]), 3).argmax(1).tolist() == [0, 1]
+
+
+def test_small_segments_leave_room_for_doubt():
+    """A speck of another colour, of which views say something else than of the wall around it."""
+    store, labels = KeyframeStore(64, 48, 16, (0.1, 10.0)), SurfaceLabels(1 << 24)
+    color, depth = np.full((48, 64, 3), 200, np.uint8), np.full((48, 64), 2.0, np.float32)
+    color[20:26, 30:36] = 10
+    speck = (color[..., 0] == 10).ravel().astype(int)
+    for number in range(6):
+        store.add(Frame(number, color, depth, CAMERA, np.eye(4)), None)
+        labels.add(store, number, lambda pixels: (TEXTS[speck[pixels]], torch.ones(len(pixels))))
+    labels.refresh(TEXTS)
+    middle = np.array([[0.05, 0.0, 2.0]], np.float32)
+    there, around = labels.of(np.concatenate([middle, LEFT]), 3)
+    assert there.argmax() == 1 and 0.5 < there[1] < 0.95
+    assert around[0] > 0.98
 
 
 def test_other_texts_label_the_same_surface():
     labels = labels_of(3)
     labels.refresh(TEXTS)
     labels.clear()
-    assert labels.of(LEFT)[0].tolist() == [-1]
+    assert not labels.of(LEFT, 3).any()
     labels.refresh(TEXTS[[1, 0]])
-    assert labels.of(np.concatenate([LEFT, RIGHT]))[0].tolist() == [1, 0]
+    assert labels.of(np.concatenate([LEFT, RIGHT]), 2).argmax(1).tolist() == [1, 0]
     labels.refresh(TEXTS[:1])  # of one text alone everything is that, or nothing
-    assert labels.of(LEFT)[0].tolist() == [0]
+    assert labels.of(LEFT, 1).tolist() == [[1.0]]
 
 
 def test_a_surface_that_grew_a_little_keeps_its_segments():
@@ -80,32 +110,32 @@ def test_a_surface_that_grew_a_little_keeps_its_segments():
     labels.refresh(TEXTS)
     segments = labels._levels
     for slot in (0, 1, 2):  # the same views once more: no new cells, and other things are said
-        labels.add(store, slot, lambda pixels: 9 * TEXTS[np.full(len(pixels), 2)])
+        labels.add(store, slot, said(slot, wrong=True, share=9.0))
     labels.refresh(TEXTS)
-    assert labels._levels is segments and labels.of(LEFT)[0].tolist() == [2]
+    assert labels._levels is segments and labels.of(LEFT, 3).argmax() == 2
     far = (CAMERA.width - 2 - CAMERA.cx) / CAMERA.fx * 2.0 + 0.05 * 11
     edge = np.array([[far, 0.0, 2.0]], np.float32)
-    assert labels.of(edge)[0].tolist() == [-1]
+    assert not labels.of(edge, 3).any()
     for slot in range(3, 12):
         labels.add(store, slot, said(slot))
     labels.refresh(TEXTS)
     assert labels._levels is not segments
-    assert labels.of(edge)[0].tolist() == [2]  # as the rest of its segment
+    assert labels.of(edge, 3).argmax() == 2  # as the rest of its segment
 
 
 def test_where_teachers_said_nothing_there_is_no_label():
     store, labels = wall_store(1), SurfaceLabels(1 << 24)
-    labels.add(store, 0, lambda pixels: torch.zeros(len(pixels), 3))
+    labels.add(store, 0, lambda pixels: (torch.zeros(len(pixels), 3), torch.zeros(len(pixels))))
     labels.refresh(TEXTS)
-    assert labels.of(LEFT)[0].tolist() == [-1]
+    assert not labels.of(LEFT, 3).any()
 
 
 def test_what_was_seen_least_is_left_out_where_memory_ends():
     whole = labels_of(4)
     whole.refresh(TEXTS)
-    small = labels_of(4, memory_bytes=200 * 13 * 4)  # three geometries, how many views, a latent
+    small = labels_of(4, memory_bytes=200 * 14 * 4)  # three geometries, views, a latent
     small.refresh(TEXTS)
     assert small.memory_bytes() < whole.memory_bytes()
     seen = [labels._sums[:, 9] for labels in (small, whole)]
     assert len(seen[0]) == 200 and seen[0].min() == np.sort(seen[1])[-200]
-    assert len(small.draw(50, np.random.default_rng(0))[0]) == 50
+    assert len(small.draw(50, np.random.default_rng(0), 3)[0]) == 50

@@ -199,7 +199,7 @@ class AblationRun:
             "memory_mb": round(status.memory_bytes / 1e6, 1),
         }
 
-    def _score_views(self, state: MapState) -> dict[str, float]:
+    def _score_views(self, state: MapState) -> dict[str, float | None]:
         classes = ClassSet(self.source.label_names, self.protocol.classes.ignore)
         names = (self.protocol.headline, "semantic_nerf")
         matrices = {n: ConfusionMatrix(classes.names, convention(n).rule) for n in names}
@@ -211,14 +211,15 @@ class AblationRun:
             for matrix in matrices.values():
                 matrix.add(classes.rows(frame.labels), classes.rows(view.label))
             both = (view.depth > 0) & (frame.depth > 0)
-            errors.append(np.abs(view.depth - frame.depth)[both].mean())
+            if both.any():
+                errors.append(np.abs(view.depth - frame.depth)[both].mean())
         scores = {name: matrix.result() for name, matrix in matrices.items()}
         headline = scores[self.protocol.headline]
         return {
             "miou": round(headline.miou, 4),
             "accuracy": round(headline.total_accuracy, 4),
             "miou_set": round(scores["semantic_nerf"].miou, 4),
-            "depth_l1_cm": round(100 * float(np.mean(errors)), 2),
+            "depth_l1_cm": round(100 * float(np.mean(errors)), 2) if errors else None,
         }
 
     def _score_queries(self, state: MapState) -> dict[str, Any]:

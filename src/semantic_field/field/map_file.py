@@ -28,7 +28,8 @@ from semantic_field.kernels import make_reader
 from semantic_field.kernels.table_lines import fill_lines, used_lines
 
 FORMAT = "semantic_field.map"
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
+ABOUT_LANGUAGE = ("rank", "fingerprint", "temperature")
 Arrays = dict[str, np.ndarray]
 
 
@@ -109,7 +110,7 @@ def _about(state: MapState) -> dict[str, Any]:
         "voxel_m": state.voxels.voxel_m,
         "label_names": {str(i): name for i, name in state.label_names.items()},
         "class_ids": list(state.class_ids),
-        "language": {"rank": language.rank, "fingerprint": language.fingerprint}
+        "language": {name: getattr(language, name) for name in ABOUT_LANGUAGE}
         if language
         else None,
         "version": state.version,
@@ -228,7 +229,7 @@ def _field(about: dict[str, Any], arrays: Arrays) -> SemanticField:
 
 def _language(about: dict[str, Any], arrays: Arrays) -> LanguageSpace:
     basis, mean = (torch.from_numpy(arrays[f"language.{n}"]) for n in ("basis", "mean"))
-    return LanguageSpace(basis, mean, about["rank"], about["fingerprint"])
+    return LanguageSpace(basis, mean, **{name: about[name] for name in ABOUT_LANGUAGE})
 
 
 def _check_bounds(state: MapState) -> None:

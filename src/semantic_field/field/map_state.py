@@ -28,12 +28,15 @@ class LanguageSpace:
         rank: how many columns are in use.
         fingerprint: that of the teacher whose embeddings these are; texts must be embedded by
             the same teacher.
+        temperature: where latents have learnt to tell the map's names apart, the probability of
+            a name is softmax(cosine / temperature); 0 where they are embeddings of names.
     """
 
     basis: Float[Tensor, "E D"]
     mean: Float[Tensor, " E"]
     rank: int
     fingerprint: str
+    temperature: float = 0.0
 
     def similarity(
         self, latent: Float[Tensor, "N D"], text: Float[Tensor, "Q E"]

@@ -38,6 +38,7 @@ class DenseTargets:
         weights: uint8 (K, label pixels), how sure the label is, of 255.
         units: int16 (K, label pixels), the part of the image that a pixel belongs to, -1 = none.
         unit_latents: float16 (K, units, D); where there is a unit, they replace the cells'.
+        unit_known: float16 (K, units), the share of each that is known, see ``unit_features``.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class DenseTargets:
         self.has_patches = np.zeros(capacity, np.bool_)
         self.units = np.full(self.rows.shape, -1, np.int16)
         self.unit_latents = np.zeros((capacity, MOST_UNITS, latent_dim), np.float16)
+        self.unit_known = np.zeros((capacity, MOST_UNITS), np.float16)
         self._identities = np.zeros(capacity, np.int64)
         self.store = store
         self._patch_basis: Tensor | None = None
@@ -90,17 +92,25 @@ class DenseTargets:
                 for image in (rows, (255 * weights).astype(np.uint8))]  # fmt: skip
         self.rows[slot], self.weights[slot] = near[0].ravel(), near[1].ravel()
 
-    def set_units(self, slot: int, units: NDArray[np.int16], latents: Float[Tensor, "U D"]) -> None:
+    def set_units(
+        self,
+        slot: int,
+        units: NDArray[np.int16],
+        latents: Float[Tensor, "U D"],
+        known: Float[Tensor, " U"],
+    ) -> None:
         """The image cut into units (H, W), -1 = none, and what each shows in place of its cells."""
         h, w = self.label_size
         near = cv2.resize(units, (w, h), interpolation=cv2.INTER_NEAREST_EXACT)
         self.units[slot] = near.ravel()
         self.unit_latents[slot, : len(latents)] = latents.half().numpy()
+        self.unit_known[slot, : len(known)] = known.half().numpy()
 
-    def latents_of_units(self, slot: int) -> Float[Tensor, "U D"]:
-        """What each unit of a keyframe shows; none where the image was not cut."""
+    def shown_by_units(self, slot: int) -> tuple[Float[Tensor, "U D"], NDArray[np.float32]]:
+        """What each unit of a keyframe shows, and how far it is known; none: it was not cut."""
         count = int(self.units[slot].max()) + 1
-        return torch.from_numpy(self.unit_latents[slot, :count]).float()
+        latents = torch.from_numpy(self.unit_latents[slot, :count]).float()
+        return latents, self.unit_known[slot, :count].astype(np.float32)
 
     def label_units(self, slot: int, rows: NDArray[np.int16], sure: NDArray[np.float32]) -> None:
         """Pseudo-labels of the units of a keyframe, (U,) each."""
@@ -115,7 +125,7 @@ class DenseTargets:
     def look_up(
         self, slots: NDArray[np.int64], pixels: NDArray[np.int64]
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Targets of rays: latents (R, S, D), whether there are any (R,), rows and weights (R,)."""
+        """Targets of rays: latents (R, S, D), how far they are known, rows and weights (R,)."""
         known = self._identities[slots] == self.store.identities[slots]
         latents = torch.from_numpy(
             self.latents[slots, self._cell(slots, pixels, self.grid)]
@@ -127,12 +137,17 @@ class DenseTargets:
         latents = torch.where(cut, torch.from_numpy(own).float()[:, None], latents)
         rows = np.where(known, self.rows[slots, label], -1).astype(np.int64)
         weights = self.weights[slots, label].astype(np.float32) / 255.0
-        there = torch.from_numpy(known) & (latents.square().sum((1, 2)) > 1e-6)
-        return latents, there.float(), torch.from_numpy(rows), torch.from_numpy(weights)
+        share = np.where(unit >= 0, self.unit_known[slots, np.maximum(unit, 0)], 1.0)
+        there = known & (latents.square().sum((1, 2)) > 1e-6).numpy()
+        share = torch.from_numpy((share * there).astype(np.float32))
+        return latents, share, torch.from_numpy(rows), torch.from_numpy(weights)
 
-    def latents_at(self, slot: int, pixels: NDArray[np.int64]) -> Float[Tensor, "N D"]:
-        """Mean latents over the scales, at pixels of one keyframe."""
-        return self.look_up(np.full(len(pixels), slot), pixels)[0].mean(1)
+    def latents_at(
+        self, slot: int, pixels: NDArray[np.int64]
+    ) -> tuple[Float[Tensor, "N D"], Float[Tensor, " N"]]:
+        """Mean latents over the scales at pixels of one keyframe, and how far they are known."""
+        latents, share, _, _ = self.look_up(np.full(len(pixels), slot), pixels)
+        return latents.mean(1), share
 
     def look_up_patches(self, slot: int, pixels: NDArray[np.int64]) -> Tensor:
         """Patch features (R, P) of pixels of one keyframe."""
@@ -151,7 +166,8 @@ class DenseTargets:
 
     def memory_bytes(self) -> int:
         """Bytes of the targets in use."""
-        arrays = (self.latents, self.rows, self.weights, self.units, self.unit_latents)
+        arrays = (self.latents, self.rows, self.weights, self.units)
+        arrays += (self.unit_latents, self.unit_known)
         arrays += (self.patches,) if self.has_patches.any() else ()
         runs = sum(r.starts.nbytes + r.stops.nbytes for r in self.regions.values())
         return len(self.current()) * sum(a[0].nbytes for a in arrays) + runs

@@ -30,7 +30,12 @@ from semantic_field.mapping.adam import Adam
 from semantic_field.mapping.dense_targets import MOST_UNITS, DenseTargets
 from semantic_field.mapping.keyframes import KeyframeStore
 from semantic_field.mapping.language import LanguageBasis
-from semantic_field.mapping.language_losses import fda_loss, feature_loss, relevancy_loss
+from semantic_field.mapping.language_losses import (
+    chances,
+    fda_loss,
+    feature_loss,
+    relevancy_loss,
+)
 from semantic_field.mapping.own_views import OwnViews, points_at
 from semantic_field.mapping.region_features import unit_features, units_of
 from semantic_field.mapping.region_ranking import likeliest, mended_ranking, released_ranking
@@ -47,19 +52,16 @@ class SeenPoints:
     """Surface points of one training step: first labelled ones, then of a patch of a keyframe.
 
     Attributes:
-        points: float32 (X, 3). rows, weights: labels of the first.
+        points: float32 (X, 3). chance: of each text, (Y, C), for the first.
         patch: features (P, K) of the others.
     """
 
     points: NDArray[np.float32]
-    rows: Tensor
-    weights: Tensor
+    chance: Tensor
     patch: Tensor
 
 
-NOTHING_SEEN = SeenPoints(
-    np.zeros((0, 3), np.float32), torch.zeros(0).long(), torch.zeros(0), torch.zeros(0, 1)
-)
+NOTHING_SEEN = SeenPoints(np.zeros((0, 3), np.float32), torch.zeros(0, 1), torch.zeros(0, 1))
 
 
 class ImageLanguage:
@@ -139,7 +141,7 @@ class ImageLanguage:
         self.targets.put(slot, latents, targets)
         if self.config.rank_teacher and self.config.ranking == "mended" and targets.regions:
             units = units_of(targets.regions, MOST_UNITS)
-            self.targets.set_units(slot, units, unit_features(latents, units, targets.footprint))
+            self.targets.set_units(slot, units, *unit_features(latents, units, targets.footprint))
         self._label_by_teacher(slot, int(store.identities[slot]))
         if self.config.self_enhancement and isinstance(self._own, SurfaceLabels):
             self._own.add(store, slot, partial(self.targets.latents_at, slot))
@@ -177,10 +179,11 @@ class ImageLanguage:
         targets = self.targets
         if targets is None or not self._classes or targets.store.identities[slot] != identity:
             return
-        units = targets.latents_of_units(slot)
+        units, known = targets.shown_by_units(slot)
         if len(units):
             probability = self._probability(units[:, None, None])[:, 0]
-            targets.label_units(slot, *likeliest(probability.numpy()))
+            rows, lead = likeliest(probability.numpy())
+            targets.label_units(slot, rows, lead * known)
             return
         regions = targets.regions.get(slot) if self.config.rank_teacher else None
         targets.set_labels(slot, *self._ranked(targets.cell_latents(slot), regions))
@@ -209,14 +212,9 @@ class ImageLanguage:
             self.enhanced += 1
             self._begin_enhancement()
         self._relabel()
-        points, rows, weights = self._own.draw(self.config.novel_rays, self._random)
+        points, chance = self._own.draw(self.config.novel_rays, self._random, len(self.texts))
         patch_points, patch = self._draw_patch(step, store)
-        return SeenPoints(
-            np.concatenate([points, patch_points]),
-            torch.from_numpy(rows.astype(np.int64)),
-            torch.from_numpy(weights),
-            patch,
-        )
+        return SeenPoints(np.concatenate([points, patch_points]), chance, patch)
 
     def _draw_patch(self, step: int, store: KeyframeStore) -> tuple[NDArray[np.float32], Tensor]:
         """A square of pixels of a random keyframe with patch features: points, features."""
@@ -249,22 +247,23 @@ class ImageLanguage:
         if self.targets is None:
             return {}
         config, temperature = self.config, self.config.relevancy_temperature
-        target, there, rows, weights = self.targets.look_up(rays.slot, rays.pixel)
+        target, known, rows, weights = self.targets.look_up(rays.slot, rays.pixel)
         if self.enhanced and isinstance(self._own, SurfaceLabels):
-            found, sure = self._own.of(rays.ends())
-            rows = torch.from_numpy(np.where(rays.trust > 0, found, -1))
-            weights = torch.from_numpy(sure)
+            chance = self._own.of(rays.ends(), len(self.texts))
+            chance *= torch.from_numpy(rays.trust > 0)[:, None]
+        else:
+            chance = chances(rows, weights, len(self.texts))
         latent = field.latent(codes)
         selection = self.selection(codes.detach())
         selection = (selection if config.select_scales else selection * 0.0).softmax(-1)
-        found = {"features": config.feature_weight * feature_loss(latent, target, selection, there)}
+        found = {"features": config.feature_weight * feature_loss(latent, target, selection, known)}
         if self._classes:
-            relevancy = relevancy_loss(latent, self.texts, rows, weights, temperature)
+            relevancy = relevancy_loss(latent, self.texts, chance, temperature)
             found["relevancy"] = config.relevancy_weight * relevancy
-        new = len(seen.rows)
+        new = len(seen.chance)
         if new:
             own = field.latent(seen_codes[:new])
-            loss = relevancy_loss(own, self.texts, seen.rows, seen.weights, temperature)
+            loss = relevancy_loss(own, self.texts, seen.chance, temperature)
             found["new_views"] = config.relevancy_weight * loss
         if len(seen.patch):
             alike = field.latent(seen_codes[new:])

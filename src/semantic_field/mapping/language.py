@@ -76,10 +76,11 @@ class LanguageBasis:
             if size.square() > DENSE_SHARE * features.square().sum():
                 self._include(direction)
 
-    def space(self) -> LanguageSpace:
-        """What a reader of the map needs."""
+    def space(self, temperature: float = 0.0) -> LanguageSpace:
+        """What a reader of the map needs; ``temperature`` as in ``LanguageSpace``."""
         fingerprint = self._teacher.fingerprint
-        return LanguageSpace(self.basis.clone(), self.mean.clone(), self.rank, fingerprint)
+        basis, mean = self.basis.clone(), self.mean.clone()
+        return LanguageSpace(basis, mean, self.rank, fingerprint, temperature)
 
     def restore(self, space: LanguageSpace) -> None:
         """Continue from a stored language space.

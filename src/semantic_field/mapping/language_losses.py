@@ -30,14 +30,14 @@ def feature_loss(
 def relevancy_loss(
     latent: Float[Tensor, "R D"],
     texts: Float[Tensor, "C D"],
-    row: Int[Tensor, " R"],
-    weight: Float[Tensor, " R"],
+    chance: Float[Tensor, "R C"],
     temperature: float,
 ) -> Float[Tensor, ""]:
-    """Cross-entropy of the current vocabulary; rays with row -1 count as zero.
+    """Cross-entropy of the current vocabulary, a mean over rays.
 
     Args:
         texts: V'q of the vocabulary's texts.
+        chance: how likely each ray shows each text; their sum is the ray's weight.
         temperature: of the cosines; 0 = products with the latent as it is, without one, as
             OV-NeRF's released code has it.
     """
@@ -45,8 +45,17 @@ def relevancy_loss(
         logits = functional.normalize(latent, dim=-1) @ texts.T / temperature
     else:
         logits = latent @ texts.T
-    loss = functional.cross_entropy(logits, row, ignore_index=-1, reduction="none")
-    return (weight * loss).sum() / max(len(latent), 1)
+    return -(chance * logits.log_softmax(-1)).sum() / max(len(latent), 1)
+
+
+def chances(
+    row: Int[Tensor, " R"], weight: Float[Tensor, " R"], count: int
+) -> Float[Tensor, "R C"]:
+    """All of a ray's weight on the text of its row; nothing where the row is -1."""
+    there = row >= 0
+    chance = torch.zeros(len(row), count)
+    chance[there, row[there]] = weight[there]
+    return chance
 
 
 def fda_loss(

@@ -527,6 +527,7 @@ class Mapper:
 
     def _state(self) -> MapState:
         self._trainer.settle()
+        told_apart = self.config.language.relevancy_temperature if self._trainer.language else 0.0
         return MapState(
             field=self._field.frozen_copy(),
             frame_id=self.frame_id,
@@ -535,7 +536,7 @@ class Mapper:
             reach=self._reach.copy(),
             label_names=dict(self._classes.names),
             class_ids=tuple(self._classes.ids),
-            language=self._language.space() if self._language else None,
+            language=self._language.space(told_apart) if self._language else None,
             version=self._version,
             steps=self._trainer.steps,
             stamp_ns=self._stamp_ns,

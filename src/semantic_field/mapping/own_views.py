@@ -23,6 +23,7 @@ from semantic_field.field.sampling import DEPTH_UNIT_M, GUESSED
 from semantic_field.geometry import Camera
 from semantic_field.mapping.dense_targets import DenseTargets
 from semantic_field.mapping.keyframes import KeyframeStore
+from semantic_field.mapping.language_losses import chances
 from semantic_field.mapping.self_enhancement import poses_near, poses_on_circle
 from semantic_field.teachers.regions import RegionProposer, Regions
 
@@ -78,17 +79,21 @@ class OwnViews:
             for number, pose in enumerate(poses):
                 yield partial(self._label_new_view, targets.store, state, number, pose)
 
-    def draw(self, count: int, random: np.random.Generator) -> LabelledPoints:
-        """Random points of views from new poses, rows and weights."""
+    def draw(
+        self, count: int, random: np.random.Generator, texts: int
+    ) -> tuple[NDArray[np.float32], Float[Tensor, "N C"]]:
+        """Random points of views from new poses, and the chance of each of so many texts."""
         if self._pool is None and self._new:
             views = list(self._new.values())
             points, rows, weights = (np.concatenate(part) for part in zip(*views, strict=True))
             self._pool = points, rows, weights
         if self._pool is None or not len(self._pool[0]):
-            return np.zeros((0, 3), np.float32), np.zeros(0, np.int16), np.zeros(0, np.float32)
+            return np.zeros((0, 3), np.float32), torch.zeros(0, texts)
         points, rows, weights = self._pool
         chosen = random.integers(0, len(points), count)
-        return points[chosen], rows[chosen], weights[chosen]
+        row, weight = rows[chosen].astype(np.int64), weights[chosen]
+        chance = chances(torch.from_numpy(row), torch.from_numpy(weight), texts)
+        return points[chosen], chance
 
     def memory_bytes(self) -> int:
         """Bytes of the points of new views."""

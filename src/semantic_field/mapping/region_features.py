@@ -8,6 +8,10 @@ of what the crop shows. Both blur by known shares, so cells are mixtures of regi
 and ridge regression over the cells of all scales gives the regions' own features f, out of which
 their surroundings are taken. This is the mended form of OV-NeRF's region semantic ranking: a
 small thing on a wall is ranked by what it shows, and not by the wall around it.
+
+Ridge regression pulls what cells say little of towards the image's mean, and a small thing would
+look like its room in view after view. How far it was pulled is known, though: a feature comes with
+the share of it that cells determine, without the rest, and views add up with that weight.
 """
 
 from __future__ import annotations
@@ -44,8 +48,11 @@ def units_of(regions: Regions, most: int) -> NDArray[np.int16]:
 
 def unit_features(
     features: Float[Tensor, "S h w D"], units: NDArray[np.int16], footprint: tuple[float, ...]
-) -> Float[Tensor, "U D"]:
-    """The feature of each unit of an image, see the module; near the image's mean for tiny ones.
+) -> tuple[Float[Tensor, "U D"], Float[Tensor, " U"]]:
+    """The feature of each unit of an image, see the module.
+
+    Returns:
+        features times the share of each that the cells determine, and these shares, 0..1.
 
     Args:
         units: numbers (H, W), -1 = none of them.
@@ -55,7 +62,7 @@ def unit_features(
     scales, h, w, dim = features.shape
     count = int(units.max(initial=-1)) + 1
     if not count:
-        return features.new_zeros(0, dim)
+        return features.new_zeros(0, dim), features.new_zeros(0)
     shares = torch.from_numpy(_shares(units, (h, w), count)).permute(2, 0, 1)
     mean = features.mean((0, 1, 2))
     normal = PRIOR_CELLS * torch.eye(count + 1)
@@ -65,7 +72,9 @@ def unit_features(
         matrix = _blurred(once, edge * min(h, w)).flatten(1)  # over the crops around a cell
         normal += matrix @ matrix.T
         right += matrix @ (seen - mean).flatten(0, 1)
-    return torch.linalg.solve(normal, right)[:count] + mean
+    inverse = torch.linalg.inv(normal)
+    known = (1.0 - PRIOR_CELLS * inverse.diagonal()[:count]).clamp(0.0, 1.0)
+    return (inverse @ right)[:count] + known[:, None] * mean, known
 
 
 def _shares(units: NDArray, grid: tuple[int, int], count: int) -> NDArray[np.float32]:

@@ -6,14 +6,16 @@ says what a click means (``regions``), and labelled. Cells of the surface add up
 of them in each view; a segment's feature is the mean over its cells.
 
 A view errs as a whole (what it takes for something else, it does so everywhere), so a segment's
-evidence grows with the views that it was seen in, and where it is weak the texts count more that
-the rest of the map shows:
+evidence grows with the views that it was seen in, as far as each of them knows it
+(``region_features``), and where it is weak the texts count more that the rest of the map shows:
 
     P(text | segment) ~ P(text)^trust exp(views cos(feature, text) / noise),
 
-P(text) is the share of the surface that has it (expectation maximisation). Segments are cut at
-several tolerances: each cell takes the label of the smallest of its segments that is sure enough,
-or else of the surest one.
+P(text) is the share of the surface that has it (expectation maximisation). Small segments may be
+no things at all: they are believed in part, and for the rest anything may be there. Segments are
+cut at several tolerances: each cell takes the chances of the smallest of its segments that is sure
+enough, or else of the surest one. The field learns these chances, not the likeliest text alone: a
+question for what was seen badly then still finds where it is most likely.
 """
 
 from __future__ import annotations
@@ -27,7 +29,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from semantic_field.field.annotations import cell_table
 from semantic_field.field.sampling import GUESSED
 from semantic_field.field.surface import SurfacePoints
 from semantic_field.mapping.click_spreading import samples_of
@@ -38,15 +39,16 @@ from semantic_field.mapping.regions import nested_segments
 
 CELL_M = 0.04
 TOLERANCES = (0.25, 0.5, 1.0, 2.0, 4.0)  # of segments, from small to large ones
-VIEW_NOISE = 0.06  # of one view's cosines
-UNSEEN = 0.3  # over the number of texts: the share of the surface that each has at least
+VIEW_NOISE = 0.02  # of one view's cosines
+UNSEEN = 1.0  # over the number of texts: the share of the surface that each has at least
 TRUST = 0.6  # in these shares
 ROUNDS = 5  # of expectation maximisation
-ENOUGH = 0.7  # lead of a segment's text over the next
+ENOUGH = 0.5  # lead of a segment's likeliest text over the next
 PRIOR_CELLS = 20.0  # a segment of so many cells is believed half as much as its views say
 GROWN = 1.05  # times as many cells as before: the surface is cut anew
 PARTS = 20  # keyframes that are joined to the cells at once
-GEOMETRY = 10  # columns: point, colour, normal, and in how many views
+GEOMETRY = 11  # columns: point, colour, normal, in how many views, and how far these know it
+VIEWS, KNOWN = 9, 10
 
 
 class SurfaceLabels:
@@ -66,22 +68,28 @@ class SurfaceLabels:
 
     def clear(self) -> None:
         """Forget the labels, and not what they are made from."""
-        self._tables = None
-        self._labelled = (
-            np.zeros((0, 3), np.float32), np.zeros(0, np.int64), np.zeros(0, np.float32)
-        )  # fmt: skip
+        self._labelled = np.zeros(0, np.int64), np.zeros((0, 3), np.float32)
+        self._segment, self._chance = np.zeros(0, np.int64), torch.zeros(0, 0)
 
     def add(
-        self, store: KeyframeStore, slot: int, latents: Callable[[NDArray[np.int64]], Tensor]
+        self,
+        store: KeyframeStore,
+        slot: int,
+        shown: Callable[[NDArray[np.int64]], tuple[Tensor, Tensor]],
     ) -> None:
-        """Take in what a keyframe shows; ``latents`` gives what teachers say of its pixels."""
+        """Take in what a keyframe shows.
+
+        Args:
+            shown: what teachers say of pixels: latents (N, D) times how far they are known (N,).
+        """
         pixels, *geometry, _ = samples_of(store, slot)
         measured = store.images[1][slot, pixels] < GUESSED
         pixels, (xyz, color, normal) = pixels[measured], (part[measured] for part in geometry)
-        values = (xyz, color, normal, np.ones((len(xyz), 1)), latents(pixels).numpy())
+        latents, known = (part.numpy() for part in shown(pixels))
+        values = (xyz, color, normal, np.ones((len(xyz), 1)), known[:, None], latents)
         numbers = cell_numbers(xyz, CELL_M)
         cells, sums = _joined(numbers, np.concatenate(values, axis=1).astype(np.float32))
-        self._parts.append((cells, sums / sums[:, GEOMETRY - 1 : GEOMETRY]))  # a view counts once
+        self._parts.append((cells, sums / sums[:, VIEWS, None]))  # a view counts once
         if len(self._parts) >= PARTS:
             self._join()
 
@@ -108,38 +116,46 @@ class SurfaceLabels:
             found = [size @ (logits + TRUST * share.log()).softmax(1) for size, logits in evidence]
             share = sum(found, UNSEEN * torch.stack(found).sum() / len(texts))
             share = share / share.sum()
-        rows, weights = np.full(len(self._cut), -1), np.zeros(len(self._cut), np.float32)
+        segment, sure, before = np.full(len(self._cut), -1), np.zeros(len(self._cut)), 0
+        chance = []
         for level, (size, logits) in zip(self._levels, evidence, strict=True):
-            row, lead = likeliest((logits + TRUST * share.log()).softmax(1).numpy())
-            sure = lead * (size / (size + PRIOR_CELLS)).numpy()
-            sure[(logits == 0).all(1).numpy()] = 0.0  # nobody has said anything
-            better = (sure[level] > weights) & (weights < ENOUGH)
-            rows[better], weights[better] = row[level][better], sure[level][better]
-        known = rows >= 0
-        points, rows, weights = self._points[known], rows[known], weights[known]
-        cells = np.floor(points / CELL_M).astype(np.int32)
-        values = (rows + 1, np.rint(weights * 65535))
-        self._tables = [cell_table(CELL_M, cells, value.astype(np.uint16)) for value in values]
-        self._labelled = points.astype(np.float32), rows, weights
+            believed = (size / (size + PRIOR_CELLS))[:, None]
+            part = believed * (logits + TRUST * share.log()).softmax(1) + (1 - believed) * share
+            lead = likeliest(part.numpy())[1]
+            lead[(logits == 0).all(1).numpy()] = 0.0  # nobody has said anything
+            better = (lead[level] > sure) & (sure < ENOUGH)
+            segment[better], sure[better] = before + level[better], lead[level][better]
+            before += len(size)
+            chance.append(part)
+        known = segment >= 0
+        used, self._segment = np.unique(segment[known], return_inverse=True)
+        self._chance = torch.cat(chance)[used]
+        self._labelled = self._cut[known], self._points[known].astype(np.float32)
 
-    def of(self, points: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Text rows (N,) at points (N, 3), -1 = none, and how sure they are."""
-        if self._tables is None:
-            return np.full(len(points), -1), np.zeros(len(points), np.float32)
-        row, sure = (table.lookup(points) for table in self._tables)
-        return row.astype(np.int64) - 1, (sure / 65535).astype(np.float32)
+    def of(self, points: NDArray[np.float32], texts: int) -> Float[Tensor, "N C"]:
+        """The chance of each of so many texts at points (N, 3); zeros where nothing is known."""
+        chance = torch.zeros(len(points), texts)
+        cells = self._labelled[0]
+        if len(cells):
+            numbers = cell_numbers(points, CELL_M)
+            place = np.searchsorted(cells, numbers) % len(cells)
+            there = np.flatnonzero(cells[place] == numbers)
+            chance[there, : self._chance.shape[1]] = self._chance[self._segment[place[there]]]
+        return chance
 
     def draw(
-        self, count: int, random: np.random.Generator
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:
-        """Random points of the labelled surface, rows and weights: views from anywhere."""
-        points, rows, weights = self._labelled
+        self, count: int, random: np.random.Generator, texts: int
+    ) -> tuple[NDArray[np.float32], Float[Tensor, "N C"]]:
+        """Random points of the labelled surface and the chance of each of so many texts there."""
+        points = self._labelled[1]
         chosen = random.integers(0, len(points), count if len(points) else 0)
-        return points[chosen], rows[chosen], weights[chosen]
+        chance = self._chance[self._segment[chosen]]
+        return points[chosen], functional.pad(chance, (0, texts - chance.shape[1]))
 
     def memory_bytes(self) -> int:
-        """Bytes of the cells, their segments and labels."""
-        return self._sums.nbytes + len(self._cells) * (1 + len(self._levels) + 3) * 8
+        """Bytes of the cells, their segments and chances."""
+        cells = self._sums.nbytes + len(self._cells) * (1 + len(self._levels) + 3 + 3) * 8
+        return cells + self._chance.nbytes + sum(sums.nbytes for _, sums in self._parts)
 
     def _join(self) -> None:
         """Take the newest keyframes' cells over."""
@@ -149,15 +165,14 @@ class SurfaceLabels:
         self._parts = []
         most = self._memory_bytes // self._sums[:1].nbytes
         if len(self._cells) > most:
-            views = self._sums[:, GEOMETRY - 1]
+            views = self._sums[:, VIEWS]
             kept = np.sort(np.argsort(-views, kind="stable")[:most])
             self._cells, self._sums = self._cells[kept], self._sums[kept]
 
     def _cut_anew(self) -> None:
         """Cut the surface into segments, at all tolerances."""
         self._cut = self._cells
-        mean = self._sums[:, : GEOMETRY - 1].astype(np.float64)
-        mean /= self._sums[:, GEOMETRY - 1 : GEOMETRY]
+        mean = self._sums[:, :VIEWS].astype(np.float64) / self._sums[:, VIEWS, None]
         self._points = mean[:, :3]
         length = np.linalg.norm(mean[:, 6:], axis=1, keepdims=True)
         surface = SurfacePoints(
@@ -186,6 +201,6 @@ def _evidence(
     """Cells of each of M segments, and log P(what was seen of it | text)."""
     size = torch.bincount(level).float()
     pooled = torch.zeros(len(size), sums.shape[1]).index_add_(0, level, sums)
-    views = pooled[:, GEOMETRY - 1] / size
+    views = pooled[:, KNOWN] / size
     feature = functional.normalize(pooled[:, GEOMETRY:], dim=1)
     return size, views[:, None] * (feature @ texts.T) / VIEW_NOISE

@@ -1,7 +1,9 @@
 """How relevant every point of a map is to a text.
 
 Two comparisons, and the worse one counts. *Fit*: a point must come close to the best answer
-that anything known could give (see ``interpretation``); this is what says "not found". And the
+that anything known could give (see ``interpretation``); this is what says "not found". Where a
+point may be one of several things, what each of them is worth as an answer counts as far as the
+point is likely to be it. And the
 relevancy of LERF (Kerr et al. 2023): a point must be nearer to the text than to every negative
 text, ``min_i softmax(10 [fit, cos(negative_i, point)])``.
 
@@ -21,7 +23,7 @@ from torch import Tensor
 from semantic_field.field.map_state import LanguageSpace
 from semantic_field.kernels.host_memory import to_host
 from semantic_field.kernels.precision import product_type
-from semantic_field.query.interpretation import TextSet, membership
+from semantic_field.query.interpretation import Interpretation, TextSet, membership
 from semantic_field.teachers.language import Calibration
 
 LERF_TEMPERATURE = 10.0
@@ -68,6 +70,7 @@ class LatentIndex:
             classes = None
         relative = calibration.relative
         self._rivals = classes if relative else None
+        self._told_apart = space.temperature
         self._classes = None if relative or classes is None else self._assign(classes)
 
     def __len__(self) -> int:
@@ -137,6 +140,21 @@ class LatentIndex:
             start += cosine.shape[1]
         return to_host(result)[0]
 
+    def _chances(self, cosine: Float[Tensor, "C N"], part: slice) -> Float[Tensor, "C N"]:
+        """How likely each of a part of the points is each of the names, as the map has learnt it.
+
+        That is by cosines before both sides are centred, n and q being what they are after it:
+        cos(point, name) = |name - c| (|point - c| n.q + c.q) + terms that all names have.
+        """
+        if not self._told_apart:
+            return (cosine / TOLD_APART).softmax(0)
+        assert self._rivals is not None
+        along = self._rivals.to(cosine.device) @ self._center
+        length = (along.square() + 1.0 - self._center.square().sum()).clamp_min(0.0).sqrt() - along
+        apart = 1.0 / self._units[-1, part].float().clamp_min(1e-3)
+        logits = length[:, None] * (cosine * apart + along[:, None])
+        return (logits / self._told_apart).softmax(0)
+
     def _score(
         self, cosine: Float[Tensor, "T N"], question: TextSet, part: slice
     ) -> Float[Tensor, " N"]:
@@ -145,21 +163,29 @@ class LatentIndex:
         anchors = cosine[1 : len(cosine) - len(question.negatives)]
         fit = cosine[0]
         if self._rivals is not None:
-            chance = (anchors / TOLD_APART).softmax(0)
-            fit = (meaning.class_fits.to(fit.device)[:, None] * chance).amax(0)
-        elif self._classes is not None:
-            index, share = self._classes
-            of_class = meaning.class_fits.to(fit.device).index_select(0, index[part])
-            fit = torch.maximum(fit, of_class * share[part])
-        elif len(anchors):
-            meant = membership(anchors, limits) * meaning.fits.to(fit.device)[:, None]
-            fit = torch.maximum(fit, meant.amax(0))
-        gap = max(meaning.best, limits.floor) - fit
-        score = torch.sigmoid(limits.sharpness * (limits.margin - gap))
+            chance = self._chances(anchors, part)
+            fits = meaning.class_fits.to(fit.device).clamp_min(0.0)
+            worth = _answers(meaning, fits, limits) * fits / fits.amax().clamp_min(1e-6)
+            fit, score = fits @ chance, worth @ chance
+        else:
+            if self._classes is not None:
+                index, share = self._classes
+                of_class = meaning.class_fits.to(fit.device).index_select(0, index[part])
+                fit = torch.maximum(fit, of_class * share[part])
+            elif len(anchors):
+                meant = membership(anchors, limits) * meaning.fits.to(fit.device)[:, None]
+                fit = torch.maximum(fit, meant.amax(0))
+            score = _answers(meaning, fit, limits)
         if len(question.negatives):
             worst = cosine[-len(question.negatives) :].amax(0) + NEGATIVE_MARGIN
             score = torch.minimum(score, torch.sigmoid(LERF_TEMPERATURE * (fit - worst)))
         return score
+
+
+def _answers(meaning: Interpretation, fit: Tensor, limits: Calibration) -> Tensor:
+    """How likely what fits so well is an answer, 0..1: beside the best that anything could."""
+    gap = max(meaning.best, limits.floor) - fit
+    return torch.sigmoid(limits.sharpness * (limits.margin - gap))
 
 
 def _texts_of(
