@@ -11,7 +11,7 @@ from semantic_field.field.map_state import LanguageSpace
 from semantic_field.kernels.precision import product_type
 from semantic_field.mapping.language import LanguageBasis
 from semantic_field.query.interpretation import Interpretation, Interpreter, TextSet, membership
-from semantic_field.query.relevancy import LatentIndex
+from semantic_field.query.relevancy import ASKED, LatentIndex
 from semantic_field.teachers.label_text import LabelTextTeacher
 from semantic_field.teachers.language import Calibration
 
@@ -140,8 +140,10 @@ def test_what_a_point_may_be_counts_as_far_as_it_is_likely():
     poor = 0.5 / (1.0 + math.exp(-20 * (0.4 - 0.5)))  # its fit, half as good as the best name's
     good = 1.0 / (1.0 + math.exp(-20 * 0.4))
     sure = 1.0 / (1.0 + math.exp(-1 / 0.5))
-    expected = [sure * poor + (1 - sure) * good, (poor + good) / 2, sure * good + (1 - sure) * poor]
+    likely = [p * poor / good + (1 - p) for p in (sure, 0.5, 1 - sure)]
+    expected = [good * ASKED * p / (1 + (ASKED - 1) * p) for p in likely]
     assert got == pytest.approx(expected, abs=1e-5)
+    assert got[0] < got[1] < got[2] < good
 
 
 def test_several_questions_at_once_equal_one_by_one(interpreter):

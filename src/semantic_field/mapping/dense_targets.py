@@ -18,6 +18,7 @@ from semantic_field.teachers.regions import Regions
 PATCH_DIM = 32
 CELL_PIXELS = 64  # a cell of dense targets stands for at least so many pixels
 LABEL_BYTES = 6  # row, weight and unit, and latents of units (0.1 at 640x480, 0.4 at 320x240)
+OWN_SHARE = 0.3  # of what a cell shows, where the image was not cut into units
 MOST_UNITS = 256  # of a keyframe: smaller ones count as no unit
 
 
@@ -145,9 +146,15 @@ class DenseTargets:
     def latents_at(
         self, slot: int, pixels: NDArray[np.int64]
     ) -> tuple[Float[Tensor, "N D"], Float[Tensor, " N"]]:
-        """Mean latents over the scales at pixels of one keyframe, and how far they are known."""
-        latents, share, _, _ = self.look_up(np.full(len(pixels), slot), pixels)
-        return latents.mean(1), share
+        """Mean latents over the scales at pixels of one keyframe, and how far they are known.
+
+        Latents come times these shares, and cells show more than what the pixel is of.
+        """
+        slots = np.full(len(pixels), slot)
+        latents, share, _, _ = self.look_up(slots, pixels)
+        cut = self.units[slot, self._cell(slots, pixels, self.label_size)] >= 0
+        own = torch.from_numpy(np.where(cut, 1.0, OWN_SHARE).astype(np.float32))
+        return latents.mean(1) * own[:, None], share * own
 
     def look_up_patches(self, slot: int, pixels: NDArray[np.int64]) -> Tensor:
         """Patch features (R, P) of pixels of one keyframe."""

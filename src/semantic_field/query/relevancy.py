@@ -29,6 +29,7 @@ from semantic_field.teachers.language import Calibration
 LERF_TEMPERATURE = 10.0
 NEGATIVE_MARGIN = 0.05
 TOLD_APART = 0.05  # differences of centred cosines that tell two names apart
+ASKED = 3.0  # the odds that a point is a thing, times this: who asks for it has a reason to
 CHUNK = 1 << 17  # points at once: their scores stay in a processor's cache
 GPU_CHUNK = 1 << 20  # what keeps a GPU busy
 
@@ -166,7 +167,9 @@ class LatentIndex:
             chance = self._chances(anchors, part)
             fits = meaning.class_fits.to(fit.device).clamp_min(0.0)
             worth = _answers(meaning, fits, limits) * fits / fits.amax().clamp_min(1e-6)
-            fit, score = fits @ chance, worth @ chance
+            best = worth.amax().clamp_min(1e-6)
+            likely = (worth / best) @ chance
+            fit, score = fits @ chance, best * ASKED * likely / (1.0 + (ASKED - 1.0) * likely)
         else:
             if self._classes is not None:
                 index, share = self._classes
