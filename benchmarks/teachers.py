@@ -5,6 +5,7 @@
 Models have the real architectures at their real sizes and random weights: what they say is
 meaningless, what they cost is not. Times are processor seconds of one 640x480 keyframe on one
 thread. Crops, and points for SAM, cost the same wherever they lie: a batch is timed and multiplied.
+Beside them what the mapper itself does with what teachers say of a keyframe.
 """
 
 from __future__ import annotations
@@ -19,17 +20,25 @@ import numpy as np
 import torch
 from common import write_results
 from safetensors.torch import save_file
+from torch import nn
 
 from semantic_field.config import TeacherConfig
 from semantic_field.data.sources import open_source
 from semantic_field.evaluation.region_scores import score_regions
+from semantic_field.evaluation.views import fit
+from semantic_field.mapping.dense_targets import MOST_UNITS
+from semantic_field.mapping.keyframes import KeyframeStore
+from semantic_field.mapping.region_features import unit_features, units_of
+from semantic_field.mapping.surface_labels import SurfaceLabels
 from semantic_field.teachers.clip_dense import crop_boxes
 from semantic_field.teachers.clip_teacher import BATCH, OpenClipTeacher
 from semantic_field.teachers.depth_regions import DepthRegions
 from semantic_field.teachers.dino import DinoTeacher
 from semantic_field.teachers.sam import SamRegions
+from semantic_field.teachers.simulated import SimulatedTeacher
 
 SIZE = (480, 640, 3)
+PARTS = ("depth", "mapper", "clip", "dino", "sam")
 
 
 def cpu_seconds(work: Callable[[], object], rounds: int = 1) -> float:
@@ -42,9 +51,16 @@ def cpu_seconds(work: Callable[[], object], rounds: int = 1) -> float:
     return float(np.median(times))
 
 
-def entry(name: str, seconds: float, note: str = "random weights") -> dict:
-    print(f"{name:48s} {seconds:9.3f} s   {note}")
-    return {"name": name, "cpu_s_per_keyframe": round(seconds, 4), "note": note}
+def entry(
+    name: str, seconds: float, note: str = "random weights", model: nn.Module | None = None
+) -> dict:
+    """A row; with ``model`` also the memory that its weights take."""
+    memory = {}
+    if model is not None:
+        weights = sum(p.numel() * p.element_size() for p in model.parameters())
+        memory = {"weights_mb": round(weights / 1e6)}
+    print(f"{name:48s} {seconds:9.3f} s   {memory or ''} {note}")
+    return {"name": name, "cpu_s_per_keyframe": round(seconds, 4)} | memory | {"note": note}
 
 
 def clip_entries(folder: Path, color: np.ndarray) -> list[dict]:
@@ -72,7 +88,7 @@ def clip_entries(folder: Path, color: np.ndarray) -> list[dict]:
     many = cpu_seconds(lambda: average._encode(["dining table"]))
     note = f"{crops} crops of {one:.3f} s each, timed on {len(batch)}"
     return [
-        entry("open_clip ViT-B/16, one pass", patches),
+        entry("open_clip ViT-B/16, one pass", patches, model=teacher._model),
         entry("open_clip ViT-B/16, crops", crops * one, note),
         entry("open_clip ViT-B/16, a text, single prompt", single),
         entry("open_clip ViT-B/16, a text, 85 sentences", many),
@@ -92,7 +108,7 @@ def dino_entries(folder: Path, color: np.ndarray) -> list[dict]:
         model.save_pretrained(folder / "dino")
         teacher = DinoTeacher(str(folder / "dino"), device="cpu")
         seconds = cpu_seconds(lambda teacher=teacher: teacher.patch_features(color))
-        entries.append(entry(f"{name}, 32 x 43 patches", seconds))
+        entries.append(entry(f"{name}, 32 x 43 patches", seconds, model=model))
     return entries
 
 
@@ -119,7 +135,8 @@ def sam_entries(folder: Path, color: np.ndarray) -> list[dict]:
 
         batch = cpu_seconds(decode)
         note = f"image {image:.1f} s, {len(points)} batches of points of {batch:.1f} s, one timed"
-        entries.append(entry(f"{name}, 32 x 32 points", image + len(points) * batch, note))
+        seconds = image + len(points) * batch
+        entries.append(entry(f"{name}, 32 x 32 points", seconds, note, model))
     return entries
 
 
@@ -146,20 +163,52 @@ def depth_entries(data: Path) -> list[dict]:
     return entries
 
 
+def mapper_entries(data: Path) -> list[dict]:
+    """What is made of teachers' answers: 320x240 as in the ablation, three scales, 64 columns."""
+    source = open_source(str(data / "house" / "living"))
+    frames = [fit(source[i], 320) for i in range(5, len(source), 16)]
+    proposer, random = DepthRegions(), torch.Generator().manual_seed(0)
+    store, labels = KeyframeStore(320, 240, len(frames), (0.1, 20.0)), SurfaceLabels(1 << 28)
+    latents = torch.randn(3, 60, 80, 64, generator=random)
+    regions = [proposer.propose(f.color, f.depth, f.camera) for f in frames]
+    cut = [units_of(r, MOST_UNITS) for r in regions]
+    footprint = SimulatedTeacher.footprint
+    unmixing = [cpu_seconds(lambda u=u: unit_features(latents, u, footprint)) for u in cut]
+    surface = []
+
+    def shown(pixels: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        return latents[0, 0, 0].expand(len(pixels), 64), torch.ones(len(pixels))
+
+    for slot, frame in enumerate(frames):
+        store.add(frame, None)
+        surface.append(cpu_seconds(lambda slot=slot: labels.add(store, slot, shown)))
+    refresh = cpu_seconds(lambda: labels.refresh(torch.randn(40, 64, generator=random)))
+    again = cpu_seconds(lambda: labels.refresh(torch.randn(40, 64, generator=random)))
+    units = f"{np.mean([u.max() + 1 for u in cut]):.0f} units"
+    cells = f"{len(labels._cells)} cells, {labels.memory_bytes() / 1e6:.0f} MB"
+    return [
+        entry("mapper: features of the regions", float(np.median(unmixing)), units),
+        entry("mapper: keyframe into the surface", float(np.median(surface)), cells),
+        entry("mapper: surface cut and labelled, in all", refresh, cells),
+        entry("mapper: surface labelled, in all", again, cells),
+    ]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--only", nargs="*", choices=("depth", "clip", "dino", "sam"))
+    parser.add_argument("--only", nargs="*", choices=PARTS)
     options = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
     color = np.random.default_rng(0).integers(0, 256, SIZE, dtype=np.uint8)
-    wanted = options.only or ("depth", "clip", "dino", "sam")
+    wanted = options.only or PARTS
     entries: list[dict] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        if "depth" in wanted and (options.data / "house").is_dir():
-            entries += depth_entries(options.data)
+        for part, measure in (("depth", depth_entries), ("mapper", mapper_entries)):
+            if part in wanted and (options.data / "house").is_dir():
+                entries += measure(options.data)
         for part, measure in (("clip", clip_entries), ("dino", dino_entries), ("sam", sam_entries)):
             if part in wanted:
                 entries += measure(folder, color)
