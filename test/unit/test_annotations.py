@@ -18,7 +18,7 @@ from semantic_field.field.voxels import VoxelGrid
 from semantic_field.frames import Frame
 from semantic_field.geometry import Camera, make_transform
 from semantic_field.mapping import Mapper
-from semantic_field.mapping.claims import claim
+from semantic_field.mapping.claims import claim, surface_within
 from semantic_field.mapping.classes import FIRST_OWN_ID, ClassTable
 from semantic_field.mapping.corrections import Corrections, seen_at
 from semantic_field.mapping.keyframes import KeyframeStore
@@ -377,6 +377,15 @@ def test_a_click_names_one_half_and_is_taken_back(tmp_path) -> None:
     assert left.get("red wall", 0) > 0.9 and right.get("blue wall", 0) > 0.9
     with pytest.raises(ValueError, match="id of an annotation"):
         again.forget()
+
+
+def test_the_next_click_knows_what_was_said_before_it_is_learnt() -> None:
+    mapper = mapped()
+    answer = mapper.annotate("door", Point(RED))
+    around = surface_within(mapper.snapshot(), RED - 0.2, RED + 0.2, 0.06)
+    assert (around.label == answer.annotation.class_ids[0]).mean() > 0.9
+    again = mapper.annotate("gate", Point(RED))
+    assert [c.id for c in again.conflicts] == [1] and again.conflicts[0].overlap > 0.9
 
 
 def test_boxes_and_label_images() -> None:

@@ -160,11 +160,15 @@ def claim(xyz: NDArray[np.float32], classes: NDArray, cell_m: float) -> Claim:
 
 
 def surface_within(state: MapState, low: NDArray, high: NDArray, spacing_m: float) -> SurfacePoints:
-    """The surface points in a box of the map frame, at most one for each cube of the spacing."""
+    """The surface points in a box of the map frame, at most one for each cube of the spacing.
+
+    What people have said counts at once: labels that are half learnt would tear a thing apart.
+    """
     voxels, reach = (_part(grid, low, high) for grid in (state.voxels, state.reach))
     part = replace(state, voxels=voxels, reach=reach, surfaces=SurfaceCache())
     points = extract_surface(part, spacing_m)
     inside = (points.xyz >= low) & (points.xyz <= high)
+    points = replace(points, label=state.annotations.overrule(points.xyz, points.label))
     return points.select(np.flatnonzero(inside.all(1)))
 
 
