@@ -20,7 +20,8 @@ from semantic_field.geometry import Camera, make_transform
 from semantic_field.mapping import Mapper
 from semantic_field.mapping.claims import claim, surface_within
 from semantic_field.mapping.classes import FIRST_OWN_ID, ClassTable
-from semantic_field.mapping.corrections import Corrections, seen_at
+from semantic_field.mapping.corrections import Corrections
+from semantic_field.mapping.keyframe_points import seen_at
 from semantic_field.mapping.keyframes import KeyframeStore
 from semantic_field.mapping.regions import region_of, segment_surface
 from semantic_field.mapping.targets import Box, Labels, Pixel, Point

@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import dijkstra
 
-from semantic_field.field.sampling import DEPTH_UNIT_M, GUESSED, MASKED
 from semantic_field.mapping.coverage import cell_numbers
+from semantic_field.mapping.keyframe_points import samples_of
 from semantic_field.mapping.keyframes import KeyframeStore
 
 FEW = 0.005  # share of labelled pixels up to which they are clicks
-ACROSS = 160  # samples in an image row
 VOXEL_M = 0.04
 COLOR_SCALE = 4.0  # difference in CIE Lab that doubles the length of a way
 BEND = 60.0  # what a right angle multiplies it by
@@ -52,32 +51,6 @@ def spread_clicks(store: KeyframeStore) -> float:
         store.labelled.note(slot, own[: store.cameras[2][slot].prod()])
         start = end
     return labelled / pixels
-
-
-def samples_of(store: KeyframeStore, slot: int) -> tuple[NDArray, ...]:
-    """Pixel numbers, points, RGB colours, normals and label rows of a keyframe's samples: a
-    raster of pixels, and all labelled ones, as far as they have a depth."""
-    width, height = (int(n) for n in store.cameras[2][slot])
-    color, depth, rows = (image[slot, : width * height] for image in store.images)
-    z = ((depth & (GUESSED - 1)) * np.float32(DEPTH_UNIT_M)).reshape(height, width)
-    fx, fy, cx, cy = store.cameras[0][slot]
-    v, u = np.indices((height, width), dtype=np.float32)
-    local = np.stack([(u - cx) / fx * z, (v - cy) / fy * z, z], -1)
-    smooth = cv2.blur(local, (5, 5))
-    normal = np.cross(np.gradient(smooth, axis=0), np.gradient(smooth, axis=1))  # to the camera
-    normal /= np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-9)
-    wanted = np.zeros((height, width), bool)
-    stride = max(1, width // ACROSS)
-    wanted[stride // 2 :: stride, stride // 2 :: stride] = True
-    pixel = np.flatnonzero((wanted.reshape(-1) | (rows >= 0)) & (depth > 0) & (rows != MASKED))
-    T = store.cameras[1][slot].astype(np.float64)
-    return (
-        pixel,
-        local.reshape(-1, 3)[pixel] @ T[:3, :3].T + T[:3, 3],
-        color[pixel],
-        normal.reshape(-1, 3)[pixel] @ T[:3, :3].T,
-        rows[pixel].copy(),
-    )
 
 
 def _means(voxel: NDArray[np.int64], values: NDArray) -> NDArray[np.float64]:

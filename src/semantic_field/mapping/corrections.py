@@ -7,13 +7,13 @@ from numpy.typing import NDArray
 
 from semantic_field.config import MappingConfig
 from semantic_field.field.annotations import AnnotationSet, Cells, cell_table, distinct
-from semantic_field.field.sampling import DEPTH_UNIT_M, GUESSED, RaySamples
+from semantic_field.field.sampling import RaySamples
 from semantic_field.field.voxels import VoxelGrid
 from semantic_field.mapping.classes import ClassTable
+from semantic_field.mapping.keyframe_points import seen_at
 from semantic_field.mapping.keyframes import KeyframeStore
 
 FOCUS_CELLS = 256
-OCCLUDED_M = 0.05
 BESIDE = 1 / 20  # of the image's width: how far beside a region rays look as well
 _RELEASED = 65535  # in the table of cells; others hold a row of the label head, plus one
 
@@ -124,27 +124,6 @@ class Corrections:
             self._pixels = newest, *seen_at(keyframes, centres.astype(np.float32))
         _, slots, pixels = self._pixels
         return slots, pixels
-
-
-def seen_at(
-    keyframes: KeyframeStore, points: NDArray[np.float32]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Every keyframe slot and pixel number at which one of the points (N, 3) is seen."""
-    found_slots, found_pixels = [], []
-    for slot in range(keyframes.count):
-        (fx, fy, cx, cy), pose = keyframes.cameras[0][slot], keyframes.cameras[1][slot]
-        width, height = keyframes.cameras[2][slot]
-        x, y, z = ((points - pose[:3, 3]) @ pose[:3, :3]).T
-        front = z > 0.05
-        depth = np.where(front, z, 1.0)
-        u, v = np.rint(x / depth * fx + cx), np.rint(y / depth * fy + cy)
-        inside = front & (u >= 0) & (u < width) & (v >= 0) & (v < height)
-        pixels = (v[inside] * width + u[inside]).astype(np.int64)
-        stored = (keyframes.images[1][slot, pixels] & (GUESSED - 1)) * DEPTH_UNIT_M
-        pixels = pixels[np.abs(stored - z[inside]) < OCCLUDED_M]
-        found_slots.append(np.full(len(pixels), slot))
-        found_pixels.append(pixels)
-    return np.concatenate(found_slots), np.concatenate(found_pixels)
 
 
 def _beside(

@@ -28,6 +28,7 @@ from semantic_field.field.model import SemanticField
 from semantic_field.field.sampling import RaySamples
 from semantic_field.mapping.adam import Adam
 from semantic_field.mapping.dense_targets import MOST_UNITS, DenseTargets
+from semantic_field.mapping.keyframe_points import points_at
 from semantic_field.mapping.keyframes import KeyframeStore
 from semantic_field.mapping.language import LanguageBasis
 from semantic_field.mapping.language_losses import (
@@ -36,7 +37,7 @@ from semantic_field.mapping.language_losses import (
     feature_loss,
     relevancy_loss,
 )
-from semantic_field.mapping.own_views import OwnViews, points_at
+from semantic_field.mapping.own_views import OwnViews
 from semantic_field.mapping.region_features import unit_features, units_of
 from semantic_field.mapping.region_ranking import likeliest, mended_ranking, released_ranking
 from semantic_field.mapping.self_enhancement import Schedule

@@ -19,9 +19,9 @@ from semantic_field.config import LanguageConfig
 from semantic_field.field.map_state import MapState
 from semantic_field.field.model import SemanticField
 from semantic_field.field.rendering import render_view
-from semantic_field.field.sampling import DEPTH_UNIT_M, GUESSED
 from semantic_field.geometry import Camera
 from semantic_field.mapping.dense_targets import DenseTargets
+from semantic_field.mapping.keyframe_points import points_at
 from semantic_field.mapping.keyframes import KeyframeStore
 from semantic_field.mapping.language_losses import chances
 from semantic_field.mapping.self_enhancement import poses_near, poses_on_circle
@@ -147,16 +147,3 @@ def _surface(store: KeyframeStore, slot: int) -> tuple[NDArray[np.float32], NDAr
     v, u = ((2 * np.arange(n) + 1) * size // (2 * n) for n, size in ((h, height), (w, width)))
     points, there = points_at(store, slot, (v[:, None] * width + u).ravel())
     return points, there.reshape(h, w)
-
-
-def points_at(
-    store: KeyframeStore, slot: int, pixels: NDArray[np.int64]
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Map-frame points (N, 3) of those pixels that have a depth, and which these are."""
-    z = (store.images[1][slot, pixels] & (GUESSED - 1)) * np.float32(DEPTH_UNIT_M)
-    there = z > 0
-    fx, fy, cx, cy = store.cameras[0][slot]
-    v, u = np.divmod(pixels[there], store.cameras[2][slot, 0])
-    along = np.stack([(u - cx) / fx, (v - cy) / fy, np.ones(len(u))], 1) * z[there, None]
-    pose = store.cameras[1][slot]
-    return (along @ pose[:3, :3].T + pose[:3, 3]).astype(np.float32), there

@@ -31,8 +31,8 @@ from torch.nn import functional
 
 from semantic_field.field.sampling import GUESSED
 from semantic_field.field.surface import SurfacePoints
-from semantic_field.mapping.click_spreading import samples_of
 from semantic_field.mapping.coverage import cell_numbers
+from semantic_field.mapping.keyframe_points import samples_of
 from semantic_field.mapping.keyframes import KeyframeStore
 from semantic_field.mapping.region_ranking import likeliest
 from semantic_field.mapping.regions import nested_segments
