@@ -121,8 +121,8 @@ def test_chances_are_those_that_the_map_has_learnt():
     relative = replace(calibration(11, center), relative=True)
     index = LatentIndex(latent.numpy(), space, relative, classes, torch.float32, "cpu")
     expected = (space.similarity(latent, names) / 0.1).softmax(1)
-    found = index._chances(index.cosines(classes).T, slice(0, 50))
-    torch.testing.assert_close(found.T, expected, atol=1e-5, rtol=0)
+    assert index._chance is not None
+    torch.testing.assert_close(index._chance.float().T, expected, atol=3e-4, rtol=0)
 
 
 def test_what_a_point_may_be_counts_as_far_as_it_is_likely():
@@ -142,7 +142,7 @@ def test_what_a_point_may_be_counts_as_far_as_it_is_likely():
     sure = 1.0 / (1.0 + math.exp(-1 / 0.5))
     likely = [p * poor / good + (1 - p) for p in (sure, 0.5, 1 - sure)]
     expected = [good * ASKED * p / (1 + (ASKED - 1) * p) for p in likely]
-    assert got == pytest.approx(expected, abs=1e-5)
+    assert got == pytest.approx(expected, abs=1e-3)
     assert got[0] < got[1] < got[2] < good
 
 

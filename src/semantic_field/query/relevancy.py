@@ -45,7 +45,8 @@ class LatentIndex:
         space: how latents are read.
         calibration: of the teacher that made the space.
         classes: centred unit embeddings (C, E) of the map's class names, if it has any. Where
-            most points stand for one of them, points answer as their class does.
+            most points stand for one of them, points answer as their class does; with a relative
+            calibration as far as they are likely to be each (2 C bytes a point).
         device: where the products are taken; a GPU where torch can use one. Results come back.
     """
 
@@ -69,10 +70,11 @@ class LatentIndex:
         self._units = self._unit_columns(torch.from_numpy(np.ascontiguousarray(latent)))
         if classes is not None and not len(classes):
             classes = None
-        relative = calibration.relative
-        self._rivals = classes if relative else None
-        self._told_apart = space.temperature
-        self._classes = None if relative or classes is None else self._assign(classes)
+        self._classes = self._chance = None
+        if classes is not None and calibration.relative:
+            self._chance = self._tell_apart(classes, space.temperature)
+        elif classes is not None:
+            self._classes = self._assign(classes)
 
     def __len__(self) -> int:
         return self._units.shape[1]
@@ -112,6 +114,28 @@ class LatentIndex:
             return None
         return torch.cat([part.indices for part in parts]).int(), share
 
+    @torch.inference_mode()
+    def _tell_apart(
+        self, classes: Float[Tensor, "C E"], temperature: float
+    ) -> Float[Tensor, "C N"]:
+        """How likely each point is each of the names, as the map has learnt it where it has.
+
+        That is by cosines before both sides are centred, n and q being what they are after it:
+        cos(point, name) = |name - c| (|point - c| n.q + c.q) + terms that all names have.
+        """
+        along = classes.to(self.device) @ self._center
+        length = (along.square() + 1.0 - self._center.square().sum()).clamp_min(0.0).sqrt() - along
+        chance = torch.empty(len(classes), len(self), dtype=torch.float16, device=self.device)
+        start = 0
+        for cosine in self._cosine_chunks(classes):
+            part = slice(start, start + cosine.shape[1])
+            apart = 1.0 / self._units[-1, part].float().clamp_min(1e-3)
+            learnt = length[:, None] * (cosine * apart + along[:, None])
+            logits = learnt / temperature if temperature else cosine / TOLD_APART
+            chance[:, part] = logits.softmax(0)
+            start += cosine.shape[1]
+        return chance
+
     def cosines(self, texts: Float[Tensor, "Q E"]) -> Float[Tensor, "N Q"]:
         """Cosine of every point's decoded embedding with every centred unit text."""
         parts = list(self._cosine_chunks(texts)) or [torch.zeros(len(texts), 0)]
@@ -129,8 +153,8 @@ class LatentIndex:
     @torch.inference_mode()
     def relevancy(self, questions: list[TextSet]) -> Float[Tensor, "Q N"]:
         """Relevancy 0..1 of every point to every question; one pass over the points."""
-        by_class = self._classes is not None
-        columns = [_texts_of(question, by_class, self._rivals) for question in questions]
+        by_class = self._classes is not None or self._chance is not None
+        columns = [_texts_of(question, by_class) for question in questions]
         result = torch.empty(len(questions), len(self), device=self.device)
         start = 0
         for cosine in self._cosine_chunks(torch.cat(columns)):
@@ -141,40 +165,23 @@ class LatentIndex:
             start += cosine.shape[1]
         return to_host(result)[0]
 
-    def _chances(self, cosine: Float[Tensor, "C N"], part: slice) -> Float[Tensor, "C N"]:
-        """How likely each of a part of the points is each of the names, as the map has learnt it.
-
-        That is by cosines before both sides are centred, n and q being what they are after it:
-        cos(point, name) = |name - c| (|point - c| n.q + c.q) + terms that all names have.
-        """
-        if not self._told_apart:
-            return (cosine / TOLD_APART).softmax(0)
-        assert self._rivals is not None
-        along = self._rivals.to(cosine.device) @ self._center
-        length = (along.square() + 1.0 - self._center.square().sum()).clamp_min(0.0).sqrt() - along
-        apart = 1.0 / self._units[-1, part].float().clamp_min(1e-3)
-        logits = length[:, None] * (cosine * apart + along[:, None])
-        return (logits / self._told_apart).softmax(0)
-
     def _score(
         self, cosine: Float[Tensor, "T N"], question: TextSet, part: slice
     ) -> Float[Tensor, " N"]:
         """Relevancy of a part of the points from their cosines with one question's texts."""
         meaning, limits = question.meaning, self.calibration
+        fits, fit = meaning.class_fits.to(cosine.device), cosine[0]
         anchors = cosine[1 : len(cosine) - len(question.negatives)]
-        fit = cosine[0]
-        if self._rivals is not None:
-            chance = self._chances(anchors, part)
-            fits = meaning.class_fits.to(fit.device).clamp_min(0.0)
+        if self._chance is not None:
+            fits = fits.clamp_min(0.0)
             worth = _answers(meaning, fits, limits) * fits / fits.amax().clamp_min(1e-6)
             best = worth.amax().clamp_min(1e-6)
-            likely = (worth / best) @ chance
-            fit, score = fits @ chance, best * ASKED * likely / (1.0 + (ASKED - 1.0) * likely)
+            fit, likely = torch.stack([fits, worth / best]) @ self._chance[:, part].float()
+            score = best * ASKED * likely / (1.0 + (ASKED - 1.0) * likely)
         else:
             if self._classes is not None:
                 index, share = self._classes
-                of_class = meaning.class_fits.to(fit.device).index_select(0, index[part])
-                fit = torch.maximum(fit, of_class * share[part])
+                fit = torch.maximum(fit, fits.index_select(0, index[part]) * share[part])
             elif len(anchors):
                 meant = membership(anchors, limits) * meaning.fits.to(fit.device)[:, None]
                 fit = torch.maximum(fit, meant.amax(0))
@@ -191,11 +198,8 @@ def _answers(meaning: Interpretation, fit: Tensor, limits: Calibration) -> Tenso
     return torch.sigmoid(limits.sharpness * (limits.margin - gap))
 
 
-def _texts_of(
-    question: TextSet, by_class: bool, rivals: Float[Tensor, "C E"] | None
-) -> Float[Tensor, "T E"]:
-    """The text; its anchors where points do not stand for classes, or the rivals; negatives."""
+def _texts_of(question: TextSet, by_class: bool) -> Float[Tensor, "T E"]:
+    """The text; its anchors where points do not stand for classes; negatives."""
     meaning = question.meaning
     anchors = meaning.anchors[:0] if by_class else meaning.anchors
-    anchors = anchors if rivals is None else rivals
     return torch.cat([meaning.embedding[None], anchors, question.negatives])
