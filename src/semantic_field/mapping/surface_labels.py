@@ -111,22 +111,14 @@ class SurfaceLabels:
             return
         sums = torch.from_numpy(self._sums[place])
         evidence = [_evidence(torch.from_numpy(level), sums, texts) for level in self._levels]
-        share = torch.full((len(texts),), 1.0 / len(texts))
-        for _ in range(ROUNDS):
-            found = [size @ (logits + TRUST * share.log()).softmax(1) for size, logits in evidence]
-            share = sum(found, UNSEEN * torch.stack(found).sum() / len(texts))
-            share = share / share.sum()
+        share = _shares(evidence)
+        chance = [_chances(size, logits, share) for size, logits in evidence]
         segment, sure, before = np.full(len(self._cut), -1), np.zeros(len(self._cut)), 0
-        chance = []
-        for level, (size, logits) in zip(self._levels, evidence, strict=True):
-            believed = (size / (size + PRIOR_CELLS))[:, None]
-            part = believed * (logits + TRUST * share.log()).softmax(1) + (1 - believed) * share
-            lead = likeliest(part.numpy())[1]
-            lead[(logits == 0).all(1).numpy()] = 0.0  # nobody has said anything
-            better = (lead[level] > sure) & (sure < ENOUGH)
-            segment[better], sure[better] = before + level[better], lead[level][better]
-            before += len(size)
-            chance.append(part)
+        for level, part in zip(self._levels, chance, strict=True):
+            lead = likeliest(part.numpy())[1][level]
+            better = (lead > sure) & (sure < ENOUGH)
+            segment[better], sure[better] = before + level[better], lead[better]
+            before += len(part)
         known = segment >= 0
         used, self._segment = np.unique(segment[known], return_inverse=True)
         self._chance = torch.cat(chance)[used]
@@ -204,3 +196,24 @@ def _evidence(
     views = pooled[:, KNOWN] / size
     feature = functional.normalize(pooled[:, GEOMETRY:], dim=1)
     return size, views[:, None] * (feature @ texts.T) / VIEW_NOISE
+
+
+def _shares(evidence: list[tuple[Tensor, Tensor]]) -> Float[Tensor, " C"]:
+    """The share of the surface that has each text, by expectation maximisation."""
+    count = evidence[0][1].shape[1]
+    share = torch.full((count,), 1.0 / count)
+    for _ in range(ROUNDS):
+        parts = [size @ (logits + TRUST * share.log()).softmax(1) for size, logits in evidence]
+        found = torch.stack(parts).sum(0)
+        share = found + UNSEEN * found.sum() / count
+        share = share / share.sum()
+    return share
+
+
+def _chances(
+    size: Float[Tensor, " M"], logits: Float[Tensor, "M C"], share: Float[Tensor, " C"]
+) -> Float[Tensor, "M C"]:
+    """The chance of each text for each segment; zeros where nobody has said anything."""
+    believed = (size / (size + PRIOR_CELLS))[:, None]
+    chance = believed * (logits + TRUST * share.log()).softmax(1) + (1.0 - believed) * share
+    return chance * (logits != 0).any(1, keepdim=True)
