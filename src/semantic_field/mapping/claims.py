@@ -168,8 +168,8 @@ def surface_within(state: MapState, low: NDArray, high: NDArray, spacing_m: floa
     part = replace(state, voxels=voxels, reach=reach, surfaces=SurfaceCache())
     points = extract_surface(part, spacing_m)
     inside = (points.xyz >= low) & (points.xyz <= high)
-    points = replace(points, label=state.annotations.overrule(points.xyz, points.label))
-    return points.select(np.flatnonzero(inside.all(1)))
+    points = points.select(np.flatnonzero(inside.all(1)))
+    return replace(points, label=state.annotations.overrule(points.xyz, points.label))
 
 
 def _part(grid: VoxelGrid, low: NDArray, high: NDArray) -> VoxelGrid:

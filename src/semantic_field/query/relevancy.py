@@ -3,9 +3,8 @@
 Two comparisons, and the worse one counts. *Fit*: a point must come close to the best answer
 that anything known could give (see ``interpretation``); this is what says "not found". Where a
 point may be one of several things, what each of them is worth as an answer counts as far as the
-point is likely to be it. And the
-relevancy of LERF (Kerr et al. 2023): a point must be nearer to the text than to every negative
-text, ``min_i softmax(10 [fit, cos(negative_i, point)])``.
+point is likely to be it. And the relevancy of LERF (Kerr et al. 2023): a point must be nearer to
+the text than to every negative text, ``min_i softmax(10 [fit, cos(negative_i, point)])``.
 
 Cosines with a point's decoded embedding ``V z + m``, made unit length and centred as texts are, are
 taken in the latent space, so a point costs D multiplications a text and is never decoded. (Latents
@@ -129,10 +128,10 @@ class LatentIndex:
         start = 0
         for cosine in self._cosine_chunks(classes):
             part = slice(start, start + cosine.shape[1])
-            apart = 1.0 / self._units[-1, part].float().clamp_min(1e-3)
-            learnt = length[:, None] * (cosine * apart + along[:, None])
-            logits = learnt / temperature if temperature else cosine / TOLD_APART
-            chance[:, part] = logits.softmax(0)
+            if temperature:
+                apart = 1.0 / self._units[-1, part].float().clamp_min(1e-3)
+                cosine = length[:, None] * (cosine * apart + along[:, None])
+            chance[:, part] = (cosine / (temperature or TOLD_APART)).softmax(0)
             start += cosine.shape[1]
         return chance
 
