@@ -249,7 +249,7 @@ class LanguageConfig(Settings):
         "what is labelled then: segments of the surface, or the map's own views as in OV-NeRF",
         choices=("surface", "views"),
     )
-    enhance_from: int = option(600, "training step of the first own pseudo-labels (T)", 0)
+    enhance_from: int = option(400, "training step of the first own pseudo-labels (T)", 0)
     enhance_every: int = option(150, "training steps between later ones (N)", 1)
     enhance_per_step: int = option(
         2, "views relabelled before each training step while some wait; 0 = all at once", 0

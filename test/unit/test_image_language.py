@@ -229,7 +229,7 @@ def test_a_patch_brings_points_and_features():
     assert np.allclose(seen.points[:, 2], 2.0) and not len(seen.chance)
 
 
-def train(folder, frames, names, **settings):
+def train(folder, frames, names, steps=STEPS, **settings):
     """mIoU of the training views after a short run, and the mapper."""
     strength = Strength(confusion=0.6, temperature=0.2, blend=0.6, bias=0.3, noise=1.5)
     teacher = SimulatedTeacher(str(folder), strength=strength)
@@ -241,7 +241,7 @@ def train(folder, frames, names, **settings):
             regions = true_regions(frame)
             embedding = teacher.embed_image(frame.color, frame.labels, names)
             assert mapper.add_image_targets(frame.stamp_ns, ImageTargets(embedding, regions))
-    mapper.train_steps(STEPS)
+    mapper.train_steps(steps)
     state = mapper.snapshot()
     right = []
     for frame in frames[::3]:
@@ -265,6 +265,16 @@ def test_both_beat_the_baseline_and_the_vocabulary_may_change(folder, frames, en
     mapper.train_steps(30)
     view = mapper.render(images[0].camera, images[0].T_world_camera)
     assert set(np.unique(view.label)) <= {-1, 0, 1, 2}
+
+
+def test_any_number_of_threads_learns_the_same(folder, frames):
+    losses = []
+    for threads in (1, 2):
+        settings = {"mapping.threads": threads, "language.enhance_from": 2}
+        _, mapper = train(folder, *frames, steps=6, **settings)
+        losses.append(mapper.status().losses)
+    assert {"features", "relevancy", "new_views"} <= set(losses[0])
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
 
 
 def test_one_cell_of_the_ablation(folder):

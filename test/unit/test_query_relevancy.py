@@ -153,9 +153,11 @@ def test_several_questions_at_once_equal_one_by_one(interpreter):
         basis.latents_of(names).numpy(), basis.space(), interpreter._teacher.calibration
     )
     questions = [interpreter.question(t, (), USUAL, names) for t in ("couch", "a place to sleep")]
-    both = index.relevancy(questions)
-    for row, question in zip(both, questions):
+    questions += [interpreter.question("couch", other, USUAL, names) for other in (("sofa",), ())]
+    together = index.relevancy(questions)
+    for row, question in zip(together, questions):
         assert torch.allclose(row, index.relevancy([question])[0], atol=1e-6)
+    assert (together[2] < together[0] - 0.1).any()
 
 
 def test_membership_is_a_ramp():

@@ -68,7 +68,7 @@ class Cell:
     rsr: bool
     cse: bool
     regions: str = "depth"
-    first: float = 0.6
+    first: float = 0.4
     every: float = 0.15
 
     def config(self, config: Config, steps: int) -> Config:
@@ -94,7 +94,7 @@ def ablation_cells() -> list[Cell]:
             Cell(f"+CSE{suffix}", False, True, regions),
             Cell(f"both{suffix}", True, True, regions),
         ]
-    cells += [Cell(f"both, T {t:g}", True, True, first=t) for t in (0.4, 0.8)]
+    cells += [Cell(f"both, T {t:g}", True, True, first=t) for t in (0.2, 0.6)]
     return cells + [Cell(f"both, N {n:g}", True, True, every=n) for n in (0.05, 0.2)]
 
 

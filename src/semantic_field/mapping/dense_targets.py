@@ -128,14 +128,13 @@ class DenseTargets:
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Targets of rays: latents (R, S, D), how far they are known, rows and weights (R,)."""
         known = self._identities[slots] == self.store.identities[slots]
-        latents = torch.from_numpy(
-            self.latents[slots, self._cell(slots, pixels, self.grid)]
-        ).float()
         label = self._cell(slots, pixels, self.label_size)
         unit = self.units[slots, label]
-        own = self.unit_latents[slots, np.maximum(unit, 0)]
-        cut = torch.from_numpy(unit >= 0)[:, None, None]
-        latents = torch.where(cut, torch.from_numpy(own).float()[:, None], latents)
+        own = torch.from_numpy(self.unit_latents[slots, np.maximum(unit, 0)]).float()
+        latents = own[:, None].repeat(1, self.latents.shape[2], 1)
+        uncut = np.flatnonzero(unit < 0)
+        cell = self._cell(slots[uncut], pixels[uncut], self.grid)
+        latents[uncut] = torch.from_numpy(self.latents[slots[uncut], cell]).float()
         rows = np.where(known, self.rows[slots, label], -1).astype(np.int64)
         weights = self.weights[slots, label].astype(np.float32) / 255.0
         share = np.where(unit >= 0, self.unit_known[slots, np.maximum(unit, 0)], 1.0)

@@ -236,40 +236,44 @@ class ImageLanguage:
         points, there = points_at(store, slot, pixels)
         return points, self.targets.look_up_patches(slot, pixels[there])
 
-    def losses(
-        self,
-        field: SemanticField,
-        rays: RaySamples,
-        codes: Float[Tensor, "R G"],
-        seen_codes: Float[Tensor, "X G"],
-        seen: SeenPoints,
+    def losses_of_rays(
+        self, field: SemanticField, rays: RaySamples, part: slice, codes: Float[Tensor, "R G"]
     ) -> dict[str, Tensor]:
-        """The losses of one step by name, weighted."""
+        """The losses of a part of one step's rays by name, weighted."""
         if self.targets is None:
             return {}
-        config, temperature = self.config, self.config.relevancy_temperature
-        target, known, rows, weights = self.targets.look_up(rays.slot, rays.pixel)
+        config, count = self.config, len(self.texts)
+        slots, pixels = rays.slot[part], rays.pixel[part]
+        target, known, rows, weights = self.targets.look_up(slots, pixels)
         if self.enhanced and isinstance(self._own, SurfaceLabels):
-            chance = self._own.of(rays.ends(), len(self.texts))
-            chance *= torch.from_numpy(rays.trust > 0)[:, None]
+            chance = self._own.of(rays.ends()[part], count)
+            chance *= torch.from_numpy(rays.trust[part] > 0)[:, None]
         else:
-            chance = chances(rows, weights, len(self.texts))
+            chance = chances(rows, weights, count)
         latent = field.latent(codes)
         selection = self.selection(codes.detach())
         selection = (selection if config.select_scales else selection * 0.0).softmax(-1)
         found = {"features": config.feature_weight * feature_loss(latent, target, selection, known)}
         if self._classes:
-            relevancy = relevancy_loss(latent, self.texts, chance, temperature)
+            relevancy = relevancy_loss(latent, self.texts, chance, config.relevancy_temperature)
             found["relevancy"] = config.relevancy_weight * relevancy
-        new = len(seen.chance)
+        return found
+
+    def losses_of_points(
+        self, field: SemanticField, codes: Float[Tensor, "X G"], seen: SeenPoints
+    ) -> dict[str, Tensor]:
+        """The losses of one step's surface points by name, weighted."""
+        config, new = self.config, len(seen.chance)
+        latent = field.latent(codes)
+        found = {}
         if new:
-            own = field.latent(seen_codes[:new])
-            loss = relevancy_loss(own, self.texts, seen.chance, temperature)
+            temperature = config.relevancy_temperature
+            loss = relevancy_loss(latent[:new], self.texts, seen.chance, temperature)
             found["new_views"] = config.relevancy_weight * loss
         if len(seen.patch):
-            alike = field.latent(seen_codes[new:])
             weight = (config.fda_positive_weight, config.fda_negative_weight)
-            found["fda"] = fda_loss(alike, self.texts[: self._classes], seen.patch, *weight)
+            texts = self.texts[: self._classes]
+            found["fda"] = fda_loss(latent[new:], texts, seen.patch, *weight)
         return found
 
     def memory_bytes(self) -> int:

@@ -21,7 +21,6 @@ import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from semantic_field.mapping.region_ranking import pixels_of
 from semantic_field.teachers.language import cells_of
@@ -68,8 +67,8 @@ def unit_features(
     normal = PRIOR_CELLS * torch.eye(count + 1)
     right = torch.zeros(count + 1, dim)
     for seen, edge in zip(features, footprint or (0.0,) * scales, strict=True):
-        once = _blurred(shares, edge * min(h, w))  # over what a crop shows
-        matrix = _blurred(once, edge * min(h, w)).flatten(1)  # over the crops around a cell
+        down, across = (_crops(cells, edge * min(h, w)) for cells in (h, w))
+        matrix = (down @ shares @ across.T).flatten(1)
         normal += matrix @ matrix.T
         right += matrix @ (seen - mean).flatten(0, 1)
     inverse = torch.linalg.inv(normal)
@@ -90,10 +89,13 @@ def _shares(units: NDArray, grid: tuple[int, int], count: int) -> NDArray[np.flo
     return pixels / np.maximum(pixels.sum(-1, keepdims=True), 1.0)
 
 
-def _blurred(images: Float[Tensor, "U h w"], edge: float) -> Float[Tensor, "U h w"]:
-    """The mean over a square around each cell, as far as it lies in the image."""
-    half = round((edge - 1.0) / 2.0)
-    for side in ((2 * half + 1, 1), (1, 2 * half + 1)):
-        middle = (side[0] // 2, side[1] // 2)
-        images = functional.avg_pool2d(images, side, 1, middle, count_include_pad=False)
-    return images
+def _crops(cells: int, edge: float) -> Float[Tensor, "n n"]:
+    """How much each cell of a row counts in the crops of this edge around each of them.
+
+    A crop is the mean of what it shows, and what is seen is the mean over the crops around; both
+    as far as they lie in the image.
+    """
+    place = torch.arange(cells)
+    near = ((place[:, None] - place).abs() <= round((edge - 1.0) / 2.0)).float()
+    mean = near / near.sum(1, keepdim=True)
+    return mean @ mean

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
 from semantic_field.field.surface import SurfacePoints
+from semantic_field.kernels.threads import run_parallel
 
 NEIGHBOURS = 10
 REACH = 2.3  # how far neighbours may be apart, in spacings
@@ -87,8 +88,8 @@ def _segments(
 ) -> list[NDArray[np.int64]]:
     order = np.argsort(weight, kind="stable")
     levels = [np.arange(count) for _ in tolerances]
-    for tolerance, level in zip(tolerances, levels, strict=True):
-        _merge(order, first, second, weight, tolerance, level)
+    edges = order, first, second, weight
+    run_parallel(_merge, [(*edges, *level) for level in zip(tolerances, levels, strict=True)])
     return levels
 
 

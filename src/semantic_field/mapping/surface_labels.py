@@ -182,9 +182,10 @@ def _joined(
     cells: NDArray[np.int64], sums: NDArray[np.float32]
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Each cell once, with the sum (N, F) of its values."""
-    order = np.argsort(cells, kind="stable")
-    cells, starts = np.unique(cells[order], return_index=True)
-    return cells, np.add.reduceat(sums[order], starts) if len(cells) else sums
+    cells, place = np.unique(cells, return_inverse=True)
+    joined = torch.zeros(len(cells), sums.shape[1])
+    joined.index_add_(0, torch.from_numpy(place), torch.from_numpy(sums))
+    return cells, joined.numpy()
 
 
 def _evidence(

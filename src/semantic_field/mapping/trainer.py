@@ -42,7 +42,7 @@ class Trainer:
     """Owns what training adds to a field: gradients, moments, the schedule and the counters.
 
     Attributes:
-        steps, rays: done so far. losses: the last step's, by name, weighted.
+        steps, rays: done so far. losses: by name, of the last step that had it, weighted.
         class_latents: float32 (C, D), what the language loss pulls each class to; ``rank`` of
             its columns are in use.
         language: what is learnt from dense embeddings of images, if anything.
@@ -233,42 +233,46 @@ class Trainer:
         )
         depth, depth_grad = depth_loss(composite.depth, *geometry, config.depth_weight)
         self._depth_error = np.abs(composite.depth - rays.depth) * rays.stretch
-        code_grad = self._heads(rays, composite.code)
+        code_grad, meaning_grad = self._heads(rays, composite.code)
         out_grad = torch.empty_like(out)
         out_grad[0] = torch.from_numpy(distance_grad)
         composite.backward(code_grad, depth_grad, out_grad, config.color_shapes_geometry)
         self.losses |= {"distance": near, "depth": depth}
-        seen_grad = torch.zeros_like(seen_out)
         if self.language is not None:
-            ray_grad, seen_grad[1:] = self._language(rays, composite.code, seen_out[1:])
             # Language moves what samples mean, never how much they count along the ray.
-            spread = ray_grad[:, :, None] * torch.from_numpy(composite.weights)
+            spread = meaning_grad[:, :, None] * torch.from_numpy(composite.weights)
             out_grad[1:] += spread.flatten(1)
-        return out_grad, seen_grad
+        return out_grad, self._seen_surface(seen_out)
 
-    def _language(
-        self, rays: RaySamples, code: Float[Tensor, "G R"], seen: Float[Tensor, "G X"]
-    ) -> tuple[Float[Tensor, "G R"], Float[Tensor, "G X"]]:
-        """The losses of the language of images; gradients of composited and of seen codes."""
-        assert self.language is not None
-        with torch.enable_grad():
-            code, seen = code.detach().requires_grad_(), seen.detach().requires_grad_()
-            losses = self.language.losses(self.field, rays, code.T, seen.T, self.seen)
-            sum(losses.values(), code.sum() * 0.0 + seen.sum() * 0.0).backward()
-        self.losses |= {name: float(loss.detach()) for name, loss in losses.items()}
-        assert code.grad is not None and seen.grad is not None
-        return code.grad, seen.grad
+    def _seen_surface(self, out: Float[Tensor, "O X"]) -> Float[Tensor, "O X"]:
+        """The losses of the points that language sees; gradients of the trunk's outputs there."""
+        grad = torch.zeros_like(out)
+        if self.language is not None and len(self.seen.points):
+            with torch.enable_grad():
+                code = out[1:].detach().requires_grad_()
+                losses = self.language.losses_of_points(self.field, code.T, self.seen)
+                sum(losses.values(), code.sum() * 0.0).backward()
+            assert code.grad is not None
+            grad[1:] = code.grad
+            self.losses |= {name: float(loss.detach()) for name, loss in losses.items()}
+        return grad
 
-    def _heads(self, rays: RaySamples, code: Float[Tensor, "G R"]) -> Float[Tensor, "G R"]:
+    def _heads(
+        self, rays: RaySamples, code: Float[Tensor, "G R"]
+    ) -> tuple[Float[Tensor, "G R"], Float[Tensor, "G R"]]:
         """The heads' losses by autograd; their parameters' gradients are left in ``.grad``.
 
         Each thread takes a share of the rays; exposures are learnt from all of them at once.
+        Returns the gradients of given labels and colours, and those of the language of images.
         """
-        count = rays.color.shape[0]
+        count, language = rays.color.shape[0], self.language
         self._color_error = np.empty(count, np.float32)
         parts = split(count, 1 if self._exposure else self.config.threads)
         parameters = [p for p in self.field.network_parameters() if p.requires_grad]
-        code_grad = torch.empty_like(code)
+        if language is not None:
+            parameters += language.selection.parameters()
+        labelled = language is None or bool((rays.label >= 0).any())
+        code_grad, meaning_grad = torch.empty_like(code), torch.zeros_like(code)
         found: dict[int, tuple[dict[str, Tensor], tuple[Tensor | None, ...]]] = {}
 
         @torch.enable_grad()
@@ -278,14 +282,21 @@ class Trainer:
             losses = self.head_losses(
                 share,
                 torch.from_numpy(rays.color[part]),
-                torch.from_numpy(rays.label[part]),
+                torch.from_numpy(rays.label[part]) if labelled else None,
                 lambda color: self._photographed(rays, color, part),
                 torch.from_numpy(rays.label_weight[part]),
             )
+            meaning = share.detach().requires_grad_()
+            if language is not None:
+                losses |= language.losses_of_rays(self.field, rays, part, meaning)
             losses = {name: loss * ((stop - start) / count) for name, loss in losses.items()}
             total = torch.stack(list(losses.values())).sum()
-            grad, *grads = torch.autograd.grad(total, [share, *parameters], allow_unused=True)
+            grad, of_meaning, *grads = torch.autograd.grad(
+                total, [share, meaning, *parameters], allow_unused=True
+            )
             code_grad[:, part] = grad.T
+            if of_meaning is not None:
+                meaning_grad[:, part] = of_meaning.T
             found[start] = losses, tuple(grads)
 
         run_parallel(work, parts)
@@ -297,7 +308,7 @@ class Trainer:
         self.losses |= {
             name: sum(float(losses[name].detach()) for losses, _ in shares) for name in shares[0][0]
         }
-        return code_grad
+        return code_grad, meaning_grad
 
     def _photographed(
         self, rays: RaySamples, color: Float[Tensor, "R 3"], part: slice
@@ -314,26 +325,29 @@ class Trainer:
         self,
         code: Float[Tensor, "R G"],
         color: Float[Tensor, "R 3"],
-        label: Int[Tensor, " R"],
+        label: Int[Tensor, " R"] | None,
         photographed: Callable[[Tensor], Tensor] | None = None,
         label_weight: Float[Tensor, " R"] | None = None,
     ) -> dict[str, Float[Tensor, ""]]:
         """The losses of what the heads say about composited codes, weighted.
 
-        ``photographed`` makes what the rays' cameras show of the field's colours;
-        ``label_weight`` is that of each ray's label, 1 where it is not given.
+        Without a ``label`` there are only those of colours. ``photographed`` makes what the rays'
+        cameras show of the field's colours; ``label_weight`` is that of each ray's label, 1 where
+        it is not given.
         """
         config, field = self.config, self.field
-        latent = field.latent(code if config.labels_shape_geometry else code.detach())
-        language = language_loss(latent, label, self.class_latents, self.rank, label_weight)
         seen = field.color(code)
         if photographed is not None:
             seen = photographed(seen)
-        return {
-            "color": config.color_weight * color_loss(seen, color),
-            "label": config.label_weight
-            * label_loss(field.label_scores(latent), label, label_weight),
-            "language": config.language_weight * language,
+        losses = {"color": config.color_weight * color_loss(seen, color)}
+        if label is None:
+            return losses
+        latent = field.latent(code if config.labels_shape_geometry else code.detach())
+        of_labels = label_loss(field.label_scores(latent), label, label_weight)
+        of_names = language_loss(latent, label, self.class_latents, self.rank, label_weight)
+        return losses | {
+            "label": config.label_weight * of_labels,
+            "language": config.language_weight * of_names,
         }
 
     @torch.no_grad()

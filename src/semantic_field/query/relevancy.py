@@ -70,6 +70,7 @@ class LatentIndex:
         if classes is not None and not len(classes):
             classes = None
         self._classes = self._chance = None
+        self._worst = torch.zeros(0), torch.zeros(0)
         if classes is not None and calibration.relative:
             self._chance = self._tell_apart(classes, space.temperature)
         elif classes is not None:
@@ -104,7 +105,7 @@ class LatentIndex:
     @torch.inference_mode()
     def _assign(self, classes: Float[Tensor, "C E"]) -> tuple[Tensor, Tensor] | None:
         """The class of each point and how far it is one (N,), or None where they mostly are not."""
-        parts = [cosine.max(0) for cosine in self._cosine_chunks(classes)]
+        parts = [cosine.max(0) for _, cosine in self._cosine_chunks(classes)]
         if not parts:
             return None
         cosine = torch.cat([part.values for part in parts])
@@ -125,80 +126,83 @@ class LatentIndex:
         along = classes.to(self.device) @ self._center
         length = (along.square() + 1.0 - self._center.square().sum()).clamp_min(0.0).sqrt() - along
         chance = torch.empty(len(classes), len(self), dtype=torch.float16, device=self.device)
-        start = 0
-        for cosine in self._cosine_chunks(classes):
-            part = slice(start, start + cosine.shape[1])
+        for part, cosine in self._cosine_chunks(classes):
             if temperature:
                 apart = 1.0 / self._units[-1, part].float().clamp_min(1e-3)
                 cosine = length[:, None] * (cosine * apart + along[:, None])
             chance[:, part] = (cosine / (temperature or TOLD_APART)).softmax(0)
-            start += cosine.shape[1]
         return chance
 
     def cosines(self, texts: Float[Tensor, "Q E"]) -> Float[Tensor, "N Q"]:
         """Cosine of every point's decoded embedding with every centred unit text."""
-        parts = list(self._cosine_chunks(texts)) or [torch.zeros(len(texts), 0)]
+        parts = [cosine for _, cosine in self._cosine_chunks(texts)]
+        parts = parts or [torch.zeros(len(texts), 0)]
         return torch.cat(parts, dim=1).T.cpu()
 
     def _cosine_chunks(self, texts: Float[Tensor, "Q E"]):
-        """Cosines (Q, n) with the points of one chunk after the other."""
+        """One chunk of the points after the other, and the cosines (Q, n) with them."""
         texts = texts.to(self.device)
         outside = self._center - self._basis @ (self._basis.T @ self._center)
         offsets = torch.stack([texts @ self._mean, -(texts @ outside)], dim=1)
         weights = torch.cat([texts @ self._basis, offsets], dim=1).to(self._dtype)
         for start in range(0, len(self), self._chunk):
-            yield (weights @ self._units[:, start : start + self._chunk]).float()
+            part = slice(start, start + self._chunk)
+            yield part, (weights @ self._units[:, part]).float()
 
     @torch.inference_mode()
     def relevancy(self, questions: list[TextSet]) -> Float[Tensor, "Q N"]:
         """Relevancy 0..1 of every point to every question; one pass over the points."""
-        by_class = self._classes is not None or self._chance is not None
-        columns = [_texts_of(question, by_class) for question in questions]
+        columns = [self._texts_of(question.meaning) for question in questions]
+        worst = [self._worst_of(question.negatives) for question in questions]
         result = torch.empty(len(questions), len(self), device=self.device)
-        start = 0
-        for cosine in self._cosine_chunks(torch.cat(columns)):
-            part = slice(start, start + cosine.shape[1])
+        for part, cosine in self._cosine_chunks(torch.cat(columns)):
             own = cosine.split([len(texts) for texts in columns])
             for row, (question, cosines) in enumerate(zip(questions, own, strict=True)):
-                result[row, part] = self._score(cosines, question, part)
-            start += cosine.shape[1]
+                fit, score = self._score(cosines, question.meaning, part)
+                if len(question.negatives):
+                    ahead = fit - worst[row][part]
+                    score = torch.minimum(score, torch.sigmoid(LERF_TEMPERATURE * ahead))
+                result[row, part] = score
         return to_host(result)[0]
 
+    def _texts_of(self, meaning: Interpretation) -> Float[Tensor, "T E"]:
+        """What points are compared with: the text and its anchors, as far as these count."""
+        if self._chance is not None:
+            return meaning.anchors[:0]
+        anchors = meaning.anchors[:0] if self._classes is not None else meaning.anchors
+        return torch.cat([meaning.embedding[None], anchors])
+
+    def _worst_of(self, negatives: Float[Tensor, "M E"]) -> Float[Tensor, " N"]:
+        """What each point has to beat. Questions mostly share it, so the last one is kept."""
+        if len(negatives) and not torch.equal(self._worst[0], negatives):
+            worst = torch.empty(len(self), device=self.device)
+            for part, cosine in self._cosine_chunks(negatives):
+                worst[part] = cosine.amax(0) + NEGATIVE_MARGIN
+            self._worst = negatives, worst
+        return self._worst[1]
+
     def _score(
-        self, cosine: Float[Tensor, "T N"], question: TextSet, part: slice
-    ) -> Float[Tensor, " N"]:
-        """Relevancy of a part of the points from their cosines with one question's texts."""
-        meaning, limits = question.meaning, self.calibration
-        fits, fit = meaning.class_fits.to(cosine.device), cosine[0]
-        anchors = cosine[1 : len(cosine) - len(question.negatives)]
+        self, cosine: Float[Tensor, "T N"], meaning: Interpretation, part: slice
+    ) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:
+        """How well a part of the points fits a text, and how likely they answer it."""
+        limits, fits = self.calibration, meaning.class_fits.to(self.device)
         if self._chance is not None:
             fits = fits.clamp_min(0.0)
             worth = _answers(meaning, fits, limits) * fits / fits.amax().clamp_min(1e-6)
             best = worth.amax().clamp_min(1e-6)
             fit, likely = torch.stack([fits, worth / best]) @ self._chance[:, part].float()
-            score = best * ASKED * likely / (1.0 + (ASKED - 1.0) * likely)
-        else:
-            if self._classes is not None:
-                index, share = self._classes
-                fit = torch.maximum(fit, fits.index_select(0, index[part]) * share[part])
-            elif len(anchors):
-                meant = membership(anchors, limits) * meaning.fits.to(fit.device)[:, None]
-                fit = torch.maximum(fit, meant.amax(0))
-            score = _answers(meaning, fit, limits)
-        if len(question.negatives):
-            worst = cosine[-len(question.negatives) :].amax(0) + NEGATIVE_MARGIN
-            score = torch.minimum(score, torch.sigmoid(LERF_TEMPERATURE * (fit - worst)))
-        return score
+            return fit, best * ASKED * likely / (1.0 + (ASKED - 1.0) * likely)
+        fit, anchors = cosine[0], cosine[1:]
+        if self._classes is not None:
+            index, share = self._classes
+            fit = torch.maximum(fit, fits.index_select(0, index[part]) * share[part])
+        elif len(anchors):
+            meant = membership(anchors, limits) * meaning.fits.to(self.device)[:, None]
+            fit = torch.maximum(fit, meant.amax(0))
+        return fit, _answers(meaning, fit, limits)
 
 
 def _answers(meaning: Interpretation, fit: Tensor, limits: Calibration) -> Tensor:
     """How likely what fits so well is an answer, 0..1: beside the best that anything could."""
     gap = max(meaning.best, limits.floor) - fit
     return torch.sigmoid(limits.sharpness * (limits.margin - gap))
-
-
-def _texts_of(question: TextSet, by_class: bool) -> Float[Tensor, "T E"]:
-    """The text; its anchors where points do not stand for classes; negatives."""
-    meaning = question.meaning
-    anchors = meaning.anchors[:0] if by_class else meaning.anchors
-    return torch.cat([meaning.embedding[None], anchors, question.negatives])
