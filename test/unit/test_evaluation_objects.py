@@ -155,6 +155,17 @@ def test_answers_are_judged_by_hand() -> None:
     assert not absent.right and absent.localised is None and absent.box_iou is None
 
 
+def test_the_best_place_is_where_all_around_is_relevant() -> None:
+    """A stray point beside the chair is the most relevant one; around it nothing else is."""
+    engine = engine_that_answers([1.5, 0.5, 0.5], [0.0, 0.0, 0.0])
+    result = engine.query("chair")
+    stray, beside = np.zeros((1, 3)), np.full((9, 3), 0.03)
+    chair = np.array([1.5, 0.5, 0.5]) + 0.03 * np.arange(9)[:, None]
+    result.points.xyz = np.concatenate([stray, beside, chair]).astype(np.float32)
+    result.relevancy = np.repeat([0.9, 0.1, 0.8], [1, 9, 9])
+    assert answer(engine, QUESTION, [CHAIR]).localised
+
+
 def test_questions_ask_for_objects_and_for_what_is_not_there() -> None:
     texts = {q.text for q in questions_for([CHAIR], {1: "chair", 2: "toilet"})}
     assert {"chair", "somewhere to sit", "piano"} <= texts
