@@ -21,6 +21,7 @@ question for what was seen badly then still finds where it is most likely.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -51,6 +52,20 @@ GEOMETRY = 11  # columns: point, colour, normal, in how many views, and how far 
 VIEWS, KNOWN = 9, 10
 
 
+@dataclass(frozen=True)
+class _Labelled:
+    """Cells: numbers (N,), rising, points (N, 3) and segments (N,); chances (M, C) of these."""
+
+    cells: NDArray[np.int64]
+    points: NDArray[np.float32]
+    segment: NDArray[np.int64]
+    chance: Tensor
+
+
+NOTHING = _Labelled(np.zeros(0, np.int64), np.zeros((0, 3), np.float32), np.zeros(0, np.int64),
+                    torch.zeros(0, 0))  # fmt: skip
+
+
 class SurfaceLabels:
     """Labels of the surface that keyframes have shown; none before ``refresh``.
 
@@ -64,12 +79,11 @@ class SurfaceLabels:
         self._cells, self._sums = np.zeros(0, np.int64), np.zeros((0, 0), np.float32)
         self._cut, self._points = np.zeros(0, np.int64), np.zeros((0, 3))
         self._levels: list[NDArray[np.int64]] = []
-        self.clear()
+        self._labelled = NOTHING
 
     def clear(self) -> None:
         """Forget the labels, and not what they are made from."""
-        self._labelled = np.zeros(0, np.int64), np.zeros((0, 3), np.float32)
-        self._segment, self._chance = np.zeros(0, np.int64), torch.zeros(0, 0)
+        self._labelled = NOTHING
 
     def add(
         self,
@@ -120,34 +134,34 @@ class SurfaceLabels:
             segment[better], sure[better] = before + level[better], lead[better]
             before += len(part)
         known = segment >= 0
-        used, self._segment = np.unique(segment[known], return_inverse=True)
-        self._chance = torch.cat(chance)[used]
-        self._labelled = self._cut[known], self._points[known].astype(np.float32)
+        used, segment = np.unique(segment[known], return_inverse=True)
+        points = self._points[known].astype(np.float32)
+        self._labelled = _Labelled(self._cut[known], points, segment, torch.cat(chance)[used])
 
     def of(self, points: NDArray[np.float32], texts: int) -> Float[Tensor, "N C"]:
         """The chance of each of so many texts at points (N, 3); zeros where nothing is known."""
-        chance = torch.zeros(len(points), texts)
-        cells = self._labelled[0]
-        if len(cells):
+        chance, known = torch.zeros(len(points), texts), self._labelled
+        if len(known.cells):
             numbers = cell_numbers(points, CELL_M)
-            place = np.searchsorted(cells, numbers) % len(cells)
-            there = np.flatnonzero(cells[place] == numbers)
-            chance[there, : self._chance.shape[1]] = self._chance[self._segment[place[there]]]
+            place = np.searchsorted(known.cells, numbers) % len(known.cells)
+            there = np.flatnonzero(known.cells[place] == numbers)
+            found = known.chance[known.segment[place[there]]]
+            chance[there, : found.shape[1]] = found
         return chance
 
     def draw(
         self, count: int, random: np.random.Generator, texts: int
     ) -> tuple[NDArray[np.float32], Float[Tensor, "N C"]]:
         """Random points of the labelled surface and the chance of each of so many texts there."""
-        points = self._labelled[1]
-        chosen = random.integers(0, len(points), count if len(points) else 0)
-        chance = self._chance[self._segment[chosen]]
-        return points[chosen], functional.pad(chance, (0, texts - chance.shape[1]))
+        known = self._labelled
+        chosen = random.integers(0, len(known.cells), count if len(known.cells) else 0)
+        chance = known.chance[known.segment[chosen]]
+        return known.points[chosen], functional.pad(chance, (0, texts - chance.shape[1]))
 
     def memory_bytes(self) -> int:
         """Bytes of the cells, their segments and chances."""
         cells = self._sums.nbytes + len(self._cells) * (1 + len(self._levels) + 3 + 3) * 8
-        return cells + self._chance.nbytes + sum(sums.nbytes for _, sums in self._parts)
+        return cells + self._labelled.chance.nbytes + sum(sums.nbytes for _, sums in self._parts)
 
     def _join(self) -> None:
         """Take the newest keyframes' cells over."""

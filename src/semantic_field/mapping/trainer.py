@@ -265,30 +265,20 @@ class Trainer:
         Each thread takes a share of the rays; exposures are learnt from all of them at once.
         Returns the gradients of given labels and colours, and those of the language of images.
         """
-        count, language = rays.color.shape[0], self.language
+        count = rays.color.shape[0]
         self._color_error = np.empty(count, np.float32)
         parts = split(count, 1 if self._exposure else self.config.threads)
         parameters = [p for p in self.field.network_parameters() if p.requires_grad]
-        if language is not None:
-            parameters += language.selection.parameters()
-        labelled = language is None or bool((rays.label >= 0).any())
+        if self.language is not None:
+            parameters += self.language.selection.parameters()
         code_grad, meaning_grad = torch.empty_like(code), torch.zeros_like(code)
         found: dict[int, tuple[dict[str, Tensor], tuple[Tensor | None, ...]]] = {}
 
         @torch.enable_grad()
         def work(start: int, stop: int) -> None:
             part = slice(start, stop)
-            share = code[:, part].T.detach().requires_grad_()
-            losses = self.head_losses(
-                share,
-                torch.from_numpy(rays.color[part]),
-                torch.from_numpy(rays.label[part]) if labelled else None,
-                lambda color: self._photographed(rays, color, part),
-                torch.from_numpy(rays.label_weight[part]),
-            )
-            meaning = share.detach().requires_grad_()
-            if language is not None:
-                losses |= language.losses_of_rays(self.field, rays, part, meaning)
+            share, meaning = (code[:, part].T.detach().requires_grad_() for _ in range(2))
+            losses = self._losses_of_rays(rays, part, share, meaning)
             losses = {name: loss * ((stop - start) / count) for name, loss in losses.items()}
             total = torch.stack(list(losses.values())).sum()
             grad, of_meaning, *grads = torch.autograd.grad(
@@ -309,6 +299,22 @@ class Trainer:
             name: sum(float(losses[name].detach()) for losses, _ in shares) for name in shares[0][0]
         }
         return code_grad, meaning_grad
+
+    def _losses_of_rays(
+        self, rays: RaySamples, part: slice, code: Float[Tensor, "R G"], meaning: Tensor
+    ) -> dict[str, Tensor]:
+        """Losses of the heads on a part of the rays; the language of images reads ``meaning``."""
+        labelled = self.language is None or bool((rays.label >= 0).any())
+        losses = self.head_losses(
+            code,
+            torch.from_numpy(rays.color[part]),
+            torch.from_numpy(rays.label[part]) if labelled else None,
+            lambda color: self._photographed(rays, color, part),
+            torch.from_numpy(rays.label_weight[part]),
+        )
+        if self.language is not None:
+            losses |= self.language.losses_of_rays(self.field, rays, part, meaning)
+        return losses
 
     def _photographed(
         self, rays: RaySamples, color: Float[Tensor, "R 3"], part: slice
