@@ -41,10 +41,11 @@ def _root(parent, i):
 
 
 @_jit
-def _merge(order, first, second, weight, tolerance, parent):
+def _merge(first, second, weight, tolerance, parent):
+    """Join the ends of edges that come in order of their weight."""
     size = np.ones(len(parent), np.int64)
     inner = np.zeros(len(parent), np.float32)
-    for e in order:
+    for e in range(len(first)):
         a, b = _root(parent, first[e]), _root(parent, second[e])
         if a == b:
             continue
@@ -88,7 +89,7 @@ def _segments(
 ) -> list[NDArray[np.int64]]:
     order = np.argsort(weight, kind="stable")
     levels = [np.arange(count) for _ in tolerances]
-    edges = order, first, second, weight
+    edges = first[order], second[order], weight[order]
     run_parallel(_merge, [(*edges, *level) for level in zip(tolerances, levels, strict=True)])
     return levels
 

@@ -123,7 +123,8 @@ class SurfaceLabels:
             place = np.arange(len(self._cells))
         if not len(self._cut) or not len(texts):
             return
-        sums = torch.from_numpy(self._sums[place])
+        all_of_them = len(self._cut) == len(self._cells)
+        sums = torch.from_numpy(self._sums if all_of_them else self._sums[place])
         evidence = [_evidence(torch.from_numpy(level), sums, texts) for level in self._levels]
         share = _shares(evidence)
         chance = [_chances(size, logits, share) for size, logits in evidence]
