@@ -29,6 +29,22 @@ def test_feature_loss_by_hand():
     assert float(loss) == pytest.approx(0.5 * (1 - math.sqrt(0.5)) / 2)
 
 
+def test_feature_loss_has_the_gradients_of_its_formula(random):
+    latent, target = (torch.randn(*n, generator=random) for n in ((6, 4), (6, 3, 4)))
+    selection, weight = (torch.rand(*n, generator=random) for n in ((6, 3), (6,)))
+    target[2] = 0.0  # nobody said anything there
+    mixed = [part.requires_grad_() for part in (latent, selection)]
+    wanted = (selection[..., None] * target).sum(1)
+    cosine = functional.cosine_similarity(latent, wanted, dim=-1)
+    expected = (weight * (1.0 - cosine)).sum() / 6
+    loss = feature_loss(latent, target, selection, weight)
+    torch.testing.assert_close(loss, expected)
+    for found, other in zip(*(torch.autograd.grad(3.0 * x, mixed) for x in (loss, expected))):
+        rows = [0, 1, 3, 4, 5]
+        torch.testing.assert_close(found[rows], other[rows])
+        assert found[2].abs().max() < 1e-6
+
+
 def test_selection_learns_the_scale_that_agrees(random):
     """Targets of the second scale are right everywhere, those of the others noise."""
     truth = functional.normalize(torch.randn(200, 8, generator=random), dim=-1)

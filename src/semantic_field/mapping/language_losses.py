@@ -4,12 +4,60 @@ With a zero mean and orthonormal columns V, products of decoded embeddings are p
 and products with a text q are products with V'q.
 """
 
+# Compiled functions carry no annotations: Numba infers their types.
+# pyright: basic
 from __future__ import annotations
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
+from numba import njit
 from torch import Tensor
 from torch.nn import functional
+
+_jit = njit(nogil=True, cache=True, error_model="numpy", fastmath=True)
+
+
+@_jit
+def _features(latent, target, selection, share, to_latent, to_selection):
+    scales, dim = target.shape[1:]
+    wanted = np.empty(dim, np.float32)
+    total = 0.0
+    for r in range(len(latent)):
+        own = other = product = np.float32(0)
+        for d in range(dim):
+            wanted[d] = 0
+            for s in range(scales):
+                wanted[d] += selection[r, s] * target[r, s, d]
+            own += latent[r, d] * latent[r, d]
+            other += wanted[d] * wanted[d]
+            product += latent[r, d] * wanted[d]
+        own = 1 / max(np.sqrt(own), np.float32(1e-8))
+        other = 1 / max(np.sqrt(other), np.float32(1e-8))
+        cosine = product * own * other
+        total += share[r] * (1 - cosine)
+        for d in range(dim):
+            a, b = latent[r, d] * own, wanted[d] * other
+            to_latent[r, d] = (cosine * a - b) * share[r] * own
+            wanted[d] = (cosine * b - a) * share[r] * other
+        for s in range(scales):
+            to_selection[r, s] = np.float32(0)
+            for d in range(dim):
+                to_selection[r, s] += target[r, s, d] * wanted[d]
+    return total
+
+
+class _Given(torch.autograd.Function):
+    """A loss whose gradients are known."""
+
+    @staticmethod
+    def forward(ctx, loss, gradients, *inputs):
+        ctx.gradients = gradients
+        return loss
+
+    @staticmethod
+    def backward(ctx, grad):
+        return None, None, *(grad * gradient for gradient in ctx.gradients)
 
 
 def feature_loss(
@@ -22,9 +70,11 @@ def feature_loss(
 
     The gradient also reaches the selection of scales S.
     """
-    mixed = (selection[..., None] * target).sum(1)
-    cosine = functional.cosine_similarity(latent, mixed, dim=-1)
-    return (weight * (1.0 - cosine)).sum() / max(len(latent), 1)
+    share = (weight / max(len(latent), 1)).numpy()
+    gradients = torch.empty_like(latent), torch.empty_like(selection)
+    known = [part.detach().contiguous().numpy() for part in (latent, target, selection)]
+    loss = _features(*known, share, *(gradient.numpy() for gradient in gradients))
+    return _Given.apply(torch.tensor(loss), gradients, latent, selection)
 
 
 def relevancy_loss(
