@@ -70,10 +70,10 @@ def feature_loss(
 
     The gradient also reaches the selection of scales S.
     """
-    share = (weight / max(len(latent), 1)).numpy()
-    gradients = torch.empty_like(latent), torch.empty_like(selection)
-    known = [part.detach().contiguous().numpy() for part in (latent, target, selection)]
-    loss = _features(*known, share, *(gradient.numpy() for gradient in gradients))
+    share = weight / max(len(latent), 1)
+    gradients = torch.empty(latent.shape), torch.empty(selection.shape)
+    arrays = (latent, target, selection, share, *gradients)
+    loss = _features(*[array.detach().contiguous().numpy() for array in arrays])
     return _Given.apply(torch.tensor(loss), gradients, latent, selection)
 
 
