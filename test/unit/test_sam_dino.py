@@ -6,7 +6,7 @@ import torch
 
 from semantic_field.config import TeacherConfig
 from semantic_field.teachers.dino import DinoTeacher, make_patch_teacher
-from semantic_field.teachers.regions import make_region_proposer
+from semantic_field.teachers.factory import make_region_proposer
 from semantic_field.teachers.sam import Rules, SamRegions, _boxes, _suppressed
 
 transformers = pytest.importorskip("transformers", reason="transformers is not installed")

@@ -32,9 +32,10 @@ from semantic_field.field.rendering import render_view
 from semantic_field.frames import Frame
 from semantic_field.mapping import Mapper
 from semantic_field.query.engine import QueryEngine
+from semantic_field.teachers.factory import make_language_teacher, make_region_proposer
 from semantic_field.teachers.images import ImageTargets
-from semantic_field.teachers.language import LanguageTeacher, make_language_teacher
-from semantic_field.teachers.regions import RegionProposer, Regions, make_region_proposer
+from semantic_field.teachers.language import LanguageTeacher
+from semantic_field.teachers.regions import RegionProposer, Regions
 
 RECALL = 0.9
 # Other lists' names for what the recordings show: never among the texts that are learnt, nor what

@@ -14,9 +14,10 @@ from torch import Tensor
 from semantic_field.config import Config
 from semantic_field.geometry import Camera
 from semantic_field.teachers.dino import PatchTeacher, make_patch_teacher
+from semantic_field.teachers.factory import make_region_proposer
 from semantic_field.teachers.feature_store import Arrays, FeatureStore, image_key
 from semantic_field.teachers.language import LanguageTeacher
-from semantic_field.teachers.regions import RegionProposer, Regions, make_region_proposer
+from semantic_field.teachers.regions import RegionProposer, Regions
 
 
 @dataclass(frozen=True)

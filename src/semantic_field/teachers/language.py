@@ -13,7 +13,6 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from semantic_field.config import TeacherConfig
 from semantic_field.teachers.household import Thing
 
 NO_NAMES: Mapping[int, str] = MappingProxyType({})
@@ -149,28 +148,3 @@ def _middles(pixels: int) -> NDArray[np.int64]:
     """The pixel in the middle of each of the cells that one side of an image is tiled with."""
     cells = max(1, round(pixels / CELL))
     return (2 * np.arange(cells) + 1) * pixels // (2 * cells)
-
-
-def make_language_teacher(config: TeacherConfig) -> LanguageTeacher | None:
-    """The teacher that ``config.kind`` names; None where that is "none".
-
-    Raises:
-        ValueError: where its files are missing or damaged, with the option and the remedy.
-    """
-    if config.kind == "label_text":
-        from semantic_field.teachers.label_text import LabelTextTeacher
-
-        return LabelTextTeacher(config.path)
-    if config.kind == "vocabulary":
-        from semantic_field.teachers.vocabulary import VocabularyTeacher
-
-        return VocabularyTeacher(config.path)
-    if config.kind == "open_clip":
-        from semantic_field.teachers.clip_teacher import OpenClipTeacher
-
-        return OpenClipTeacher(config)
-    if config.kind == "simulated":
-        from semantic_field.teachers.simulated import SimulatedTeacher
-
-        return SimulatedTeacher(config.path)
-    return None

@@ -15,7 +15,6 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from semantic_field.config import TeacherConfig
 from semantic_field.geometry import Camera
 
 
@@ -166,20 +165,3 @@ def _runs(
     flat = np.concatenate([[False], mask.reshape(-1), [False]])
     edges = np.flatnonzero(flat[1:] != flat[:-1]).astype(np.int32)
     return edges[::2], edges[1::2]
-
-
-def make_region_proposer(config: TeacherConfig) -> RegionProposer | None:
-    """The proposer that ``config.regions`` names; None where that is "none".
-
-    Raises:
-        ValueError: where its files are missing or damaged, with the option and the remedy.
-    """
-    if config.regions == "depth":
-        from semantic_field.teachers.depth_regions import DepthRegions
-
-        return DepthRegions()
-    if config.regions == "sam":
-        from semantic_field.teachers.sam import SamRegions
-
-        return SamRegions(config.regions_path, config.device)
-    return None
