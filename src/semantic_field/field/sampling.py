@@ -54,13 +54,13 @@ class RaySamples:
     pixel: NDArray[np.int64]
     slot: NDArray[np.int64]
 
-    def ends(self) -> NDArray[np.float32]:
-        """Where the rays (R, 3) meet the surface that the sensor saw."""
+    def ends(self, part: slice = slice(None)) -> NDArray[np.float32]:
+        """Where the rays (R, 3), or a part of them, meet the surface that the sensor saw."""
         near = self.near_z.shape[1]
-        first = self.points[: self.near_z.size : near]
-        last = self.points[near - 1 : self.near_z.size : near]
-        begin, end = self.near_z[:, :1], self.near_z[:, -1:]
-        share = (self.depth[:, None] - begin) / np.maximum(end - begin, 1e-6)
+        first = self.points[: self.near_z.size : near][part]
+        last = self.points[near - 1 : self.near_z.size : near][part]
+        begin, end = self.near_z[part, :1], self.near_z[part, -1:]
+        share = (self.depth[part, None] - begin) / np.maximum(end - begin, 1e-6)
         return np.ascontiguousarray(first + share * (last - first), dtype=np.float32)
 
 

@@ -246,7 +246,7 @@ class ImageLanguage:
         slots, pixels = rays.slot[part], rays.pixel[part]
         target, known, rows, weights = self.targets.look_up(slots, pixels)
         if self.enhanced and isinstance(self._own, SurfaceLabels):
-            chance = self._own.of(rays.ends()[part], count)
+            chance = self._own.of(rays.ends(part), count)
             chance *= torch.from_numpy(rays.trust[part] > 0)[:, None]
         else:
             chance = chances(rows, weights, count)

@@ -120,7 +120,6 @@ class SurfaceLabels:
         )
         if not known or len(self._cells) > GROWN * len(self._cut):
             self._cut_anew()
-            place = np.arange(len(self._cells))
         if not len(self._cut) or not len(texts):
             return
         all_of_them = len(self._cut) == len(self._cells)

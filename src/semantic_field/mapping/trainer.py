@@ -251,7 +251,7 @@ class Trainer:
             with torch.enable_grad():
                 code = out[1:].detach().requires_grad_()
                 losses = self.language.losses_of_points(self.field, code.T, self.seen)
-                sum(losses.values(), code.sum() * 0.0).backward()
+                torch.stack(list(losses.values())).sum().backward()
             assert code.grad is not None
             grad[1:] = code.grad
             self.losses |= {name: float(loss.detach()) for name, loss in losses.items()}

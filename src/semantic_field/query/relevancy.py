@@ -169,17 +169,19 @@ class LatentIndex:
         """What points are compared with: the text and its anchors, as far as these count."""
         if self._chance is not None:
             return meaning.anchors[:0]
-        anchors = meaning.anchors[:0] if self._classes is not None else meaning.anchors
-        return torch.cat([meaning.embedding[None], anchors])
+        if self._classes is not None:
+            return meaning.embedding[None]
+        return torch.cat([meaning.embedding[None], meaning.anchors])
 
     def _worst_of(self, negatives: Float[Tensor, "M E"]) -> Float[Tensor, " N"]:
         """What each point has to beat. Questions mostly share it, so the last one is kept."""
-        if len(negatives) and not torch.equal(self._worst[0], negatives):
+        kept, worst = self._worst
+        if len(negatives) and not torch.equal(kept, negatives):
             worst = torch.empty(len(self), device=self.device)
             for part, cosine in self._cosine_chunks(negatives):
                 worst[part] = cosine.amax(0) + NEGATIVE_MARGIN
             self._worst = negatives, worst
-        return self._worst[1]
+        return worst  # not read again: another thread may have asked with others
 
     def _score(
         self, cosine: Float[Tensor, "T N"], meaning: Interpretation, part: slice
