@@ -207,11 +207,13 @@ def test_newest_waiting_frame_wins() -> None:
             mapper.add_frame(wall(0.0))
             wait_for(lambda: mapper._inbox is None)  # the first one is in the worker's hands
             assert all(mapper.add_frame(wall(float(x))) for x in (1, 2, 3))
+            blind = replace(wall(4.0), depth=np.zeros((48, 64), np.float32))
+            assert not mapper.add_frame(blind)  # nor does it take the place of one that sees
         wait_for(lambda: mapper.status().keyframes == 2)
     finally:
         mapper.stop()
     assert mapper.snapshot().stamp_ns == wall(3.0).stamp_ns
-    assert mapper.status().dropped == {"mapper_busy": 2}
+    assert mapper.status().dropped == {"mapper_busy": 2, "no_depth": 1}
 
 
 def test_new_classes_forget_nothing(tmp_path) -> None:

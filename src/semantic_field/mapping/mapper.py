@@ -178,11 +178,14 @@ class Mapper:
         """Offer a frame; True where it was taken for training.
 
         With the worker running this only puts the frame into a queue of one: a frame that still
-        waits there is dropped and counted. A view that the keyframes cover already is not taken.
+        waits there is dropped and counted. A view that the keyframes cover already is not taken,
+        nor an image without any depth.
         """
         with self._arrived:
             self._frames += 1
             self._seen.append(View(frame.stamp_ns, frame.camera, frame.T_world_camera))
+            if not (frame.depth > 0).any():
+                return self._drop("no_depth")
             if self._is_covered(frame):
                 waits = self._inbox is not None
                 if waits or self._moved is None or not self._moved.wants(frame.stamp_ns):
@@ -257,8 +260,6 @@ class Mapper:
     def _take(self, frame: Frame) -> bool:
         """Make a keyframe of a frame: images, classes, observed voxels."""
         mapping = self.config.mapping
-        if not (frame.depth > 0).any():
-            return self._drop("no_depth")
         frame = fit_width(frame, mapping.max_image_width)
         if not self._is_covered(frame):
             slots = []

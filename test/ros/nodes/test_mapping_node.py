@@ -147,7 +147,7 @@ def test_a_frame_without_depth_and_one_too_near_do_not_stop_mapping(
         camera.send_image("color", frame.color, "rgb8", frame.stamp_ns)
         camera.send_image("depth", np.full_like(base.depth, depth), "32FC1", frame.stamp_ns)
         assert wait_until(lambda n=3 + i: status().frames_received == n)
-    assert wait_until(lambda: counts(status()).get("no_depth", 0) >= 1), status()
+    assert wait_until(lambda: counts(status()).get("no_depth", 0) >= 1), counts(status())
     camera.send(room[1][8])
     assert wait_until(lambda: status().keyframes >= 3)
     before = status().steps
