@@ -13,7 +13,7 @@ from semantic_field.field.annotations import Annotation, AnnotationSet
 from semantic_field.field.map_file import dump_map, load_map
 from semantic_field.field.rendering import render_view
 from semantic_field.field.sampling import RaySamples, draw_rays
-from semantic_field.field.surface import SurfacePoints
+from semantic_field.field.surface_points import SurfacePoints
 from semantic_field.field.voxels import VoxelGrid
 from semantic_field.frames import Frame
 from semantic_field.geometry import Camera, make_transform

@@ -21,7 +21,7 @@ from semantic_field.evaluation.reference import ReferenceObject
 from semantic_field.evaluation.scoring import held_out
 from semantic_field.evaluation.views import HeldOutFrames, ViewScores, fit
 from semantic_field.field.rendering import RenderedView
-from semantic_field.field.surface import SurfacePoints
+from semantic_field.field.surface_points import SurfacePoints
 from semantic_field.frames import Frame
 from semantic_field.geometry import Camera, make_transform
 

@@ -165,7 +165,7 @@ def test_incremental_is_full_on_a_map_at_rest(states: list[MapState]) -> None:
     for state in states:
         state = replace(state, surfaces=shared)
         found = extract_surface(state, 0.05)
-    with shared.lattice(states[-1]) as lattice:
+    with shared.lattice(states[-1].field, states[-1].reach) as lattice:
         some_taken_over = (lattice.baked < lattice.number).any()
     exact = extract_surface(replace(states[-1], surfaces=shared), 0.05, exact=True)
     full = extract_surface(alone(states[-1]), 0.05)

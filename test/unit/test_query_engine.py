@@ -8,7 +8,7 @@ import pytest
 
 from semantic_field.config import QueryConfig
 from semantic_field.field.map_state import MapState
-from semantic_field.field.surface import SurfacePoints
+from semantic_field.field.surface_points import SurfacePoints
 from semantic_field.mapping.language import LanguageBasis
 from semantic_field.query.engine import QueryEngine
 from semantic_field.teachers.label_text import LabelTextTeacher

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from semantic_field.config import QueryConfig
-from semantic_field.field.surface import SurfacePoints
+from semantic_field.field.surface_points import SurfacePoints
 from semantic_field.query.axes import ground_axes
 from semantic_field.query.boxes import oriented_box
 from semantic_field.query.colors import depth_colors, label_colors, relevancy_colors

@@ -11,7 +11,7 @@ from scipy.spatial import KDTree
 from semantic_field.data.sources import FrameSource
 from semantic_field.evaluation.reference import ReferenceObject, reference_objects
 from semantic_field.field.rendering import RenderedView
-from semantic_field.field.surface import SurfacePoints
+from semantic_field.field.surface_points import SurfacePoints
 from semantic_field.frames import Frame
 from semantic_field.geometry import Camera, transform_points
 from semantic_field.query.clusters import cluster

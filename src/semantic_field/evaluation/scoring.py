@@ -21,7 +21,8 @@ from semantic_field.evaluation.surfaces import LabelledCloud, fuse, surface_scor
 from semantic_field.evaluation.views import HeldOutFrames, ViewRecord, ViewScores
 from semantic_field.field.map_state import MapState
 from semantic_field.field.rendering import RenderedView, render_view
-from semantic_field.field.surface import SurfacePoints, extract_surface
+from semantic_field.field.surface import extract_surface
+from semantic_field.field.surface_points import SurfacePoints
 from semantic_field.frames import Frame
 from semantic_field.query.engine import QueryEngine
 from semantic_field.teachers.language import LanguageTeacher

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semantic_field.field.map_state import MapState
-from semantic_field.field.surface import SurfacePoints, describe_points, least_of, project
+from semantic_field.field.surface import describe_points, least_of, project
 from semantic_field.field.surface_nets import net_quads, net_vertices
+from semantic_field.field.surface_points import SurfacePoints
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ def extract_mesh(state: MapState, least_observations: int = 2) -> Mesh:
     (once, in a map of few frames).
     """
     least = least_of(state, least_observations)
-    with state.surfaces.lattice(state) as lattice:
+    with state.surfaces.lattice(state.field, state.reach) as lattice:
         lattice.refresh(exact=True)
         where, cells, numbers = net_vertices(lattice, np.arange(len(lattice.stored)))
         quads = net_quads(lattice, cells, numbers)

@@ -67,7 +67,7 @@ def render_view(
         raise ValueError("expected a map with language for relevancy, got one without a teacher")
     directions = ray_directions(camera, T_world_camera)
     origin = np.array(T_world_camera[:3, 3], dtype=np.float64)
-    with state.surfaces.lattice(state) as lattice:
+    with state.surfaces.lattice(state.field, state.reach) as lattice:
         view = View(camera, T_world_camera, near_m)
         depth = lattice.cast(origin, directions, near_m, far_m, view)
     hit = np.flatnonzero(np.isfinite(depth))

@@ -7,7 +7,6 @@ snapshot is not computed again.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -16,7 +15,9 @@ from numpy.typing import NDArray
 from semantic_field.field.description import describe
 from semantic_field.field.lattice import Lattice
 from semantic_field.field.map_state import MapState
+from semantic_field.field.surface_cache import CachedPoints
 from semantic_field.field.surface_nets import net_vertices
+from semantic_field.field.surface_points import SurfacePoints
 from semantic_field.field.voxels import BRICK, VoxelGrid
 from semantic_field.kernels.threads import run_chunks
 
@@ -24,57 +25,6 @@ CORRECTIONS = 2
 ARRIVED_M = 0.004
 COLOR_PROBES = 4  # points of a brick that say whether its colours have changed
 COLOR_TOLERANCE = 8  # of 255
-
-
-@dataclass(frozen=True)
-class SurfacePoints:
-    """N surface points in the map frame.
-
-    Attributes:
-        xyz: float32 (N, 3), metres.
-        normals: float32 (N, 3), unit length, pointing out of the surface into free space.
-        color: uint8 RGB (N, 3).
-        latent: float16 (N, D), see ``LanguageSpace.similarity``.
-        label: int32 class ids (N,), -1 where the map knows no classes.
-        confidence: float32 (N,) in 0..1, from the number of observations.
-    """
-
-    xyz: NDArray[np.float32]
-    normals: NDArray[np.float32]
-    color: NDArray[np.uint8]
-    latent: NDArray[np.float16]
-    label: NDArray[np.int32]
-    confidence: NDArray[np.float32]
-
-    def __len__(self) -> int:
-        return len(self.xyz)
-
-    def select(self, index: NDArray) -> SurfacePoints:
-        """The points chosen by an index or mask over N."""
-        return SurfacePoints(*(getattr(self, item.name)[index] for item in fields(self)))
-
-
-@dataclass(frozen=True)
-class CachedPoints:
-    """Surface points with what tells which bricks of them are still right.
-
-    Attributes:
-        settings: spacing and least observations they were made with.
-        number: of the lattice that they were last checked against; bricks: int32 (B, 3), its.
-        brick: int32 (N,), slot of the brick that each point was found in; increasing.
-        baked: see ``Lattice.baked``; when the distances of each brick were computed.
-        described: int64 (B,), the number of the lattice of whose field each brick's points are.
-        seen: int64 (B,), how many observations each brick had.
-    """
-
-    settings: tuple[float, int]
-    number: int
-    bricks: NDArray[np.int32]
-    points: SurfacePoints
-    brick: NDArray[np.int64]
-    baked: NDArray[np.int64]
-    described: NDArray[np.int64]
-    seen: NDArray[np.int64]
 
 
 def extract_surface(
@@ -91,7 +41,7 @@ def extract_surface(
             changed at all, not only where it has moved by some millimetres.
     """
     least = least_of(state, least_observations)
-    with state.surfaces.lattice(state) as lattice:
+    with state.surfaces.lattice(state.field, state.reach) as lattice:
         lattice.refresh(exact=exact)
         return _extract(state, lattice, voxel_m, least, exact)
 
@@ -113,7 +63,7 @@ def _extract(
     points, brick = _points_of(state, lattice, np.flatnonzero(dirty), parts, least)
     if cache is not None:
         kept = ~dirty[cache.brick]
-        points = _joined(cache.points.select(kept), points)
+        points = cache.points.select(kept).joined(points)
         brick = np.concatenate([cache.brick[kept], brick])
         order = np.argsort(brick, kind="stable")
         points, brick = points.select(order), brick[order]
@@ -233,8 +183,3 @@ def describe_points(
     """Points of the map frame with what the field says there."""
     seen = describe(state, xyz, with_latent)
     return SurfacePoints(xyz, seen.normal, seen.color, seen.latent, seen.label, seen.confidence)
-
-
-def _joined(one: SurfacePoints, other: SurfacePoints) -> SurfacePoints:
-    names = [item.name for item in fields(one)]
-    return SurfacePoints(*(np.concatenate([getattr(one, n), getattr(other, n)]) for n in names))

@@ -5,13 +5,38 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 from semantic_field.field.lattice import Lattice
+from semantic_field.field.model import SemanticField
+from semantic_field.field.surface_points import SurfacePoints
+from semantic_field.field.voxels import VoxelGrid
 
-if TYPE_CHECKING:
-    from semantic_field.field.map_state import MapState
-    from semantic_field.field.surface import CachedPoints
+
+@dataclass(frozen=True)
+class CachedPoints:
+    """Surface points with what tells which bricks of them are still right.
+
+    Attributes:
+        settings: spacing and least observations they were made with.
+        number: of the lattice that they were last checked against; bricks: int32 (B, 3), its.
+        brick: int32 (N,), slot of the brick that each point was found in; increasing.
+        baked: see ``Lattice.baked``; when the distances of each brick were computed.
+        described: int64 (B,), the number of the lattice of whose field each brick's points are.
+        seen: int64 (B,), how many observations each brick had.
+    """
+
+    settings: tuple[float, int]
+    number: int
+    bricks: NDArray[np.int32]
+    points: SurfacePoints
+    brick: NDArray[np.int64]
+    baked: NDArray[np.int64]
+    described: NDArray[np.int64]
+    seen: NDArray[np.int64]
 
 
 class SurfaceCache:
@@ -27,12 +52,13 @@ class SurfaceCache:
         self.points: CachedPoints | None = None
 
     @contextmanager
-    def lattice(self, state: MapState) -> Iterator[Lattice]:
-        """The signed distances of a snapshot, brought up to date where somebody looks.
+    def lattice(self, field: SemanticField, reach: VoxelGrid) -> Iterator[Lattice]:
+        """The signed distances of a snapshot's field within its reach.
 
-        They are the caller's as long as the context lasts.
+        They are brought up to date where somebody looks, and the caller's as long as the context
+        lasts.
         """
         with self._lock:
-            if self._lattice is None or self._lattice.field is not state.field:
-                self._lattice = Lattice(state.field, state.reach, self._lattice)
+            if self._lattice is None or self._lattice.field is not field:
+                self._lattice = Lattice(field, reach, self._lattice)
             yield self._lattice

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semantic_field.field.mesh import Mesh
-from semantic_field.field.surface import SurfacePoints
+from semantic_field.field.surface_points import SurfacePoints
 
 _FLOAT, _UINT, _BYTE = 5126, 5125, 5121  # component types of glTF 2.0
 _VERTICES, _INDICES = 34962, 34963

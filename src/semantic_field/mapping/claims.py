@@ -11,8 +11,9 @@ from scipy.spatial import KDTree
 from semantic_field.field.annotations import distinct
 from semantic_field.field.map_state import MapState
 from semantic_field.field.rendering import render_view
-from semantic_field.field.surface import SurfacePoints, extract_surface
+from semantic_field.field.surface import extract_surface
 from semantic_field.field.surface_cache import SurfaceCache
+from semantic_field.field.surface_points import SurfacePoints
 from semantic_field.field.voxels import BRICK, VoxelGrid
 from semantic_field.geometry import Camera, invert_transform, transform_points
 from semantic_field.mapping.regions import region_of, segment_surface
@@ -79,7 +80,7 @@ def point_at_pixel(state: MapState, view: View, u: float, v: float) -> NDArray[n
         )
     ray = np.array([(u - camera.cx) / camera.fx, (v - camera.cy) / camera.fy, 1.0])
     direction = (pose[:3, :3] @ ray).astype(np.float32)
-    with state.surfaces.lattice(state) as lattice:
+    with state.surfaces.lattice(state.field, state.reach) as lattice:
         (depth,) = lattice.cast(pose[:3, 3].copy(), direction[None], 0.05, 60.0)
     if not np.isfinite(depth):
         raise ValueError(f"expected a surface behind the pixel ({u}, {v}), the map has none there")

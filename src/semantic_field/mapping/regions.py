@@ -18,7 +18,7 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
-from semantic_field.field.surface import SurfacePoints
+from semantic_field.field.surface_points import SurfacePoints
 from semantic_field.kernels.threads import run_parallel
 
 NEIGHBOURS = 10

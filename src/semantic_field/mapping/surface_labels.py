@@ -31,7 +31,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from semantic_field.field.sampling import GUESSED
-from semantic_field.field.surface import SurfacePoints
+from semantic_field.field.surface_points import SurfacePoints
 from semantic_field.mapping.coverage import cell_numbers
 from semantic_field.mapping.keyframe_points import samples_of
 from semantic_field.mapping.keyframes import KeyframeStore

@@ -17,7 +17,7 @@ from std_msgs.msg import ColorRGBA, Header, String
 from visualization_msgs.msg import Marker, MarkerArray
 
 from semantic_field.field.map_state import MapState
-from semantic_field.field.surface import SurfacePoints
+from semantic_field.field.surface_points import SurfacePoints
 from semantic_field.msg import Hit as HitMessage
 from semantic_field.nodes import conversions
 from semantic_field.nodes.qos import LATCHED

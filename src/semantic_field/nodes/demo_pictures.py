@@ -10,7 +10,7 @@ from geometry_msgs.msg import PoseStamped
 from numpy.typing import NDArray
 
 from semantic_field.data.sources import FrameSource
-from semantic_field.field.surface import SurfacePoints
+from semantic_field.field.surface_points import SurfacePoints
 from semantic_field.frames import Frame
 from semantic_field.nodes import conversions
 from semantic_field.nodes.answers import hit_from_message

@@ -21,7 +21,8 @@ from semantic_field.field.description import describe
 from semantic_field.field.map_file import FORMAT, dump_map
 from semantic_field.field.map_state import MapState
 from semantic_field.field.rendering import RenderedView
-from semantic_field.field.surface import SurfacePoints, extract_surface
+from semantic_field.field.surface import extract_surface
+from semantic_field.field.surface_points import SurfacePoints
 from semantic_field.frames import Frame
 from semantic_field.geometry import Camera
 from semantic_field.mapping.mapper import Mapper
