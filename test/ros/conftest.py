@@ -21,6 +21,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor  #
 from rclpy.node import Node  # noqa: E402
 
 DOMAIN_ID = 100 + os.getpid() % 100
+PATIENCE_S = 60.0  # for what must come: a machine may be busy
 SOURCES = Path(__file__).resolve().parents[2] / "src"
 
 
@@ -72,7 +73,7 @@ class Spinner:
         self.make_executor = make_executor
         self.running: list = []
 
-    def until(self, condition, *nodes: Node, timeout_s: float = 20.0) -> bool:
+    def until(self, condition, *nodes: Node, timeout_s: float = PATIENCE_S) -> bool:
         """Spin until ``condition()``; whether it came true within ``timeout_s``."""
         executor = self.make_executor(context=nodes[0].context)
         for node in nodes:
@@ -141,7 +142,7 @@ def start_python(tmp_path):
         process.communicate()
 
 
-def wait_until(condition, timeout_s: float = 20.0) -> bool:
+def wait_until(condition, timeout_s: float = PATIENCE_S) -> bool:
     """Wait without spinning; whether it came true within ``timeout_s``."""
     end = time.monotonic() + timeout_s
     while not (met := condition()) and time.monotonic() < end:

@@ -108,19 +108,30 @@ def test_a_surface_that_grew_a_little_keeps_its_segments():
     for slot in (0, 1, 2):
         labels.add(store, slot, said(slot))
     labels.refresh(TEXTS)
-    segments = labels._levels
+    segments = labels._cut
     for slot in (0, 1, 2):  # the same views once more: no new cells, and other things are said
         labels.add(store, slot, said(slot, wrong=True, share=9.0))
     labels.refresh(TEXTS)
-    assert labels._levels is segments and labels.of(LEFT, 3).argmax() == 2
+    assert labels._cut is segments and labels.of(LEFT, 3).argmax() == 2
     far = (CAMERA.width - 2 - CAMERA.cx) / CAMERA.fx * 2.0 + 0.05 * 11
     edge = np.array([[far, 0.0, 2.0]], np.float32)
     assert not labels.of(edge, 3).any()
     for slot in range(3, 12):
         labels.add(store, slot, said(slot))
     labels.refresh(TEXTS)
-    assert labels._levels is not segments
+    assert labels._cut is not segments
     assert labels.of(edge, 3).argmax() == 2  # as the rest of its segment
+
+
+def test_a_live_map_does_not_wait_for_its_surface_to_be_cut():
+    labels = labels_of(3)
+    labels.refresh(TEXTS, wait=False)
+    assert not labels.of(LEFT, 3).any()
+    labels._cutting.result()
+    assert labels.ready and not labels.of(LEFT, 3).any()
+    labels.refresh(TEXTS, wait=False)
+    assert labels.of(np.concatenate([LEFT, RIGHT]), 3).argmax(1).tolist() == [0, 1]
+    assert not labels.ready  # and nothing is to be cut
 
 
 def test_where_teachers_said_nothing_there_is_no_label():

@@ -4,7 +4,8 @@ Follows OV-NeRF (Liao et al. 2024): a feature loss over scales of CLIP, a cross-
 current vocabulary whose labels are ranked by regions (RSR), a regularisation by DINO (FDA), and
 later labels from the map itself, of real and of new views (CSE).
 
-Everything here runs in the training thread, between steps or within one.
+Everything here runs in the training thread, between steps or within one, except that a live map's
+surface is cut beside it.
 """
 
 from __future__ import annotations
@@ -75,6 +76,7 @@ class ImageLanguage:
             frame that points up ("+z" …), all for views from new poses, see ``OwnViews``.
         seed: of new poses and of the choice of rays.
         memory_bytes: for labels of the surface, see ``SurfaceLabels``.
+        live: whether steps must not wait while the surface is cut.
     """
 
     def __init__(
@@ -87,9 +89,10 @@ class ImageLanguage:
         seed: int = 0,
         up: str = "+z",
         memory_bytes: int = 1 << 27,
+        live: Callable[[], bool] = lambda: False,
     ) -> None:
         self.config, self._basis, self._field = config, basis, field
-        self._random = np.random.default_rng([seed, 6])
+        self._random, self._live = np.random.default_rng([seed, 6]), live
         self.texts = torch.zeros(0, basis.basis.shape[1])
         self.targets: DenseTargets | None = None
         self._waiting: deque[Callable[[], None]] = deque()
@@ -193,7 +196,7 @@ class ImageLanguage:
         """Labels from all views together, or from the map's own views, one after the other."""
         assert self.targets is not None
         if isinstance(self._own, SurfaceLabels):
-            self._own.refresh(self.texts[: self._classes])
+            self._own.refresh(self.texts[: self._classes], wait=not self._live())
         else:
             self._waiting.extend(self._own.tasks(self.targets))
 
@@ -211,6 +214,8 @@ class ImageLanguage:
             return NOTHING_SEEN
         if self.config.self_enhancement and self._schedule.due(step):
             self.enhanced += 1
+            self._begin_enhancement()
+        elif isinstance(self._own, SurfaceLabels) and self._own.ready:
             self._begin_enhancement()
         self._relabel()
         points, chance = self._own.draw(self.config.novel_rays, self._random, len(self.texts))

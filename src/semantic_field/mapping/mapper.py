@@ -160,6 +160,7 @@ class Mapper:
             self.config.mapping.seed,
             self.config.query.up,
             surface_bytes(self.config.mapping),
+            live=lambda: self._thread is not None,
         )
 
     def _new_field(self, classes: int = 0, shape: GridShape | None = None) -> SemanticField:

@@ -21,6 +21,7 @@ question for what was seen badly then still finds where it is most likely.
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,6 +54,15 @@ VIEWS, KNOWN = 9, 10
 
 
 @dataclass(frozen=True)
+class _Cut:
+    """A cut surface: cells (N,), rising, their points (N, 3), at each tolerance segments (N,)."""
+
+    cells: NDArray[np.int64]
+    points: NDArray[np.float32]
+    levels: list[NDArray[np.int64]]
+
+
+@dataclass(frozen=True)
 class _Labelled:
     """Cells: numbers (N,), rising, points (N, 3) and segments (N,); chances (M, C) of these."""
 
@@ -62,8 +72,8 @@ class _Labelled:
     chance: Tensor
 
 
-NOTHING = _Labelled(np.zeros(0, np.int64), np.zeros((0, 3), np.float32), np.zeros(0, np.int64),
-                    torch.zeros(0, 0))  # fmt: skip
+UNCUT = _Cut(np.zeros(0, np.int64), np.zeros((0, 3), np.float32), [])
+NOTHING = _Labelled(UNCUT.cells, UNCUT.points, np.zeros(0, np.int64), torch.zeros(0, 0))
 
 
 class SurfaceLabels:
@@ -77,9 +87,9 @@ class SurfaceLabels:
         self._memory_bytes = memory_bytes
         self._parts: list[tuple[NDArray[np.int64], NDArray[np.float32]]] = []
         self._cells, self._sums = np.zeros(0, np.int64), np.zeros((0, 0), np.float32)
-        self._cut, self._points = np.zeros(0, np.int64), np.zeros((0, 3))
-        self._levels: list[NDArray[np.int64]] = []
-        self._labelled = NOTHING
+        self._cut, self._labelled = UNCUT, NOTHING
+        self._cutter = ThreadPoolExecutor(1, "surface cut")
+        self._cutting: Future[_Cut] | None = None
 
     def clear(self) -> None:
         """Forget the labels, and not what they are made from."""
@@ -107,36 +117,63 @@ class SurfaceLabels:
         if len(self._parts) >= PARTS:
             self._join()
 
-    def refresh(self, texts: Float[Tensor, "C D"]) -> None:
+    def refresh(self, texts: Float[Tensor, "C D"], wait: bool = True) -> None:
         """Label the surface with the texts (V'q of each).
 
         What has been seen since the surface was cut has no label before it is cut anew.
+
+        Args:
+            wait: for a cut that is due, some seconds in a large map; otherwise labels follow the
+                cut before, until one is ``ready``.
         """
         if self._parts:
             self._join()
-        place = np.searchsorted(self._cells, self._cut)
-        known = len(self._cells) > 0 and np.array_equal(
-            self._cells[place % len(self._cells)], self._cut
-        )
-        if not known or len(self._cells) > GROWN * len(self._cut):
-            self._cut_anew()
-        if not len(self._cut) or not len(texts):
-            return
-        all_of_them = len(self._cut) == len(self._cells)
-        sums = torch.from_numpy(self._sums if all_of_them else self._sums[place])
-        evidence = [_evidence(torch.from_numpy(level), sums, texts) for level in self._levels]
+        if self._cutting is not None and self._cutting.done():
+            self._cut, self._cutting = self._cutting.result(), None
+        if self._outgrown():
+            if wait:
+                self._cut, self._cutting = _cut(self._cells, self._sums), None
+            elif self._cutting is None:
+                self._cutting = self._cutter.submit(_cut, self._cells, self._sums)
+        if len(self._cut.cells) and len(texts):
+            self._label(texts)
+
+    @property
+    def ready(self) -> bool:
+        """Whether the surface has been cut anew, and ``refresh`` would label by that."""
+        return self._cutting is not None and self._cutting.done()
+
+    def _label(self, texts: Float[Tensor, "C D"]) -> None:
+        cut = self._cut
+        place, gone = self._places()
+        whole = len(place) == len(self._cells) and not gone.any()
+        sums = torch.from_numpy(self._sums if whole else self._sums[place])
+        sums[torch.from_numpy(gone)] = 0.0
+        evidence = [_evidence(torch.from_numpy(level), sums, texts) for level in cut.levels]
         share = _shares(evidence)
         chance = [_chances(size, logits, share) for size, logits in evidence]
-        segment, sure, before = np.full(len(self._cut), -1), np.zeros(len(self._cut)), 0
-        for level, part in zip(self._levels, chance, strict=True):
+        segment, sure, before = np.full(len(place), -1), np.zeros(len(place)), 0
+        for level, part in zip(cut.levels, chance, strict=True):
             lead = likeliest(part.numpy())[1][level]
             better = (lead > sure) & (sure < ENOUGH)
             segment[better], sure[better] = before + level[better], lead[better]
             before += len(part)
         known = segment >= 0
         used, segment = np.unique(segment[known], return_inverse=True)
-        points = self._points[known].astype(np.float32)
-        self._labelled = _Labelled(self._cut[known], points, segment, torch.cat(chance)[used])
+        chance = torch.cat(chance)[used]
+        self._labelled = _Labelled(cut.cells[known], cut.points[known], segment, chance)
+
+    def _outgrown(self) -> bool:
+        """Whether the cells are many more than were cut, or other ones."""
+        grown = len(self._cells) > GROWN * len(self._cut.cells)
+        return grown or bool(self._places()[1].any())
+
+    def _places(self) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Where among the cells those are that were cut (N,), and which are there no more."""
+        cells = self._cut.cells
+        place = np.searchsorted(self._cells, cells)
+        place[place == len(self._cells)] = 0
+        return place, self._cells[place] != cells
 
     def of(self, points: NDArray[np.float32], texts: int) -> Float[Tensor, "N C"]:
         """The chance of each of so many texts at points (N, 3); zeros where nothing is known."""
@@ -160,7 +197,7 @@ class SurfaceLabels:
 
     def memory_bytes(self) -> int:
         """Bytes of the cells, their segments and chances."""
-        cells = self._sums.nbytes + len(self._cells) * (1 + len(self._levels) + 3 + 3) * 8
+        cells = self._sums.nbytes + len(self._cells) * (1 + len(TOLERANCES) + 3 + 3) * 8
         return cells + self._labelled.chance.nbytes + sum(sums.nbytes for _, sums in self._parts)
 
     def _join(self) -> None:
@@ -175,21 +212,20 @@ class SurfaceLabels:
             kept = np.sort(np.argsort(-views, kind="stable")[:most])
             self._cells, self._sums = self._cells[kept], self._sums[kept]
 
-    def _cut_anew(self) -> None:
-        """Cut the surface into segments, at all tolerances."""
-        self._cut = self._cells
-        mean = self._sums[:, :VIEWS].astype(np.float64) / self._sums[:, VIEWS, None]
-        self._points = mean[:, :3]
-        length = np.linalg.norm(mean[:, 6:], axis=1, keepdims=True)
-        surface = SurfacePoints(
-            xyz=self._points.astype(np.float32),
-            normals=(mean[:, 6:] / np.maximum(length, 1e-9)).astype(np.float32),
-            color=np.clip(mean[:, 3:6], 0, 255).astype(np.uint8),
-            latent=np.zeros((len(mean), 0), np.float16),
-            label=np.full(len(mean), -1, np.int32),
-            confidence=np.ones(len(mean), np.float32),
-        )
-        self._levels = nested_segments(surface, CELL_M, TOLERANCES)
+
+def _cut(cells: NDArray[np.int64], sums: NDArray[np.float32]) -> _Cut:
+    """Cut the surface of these cells into segments, at all tolerances."""
+    mean = sums[:, :VIEWS].astype(np.float64) / sums[:, VIEWS, None]
+    length = np.linalg.norm(mean[:, 6:], axis=1, keepdims=True)
+    surface = SurfacePoints(
+        xyz=mean[:, :3].astype(np.float32),
+        normals=(mean[:, 6:] / np.maximum(length, 1e-9)).astype(np.float32),
+        color=np.clip(mean[:, 3:6], 0, 255).astype(np.uint8),
+        latent=np.zeros((len(mean), 0), np.float16),
+        label=np.full(len(mean), -1, np.int32),
+        confidence=np.ones(len(mean), np.float32),
+    )
+    return _Cut(cells, surface.xyz, nested_segments(surface, CELL_M, TOLERANCES))
 
 
 def _joined(

@@ -32,11 +32,14 @@ from semantic_field.nodes.qos import LATCHED  # noqa: E402
 OPTICAL = "camera_color_optical_frame"
 RELIABLE = QoSProfile(depth=30)
 ROSOUT = QoSProfile(depth=1000, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-# Small and quick: what is tested here is the nodes, not how well they map.
+# Small and quick: what is tested here is the nodes, not how well they map. And patient: on a busy
+# machine the parts of a frame may come far apart.
 QUICK = {
     "field.grid.log2_table_size": 14,
     "mapping.rays_per_step": 256,
     "input.input_qos": "reliable",
+    "input.tf_timeout_s": 30.0,
+    "input.label_timeout_s": 30.0,
     "save_map_at_shutdown": False,
     "status_period_s": 0.05,
     "snapshot_period_s": 0.2,
