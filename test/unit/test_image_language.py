@@ -167,14 +167,16 @@ def test_targets_are_looked_up_where_the_teacher_saw_them():
     rows = np.arange(16 * 32, dtype=np.int16).reshape(16, 32)
     targets.set_labels(1, rows, np.full((16, 32), 0.2, np.float32))
     pixel = np.array([0, 9 * 32 + 31, 5])  # cells (0, 0) and (1, 3); the third view has none
-    latents, there, found, weight = targets.look_up(np.array([1, 1, 0]), pixel)
+    slots = np.array([1, 1, 0])
+    latents, there = targets.look_up(slots, pixel)
+    found, weight = targets.look_up_labels(slots, pixel)
     torch.testing.assert_close(latents[1], embedding[:, 1, 3])
     assert found.tolist() == [0, 9 * 32 + 31, -1] and there.tolist() == [1.0, 1.0, 0.0]
     assert weight[1] == pytest.approx(0.2, abs=2e-3)
     store.serials[1] += 100  # some of its pixels were masked: it is the same image
-    assert targets.look_up(np.array([1]), pixel[:1])[2].tolist() == [0]
+    assert targets.look_up_labels(slots[:1], pixel[:1])[0].tolist() == [0]
     store.identities[1] += 100  # another keyframe has taken the slot
-    assert targets.look_up(np.array([1]), pixel[:1])[2].tolist() == [-1]
+    assert targets.look_up_labels(slots[:1], pixel[:1])[0].tolist() == [-1]
     assert targets.current().tolist() == []
 
 

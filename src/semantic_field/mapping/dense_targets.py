@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
@@ -125,22 +125,18 @@ class DenseTargets:
 
     def look_up(
         self, slots: NDArray[np.int64], pixels: NDArray[np.int64]
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Targets of rays: latents (R, S, D), how far they are known, rows and weights (R,)."""
-        known = self._identities[slots] == self.store.identities[slots]
+    ) -> tuple[Float[Tensor, "R S D"], Float[Tensor, " R"]]:
+        """Latents of rays, and how far they are known."""
+        return self._shown(slots, pixels)[:2]
+
+    def look_up_labels(
+        self, slots: NDArray[np.int64], pixels: NDArray[np.int64]
+    ) -> tuple[Int[Tensor, " R"], Float[Tensor, " R"]]:
+        """Label rows of rays, -1 = none, and their weights."""
         label = self._cell(slots, pixels, self.label_size)
-        unit = self.units[slots, label]
-        own = torch.from_numpy(self.unit_latents[slots, np.maximum(unit, 0)]).float()
-        latents = own[:, None].repeat(1, self.latents.shape[2], 1)
-        uncut = np.flatnonzero(unit < 0)
-        cell = self._cell(slots[uncut], pixels[uncut], self.grid)
-        latents[uncut] = torch.from_numpy(self.latents[slots[uncut], cell]).float()
-        rows = np.where(known, self.rows[slots, label], -1).astype(np.int64)
+        rows = np.where(self._are_current(slots), self.rows[slots, label], -1).astype(np.int64)
         weights = self.weights[slots, label].astype(np.float32) / 255.0
-        share = np.where(unit >= 0, self.unit_known[slots, np.maximum(unit, 0)], 1.0)
-        there = known & (latents.square().sum((1, 2)) > 1e-6).numpy()
-        share = torch.from_numpy((share * there).astype(np.float32))
-        return latents, share, torch.from_numpy(rows), torch.from_numpy(weights)
+        return torch.from_numpy(rows), torch.from_numpy(weights)
 
     def latents_at(
         self, slot: int, pixels: NDArray[np.int64]
@@ -149,11 +145,26 @@ class DenseTargets:
 
         Latents come times these shares, and cells show more than what the pixel is of.
         """
-        slots = np.full(len(pixels), slot)
-        latents, share, _, _ = self.look_up(slots, pixels)
-        cut = self.units[slot, self._cell(slots, pixels, self.label_size)] >= 0
-        own = torch.from_numpy(np.where(cut, 1.0, OWN_SHARE).astype(np.float32))
+        latents, share, unit = self._shown(np.full(len(pixels), slot), pixels)
+        own = torch.from_numpy(np.where(unit >= 0, 1.0, OWN_SHARE).astype(np.float32))
         return latents.mean(1) * own[:, None], share * own
+
+    def _shown(
+        self, slots: NDArray[np.int64], pixels: NDArray[np.int64]
+    ) -> tuple[Float[Tensor, "R S D"], Float[Tensor, " R"], NDArray[np.int16]]:
+        """Latents, how far they are known, and the unit (R,) of each pixel."""
+        unit = self.units[slots, self._cell(slots, pixels, self.label_size)]
+        own = torch.from_numpy(self.unit_latents[slots, np.maximum(unit, 0)]).float()
+        latents = own[:, None].repeat(1, self.latents.shape[2], 1)
+        uncut = np.flatnonzero(unit < 0)
+        cell = self._cell(slots[uncut], pixels[uncut], self.grid)
+        latents[uncut] = torch.from_numpy(self.latents[slots[uncut], cell]).float()
+        share = np.where(unit >= 0, self.unit_known[slots, np.maximum(unit, 0)], 1.0)
+        there = self._are_current(slots) & (latents.square().sum((1, 2)) > 1e-6).numpy()
+        return latents, torch.from_numpy((share * there).astype(np.float32)), unit
+
+    def _are_current(self, slots: NDArray[np.int64]) -> NDArray[np.bool_]:
+        return self._identities[slots] == self.store.identities[slots]
 
     def look_up_patches(self, slot: int, pixels: NDArray[np.int64]) -> Tensor:
         """Patch features (R, P) of pixels of one keyframe."""

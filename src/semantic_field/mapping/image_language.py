@@ -249,12 +249,12 @@ class ImageLanguage:
             return {}
         config, count = self.config, len(self.texts)
         slots, pixels = rays.slot[part], rays.pixel[part]
-        target, known, rows, weights = self.targets.look_up(slots, pixels)
+        target, known = self.targets.look_up(slots, pixels)
         if self.enhanced and isinstance(self._own, SurfaceLabels):
             chance = self._own.of(rays.ends(part), count)
             chance *= torch.from_numpy(rays.trust[part] > 0)[:, None]
         else:
-            chance = chances(rows, weights, count)
+            chance = chances(*self.targets.look_up_labels(slots, pixels), count)
         latent = field.latent(codes)
         selection = self.selection(codes.detach())
         selection = (selection if config.select_scales else selection * 0.0).softmax(-1)
