@@ -99,7 +99,7 @@ class ImageLanguage:
         self._schedule = Schedule(config.enhance_from, config.enhance_every)
         self.enhanced = 0
         if config.enhancement == "surface":
-            self._own = SurfaceLabels(memory_bytes)
+            self._own = SurfaceLabels(memory_bytes, field.kernels.threads)
         else:
             axis = np.roll([1.0, 0.0, 0.0], "xyz".index(up[1])) * (1.0 if up[0] == "+" else -1.0)
             self._own = OwnViews(

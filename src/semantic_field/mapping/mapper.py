@@ -328,7 +328,8 @@ class Mapper:
         whole = keyframe_budget_mb(self.config.mapping)
         if self._trainer.language is None:
             return whole
-        whole -= surface_bytes(self.config.mapping) >> 20
+        if self.config.language.enhancement == "surface":
+            whole -= surface_bytes(self.config.mapping) >> 20
         dense = bytes_per_pixel(self.config.field.latent_dim)
         return max(1, whole * BYTES_PER_PIXEL // (BYTES_PER_PIXEL + dense))
 

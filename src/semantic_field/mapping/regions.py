@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
 from semantic_field.field.surface_points import SurfacePoints
-from semantic_field.kernels.threads import run_parallel
+from semantic_field.kernels.threads import run_shared
 
 NEIGHBOURS = 10
 REACH = 2.3  # how far neighbours may be apart, in spacings
@@ -66,31 +66,39 @@ def segment_surface(points: SurfacePoints, spacing_m: float) -> tuple[NDArray, N
     Returns:
         segments (N,), and the two ends (E,) of every edge between neighbours.
     """
-    first, second, weight = _graph(points, spacing_m)
-    return _segments(len(points), first, second, weight, [TOLERANCE])[0], first, second
+    first, second, weight = _graph(points, spacing_m, threads=-1)  # all: a person waits
+    return _segments(len(points), first, second, weight, [TOLERANCE], 1)[0], first, second
 
 
 def nested_segments(
-    points: SurfacePoints, spacing_m: float, tolerances: Sequence[float]
+    points: SurfacePoints, spacing_m: float, tolerances: Sequence[float], threads: int
 ) -> list[NDArray[np.int64]]:
     """The segments of each point (N,), numbered from 0, at several tolerances."""
-    levels = _segments(len(points), *_graph(points, spacing_m), tolerances)
+    levels = _segments(len(points), *_graph(points, spacing_m, threads), tolerances, threads)
     return [np.unique(level, return_inverse=True)[1] for level in levels]
 
 
-def _graph(points: SurfacePoints, spacing_m: float) -> tuple[NDArray, NDArray, NDArray]:
+def _graph(
+    points: SurfacePoints, spacing_m: float, threads: int
+) -> tuple[NDArray, NDArray, NDArray]:
     """Both ends of every edge between neighbours, and how much keeps them apart (E,)."""
-    first, second = _neighbours(points.xyz, spacing_m)
+    first, second = _neighbours(points.xyz, spacing_m, threads)
     return first, second, _strength(points, first, second)
 
 
 def _segments(
-    count: int, first: NDArray, second: NDArray, weight: NDArray, tolerances: Sequence[float]
+    count: int,
+    first: NDArray,
+    second: NDArray,
+    weight: NDArray,
+    tolerances: Sequence[float],
+    threads: int,
 ) -> list[NDArray[np.int64]]:
     order = np.argsort(weight, kind="stable")
     levels = [np.arange(count) for _ in tolerances]
     edges = first[order], second[order], weight[order]
-    run_parallel(_merge, [(*edges, *level) for level in zip(tolerances, levels, strict=True)])
+    tasks = [(*edges, *level) for level in zip(tolerances, levels, strict=True)]
+    run_shared(_merge, threads, tasks)
     return levels
 
 
@@ -120,11 +128,13 @@ def region_of(points: SurfacePoints, seed: int, spacing_m: float) -> NDArray[np.
         inside = grown
 
 
-def _neighbours(xyz: NDArray[np.float32], spacing_m: float) -> tuple[NDArray, NDArray]:
+def _neighbours(
+    xyz: NDArray[np.float32], spacing_m: float, threads: int
+) -> tuple[NDArray, NDArray]:
     """Both ends of every edge, each edge once."""
     n = len(xyz)
     _, near = KDTree(xyz).query(
-        xyz, NEIGHBOURS + 1, distance_upper_bound=REACH * spacing_m, workers=-1
+        xyz, NEIGHBOURS + 1, distance_upper_bound=REACH * spacing_m, workers=threads
     )
     ends = np.repeat(np.arange(n), NEIGHBOURS), np.asarray(near)[:, 1:].reshape(-1)
     found = ends[1] < n

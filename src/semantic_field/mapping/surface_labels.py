@@ -81,10 +81,11 @@ class SurfaceLabels:
 
     Args:
         memory_bytes: for the cells; where they need more, those seen least are left out.
+        threads: that cut the surface.
     """
 
-    def __init__(self, memory_bytes: int) -> None:
-        self._memory_bytes = memory_bytes
+    def __init__(self, memory_bytes: int, threads: int = 1) -> None:
+        self._memory_bytes, self._threads = memory_bytes, threads
         self._parts: list[tuple[NDArray[np.int64], NDArray[np.float32]]] = []
         self._cells, self._sums = np.zeros(0, np.int64), np.zeros((0, 0), np.float32)
         self._cut, self._labelled = UNCUT, NOTHING
@@ -132,9 +133,9 @@ class SurfaceLabels:
             self._cut, self._cutting = self._cutting.result(), None
         if self._outgrown():
             if wait:
-                self._cut, self._cutting = _cut(self._cells, self._sums), None
+                self._cut, self._cutting = _cut(self._cells, self._sums, self._threads), None
             elif self._cutting is None:
-                self._cutting = self._cutter.submit(_cut, self._cells, self._sums)
+                self._cutting = self._cutter.submit(_cut, self._cells, self._sums, self._threads)
         if len(self._cut.cells) and len(texts):
             self._label(texts)
 
@@ -213,7 +214,7 @@ class SurfaceLabels:
             self._cells, self._sums = self._cells[kept], self._sums[kept]
 
 
-def _cut(cells: NDArray[np.int64], sums: NDArray[np.float32]) -> _Cut:
+def _cut(cells: NDArray[np.int64], sums: NDArray[np.float32], threads: int) -> _Cut:
     """Cut the surface of these cells into segments, at all tolerances."""
     mean = sums[:, :VIEWS].astype(np.float64) / sums[:, VIEWS, None]
     length = np.linalg.norm(mean[:, 6:], axis=1, keepdims=True)
@@ -225,7 +226,7 @@ def _cut(cells: NDArray[np.int64], sums: NDArray[np.float32]) -> _Cut:
         label=np.full(len(mean), -1, np.int32),
         confidence=np.ones(len(mean), np.float32),
     )
-    return _Cut(cells, surface.xyz, nested_segments(surface, CELL_M, TOLERANCES))
+    return _Cut(cells, surface.xyz, nested_segments(surface, CELL_M, TOLERANCES, threads))
 
 
 def _joined(
