@@ -244,6 +244,17 @@ def test_new_classes_forget_nothing(tmp_path) -> None:
     assert again.status().steps == 37
 
 
+def test_a_map_learnt_from_images_goes_on_within_its_memory(tmp_path) -> None:
+    config = small_config(**{"language.source": "images"})
+    mapper, again = (Mapper(config, teacher=LetterTeacher()) for _ in range(2))
+    mapper.add_frame(wall(0.0))
+    mapper.train_steps(1)
+    mapper.save(tmp_path / "map")
+    again.load(tmp_path / "map")
+    assert mapper._keyframes is not None and again._keyframes is not None
+    assert again._keyframes.capacity == mapper._keyframes.capacity
+
+
 def test_language_latents_follow_the_names() -> None:
     teacher = LetterTeacher()
     mapper = Mapper(small_config(), teacher=teacher)

@@ -177,7 +177,7 @@ def test_a_world_at_rest_loses_nothing() -> None:
         depth = frame.depth * (1 + random.normal(0, 0.004, frame.depth.shape))
         depth[random.random(depth.shape) < 0.3] = 0
         mapper.add_frame(replace(frame, depth=depth, stamp_ns=number * 400_000_000))
-    assert mapper._moved is not None and mapper._moved.forgotten_voxels == 0
+    assert mapper._intake.moved is not None and mapper._intake.moved.forgotten_voxels == 0
     assert mapper._keyframes is not None and not (mapper._keyframes.images[2] == MASKED).any()
     mapper.train_steps(200)
     assert in_the_middle(mapper)[0] > 0.9
@@ -203,7 +203,7 @@ def test_carving_needs_a_clear_view() -> None:
 def test_masked_pixels_are_not_drawn() -> None:
     mapper = small_mapper()
     mapper.add_frame(room(0))
-    store, reach = mapper._keyframes, mapper._reach
+    store, reach = mapper._keyframes, mapper._intake.reach
     assert store is not None
     gone = np.arange(64 * 48) % 64 < 32  # the left half of the image
     serial = store.serials[0]
@@ -350,8 +350,8 @@ def test_readings_at_an_angle_count_less() -> None:
     store = mapper._keyframes
     assert store is not None
     drawn = draw_rays(
-        store.images, store.cameras, np.zeros(4000, np.int64), mapper._reach, (2, 1), 0.05, 0.1,
-        0.1, seed=1, depth_noise=0.002,
+        store.images, store.cameras, np.zeros(4000, np.int64), mapper._intake.reach, (2, 1), 0.05,
+        0.1, 0.1, seed=1, depth_noise=0.002,
     )  # fmt: skip
     v, u = np.divmod(drawn.pixel, 64)
     inner = (drawn.depth > 0) & (store.images[1][0, drawn.pixel] & GUESSED == 0) & (u > 1)

@@ -167,5 +167,6 @@ def test_growing_in_mid_training_leaves_field_and_moments_as_they_were() -> None
 
 
 def test_keyframes_have_what_the_grid_leaves() -> None:
-    config = Config().mapping
-    assert keyframe_budget_mb(config) < (1 - memory.GRID_SHARE) * config.memory_budget_mb
+    config = Config()
+    whole = config.mapping.memory_budget_mb
+    assert keyframe_budget_mb(config) < (1 - memory.GRID_SHARE) * whole

@@ -208,7 +208,7 @@ class AnnotationJob:
         camera, mapping = self._source[0].camera, self._config.mapping
         width = min(camera.width, mapping.max_image_width)
         pixels = width * round(camera.height * width / camera.width)
-        room = keyframe_budget_mb(mapping) * (1 << 20) // (pixels * BYTES_PER_PIXEL)
+        room = keyframe_budget_mb(self._config) * (1 << 20) // (pixels * BYTES_PER_PIXEL)
         labelled = sorted(self._given.images)
         others = [i for i in range(len(self._source)) if i not in self._given.images]
         count = min(len(others), max(0, room - len(labelled)))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,35 +20,18 @@ from semantic_field.field.map_state import MapState
 from semantic_field.field.model import SemanticField, shape_of
 from semantic_field.field.rendering import RenderedView, render_view
 from semantic_field.field.surface_cache import SurfaceCache
-from semantic_field.field.voxels import VoxelGrid
 from semantic_field.frames import Frame
 from semantic_field.geometry import Camera, transform_points
 from semantic_field.kernels import GridShape, make_kernels
-from semantic_field.kernels.threads import run_together
-from semantic_field.mapping.between_keyframes import (
-    corrected_pose,
-    exposed,
-    interpolated,
-    start_as_neighbours,
-)
-from semantic_field.mapping.claims import View
+from semantic_field.mapping.between_keyframes import corrected_pose, exposed, interpolated
 from semantic_field.mapping.classes import ClassTable, checked_name
 from semantic_field.mapping.click_spreading import spread_clicks
 from semantic_field.mapping.corrections import Corrections
-from semantic_field.mapping.dense_targets import bytes_per_pixel
 from semantic_field.mapping.image_language import ImageLanguage
-from semantic_field.mapping.keyframes import BYTES_PER_PIXEL, KeyframeStore, fit_width
-from semantic_field.mapping.label_noise import without_noise
+from semantic_field.mapping.intake import Intake
+from semantic_field.mapping.keyframes import KeyframeStore
 from semantic_field.mapping.language import LanguageBasis, TextTeacher
-from semantic_field.mapping.memory import (
-    first_shape,
-    follow_extent,
-    grid_bytes,
-    keyframe_budget_mb,
-    surface_bytes,
-)
-from semantic_field.mapping.moving import NOVEL_SHARE, MovedThings, novel_share
-from semantic_field.mapping.readings import mark_voxels
+from semantic_field.mapping.memory import first_shape, follow_extent, grid_bytes, surface_bytes
 from semantic_field.mapping.status import MapperStatus, Meter, run_state
 from semantic_field.mapping.targets import Answer, Labels, Target, claim_of, keyframe_views
 from semantic_field.mapping.teaching import Teaching
@@ -62,9 +44,7 @@ from semantic_field.teachers.regions import RegionProposer
 from semantic_field.teachers.worker import TeacherStatus
 
 log = logging.getLogger(__name__)
-VOXEL_STRIDE = 2  # every second pixel and row marks observed voxels
 IDLE_WAIT_S = 0.1
-REMEMBERED_VIEWS = 1000  # of the last frames, for annotations that name a stamp
 
 
 class Mapper:
@@ -118,18 +98,12 @@ class Mapper:
         torch.manual_seed(self.config.mapping.seed)
         self._field = self._new_field()
         self._trainer = self._new_trainer(self._field)
-        self._voxels = VoxelGrid(self.config.field.voxel_m, with_errors=True)
-        self._reach = VoxelGrid(self.config.field.voxel_m)
-        mapping, voxel_m = self.config.mapping, self.config.field.voxel_m
-        self._moved = MovedThings(voxel_m, mapping.threads) if mapping.forget_moved else None
+        self._intake = Intake(self.config)
         self._classes = ClassTable()
         self._language = (
             LanguageBasis(self._teacher, self.config.field.latent_dim) if self._teacher else None
         )
         self._learn_from_images()
-        self._keyframes: KeyframeStore | None = None
-        self._dropped: dict[str, int] = {}
-        self._frames = self._stamp_ns = 0
         self._surfaces = SurfaceCache()
         self._snapshot: MapState | None = None
         self._snapshot_of: tuple | None = None
@@ -138,7 +112,6 @@ class Mapper:
         self._meter = Meter()
         if self._teaching is not None:
             self._teaching.forget()
-        self._seen: deque[View] = deque(maxlen=REMEMBERED_VIEWS)
         self._annotations = AnnotationSet(cell_m=self.config.mapping.annotation_cell_m)
         self._corrections = Corrections(self.config.mapping)
 
@@ -170,6 +143,10 @@ class Mapper:
         kernels = kernels.with_shape(shape or first_shape(full, kernels))
         return SemanticField(config, classes, kernels, self._device)
 
+    @property
+    def _keyframes(self) -> KeyframeStore | None:
+        return self._intake.keyframes
+
     def _new_trainer(self, field: SemanticField) -> Trainer:
         return make_trainer(field, self.config.mapping)
 
@@ -183,17 +160,12 @@ class Mapper:
         nor an image without any depth.
         """
         with self._arrived:
-            self._frames += 1
-            self._seen.append(View(frame.stamp_ns, frame.camera, frame.T_world_camera))
-            if not (frame.depth > 0).any():
-                return self._drop("no_depth")
-            if self._is_covered(frame):
-                waits = self._inbox is not None
-                if waits or self._moved is None or not self._moved.wants(frame.stamp_ns):
-                    return self._drop("view_covered")
+            waits = self._inbox is not None
+            if not self._intake.wants(frame, busy=waits):
+                return False
             if self._thread is not None:
-                if self._inbox is not None:
-                    self._drop("mapper_busy")
+                if waits:
+                    self._intake.drop("mapper_busy")
                 self._inbox = frame
                 self._arrived.notify()
                 return True
@@ -254,84 +226,21 @@ class Mapper:
         with self._turns.visit():
             return spread_clicks(self._keyframes) if self._keyframes is not None else 0.0
 
-    def _drop(self, cause: str) -> bool:
-        self._dropped[cause] = self._dropped.get(cause, 0) + 1
-        return False
-
     def _take(self, frame: Frame) -> bool:
-        """Make a keyframe of a frame: images, classes, observed voxels."""
-        mapping = self.config.mapping
-        frame = fit_width(frame, mapping.max_image_width)
-        if not self._is_covered(frame):
-            slots = []
-            run_together(
-                lambda: slots.append(self._add_keyframe(frame)),
-                lambda: self._shows_changes(frame),
-            )
-            slot = slots[0]
-        elif self._shows_changes(frame):
-            slot = self._add_keyframe(frame)
-        else:
-            return self._drop("view_covered")
-        assert self._keyframes is not None
-        if self._moved is not None and not self._moved.take(self._keyframes, slot):
-            return self._drop("view_blocked")
-        spacing = self.config.field.voxel_m
-        try:
-            surface = self._keyframes.surface(slot, VOXEL_STRIDE, spacing)
-            mark_voxels(surface, self._voxels, self._reach)
-        except ValueError as error:  # a pose far from the map: the frame goes, training goes on
-            self._keyframes.remove(slot)
-            log.warning("frame left out: %s", error)
-            return self._drop("outside_map")
-        follow_extent(self._trainer, self._reach, mapping)
-        if mapping.refine_poses:
-            start_as_neighbours(self._keyframes, slot)
+        """Make a keyframe of a frame, and let everything follow what it shows."""
+        if self._intake.take(frame, self._classes) is None:
+            return False
+        follow_extent(self._trainer, self._intake.reach, self.config.mapping)
         self._follow_classes()
-        self._stamp_ns = max(self._stamp_ns, frame.stamp_ns)
         if self._teaching is not None:
             self._teaching.look_now() if self._thread is None else self._teaching.wake()
         return True
-
-    def _add_keyframe(self, frame: Frame) -> int:
-        """Store the images of a frame; returns their slot."""
-        mapping, camera = self.config.mapping, frame.camera
-        if self._keyframes is None:
-            depth_range = (mapping.min_depth_m, mapping.max_depth_m)
-            budget, veils = self._keyframe_budget_mb(), mapping.drop_veils
-            self._keyframes = KeyframeStore(camera.width, camera.height, budget, depth_range, veils)
-        rows = None if frame.labels is None else self._classes.rows(frame.labels)
-        if rows is not None and mapping.vote_on_noise:
-            rows = without_noise(rows, frame.color)
-        return self._keyframes.add(frame, rows)
-
-    def _is_covered(self, frame: Frame) -> bool:
-        mapping, store = self.config.mapping, self._keyframes
-        near_enough = (mapping.keyframe_translation_m, mapping.keyframe_rotation_rad)
-        return store is not None and not store.is_new_view(frame.T_world_camera, *near_enough)
-
-    def _shows_changes(self, frame: Frame) -> bool:
-        """Forget what a frame sees through; whether that was much, or much of it is new."""
-        if self._moved is None or self._keyframes is None:
-            return False
-        novel = novel_share(frame, self._reach) > NOVEL_SHARE
-        return self._moved.look(frame, self._voxels, self._reach, self._keyframes) or novel
 
     def _learn(self) -> None:
         """Take in what the teachers of images have said since the last step."""
         if self._teaching is not None:
             for slot, targets in self._teaching.arrived():
                 self._add_targets(slot, targets)
-
-    def _keyframe_budget_mb(self) -> int:
-        """MiB for keyframes; what teachers say of their images takes a share of it."""
-        whole = keyframe_budget_mb(self.config.mapping)
-        if self._trainer.language is None:
-            return whole
-        if self.config.language.enhancement == "surface":
-            whole -= surface_bytes(self.config.mapping) >> 20
-        dense = bytes_per_pixel(self.config.field.latent_dim)
-        return max(1, whole * BYTES_PER_PIXEL // (BYTES_PER_PIXEL + dense))
 
     def _follow_classes(self) -> None:
         """Let label head and language targets follow the class table."""
@@ -369,8 +278,9 @@ class Mapper:
                 "GPU's step draws its rays where annotations do not reach them"
             )
         names = target.names if isinstance(target, Labels) else {0: checked_name(name)}
-        views = [*self._seen, *(keyframe_views(self._keyframes) if self._keyframes else [])]
-        newest = self._seen[-1] if self._seen else None
+        seen = self._intake.seen
+        views = [*seen, *(keyframe_views(self._keyframes) if self._keyframes else [])]
+        newest = seen[-1] if seen else None
         with self._turns.rest():
             claimed = claim_of(self.snapshot(), target, views, newest, self._annotations.cell_m)
         with self._turns.visit():
@@ -473,9 +383,10 @@ class Mapper:
     def _step(self) -> None:
         assert self._keyframes is not None
         before = self._trainer.rays
-        self._trainer.step(self._keyframes, self._reach, self._voxels, self._corrections)
-        if self._moved is not None:
-            self._moved.search_one(self._keyframes, self._reach)
+        intake = self._intake
+        self._trainer.step(self._keyframes, intake.reach, intake.voxels, self._corrections)
+        if intake.moved is not None:
+            intake.moved.search_one(self._keyframes, intake.reach)
         self._meter.count(self._trainer.rays - before)
 
     def _run(self) -> None:
@@ -534,15 +445,15 @@ class Mapper:
         return MapState(
             field=self._field.frozen_copy(),
             frame_id=self.frame_id,
-            bounds=self._voxels.bounds(),
-            voxels=self._voxels.copy(),
-            reach=self._reach.copy(),
+            bounds=self._intake.voxels.bounds(),
+            voxels=self._intake.voxels.copy(),
+            reach=self._intake.reach.copy(),
             label_names=dict(self._classes.names),
             class_ids=tuple(self._classes.ids),
             language=self._language.space(told_apart) if self._language else None,
             version=self._version,
             steps=self._trainer.steps,
-            stamp_ns=self._stamp_ns,
+            stamp_ns=self._intake.stamp_ns,
             surfaces=self._surfaces,
             annotations=self._annotations,
         )
@@ -567,9 +478,9 @@ class Mapper:
             current = self._moment()
             if self._views is None or current != self._views_of:
                 self._trainer.settle()
-                field = self._field.frozen_copy(self._device)
+                field, intake = self._field.frozen_copy(self._device), self._intake
                 ids = tuple(self._classes.ids)
-                self._views = DeviceMap(field, self._voxels, self._reach, ids, self._views)
+                self._views = DeviceMap(field, intake.voxels, intake.reach, ids, self._views)
                 self._views_of = current
                 self._views.settle()
             return self._views
@@ -601,10 +512,10 @@ class Mapper:
             steps=trainer.steps,
             rays_per_s=self._meter.rays_per_s,
             losses=dict(trainer.losses),
-            dropped=dict(self._dropped),
+            dropped=dict(self._intake.dropped),
             memory_bytes=self._memory_bytes(),
             snapshot_version=self._version,
-            frames=self._frames,
+            frames=self._intake.frames,
             kernels=self._field.kernels.name,
             device=str(self._device),
             error=self._error,
@@ -613,7 +524,7 @@ class Mapper:
 
     def _memory_bytes(self) -> int:
         store = self._keyframes
-        voxels = self._voxels.memory_bytes() + self._reach.memory_bytes()
+        voxels = self._intake.voxels.memory_bytes() + self._intake.reach.memory_bytes()
         language = self._trainer.language.memory_bytes() if self._trainer.language else 0
         keyframes = store.memory_bytes() if store else 0
         return grid_bytes(self._field.kernels.shape) + voxels + keyframes + language
@@ -673,12 +584,12 @@ class Mapper:
         names = self._classes.names
         self._classes.restore(state.label_names, state.class_ids)
         self._classes.set_names(names)
-        self._voxels, self._reach = state.voxels.copy(), state.reach.copy()
-        self._stamp_ns = state.stamp_ns
+        intake = self._intake
+        intake.voxels, intake.reach = state.voxels.copy(), state.reach.copy()
+        intake.stamp_ns = state.stamp_ns
         self._trainer.steps = state.steps
         self._version = max(self._version, state.version)
-        mapping = self.config.mapping
-        self._keyframes = unpack_training(state.training, self._trainer, mapping)
+        intake.keyframes = unpack_training(state.training, self._trainer, self.config)
         self._annotations = state.annotations
         self._corrections.follow(self._annotations, self._classes)
         self._follow_classes()

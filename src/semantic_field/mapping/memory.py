@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from semantic_field.config import MappingConfig
+from semantic_field.config import Config, MappingConfig
 from semantic_field.field.voxels import VoxelGrid
 from semantic_field.kernels import GridKernels, GridShape
+from semantic_field.mapping.dense_targets import bytes_per_pixel
+from semantic_field.mapping.keyframes import BYTES_PER_PIXEL
 from semantic_field.mapping.trainer import Trainer
 
 GRID_SHARE = 0.4  # of the budget; keyframes have the rest, less what voxels and results need
@@ -18,9 +20,18 @@ SPREAD = 2.5
 Counted on house/living, 143 keyframes: 1.6 (64 cm) to 3.1 (14 cm), 1.9 at 3 cm."""
 
 
-def keyframe_budget_mb(config: MappingConfig) -> int:
-    """MiB of the whole budget that the keyframes may take."""
-    return max(1, int(config.memory_budget_mb * KEYFRAME_SHARE))
+def keyframe_budget_mb(config: Config) -> int:
+    """MiB of the whole budget that the keyframes may take.
+
+    Where language is learnt from images, what is learnt of each keyframe has a share of it.
+    """
+    whole = int(config.mapping.memory_budget_mb * KEYFRAME_SHARE)
+    if config.language.source == "images":
+        if config.language.enhancement == "surface":
+            whole -= surface_bytes(config.mapping) >> 20
+        dense = bytes_per_pixel(config.field.latent_dim)
+        whole = whole * BYTES_PER_PIXEL // (BYTES_PER_PIXEL + dense)
+    return max(1, whole)
 
 
 def surface_bytes(config: MappingConfig) -> int:

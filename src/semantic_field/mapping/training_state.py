@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from semantic_field.config import MappingConfig
+from semantic_field.config import Config
 from semantic_field.kernels.table_lines import fill_lines, lines_at, used_lines
 from semantic_field.mapping.keyframes import KeyframeStore
 from semantic_field.mapping.memory import keyframe_budget_mb
@@ -88,7 +88,7 @@ def pack_training(
 
 
 def unpack_training(
-    arrays: dict[str, Any], trainer: Trainer, config: MappingConfig
+    arrays: dict[str, Any], trainer: Trainer, config: Config
 ) -> KeyframeStore | None:
     """Give the trainer its moments and counters back; the keyframes, if the map has any.
 
@@ -124,10 +124,11 @@ def _unpack_optimizer(arrays: dict[str, Any], trainer: Trainer) -> None:
             }
 
 
-def _unpack_keyframes(arrays: dict[str, Any], config: MappingConfig) -> KeyframeStore:
+def _unpack_keyframes(arrays: dict[str, Any], config: Config) -> KeyframeStore:
     width, height = (int(v) for v in arrays["keyframes.slot_size"])
-    depth_range = (config.min_depth_m, config.max_depth_m)
-    store = KeyframeStore(width, height, keyframe_budget_mb(config), depth_range, config.drop_veils)
+    mapping, budget = config.mapping, keyframe_budget_mb(config)
+    depth_range = (mapping.min_depth_m, mapping.max_depth_m)
+    store = KeyframeStore(width, height, budget, depth_range, mapping.drop_veils)
     store.count = n = min(len(arrays["keyframes.sizes"]), store.capacity)
     for target, name in zip(store.cameras, ("intrinsics", "poses", "sizes"), strict=True):
         target[:n] = arrays[f"keyframes.{name}"][:n]

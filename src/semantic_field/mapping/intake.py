@@ -1,0 +1,120 @@
+"""What becomes of the frames of one map: keyframes and the space they show, or why they do not."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+
+from semantic_field.config import Config
+from semantic_field.field.voxels import VoxelGrid
+from semantic_field.frames import Frame
+from semantic_field.kernels.threads import run_together
+from semantic_field.mapping.between_keyframes import start_as_neighbours
+from semantic_field.mapping.claims import View
+from semantic_field.mapping.classes import ClassTable
+from semantic_field.mapping.keyframes import KeyframeStore, fit_width
+from semantic_field.mapping.label_noise import without_noise
+from semantic_field.mapping.memory import keyframe_budget_mb
+from semantic_field.mapping.moving import NOVEL_SHARE, MovedThings, novel_share
+from semantic_field.mapping.readings import mark_voxels
+
+log = logging.getLogger(__name__)
+VOXEL_STRIDE = 2  # every second pixel and row marks observed voxels
+REMEMBERED_VIEWS = 1000  # of the last frames, for annotations that name a stamp
+
+
+class Intake:
+    """Takes frames as keyframes, marks what they observed, and counts what it drops by cause.
+
+    Attributes:
+        keyframes: None before the first one.
+        voxels, reach: the observed space, see ``MapState``.
+        moved: forgets what has moved away; None where the settings do not ask for it.
+        seen: the views of the newest frames.
+        frames: how many were offered. dropped: how many of these were not taken, by cause.
+        stamp_ns: of the newest keyframe.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config, mapping, voxel_m = config, config.mapping, config.field.voxel_m
+        self.keyframes: KeyframeStore | None = None
+        self.voxels, self.reach = VoxelGrid(voxel_m, with_errors=True), VoxelGrid(voxel_m)
+        self.moved = MovedThings(voxel_m, mapping.threads) if mapping.forget_moved else None
+        self.seen: deque[View] = deque(maxlen=REMEMBERED_VIEWS)
+        self.frames = self.stamp_ns = 0
+        self.dropped: dict[str, int] = {}
+
+    def drop(self, cause: str) -> None:
+        """Count a frame that is not taken."""
+        self.dropped[cause] = self.dropped.get(cause, 0) + 1
+
+    def wants(self, frame: Frame, busy: bool) -> bool:
+        """Whether an offered frame is worth taking; while ``busy`` only new views are."""
+        self.frames += 1
+        self.seen.append(View(frame.stamp_ns, frame.camera, frame.T_world_camera))
+        if not (frame.depth > 0).any():
+            self.drop("no_depth")
+            return False
+        if self._is_covered(frame) and (
+            busy or self.moved is None or not self.moved.wants(frame.stamp_ns)
+        ):
+            self.drop("view_covered")
+            return False
+        return True
+
+    def take(self, frame: Frame, classes: ClassTable) -> int | None:
+        """Make a keyframe of a frame; its slot, or None where it was dropped after all."""
+        frame = fit_width(frame, self._config.mapping.max_image_width)
+        slot = self._store(frame, classes)
+        if slot is None:
+            self.drop("view_covered")
+            return None
+        assert self.keyframes is not None
+        if self.moved is not None and not self.moved.take(self.keyframes, slot):
+            self.drop("view_blocked")
+            return None
+        try:
+            surface = self.keyframes.surface(slot, VOXEL_STRIDE, self._config.field.voxel_m)
+            mark_voxels(surface, self.voxels, self.reach)
+        except ValueError as error:  # a pose far from the map: the frame goes, training goes on
+            self.keyframes.remove(slot)
+            log.warning("frame left out: %s", error)
+            self.drop("outside_map")
+            return None
+        if self._config.mapping.refine_poses:
+            start_as_neighbours(self.keyframes, slot)
+        self.stamp_ns = max(self.stamp_ns, frame.stamp_ns)
+        return slot
+
+    def _store(self, frame: Frame, classes: ClassTable) -> int | None:
+        """The slot of a frame's images; None where the keyframes show it all, as it is."""
+        if self._is_covered(frame):
+            return self._add(frame, classes) if self._shows_changes(frame) else None
+        slots = []
+        run_together(
+            lambda: slots.append(self._add(frame, classes)), lambda: self._shows_changes(frame)
+        )
+        return slots[0]
+
+    def _add(self, frame: Frame, classes: ClassTable) -> int:
+        mapping, camera = self._config.mapping, frame.camera
+        if self.keyframes is None:
+            depth_range = (mapping.min_depth_m, mapping.max_depth_m)
+            budget, veils = keyframe_budget_mb(self._config), mapping.drop_veils
+            self.keyframes = KeyframeStore(camera.width, camera.height, budget, depth_range, veils)
+        rows = None if frame.labels is None else classes.rows(frame.labels)
+        if rows is not None and mapping.vote_on_noise:
+            rows = without_noise(rows, frame.color)
+        return self.keyframes.add(frame, rows)
+
+    def _is_covered(self, frame: Frame) -> bool:
+        mapping, store = self._config.mapping, self.keyframes
+        near_enough = (mapping.keyframe_translation_m, mapping.keyframe_rotation_rad)
+        return store is not None and not store.is_new_view(frame.T_world_camera, *near_enough)
+
+    def _shows_changes(self, frame: Frame) -> bool:
+        """Forget what a frame sees through; whether that was much, or much of it is new."""
+        if self.moved is None or self.keyframes is None:
+            return False
+        novel = novel_share(frame, self.reach) > NOVEL_SHARE
+        return self.moved.look(frame, self.voxels, self.reach, self.keyframes) or novel
