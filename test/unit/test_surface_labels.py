@@ -134,6 +134,21 @@ def test_a_live_map_does_not_wait_for_its_surface_to_be_cut():
     assert not labels.ready  # and nothing is to be cut
 
 
+def test_cells_that_had_to_go_while_the_surface_is_cut_count_as_unseen():
+    store, labels = wall_store(12), SurfaceLabels(3200 * 14 * 4)  # room for 3200 cells
+    labels.add(store, 0, said(0))
+    labels.refresh(TEXTS)
+    before = labels._cut
+    for slot in range(4, 12):  # what the first view alone has seen gives way
+        labels.add(store, slot, said(slot))
+    labels.refresh(TEXTS, wait=False)
+    assert labels._cut is before and not np.isin(before.cells, labels._cells).all()
+    assert labels.of(RIGHT, 3).argmax() == 1
+    labels._cutting.result()
+    labels.refresh(TEXTS, wait=False)
+    assert np.isin(labels._cut.cells, labels._cells).all() and labels.of(RIGHT, 3).argmax() == 1
+
+
 def test_where_teachers_said_nothing_there_is_no_label():
     store, labels = wall_store(1), SurfaceLabels(1 << 24)
     labels.add(store, 0, lambda pixels: (torch.zeros(len(pixels), 3), torch.zeros(len(pixels))))
