@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import dijkstra
 
-from semantic_field.mapping.coverage import cell_numbers
+from semantic_field.mapping.coverage import cell_numbers, find_cells
 from semantic_field.mapping.keyframe_points import samples_of
 from semantic_field.mapping.keyframes import KeyframeStore
 
@@ -88,9 +88,8 @@ def _graph(cells: NDArray[np.int64], color: NDArray, normal: NDArray):
     normal = normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)
     starts, ends, lengths = [], [], []
     for step in AROUND:
-        wanted = cells + (step[0] << 42) + (step[1] << 21) + step[2]
-        place = np.minimum(np.searchsorted(cells, wanted), len(cells) - 1)
-        a = np.flatnonzero(cells[place] == wanted)
+        place, there = find_cells(cells, cells + (step[0] << 42) + (step[1] << 21) + step[2])
+        a = np.flatnonzero(there)
         b = place[a]
         change = ((color[a] - color[b]) ** 2).sum(1) / COLOR_SCALE**2
         bend = 1.0 - (normal[a] * normal[b]).sum(1)

@@ -30,6 +30,15 @@ def cell_numbers(points: NDArray[np.floating], cell_m: float) -> NDArray[np.int6
     return (x << 42) | (y << 21) | z
 
 
+def find_cells(
+    cells: NDArray[np.int64], numbers: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Where numbers (N,) stand among some cells, which rise, and which of them are there."""
+    place = np.searchsorted(cells, numbers)
+    place[place == len(cells)] = 0
+    return place, cells[place] == numbers
+
+
 def visible_cells(frame: Frame) -> NDArray[np.int64]:
     """Cells of the surface that a frame's depth shows."""
     stride = max(1, frame.camera.width // ACROSS)

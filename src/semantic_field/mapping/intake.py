@@ -14,7 +14,7 @@ from semantic_field.mapping.claims import View
 from semantic_field.mapping.classes import ClassTable
 from semantic_field.mapping.keyframes import KeyframeStore, fit_width
 from semantic_field.mapping.label_noise import without_noise
-from semantic_field.mapping.memory import keyframe_budget_mb
+from semantic_field.mapping.memory import make_keyframes
 from semantic_field.mapping.moving import NOVEL_SHARE, MovedThings, novel_share
 from semantic_field.mapping.readings import mark_voxels
 
@@ -97,13 +97,10 @@ class Intake:
         return slots[0]
 
     def _add(self, frame: Frame, classes: ClassTable) -> int:
-        mapping, camera = self._config.mapping, frame.camera
         if self.keyframes is None:
-            depth_range = (mapping.min_depth_m, mapping.max_depth_m)
-            budget, veils = keyframe_budget_mb(self._config), mapping.drop_veils
-            self.keyframes = KeyframeStore(camera.width, camera.height, budget, depth_range, veils)
+            self.keyframes = make_keyframes(self._config, frame.camera.width, frame.camera.height)
         rows = None if frame.labels is None else classes.rows(frame.labels)
-        if rows is not None and mapping.vote_on_noise:
+        if rows is not None and self._config.mapping.vote_on_noise:
             rows = without_noise(rows, frame.color)
         return self.keyframes.add(frame, rows)
 

@@ -143,12 +143,12 @@ class Mapper:
         kernels = kernels.with_shape(shape or first_shape(full, kernels))
         return SemanticField(config, classes, kernels, self._device)
 
+    def _new_trainer(self, field: SemanticField) -> Trainer:
+        return make_trainer(field, self.config.mapping)
+
     @property
     def _keyframes(self) -> KeyframeStore | None:
         return self._intake.keyframes
-
-    def _new_trainer(self, field: SemanticField) -> Trainer:
-        return make_trainer(field, self.config.mapping)
 
     # frames
 

@@ -6,7 +6,7 @@ from semantic_field.config import Config, MappingConfig
 from semantic_field.field.voxels import VoxelGrid
 from semantic_field.kernels import GridKernels, GridShape
 from semantic_field.mapping.dense_targets import bytes_per_pixel
-from semantic_field.mapping.keyframes import BYTES_PER_PIXEL
+from semantic_field.mapping.keyframes import BYTES_PER_PIXEL, KeyframeStore
 from semantic_field.mapping.trainer import Trainer
 
 GRID_SHARE = 0.4  # of the budget; keyframes have the rest, less what voxels and results need
@@ -32,6 +32,13 @@ def keyframe_budget_mb(config: Config) -> int:
         dense = bytes_per_pixel(config.field.latent_dim)
         whole = whole * BYTES_PER_PIXEL // (BYTES_PER_PIXEL + dense)
     return max(1, whole)
+
+
+def make_keyframes(config: Config, width: int, height: int) -> KeyframeStore:
+    """Room for the keyframes of one map, of images of that size in pixels."""
+    mapping = config.mapping
+    depth_range = (mapping.min_depth_m, mapping.max_depth_m)
+    return KeyframeStore(width, height, keyframe_budget_mb(config), depth_range, mapping.drop_veils)
 
 
 def surface_bytes(config: MappingConfig) -> int:

@@ -33,7 +33,7 @@ from torch.nn import functional
 
 from semantic_field.field.sampling import GUESSED
 from semantic_field.field.surface_points import SurfacePoints
-from semantic_field.mapping.coverage import cell_numbers
+from semantic_field.mapping.coverage import cell_numbers, find_cells
 from semantic_field.mapping.keyframe_points import samples_of
 from semantic_field.mapping.keyframes import KeyframeStore
 from semantic_field.mapping.region_ranking import likeliest
@@ -132,10 +132,11 @@ class SurfaceLabels:
         if self._cutting is not None and self._cutting.done():
             self._cut, self._cutting = self._cutting.result(), None
         if self._outgrown():
+            grown = (self._cells, self._sums, self._threads)
             if wait:
-                self._cut, self._cutting = _cut(self._cells, self._sums, self._threads), None
+                self._cut, self._cutting = _cut_surface(*grown), None
             elif self._cutting is None:
-                self._cutting = self._cutter.submit(_cut, self._cells, self._sums, self._threads)
+                self._cutting = self._cutter.submit(_cut_surface, *grown)
         if len(self._cut.cells) and len(texts):
             self._label(texts)
 
@@ -146,10 +147,10 @@ class SurfaceLabels:
 
     def _label(self, texts: Float[Tensor, "C D"]) -> None:
         cut = self._cut
-        place, gone = self._places()
-        whole = len(place) == len(self._cells) and not gone.any()
+        place, there = find_cells(self._cells, cut.cells)
+        whole = len(place) == len(self._cells) and there.all()
         sums = torch.from_numpy(self._sums if whole else self._sums[place])
-        sums[torch.from_numpy(gone)] = 0.0
+        sums[torch.from_numpy(~there)] = 0.0
         evidence = [_evidence(torch.from_numpy(level), sums, texts) for level in cut.levels]
         share = _shares(evidence)
         chance = [_chances(size, logits, share) for size, logits in evidence]
@@ -166,25 +167,18 @@ class SurfaceLabels:
 
     def _outgrown(self) -> bool:
         """Whether the cells are many more than were cut, or other ones."""
-        grown = len(self._cells) > GROWN * len(self._cut.cells)
-        return grown or bool(self._places()[1].any())
-
-    def _places(self) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Where among the cells those are that were cut (N,), and which are there no more."""
-        cells = self._cut.cells
-        place = np.searchsorted(self._cells, cells)
-        place[place == len(self._cells)] = 0
-        return place, self._cells[place] != cells
+        cut = self._cut.cells
+        grown = len(self._cells) > GROWN * len(cut)
+        return grown or not find_cells(self._cells, cut)[1].all()
 
     def of(self, points: NDArray[np.float32], texts: int) -> Float[Tensor, "N C"]:
         """The chance of each of so many texts at points (N, 3); zeros where nothing is known."""
         chance, known = torch.zeros(len(points), texts), self._labelled
         if len(known.cells):
-            numbers = cell_numbers(points, CELL_M)
-            place = np.searchsorted(known.cells, numbers) % len(known.cells)
-            there = np.flatnonzero(known.cells[place] == numbers)
-            found = known.chance[known.segment[place[there]]]
-            chance[there, : found.shape[1]] = found
+            place, found = find_cells(known.cells, cell_numbers(points, CELL_M))
+            there = np.flatnonzero(found)
+            rows = known.chance[known.segment[place[there]]]
+            chance[there, : rows.shape[1]] = rows
         return chance
 
     def draw(
@@ -214,7 +208,7 @@ class SurfaceLabels:
             self._cells, self._sums = self._cells[kept], self._sums[kept]
 
 
-def _cut(cells: NDArray[np.int64], sums: NDArray[np.float32], threads: int) -> _Cut:
+def _cut_surface(cells: NDArray[np.int64], sums: NDArray[np.float32], threads: int) -> _Cut:
     """Cut the surface of these cells into segments, at all tolerances."""
     mean = sums[:, :VIEWS].astype(np.float64) / sums[:, VIEWS, None]
     length = np.linalg.norm(mean[:, 6:], axis=1, keepdims=True)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from semantic_field.config import Config
 from semantic_field.kernels.table_lines import fill_lines, lines_at, used_lines
 from semantic_field.mapping.keyframes import KeyframeStore
-from semantic_field.mapping.memory import keyframe_budget_mb
+from semantic_field.mapping.memory import make_keyframes
 from semantic_field.mapping.trainer import Trainer
 
 JPEG_QUALITY = 95
@@ -126,9 +126,7 @@ def _unpack_optimizer(arrays: dict[str, Any], trainer: Trainer) -> None:
 
 def _unpack_keyframes(arrays: dict[str, Any], config: Config) -> KeyframeStore:
     width, height = (int(v) for v in arrays["keyframes.slot_size"])
-    mapping, budget = config.mapping, keyframe_budget_mb(config)
-    depth_range = (mapping.min_depth_m, mapping.max_depth_m)
-    store = KeyframeStore(width, height, budget, depth_range, mapping.drop_veils)
+    store = make_keyframes(config, width, height)
     store.count = n = min(len(arrays["keyframes.sizes"]), store.capacity)
     for target, name in zip(store.cameras, ("intrinsics", "poses", "sizes"), strict=True):
         target[:n] = arrays[f"keyframes.{name}"][:n]
