@@ -139,7 +139,7 @@ def query_entry(points: int = 1_000_000, dim: int = 64) -> Entry:
     space = LanguageSpace(basis, torch.zeros(384), dim, "benchmark")
     limits = Calibration(torch.zeros(384), 0.6, 0.8, 0.4, 0.1, 20.0)
     texts = torch.nn.functional.normalize(torch.randn(6, 384, generator=random), dim=1)
-    meaning = Interpretation("q", texts[0], texts[:1], torch.ones(1), torch.zeros(0), 0.9, "a")
+    meaning = Interpretation("q", texts[:1], texts[:1], torch.ones(1), torch.zeros(0), 0.9, "a")
     latent = np.random.default_rng(0).normal(size=(points, dim)).astype(np.float16)
     index = LatentIndex(latent, space, limits, device="cuda")
     question = TextSet(meaning, texts[1:5])

@@ -113,7 +113,7 @@ def query_cases(points: int = 1_000_000, latent: int = 64) -> dict[str, Callable
     texts = torch.nn.functional.normalize(torch.randn(5, 384), dim=1)
     limits = Calibration(torch.zeros(384), 0.3, 0.8, 0.5, 0.1, 30.0)
     index, none = LatentIndex(latents.numpy(), space, limits), torch.zeros(0)
-    meaning = Interpretation("benchmark", texts[0], texts[:0], none, none, 0.9, "benchmark")
+    meaning = Interpretation("benchmark", texts[:1], texts[:0], none, none, 0.9, "benchmark")
     question = TextSet(meaning, texts[1:])
 
     def decoded() -> None:

@@ -275,3 +275,21 @@ def test_features_of_other_models_come_from_the_store(tiny, color, tmp_path):
     assert np.array_equal(teacher.embed_image(color).numpy(), own)
     with pytest.raises(ValueError, match=r"teacher\.store"):
         OpenClipTeacher(config(tiny[0], dense="store"))
+
+
+def test_images_are_recognised_as_open_clip_does(tiny, teacher):
+    import open_clip
+
+    texts, side = ["chair", "lamp", "guitar"], 32
+    color = np.random.default_rng(1).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    image = (torch.from_numpy(color).permute(2, 0, 1) / 255.0)[None]
+    mean, std = (
+        torch.tensor(v).view(1, 3, 1, 1)
+        for v in (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
+    )
+    tokens = open_clip.get_tokenizer("tiny-clip")(texts)
+    with torch.no_grad():
+        logits, _ = tiny[1].get_logits((image - mean) / std, tokens)
+    assert torch.allclose(teacher.recognise(color, texts), logits[0].softmax(0), atol=1e-4)
+    thin = teacher.recognise(color[:, :1], texts)  # of any shape
+    assert thin.sum() == pytest.approx(1.0, abs=1e-5)

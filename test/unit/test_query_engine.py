@@ -5,13 +5,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from semantic_field.config import QueryConfig
 from semantic_field.field.map_state import MapState
 from semantic_field.field.surface_points import SurfacePoints
 from semantic_field.mapping.language import LanguageBasis
-from semantic_field.query.engine import QueryEngine
+from semantic_field.query.engine import MOST_TEXTS, QueryEngine
 from semantic_field.teachers.label_text import LabelTextTeacher
+from semantic_field.teachers.naming import spoken
 from semantic_field.teachers.vocabulary import VocabularyTeacher
 
 NAMES = {3: "chair", 7: "diningtable", 9: "floor", 12: "bed"}  # no bed in the room
@@ -108,6 +110,74 @@ def test_several_texts_equal_single_ones(engine):
         assert [h.id for h in together.hits] == [h.id for h in alone.hits]
         assert np.allclose(together.relevancy, alone.relevancy, atol=1e-6)
     assert engine.query_all([]) == []
+
+
+class Seer(LabelTextTeacher):
+    """Takes every image for the thing that its first pixel's red is the number of."""
+
+    SHOWN = ("chair", "guitar", "DiningTable")
+
+    def recognise(self, color, texts):
+        name = self.SHOWN[color[0, 0, 0]].lower()
+        chance = torch.tensor([0.9 if spoken(text) == spoken(name) else 0.01 for text in texts])
+        return chance / chance.sum()
+
+
+def picture(shown):
+    return np.full((5, 7, 3), Seer.SHOWN.index(shown), np.uint8)
+
+
+def test_an_image_asks_for_what_it_is_taken_for(teacher):
+    engine = QueryEngine(Seer())
+    engine.set_points(*room(teacher))
+    chairs = engine.query_image(picture("chair"))
+    assert [hit.label for hit in chairs.hits] == ["chair", "chair"]
+    (table,) = engine.query_image(picture("DiningTable")).hits
+    assert table.label == "diningtable"
+    guitar = engine.query_image(picture("guitar"))
+    assert not guitar.found and "guitar" in guitar.message and guitar.best_score < 0.2
+    assert not engine.query_image(picture("chair"), negatives=("chair",)).found
+
+
+def test_what_is_no_image_or_cannot_be_seen_is_said(engine, teacher):
+    seeing = QueryEngine(Seer())
+    seeing.set_points(*room(teacher))
+    whole = picture("chair")
+    for bad in (whole[..., 0], whole[:0], np.dstack([whole, whole[..., :1]]), whole / 255.0):
+        with pytest.raises(ValueError, match=r"RGB image \(H, W, 3\)"):
+            seeing.query_image(bad)
+    with pytest.raises(ValueError, match=r"sees images.*open_clip"):
+        engine.query_image(whole)
+
+
+def test_points_are_segmented_by_names(teacher):
+    state, points = room(teacher)
+    silent = np.zeros_like(points.latent[:1])
+    latent = np.concatenate([points.latent[1:], silent])
+    engine = QueryEngine(teacher)
+    engine.set_points(state, replace(points, latent=latent))
+    rows = engine.segment(["floor", "chair"])
+    assert rows[-1] == -1 and (rows[:-1][points.label[1:] == 3] == 1).all()
+    assert (rows[:-1][points.label[1:] == 9] == 0).all()
+    with pytest.raises(ValueError, match="names to choose from"):
+        engine.segment([])
+
+
+def test_too_many_texts_at_once_are_refused(engine):
+    with pytest.raises(ValueError, match=f"at most {MOST_TEXTS} texts"):
+        engine.query_all(["chair"] * (MOST_TEXTS + 1))
+
+
+def test_latents_that_are_no_numbers_answer_nothing(teacher):
+    state, points = room(teacher)
+    latent = points.latent.copy()
+    latent[5] = np.nan
+    latent[6, 3] = np.inf
+    engine = QueryEngine(teacher)
+    engine.set_points(state, replace(points, latent=latent))
+    result = engine.query("chair")
+    assert len(result.hits) == 2 and np.isfinite(result.relevancy).all()
+    assert (result.relevancy[5:7] < 0.5).all()
 
 
 def test_limits(engine):

@@ -84,7 +84,7 @@ def test_score_by_hand():
     """Three points in a plane, one anchor of fit 0.9 at 30 degrees, one negative at 90."""
     meaning = Interpretation(
         "q",
-        torch.tensor(at(0.0)),
+        torch.tensor([at(0.0)]),
         torch.tensor([at(30.0)]),
         torch.tensor([0.9]),
         torch.zeros(0),
@@ -110,7 +110,7 @@ def test_score_by_hand():
 
 
 def test_chances_are_those_that_the_map_has_learnt():
-    """Names told apart by softmax(cos(point, name) / temperature), from centred products."""
+    """Softmax(cos(latent, V'name) / temperature), from products of centred embeddings."""
     generator = torch.Generator().manual_seed(5)
     space = replace(random_space(4), mean=torch.zeros(11), temperature=0.1)
     center = 0.2 * torch.randn(11, generator=generator)
@@ -120,7 +120,8 @@ def test_chances_are_those_that_the_map_has_learnt():
     classes = torch.nn.functional.normalize(names - center, dim=1)
     relative = replace(calibration(11, center), relative=True)
     index = LatentIndex(latent.numpy(), space, relative, classes, torch.float32, "cpu")
-    expected = (space.similarity(latent, names) / 0.1).softmax(1)
+    inside = torch.nn.functional.normalize(names @ space.basis, dim=1)
+    expected = (torch.nn.functional.normalize(latent, dim=1) @ inside.T / 0.1).softmax(1)
     assert index._chance is not None
     torch.testing.assert_close(index._chance.float().T, expected, atol=3e-4, rtol=0)
 
@@ -128,7 +129,7 @@ def test_chances_are_those_that_the_map_has_learnt():
 def test_what_a_point_may_be_counts_as_far_as_it_is_likely():
     """Two names at 0 and 90 degrees; the text is the second, and the first a poor answer."""
     meaning = Interpretation(
-        "q", torch.tensor(at(90.0)), torch.zeros(0, 2), torch.zeros(0), torch.tensor([0.5, 1.0]),
+        "q", torch.tensor([at(90.0)]), torch.zeros(0, 2), torch.zeros(0), torch.tensor([0.5, 1.0]),
         1.0, "second",
     )  # fmt: skip
     relative = replace(calibration(2), relative=True, margin=0.4)
@@ -144,6 +145,28 @@ def test_what_a_point_may_be_counts_as_far_as_it_is_likely():
     expected = [good * ASKED * p / (1 + (ASKED - 1) * p) for p in likely]
     assert got == pytest.approx(expected, abs=1e-3)
     assert got[0] < got[1] < got[2] < good
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_a_text_that_no_name_means_is_one_more_thing_that_a_point_may_be(known):
+    """Names at 0 and 90 degrees, the text at 45: softmax over three for what is between them."""
+    fits = torch.tensor([0.5, 0.9 if known else 0.3])
+    meaning = Interpretation(
+        "q", torch.tensor([at(45.0)]), torch.zeros(0, 2), torch.zeros(0), fits, 1.0, "q"
+    )
+    relative = replace(calibration(2), relative=True, margin=0.4)
+    names = torch.tensor([at(0.0), at(90.0)])
+    points = np.array([at(0.0), at(45.0)], np.float32)
+    space = replace(plane_space(), temperature=0.05)
+    index = LatentIndex(points, space, relative, names, torch.float32, "cpu")
+    got = index.relevancy([TextSet(meaning, torch.zeros(0, 2))])[0].tolist()
+    side, own = math.exp(math.cos(math.radians(45)) / 0.05), math.exp(1 / 0.05)
+    itself = own / (own + 2 * side)
+    alone = ASKED * itself / (1 + (ASKED - 1) * itself)
+    if known:  # a name means the same: it answers
+        assert got[1] < alone - 0.02
+    else:
+        assert got == pytest.approx([got[0], alone], abs=1e-3) and got[0] < 0.5 < alone
 
 
 def test_several_questions_at_once_equal_one_by_one(interpreter):

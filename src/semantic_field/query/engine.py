@@ -7,6 +7,7 @@ import threading
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from semantic_field.config import QueryConfig
@@ -18,6 +19,8 @@ from semantic_field.query.hits import Hit, HitTracker, find_hits
 from semantic_field.query.interpretation import Interpretation, Interpreter
 from semantic_field.query.relevancy import LatentIndex, TextSet
 from semantic_field.teachers.language import LanguageTeacher
+
+MOST_TEXTS = 256
 
 
 @dataclass(frozen=True)
@@ -154,7 +157,15 @@ class QueryEngine:
         threshold: float | None = None,
         max_hits: int | None = None,
     ) -> list[QueryResult]:
-        """The answers to several texts, in one pass over the points; see ``query``."""
+        """The answers to several texts, in one pass over the points; see ``query``.
+
+        Raises:
+            ValueError: as ``query``, and on more than ``MOST_TEXTS`` (4 bytes a text and point).
+        """
+        if len(texts) > MOST_TEXTS:
+            raise ValueError(
+                f"expected at most {MOST_TEXTS} texts at once, got {len(texts)}: ask in parts"
+            )
         indexed = self._indexed()
         questions = [self._question(text, negatives, indexed) for text in texts]
         return self._answers(questions, indexed, threshold, max_hits)
@@ -162,30 +173,34 @@ class QueryEngine:
     def query_image(
         self,
         color: NDArray[np.uint8],
+        negatives: tuple[str, ...] = (),
         threshold: float | None = None,
         max_hits: int | None = None,
     ) -> QueryResult:
         """Where in the map is what the image (a crop, RGB (H, W, 3)) shows?
 
         Raises:
-            ValueError: as ``query``, and where the teacher sees no images (label teachers).
+            ValueError: as ``query``, and where the teacher sees no images (all but open_clip).
         """
         indexed = self._indexed()
         question = self._interpreter.question_of_image(
-            color, self._config.negatives, indexed.class_names
+            color, negatives, self._config.negatives, indexed.class_names
         )
         return self._answers([question], indexed, threshold, max_hits)[0]
 
     def segment(self, names: list[str]) -> NDArray[np.int64]:
         """For every surface point, which of the names it is nearest to (N,).
 
+        That is one of them in any case ("object" among the names takes what is none of the
+        others), or -1 where the map has learnt no language.
+
         Raises:
             ValueError: before the first map, on no names, or one that the teacher does not know.
         """
         if not names:
             raise ValueError("expected names to choose from, got none")
-        indexed = self._indexed()
-        return indexed.latents.cosines(self._interpreter.embed(names)).argmax(1).numpy()
+        cosines = self._indexed().latents.cosines(self._interpreter.embed(names))
+        return torch.where(cosines.any(1), cosines.argmax(1), -1).numpy()
 
     def _answers(
         self,

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from semantic_field.teachers.language import Calibration, LanguageTeacher
+from semantic_field.teachers.language import Calibration, ImageRecogniser, LanguageTeacher
 
 REACH = 0.35
 NEAREST = 0.05
@@ -33,7 +33,8 @@ class Interpretation:
 
     Attributes:
         text: as it was asked.
-        embedding: of the text, centred, unit length (E,).
+        embedding: of the text, centred, unit length, (1, E); (0, E) for an image, whose own
+            embedding is near to other images and to no text.
         anchors: centred unit embeddings (A, E) of names.
         fits: how well each anchor answers the text (A,), 0..1.
         class_fits: how well each class of the map answers it (C,).
@@ -42,7 +43,7 @@ class Interpretation:
     """
 
     text: str
-    embedding: Float[Tensor, " E"]
+    embedding: Float[Tensor, "T E"]
     anchors: Float[Tensor, "A E"]
     fits: Float[Tensor, " A"]
     class_fits: Float[Tensor, " C"]
@@ -93,15 +94,21 @@ class Interpreter:
         Raises:
             ValueError: on an empty text, or one that the teacher does not know.
         """
-        return self._meaning(text, self.embed([text])[0], class_names)
+        embedding = self.embed([text])
+        classes = self.embed_classes(class_names)
+        things = self._thing_fits(embedding[0])
+        class_fits = self._class_fits((classes @ embedding[0]).numpy(), classes, things)
+        return self._meaning(text, embedding, things, class_fits, class_names)
 
     def _meaning(
-        self, text: str, embedding: Float[Tensor, " E"], class_names: list[str]
+        self,
+        text: str,
+        embedding: Float[Tensor, "T E"],
+        things: NDArray[np.float32],
+        class_fits: NDArray[np.float32],
+        class_names: list[str],
     ) -> Interpretation:
-        things = self._thing_fits(embedding)
-        classes = self.embed_classes(class_names)
-        class_fits = self._class_fits(embedding, classes, things)
-        vectors = torch.cat([self._name_vectors, classes])
+        """From how well each thing and each class answers."""
         fits = np.concatenate([things[self._thing_of_name], class_fits])
         order = np.argsort(-fits, kind="stable")[:MAX_ANCHORS]
         best = float(fits[order[0]]) if len(order) else 0.0
@@ -109,7 +116,7 @@ class Interpreter:
         return Interpretation(
             text=text,
             embedding=embedding,
-            anchors=vectors[keep],
+            anchors=torch.cat([self._name_vectors, self.embed_classes(class_names)])[keep],
             fits=torch.from_numpy(fits[keep]).float(),
             class_fits=torch.from_numpy(class_fits).float(),
             best=best,
@@ -134,32 +141,55 @@ class Interpreter:
         usual_negatives: tuple[str, ...],
         class_names: list[str],
     ) -> TextSet:
-        """A text with what it must beat: ``negatives``, or else those usual ones it knows.
+        """A text with what it must beat, see ``_beaten``.
 
         Raises:
             ValueError: on a text or negative that is empty or that the teacher does not know.
         """
-        beaten = negatives or self._known(usual_negatives)
-        return TextSet(self.interpret(text, class_names), self.embed(list(beaten)))
+        return TextSet(self.interpret(text, class_names), self._beaten(negatives, usual_negatives))
 
     def question_of_image(
-        self, color: NDArray[np.uint8], usual_negatives: tuple[str, ...], class_names: list[str]
+        self,
+        color: NDArray[np.uint8],
+        negatives: tuple[str, ...],
+        usual_negatives: tuple[str, ...],
+        class_names: list[str],
     ) -> TextSet:
         """An image (H, W, 3) of what is looked for, in place of a text.
 
-        Raises:
-            ValueError: where the teacher sees nothing in it, or sees no images.
-        """
-        cells = self._teacher.embed_image(color).float().cpu().flatten(0, -2)
-        embedding = functional.normalize(cells.sum(0), dim=0)
-        if not embedding.any():
-            raise ValueError("expected an image in which the teacher sees something, got none")
-        centred = functional.normalize(embedding - self._teacher.calibration.center, dim=0)
-        meaning = self._meaning("the image", centred, class_names)
-        return TextSet(meaning, self.embed(list(self._known(usual_negatives))))
+        It asks for what the teacher takes it for, among all things and class names.
 
-    def _known(self, texts: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(text for text in texts if self._teacher.knows(text))
+        Raises:
+            ValueError: on what is no such image, or where the teacher sees no images.
+        """
+        if color.ndim != 3 or color.shape[2] != 3 or color.dtype != np.uint8 or not color.size:
+            raise ValueError(
+                f"expected an RGB image (H, W, 3) of bytes, got {color.shape} of {color.dtype}"
+            )
+        if not isinstance(self._teacher, ImageRecogniser):
+            raise ValueError(
+                f"expected a teacher that sees images, got {self._teacher.name!r}: ask with a "
+                "text, or set teacher.kind to open_clip for mapping and query"
+            )
+        classes = self.embed_classes(class_names)
+        named = np.flatnonzero(classes.any(1).numpy())
+        texts = [*self._names, *(class_names[i] for i in named.tolist())]
+        chance = self._teacher.recognise(color, texts).numpy()
+        chance = chance / chance.max(initial=1e-9)
+        things = np.zeros(len(self._teacher.things), np.float32)
+        np.maximum.at(things, self._thing_of_name, chance[: len(self._names)])
+        own = np.zeros(len(class_names), np.float32)
+        own[named] = chance[len(self._names) :]
+        class_fits = self._class_fits(own, classes, things)
+        nothing = torch.zeros(0, self._teacher.dim)
+        meaning = self._meaning("the image", nothing, things, class_fits, class_names)
+        return TextSet(meaning, self._beaten(negatives, usual_negatives))
+
+    def _beaten(
+        self, negatives: tuple[str, ...], usual_negatives: tuple[str, ...]
+    ) -> Float[Tensor, "M E"]:
+        """``negatives``, or else those usual ones that the teacher knows."""
+        return self.embed(list(negatives or filter(self._teacher.knows, usual_negatives)))
 
     def _thing_fits(self, embedding: Float[Tensor, " E"]) -> NDArray[np.float32]:
         """How well each thing answers: by its nearest name or use, or for one that it replaces."""
@@ -172,13 +202,15 @@ class Interpreter:
         return accepted
 
     def _class_fits(
-        self, embedding: Tensor, classes: Float[Tensor, "C E"], things: NDArray[np.float32]
+        self,
+        own: NDArray[np.float32],
+        classes: Float[Tensor, "C E"],
+        things: NDArray[np.float32],
     ) -> NDArray[np.float32]:
-        """How well each class answers: by its name, or as the thing that it is.
+        """How well each class answers: by its name (``own``), or as the thing that it is.
 
         What a class is, the names nearest to its own say: a dining table is not a dining chair.
         """
-        own = (classes @ embedding).numpy()
         if not len(self._names) or not len(classes):
             return own
         cosine = classes @ self._name_vectors.T

@@ -3,8 +3,9 @@
 Two comparisons, and the worse one counts. *Fit*: a point must come close to the best answer
 that anything known could give (see ``interpretation``); this is what says "not found". Where a
 point may be one of several things, what each of them is worth as an answer counts as far as the
-point is likely to be it. And the relevancy of LERF (Kerr et al. 2023): a point must be nearer to
-the text than to every negative text, ``min_i softmax(10 [fit, cos(negative_i, point)])``.
+point is likely to be it; a text that none of the map's names means is one more thing that it may
+be. And the relevancy of LERF (Kerr et al. 2023): a point must be nearer to the text than to every
+negative text, ``min_i softmax(10 [fit, cos(negative_i, point)])``.
 
 Cosines with a point's decoded embedding ``V z + m``, made unit length and centred as texts are, are
 taken in the latent space, so a point costs D multiplications a text and is never decoded. (Latents
@@ -70,9 +71,11 @@ class LatentIndex:
         if classes is not None and not len(classes):
             classes = None
         self._classes = self._chance = None
+        self._temperature = space.temperature or TOLD_APART
+        self._learnt = bool(space.temperature)
         self._worst = torch.zeros(0), torch.zeros(0)
         if classes is not None and calibration.relative:
-            self._chance = self._tell_apart(classes, space.temperature)
+            self._chance, self._total = self._tell_apart(classes)
         elif classes is not None:
             self._classes = self._assign(classes)
 
@@ -92,6 +95,7 @@ class LatentIndex:
         for start in range(0, len(latent), CHUNK):
             part = slice(start, start + CHUNK)
             used = latent[part, :rank].to(self.device).float()
+            used = torch.where(used.isfinite().all(1, keepdim=True), used, 0.0)
             squared = used.square().sum(1) + 2.0 * (used @ of_mean) + mean.square().sum()
             length = squared.clamp_min(1e-9).rsqrt()  # float16 ends at 65504
             along = (used @ inside + mean @ self._center) * length
@@ -116,22 +120,42 @@ class LatentIndex:
 
     @torch.inference_mode()
     def _tell_apart(
-        self, classes: Float[Tensor, "C E"], temperature: float
-    ) -> Float[Tensor, "C N"]:
-        """How likely each point is each of the names, as the map has learnt it where it has.
-
-        That is by cosines before both sides are centred, n and q being what they are after it:
-        cos(point, name) = |name - c| (|point - c| n.q + c.q) + terms that all names have.
-        """
-        along = classes.to(self.device) @ self._center
-        length = (along.square() + 1.0 - self._center.square().sum()).clamp_min(0.0).sqrt() - along
+        self, classes: Float[Tensor, "C E"]
+    ) -> tuple[Float[Tensor, "C N"], Float[Tensor, " N"]]:
+        """How likely each point is each of the names, and the logarithm of what that is out of."""
         chance = torch.empty(len(classes), len(self), dtype=torch.float16, device=self.device)
+        total = torch.empty(len(self), device=self.device)
+        uncentred = self._uncentred(classes)
+        held = (uncentred @ self._basis).norm(dim=1, keepdim=True)  # 1 where the columns suffice
         for part, cosine in self._cosine_chunks(classes):
-            if temperature:
-                apart = 1.0 / self._units[-1, part].float().clamp_min(1e-3)
-                cosine = length[:, None] * (cosine * apart + along[:, None])
-            chance[:, part] = (cosine / (temperature or TOLD_APART)).softmax(0)
-        return chance
+            logits = self._logits(cosine, uncentred, part)
+            if self._learnt:
+                logits /= held.clamp_min(1e-3)  # the map has learnt directions within its columns
+            total[part] = logits.logsumexp(0)
+            chance[:, part] = (logits - total[part]).exp()
+        return chance, total
+
+    def _uncentred(self, texts: Float[Tensor, "Q E"]) -> Float[Tensor, "Q E"]:
+        """Centred unit texts as they were before: q |t - c| + c of unit length."""
+        texts, center = texts.to(self.device), self._center
+        along = (texts @ center)[:, None]
+        return texts * ((along.square() + 1.0 - center.square().sum()).sqrt() - along) + center
+
+    def _logits(
+        self, cosine: Float[Tensor, "Q N"], texts: Float[Tensor, "Q E"], part: slice
+    ) -> Float[Tensor, "Q N"]:
+        """Of texts (uncentred) at a part of the points, as the map has learnt them where it has.
+
+        That is by cosines before both sides are centred, from those after it (n.q):
+        p.t = |p - c| |t - c| n.q + p.c + t.c - c.c, and 2 p.c = 1 + c.c - |p - c|^2.
+        """
+        if self._learnt:
+            inverse, center = self._units[-1, part].float(), self._center
+            apart = torch.where(inverse > 0, 1.0 / inverse, 0.0)  # 0: decodes to nothing
+            length = (texts - center).norm(dim=1)[:, None]
+            of_point = 0.5 * (1.0 - center.square().sum() - apart.square())
+            cosine = length * apart * cosine + of_point + (texts @ center)[:, None]
+        return cosine / self._temperature
 
     def cosines(self, texts: Float[Tensor, "Q E"]) -> Float[Tensor, "N Q"]:
         """Cosine of every point's decoded embedding with every centred unit text."""
@@ -168,10 +192,14 @@ class LatentIndex:
     def _texts_of(self, meaning: Interpretation) -> Float[Tensor, "T E"]:
         """What points are compared with: the text and its anchors, as far as these count."""
         if self._chance is not None:
-            return meaning.anchors[:0]
+            return meaning.embedding if self._stands_alone(meaning) else meaning.anchors[:0]
         if self._classes is not None:
-            return meaning.embedding[None]
-        return torch.cat([meaning.embedding[None], meaning.anchors])
+            return meaning.embedding
+        return torch.cat([meaning.embedding, meaning.anchors])
+
+    def _stands_alone(self, meaning: Interpretation) -> bool:
+        """Whether a text is something that none of the map's names means."""
+        return float(meaning.class_fits.max()) < self.calibration.same
 
     def _worst_of(self, negatives: Float[Tensor, "M E"]) -> Float[Tensor, " N"]:
         """What each point has to beat. Questions mostly share it, so the last one is kept."""
@@ -193,8 +221,15 @@ class LatentIndex:
             worth = _answers(meaning, fits, limits) * fits / fits.amax().clamp_min(1e-6)
             best = worth.amax().clamp_min(1e-6)
             fit, likely = torch.stack([fits, worth / best]) @ self._chance[:, part].float()
-            return fit, best * ASKED * likely / (1.0 + (ASKED - 1.0) * likely)
-        fit, anchors = cosine[0], cosine[1:]
+            score = best * _asked(likely)
+            if len(cosine):
+                logits = self._logits(cosine, self._uncentred(meaning.embedding), part)[0]
+                itself = torch.sigmoid(logits - self._total[part])
+                fit = fit + itself * (1.0 - fit)
+                score = torch.maximum(score, _asked(itself))
+            return fit, score
+        texts = len(meaning.embedding)
+        fit, anchors = cosine[:texts].sum(0), cosine[texts:]  # one row, or none
         if self._classes is not None:
             index, share = self._classes
             fit = torch.maximum(fit, fits.index_select(0, index[part]) * share[part])
@@ -202,6 +237,11 @@ class LatentIndex:
             meant = membership(anchors, limits) * meaning.fits.to(self.device)[:, None]
             fit = torch.maximum(fit, meant.amax(0))
         return fit, _answers(meaning, fit, limits)
+
+
+def _asked(likely: Tensor) -> Tensor:
+    """Chances once the odds are counted ``ASKED`` times."""
+    return ASKED * likely / (1.0 + (ASKED - 1.0) * likely)
 
 
 def _answers(meaning: Interpretation, fit: Tensor, limits: Calibration) -> Tensor:

@@ -133,6 +133,17 @@ class OpenClipTeacher:
         return torch.from_numpy(np.array(stored["language"]))
 
     @torch.inference_mode()
+    def recognise(self, color: NDArray[np.uint8], texts: list[str]) -> Float[Tensor, " Q"]:
+        """See ``ImageRecogniser``; with the temperature that the model was trained with."""
+        size = (self._clip.side, self._clip.side)
+        image = functional.interpolate(
+            self._tensor(color)[None], size, mode="bicubic", antialias=True, align_corners=False
+        )
+        shown = self._model.encode_image(self._normalised(image.clamp(0.0, 1.0))).float().cpu()
+        logits = self.embed_text(texts) @ functional.normalize(shown[0], dim=0)
+        return (logits * self._model.logit_scale.float().exp().cpu()).softmax(0)
+
+    @torch.inference_mode()
     def _dense(self, color: NDArray[np.uint8]) -> dict[str, NDArray]:
         crops = self._config.dense == "crops"
         features = self._by_crops(color) if crops else self._by_patches(color)

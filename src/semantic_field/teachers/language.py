@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -96,6 +96,15 @@ class LanguageTeacher(Protocol):
         Args:
             labels: class ids (H, W), -1 = void, for teachers that read them off.
         """
+        ...
+
+
+@runtime_checkable
+class ImageRecogniser(Protocol):
+    """A language teacher that says what an image as a whole shows."""
+
+    def recognise(self, color: NDArray[np.uint8], texts: list[str]) -> Float[Tensor, " Q"]:
+        """How likely an RGB image (H, W, 3) shows each of these texts, and no other; sum 1."""
         ...
 
 
