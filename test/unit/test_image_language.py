@@ -148,6 +148,24 @@ def test_earlier_columns_of_the_basis_stay_and_dense_features_are_spanned(folder
     assert basis.rank == 29 and with_more[0].norm() == pytest.approx(1.0, abs=1e-5)
 
 
+def test_more_texts_than_columns_are_all_told_apart(folder, frames):
+    teacher = SimulatedTeacher(str(folder))
+    texts = [*NAMES, *(f"other {i}" for i in range(30))][: 6 * 9]
+    mapper = Mapper(updated(Config(), SMALL | {"field.latent_dim": 16}), teacher)
+    mapper.set_vocabulary(texts)
+    frame = replace(frames[0][0], labels=None, instances=None)
+    mapper.add_frame(frame)
+    embedding = teacher.embed_text(texts).view(1, 6, 9, -1)
+    assert mapper.add_image_targets(frame.stamp_ns, ImageTargets(embedding))
+    language = mapper._trainer.language
+    assert language is not None and language.targets is not None
+    latents = language.targets.cell_latents(0).flatten(0, 2)
+    said = language.targets.rows[0].reshape(120, 160)[10::20, 8::18][:, :9]
+    assert said.ravel().tolist() == list(range(54))
+    head = mapper._trainer.field.label_scores(latents)
+    assert head.argmax(-1).tolist() == list(range(54))
+
+
 def two_view_store():
     camera = Camera(20.0, 20.0, 15.5, 7.5, 32, 16)
     store = KeyframeStore(32, 16, 16, (0.1, 10.0))

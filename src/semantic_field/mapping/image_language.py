@@ -117,7 +117,7 @@ class ImageLanguage:
     # what comes in
 
     def set_vocabulary(self, texts: Float[Tensor, "C D"]) -> None:
-        """Other texts to tell apart (V'q of each): all labels are made again, nothing is lost.
+        """Other texts to tell apart (unit V'q of each): all labels are made again, nothing is lost.
 
         Where ``config.unlabelled`` is set, the last row is that text's.
         """

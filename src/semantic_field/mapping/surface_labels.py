@@ -119,7 +119,7 @@ class SurfaceLabels:
             self._join()
 
     def refresh(self, texts: Float[Tensor, "C D"], wait: bool = True) -> None:
-        """Label the surface with the texts (V'q of each).
+        """Label the surface with the texts (unit V'q of each).
 
         What has been seen since the surface was cut has no label before it is cut anew.
 
