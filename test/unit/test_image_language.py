@@ -239,6 +239,31 @@ def test_other_texts_relabel_what_is_stored():
     assert (language.targets.rows[0].reshape(16, 32)[left] == 0).all()
 
 
+def test_targets_follow_a_keyframe_that_moves_to_another_slot():
+    store = two_view_store()
+    language = learner(store, novel_views=0)
+    for slot, text in ((0, 0), (1, 2)):
+        embedding = torch.zeros(1, 2, 4, 4)
+        embedding[..., text] = 1.0
+        regions = Regions.from_masks([np.ones((16, 32), bool)] * (1 + slot), (16, 32))
+        patches = torch.full((2, 4, 3), 1.0 + slot)
+        language.add(store, slot, ImageTargets(embedding, regions, patches))
+    targets = language.targets
+    assert targets is not None
+    kept = [array[1].copy() for array in targets._arrays()]
+    language.set_vocabulary(language.texts[[2, 1, 0]])  # labels are due when it moves
+    store.remove(0)
+    assert targets.current().tolist() == [0] and len(targets.regions[0]) == 2
+    language.seen(0, store)
+    slots, pixels = np.zeros(3, np.int64), np.array([0, 77, 511])
+    assert targets.look_up_labels(slots, pixels)[0].tolist() == [0, 0, 0]
+    assert targets.look_up(slots, pixels)[0].argmax(-1).tolist() == [[2], [2], [2]]
+    targets.rows[0] = kept[1]  # the labels of before, else nothing has changed
+    for array, before in zip(targets._arrays(), kept, strict=True):
+        assert np.array_equal(array[0], before)
+    assert targets.slot_of(int(store.identities[0])) == 0 and targets.slot_of(-1) == -1
+
+
 def test_a_patch_brings_points_and_features():
     store = two_view_store()
     language = learner(store, fda_every=1, fda_side=2, fda_spacing=4, self_enhancement=False)
