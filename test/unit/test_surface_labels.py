@@ -76,6 +76,21 @@ def test_what_views_hardly_know_hardly_counts():
     assert labels.of(np.concatenate([LEFT, RIGHT]), 3).argmax(1).tolist() == [0, 1]
 
 
+def test_labelled_frames_are_sampled_as_others_are():
+    store, large = KeyframeStore(640, 480, 64, (0.1, 10.0)), Camera(400, 400, 320, 240, 640, 480)
+    image, depth = np.zeros((480, 640, 3), np.uint8), np.full((480, 640), 2.0, np.float32)
+    looked_at = []
+
+    def shown(pixels: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        looked_at.append(pixels)
+        return TEXTS[np.zeros(len(pixels), int)], torch.ones(len(pixels))
+
+    for number, rows in enumerate((None, np.ones((480, 640), np.int16))):
+        store.add(Frame(number, image, depth, large, np.eye(4)), rows)
+        SurfaceLabels(1 << 24).add(store, number, shown)
+    assert len(looked_at[0]) == 160 * 120 and np.array_equal(*looked_at)
+
+
 def test_small_segments_leave_room_for_doubt():
     """A speck of another colour, of which views say something else than of the wall around it."""
     store, labels = KeyframeStore(64, 48, 16, (0.1, 10.0)), SurfaceLabels(1 << 24)

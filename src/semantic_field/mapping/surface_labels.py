@@ -107,7 +107,7 @@ class SurfaceLabels:
         Args:
             shown: what teachers say of pixels: latents (N, D) times how far they are known (N,).
         """
-        pixels, *geometry, _ = samples_of(store, slot)
+        pixels, *geometry, _ = samples_of(store, slot, labelled=False)
         measured = store.images[1][slot, pixels] < GUESSED
         pixels, (xyz, color, normal) = pixels[measured], (part[measured] for part in geometry)
         latents, known = (part.numpy() for part in shown(pixels))
