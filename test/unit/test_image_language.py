@@ -148,6 +148,24 @@ def test_earlier_columns_of_the_basis_stay_and_dense_features_are_spanned(folder
     assert basis.rank == 29 and with_more[0].norm() == pytest.approx(1.0, abs=1e-5)
 
 
+def test_more_texts_than_columns_are_all_told_apart(folder, frames):
+    teacher = SimulatedTeacher(str(folder))
+    texts = [*NAMES, *(f"other {i}" for i in range(30))][: 6 * 9]
+    mapper = Mapper(updated(Config(), SMALL | {"field.latent_dim": 16}), teacher)
+    mapper.set_vocabulary(texts)
+    frame = replace(frames[0][0], labels=None, instances=None)
+    mapper.add_frame(frame)
+    embedding = teacher.embed_text(texts).view(1, 6, 9, -1)
+    assert mapper.add_image_targets(frame.stamp_ns, ImageTargets(embedding))
+    language = mapper._trainer.language
+    assert language is not None and language.targets is not None
+    latents = language.targets.cell_latents(0).flatten(0, 2)
+    said = language.targets.rows[0].reshape(120, 160)[10::20, 8::18][:, :9]
+    assert said.ravel().tolist() == list(range(54))
+    head = mapper._trainer.field.label_scores(latents)
+    assert head.argmax(-1).tolist() == list(range(54))
+
+
 def two_view_store():
     camera = Camera(20.0, 20.0, 15.5, 7.5, 32, 16)
     store = KeyframeStore(32, 16, 16, (0.1, 10.0))
@@ -219,6 +237,31 @@ def test_other_texts_relabel_what_is_stored():
     language.set_vocabulary(language.texts[[1, 2]])
     language.seen(0, store)
     assert (language.targets.rows[0].reshape(16, 32)[left] == 0).all()
+
+
+def test_targets_follow_a_keyframe_that_moves_to_another_slot():
+    store = two_view_store()
+    language = learner(store, novel_views=0)
+    for slot, text in ((0, 0), (1, 2)):
+        embedding = torch.zeros(1, 2, 4, 4)
+        embedding[..., text] = 1.0
+        regions = Regions.from_masks([np.ones((16, 32), bool)] * (1 + slot), (16, 32))
+        patches = torch.full((2, 4, 3), 1.0 + slot)
+        language.add(store, slot, ImageTargets(embedding, regions, patches))
+    targets = language.targets
+    assert targets is not None
+    kept = [array[1].copy() for array in targets._arrays()]
+    language.set_vocabulary(language.texts[[2, 1, 0]])  # labels are due when it moves
+    store.remove(0)
+    assert targets.current().tolist() == [0] and len(targets.regions[0]) == 2
+    language.seen(0, store)
+    slots, pixels = np.zeros(3, np.int64), np.array([0, 77, 511])
+    assert targets.look_up_labels(slots, pixels)[0].tolist() == [0, 0, 0]
+    assert targets.look_up(slots, pixels)[0].argmax(-1).tolist() == [[2], [2], [2]]
+    targets.rows[0] = kept[1]  # the labels of before, else nothing has changed
+    for array, before in zip(targets._arrays(), kept, strict=True):
+        assert np.array_equal(array[0], before)
+    assert targets.slot_of(int(store.identities[0])) == 0 and targets.slot_of(-1) == -1
 
 
 def test_a_patch_brings_points_and_features():

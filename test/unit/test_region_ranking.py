@@ -138,3 +138,15 @@ def test_cells_seen_by_themselves_are_averaged():
     torch.testing.assert_close(known, torch.tensor([9 / 12, 3 / 6]))
     torch.testing.assert_close(found, known[:, None] * torch.eye(2))
     assert [len(part) for part in unit_features(seen, np.full((3, 4), -1, np.int16), ())] == [0, 0]
+
+
+def test_cells_of_which_nothing_is_said_are_no_evidence():
+    units = np.repeat(np.int16([[0, 0, 1, 1]]), 4, axis=0)
+    seen = torch.zeros(2, 4, 4, 3)
+    seen[:, :, :2, 0] = 1.0
+    found, known = unit_features(seen, units, ())
+    torch.testing.assert_close(known, torch.tensor([16 / 19, 0.0]))
+    torch.testing.assert_close(found, known[:, None] * torch.tensor([1.0, 0.0, 0.0]))
+    found, known = unit_features(seen, units, (2 / 4, 3 / 4))  # through crops that reach over
+    assert found[1, 0] >= 0.0 and 0.0 < known[1] < 0.5 < known[0]
+    assert not torch.cat([part.flatten() for part in unit_features(0.0 * seen, units, ())]).any()

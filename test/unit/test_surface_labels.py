@@ -10,6 +10,7 @@ from semantic_field.mapping.surface_labels import SurfaceLabels
 
 CAMERA = Camera(40.0, 40.0, 31.5, 23.5, 64, 48)
 TEXTS = torch.eye(3)
+CELL_BYTES = 14 * 4 + 72 + 20  # geometry, views and a latent; numbers, cut, label; chances
 LEFT, RIGHT = np.array([[-0.4, 0.0, 2.0]], np.float32), np.array([[0.4, 0.0, 2.0]], np.float32)
 
 
@@ -37,8 +38,8 @@ def said(slot: int, wrong: bool = False, share: float = 1.0):
     return shown
 
 
-def labels_of(views: int, wrong: tuple[int, ...] = (), memory_bytes: int = 1 << 24):
-    store, labels = wall_store(views), SurfaceLabels(memory_bytes)
+def labels_of(views: int, wrong: tuple[int, ...] = ()):
+    store, labels = wall_store(views), SurfaceLabels(1 << 24)
     for slot in range(views):
         labels.add(store, slot, said(slot, slot in wrong))
     return labels
@@ -74,6 +75,21 @@ def test_what_views_hardly_know_hardly_counts():
     labels.add(store, 3, said(3))
     labels.refresh(TEXTS)
     assert labels.of(np.concatenate([LEFT, RIGHT]), 3).argmax(1).tolist() == [0, 1]
+
+
+def test_labelled_frames_are_sampled_as_others_are():
+    store, large = KeyframeStore(640, 480, 64, (0.1, 10.0)), Camera(400, 400, 320, 240, 640, 480)
+    image, depth = np.zeros((480, 640, 3), np.uint8), np.full((480, 640), 2.0, np.float32)
+    looked_at = []
+
+    def shown(pixels: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        looked_at.append(pixels)
+        return TEXTS[np.zeros(len(pixels), int)], torch.ones(len(pixels))
+
+    for number, rows in enumerate((None, np.ones((480, 640), np.int16))):
+        store.add(Frame(number, image, depth, large, np.eye(4)), rows)
+        SurfaceLabels(1 << 24).add(store, number, shown)
+    assert len(looked_at[0]) == 160 * 120 and np.array_equal(*looked_at)
 
 
 def test_small_segments_leave_room_for_doubt():
@@ -135,7 +151,7 @@ def test_a_live_map_does_not_wait_for_its_surface_to_be_cut():
 
 
 def test_cells_that_had_to_go_while_the_surface_is_cut_count_as_unseen():
-    store, labels = wall_store(12), SurfaceLabels(3200 * 14 * 4)  # room for 3200 cells
+    store, labels = wall_store(12), SurfaceLabels(round(3200 * (CELL_BYTES - 20) / 0.9))
     labels.add(store, 0, said(0))
     labels.refresh(TEXTS)
     before = labels._cut
@@ -156,12 +172,32 @@ def test_where_teachers_said_nothing_there_is_no_label():
     assert not labels.of(LEFT, 3).any()
 
 
+def kept_in(thing) -> dict[int, int]:
+    """The bytes of all arrays that a thing holds, each once."""
+    if isinstance(thing, np.ndarray | torch.Tensor):
+        return {id(thing): thing.nbytes}
+    if isinstance(thing, list | tuple):
+        return {key: size for part in thing for key, size in kept_in(part).items()}
+    return kept_in(list(vars(thing).values())) if hasattr(thing, "__dict__") else {}
+
+
+def test_all_that_is_kept_is_within_its_memory_and_counted():
+    store, labels = wall_store(30), SurfaceLabels(300_000)
+    for slot in range(30):
+        labels.add(store, slot, said(slot))
+        if slot % 7 == 0:
+            labels.refresh(TEXTS)
+        held = [labels._cells, labels._sums, labels._parts, labels._cut, labels._labelled]
+        assert labels.memory_bytes() == sum(kept_in(held).values()) <= 300_000
+    assert len(labels._cells) > 0.8 * 300_000 / CELL_BYTES  # and of some use
+
+
 def test_what_was_seen_least_is_left_out_where_memory_ends():
-    whole = labels_of(4)
-    whole.refresh(TEXTS)
-    small = labels_of(4, memory_bytes=200 * 14 * 4)  # three geometries, views, a latent
-    small.refresh(TEXTS)
-    assert small.memory_bytes() < whole.memory_bytes()
-    seen = [labels._sums[:, 9] for labels in (small, whole)]
-    assert len(seen[0]) == 200 and seen[0].min() == np.sort(seen[1])[-200]
-    assert len(small.draw(50, np.random.default_rng(0), 3)[0]) == 50
+    store, labels = wall_store(12), SurfaceLabels(round(3250.5 * CELL_BYTES / 0.9))
+    for slot in (0, 0, 0, 11):
+        labels.add(store, slot, said(slot))
+    first = len(labels._cells)
+    labels.refresh(TEXTS)
+    seen = labels._sums[:, 9]
+    assert first < len(seen) == 3250 and (seen >= 3).sum() == first
+    assert len(labels.draw(50, np.random.default_rng(0), 3)[0]) == 50

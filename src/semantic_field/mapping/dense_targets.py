@@ -62,7 +62,26 @@ class DenseTargets:
         self.unit_known = np.zeros((capacity, MOST_UNITS), np.float16)
         self._identities = np.zeros(capacity, np.int64)
         self.store = store
+        store.followers.append(self._move)
         self._patch_basis: Tensor | None = None
+
+    def _arrays(self) -> tuple[NDArray, ...]:
+        """All that is kept by slot."""
+        of_units = (self.units, self.unit_latents, self.unit_known)
+        return (self.latents, self.rows, self.weights, self.patches, *of_units)
+
+    def _move(self, source: int, target: int) -> None:
+        """A keyframe has moved to another slot."""
+        for array in (*self._arrays(), self.has_patches, self._identities):
+            array[target] = array[source]
+        self.regions.pop(target, None)
+        if source in self.regions:
+            self.regions[target] = self.regions.pop(source)
+
+    def slot_of(self, identity: int) -> int:
+        """Where the keyframe of that identity and its targets are; -1 where it has none."""
+        found = self.current()[self.identities() == identity]
+        return int(found[0]) if len(found) else -1
 
     def put(self, slot: int, latents: Float[Tensor, "S h w D"], targets: ImageTargets) -> None:
         """Keep the targets of the keyframe that is in ``slot``; it has no labels yet."""
@@ -122,6 +141,10 @@ class DenseTargets:
         """The slots whose keyframe has targets."""
         count = self.store.count
         return np.flatnonzero(self._identities[:count] == self.store.identities[:count])
+
+    def identities(self) -> NDArray[np.int64]:
+        """Of the keyframes that have targets."""
+        return self._identities[self.current()]
 
     def look_up(
         self, slots: NDArray[np.int64], pixels: NDArray[np.int64]

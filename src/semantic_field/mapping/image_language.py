@@ -117,7 +117,7 @@ class ImageLanguage:
     # what comes in
 
     def set_vocabulary(self, texts: Float[Tensor, "C D"]) -> None:
-        """Other texts to tell apart (V'q of each): all labels are made again, nothing is lost.
+        """Other texts to tell apart (unit V'q of each): all labels are made again, nothing is lost.
 
         Where ``config.unlabelled`` is set, the last row is that text's.
         """
@@ -126,8 +126,8 @@ class ImageLanguage:
         if self.targets is not None:
             self.targets.rows[:] = -1  # they mean other texts
             self._waiting = deque(
-                partial(self._label_by_teacher, slot, int(self.targets.store.identities[slot]))
-                for slot in self.targets.current().tolist()
+                partial(self._label_by_teacher, identity)
+                for identity in self.targets.identities().tolist()
             )
             if self.enhanced:
                 self._begin_enhancement()
@@ -146,7 +146,7 @@ class ImageLanguage:
         if self.config.rank_teacher and self.config.ranking == "mended" and targets.regions:
             units = units_of(targets.regions, MOST_UNITS)
             self.targets.set_units(slot, units, *unit_features(latents, units, targets.footprint))
-        self._label_by_teacher(slot, int(store.identities[slot]))
+        self._label_by_teacher(int(store.identities[slot]))
         if self.config.self_enhancement and isinstance(self._own, SurfaceLabels):
             self._own.add(store, slot, partial(self.targets.latents_at, slot))
 
@@ -179,9 +179,9 @@ class ImageLanguage:
         ranked[ranked < 0] = self._classes if self.config.unlabelled else -1
         return ranked.astype(np.int16), np.ones(ranked.shape, np.float32)
 
-    def _label_by_teacher(self, slot: int, identity: int) -> None:
+    def _label_by_teacher(self, identity: int) -> None:
         targets = self.targets
-        if targets is None or not self._classes or targets.store.identities[slot] != identity:
+        if targets is None or not self._classes or (slot := targets.slot_of(identity)) < 0:
             return
         units, known = targets.shown_by_units(slot)
         if len(units):

@@ -13,9 +13,9 @@ ACROSS = 160  # samples in an image row
 OCCLUDED_M = 0.05
 
 
-def samples_of(store: KeyframeStore, slot: int) -> tuple[NDArray, ...]:
+def samples_of(store: KeyframeStore, slot: int, labelled: bool = True) -> tuple[NDArray, ...]:
     """Pixel numbers, points, RGB colours, normals and label rows of a keyframe's samples: a
-    raster of pixels, and all labelled ones, as far as they have a depth."""
+    raster of pixels, and all ``labelled`` ones if wanted, as far as they have a depth."""
     width, height = (int(n) for n in store.cameras[2][slot])
     color, depth, rows = (image[slot, : width * height] for image in store.images)
     z = ((depth & (GUESSED - 1)) * np.float32(DEPTH_UNIT_M)).reshape(height, width)
@@ -28,7 +28,8 @@ def samples_of(store: KeyframeStore, slot: int) -> tuple[NDArray, ...]:
     wanted = np.zeros((height, width), bool)
     stride = max(1, width // ACROSS)
     wanted[stride // 2 :: stride, stride // 2 :: stride] = True
-    pixel = np.flatnonzero((wanted.reshape(-1) | (rows >= 0)) & (depth > 0) & (rows != MASKED))
+    wanted = wanted.reshape(-1) | (labelled & (rows >= 0))
+    pixel = np.flatnonzero(wanted & (depth > 0) & (rows != MASKED))
     T = store.cameras[1][slot].astype(np.float64)
     return (
         pixel,

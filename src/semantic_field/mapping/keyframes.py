@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import cv2
 import numpy as np
@@ -50,6 +51,7 @@ class KeyframeStore:
             one whenever its pixels change. identities: the same, but they stay.
         learnt: what training finds out about each keyframe, see ``LEARNT``.
         labelled: where the labelled pixels are.
+        followers: are told when a keyframe moves to another slot: from where, and where to.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class KeyframeStore:
         self.visits = np.zeros(capacity)
         self.learnt = {name: np.zeros((capacity, *shape)) for name, (shape, _) in LEARNT.items()}
         self.labelled = LabelledPixels()
+        self.followers: list[Callable[[int, int], None]] = []
         self._nearest = np.full(capacity, np.inf)
         self._neighbour = np.full(capacity, -1)
         self.count = 0
@@ -150,6 +153,8 @@ class KeyframeStore:
             array[slot] = array[last]
         if slot < last:
             self.labelled.move(last, slot)
+            for follow in self.followers:
+                follow(last, slot)
         else:
             self.labelled.forget(slot)
         self.count = last

@@ -7,6 +7,7 @@ from typing import Protocol
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional
 
 from semantic_field.field.map_state import LanguageSpace
 
@@ -49,6 +50,13 @@ class LanguageBasis:
                 self._include(vector)
             latents[named] = (embedded - self.mean) @ self.basis
         return latents
+
+    def directions_of(self, names: list[str]) -> Float[Tensor, "C D"]:
+        """``latents_of`` made unit, for latents that say with their direction alone what they mean.
+
+        A text that is longer than its part in the columns would otherwise lose to all others.
+        """
+        return functional.normalize(self.latents_of(names), dim=1, eps=SPANNED)
 
     def _include(self, vector: Float[Tensor, " E"]) -> None:
         if self.rank == self.basis.shape[1]:

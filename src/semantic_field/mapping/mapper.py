@@ -247,7 +247,8 @@ class Mapper:
         names, language = self._classes.row_names(), self._trainer.language
         if self._language is not None:
             known = self._trainer.class_latents
-            self._trainer.class_latents = self._language.latents_of(names)
+            latents_of = self._language.directions_of if language else self._language.latents_of
+            self._trainer.class_latents = latents_of(names)
             self._trainer.rank = self._language.rank
             if language is None or torch.equal(known, self._trainer.class_latents):
                 self._trainer.grow_classes(len(self._classes))
@@ -255,7 +256,7 @@ class Mapper:
             config, texts = self.config.language, self._trainer.class_latents
             self._trainer.set_label_rows(texts / (config.relevancy_temperature or 1.0))
             if config.unlabelled:
-                texts = torch.cat([texts, self._language.latents_of([config.unlabelled])])
+                texts = torch.cat([texts, latents_of([config.unlabelled])])
             language.set_vocabulary(texts)
         else:
             self._trainer.grow_classes(len(self._classes))

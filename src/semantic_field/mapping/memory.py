@@ -11,7 +11,7 @@ from semantic_field.mapping.trainer import Trainer
 
 GRID_SHARE = 0.4  # of the budget; keyframes have the rest, less what voxels and results need
 KEYFRAME_SHARE = 0.55
-SURFACE_SHARE = 0.1  # labels of the surface: of the keyframes' share, if language is from images
+SURFACE_SHARE = 0.12  # labels of the surface: of the keyframes' share, if language is from images
 TABLES = 4  # table, gradient and two moments, float32
 FIRST_ENTRIES = 1 << 14
 MEBIBYTE = 1 << 20

@@ -67,8 +67,8 @@ class OwnViews:
     def tasks(self, targets: DenseTargets) -> Iterator[Callable[[], None]]:
         """What has to be done until all views have labels from the map as it is now."""
         config, slots = self._config, targets.current()
-        for slot in slots.tolist():
-            yield partial(self._label_keyframe, targets, slot, int(targets.store.identities[slot]))
+        for identity in targets.identities().tolist():
+            yield partial(self._label_keyframe, targets, identity)
         poses = targets.store.cameras[1][slots]
         if config.novel_poses == "circle":
             poses = poses_on_circle(poses, config.novel_views, self._up)
@@ -100,10 +100,11 @@ class OwnViews:
         return sum(part.nbytes for view in self._new.values() for part in view)
 
     @torch.no_grad()
-    def _label_keyframe(self, targets: DenseTargets, slot: int, identity: int) -> None:
+    def _label_keyframe(self, targets: DenseTargets, identity: int) -> None:
         """Pseudo-labels of a keyframe from what the map itself says at its surface."""
-        if targets.store.identities[slot] != identity:
-            return  # another one is there by now
+        slot = targets.slot_of(identity)
+        if slot < 0:
+            return  # it has given way
         points, there = _surface(targets.store, slot)
         latents = torch.zeros(there.size, self._field.config.latent_dim)
         code = self._field.geometry(torch.from_numpy(points))[1]

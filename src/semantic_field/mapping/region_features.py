@@ -26,6 +26,7 @@ from semantic_field.mapping.region_ranking import pixels_of
 from semantic_field.teachers.language import cells_of
 from semantic_field.teachers.regions import Regions
 
+SILENT = 1e-6  # squared length of a feature that says nothing
 PRIOR_CELLS = 3.0  # the image's mean counts for a region as so many cells would
 
 
@@ -54,6 +55,7 @@ def unit_features(
         features times the share of each that the cells determine, and these shares, 0..1.
 
     Args:
+        features: of cells; zeros where the teacher says nothing.
         units: numbers (H, W), -1 = none of them.
         footprint: edge of the crops of each scale, as a share of the image's shorter side; empty
             where a cell sees itself alone.
@@ -63,12 +65,13 @@ def unit_features(
     if not count:
         return features.new_zeros(0, dim), features.new_zeros(0)
     shares = torch.from_numpy(_shares(units, (h, w), count)).permute(2, 0, 1)
-    mean = features.mean((0, 1, 2))
+    said = (features.square().sum(-1) > SILENT).float().flatten(1)  # zeros are no evidence
+    mean = features.sum((0, 1, 2)) / said.sum().clamp_min(1.0)
     normal = PRIOR_CELLS * torch.eye(count + 1)
     right = torch.zeros(count + 1, dim)
-    for seen, edge in zip(features, footprint or (0.0,) * scales, strict=True):
+    for seen, there, edge in zip(features, said, footprint or (0.0,) * scales, strict=True):
         down, across = (_crops(cells, edge * min(h, w)) for cells in (h, w))
-        matrix = (down @ shares @ across.T).flatten(1)
+        matrix = (down @ shares @ across.T).flatten(1) * there
         normal += matrix @ matrix.T
         right += matrix @ (seen - mean).flatten(0, 1)
     inverse = torch.linalg.inv(normal)

@@ -48,9 +48,11 @@ ROUNDS = 5  # of expectation maximisation
 ENOUGH = 0.5  # lead of a segment's likeliest text over the next
 PRIOR_CELLS = 20.0  # a segment of so many cells is believed half as much as its views say
 GROWN = 1.05  # times as many cells as before: the surface is cut anew
-PARTS = 20  # keyframes that are joined to the cells at once
+WAITING_SHARE = 0.1  # of the memory: where new cells take more they are joined to the others
 GEOMETRY = 11  # columns: point, colour, normal, in how many views, and how far these know it
 VIEWS, KNOWN = 9, 10
+BESIDE_SUMS = 8 + (8 + 12 + 4 * len(TOLERANCES)) + (8 + 12 + 4)  # bytes a cell: number, cut, label
+FIRST_CHANCES = 20  # bytes a cell, before a labelling has told
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class _Cut:
 
     cells: NDArray[np.int64]
     points: NDArray[np.float32]
-    levels: list[NDArray[np.int64]]
+    levels: list[NDArray[np.int32]]
 
 
 @dataclass(frozen=True)
@@ -68,19 +70,19 @@ class _Labelled:
 
     cells: NDArray[np.int64]
     points: NDArray[np.float32]
-    segment: NDArray[np.int64]
+    segment: NDArray[np.int32]
     chance: Tensor
 
 
 UNCUT = _Cut(np.zeros(0, np.int64), np.zeros((0, 3), np.float32), [])
-NOTHING = _Labelled(UNCUT.cells, UNCUT.points, np.zeros(0, np.int64), torch.zeros(0, 0))
+NOTHING = _Labelled(UNCUT.cells, UNCUT.points, np.zeros(0, np.int32), torch.zeros(0, 0))
 
 
 class SurfaceLabels:
     """Labels of the surface that keyframes have shown; none before ``refresh``.
 
     Args:
-        memory_bytes: for the cells; where they need more, those seen least are left out.
+        memory_bytes: for all that is kept; where cells need more, those seen least are left out.
         threads: that cut the surface.
     """
 
@@ -107,19 +109,25 @@ class SurfaceLabels:
         Args:
             shown: what teachers say of pixels: latents (N, D) times how far they are known (N,).
         """
-        pixels, *geometry, _ = samples_of(store, slot)
+        pixels, *geometry, _ = samples_of(store, slot, labelled=False)
         measured = store.images[1][slot, pixels] < GUESSED
         pixels, (xyz, color, normal) = pixels[measured], (part[measured] for part in geometry)
-        latents, known = (part.numpy() for part in shown(pixels))
-        values = (xyz, color, normal, np.ones((len(xyz), 1)), known[:, None], latents)
+        latents, share = (part.numpy() for part in shown(pixels))
+        values = (xyz, color, normal, np.ones((len(xyz), 1)), share[:, None], latents)
         numbers = cell_numbers(xyz, CELL_M)
         cells, sums = _joined(numbers, np.concatenate(values, axis=1).astype(np.float32))
-        self._parts.append((cells, sums / sums[:, VIEWS, None]))  # a view counts once
-        if len(self._parts) >= PARTS:
+        sums /= sums[:, VIEWS, None]  # a view counts once
+        if len(self._cells):
+            place, known = find_cells(self._cells, cells)
+            self._sums[place[known]] += sums[known]
+            cells, sums = cells[~known], sums[~known]
+        if len(cells):
+            self._parts.append((cells, sums))
+        if _bytes_of(*self._parts) > WAITING_SHARE * self._memory_bytes:
             self._join()
 
     def refresh(self, texts: Float[Tensor, "C D"], wait: bool = True) -> None:
-        """Label the surface with the texts (V'q of each).
+        """Label the surface with the texts (unit V'q of each).
 
         What has been seen since the surface was cut has no label before it is cut anew.
 
@@ -132,7 +140,7 @@ class SurfaceLabels:
         if self._cutting is not None and self._cutting.done():
             self._cut, self._cutting = self._cutting.result(), None
         if self._outgrown():
-            grown = (self._cells, self._sums, self._threads)
+            grown = (self._cells, self._sums[:, :KNOWN].copy(), self._threads)
             if wait:
                 self._cut, self._cutting = _cut_surface(*grown), None
             elif self._cutting is None:
@@ -163,6 +171,7 @@ class SurfaceLabels:
         known = segment >= 0
         used, segment = np.unique(segment[known], return_inverse=True)
         chance = torch.cat(chance)[used]
+        segment = segment.astype(np.int32)
         self._labelled = _Labelled(cut.cells[known], cut.points[known], segment, chance)
 
     def _outgrown(self) -> bool:
@@ -191,25 +200,44 @@ class SurfaceLabels:
         return known.points[chosen], functional.pad(chance, (0, texts - chance.shape[1]))
 
     def memory_bytes(self) -> int:
-        """Bytes of the cells, their segments and chances."""
-        cells = self._sums.nbytes + len(self._cells) * (1 + len(TOLERANCES) + 3 + 3) * 8
-        return cells + self._labelled.chance.nbytes + sum(sums.nbytes for _, sums in self._parts)
+        """Bytes of the cells, their segments and chances, and of what waits to be joined."""
+        cut, known = self._cut, self._labelled
+        beside = () if cut.cells is self._cells else (cut.cells,)
+        own = (self._cells, self._sums, cut.points, *cut.levels, *beside)
+        labels = (known.cells, known.points, known.segment, known.chance)
+        return _bytes_of(own, labels, *self._parts)
+
+    def _most_cells(self) -> int:
+        """How many cells the memory has room for, with all that is kept of them."""
+        known = self._labelled
+        chances = known.chance.nbytes / len(known.cells) if len(known.cells) else FIRST_CHANCES
+        room = (1.0 - WAITING_SHARE) * self._memory_bytes
+        return int(room / (self._sums[:1].nbytes + BESIDE_SUMS + chances))
 
     def _join(self) -> None:
-        """Take the newest keyframes' cells over."""
-        parts = [(self._cells, self._sums)] if len(self._cells) else []
-        cells, sums = (np.concatenate(part) for part in zip(*parts, *self._parts, strict=True))
-        self._cells, self._sums = _joined(cells, sums)
-        self._parts = []
-        most = self._memory_bytes // self._sums[:1].nbytes
+        """Take over the cells that the newest keyframes have shown first."""
+        cells = np.unique(np.concatenate([self._cells, *(part for part, _ in self._parts)]))
+        joined = torch.zeros(len(cells), self._parts[0][1].shape[1])
+        if len(self._cells):
+            joined.numpy()[np.searchsorted(cells, self._cells)] = self._sums
+        for part, sums in self._parts:
+            place = torch.from_numpy(np.searchsorted(cells, part))
+            joined.index_add_(0, place, torch.from_numpy(sums))
+        self._cells, self._sums, self._parts = cells, joined.numpy(), []
+        most = self._most_cells()
         if len(self._cells) > most:
             views = self._sums[:, VIEWS]
             kept = np.sort(np.argsort(-views, kind="stable")[:most])
             self._cells, self._sums = self._cells[kept], self._sums[kept]
 
 
+def _bytes_of(*parts: tuple[NDArray | Tensor, ...]) -> int:
+    return sum(array.nbytes for part in parts for array in part)
+
+
 def _cut_surface(cells: NDArray[np.int64], sums: NDArray[np.float32], threads: int) -> _Cut:
-    """Cut the surface of these cells into segments, at all tolerances."""
+    """Cut the surface of these cells, of which ``sums`` (N, 10) say where they are, at all
+    tolerances."""
     mean = sums[:, :VIEWS].astype(np.float64) / sums[:, VIEWS, None]
     length = np.linalg.norm(mean[:, 6:], axis=1, keepdims=True)
     surface = SurfacePoints(
@@ -220,7 +248,8 @@ def _cut_surface(cells: NDArray[np.int64], sums: NDArray[np.float32], threads: i
         label=np.full(len(mean), -1, np.int32),
         confidence=np.ones(len(mean), np.float32),
     )
-    return _Cut(cells, surface.xyz, nested_segments(surface, CELL_M, TOLERANCES, threads))
+    levels = nested_segments(surface, CELL_M, TOLERANCES, threads)
+    return _Cut(cells, surface.xyz, [level.astype(np.int32) for level in levels])
 
 
 def _joined(
