@@ -5,7 +5,8 @@
 Rightness: the label names of three recordings, each as points of a map with noisy latents, and
 the questions of ``query_cases``. A question is answered rightly where what scores highest is a
 right answer, or where nothing is there and nothing is found. Speed: relevancy of many points to a
-text, with four negatives, in a map of names and in one learnt from images.
+text, with four negatives that are those of the question before or other ones, in a map of names and
+in one learnt from images; there also of a text that no name means.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ import json
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from common import write_results
 from query_cases import CASES, KITCHEN_LABELS, REPORT_CASES, SCENES, SECOND_CASES
 
 from semantic_field.config import QueryConfig, TeacherConfig
@@ -28,6 +31,7 @@ from semantic_field.teachers import LanguageTeacher, make_language_teacher
 
 THRESHOLD = QueryConfig().threshold
 NEGATIVES = QueryConfig().negatives
+Entry = dict[str, Any]
 
 
 def scene_labels(data: Path) -> dict[str, list[str]]:
@@ -76,14 +80,17 @@ def measure(
     return np.array(rows, float)
 
 
-def report(name: str, rows: np.ndarray) -> None:
+def rightness(name: str, rows: np.ndarray) -> Entry:
     there, found, right = (rows[:, k] > 0 for k in range(3))
-    print(
-        f"  {name:38s} n {len(rows):4d}  precision {(found & right).sum() / found.sum():.3f}  "
-        f"recall {(found & right).sum() / there.sum():.3f}  "
-        f"absent rejected {(~there & ~found).sum() / (~there).sum():.3f}  "
-        f"all right {right.mean():.3f}"
-    )
+    entry = {
+        "name": name,
+        "questions": len(rows),
+        "precision": round(float((found & right).sum() / found.sum()), 3),
+        "recall": round(float((found & right).sum() / there.sum()), 3),
+        "absent_rejected": round(float((~there & ~found).sum() / (~there).sum()), 3),
+    }
+    print("  " + "  ".join(f"{key} {value}" for key, value in entry.items()))
+    return entry
 
 
 def report_calibration(rows: np.ndarray) -> None:
@@ -98,8 +105,8 @@ def report_calibration(rows: np.ndarray) -> None:
 
 def time_points(
     count: int, interpreter: Interpreter, teacher, names: list[str], negatives=NEGATIVES
-) -> None:
-    """Wall and processor time of one text, and of eight together, over ``count`` points.
+) -> list[Entry]:
+    """Wall and processor time of questions over ``count`` points.
 
     Of a teacher that sees images the points have latents of their own, and of others its names'.
     """
@@ -113,25 +120,29 @@ def time_points(
     start = time.perf_counter()
     classes = interpreter.embed_classes(names)
     index = LatentIndex(latent, basis.space(0.05), teacher.calibration, classes)
-    print(
-        f"  {teacher.name}, {count} points x {basis.rank} dimensions, {len(names)} names: "
-        f"index {time.perf_counter() - start:.2f} s"
-    )
+    name = f"{teacher.name}, {count} points x {basis.rank}, {len(names)} names"
+    entries = [{"name": f"{name}: index", "wall_ms": round(1e3 * (time.perf_counter() - start))}]
     texts = ["couch", "somewhere to sit", "fridge", "lamp", "bed", "door", "rug", "book"]
     texts = [text for text in texts if teacher.knows(text)]
-    for number in (1, len(texts)):
+    asked = [
+        ("1 text, the usual negatives", texts[:1], lambda turn: negatives),
+        ("1 text, other negatives", texts[:1], lambda turn: (*negatives[1:], names[turn])),
+        ("1 text that no name means", ["guitar"], lambda turn: negatives),
+        (f"{len(texts)} texts", texts, lambda turn: negatives),
+    ]
+    for what, wanted, beaten in asked:
         walls, processors = [], []
-        for _ in range(7):
+        for turn in range(-1, 7):  # the first is not counted
             wall, processor = time.perf_counter(), time.process_time()
-            questions = [interpreter.question(t, (), negatives, names) for t in texts[:number]]
+            questions = [interpreter.question(t, beaten(turn), negatives, names) for t in wanted]
             index.relevancy(questions)
             walls.append(time.perf_counter() - wall)
             processors.append(time.process_time() - processor)
-        wall, processor = (1e3 * float(np.median(times)) for times in (walls, processors))
-        print(
-            f"  {number} text(s), {len(negatives)} negatives: wall {wall:.0f} ms, "
-            f"processor {processor:.0f} ms"
-        )
+        wall, processor = (round(1e3 * float(np.median(t[1:]))) for t in (walls, processors))
+        entries.append({"name": f"{name}: {what}", "wall_ms": wall, "processor_ms": processor})
+    for entry in entries:
+        print("  " + "  ".join(f"{key} {value}" for key, value in entry.items()))
+    return entries
 
 
 def main() -> None:
@@ -148,6 +159,7 @@ def main() -> None:
     interpreter = Interpreter(teacher)
     print(f"teacher and {len(teacher.things)} things ready: {time.perf_counter() - start:.2f} s")
     scenes = scene_labels(arguments.data)
+    entries: list[Entry] = []
     for name, cases in (
         ("tuned on", CASES),
         ("second list", SECOND_CASES),
@@ -155,14 +167,15 @@ def main() -> None:
     ):
         for noise in (0.0, 0.3):
             rows = measure(cases, scenes, interpreter, teacher, noise)
-            report(f"{name}, {len(cases)} texts, noise {noise:.1f}", rows)
+            entries.append(rightness(f"{name}, {len(cases)} texts, noise {noise:.1f}", rows))
     report_calibration(measure(REPORT_CASES, scenes, interpreter, teacher, 0.1))
-    time_points(arguments.points, interpreter, teacher, scenes["house"])
+    entries += time_points(arguments.points, interpreter, teacher, scenes["house"])
     features = str(arguments.data / "clip_text_features")
     seeing = make_language_teacher(TeacherConfig(kind="simulated", path=features))
     assert seeing is not None
     names = [name for name in scenes["house"] if seeing.knows(name)]
-    time_points(arguments.points, Interpreter(seeing), seeing, names, tuple(names[:4]))
+    entries += time_points(arguments.points, Interpreter(seeing), seeing, names, tuple(names[:4]))
+    print(f"written to {write_results('query', entries)}")
 
 
 if __name__ == "__main__":

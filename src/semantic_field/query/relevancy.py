@@ -14,6 +14,8 @@ learnt from images say with their direction alone what they mean.)
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -32,6 +34,9 @@ TOLD_APART = 0.05  # differences of centred cosines that tell two names apart
 ASKED = 3.0  # the odds that a point is a thing, times this: who asks for it has a reason to
 CHUNK = 1 << 17  # points at once: their scores stay in a processor's cache
 GPU_CHUNK = 1 << 20  # what keeps a GPU busy
+Cosines = tuple[Float[Tensor, "T n"], ...]  # of each question's texts
+# Of a part of the points, for each question: how well they fit, and how likely they answer.
+Scores = Callable[[Cosines, slice], Iterable[tuple[Tensor, Tensor]]]
 
 
 class LatentIndex:
@@ -176,17 +181,18 @@ class LatentIndex:
     @torch.inference_mode()
     def relevancy(self, questions: list[TextSet]) -> Float[Tensor, "Q N"]:
         """Relevancy 0..1 of every point to every question; one pass over the points."""
-        columns = [self._texts_of(question.meaning) for question in questions]
+        meanings = [question.meaning for question in questions]
+        columns = [self._texts_of(meaning) for meaning in meanings]
         worst = [self._worst_of(question.negatives) for question in questions]
+        score = self._by_chance(meanings) if self._chance is not None else self._by_fit(meanings)
         result = torch.empty(len(questions), len(self), device=self.device)
         for part, cosine in self._cosine_chunks(torch.cat(columns)):
             own = cosine.split([len(texts) for texts in columns])
-            for row, (question, cosines) in enumerate(zip(questions, own, strict=True)):
-                fit, score = self._score(cosines, question.meaning, part)
-                if len(question.negatives):
+            for row, (fit, likely) in enumerate(score(own, part)):
+                if len(questions[row].negatives):
                     ahead = fit - worst[row][part]
-                    score = torch.minimum(score, torch.sigmoid(LERF_TEMPERATURE * ahead))
-                result[row, part] = score
+                    likely = torch.minimum(likely, torch.sigmoid(LERF_TEMPERATURE * ahead))
+                result[row, part] = likely
         return to_host(result)[0]
 
     def _texts_of(self, meaning: Interpretation) -> Float[Tensor, "T E"]:
@@ -211,32 +217,48 @@ class LatentIndex:
             self._worst = negatives, worst
         return worst  # not read again: another thread may have asked with others
 
-    def _score(
-        self, cosine: Float[Tensor, "T N"], meaning: Interpretation, part: slice
-    ) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:
-        """How well a part of the points fits a text, and how likely they answer it."""
-        limits, fits = self.calibration, meaning.class_fits.to(self.device)
-        if self._chance is not None:
-            fits = fits.clamp_min(0.0)
-            worth = _answers(meaning, fits, limits) * fits / fits.amax().clamp_min(1e-6)
-            best = worth.amax().clamp_min(1e-6)
-            fit, likely = torch.stack([fits, worth / best]) @ self._chance[:, part].float()
-            score = best * _asked(likely)
-            if len(cosine):
-                logits = self._logits(cosine, self._uncentred(meaning.embedding), part)[0]
-                itself = torch.sigmoid(logits - self._total[part])
-                fit = fit + itself * (1.0 - fit)
-                score = torch.maximum(score, _asked(itself))
-            return fit, score
-        texts = len(meaning.embedding)
-        fit, anchors = cosine[:texts].sum(0), cosine[texts:]  # one row, or none
-        if self._classes is not None:
-            index, share = self._classes
-            fit = torch.maximum(fit, fits.index_select(0, index[part]) * share[part])
-        elif len(anchors):
-            meant = membership(anchors, limits) * meaning.fits.to(self.device)[:, None]
-            fit = torch.maximum(fit, meant.amax(0))
-        return fit, _answers(meaning, fit, limits)
+    def _by_fit(self, meanings: list[Interpretation]) -> Scores:
+        """Points answer by their cosines with a text and its anchors, or as their class does."""
+        limits = self.calibration
+
+        def score(own: Cosines, part: slice):
+            for cosine, meaning in zip(own, meanings, strict=True):
+                texts = len(meaning.embedding)
+                fit, anchors = cosine[:texts].sum(0), cosine[texts:]  # one row, or none
+                if self._classes is not None:
+                    index, share = self._classes
+                    fits = meaning.class_fits.to(self.device).index_select(0, index[part])
+                    fit = torch.maximum(fit, fits * share[part])
+                elif len(anchors):
+                    meant = membership(anchors, limits) * meaning.fits.to(self.device)[:, None]
+                    fit = torch.maximum(fit, meant.amax(0))
+                yield fit, _answers(meaning, fit, limits)
+
+        return score
+
+    def _by_chance(self, meanings: list[Interpretation]) -> Scores:
+        """Points answer as far as they are likely to be what answers."""
+        assert self._chance is not None
+        chance, limits = self._chance, self.calibration
+        fits = torch.stack([m.class_fits for m in meanings]).to(self.device).clamp_min(0.0)
+        worth = torch.stack([_answers(m, f, limits) for m, f in zip(meanings, fits, strict=True)])
+        worth = worth * fits / fits.amax(1, keepdim=True).clamp_min(1e-6)
+        best = worth.amax(1, keepdim=True).clamp_min(1e-6)
+        names = torch.cat([fits, worth / best])
+        texts = [self._uncentred(meaning.embedding) for meaning in meanings]
+
+        def score(own: Cosines, part: slice):
+            fit, likely = (names @ chance[:, part].float()).view(2, len(meanings), -1)
+            likely = best * _asked(likely)
+            for row, cosine in enumerate(own):
+                if len(cosine):  # the text itself is one more thing that a point may be
+                    logits = self._logits(cosine, texts[row], part)[0]
+                    itself = torch.sigmoid(logits - self._total[part])
+                    fit[row] += itself * (1.0 - fit[row])
+                    likely[row] = torch.maximum(likely[row], _asked(itself))
+            return zip(fit, likely, strict=True)
+
+        return score
 
 
 def _asked(likely: Tensor) -> Tensor:
