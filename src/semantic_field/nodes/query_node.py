@@ -15,6 +15,7 @@ from semantic_field.msg import FieldSnapshot
 from semantic_field.nodes.answers import AnswerPublisher, fill_response
 from semantic_field.nodes.parameters import declare_settings, follow_changes
 from semantic_field.nodes.qos import LATCHED, RELIABLE
+from semantic_field.nodes.questions import LastQuestion, Question, question_of
 from semantic_field.nodes.run import run_node
 from semantic_field.query.engine import QueryEngine, QueryResult
 from semantic_field.srv import Query
@@ -33,8 +34,8 @@ class QueryNode(Node):
             raise ValueError("expected teacher.kind to name a language teacher, got 'none'")
         self._engine = QueryEngine(teacher, query)
         follow_changes(self, query, "query.", self._engine.set_config)
-        self._answers = AnswerPublisher(self, self._engine)
-        self._last_text = ""
+        answers = AnswerPublisher(self, self._engine)
+        self._last = LastQuestion(self._engine, answers.publish)
         self._version = 0
         self._inbox: FieldSnapshot | None = None
         self._arrived = threading.Condition()
@@ -81,38 +82,38 @@ class QueryNode(Node):
         if self._version == 0:
             self.get_logger().info(f"first snapshot: {len(self._engine.points)} surface points")
         self._version = message.version
-        if self._last_text and self.settings.refresh:
-            self._answers.publish(self._engine.query(self._last_text))
+        if self.settings.refresh and self._refreshed():
             with self._arrived:
                 self._arrived.wait_for(lambda: self._stopping, self.settings.refresh_period_s)
+
+    def _refreshed(self) -> bool:
+        try:
+            return self._last.again()
+        except ValueError as error:
+            self.get_logger().warning(f"the last question is forgotten: {error}")
+            return False
 
     # --- questions ----------------------------------------------------------------------------
 
     def _on_query(self, request: Query.Request, response: Query.Response) -> Query.Response:
         try:
-            result = self._ask(
-                request.text,
-                negatives=tuple(request.negatives),
-                threshold=float(request.threshold) or None,
-                max_hits=int(request.max_hits) or None,
-            )
+            result = self._ask(question_of(request))
         except ValueError as error:
             response.success, response.message = False, str(error)
             return response
         return fill_response(response, result)
 
     def _on_text(self, message: String) -> None:
+        question = Question(message.data)
         if not self._engine.has_map:
-            self._last_text = message.data  # answered with the first map, where refresh is on
+            self._last.keep(question)  # answered with the first map, where refresh is on
         try:
-            self._ask(message.data)
+            self._ask(question)
         except ValueError as error:
             self.get_logger().warning(f"{message.data!r}: {error}")
 
-    def _ask(self, text: str, **options) -> QueryResult:
-        result = self._engine.query(text, **options)
-        self._last_text = text
-        self._answers.publish(result)
+    def _ask(self, question: Question) -> QueryResult:
+        result = self._last.ask(question)
         self.get_logger().info(result.message)
         return result
 

@@ -196,10 +196,10 @@ def listen(make_node, spin):
 
 
 @pytest.fixture
-def log(listen) -> Callable[[str], bool]:
-    """Whether a warning or error with that text was put out by any node."""
+def log(listen) -> Callable[[str], int]:
+    """How many warnings and errors with that text were put out by any node."""
     inbox = listen(Log, "/rosout", ROSOUT)
-    return lambda text: any(text in entry.msg for entry in inbox.messages if entry.level >= 30)
+    return lambda text: sum(text in entry.msg for entry in inbox.messages if entry.level >= 30)
 
 
 @pytest.fixture

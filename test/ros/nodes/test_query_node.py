@@ -233,6 +233,39 @@ def test_a_text_that_came_before_the_map_is_answered_with_it(
     assert wait_until(lambda: answers.last and json.loads(answers.last.data)["found"])
 
 
+def test_a_text_that_cannot_be_asked_is_forgotten_and_snapshots_go_on(
+    snapshots, start_node, make_node, wait_until, log, ask
+):
+    texts = make_node("asker").create_publisher(String, "query_text", RELIABLE)
+    start_node(QueryNode, refresh_period_s=0.1)
+    assert wait_until(lambda: texts.get_subscription_count() == 1)
+    texts.publish(String(data="  "))
+    assert wait_until(lambda: log("no snapshot yet"))
+    snapshots.send()
+    assert wait_until(lambda: log("with words in it"))
+    for version in (1000, 1001):
+        snapshots.send(version=version)
+        assert wait_until(lambda n=version: ask("sofa").snapshot_version == n)
+    assert log("with words in it") == 1
+
+
+def test_a_refreshed_answer_keeps_the_options_of_its_question(
+    snapshots, start_node, listen, wait_until, ask
+):
+    start_node(QueryNode)
+    answers = listen(String, "answer")
+    snapshots.send()
+    asked = {"negatives": ["sofa"], "threshold": 0.4, "max_hits": 1}
+    first = ask("somewhere to sit", **asked)
+    assert [hit.label for hit in first.hits] == ["chair"]
+    assert wait_until(lambda: answers.messages)
+    snapshots.send(version=1000)
+    assert wait_until(lambda: len(answers.messages) >= 2)
+    before, after = (json.loads(message.data) for message in answers.messages[:2])
+    assert after == before
+    assert "sofa" in {hit.label for hit in ask("somewhere to sit").hits}
+
+
 def test_damaged_snapshots_are_refused_and_the_map_stays(
     snapshots, start_node, ask, wait_until, log
 ):
