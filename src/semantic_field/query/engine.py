@@ -162,6 +162,7 @@ class QueryEngine:
     def query_image(
         self,
         color: NDArray[np.uint8],
+        negatives: tuple[str, ...] = (),
         threshold: float | None = None,
         max_hits: int | None = None,
     ) -> QueryResult:
@@ -172,7 +173,7 @@ class QueryEngine:
         """
         indexed = self._indexed()
         question = self._interpreter.question_of_image(
-            color, self._config.negatives, indexed.class_names
+            color, negatives, self._config.negatives, indexed.class_names
         )
         return self._answers([question], indexed, threshold, max_hits)[0]
 

@@ -143,7 +143,11 @@ class Interpreter:
         return TextSet(self.interpret(text, class_names), self.embed(list(beaten)))
 
     def question_of_image(
-        self, color: NDArray[np.uint8], usual_negatives: tuple[str, ...], class_names: list[str]
+        self,
+        color: NDArray[np.uint8],
+        negatives: tuple[str, ...],
+        usual_negatives: tuple[str, ...],
+        class_names: list[str],
     ) -> TextSet:
         """An image (H, W, 3) of what is looked for, in place of a text.
 
@@ -156,7 +160,7 @@ class Interpreter:
             raise ValueError("expected an image in which the teacher sees something, got none")
         centred = functional.normalize(embedding - self._teacher.calibration.center, dim=0)
         meaning = self._meaning("the image", centred, class_names)
-        return TextSet(meaning, self.embed(list(self._known(usual_negatives))))
+        return TextSet(meaning, self.embed(list(negatives or self._known(usual_negatives))))
 
     def _known(self, texts: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(text for text in texts if self._teacher.knows(text))
