@@ -25,7 +25,6 @@ from semantic_field.query.engine import QueryEngine, QueryResult
 from semantic_field.query.grasp import grasp_clouds
 from semantic_field.query.hits import Hit
 from semantic_field.query.navigation import goal_pose
-from semantic_field.srv import Query
 
 
 def header_of(state: MapState) -> Header:
@@ -62,17 +61,6 @@ def hit_from_message(message: HitMessage) -> Hit:
         point_count=int(message.point_count),
         indices=np.zeros(0, np.int64),
     )
-
-
-def fill_response(response: Query.Response, result: QueryResult) -> Query.Response:
-    """The service's answer: success whenever the question could be asked of a map."""
-    response.success, response.message = True, result.message
-    response.found, response.best_score = result.found, float(result.best_score)
-    response.header = header_of(result.state)
-    response.snapshot_version = result.state.version
-    response.hits = [hit_message(hit) for hit in result.hits]
-    response.relevancy = cloud_of(response.header, result.points, result.relevancy)
-    return response
 
 
 class AnswerPublisher:
