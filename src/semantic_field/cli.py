@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -119,39 +118,26 @@ def _precompute(arguments: argparse.Namespace) -> int:
 
 def _add_query(commands) -> None:
     command = commands.add_parser("query", help="ask the running query node")
-    command.add_argument("text", help='for example "somewhere to sit"')
+    command.add_argument("text", nargs="*", help='one or more, for example "somewhere to sit"')
+    command.add_argument(
+        "--image", type=Path, help="PNG or JPEG of what is looked for, in place of texts"
+    )
     command.add_argument("--negative", action="append", default=[], help="a text to beat")
     command.add_argument("--threshold", type=float, default=0.0, help="relevancy 0..1 of a hit")
     command.add_argument("--max-hits", type=int, default=0)
+    command.add_argument(
+        "--segment", action="store_true", help="texts are names: which one is each point?"
+    )
+    command.add_argument("--out", type=Path, help="with --segment: the new .ply of those points")
     command.add_argument("--timeout", type=float, default=30.0, help="seconds")
     command.add_argument("--json", action="store_true", help="print JSON")
     command.set_defaults(handler=_query)
 
 
 def _query(arguments: argparse.Namespace) -> int:
-    """0 = found, 2 = not there, 1 = no answer."""
-    from rich.console import Console
+    from semantic_field.nodes.query_command import run
 
-    from semantic_field.nodes import query_client
-    from semantic_field.nodes.client import connected
-
-    with connected("query") as client:
-        response = query_client.ask(
-            client,
-            arguments.text,
-            tuple(arguments.negative),
-            arguments.threshold,
-            arguments.max_hits,
-            arguments.timeout,
-        )
-    answer = query_client.to_dict(arguments.text, response)
-    if arguments.json:
-        print(json.dumps(answer, indent=2))
-    else:
-        Console().print(query_client.table(answer))
-    if not response.success:
-        return 1
-    return 0 if response.found else 2
+    return run(arguments)
 
 
 def _add_convert(commands) -> None:

@@ -359,7 +359,7 @@ class MappingNodeConfig(Settings):
 class QueryNodeConfig(Settings):
     """The query node around the query engine."""
 
-    refresh: bool = option(True, "answer the last text again when the map has changed")
+    refresh: bool = option(True, "answer the last question again when the map has changed")
     refresh_period_s: float = option(3.0, "least time between refreshed answers, seconds", 0.1)
 
 

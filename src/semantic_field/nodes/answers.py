@@ -7,7 +7,6 @@ by topic (``query_text`` in, these out).
 from __future__ import annotations
 
 import json
-import threading
 
 import numpy as np
 from geometry_msgs.msg import PoseStamped, Vector3
@@ -26,7 +25,6 @@ from semantic_field.query.engine import QueryEngine, QueryResult
 from semantic_field.query.grasp import grasp_clouds
 from semantic_field.query.hits import Hit
 from semantic_field.query.navigation import goal_pose
-from semantic_field.srv import Query
 
 
 def header_of(state: MapState) -> Header:
@@ -65,19 +63,8 @@ def hit_from_message(message: HitMessage) -> Hit:
     )
 
 
-def fill_response(response: Query.Response, result: QueryResult) -> Query.Response:
-    """The service's answer: success whenever the question could be asked of a map."""
-    response.success, response.message = True, result.message
-    response.found, response.best_score = result.found, float(result.best_score)
-    response.header = header_of(result.state)
-    response.snapshot_version = result.state.version
-    response.hits = [hit_message(hit) for hit in result.hits]
-    response.relevancy = cloud_of(response.header, result.points, result.relevancy)
-    return response
-
-
 class AnswerPublisher:
-    """Publishes an answer in every form; each is transient local."""
+    """Publishes an answer in every form; each is transient local. One answer at a time."""
 
     def __init__(self, node: Node, engine: QueryEngine) -> None:
         self._node, self._engine = node, engine
@@ -94,14 +81,9 @@ class AnswerPublisher:
             kinds["hits"] = self._detections[0]
         else:
             node.get_logger().warning("vision_msgs is not installed: hits come as markers only")
-        self._lock = threading.Lock()  # topics of one answer, not of two at once
         self._publishers = {n: node.create_publisher(k, n, LATCHED) for n, k in kinds.items()}
 
     def publish(self, result: QueryResult) -> None:
-        with self._lock:
-            self._publish(result)
-
-    def _publish(self, result: QueryResult) -> None:
         header = header_of(result.state)
         publish = {name: publisher.publish for name, publisher in self._publishers.items()}
         publish["relevancy"](cloud_of(header, result.points, result.relevancy))

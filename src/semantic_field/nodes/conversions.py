@@ -13,6 +13,7 @@ from std_msgs.msg import Header
 
 from semantic_field.data import images
 from semantic_field.data.folder_writer import ids_to_uint16
+from semantic_field.field.surface_points import SurfacePoints
 from semantic_field.geometry import (
     Camera,
     make_transform,
@@ -244,3 +245,16 @@ def cloud_arrays(message: PointCloud2) -> NDArray:
             f"expected a cloud with point_step {CLOUD_TYPE.itemsize}, got {message.point_step}"
         )
     return np.frombuffer(bytes(message.data), CLOUD_TYPE)
+
+
+def surface_points(message: PointCloud2) -> SurfacePoints:
+    """The points of a cloud of this project's layout, without latents or confidence (1)."""
+    cloud = cloud_arrays(message)
+    return SurfacePoints(
+        xyz=np.stack([cloud[axis] for axis in "xyz"], axis=1),
+        normals=np.stack([cloud["normal_" + axis] for axis in "xyz"], axis=1),
+        color=unpacked_colors(cloud["rgb"]),
+        latent=np.zeros((len(cloud), 0), np.float16),
+        label=cloud["label"].astype(np.int32),  # 0xFFFFFFFF becomes -1
+        confidence=np.ones(len(cloud), np.float32),
+    )

@@ -32,6 +32,7 @@ from semantic_field.msg import FieldStatus
 from semantic_field.nodes import demo_pictures, query_client
 from semantic_field.nodes.client import Client, connected
 from semantic_field.nodes.qos import LATCHED
+from semantic_field.nodes.query_command import hits_table
 from semantic_field.srv import MapFile, Query
 from semantic_field.teachers import make_language_teacher
 
@@ -247,7 +248,7 @@ def _print_answers(
     reference: list[ReferenceObject],
 ) -> None:
     for text, answer in answers.items():
-        console.print(query_client.table(query_client.to_dict(text, answer)))
+        console.print(hits_table(query_client.to_dict(text, answer)))
     truth = Table(title="what is really there", title_justify="left")
     for column in ("question", "there", "found", "best hit's error (m)", "nearest object", ""):
         truth.add_column(column)

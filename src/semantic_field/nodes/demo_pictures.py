@@ -10,7 +10,6 @@ from geometry_msgs.msg import PoseStamped
 from numpy.typing import NDArray
 
 from semantic_field.data.sources import FrameSource
-from semantic_field.field.surface_points import SurfacePoints
 from semantic_field.frames import Frame
 from semantic_field.nodes import conversions
 from semantic_field.nodes.answers import hit_from_message
@@ -39,7 +38,8 @@ def write(
     _write_png(out / "overview.png", _contact_sheet(images))
     files = [f"{name}.png" for name in (*images, "overview")]
     for index, (asked, answer) in enumerate(answers.items(), start=1):
-        points, relevancy = _points(answer)
+        points = conversions.surface_points(answer.relevancy)
+        relevancy = conversions.cloud_arrays(answer.relevancy)["intensity"].copy()
         hits = [hit_from_message(hit) for hit in answer.hits]
         write_ply(out / f"relevancy_{index}.ply", points, relevancy)
         draw_top_down(out / f"from_above_{index}.png", points, relevancy, asked, hits, up)
@@ -88,19 +88,6 @@ def _contact_sheet(images: dict[str, NDArray[np.uint8]], columns: int = 3) -> ND
         captioned.append(np.zeros_like(captioned[0]))
     rows = [np.hstack(captioned[i : i + columns]) for i in range(0, len(captioned), columns)]
     return np.vstack(rows)
-
-
-def _points(answer: Query.Response) -> tuple[SurfacePoints, NDArray[np.float32]]:
-    cloud = conversions.cloud_arrays(answer.relevancy)
-    points = SurfacePoints(
-        xyz=np.stack([cloud[axis] for axis in "xyz"], axis=1),
-        normals=np.stack([cloud["normal_" + axis] for axis in "xyz"], axis=1),
-        color=conversions.unpacked_colors(cloud["rgb"]),
-        latent=np.zeros((len(cloud), 0), np.float16),
-        label=cloud["label"].astype(np.int32),  # 0xFFFFFFFF becomes -1
-        confidence=np.ones(len(cloud), np.float32),
-    )
-    return points, cloud["intensity"].copy()
 
 
 def _write_png(path: Path, image: NDArray[np.uint8]) -> None:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The query node: snapshots and text in; hits, relevancy cloud, goal and grasp clouds out."""
+"""The query node: snapshots and questions in; hits, relevancy cloud, goal and grasp clouds out."""
 
 from __future__ import annotations
 
@@ -12,12 +12,20 @@ from std_msgs.msg import String
 from semantic_field.config import QueryConfig, QueryNodeConfig, TeacherConfig
 from semantic_field.field.map_file import load_map
 from semantic_field.msg import FieldSnapshot
-from semantic_field.nodes.answers import AnswerPublisher, fill_response
+from semantic_field.nodes.answers import AnswerPublisher
 from semantic_field.nodes.parameters import declare_settings, follow_changes
 from semantic_field.nodes.qos import LATCHED, RELIABLE
+from semantic_field.nodes.questions import (
+    LastQuestion,
+    Question,
+    ask_texts,
+    question_of,
+    segmented,
+)
+from semantic_field.nodes.responses import fill_query, fill_segments, fill_texts, or_why_not
 from semantic_field.nodes.run import run_node
 from semantic_field.query.engine import QueryEngine, QueryResult
-from semantic_field.srv import Query
+from semantic_field.srv import Query, QueryTexts, Segment
 from semantic_field.teachers import make_language_teacher
 
 
@@ -33,8 +41,8 @@ class QueryNode(Node):
             raise ValueError("expected teacher.kind to name a language teacher, got 'none'")
         self._engine = QueryEngine(teacher, query)
         follow_changes(self, query, "query.", self._engine.set_config)
-        self._answers = AnswerPublisher(self, self._engine)
-        self._last_text = ""
+        answers = AnswerPublisher(self, self._engine)
+        self._last = LastQuestion(self._engine, answers.publish)
         self._version = 0
         self._inbox: FieldSnapshot | None = None
         self._arrived = threading.Condition()
@@ -49,7 +57,12 @@ class QueryNode(Node):
             callback_group=MutuallyExclusiveCallbackGroup(),
         )
         group = ReentrantCallbackGroup()
-        self.create_service(Query, "query", self._on_query, callback_group=group)
+        for kind, name, handler in (
+            (Query, "query", self._on_query),
+            (QueryTexts, "query_texts", self._on_texts),
+            (Segment, "segment", self._on_segment),
+        ):
+            self.create_service(kind, name, handler, callback_group=group)
         self.create_subscription(
             String, "query_text", self._on_text, RELIABLE, callback_group=group
         )
@@ -81,38 +94,45 @@ class QueryNode(Node):
         if self._version == 0:
             self.get_logger().info(f"first snapshot: {len(self._engine.points)} surface points")
         self._version = message.version
-        if self._last_text and self.settings.refresh:
-            self._answers.publish(self._engine.query(self._last_text))
+        if self.settings.refresh and self._refreshed():
             with self._arrived:
                 self._arrived.wait_for(lambda: self._stopping, self.settings.refresh_period_s)
 
+    def _refreshed(self) -> bool:
+        try:
+            return self._last.again()
+        except ValueError as error:
+            self.get_logger().warning(f"the last question is forgotten: {error}")
+            return False
+
     # --- questions ----------------------------------------------------------------------------
 
+    @or_why_not
     def _on_query(self, request: Query.Request, response: Query.Response) -> Query.Response:
-        try:
-            result = self._ask(
-                request.text,
-                negatives=tuple(request.negatives),
-                threshold=float(request.threshold) or None,
-                max_hits=int(request.max_hits) or None,
-            )
-        except ValueError as error:
-            response.success, response.message = False, str(error)
-            return response
-        return fill_response(response, result)
+        return fill_query(response, self._ask(question_of(request)))
+
+    @or_why_not
+    def _on_texts(
+        self, request: QueryTexts.Request, response: QueryTexts.Response
+    ) -> QueryTexts.Response:
+        return fill_texts(response, ask_texts(self._engine, request))
+
+    @or_why_not
+    def _on_segment(self, request: Segment.Request, response: Segment.Response) -> Segment.Response:
+        names = list(request.names)
+        return fill_segments(response, names, *segmented(self._engine, names))
 
     def _on_text(self, message: String) -> None:
+        question = Question(message.data)
         if not self._engine.has_map:
-            self._last_text = message.data  # answered with the first map, where refresh is on
+            self._last.keep(question)  # answered with the first map, where refresh is on
         try:
-            self._ask(message.data)
+            self._ask(question)
         except ValueError as error:
             self.get_logger().warning(f"{message.data!r}: {error}")
 
-    def _ask(self, text: str, **options) -> QueryResult:
-        result = self._engine.query(text, **options)
-        self._last_text = text
-        self._answers.publish(result)
+    def _ask(self, question: Question) -> QueryResult:
+        result = self._last.ask(question)
         self.get_logger().info(result.message)
         return result
 

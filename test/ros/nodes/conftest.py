@@ -21,11 +21,15 @@ from rclpy.node import Node  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
 from rclpy.qos import DurabilityPolicy, QoSProfile  # noqa: E402
 from sensor_msgs.msg import CameraInfo, Image  # noqa: E402
+from std_msgs.msg import Header  # noqa: E402
 from tf2_ros import StaticTransformBroadcaster, TransformBroadcaster  # noqa: E402
 from vision_msgs.msg import LabelInfo, VisionClass  # noqa: E402
 
 from semantic_field.data.simulated_room import SimulatedRoom  # noqa: E402
+from semantic_field.field.map_file import FORMAT, dump_map  # noqa: E402
 from semantic_field.frames import Frame  # noqa: E402
+from semantic_field.mapping.mapper import Mapper  # noqa: E402
+from semantic_field.msg import FieldSnapshot  # noqa: E402
 from semantic_field.nodes import conversions  # noqa: E402
 from semantic_field.nodes.qos import LATCHED  # noqa: E402
 
@@ -137,6 +141,32 @@ def room() -> tuple[SimulatedRoom, list[Frame]]:
     return small_room()
 
 
+class Snapshots:
+    """A stand-in for the mapping node's snapshot topic, with a real map in it."""
+
+    def __init__(self, node: Node, mapper: Mapper, room: SimulatedRoom) -> None:
+        self.publisher = node.create_publisher(FieldSnapshot, "snapshot", LATCHED)
+        self.room, self.mapper, self.state = room, mapper, mapper.snapshot()
+        self.data = dump_map(self.state)
+
+    def send(self, version: int | None = None, data: bytes | None = None) -> None:
+        state = self.state if version is None else replace(self.state, version=version)
+        data = data if data is not None else dump_map(state)
+        self.publisher.publish(
+            FieldSnapshot(
+                header=Header(frame_id="map"),
+                version=state.version,
+                format=FORMAT,
+                data=conversions.to_bytes(data),
+            )
+        )
+
+
+@pytest.fixture
+def make_snapshots(make_node) -> Callable[[Mapper, SimulatedRoom], Snapshots]:
+    return lambda mapper, room: Snapshots(make_node("mapping"), mapper, room)
+
+
 class Caller:
     """Calls services of other nodes from the test's own thread."""
 
@@ -165,6 +195,21 @@ def call(make_node, spin) -> Caller:
     node = make_node("caller")
     spin.in_background(node)
     return Caller(node)
+
+
+COMMAND = "import sys; from semantic_field.cli import main; raise SystemExit(main(sys.argv[1:]))"
+
+
+@pytest.fixture
+def query(start_python):
+    """``semantic-field query``: its exit code and what it prints."""
+
+    def run(*arguments: str) -> tuple[int, str]:
+        process = start_python(COMMAND, "query", "--timeout", "60", *arguments)
+        out = process.stdout.read()
+        return process.wait(), out
+
+    return run
 
 
 class Inbox:
@@ -196,10 +241,10 @@ def listen(make_node, spin):
 
 
 @pytest.fixture
-def log(listen) -> Callable[[str], bool]:
-    """Whether a warning or error with that text was put out by any node."""
+def log(listen) -> Callable[[str], int]:
+    """How many warnings and errors with that text were put out by any node."""
     inbox = listen(Log, "/rosout", ROSOUT)
-    return lambda text: any(text in entry.msg for entry in inbox.messages if entry.level >= 30)
+    return lambda text: sum(text in entry.msg for entry in inbox.messages if entry.level >= 30)
 
 
 @pytest.fixture

@@ -4,16 +4,32 @@ from __future__ import annotations
 
 import json
 
+import cv2
+import numpy as np
 import pytest
 
 import embedded_ros
 
 embedded_ros.install()
 
+from std_msgs.msg import Header, String  # noqa: E402
+
+from semantic_field.config import (  # noqa: E402
+    Config,
+    FieldConfig,
+    GridConfig,
+    MappingConfig,
+    TeacherConfig,
+)
+from semantic_field.field.map_file import load_map  # noqa: E402
+from semantic_field.mapping.mapper import Mapper  # noqa: E402
 from semantic_field.msg import FieldStatus  # noqa: E402
+from semantic_field.nodes import conversions  # noqa: E402
 from semantic_field.nodes.mapping_node import MappingNode  # noqa: E402
 from semantic_field.nodes.query_node import QueryNode  # noqa: E402
+from semantic_field.query.engine import QueryEngine  # noqa: E402
 from semantic_field.srv import Query  # noqa: E402
+from semantic_field.teachers import make_language_teacher  # noqa: E402
 
 pytest.importorskip("open_clip", reason="open_clip_torch is not installed")
 pytestmark = [
@@ -67,6 +83,86 @@ def test_a_clip_of_ones_own_maps_and_answers(
         return call(Query, "query", text="somewhere to sit").success
 
     assert wait_until(answered)
+
+
+@pytest.fixture
+def teacher(checkpoint):
+    return make_language_teacher(TeacherConfig(kind="open_clip", path=checkpoint, device="cpu"))
+
+
+@pytest.fixture
+def snapshots(make_snapshots, room, teacher):
+    """A map whose language is the names' in CLIP's space: enough to ask with images."""
+    source, frames = room
+    config = Config(
+        field=FieldConfig(grid=GridConfig(log2_table_size=14)),
+        mapping=MappingConfig(rays_per_step=512, keyframe_translation_m=0.0),
+    )
+    mapper = Mapper(config, teacher)
+    mapper.set_label_names(source.label_names)
+    for frame in frames[:3]:
+        mapper.add_frame(frame)
+    mapper.train_steps(100)
+    return make_snapshots(mapper, source)
+
+
+def test_an_image_is_asked_for_in_place_of_a_text(
+    snapshots,
+    start_node,
+    query,
+    checkpoint,
+    teacher,
+    room,
+    call,
+    listen,
+    wait_until,
+    tmp_path,
+):
+    """What it finds says nothing, but it must be what the engine finds."""
+    crop = room[1][0].color[30:90, 40:120]
+    options = {"negatives": ["wall", "floor"], "threshold": 0.02, "max_hits": 2}
+    engine = QueryEngine(teacher)
+    engine.set_map(load_map(snapshots.data))
+    plain = engine.query_image(crop)
+    beaten = engine.query_image(crop, **options)
+    assert not np.allclose(plain.relevancy, beaten.relevancy, atol=0.01)
+
+    answers = listen(String, "answer")
+    start_node(
+        QueryNode,
+        **{"teacher.kind": "open_clip", "teacher.path": checkpoint, "teacher.device": "cpu"},
+    )
+    snapshots.send()
+
+    def ask(pixels: np.ndarray, encoding: str, **fields) -> Query.Response:
+        image = conversions.image_message(pixels, encoding, Header())
+        return call(Query, "query", image=image, **fields)
+
+    assert wait_until(lambda: ask(crop, "rgb8").success)
+    grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
+    for pixels, encoding, expected in (
+        (crop, "rgb8", plain),
+        (crop[..., ::-1], "bgr8", plain),
+        (np.dstack([crop, grey]), "rgba8", plain),
+        (grey, "mono8", engine.query_image(np.dstack([grey] * 3))),
+    ):
+        answer = ask(pixels, encoding)
+        assert answer.success and answer.message == expected.message, encoding
+        relevancy = conversions.cloud_arrays(answer.relevancy)["intensity"]
+        assert np.allclose(relevancy, expected.relevancy, atol=1e-4), encoding
+    picture = tmp_path / "crop.png"
+    assert cv2.imwrite(str(picture), crop[..., ::-1])
+    code, out = query("--image", str(picture), "--json")
+    told = json.loads(out)
+    assert code == (0 if plain.found else 2) and told["message"] == plain.message
+    assert told["text"] == str(picture) and len(told["hits"]) == len(plain.hits)
+
+    answer = ask(crop, "rgb8", **options)
+    assert answer.message == beaten.message and len(answer.hits) == len(beaten.hits)
+    count = len(answers.messages)
+    snapshots.send(version=1000)  # the question is asked again: an image with its options
+    assert wait_until(lambda: len(answers.messages) > count)
+    assert json.loads(answers.last.data)["message"] == beaten.message
 
 
 def test_without_a_checkpoint_mapping_goes_on(start_node, quick, listen, camera, room, wait_until):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
-from dataclasses import replace
 from functools import lru_cache
 
+import cv2
 import numpy as np
 import pytest
 
@@ -19,21 +19,19 @@ from geometry_msgs.msg import PoseStamped  # noqa: E402
 from rcl_interfaces.msg import Parameter as ParameterMessage  # noqa: E402
 from rcl_interfaces.msg import ParameterType, ParameterValue  # noqa: E402
 from rcl_interfaces.srv import SetParameters  # noqa: E402
-from sensor_msgs.msg import PointCloud2  # noqa: E402
+from sensor_msgs.msg import Image, PointCloud2  # noqa: E402
 from std_msgs.msg import Header, String  # noqa: E402
 from vision_msgs.msg import Detection3DArray  # noqa: E402
 from visualization_msgs.msg import Marker, MarkerArray  # noqa: E402
 
 from semantic_field.config import Config, FieldConfig, GridConfig, MappingConfig  # noqa: E402
 from semantic_field.data.simulated_room import SimulatedRoom  # noqa: E402
-from semantic_field.field.map_file import FORMAT, dump_map  # noqa: E402
 from semantic_field.frames import Frame  # noqa: E402
 from semantic_field.mapping.mapper import Mapper  # noqa: E402
-from semantic_field.msg import FieldSnapshot  # noqa: E402
 from semantic_field.nodes import conversions  # noqa: E402
-from semantic_field.nodes.qos import LATCHED, RELIABLE  # noqa: E402
+from semantic_field.nodes.qos import RELIABLE  # noqa: E402
 from semantic_field.nodes.query_node import QueryNode  # noqa: E402
-from semantic_field.srv import Query  # noqa: E402
+from semantic_field.srv import Query, QueryTexts, Segment  # noqa: E402
 from semantic_field.teachers import make_language_teacher  # noqa: E402
 
 pytestmark = [
@@ -56,7 +54,7 @@ def trained():
     for frame in best_views(room, ("sofa", "chair")):
         mapper.add_frame(frame)
     mapper.train_steps(450)
-    return room, mapper, mapper.snapshot()
+    return mapper, room
 
 
 def best_views(room: SimulatedRoom, names: tuple[str, ...], count: int = 4) -> list[Frame]:
@@ -70,30 +68,9 @@ def best_views(room: SimulatedRoom, names: tuple[str, ...], count: int = 4) -> l
     return [frames[i] for i in sorted(chosen)]
 
 
-class Snapshots:
-    """A stand-in for the mapping node's snapshot topic, with a real map in it."""
-
-    def __init__(self, node) -> None:
-        self.publisher = node.create_publisher(FieldSnapshot, "snapshot", LATCHED)
-        self.room, self.mapper, self.state = trained()
-        self.data = dump_map(self.state)
-
-    def send(self, version: int | None = None, data: bytes | None = None) -> None:
-        state = self.state if version is None else replace(self.state, version=version)
-        data = data if data is not None else dump_map(state)
-        self.publisher.publish(
-            FieldSnapshot(
-                header=Header(frame_id="map"),
-                version=state.version,
-                format=FORMAT,
-                data=conversions.to_bytes(data),
-            )
-        )
-
-
 @pytest.fixture
-def snapshots(make_node) -> Snapshots:
-    return Snapshots(make_node("mapping"))
+def snapshots(make_snapshots):
+    return make_snapshots(*trained())
 
 
 @pytest.fixture
@@ -148,6 +125,113 @@ def test_answers_that_say_no(snapshots, start_node, ask):
     assert not nan.success
     few = ask("chair", max_hits=1)
     assert len(few.hits) == 1
+
+
+def test_a_question_is_a_text_or_an_image(snapshots, start_node, ask):
+    start_node(QueryNode)
+    snapshots.send()
+    assert ask("sofa").found
+    crop = conversions.image_message(np.zeros((4, 6, 3), np.uint8), "rgb8", Header())
+    depth = conversions.image_message(np.zeros((4, 6), np.uint16), "16UC1", Header())
+    cut_off = Image(height=4, width=6, encoding="rgb8", step=18)
+    for text, image, why in (
+        ("", Image(), "got neither"),
+        ("sofa", crop, "got both"),
+        ("", depth, "expected colour in rgb8"),
+        ("", cut_off, "cut off"),
+        ("", crop, "label_text"),  # a teacher that sees no images
+    ):
+        answer = ask(text, wait=False, image=image)
+        assert not answer.success and why in answer.message, answer.message
+
+
+def test_several_texts_at_once_leave_the_topics_alone(snapshots, start_node, ask, call, listen):
+    start_node(QueryNode)
+    early = call(QueryTexts, "query_texts", texts=["sofa"])
+    assert not early.success and "no snapshot yet" in early.message
+    snapshots.send()
+    alone = ask("chair", max_hits=2)
+    answers = listen(String, "answer")
+    together = call(QueryTexts, "query_texts", texts=["chair", ABSENT, "sofa"], max_hits=2)
+    assert together.success and together.message == "2 of 3 texts are in the map"
+    assert together.header == alone.header
+    assert together.snapshot_version == snapshots.state.version
+    assert [answer.text for answer in together.answers] == ["chair", ABSENT, "sofa"]
+    assert [answer.found for answer in together.answers] == [True, False, True]
+    chair, absent, sofa = together.answers
+    assert chair.hits == alone.hits and chair.message == alone.message
+    assert chair.best_score == pytest.approx(alone.best_score)
+    assert not absent.hits and "not in the map" in absent.message and absent.best_score < 0.5
+    assert sofa.hits[0].label == "sofa"
+    (plain,) = call(QueryTexts, "query_texts", texts=["somewhere to sit"]).answers
+    fields = {"texts": ["somewhere to sit"], "negatives": ["sofa"]}
+    (beaten,) = call(QueryTexts, "query_texts", **fields).answers
+    assert plain.hits[0].label == "sofa" and beaten.hits[0].label == "chair"
+    for fields in ({"texts": []}, {"texts": ["chair", " "]}, {"texts": ["a"], "threshold": 2.0}):
+        refused = call(QueryTexts, "query_texts", **fields)
+        assert not refused.success and "expected" in refused.message
+    ask("sofa")
+    assert {json.loads(message.data)["text"] for message in answers.messages} <= {"chair", "sofa"}
+
+
+def test_segments_are_points_with_the_names_index(snapshots, start_node, ask, call):
+    start_node(QueryNode)
+    names = ["chair", "sofa", "floor"]
+    early = call(Segment, "segment", names=names)
+    assert not early.success and "no snapshot yet" in early.message
+    snapshots.send()
+    whole = conversions.cloud_arrays(ask("chair").relevancy)
+    answer = call(Segment, "segment", names=names)
+    assert answer.success and answer.snapshot_version == snapshots.state.version
+    cloud = conversions.cloud_arrays(answer.segments)
+    assert answer.header.frame_id == answer.segments.header.frame_id == "map"
+    assert f"{len(cloud)} of {len(whole)} points" in answer.message
+    assert list(answer.counts) == np.bincount(cloud["label"], minlength=3).tolist()
+    of_name = [set(cloud["rgb"][cloud["label"] == i].tolist()) for i in range(3)]
+    assert [len(colors) for colors in of_name] == [1, 1, 1] and len(set.union(*of_name)) == 3
+    is_what = dict(zip(whole[["x", "y", "z"]].tolist(), whole["label"].tolist(), strict=True))
+    labels = np.array([is_what[place] for place in cloud[["x", "y", "z"]].tolist()])
+    for index, name in enumerate(names):
+        class_id = next(i for i, known in snapshots.room.label_names.items() if known == name)
+        found = cloud["label"][labels == class_id]
+        assert len(found) > 100 and (found == index).mean() > 0.9, name
+    for bad in ([], ["chair", " "]):
+        refused = call(Segment, "segment", names=bad)
+        assert not refused.success and "expected" in refused.message
+
+
+def test_the_command_asks_all_that_the_services_answer(snapshots, start_node, ask, query, tmp_path):
+    start_node(QueryNode)
+    snapshots.send()
+    assert ask("sofa").found
+    code, out = query("sofa", "--json", "--max-hits", "1")
+    one = json.loads(out)
+    assert code == 0 and one["text"] == "sofa" and one["hits"][0]["label"] == "sofa"
+    code, out = query("sofa", ABSENT, "--json")
+    several = json.loads(out)
+    assert code == 2 and several["success"]
+    assert [answer["found"] for answer in several["answers"]] == [True, False]
+    assert several["answers"][0]["hits"][0] == one["hits"][0]
+    code, out = query("sofa", "chair")
+    assert code == 0 and "2 of 2 texts" in out and "sofa" in out and "position" in out
+    cloud = tmp_path / "named.ply"
+    code, out = query("chair", "floor", "--segment", "--out", str(cloud), "--json")
+    counts = [entry["point_count"] for entry in json.loads(out)["segments"]]
+    assert code == 0 and min(counts) > 100
+    assert f"element vertex {sum(counts)}\n".encode() in cloud.read_bytes()[:300]
+    code, out = query("chair", "floor", "--segment")
+    assert code == 0 and "floor" in out and str(counts[1]) in out
+
+
+def test_the_command_says_why_there_is_no_answer(snapshots, start_node, query, tmp_path):
+    start_node(QueryNode)
+    for asked in (("sofa",), ("sofa", "chair"), ("sofa", "--segment")):
+        code, out = query(*asked, "--json")
+        assert code == 1 and "no snapshot yet" in json.loads(out)["message"]
+    picture = tmp_path / "crop.png"
+    assert cv2.imwrite(str(picture), np.zeros((8, 8, 3), np.uint8))
+    code, out = query("--image", str(picture))
+    assert code == 1 and "no snapshot" in out
 
 
 def test_topics_carry_the_answer_also_to_those_who_come_late(
@@ -231,6 +315,39 @@ def test_a_text_that_came_before_the_map_is_answered_with_it(
     assert wait_until(lambda: log("no snapshot yet"))
     snapshots.send()
     assert wait_until(lambda: answers.last and json.loads(answers.last.data)["found"])
+
+
+def test_a_text_that_cannot_be_asked_is_forgotten_and_snapshots_go_on(
+    snapshots, start_node, make_node, wait_until, log, ask
+):
+    texts = make_node("asker").create_publisher(String, "query_text", RELIABLE)
+    start_node(QueryNode, refresh_period_s=0.1)
+    assert wait_until(lambda: texts.get_subscription_count() == 1)
+    texts.publish(String(data="  "))
+    assert wait_until(lambda: log("no snapshot yet"))
+    snapshots.send()
+    assert wait_until(lambda: log("with words in it"))
+    for version in (1000, 1001):
+        snapshots.send(version=version)
+        assert wait_until(lambda n=version: ask("sofa").snapshot_version == n)
+    assert log("with words in it") == 1
+
+
+def test_a_refreshed_answer_keeps_the_options_of_its_question(
+    snapshots, start_node, listen, wait_until, ask
+):
+    start_node(QueryNode)
+    answers = listen(String, "answer")
+    snapshots.send()
+    asked = {"negatives": ["sofa"], "threshold": 0.4, "max_hits": 1}
+    first = ask("somewhere to sit", **asked)
+    assert [hit.label for hit in first.hits] == ["chair"]
+    assert wait_until(lambda: answers.messages)
+    snapshots.send(version=1000)
+    assert wait_until(lambda: len(answers.messages) >= 2)
+    before, after = (json.loads(message.data) for message in answers.messages[:2])
+    assert after == before
+    assert "sofa" in {hit.label for hit in ask("somewhere to sit").hits}
 
 
 def test_damaged_snapshots_are_refused_and_the_map_stays(
