@@ -21,11 +21,11 @@ if not embedded_ros.install():
     pytest.skip("written for the embedded ROS", allow_module_level=True)
 
 SOURCES = Path(__file__).parents[2] / "src"
-PATIENCE_S = 240.0  # to end a test that hangs, not to time it
+PATIENCE_S = 480.0  # to end a test that hangs, not to time it
 ROOM = "room:frames=45,width=320,height=240"
 
 
-def start_demo(out: Path, train_s: float, domain: int) -> subprocess.Popen:
+def start_demo(out: Path, train_s: float, domain: int, *options: str) -> subprocess.Popen:
     environment = {
         **os.environ,
         "PYTHONPATH": str(SOURCES),
@@ -33,7 +33,7 @@ def start_demo(out: Path, train_s: float, domain: int) -> subprocess.Popen:
         "ROS_HOME": str(out.parent),
     }
     command = [sys.executable, "-m", "semantic_field.cli", "demo", "--input", ROOM]
-    command += ["--out", str(out), "--train-seconds", str(train_s)]
+    command += ["--out", str(out), "--train-seconds", str(train_s), *options]
     return subprocess.Popen(
         command,
         env=environment,
@@ -89,6 +89,21 @@ def test_the_demo_answers_rightly(tmp_path, domain):
         assert (out / name).stat().st_size > 0, name
     state = load_map((out / "map.safetensors").read_bytes())
     assert state.steps >= report["mapping"]["steps"] > 0
+    assert processes_of(domain) == []
+
+
+def test_the_demo_learns_from_images_with_a_clip_of_ones_own(tmp_path, domain, clip_checkpoint):
+    out = tmp_path / "out"
+    options = ("--language", "open_clip", "--checkpoint", clip_checkpoint)
+    process = start_demo(out, 5.0, domain, *options)
+    said, _ = process.communicate(timeout=PATIENCE_S)
+    report = json.loads((out / "report.json").read_text())
+    assert len(report["answers"]) >= 3 and all(a["success"] for a in report["answers"]), said
+    wrong = [judgement for judgement in report["judgements"] if not judgement["right"]]
+    assert process.returncode == bool(wrong), said  # random weights are right by chance only
+    language = load_map((out / "map.safetensors").read_bytes()).language
+    assert language is not None and language.fingerprint.startswith("open_clip:")
+    assert language.temperature > 0  # learnt from images
     assert processes_of(domain) == []
 
 

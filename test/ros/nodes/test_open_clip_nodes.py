@@ -36,31 +36,17 @@ pytestmark = [
     pytest.mark.ros,
     pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning"),
 ]
-TINY = {
-    "embed_dim": 16,
-    "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 8},
-    "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
-}
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory) -> str:
-    import open_clip
-    import torch
-
-    folder = tmp_path_factory.mktemp("clip")
-    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": TINY}))
-    torch.manual_seed(0)
-    model = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
-    torch.save(model.state_dict(), folder / "trained.pt")
-    return str(folder)
 
 
 def test_a_clip_of_ones_own_maps_and_answers(
-    start_node, quick, checkpoint, listen, camera, room, wait_until, call, tmp_path
+    start_node, quick, clip_checkpoint, listen, camera, room, wait_until, call, tmp_path
 ):
     status = listen(FieldStatus, "status")
-    teacher = {"teacher.kind": "open_clip", "teacher.path": checkpoint, "teacher.device": "cpu"}
+    teacher = {
+        "teacher.kind": "open_clip",
+        "teacher.path": clip_checkpoint,
+        "teacher.device": "cpu",
+    }
     images = {"language.source": "images", "teacher.store": str(tmp_path)}
     start_node(MappingNode, **(quick | teacher | images))
     start_node(QueryNode, **teacher)
@@ -86,8 +72,8 @@ def test_a_clip_of_ones_own_maps_and_answers(
 
 
 @pytest.fixture
-def teacher(checkpoint):
-    return make_language_teacher(TeacherConfig(kind="open_clip", path=checkpoint, device="cpu"))
+def teacher(clip_checkpoint):
+    return make_language_teacher(TeacherConfig(kind="open_clip", path=clip_checkpoint))
 
 
 @pytest.fixture
@@ -110,7 +96,7 @@ def test_an_image_is_asked_for_in_place_of_a_text(
     snapshots,
     start_node,
     query,
-    checkpoint,
+    clip_checkpoint,
     teacher,
     room,
     call,
@@ -130,7 +116,7 @@ def test_an_image_is_asked_for_in_place_of_a_text(
     answers = listen(String, "answer")
     start_node(
         QueryNode,
-        **{"teacher.kind": "open_clip", "teacher.path": checkpoint, "teacher.device": "cpu"},
+        **{"teacher.kind": "open_clip", "teacher.path": clip_checkpoint},
     )
     snapshots.send()
 

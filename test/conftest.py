@@ -1,0 +1,27 @@
+"""What tests of all floors share."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+TINY_CLIP = {
+    "embed_dim": 16,
+    "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 8},
+    "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
+}
+
+
+@pytest.fixture(scope="session")
+def clip_checkpoint(tmp_path_factory) -> str:
+    """A folder with a small random CLIP model, as open_clip's are: it knows nothing."""
+    open_clip = pytest.importorskip("open_clip", reason="open_clip_torch is not installed")
+    import torch
+
+    folder = tmp_path_factory.mktemp("clip")
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": TINY_CLIP}))
+    torch.manual_seed(0)
+    model = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
+    torch.save(model.state_dict(), folder / "trained.pt")
+    return str(folder)
