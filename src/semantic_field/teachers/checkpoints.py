@@ -29,7 +29,7 @@ def weights_file(path: str, option: str, remedy: str) -> Path:
     where = Path(path).expanduser()
     if path and where.is_file() and where.suffix in SUFFIXES:
         return where
-    lying = [f for f in sorted(where.iterdir()) if f.is_file()] if path and where.is_dir() else []
+    lying = [f for f in sorted(where.glob("*")) if f.is_file()] if path and where.is_dir() else []
     named = [file for file in lying if file.name.startswith("open_clip_")]
     for candidates in (named, lying):
         for suffix in SUFFIXES:
@@ -52,10 +52,14 @@ def check_content(file: Path) -> None:
     """Tell files without weights in them, which no library names as what they are.
 
     Raises:
-        ValueError: where the file is empty or a pointer of git-lfs, with the remedy.
+        ValueError: where the file cannot be read, is empty or a pointer of git-lfs, with the
+            remedy.
     """
-    with file.open("rb") as stream:
-        start = stream.read(len(LFS_POINTER))
+    try:
+        with file.open("rb") as stream:
+            start = stream.read(len(LFS_POINTER))
+    except OSError as error:
+        raise ValueError(f"expected weights in {file}, got: {error}; let it be read") from error
     if not start:
         raise ValueError(f"expected weights in {file}, got an empty file: copy it again")
     if start == LFS_POINTER:
