@@ -198,6 +198,28 @@ def test_nothing_comes_from_the_net(tiny, tmp_path, monkeypatch):
     assert constants.HF_HUB_OFFLINE is False  # as it was before
 
 
+def test_a_text_tower_of_hugging_face_from_folders_alone(tmp_path):
+    """Its configuration in a folder, its tokenizer beside the weights."""
+    import open_clip
+    from transformers import BertConfig
+
+    from semantic_field.teachers.minilm import model_folder
+
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    BertConfig(**sizes, intermediate_size=16).save_pretrained(tmp_path / "tower")
+    text = {"hf_model_name": str(tmp_path / "tower"), "hf_tokenizer_name": "somebody/bert"}
+    text |= {"hf_pooler_type": "mean_pooler", "hf_proj_type": "linear", "context_length": 20}
+    description = json.dumps({"model_cfg": TINY | {"text_cfg": text}})
+    (tmp_path / "open_clip_config.json").write_text(description)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / name).write_bytes((model_folder() / name).read_bytes())
+    options = {"load_weights": False, "pretrained_text": False}
+    model = open_clip.create_model(f"local-dir:{tmp_path}", **options)
+    torch.save(model.state_dict(), tmp_path / "weights.pt")
+    teacher = OpenClipTeacher(TeacherConfig(kind="open_clip", path=str(tmp_path), device="cpu"))
+    assert teacher.embed_text(["lamp", "chair"]).shape == (2, 24)
+
+
 def test_fingerprints_tell_descriptions_apart(tiny, tmp_path):
     """Of the same weights: another activation, other means, another file of the same name."""
     descriptions = [
