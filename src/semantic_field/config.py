@@ -216,6 +216,15 @@ class TeacherConfig(Settings):
     device: str = option("auto", "where teachers run", choices=("auto", "cpu", "cuda"))
     threads: int = option(1, "processor threads of the teachers of images", 1, 256)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        fine = [type(d) is int and d >= 1 for d in self.crop_divisors]
+        if not fine or not all(fine):
+            raise ValueError(
+                "expected TeacherConfig.crop_divisors to be whole numbers from 1 on, one at "
+                f"least, got {self.crop_divisors!r}: set teacher.crop_divisors to (5, 7, 10)"
+            )
+
 
 @dataclass(frozen=True)
 class LanguageConfig(Settings):

@@ -10,7 +10,8 @@ from safetensors.torch import save_file
 
 from semantic_field.config import TeacherConfig
 from semantic_field.teachers import make_language_teacher
-from semantic_field.teachers.clip_checkpoint import encode_texts
+from semantic_field.teachers.checkpoints import on_device, weights_file
+from semantic_field.teachers.clip_checkpoint import encode_texts, load_clip
 from semantic_field.teachers.clip_dense import (
     crop_boxes,
     crop_features,
@@ -57,8 +58,8 @@ def tiny(tmp_path_factory):
 
 def config(folder, **options) -> TeacherConfig:
     options = {"path": str(folder / "tiny.safetensors"), "device": "cpu"} | options
-    architecture = str(folder / "tiny-clip.json")
-    return TeacherConfig(kind="open_clip", architecture=architecture, **options)
+    options = {"architecture": str(folder / "tiny-clip.json")} | options
+    return TeacherConfig(kind="open_clip", **options)
 
 
 @pytest.fixture(scope="module")
@@ -100,15 +101,12 @@ def test_checkpoints_of_every_kind_give_the_same(tiny, teacher, tmp_path):
     torch.save(model.state_dict(), tmp_path / "plain.pt")
     wrapped = {f"module.{name}": value for name, value in model.state_dict().items()}
     torch.save({"epoch": 3, "state_dict": wrapped}, tmp_path / "trained.pt")
-    own = tmp_path / "own"
-    own.mkdir()
-    (own / "open_clip_config.json").write_text(json.dumps({"model_cfg": TINY}))
-    torch.save(model.state_dict(), own / "weights.pt")
+    own = own_folder(tmp_path / "own", model, {"model_cfg": TINY})
     expected = teacher.embed_text(["lamp"])
     for path in (tmp_path / "plain.pt", tmp_path / "trained.pt", folder):
         got = OpenClipTeacher(config(folder, path=str(path)))
         assert torch.allclose(got.embed_text(["lamp"]), expected, atol=1e-6)
-    alone = OpenClipTeacher(TeacherConfig(kind="open_clip", path=str(own), device="cpu"))
+    alone = OpenClipTeacher(own)
     assert torch.allclose(alone.embed_text(["lamp"]), expected, atol=1e-6)
 
 
@@ -139,6 +137,136 @@ def test_what_cannot_be_loaded_is_said(tiny, tmp_path, monkeypatch):
     (tmp_path / "bad.safetensors").write_bytes(b"12345678")
     with pytest.raises(ValueError, match="expected weights"):
         OpenClipTeacher(config(folder, path=str(tmp_path / "bad.safetensors")))
+
+
+FAULTS = {
+    "empty": ("weights.pt", b"", "an empty file: copy it again"),
+    "pointer": ("weights.pt", b"version https://git-lfs.github.com/spec/v1\noid 1", "git lfs pull"),
+    "pointer, safe": ("weights.safetensors", b"version https://git-lfs.github.com", "git lfs pull"),
+    "no weights": ("weights.pt", {}, "StopIteration"),
+    "no tensors": ("weights.pt", {"state_dict": [1]}, "AttributeError"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_files_without_weights_are_named(tiny, tmp_path, fault):
+    name, content, said = FAULTS[fault]
+    if isinstance(content, bytes):
+        (tmp_path / name).write_bytes(content)
+    else:
+        torch.save(content, tmp_path / name)
+    with pytest.raises(ValueError, match=rf"expected weights .*{name}.*{said}"):
+        OpenClipTeacher(config(tiny[0], path=str(tmp_path / name)))
+
+
+DESCRIPTIONS = {
+    "unknown key": {"model_cfg": TINY | {"colour": 3}},
+    "no side": {"model_cfg": TINY | {"vision_cfg": {}}},
+    "no list": [TINY],
+    "no texts": {"model_cfg": TINY | {"text_cfg": TINY["text_cfg"] | {"vocab_size": 7}}},
+    "two means": {"model_cfg": TINY, "preprocess_cfg": {"mean": [0.5, 0.5]}},
+    "words": {"model_cfg": TINY, "preprocess_cfg": {"std": ["a", "b", "c"]}},
+}
+
+
+def own_folder(folder, model, description: object):
+    """A folder of a model with its description, as people hand them on."""
+    folder.mkdir(exist_ok=True)
+    (folder / "open_clip_config.json").write_text(json.dumps(description))
+    torch.save(model.state_dict(), folder / "weights.pt")
+    return TeacherConfig(kind="open_clip", path=str(folder), device="cpu")
+
+
+@pytest.mark.parametrize("fault", DESCRIPTIONS)
+def test_descriptions_that_do_not_fit_are_named(tiny, tmp_path, fault):
+    with pytest.raises(ValueError, match=f"expected .*{tmp_path.name}.*own"):
+        OpenClipTeacher(own_folder(tmp_path, tiny[1], DESCRIPTIONS[fault]))
+
+
+def test_nothing_comes_from_the_net(tiny, tmp_path, monkeypatch):
+    """A text tower that is known by its name on the hub only is refused without asking there."""
+    import socket
+
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: pytest.fail("asked the net"))
+    tower = {"hf_model_name": "somebody/no-such-tower", "hf_tokenizer_name": "somebody/none"}
+    description = {"model_cfg": TINY | {"text_cfg": tower | {"hf_pooler_type": "mean_pooler"}}}
+    with pytest.raises(ValueError, match=r"open_clip_config\.json names.*let hf_model_name be"):
+        OpenClipTeacher(own_folder(tmp_path, tiny[1], description))
+    assert constants.HF_HUB_OFFLINE is False  # as it was before
+
+
+def test_a_text_tower_of_hugging_face_from_folders_alone(tmp_path):
+    """Its configuration in a folder, its tokenizer beside the weights."""
+    import open_clip
+    from transformers import BertConfig
+
+    from semantic_field.teachers.minilm import model_folder
+
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    BertConfig(**sizes, intermediate_size=16).save_pretrained(tmp_path / "tower")
+    text = {"hf_model_name": str(tmp_path / "tower"), "hf_tokenizer_name": "somebody/bert"}
+    text |= {"hf_pooler_type": "mean_pooler", "hf_proj_type": "linear", "context_length": 20}
+    description = json.dumps({"model_cfg": TINY | {"text_cfg": text}})
+    (tmp_path / "open_clip_config.json").write_text(description)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / name).write_bytes((model_folder() / name).read_bytes())
+    options = {"load_weights": False, "pretrained_text": False}
+    model = open_clip.create_model(f"local-dir:{tmp_path}", **options)
+    torch.save(model.state_dict(), tmp_path / "weights.pt")
+    teacher = OpenClipTeacher(TeacherConfig(kind="open_clip", path=str(tmp_path), device="cpu"))
+    assert teacher.embed_text(["lamp", "chair"]).shape == (2, 24)
+
+
+def test_fingerprints_tell_descriptions_apart(tiny, tmp_path):
+    """Of the same weights: another activation, other means, another file of the same name."""
+    descriptions = [
+        {"model_cfg": TINY},
+        {"model_cfg": TINY | {"quick_gelu": True}},
+        {"model_cfg": TINY, "preprocess_cfg": {"mean": [0.5, 0.5, 0.5]}},
+    ]
+    configs = [own_folder(tmp_path / str(i), tiny[1], d) for i, d in enumerate(descriptions)]
+    again = own_folder(tmp_path / "again", tiny[1], descriptions[0])
+    (tmp_path / "tiny-clip.json").write_text(json.dumps(TINY | {"quick_gelu": True}))
+    configs += [config(tiny[0]), config(tiny[0], architecture=str(tmp_path / "tiny-clip.json"))]
+    marks = [load_clip(c.path, c.architecture).fingerprint for c in [*configs, again]]
+    assert len(set(marks)) == 5 and marks[0] == marks[-1]
+
+
+def test_of_several_checkpoints_none_is_guessed(tmp_path):
+    def found(*names: str):
+        for name in names:
+            (tmp_path / name).touch()
+        return weights_file(str(tmp_path), "teacher.path", "").name
+
+    assert found("epoch_1.pt") == "epoch_1.pt"
+    with pytest.raises(ValueError, match=r"epoch_1\.pt, epoch_2\.pt.*set teacher\.path"):
+        found("epoch_2.pt")
+    assert found("model.safetensors") == "model.safetensors"
+    assert found("open_clip_pytorch_model.bin") == "open_clip_pytorch_model.bin"
+    assert found("open_clip_model.safetensors") == "open_clip_model.safetensors"
+
+
+@pytest.mark.parametrize("divisors", [(0,), (), ("5", "7"), (5, 2.5), (True,), (-3,)])
+def test_divisors_are_whole_numbers(divisors):
+    with pytest.raises(ValueError, match=r"crop_divisors.*whole numbers.*teacher\.crop_divisors"):
+        TeacherConfig(crop_divisors=divisors)
+
+
+def test_a_device_that_does_not_take_the_model_is_said():
+    """A GPU that is full, or, where there is none, a torch that knows of none."""
+    cuda = torch.cuda.is_available()
+    if cuda:
+        torch.cuda.empty_cache()
+        torch.cuda.set_per_process_memory_fraction(1e-6)
+    try:
+        with pytest.raises(ValueError, match=r"room for .*a net on cuda.*teacher\.device to cpu"):
+            on_device(torch.nn.Linear(4096, 4096), torch.device("cuda"), torch.float32, "a net")
+    finally:
+        if cuda:
+            torch.cuda.set_per_process_memory_fraction(1.0)
 
 
 # --- crops -------------------------------------------------------------------------------------

@@ -2,8 +2,11 @@
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -142,3 +145,85 @@ def test_refused_values_and_folders(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match=r"teacher\.store"):
         FeatureStore(tmp_path / "file", "clip")
+
+
+@pytest.fixture
+def write_protected():
+    """A store with the image "a" whose files nobody may write, not even root."""
+    base = Path(tempfile.mkdtemp())
+    base.chmod(0o755)
+    FeatureStore(base / "store", "clip").put("a", arrays(1.0))
+    for path in (base / "store", *(base / "store").rglob("*")):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    is_root = os.geteuid() == 0
+    if is_root:
+        os.seteuid(65534)
+    yield base / "store"
+    if is_root:
+        os.seteuid(0)
+    for path in (base / "store", *(base / "store").rglob("*")):
+        path.chmod(0o755)
+    shutil.rmtree(base)
+
+
+def test_a_store_that_is_only_read_serves_what_it_holds(write_protected, caplog):
+    store = FeatureStore(write_protected, "clip")
+    assert store.get("a")["language"].max() == 1.0
+    with pytest.raises(StoreFullError, match="Permission denied"):
+        store.put("b", arrays(2.0))
+    other = FeatureStore(write_protected, "another teacher")  # it has no folder there, nor gets one
+    assert other.get_or_compute("a", lambda: arrays(3.0))["language"].max() == 3.0
+    assert "not kept" in caplog.text and "none are kept there" in caplog.text
+    with pytest.raises(ValueError, match=r"teacher\.store"):
+        FeatureStore(write_protected.parent / "none", "clip")
+
+
+@pytest.mark.parametrize("what", ["chunk", "folder"])
+def test_what_was_removed_while_running_is_made_again(tmp_path, what):
+    store = FeatureStore(tmp_path, "clip")
+    store.put("a", arrays(1.0))
+    if what == "chunk":
+        next(store.folder.glob("*.chunk")).unlink()
+    else:
+        shutil.rmtree(store.folder)
+    store.put("b", arrays(2.0))
+    assert store.keys() == ["b"] and store.get("b")["language"].max() == 2.0
+    assert store.get_or_compute("a", lambda: arrays(3.0))["language"].max() == 3.0
+    again = FeatureStore(tmp_path, "clip")
+    assert set(again.keys()) == {"a", "b"} and (store.folder / "teacher.txt").exists()
+
+
+def test_images_of_a_chunk_that_is_gone_are_unknown(tmp_path):
+    store, reader = FeatureStore(tmp_path, "clip"), FeatureStore(tmp_path, "clip")
+    store.put("a", arrays(1.0))
+    reader.refresh()
+    shutil.rmtree(store.folder)
+    assert store.get("a") is None
+    reader.refresh()
+    assert len(reader) == 0
+
+
+def test_no_room_for_a_new_chunk_is_a_full_disk(tmp_path):
+    store = FeatureStore(tmp_path, "clip")
+    shutil.rmtree(store.folder)
+    store.folder.write_text("in the way")
+    with pytest.raises(StoreFullError):
+        store.put("a", arrays(1.0))
+    assert store.get_or_compute("a", lambda: arrays(2.0))["language"].max() == 2.0
+
+
+def test_half_a_record_that_stays_behind_hides_no_other(tmp_path, monkeypatch):
+    store = FeatureStore(tmp_path, "clip")
+    store.put("a", arrays(1.0))
+
+    def broken(*_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", broken)
+    monkeypatch.setattr(os, "truncate", broken)
+    with pytest.raises(StoreFullError):
+        store.put("b", arrays(2.0))
+    monkeypatch.undo()
+    store.put("c", arrays(3.0))
+    assert len(list(store.folder.glob("*.chunk"))) == 2
+    assert {"a", "c"} <= set(FeatureStore(tmp_path, "clip").keys())

@@ -255,6 +255,28 @@ def test_a_map_learnt_from_images_goes_on_within_its_memory(tmp_path) -> None:
     assert again._keyframes.capacity == mapper._keyframes.capacity
 
 
+def test_a_map_keeps_its_language_while_its_teacher_is_away(tmp_path) -> None:
+    """Loaded, trained and saved without a teacher, then loaded with it again."""
+    first = Mapper(small_config(), LetterTeacher())
+    first.set_label_names({3: "blue wall", 7: "red wall"})
+    first.add_frame(wall())
+    first.train_steps(2)
+    first.save(tmp_path / "map")
+    space = first.snapshot().language
+    without = Mapper(small_config())
+    without.load(tmp_path / "map")
+    without.train_steps(2)
+    without.save(tmp_path / "map")
+    assert torch.equal(without.snapshot().language.basis, space.basis)
+    again = Mapper(small_config(), LetterTeacher())
+    again.load(tmp_path / "map")
+    kept = again.snapshot().language
+    assert kept.fingerprint == "letters" and kept.rank == space.rank == 2
+    assert torch.equal(kept.basis, space.basis)
+    without.reset()
+    assert without.snapshot().language is None
+
+
 def test_language_latents_follow_the_names() -> None:
     teacher = LetterTeacher()
     mapper = Mapper(small_config(), teacher=teacher)

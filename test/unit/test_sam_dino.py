@@ -1,10 +1,14 @@
 """SAM, SAM 2 and DINO: small random models of the real architectures, loaded the real way."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from semantic_field.config import TeacherConfig
+from semantic_field.teachers.checkpoints import pretrained
 from semantic_field.teachers.dino import DinoTeacher, make_patch_teacher
 from semantic_field.teachers.factory import make_region_proposer
 from semantic_field.teachers.sam import Rules, SamRegions, _boxes, _suppressed
@@ -188,3 +192,59 @@ def test_missing_checkpoints_name_the_option(tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"broken")
     with pytest.raises(ValueError, match="readable model"):
         make_patch_teacher(TeacherConfig(dino_path=path))
+
+
+def test_weights_that_are_missing_are_said(tmp_path):
+    """transformers would make random ones in their place."""
+    path = saved(small("ViT"), tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    del weights["layernorm.weight"]
+    save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ValueError, match=r"weights of vit.*1 of them \(layernorm\.weight.*-cli"):
+        make_patch_teacher(TeacherConfig(dino_path=path))
+    save_file({"other": torch.zeros(3)}, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ValueError, match="expected all weights of vit"):
+        make_patch_teacher(TeacherConfig(dino_path=path))
+
+
+CONTENT = {
+    "model.safetensors": (b"", "an empty file: copy it again"),
+    "model.safetensors ": (b"version https://git-lfs.github.com/spec/v1", "git lfs pull"),
+    "config.json": (b"[]", r"a JSON object in .*config\.json, got a list"),
+    "config.json ": (b"\xff\xfe", r"expected config\.json beside"),
+    "config.json  ": (b'{"model_type": "vit", "hidden_size": "wide"}', "readable model"),
+}
+
+
+@pytest.mark.parametrize("name", CONTENT)
+def test_damaged_files_name_the_remedy(tmp_path, name):
+    path = saved(small("ViT"), tmp_path)
+    content, said = CONTENT[name]
+    (tmp_path / name.strip()).write_bytes(content)
+    with pytest.raises(ValueError, match=said):
+        make_patch_teacher(TeacherConfig(dino_path=path))
+
+
+def test_fingerprints_follow_all_that_is_loaded(tmp_path):
+    """The description, each part of a model in several files, and nothing beside them."""
+
+    def fingerprint() -> str:
+        return pretrained(str(tmp_path), ("vit",), "teacher.dino_path", "").fingerprint
+
+    small("ViT").save_pretrained(tmp_path, max_shard_size="20kB")
+    parts = sorted(tmp_path.glob("model-*.safetensors"))
+    assert len(parts) > 1
+    seen = [fingerprint()]
+    save_file({"lora": torch.ones(2)}, tmp_path / "adapter.safetensors")
+    assert fingerprint() == seen[0]
+    weights = load_file(parts[-1])
+    weights[next(iter(weights))] += 1.0
+    save_file(weights, parts[-1], {"format": "pt"})
+    seen.append(fingerprint())
+    description = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(description | {"layer_norm_eps": 0.1}))
+    seen.append(fingerprint())
+    assert len(set(seen)) == 3
+    parts[-1].unlink()
+    with pytest.raises(ValueError, match=f"got no {parts[-1].name}: copy them too"):
+        fingerprint()

@@ -128,6 +128,16 @@ def test_missing_weights_name_the_option(tmp_path):
         make_language_teacher(TeacherConfig(path=str(tmp_path)))
 
 
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
+def test_damaged_weights_name_the_option(tmp_path, name):
+    for file in ("config.json", "model.safetensors", "tokenizer.json"):
+        (tmp_path / file).symlink_to(model_folder() / file)
+    (tmp_path / name).unlink()
+    (tmp_path / name).write_text("[]")
+    with pytest.raises(ValueError, match=r"can be read in .*teacher\.path"):
+        make_language_teacher(TeacherConfig(path=str(tmp_path)))
+
+
 def test_no_teacher():
     assert make_language_teacher(TeacherConfig(kind="none")) is None
 

@@ -175,6 +175,69 @@ def test_failing_teachers_are_reported_and_mapping_goes_on(frames):
         mapper.stop()
 
 
+UNFIT = {
+    "without scales": torch.ones(2, 3, 3),
+    "other length": torch.ones(1, 2, 3, 4),
+    "no cell": torch.ones(1, 0, 3, 3),
+    "overflow": torch.full((1, 2, 3, 3), torch.inf, dtype=torch.float16),
+    "one cell": torch.ones(1, 2, 3, 3).index_fill_(2, torch.tensor(1), torch.nan),
+    "other scales": torch.ones(2, 2, 3, 3),
+}
+
+
+@pytest.mark.parametrize("fault", UNFIT)
+def test_embeddings_that_do_not_fit_cost_their_keyframe_alone(frames, fault):
+    """Whatever comes out of a store of own features, or out of a model, training goes on."""
+    teacher = MeanColor()
+    mapper, got = taught(teacher)
+    fine = teacher.embed_image
+    teacher.embed_image = lambda *image: UNFIT[fault] if len(got) == 1 else fine(*image)
+    mapper.start()
+    try:
+        for n, frame in enumerate(frames[:2], 1):
+            mapper.add_frame(frame)
+            until(lambda n=n: (t := mapper.status().teachers).done + t.failures == n)
+            until(lambda: len(got) == 1)
+        steps = mapper.status().steps
+        until(lambda: mapper.status().steps > steps + 3 or mapper.status().error)
+        status = mapper.status()
+        assert status.state == "running" and status.teachers.failures == 1
+        assert "ValueError: expected dense embeddings" in status.teachers.error
+        assert "teacher.device" in status.teachers.error or "store them" in status.teachers.error
+    finally:
+        mapper.stop()
+
+
+def test_a_new_map_may_have_other_scales(frames):
+    teacher = MeanColor()
+    mapper, _ = taught(teacher)
+    mapper.add_frame(frames[0])
+    teacher.embed_image = lambda *image: UNFIT["other scales"]
+    with pytest.raises(ValueError, match=r"expected dense embeddings \(1, h, w, 3\)"):
+        mapper.add_frame(frames[1])
+    mapper.reset()
+    assert mapper.add_frame(frames[0])
+    mapper.train_steps(2)
+
+
+def test_patches_that_do_not_fit_are_refused(frames):
+    class Patches:
+        name, dim, patch, fingerprint = "patches", 2, 8, "p"
+
+        def patch_features(self, color):
+            return self.features
+
+    patches = Patches()
+    eyes = ImageTeachers(MeanColor(), patches=patches)
+    sight = Sight(1, 0, frames[0].color)
+    for features in (torch.ones(2, 3), torch.ones(2, 3, 4), torch.full((2, 3, 2), torch.nan)):
+        patches.features = features
+        with pytest.raises(ValueError, match=r"expected finite patch features .*'patches'"):
+            eyes.look(sight)
+    patches.features = torch.ones(2, 3, 2)
+    assert eyes.look(sight).patches.shape == (2, 3, 2)
+
+
 def test_one_failure_costs_one_keyframe():
     sights = [Sight(i, 0, np.zeros((2, 2, 3), np.uint8)) for i in range(4)]
     done = threading.Event()
@@ -197,6 +260,48 @@ def test_one_failure_costs_one_keyframe():
     worker.stop()
     status = worker.status()
     assert delivered == [0, 2, 3] and status.failures == 1 and status.error == ""
+
+
+class Strange(Exception):
+    """Of a library that nobody has heard of."""
+
+
+@pytest.mark.parametrize("error", [TypeError, IndexError, KeyError, EOFError, Strange])
+def test_failures_of_every_kind_are_counted_and_stay_known(error):
+    sights = [Sight(i, 0, np.zeros((2, 2, 3), np.uint8)) for i in range(3)]
+    done, delivered = threading.Event(), []
+
+    def look(sight):
+        if sight.serial == 1:
+            raise error("strange")
+        return ImageTargets(torch.zeros(1, 1, 1, 2))
+
+    def next_sight(skip):
+        left = [s for s in sights if s.serial not in skip | set(delivered)]
+        if not left:
+            done.set()
+        return left[0] if left else None
+
+    worker = TeacherWorker(look, next_sight, lambda s, t: delivered.append(s.serial), len)
+    worker.start()
+    assert done.wait(30)
+    status = worker.status()
+    worker.stop()
+    assert delivered == [0, 2] and status.failures == 1 and status.error == ""
+    assert error.__name__ in status.last_failure and status.state == "running"
+
+
+def test_a_worker_that_ends_by_itself_has_failed():
+    def lost(skip):
+        raise Strange("the keyframes are gone")
+
+    worker = TeacherWorker(lambda sight: pytest.fail("saw"), lost, lambda *seen: None, len)
+    worker.start()
+    worker._thread.join()
+    status = worker.status()
+    assert status.state == "failed" and "the keyframes are gone" in status.error
+    worker.stop()
+    assert worker.status().state == "off"
 
 
 def test_stopping_does_not_wait_for_a_slow_teacher(monkeypatch):
@@ -266,12 +371,18 @@ def test_regions_and_patches_are_kept_in_the_store(frames, tmp_path):
     assert np.array_equal(again.masks, first.regions.masks)
 
 
-def test_precomputed_is_what_mapping_asks_for(frames, tmp_path):
+@pytest.mark.parametrize("drop_veils", [False, True])
+def test_precomputed_is_what_mapping_asks_for(frames, tmp_path, drop_veils):
     proposer = DepthRegions()
     eyes = ImageTeachers(MeanColor(), proposer, store=str(tmp_path))
-    assert len(list(precompute(frames[:3], eyes, SMALL.mapping))) == 3
+    config = updated(SMALL, {"mapping.drop_veils": drop_veils})
+    if drop_veils:  # one that hangs between the box and the wall
+        hanging = frames[0].depth.copy()
+        hanging[10:30, 40] = 1.5
+        frames = [replace(frame, depth=hanging) for frame in frames]
+    assert len(list(precompute(frames[:3], eyes, config.mapping))) == 3
     proposer.propose = lambda *images: pytest.fail("was stored already")
-    mapper = Mapper(SMALL, MeanColor(), eyes=eyes)
+    mapper = Mapper(config, MeanColor(), eyes=eyes)
     assert all(mapper.add_frame(frame) for frame in frames[:3])
 
 

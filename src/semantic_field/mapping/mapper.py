@@ -16,7 +16,7 @@ from semantic_field.config import Config
 from semantic_field.field.annotations import Annotation, AnnotationSet
 from semantic_field.field.device_rendering import DeviceMap
 from semantic_field.field.map_file import dump_map, load_map, read_map, write_map
-from semantic_field.field.map_state import MapState
+from semantic_field.field.map_state import LanguageSpace, MapState
 from semantic_field.field.model import SemanticField, shape_of
 from semantic_field.field.rendering import RenderedView, render_view
 from semantic_field.field.surface_cache import SurfaceCache
@@ -103,6 +103,7 @@ class Mapper:
         self._language = (
             LanguageBasis(self._teacher, self.config.field.latent_dim) if self._teacher else None
         )
+        self._kept_language: LanguageSpace | None = None  # of a loaded map, without its teacher
         self._learn_from_images()
         self._surfaces = SurfaceCache()
         self._snapshot: MapState | None = None
@@ -451,7 +452,7 @@ class Mapper:
             reach=self._intake.reach.copy(),
             label_names=dict(self._classes.names),
             class_ids=tuple(self._classes.ids),
-            language=self._language.space(told_apart) if self._language else None,
+            language=self._language.space(told_apart) if self._language else self._kept_language,
             version=self._version,
             steps=self._trainer.steps,
             stamp_ns=self._intake.stamp_ns,
@@ -555,6 +556,8 @@ class Mapper:
     def load(self, path: str | Path) -> None:
         """Continue from a saved map, in place of the present one.
 
+        Without a teacher the map's language is handed on as it was.
+
         Raises:
             ValueError: where the file is damaged, or does not fit the settings or the teacher.
         """
@@ -576,7 +579,9 @@ class Mapper:
             self._restore(state)
 
     def _restore(self, state: MapState) -> None:
-        if self._language is not None and state.language is not None:
+        if self._language is None:
+            self._kept_language = state.language
+        elif state.language is not None:
             self._language.restore(state.language)
         self._field = self._new_field(len(state.class_ids), state.field.kernels.shape)
         self._field.assign(state.field)

@@ -91,6 +91,7 @@ class Teaching:
     def forget(self) -> None:
         """The keyframes are gone."""
         self._lessons = Lessons()
+        self.teachers.forget()
 
     def look_now(self) -> None:
         """Look at every keyframe that waits; to be called while the keyframes hold still.
@@ -126,7 +127,8 @@ def precompute(
     for frame in frames:
         frame = fit_width(frame, config.max_image_width)
         if store is None:
-            store = KeyframeStore(frame.camera.width, frame.camera.height, 1, depth_range)
+            size = frame.camera.width, frame.camera.height
+            store = KeyframeStore(*size, 1, depth_range, config.drop_veils)
         yield teachers.look(sight_of(store, store.add(frame, None), {}))
 
 

@@ -156,8 +156,9 @@ class MappingNode(LifecycleNode):
             self.input.close()
             self.input = None
         self.publisher.close()
-        self.mapper.stop()
+        self.mapper.pause()  # and save before the wait for a teacher, which may outlast patience
         self._keeper.close()
+        self.mapper.stop()
         self.status.close()
         self._map_services.close()
         self._annotator.close()

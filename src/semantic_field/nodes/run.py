@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import signal
 import sys
 import threading
@@ -14,6 +16,8 @@ from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
+from semantic_field.teachers.worker import THREAD
+
 THREADS = 4
 
 
@@ -22,8 +26,15 @@ def run_node(make_node: Callable[[], Node], args: list[str] | None = None) -> in
 
     rclpy's own signal handler would invalidate the context at once, under the feet of threads
     that still publish. Here the node is destroyed first, which joins them; a second Ctrl-C ends
-    the process at once.
+    the process at once. Where a teacher of images is still busy then, this does not return: see
+    ``_end_beside_teachers``.
     """
+    code = _run(make_node, args)
+    _end_beside_teachers(code)
+    return code
+
+
+def _run(make_node: Callable[[], Node], args: list[str] | None) -> int:
     stop = _stop_on_signals()
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     node = None
@@ -38,6 +49,20 @@ def run_node(make_node: Callable[[], Node], args: list[str] | None = None) -> in
             node.destroy_node()
         rclpy.try_shutdown()
     return 0
+
+
+def _end_beside_teachers(code: int) -> None:
+    """End the process at once where a teacher is in the middle of a keyframe.
+
+    It may need minutes for it, in torch. When Python shuts down around it, the thread is unwound
+    through C++ as soon as it asks for the interpreter, and the process aborts. All that has to be
+    kept was kept when the node was destroyed.
+    """
+    if any(thread.name == THREAD for thread in threading.enumerate()):
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def _stop_on_signals() -> threading.Event:

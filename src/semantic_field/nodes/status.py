@@ -64,7 +64,7 @@ class StatusPublisher:
         status = mapper.status()
         message = self._message(status)
         self._status.publish(message)
-        self._diagnostics.publish(self._diagnosis(message, status.error))
+        self._diagnostics.publish(self._diagnosis(message, status))
 
     def _message(self, status: MapperStatus) -> FieldStatus:
         node, feed, mapper = self._node, self._node.input, self._node.mapper
@@ -95,7 +95,7 @@ class StatusPublisher:
             teacher_rate=float(status.teachers.rate_hz),
         )
 
-    def _diagnosis(self, status: FieldStatus, error: str) -> DiagnosticArray:
+    def _diagnosis(self, status: FieldStatus, mapper: MapperStatus) -> DiagnosticArray:
         level, text = DiagnosticStatus.OK, status.state
         lost = [entry for entry in status.dropped if entry.cause not in NOT_LOST]
         dropped = sum(entry.count for entry in lost)
@@ -109,8 +109,8 @@ class StatusPublisher:
         self._dropped_before = dropped
         if status.teacher_error:
             level, text = DiagnosticStatus.WARN, f"teacher: {status.teacher_error}"
-        if error:
-            level, text = DiagnosticStatus.ERROR, f"training stopped: {error}"
+        if mapper.error:
+            level, text = DiagnosticStatus.ERROR, f"training stopped: {mapper.error}"
         values = {
             "keyframes": status.keyframes,
             "steps": status.steps,
@@ -121,6 +121,8 @@ class StatusPublisher:
             "kernels": f"{status.kernels} on {status.device}",
             "teacher backlog": status.teacher_backlog,
             "teacher keyframes per second": round(status.teacher_rate, 3),
+            "teacher failures": mapper.teachers.failures,
+            "last teacher failure": mapper.teachers.last_failure,
         }
         entry = DiagnosticStatus(
             level=level,

@@ -12,10 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
-from semantic_field.teachers.checkpoints import digest, weights_file
+from semantic_field.teachers.checkpoints import (
+    check_content,
+    digest,
+    first_line,
+    offline,
+    weights_file,
+)
 
 DESCRIPTION = "open_clip_config.json"
 REMEDY = (
@@ -24,17 +29,6 @@ REMEDY = (
     "fine-tune one with open_clip and take the .pt it writes; then set teacher.path to it and "
     "teacher.architecture to its architecture (docs/your_own_clip.md). Without one, teacher.kind "
     "label_text works offline"
-)
-
-# What open_clip raises where weights do not fit or cannot be read.
-REFUSED = (
-    RuntimeError,
-    KeyError,
-    OSError,
-    ValueError,
-    AttributeError,
-    AssertionError,
-    SafetensorError,
 )
 
 
@@ -47,7 +41,7 @@ class LoadedClip:
         tokenize: texts to token ids (Q, T).
         side: edge of the square image that the model was trained with, pixels.
         mean, std: of the three colour channels, 0..1.
-        fingerprint: of the file and the architecture.
+        fingerprint: of the weights, their description and what images are made like for them.
     """
 
     model: Any
@@ -79,31 +73,50 @@ def load_clip(path: str, architecture: str) -> LoadedClip:
     folder = Path(path).expanduser()
     described = folder.is_dir() and (folder / DESCRIPTION).is_file()
     name = f"local-dir:{folder}" if described else _known_name(architecture)
+    about = folder / DESCRIPTION if described else Path(architecture).expanduser()
     try:
-        with _quiet():  # it warns that nothing was loaded; that comes next
+        with _quiet(), offline():  # it warns that nothing was loaded; that comes next
             model: Any = open_clip.create_model(name, load_weights=False, pretrained_text=False)
         open_clip.load_checkpoint(model, str(weights), weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ValueError(
+        side, mean, std = _seen_as(open_clip.get_model_preprocess_cfg(model))
+    except Exception as error:  # open_clip's own are of all kinds; said as what they mean
+        check_content(weights)
+        raise _refusal(error, weights, str(about) if described else architecture) from error
+    text = "" if about.suffix != ".json" else about.read_text()
+    known = "own" if described else Path(architecture).stem
+    mark = digest(weights, about=json.dumps([text, side, mean, std]))
+    model = model.eval().requires_grad_(False)
+    return LoadedClip(model, _tokenizer(name), side, mean, std, fingerprint=f"{known}:{mark}")
+
+
+def _seen_as(preprocess: dict[str, Any]) -> tuple[int, tuple[float, ...], tuple[float, ...]]:
+    """Side, mean and standard deviation of the images that a model was trained with."""
+    size = preprocess["size"]
+    mean, std = (tuple(float(v) for v in preprocess[name]) for name in ("mean", "std"))
+    if len(mean) != 3 or len(std) != 3 or not all(std):
+        raise ValueError(f"preprocess_cfg has {preprocess}, and not 3 means and 3 deviations")
+    return size if isinstance(size, int) else min(size), mean, std
+
+
+def _refusal(error: Exception, weights: Path, about: str) -> ValueError:
+    """What open_clip's error means, and the remedy."""
+    if isinstance(error, pickle.UnpicklingError):
+        return ValueError(
             f"expected tensors only in {weights}, got a file that runs code when it is read: "
             "save its state_dict as .safetensors where you trust it"
-        ) from error
-    except REFUSED as error:
-        raise ValueError(
-            f"expected weights of {architecture if not described else folder} in {weights}, got: "
-            f"{_first_line(error)}; set teacher.architecture to the checkpoint's own (a "
-            "TorchScript file, as OpenAI's were, has to be saved as .safetensors before)"
-        ) from error
-    model.eval().requires_grad_(False)
-    preprocess: dict[str, Any] = open_clip.get_model_preprocess_cfg(model)
-    size = preprocess["size"]
-    return LoadedClip(
-        model=model,
-        tokenize=_tokenizer(name),
-        side=size if isinstance(size, int) else min(size),
-        mean=tuple(preprocess["mean"]),
-        std=tuple(preprocess["std"]),
-        fingerprint=f"{Path(architecture).stem if not described else 'own'}:{digest(weights)}",
+        )
+    if "huggingface.co" in str(error):
+        return ValueError(
+            f"expected the text tower that {about} names on this machine, got only its name, and "
+            f"nothing is fetched from the net ({first_line(error)}): copy its folder here and let "
+            "hf_model_name be that folder"
+        )
+    said = first_line(error)
+    kind = "" if said == type(error).__name__ else f"{type(error).__name__}: "
+    return ValueError(
+        f"expected weights of {about} in {weights}, got: {kind}{said}; set teacher.architecture to "
+        f"the checkpoint's own, or mend {DESCRIPTION} (a TorchScript file, as OpenAI's were, has "
+        "to be saved as .safetensors before)"
     )
 
 
@@ -130,7 +143,7 @@ def _known_name(architecture: str) -> str:
         file = Path(architecture).expanduser()
         try:
             json.loads(file.read_text())
-        except (OSError, json.JSONDecodeError) as error:
+        except (OSError, ValueError) as error:
             raise ValueError(
                 f"expected a JSON description in teacher.architecture, got {file}: {error}"
             ) from error
@@ -155,14 +168,13 @@ def _tokenizer(name: str) -> Callable[[list[str]], Tensor]:
             f"teacher.path to a folder with the weights, {DESCRIPTION} and the tokenizer's files"
         )
     try:
-        return open_clip.get_tokenizer(name)
-    except (OSError, ValueError, ImportError) as error:
-        raise ValueError(f"expected a tokenizer for {name}, got: {_first_line(error)}") from error
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return " ".join(lines[:2]) if lines else type(error).__name__
+        with offline():
+            return open_clip.get_tokenizer(name)
+    except Exception as error:  # of all kinds, as the model's
+        raise ValueError(
+            f"expected a tokenizer for {name}, got: {first_line(error)}; copy its files beside "
+            "the weights"
+        ) from error
 
 
 @torch.inference_mode()

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from semantic_field.config import TeacherConfig
-from semantic_field.teachers.checkpoints import choose_device
+from semantic_field.teachers.checkpoints import choose_device, first_line, on_device
 from semantic_field.teachers.clip_checkpoint import encode_texts, load_clip
 from semantic_field.teachers.clip_dense import crop_features, patch_features, patch_size, shrunk
 from semantic_field.teachers.embedding_cache import TextCache
@@ -45,10 +45,10 @@ class OpenClipTeacher:
         self._clip = load_clip(config.path, config.architecture)
         half = self._device.type == "cuda"
         self._type = torch.float16 if half else torch.float32
-        self._model = self._clip.model.to(self._device, self._type)
+        self._model = on_device(self._clip.model, self._device, self._type, "teacher.path")
         self._average = config.prompts == "average"
         self.fingerprint = f"open_clip:{self._clip.fingerprint}:{config.prompts}"
-        self.dim = int(encode_texts(self._clip, ["a"]).shape[1])
+        self.dim = self._tried()
         self.footprint = ()
         if config.dense == "crops":
             self.footprint = tuple(CROP / d for d in sorted(config.crop_divisors, reverse=True))
@@ -59,6 +59,16 @@ class OpenClipTeacher:
                 "expected a folder in teacher.store for teacher.dense store, got ''; see "
                 "docs/your_own_clip.md for how features of other models are stored"
             )
+
+    def _tried(self) -> int:
+        """The length of an embedding, from a first text."""
+        try:
+            return int(encode_texts(self._clip, ["a"]).shape[1])
+        except Exception as error:  # of all kinds; said as what it means
+            raise ValueError(
+                f"expected a model in {self._config.path} that embeds texts, got: "
+                f"{first_line(error)}; its tokenizer and its description must be the model's own"
+            ) from error
 
     @property
     def dense_fingerprint(self) -> str:
@@ -123,7 +133,7 @@ class OpenClipTeacher:
         if self._config.dense == "store":
             self._store.refresh()
             stored = self._store.get(key)
-            if stored is None:
+            if stored is None or "language" not in stored:
                 raise ValueError(
                     f"expected the features of image {key} in {self._store.folder}, got none "
                     f"among {len(self._store)}: precompute them, or set teacher.dense to patches"

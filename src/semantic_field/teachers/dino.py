@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from semantic_field.config import TeacherConfig
-from semantic_field.teachers.checkpoints import choose_device, pretrained
+from semantic_field.teachers.checkpoints import choose_device, on_device, pretrained
 
 KINDS = ("vit", "dinov2", "dinov2_with_registers", "dinov3_vit")
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -61,7 +61,7 @@ class DinoTeacher:
     def __init__(self, path: str, rows: int = 32, device: str = "auto") -> None:
         found = pretrained(path, KINDS, "teacher.dino_path", REMEDY)
         self._device, self._rows = choose_device(device), rows
-        self._model = found.model.to(self._device)
+        self._model = on_device(found.model, self._device, torch.float32, "teacher.dino_path")
         config = found.model.config
         self.patch, self.dim = int(config.patch_size), int(config.hidden_size)
         self.fingerprint = f"{found.kind}:{found.fingerprint}:{rows}"

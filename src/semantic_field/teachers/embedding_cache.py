@@ -1,28 +1,38 @@
-"""Embeddings of texts, kept in memory and, for long lists, on disk: once a machine, not a start."""
+"""Embeddings of texts, kept in memory and, where several come together, on disk: once a machine,
+not a start.
+
+On disk a teacher has a folder of blocks. A block is written as soon as it is embedded, so that a
+long list that is interrupted goes on from there.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 log = logging.getLogger(__name__)
-WORTH_KEEPING = 100  # fewer texts are embedded faster than a file is read
+WORTH_KEEPING = 8  # fewer texts at once are questions that people type, each another file
+BLOCK = 32  # texts; at 85 sentences each, CLIP needs minutes for them on a processor
 CACHE_SIZE = 20_000
 Embed = Callable[[list[str]], Float[Tensor, "Q E"]]
 
 
 class TextCache:
     """Embeds each text once; calls from several threads are safe.
+
+    A cache that cannot be read or written only costs the time it would have saved.
 
     Args:
         encode: the model. fingerprint: of the model.
@@ -31,18 +41,25 @@ class TextCache:
     def __init__(self, encode: Embed, fingerprint: str) -> None:
         self._encode, self._fingerprint = encode, fingerprint
         self._known: dict[str, Tensor] = {}
+        self._read = False
         self._lock = threading.Lock()
 
     def embed(self, texts: list[str]) -> Float[Tensor, "Q E"]:
         """One row for each text, of which there must be one at least."""
         with self._lock:
+            folder = cache_folder() / f"texts-{_hash(self._fingerprint)}"
+            if not self._read:
+                self._known, self._read = read_blocks(folder), True
             missing = _ordered({text for text in texts if text not in self._known})
             if len(self._known) + len(missing) > CACHE_SIZE:
                 self._known.clear()
                 missing = _ordered(set(texts))
-            if missing:
-                rows = cached_embeddings(missing, self._fingerprint, self._encode)
-                self._known.update(zip(missing, rows, strict=True))
+            for start in range(0, len(missing), BLOCK):
+                block = missing[start : start + BLOCK]
+                rows = self._encode(block)
+                self._known.update(zip(block, rows, strict=True))
+                if len(missing) >= WORTH_KEEPING:
+                    write_block(folder, block, rows)
             return torch.stack([self._known[text] for text in texts])
 
 
@@ -57,26 +74,37 @@ def cache_folder() -> Path:
     return Path(base) / "semantic_field"
 
 
-def cached_embeddings(texts: list[str], fingerprint: str, embed: Embed) -> Float[Tensor, "Q E"]:
-    """``embed(texts)``, from the cache where this teacher embedded just these texts before.
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
 
-    A cache that cannot be read or written only costs the time it would have saved.
-    """
-    if len(texts) < WORTH_KEEPING:
-        return embed(texts)
-    key = hashlib.sha256("\n".join([fingerprint, *texts]).encode()).hexdigest()[:24]
-    path = cache_folder() / f"texts-{key}.safetensors"
-    try:
-        return load_file(path)["embeddings"]
-    except (OSError, SafetensorError, KeyError):
-        embeddings = embed(texts)
+
+def read_blocks(folder: Path) -> dict[str, Tensor]:
+    """All texts of a folder with their embeddings, ``CACHE_SIZE`` at most; damaged blocks are
+    left out."""
+    known: dict[str, Tensor] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(path, "pt") as file:
+                texts, rows = json.loads(file.metadata()["texts"]), file.get_tensor("embeddings")
+            block = dict(zip(texts, rows, strict=True))
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+            log.info("embeddings in %s are not read: %s", path, error)
+            continue
+        if len(known) + len(block) <= CACHE_SIZE:
+            known |= block
+    return known
+
+
+def write_block(folder: Path, texts: list[str], rows: Float[Tensor, "Q E"]) -> None:
+    """Keep the embeddings of some texts for the next start."""
+    content = json.dumps(texts)
+    path = folder / f"{_hash(content)}.safetensors"
     partial = path.with_suffix(f".{os.getpid()}.partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file({"embeddings": embeddings.contiguous()}, partial)
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file({"embeddings": rows.contiguous()}, partial, {"texts": content})
         partial.replace(path)
     except (OSError, SafetensorError) as error:
         log.info("embeddings are not kept for the next start: %s", error)
-        if partial.exists():
+        with suppress(OSError):
             partial.unlink()
-    return embeddings

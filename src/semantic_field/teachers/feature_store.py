@@ -44,7 +44,7 @@ class DamagedFeaturesError(ValueError):
 
 
 class StoreFullError(OSError):
-    """The disk took no more; what the store held before is still there."""
+    """The disk took no more, or takes nothing; what the store held before is still there."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,8 @@ class FeatureStore:
     """The records of one teacher. Calls from several threads are safe.
 
     Args:
-        folder: of the store; made where it does not exist.
+        folder: of the store; made where it does not exist. One that can only be read serves
+            what it holds.
         fingerprint: of the teacher; records of others are not seen.
         chunk_bytes: from this size on a chunk is followed by a new one.
     Raises:
@@ -90,15 +91,23 @@ class FeatureStore:
         self._maps: dict[Path, np.memmap] = {}
         self._checked: set[str] = set()
         self._own: Path | None = None
+        self._fingerprint = fingerprint
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            (self.folder / "teacher.txt").write_text(fingerprint + "\n")
+            self._make_folder()
         except OSError as error:
-            raise ValueError(
-                f"expected a folder for features that can be written, got {folder}: {error}; set "
-                "teacher.store to another one, or to '' for none"
-            ) from error
+            if not os.path.isdir(self.folder.parent):
+                raise ValueError(
+                    f"expected a folder for features, got {folder}: {error}; set teacher.store to "
+                    "another one, or to '' for none"
+                ) from error
+            log.warning("features are read from %s, and none are kept there: %s", folder, error)
         self.refresh()
+
+    def _make_folder(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        about = self.folder / "teacher.txt"
+        if not about.exists():
+            about.write_text(self._fingerprint + "\n")
 
     def __len__(self) -> int:
         return len(self._records)
@@ -111,9 +120,12 @@ class FeatureStore:
         return list(self._records)
 
     def refresh(self) -> None:
-        """See what other processes have added."""
+        """See what other processes have added, and what was removed."""
         with self._lock:
-            for chunk in sorted(self.folder.glob("*.chunk"), key=_age):
+            chunks = {chunk: _age(chunk) for chunk in self.folder.glob("*.chunk")}
+            for chunk in self._scanned.keys() - chunks.keys():
+                self._forget(chunk)
+            for chunk in sorted(chunks, key=chunks.__getitem__):
                 self._scan(chunk)
 
     def get(self, key: str) -> Arrays | None:
@@ -125,6 +137,9 @@ class FeatureStore:
         """
         with self._lock:
             record = self._records.get(key)
+            if record is not None and not record.chunk.exists():
+                self._forget(record.chunk)
+                record = None
             if record is None:
                 return None
             data = self._map(record.chunk)[record.start : record.start + record.length]
@@ -148,26 +163,35 @@ class FeatureStore:
         head, data = _packed(key, arrays)
         prefix = PREFIX.pack(MAGIC, len(head), len(data), zlib.crc32(data), zlib.crc32(head))
         with self._lock:
-            chunk = self._writable()
-            end = chunk.stat().st_size
             try:
-                with chunk.open("ab") as file:
-                    file.write(prefix + head)
-                    file.write(b"\0" * (-file.tell() % ALIGNMENT))
-                    file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
+                self._append(prefix + head, data)
             except OSError as error:
-                _cut(chunk, end)
                 raise StoreFullError(
                     error.errno,
                     f"expected room for {len(data) / 1e6:.1f} MB of features, got "
                     f"'{error.strerror}'; the {len(self)} stored images are intact: make room, or "
                     "set teacher.store to another disk",
-                    str(chunk),
+                    str(self.folder),
                 ) from error
             self._checked.discard(key)
-            self._scan(chunk)
+
+    def _append(self, head: bytes, data: bytes) -> None:
+        """Write one record whole, or leave nothing of it behind."""
+        chunk = self._writable()
+        end = chunk.stat().st_size
+        try:
+            with chunk.open("ab") as file:
+                file.write(head)
+                file.write(b"\0" * (-file.tell() % ALIGNMENT))
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError:
+            self._own = None  # where half a record stays behind, no other must follow it
+            os.truncate(chunk, end)
+            self._own = chunk
+            raise
+        self._scan(chunk)
 
     def get_or_compute(self, key: str, compute: Callable[[], Arrays]) -> Arrays:
         """The stored arrays, or those that ``compute`` gives, which are stored then.
@@ -185,16 +209,17 @@ class FeatureStore:
         arrays = compute()
         try:
             self.put(key, arrays)
+            stored = self.get(key)
         except StoreFullError as error:
             log.warning("features are not kept: %s", error)
-            return {name: _storable(name, array) for name, array in arrays.items()}
-        stored = self.get(key)
-        assert stored is not None
-        return stored
+        return stored or {name: _storable(name, array) for name, array in arrays.items()}
 
     def _writable(self) -> Path:
         """The chunk of this process that has room left, perhaps a new one."""
+        if self._own is not None and not self._own.exists():
+            self._forget(self._own)
         if self._own is None or self._own.stat().st_size >= self._chunk_bytes:
+            self._make_folder()  # somebody may have removed it since
             for number in itertools.count(len(self._scanned)):
                 chunk = self.folder / f"{number:06d}-{os.getpid()}.chunk"
                 try:
@@ -205,6 +230,16 @@ class FeatureStore:
                 break
         assert self._own is not None
         return self._own
+
+    def _forget(self, chunk: Path) -> None:
+        """Somebody has removed a chunk."""
+        self._own = None if self._own == chunk else self._own
+        self._scanned.pop(chunk, None)
+        self._maps.pop(chunk, None)
+        gone = [key for key, record in self._records.items() if record.chunk == chunk]
+        for key in gone:
+            del self._records[key]
+        self._checked.difference_update(gone)
 
     def _scan(self, chunk: Path) -> None:
         """Note the whole records behind what was seen of a chunk before."""
@@ -277,9 +312,3 @@ def _view(data: NDArray[np.uint8], item: dict) -> NDArray:
     shape, dtype = tuple(item["shape"]), np.dtype(item["type"])
     length = int(np.prod(shape)) * dtype.itemsize
     return data[item["offset"] : item["offset"] + length].view(dtype).reshape(shape)
-
-
-def _cut(chunk: Path, end: int) -> None:
-    """Take back what was written behind ``end``."""
-    with chunk.open("r+b") as file:
-        file.truncate(end)

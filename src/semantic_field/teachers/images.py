@@ -63,6 +63,8 @@ class ImageTeachers:
         store: folder that keeps regions and patches ("" = none); language teachers keep theirs.
     """
 
+    _scales: int | None = None  # of the first image's embedding
+
     def __init__(
         self,
         language: LanguageTeacher,
@@ -78,10 +80,38 @@ class ImageTeachers:
         }
 
     def look(self, sight: Sight) -> ImageTargets:
-        """Everything that the teachers say of an image; takes milliseconds to minutes."""
+        """Everything that the teachers say of an image; takes milliseconds to minutes.
+
+        Raises:
+            ValueError: where they cannot look at it, or what they say is not of the shape that
+                they promise, of as many scales as before, and finite.
+        """
         embedding = self.language.embed_image(sight.color, sight.labels, sight.label_names)
+        self._check_embedding(embedding)
         footprint = self.language.footprint
         return ImageTargets(embedding, self._regions(sight), self._patches(sight), footprint)
+
+    def forget(self) -> None:
+        """A map begins anew: its embeddings may be of another number of scales."""
+        self._scales = None
+
+    def _check_embedding(self, embedding: Tensor) -> None:
+        """Own features, which come by way of the store, are as their makers took them to be."""
+        shape, dim = tuple(embedding.shape), self.language.dim
+        scales = "scales" if self._scales is None else self._scales
+        fine = embedding.ndim == 4 and embedding.shape[-1] == dim and embedding.numel() > 0
+        if not fine or self._scales not in (None, shape[0]):
+            raise ValueError(
+                f"expected dense embeddings ({scales}, h, w, {dim}), got {shape}: store them with "
+                "an axis for the scales (one is fine), as many in every image, and as long as the "
+                "embeddings of texts are"
+            )
+        if not embedding.isfinite().all():
+            raise ValueError(
+                "expected dense embeddings that are finite, got NaN or Inf: a model that overflows "
+                "in float16 has to run with teacher.device cpu"
+            )
+        self._scales = shape[0]
 
     def _regions(self, sight: Sight) -> Regions | None:
         proposer = self.proposer
@@ -104,6 +134,12 @@ class ImageTeachers:
             return {"patches": teacher.patch_features(sight.color).numpy()}
 
         features = self._kept(teacher, image_key(sight.color), compute)["patches"]
+        shape = features.shape
+        if features.ndim != 3 or shape[-1] != teacher.dim or not np.isfinite(features).all():
+            raise ValueError(
+                f"expected finite patch features (h, w, {teacher.dim}), got {shape}: check the "
+                f"model {teacher.name!r}, or remove its features from teacher.store"
+            )
         return torch.from_numpy(np.array(features))
 
     def _kept(self, teacher, key: str, compute) -> Arrays:

@@ -53,12 +53,18 @@ class SentenceEncoder:
     """Texts to unit vectors of ``dim`` numbers, on the CPU, in float32."""
 
     def __init__(self, folder: Path) -> None:
-        config = json.loads((folder / "config.json").read_text())
-        if config.get("model_type") != "bert":
+        try:
+            self._load(folder)
+        except Exception as error:  # of all kinds, from three libraries; said as what it means
             raise ValueError(
-                f"expected a BERT encoder in {folder}, got {config.get('model_type')!r}: "
-                "set teacher.path to all-MiniLM-L6-v2 or another BERT sentence encoder"
-            )
+                f"expected a BERT sentence encoder that can be read in {folder}, got: {error!r}; "
+                "copy its files again, or set teacher.path to another one, '' for the wheel's"
+            ) from error
+
+    def _load(self, folder: Path) -> None:
+        config = json.loads((folder / "config.json").read_text())
+        if config["model_type"] != "bert":
+            raise ValueError(f"its model_type is {config['model_type']!r}, not 'bert'")
         self.dim: int = config["hidden_size"]
         self._layers: int = config["num_hidden_layers"]
         self._heads: int = config["num_attention_heads"]

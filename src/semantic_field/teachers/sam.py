@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from semantic_field.geometry import Camera
-from semantic_field.teachers.checkpoints import choose_device, pretrained
+from semantic_field.teachers.checkpoints import choose_device, on_device, pretrained
 from semantic_field.teachers.regions import Regions
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -62,7 +62,9 @@ class SamRegions:
         self._rules = rules or Rules()
         found = pretrained(path, ("sam", "sam2"), "teacher.regions_path", REMEDY)
         self._device = choose_device(device)
-        self._model, self._second = found.model.to(self._device), found.kind == "sam2"
+        option = "teacher.regions_path"
+        self._model = on_device(found.model, self._device, torch.float32, option)
+        self._second = found.kind == "sam2"
         self.fingerprint = f"{found.kind}:{found.fingerprint}:{self._rules}"
         config = found.model.config
         self._side = int(

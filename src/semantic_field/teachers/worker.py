@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 IDLE_WAIT_S = 0.5
 STOP_WAIT_S = 5.0  # a teacher may need minutes for a keyframe
 GIVE_UP_AFTER = 3  # failures in a row
-FAILURES = (ValueError, RuntimeError, OSError, MemoryError)
+THREAD = "teachers"
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class TeacherStatus:
         failures: keyframes that could not be looked at.
         seconds: for one keyframe, recent mean; 0 before the first.
         rate_hz: keyframes a second that this makes.
-        error: the last failure, "" while all is well.
+        error: the last failure, "" while all is well. last_failure: the same, and it stays.
     """
 
     state: str = "off"
@@ -43,6 +43,7 @@ class TeacherStatus:
     failures: int = 0
     seconds: float = 0.0
     error: str = ""
+    last_failure: str = ""
 
     @property
     def rate_hz(self) -> float:
@@ -75,17 +76,19 @@ class TeacherWorker:
         self._wake, self._stopping = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
         self._failed: frozenset[int] = frozenset()
-        self._done, self._in_a_row, self._seconds, self._error = 0, 0, 0.0, ""
+        self._done, self._in_a_row, self._seconds = 0, 0, 0.0
+        self._error = self._last_failure = ""
 
     def start(self) -> None:
         """Begin, or begin again after ``stop`` or a failure."""
         if self._thread is None or not self._thread.is_alive():
             self._stopping = threading.Event()  # a run that was left behind keeps its own
             self._in_a_row, self._error = 0, ""
-            self._thread = threading.Thread(
-                target=self._run, args=(self._stopping,), name="teachers", daemon=True
+            thread = threading.Thread(
+                target=self._run, args=(self._stopping,), name=THREAD, daemon=True
             )
-            self._thread.start()
+            thread.start()
+            self._thread = thread  # a thread that is known and not alive has failed
 
     def stop(self) -> None:
         """End. A keyframe that takes long is left behind, and what is seen of it not delivered."""
@@ -101,43 +104,61 @@ class TeacherWorker:
 
     def status(self) -> TeacherStatus:
         """Never waits."""
-        backlog = self._backlog(self._failed)
-        alive = self._thread is not None and self._thread.is_alive()
+        thread, backlog = self._thread, self._backlog(self._failed)
+        alive = thread is not None and thread.is_alive()
+        ended = thread is not None and not alive and not self._stopping.is_set()
         state = "running" if backlog else "waiting"
-        if self._in_a_row >= GIVE_UP_AFTER:
+        if self._in_a_row >= GIVE_UP_AFTER or ended:
             state = "failed"
         elif not alive:
             state = "off"
         return TeacherStatus(
-            state, self._done, backlog, len(self._failed), self._seconds, self._error
+            state=state,
+            done=self._done,
+            backlog=backlog,
+            failures=len(self._failed),
+            seconds=self._seconds,
+            error=self._error,
+            last_failure=self._last_failure,
         )
 
     def _run(self, stopping: threading.Event) -> None:
         torch.set_num_threads(self._threads)
-        while not stopping.is_set() and self._in_a_row < GIVE_UP_AFTER:
-            self._wake.clear()
-            sight = self._next(self._failed)
-            if sight is None:
-                self._wake.wait(IDLE_WAIT_S)
-                continue
-            started = time.monotonic()
-            targets = self._seen(sight)
-            if targets is not None and not stopping.is_set():
-                self._deliver(sight, targets)
-                self._count(time.monotonic() - started)
+        try:
+            while not stopping.is_set() and self._in_a_row < GIVE_UP_AFTER:
+                self._wake.clear()
+                self._look_once(stopping)
+        except Exception as error:  # none of a teacher's; told in the status, see ``_note``
+            self._note(error)
+            log.exception("the teachers of images stopped")
+
+    def _look_once(self, stopping: threading.Event) -> None:
+        """Look at the next keyframe, or wait where there is none."""
+        sight = self._next(self._failed)
+        if sight is None:
+            self._wake.wait(IDLE_WAIT_S)
+            return
+        started = time.monotonic()
+        targets = self._seen(sight)
+        if targets is not None and not stopping.is_set():
+            self._deliver(sight, targets)
+            self._count(time.monotonic() - started)
 
     def _seen(self, sight: Sight) -> ImageTargets | None:
         """What the teachers say of a keyframe; None where they fail, which is noted."""
         try:
             targets = self._look(sight)
-        except FAILURES as error:
+        except Exception as error:  # of any library; counted, logged and told in the status
             self._failed |= {sight.serial}
             self._in_a_row += 1
-            self._error = f"{type(error).__name__}: {error}"
+            self._note(error)
             log.error("keyframe %d was not looked at: %s", sight.serial, self._error)
             return None
         self._in_a_row, self._error = 0, ""
         return targets
+
+    def _note(self, error: Exception) -> None:
+        self._error = self._last_failure = f"{type(error).__name__}: {error}"
 
     def _count(self, seconds: float) -> None:
         self._done += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 
 import cv2
 import numpy as np
@@ -12,6 +13,8 @@ import embedded_ros
 
 embedded_ros.install()
 
+from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
+from rclpy.qos import QoSProfile  # noqa: E402
 from std_msgs.msg import Header, String  # noqa: E402
 
 from semantic_field.config import (  # noqa: E402
@@ -29,7 +32,9 @@ from semantic_field.nodes.mapping_node import MappingNode  # noqa: E402
 from semantic_field.nodes.query_node import QueryNode  # noqa: E402
 from semantic_field.query.engine import QueryEngine  # noqa: E402
 from semantic_field.srv import Query  # noqa: E402
-from semantic_field.teachers import make_language_teacher  # noqa: E402
+from semantic_field.teachers import make_language_teacher, worker  # noqa: E402
+from semantic_field.teachers.clip_teacher import OpenClipTeacher  # noqa: E402
+from semantic_field.teachers.feature_store import FeatureStore, image_key  # noqa: E402
 
 pytest.importorskip("open_clip", reason="open_clip_torch is not installed")
 pytestmark = [
@@ -42,11 +47,7 @@ def test_a_clip_of_ones_own_maps_and_answers(
     start_node, quick, clip_checkpoint, listen, camera, room, wait_until, call, tmp_path
 ):
     status = listen(FieldStatus, "status")
-    teacher = {
-        "teacher.kind": "open_clip",
-        "teacher.path": clip_checkpoint,
-        "teacher.device": "cpu",
-    }
+    teacher = {"teacher.kind": "open_clip", "teacher.path": clip_checkpoint}
     images = {"language.source": "images", "teacher.store": str(tmp_path)}
     start_node(MappingNode, **(quick | teacher | images))
     start_node(QueryNode, **teacher)
@@ -162,3 +163,63 @@ def test_without_a_checkpoint_mapping_goes_on(start_node, quick, listen, camera,
     now = status.last
     assert now.state == "mapping" and now.teacher == "none" and now.teacher_state == "off"
     assert "teacher.path" in now.teacher_error and "huggingface-cli" in now.teacher_error
+
+
+def test_failures_of_teachers_stay_in_the_diagnostics(
+    start_node, quick, clip_checkpoint, listen, camera, room, wait_until, tmp_path
+):
+    """Own features of the second image alone: the first one's failure is told to the end."""
+    options = {"kind": "open_clip", "path": clip_checkpoint, "dense": "store"}
+    options["store"] = str(tmp_path)
+    frames = room[1]
+    fingerprint = OpenClipTeacher(TeacherConfig(**options)).dense_fingerprint
+    features = np.full((1, 2, 3, 16), 0.25, np.float32)
+    FeatureStore(tmp_path, fingerprint).put(image_key(frames[1].color), {"language": features})
+    status = listen(FieldStatus, "status")
+    diagnoses = listen(DiagnosticArray, "/diagnostics", QoSProfile(depth=50))
+    teacher = {f"teacher.{name}": value for name, value in options.items()}
+    start_node(MappingNode, **(quick | teacher | {"language.source": "images"}))
+    camera.add_labels()
+    camera.wait(wait_until)
+    camera.send_names(room[0].label_names)
+
+    def told() -> dict[str, str]:
+        return {pair.key: pair.value for pair in diagnoses.last.status[0].values}
+
+    camera.send(frames[0])
+    assert wait_until(lambda: diagnoses.last and told().get("teacher failures") == "1")
+    camera.send(frames[1])
+    assert wait_until(lambda: status.last.teacher_keyframes == 1), status.last
+    assert wait_until(lambda: status.last.teacher_error == ""), status.last
+    assert told()["teacher failures"] == "1" and "precompute" in told()["last teacher failure"]
+
+
+def test_the_map_is_saved_before_a_slow_teacher_is_waited_for(
+    start_node, quick, clip_checkpoint, camera, room, wait_until, tmp_path, monkeypatch
+):
+    """At shutdown, whose patience may be shorter than a teacher's."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(self, color, *labels):
+        begun.set()
+        assert go_on.wait()
+        raise ValueError("too late")
+
+    monkeypatch.setattr(OpenClipTeacher, "embed_image", slow)
+    monkeypatch.setattr(worker, "STOP_WAIT_S", threading.TIMEOUT_MAX)
+    teacher = {"teacher.kind": "open_clip", "teacher.path": clip_checkpoint}
+    path = tmp_path / "map.safetensors"
+    own = {"language.source": "images", "map_path": str(path), "save_map_at_shutdown": True}
+    node = start_node(MappingNode, **(quick | teacher | own))
+    camera.add_labels()
+    camera.wait(wait_until)
+    camera.send(room[1][0])
+    assert wait_until(lambda: begun.is_set() and node.mapper.status().steps > 2)
+    ending = threading.Thread(target=start_node.stop, args=(node,))
+    ending.start()
+    try:
+        assert wait_until(path.exists)
+        assert ending.is_alive()
+    finally:
+        go_on.set()
+        ending.join()
