@@ -1,6 +1,8 @@
 """Language from images: targets, labels, self-enhancement, and a small room end to end."""
 
 import json
+import sys
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -25,6 +27,7 @@ from semantic_field.mapping.dense_targets import DenseTargets
 from semantic_field.mapping.image_language import ImageLanguage
 from semantic_field.mapping.keyframes import KeyframeStore
 from semantic_field.mapping.language import LanguageBasis
+from semantic_field.mapping.pose_refinement import WARM_UP_STEPS
 from semantic_field.mapping.self_enhancement import Schedule, poses_near, poses_on_circle
 from semantic_field.teachers.household import COMMON_THINGS
 from semantic_field.teachers.images import ImageTargets
@@ -243,6 +246,63 @@ def test_other_texts_relabel_what_is_stored():
     assert (language.targets.rows[0].reshape(16, 32)[left] == 0).all()
 
 
+def test_an_image_without_any_region_is_unlabelled():
+    store, nothing = two_view_store(), Regions.from_masks([], (16, 32))
+    seen = torch.zeros(1, 2, 4, 4)
+    seen[..., 1] = 1.0
+    for settings, row in (
+        ({"ranking": "released"}, -1),
+        ({"ranking": "released", "unlabelled": "c"}, 2),
+        ({"ranking": "mended"}, -1),
+    ):
+        language = learner(store, novel_views=0, **settings)
+        language.add(store, 0, ImageTargets(seen, nothing))
+        language.add(store, 1, ImageTargets(seen))  # nobody has looked for regions
+        assert (language.targets.rows[0] == row).all() and (language.targets.rows[1] == 1).all()
+
+
+def test_a_refresh_takes_the_place_of_the_one_before():
+    store = two_view_store()
+    language = learner(store, enhancement="views", novel_views=0, enhance_from=0, enhance_every=1)
+    done = []
+    for slot in range(2):
+        language.add(store, slot, ImageTargets(torch.ones(1, 2, 4, 4)))
+    language._own._label_keyframe = lambda targets, identity: done.append(targets.slot_of(identity))
+    language.config = replace(language.config, enhance_per_step=1)
+    for step in range(6):  # due in each step, and a step is done with one of two views
+        language.seen(step, store)
+        assert len(language._own_waiting) == 1
+    assert done == [0, 1, 0, 1, 0, 1]
+
+
+def test_memory_may_be_asked_for_while_targets_come_and_go():
+    store = two_view_store()
+    language = learner(store, enhancement="views")
+    language.add(store, 0, ImageTargets(torch.ones(1, 2, 4, 4)))
+    regions = Regions.from_masks([np.ones((16, 32), bool)], (16, 32))
+    view, stop = (np.zeros((1, 3), np.float32),) * 3, threading.Event()
+
+    def come_and_go() -> None:
+        while not stop.is_set():
+            for i in range(500):
+                language.targets.regions[i] = regions
+                language._own._new[i] = view
+            language.targets.regions.clear()
+            language._own._new.clear()
+
+    worker = threading.Thread(target=come_and_go)
+    often = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    worker.start()
+    try:
+        for _ in range(1000):
+            assert language.memory_bytes() > 0
+    finally:
+        stop.set()
+        worker.join()
+        sys.setswitchinterval(often)
+
+
 def test_targets_follow_a_keyframe_that_moves_to_another_slot():
     store = two_view_store()
     language = learner(store, novel_views=0)
@@ -427,6 +487,24 @@ def test_whatever_ends_training_is_said():
     mapper._thread.join()
     assert mapper.status().state == "failed" and "IndexError" in mapper.status().error
     mapper.stop()
+
+
+def test_what_images_mean_moves_no_image(folder, frames):
+    images, names = frames
+    moments = []
+    for weight in (0.0, 4.0):
+        settings = {"mapping.refine_poses": True, "mapping.threads": 1}
+        mapper = looked_at(folder, images, names, labels=False, **settings)
+        language = mapper._trainer.language
+        off = replace(language.config, relevancy_weight=0.0, feature_weight=0.0)
+        language.config = off
+        mapper.train_steps(20)
+        mapper._trainer.steps = WARM_UP_STEPS
+        language.config = replace(off, relevancy_weight=weight, feature_weight=weight)
+        mapper.train_steps(1)
+        moments.append(mapper._keyframes.learnt["pose_moments"][:2, 0].copy())
+    assert np.abs(moments[0]).max() > 1e-6
+    np.testing.assert_allclose(moments[1], moments[0], rtol=1e-3, atol=1e-7)
 
 
 def test_early_images_know_late_texts_by_the_columns_of_their_time(folder):

@@ -209,11 +209,11 @@ class DenseTargets:
         return torch.from_numpy(self.latents[slot]).float().unflatten(0, self.grid)
 
     def memory_bytes(self) -> int:
-        """Bytes of the targets in use."""
+        """Bytes of the targets in use; may be asked for while they change."""
         arrays = (self.latents, self.rows, self.weights, self.units)
         arrays += (self.unit_latents, self.unit_known)
         arrays += (self.patches,) if self.has_patches.any() else ()
-        runs = sum(r.starts.nbytes + r.stops.nbytes for r in self.regions.values())
+        runs = sum(r.starts.nbytes + r.stops.nbytes for r in list(self.regions.values()))
         return len(self.current()) * sum(a[0].nbytes for a in arrays) + runs
 
 

@@ -96,6 +96,8 @@ class ImageLanguage:
         self.texts = torch.zeros(0, basis.basis.shape[1])
         self.targets: DenseTargets | None = None
         self._waiting: deque[Callable[[], None]] = deque()
+        self._own_waiting: deque[Callable[[], None]] = deque()
+        self._own_done = 0
         self._schedule = Schedule(config.enhance_from, config.enhance_every)
         self.enhanced = 0
         if config.enhancement == "surface":
@@ -177,7 +179,7 @@ class ImageLanguage:
         """Label rows and weights of an image, by regions where there are any."""
         probability = self._probability(latents, rank)
         rows = np.where(probability.sum(-1) > 0, probability.argmax(-1), -1).astype(np.int16)
-        if regions is None or not len(regions):
+        if regions is None:
             return rows, np.ones(rows.shape, np.float32)
         if self.config.ranking == "mended":
             return mended_ranking(probability.numpy(), regions)
@@ -207,13 +209,17 @@ class ImageLanguage:
         if isinstance(self._own, SurfaceLabels):
             self._own.refresh(self.texts[: self._classes], wait=not self._live())
         else:
-            self._waiting.extend(self._own.tasks(self.targets))
+            self._own_waiting = deque(self._own.tasks(self.targets))
+            if self._own_waiting:  # those come first that the refresh before did not come to
+                self._own_waiting.rotate(-(self._own_done % len(self._own_waiting)))
 
     def _relabel(self) -> None:
         """Work off what waits for labels, as much as one step may take."""
-        limit = self.config.enhance_per_step or len(self._waiting)
-        for _ in range(min(limit, len(self._waiting))):
-            self._waiting.popleft()()
+        left = self.config.enhance_per_step or len(self._waiting) + len(self._own_waiting)
+        while left and (self._waiting or self._own_waiting):
+            self._own_done += not self._waiting
+            (self._waiting or self._own_waiting).popleft()()
+            left -= 1
 
     # what a training step asks for
 
