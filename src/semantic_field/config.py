@@ -235,7 +235,11 @@ class LanguageConfig(Settings):
         "what language is learnt from: names of label images, or dense embeddings of the images",
         choices=("labels", "images"),
     )
-    vocabulary: tuple = option((), "texts to tell apart while mapping; empty = the label names")
+    vocabulary: tuple = option(
+        ("",),  # not (): a parameter that is declared with no text at all takes none later on
+        "texts to tell apart while mapping; empty = the label names, and while there are none "
+        "common things of rooms",
+    )
     feature_weight: float = option(1.0, "weight of the teacher's features", 0.0)
     select_scales: bool = option(True, "learn which scale of the features counts for each ray")
     relevancy_weight: float = option(4.0, "weight of the vocabulary's cross-entropy", 0.0)
@@ -279,6 +283,16 @@ class LanguageConfig(Settings):
     fda_every: int = option(4, "training steps between two patches of that loss", 1)
     fda_side: int = option(16, "rays along one side of such a patch", 2, 64)
     fda_spacing: int = option(8, "pixels between those rays", 1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not all(isinstance(text, str) for text in self.vocabulary):
+            raise ValueError(f"expected texts in language.vocabulary, got {self.vocabulary}")
+
+    @property
+    def texts(self) -> list[str]:
+        """The vocabulary without empty texts."""
+        return [text.strip() for text in self.vocabulary if text.strip()]
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,9 @@ from rclpy.exceptions import (  # noqa: E402
 from rclpy.node import Node  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
 
+from semantic_field.config import Config  # noqa: E402
+from semantic_field.nodes.parameters import declare_settings  # noqa: E402
+
 pytestmark = pytest.mark.ros
 
 OK = SetParametersResult(successful=True)
@@ -152,6 +155,16 @@ def test_an_empty_list_overrides_a_typed_list(make_node):
     node.declare_parameter("names", ["a"])
     assert node.get_parameter("names").value == []
     assert node.get_parameter("names").type_ is Parameter.Type.STRING_ARRAY
+
+
+def test_a_vocabulary_is_a_list_of_texts(make_node):
+    argument = "language.vocabulary:=[coffee machine, wall]"
+    node = make_node(cli_args=["--ros-args", "-p", argument])
+    config = declare_settings(node, Config())
+    assert config.language.texts == ["coffee machine", "wall"]
+    plain = make_node("plain")
+    assert declare_settings(plain, Config()).language.texts == []
+    assert plain.get_parameter("language.vocabulary").type_ is Parameter.Type.STRING_ARRAY
 
 
 def test_all_overrides_can_be_declared(make_node):

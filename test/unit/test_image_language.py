@@ -1,6 +1,8 @@
 """Language from images: targets, labels, self-enhancement, and a small room end to end."""
 
 import json
+import sys
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -25,7 +27,9 @@ from semantic_field.mapping.dense_targets import DenseTargets
 from semantic_field.mapping.image_language import ImageLanguage
 from semantic_field.mapping.keyframes import KeyframeStore
 from semantic_field.mapping.language import LanguageBasis
+from semantic_field.mapping.pose_refinement import WARM_UP_STEPS
 from semantic_field.mapping.self_enhancement import Schedule, poses_near, poses_on_circle
+from semantic_field.teachers.household import COMMON_THINGS
 from semantic_field.teachers.images import ImageTargets
 from semantic_field.teachers.regions import Regions
 from semantic_field.teachers.simulated import SimulatedTeacher, Strength
@@ -181,7 +185,7 @@ def test_targets_are_looked_up_where_the_teacher_saw_them():
     store = two_view_store()
     embedding = torch.arange(2 * 2 * 4 * 3).float().reshape(2, 2, 4, 3)  # S, h, w, E = D
     targets = DenseTargets(store, ImageTargets(embedding), 3, 32)
-    targets.put(1, embedding, ImageTargets(embedding))
+    targets.put(1, embedding, ImageTargets(embedding), 3)
     rows = np.arange(16 * 32, dtype=np.int16).reshape(16, 32)
     targets.set_labels(1, rows, np.full((16, 32), 0.2, np.float32))
     pixel = np.array([0, 9 * 32 + 31, 5])  # cells (0, 0) and (1, 3); the third view has none
@@ -212,6 +216,9 @@ def learner(store, **settings):
     class Teacher:
         dim, fingerprint = 4, "test"
 
+        def knows(self, text):
+            return True
+
         def embed_text(self, texts):
             return torch.eye(4)[: len(texts)]
 
@@ -237,6 +244,63 @@ def test_other_texts_relabel_what_is_stored():
     language.set_vocabulary(language.texts[[1, 2]])
     language.seen(0, store)
     assert (language.targets.rows[0].reshape(16, 32)[left] == 0).all()
+
+
+def test_an_image_without_any_region_is_unlabelled():
+    store, nothing = two_view_store(), Regions.from_masks([], (16, 32))
+    seen = torch.zeros(1, 2, 4, 4)
+    seen[..., 1] = 1.0
+    for settings, row in (
+        ({"ranking": "released"}, -1),
+        ({"ranking": "released", "unlabelled": "c"}, 2),
+        ({"ranking": "mended"}, -1),
+    ):
+        language = learner(store, novel_views=0, **settings)
+        language.add(store, 0, ImageTargets(seen, nothing))
+        language.add(store, 1, ImageTargets(seen))  # nobody has looked for regions
+        assert (language.targets.rows[0] == row).all() and (language.targets.rows[1] == 1).all()
+
+
+def test_a_refresh_takes_the_place_of_the_one_before():
+    store = two_view_store()
+    language = learner(store, enhancement="views", novel_views=0, enhance_from=0, enhance_every=1)
+    done = []
+    for slot in range(2):
+        language.add(store, slot, ImageTargets(torch.ones(1, 2, 4, 4)))
+    language._own._label_keyframe = lambda targets, identity: done.append(targets.slot_of(identity))
+    language.config = replace(language.config, enhance_per_step=1)
+    for step in range(6):  # due in each step, and a step is done with one of two views
+        language.seen(step, store)
+        assert len(language._own_waiting) == 1
+    assert done == [0, 1, 0, 1, 0, 1]
+
+
+def test_memory_may_be_asked_for_while_targets_come_and_go():
+    store = two_view_store()
+    language = learner(store, enhancement="views")
+    language.add(store, 0, ImageTargets(torch.ones(1, 2, 4, 4)))
+    regions = Regions.from_masks([np.ones((16, 32), bool)], (16, 32))
+    view, stop = (np.zeros((1, 3), np.float32),) * 3, threading.Event()
+
+    def come_and_go() -> None:
+        while not stop.is_set():
+            for i in range(500):
+                language.targets.regions[i] = regions
+                language._own._new[i] = view
+            language.targets.regions.clear()
+            language._own._new.clear()
+
+    worker = threading.Thread(target=come_and_go)
+    often = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    worker.start()
+    try:
+        for _ in range(1000):
+            assert language.memory_bytes() > 0
+    finally:
+        stop.set()
+        worker.join()
+        sys.setswitchinterval(often)
 
 
 def test_targets_follow_a_keyframe_that_moves_to_another_slot():
@@ -309,7 +373,155 @@ def test_both_beat_the_baseline_and_the_vocabulary_may_change(folder, frames, en
     mapper.set_vocabulary(["floor", "wall", "sofa"])
     mapper.train_steps(30)
     view = mapper.render(images[0].camera, images[0].T_world_camera)
-    assert set(np.unique(view.label)) <= {-1, 0, 1, 2}
+    ids = {name: i for i, name in names.items()}
+    assert set(np.unique(view.label)) <= {-1, ids["floor"], ids["wall"], ids["sofa"]}
+
+
+def looked_at(folder, frames, names, labels=True, latent_dim=40, **settings):
+    """A mapper with two keyframes, and what a teacher without errors says of them."""
+    teacher = SimulatedTeacher(str(folder), strength=Strength(0.0, 0.1, 0.0, 0.0, 0.0, 1.0))
+    mapper = Mapper(updated(Config(), SMALL | {"field.latent_dim": latent_dim} | settings), teacher)
+    for frame in frames[:2]:
+        given = replace(frame, labels=frame.labels if labels else None, instances=None)
+        assert mapper.add_frame(given)
+        embedding = teacher.embed_image(frame.color, frame.labels, names)
+        assert mapper.add_image_targets(frame.stamp_ns, ImageTargets(embedding))
+    return mapper
+
+
+def told_apart(mapper) -> list[str]:
+    """The names in the map, in the order of the rows; each is a text that is learnt."""
+    state = mapper.snapshot()
+    assert len(state.class_ids) == mapper._trainer.field.classes
+    assert len(mapper._trainer.language.texts) == len(state.class_ids)
+    return [state.label_names[i] for i in state.class_ids]
+
+
+def test_the_vocabulary_of_the_settings_is_what_is_told_apart(folder, frames, tmp_path):
+    images, names = frames
+    texts = ["sofa", "floor", "bicycle", "wall"]
+    settings = {"language.vocabulary": texts, "language.enhance_from": 3, "mapping.threads": 1}
+    mapper = looked_at(folder, images, names, **settings)
+    assert told_apart(mapper) == texts
+    assert (mapper._keyframes.images[2][:2] == -1).all()  # nobody has said what the ids mean
+    mapper.set_label_names(names)
+    mapper.set_label_names(names)
+    assert told_apart(mapper) == texts
+    ids = {name: i for i, name in names.items()}
+    assert [mapper._classes.ids[i] for i in (0, 1, 3)] == [ids["sofa"], ids["floor"], ids["wall"]]
+    assert mapper._classes.ids[2] not in names
+    assert mapper.add_frame(replace(images[4], instances=None))
+    rows = np.unique(mapper._keyframes.images[2][2])
+    assert set(rows.tolist()) <= {-1, 0, 1, 3} and len(rows) > 2
+    mapper.train_steps(5)
+    assert {"relevancy", "new_views", "label"} <= set(mapper.status().losses)
+    mapper.save(tmp_path / "map")
+    again = Mapper(updated(Config(), SMALL | {"language.vocabulary": ["rug"]}), mapper._teacher)
+    again.load(tmp_path / "map")
+    again.set_label_names(names)
+    assert told_apart(again) == texts
+    again.reset()
+    assert told_apart(again) == ["rug"]
+    with pytest.raises(ValueError, match="close ones"):
+        looked_at(folder, images, names, **{"language.vocabulary": ["sofas from Mars"]})
+
+
+def test_without_any_names_common_things_are_told_apart(folder, frames):
+    images, names = frames
+    mapper = looked_at(folder, images, names, labels=False, **{"language.enhance_from": 3})
+    common = [name for name in COMMON_THINGS if name in {*NAMES, "bicycle"}]
+    assert told_apart(mapper) == common and len(common) > 15
+    mapper.train_steps(5)
+    assert {"relevancy", "new_views"} <= set(mapper.status().losses)
+    language, frame = mapper._trainer.language, images[0]
+    said = np.array([*common, ""])[language.targets.rows[0]].reshape(120, 160)
+    true = np.vectorize(names.get)(frame.labels)
+    shared = np.isin(true, common)
+    assert (said == true)[shared].mean() > 0.8
+    mapper.set_label_names(names)
+    assert told_apart(mapper) == [names[i] for i in sorted(names)]
+    mapper.set_vocabulary(["sofa", "rug"])
+    assert told_apart(mapper) == ["sofa", "rug"]
+    mapper.set_vocabulary([])
+    assert told_apart(mapper) == [names[i] for i in sorted(names)]
+
+
+def test_another_vocabulary_takes_the_label_images_along(folder, frames):
+    images, names = frames
+    mapper = Mapper(updated(Config(), SMALL), SimulatedTeacher(str(folder)))
+    mapper.set_label_names(names)
+    for frame in images[:3]:
+        assert mapper.add_frame(replace(frame, instances=None))
+    mapper.add_image_targets(images[0].stamp_ns, ImageTargets(torch.ones(1, 2, 2, 48)))
+    before, kept = mapper.snapshot(), ["wall", "bicycle", "floor"]
+    mapper.set_vocabulary(kept)
+    assert told_apart(mapper) == kept and mapper.snapshot() is not before
+    ids = mapper._classes.ids
+    rows = mapper._keyframes.images[2]
+    for slot, frame in enumerate(images[:3]):
+        expected = np.select([frame.labels == i for i in ids], range(3), -1)
+        assert np.array_equal(rows[slot].reshape(120, 160), expected)
+    noted = mapper._keyframes.labelled
+    assert (rows[tuple(noted.noted(0))] == 0).all() and (rows[tuple(noted.noted(2))] == 2).all()
+    mapper.train_steps(2)
+    unseen = np.full((120, 160), 999, np.int32)
+    assert mapper.add_frame(replace(images[5], labels=unseen, instances=None))
+    assert (rows[3] == -1).all() and told_apart(mapper) == kept
+    mapper.set_vocabulary(["wall"])
+    assert told_apart(mapper) == ["wall"]
+    with pytest.raises(ValueError, match="teacher knows"):
+        mapper.set_vocabulary(["wall", "no such thing"])
+    assert told_apart(mapper) == ["wall"]
+    with pytest.raises(ValueError, match="learnt from images"):
+        Mapper(Config()).set_vocabulary(["wall"])
+
+
+def test_whatever_ends_training_is_said():
+    mapper = Mapper(updated(Config(), {**SMALL, "language.source": "labels"}))
+    camera = Camera(20.0, 20.0, 15.5, 7.5, 32, 16)
+    depth, labels = np.full((16, 32), 2.0, np.float32), np.zeros((16, 32), np.int32)
+    image = np.zeros((16, 32, 3), np.uint8)
+    mapper.add_frame(Frame(0, image, depth, camera, np.eye(4), labels))
+    mapper._keyframes.images[2][0] = 77  # no such row
+    mapper.start()
+    mapper._thread.join()
+    assert mapper.status().state == "failed" and "IndexError" in mapper.status().error
+    mapper.stop()
+
+
+def test_what_images_mean_moves_no_image(folder, frames):
+    images, names = frames
+    moments = []
+    for weight in (0.0, 4.0):
+        settings = {"mapping.refine_poses": True, "mapping.threads": 1}
+        mapper = looked_at(folder, images, names, labels=False, **settings)
+        language = mapper._trainer.language
+        off = replace(language.config, relevancy_weight=0.0, feature_weight=0.0)
+        language.config = off
+        mapper.train_steps(20)
+        mapper._trainer.steps = WARM_UP_STEPS
+        language.config = replace(off, relevancy_weight=weight, feature_weight=weight)
+        mapper.train_steps(1)
+        moments.append(mapper._keyframes.learnt["pose_moments"][:2, 0].copy())
+    assert np.abs(moments[0]).max() > 1e-6
+    np.testing.assert_allclose(moments[1], moments[0], rtol=1e-3, atol=1e-7)
+
+
+def test_early_images_know_late_texts_by_the_columns_of_their_time(folder):
+    teacher = SimulatedTeacher(str(folder))
+    mapper = Mapper(updated(Config(), SMALL | {"field.latent_dim": 16}), teacher)
+    mapper.set_vocabulary(list(NAMES[:4]))
+    image, depth = np.zeros((60, 80, 3), np.uint8), np.full((60, 80), 2.0, np.float32)
+    mapper.add_frame(Frame(5, image, depth, Camera(60, 60, 40, 30, 80, 60), np.eye(4)))
+    late = [f"other {i}" for i in range(30)]
+    embedding = teacher.embed_text(late).view(1, 5, 6, -1)
+    assert mapper.add_image_targets(5, ImageTargets(embedding))
+    language, rank = mapper._trainer.language, mapper._language.rank
+    mapper.set_vocabulary(late)
+    assert mapper._language.rank > rank == language.targets.ranks[0]
+    language.seen(0, mapper._keyframes)
+    said = language.targets.rows[0].reshape(60, 80)[6::12, 6::13][:, :6]
+    assert said.ravel().tolist() == list(range(30))
 
 
 def test_any_number_of_threads_learns_the_same(folder, frames):

@@ -242,6 +242,9 @@ class AxisTeacher:
 
     dim, fingerprint = 5, "axis-1"
 
+    def knows(self, text: str) -> bool:
+        return True
+
     def embed_text(self, texts: list[str]) -> torch.Tensor:
         out = torch.zeros(len(texts), 5)
         for row, text in zip(out, texts, strict=True):
@@ -260,6 +263,18 @@ def test_basis_grows_without_turning() -> None:
     assert basis.rank == 3  # full: the last name is represented by its projection
     torch.testing.assert_close(more[4], torch.zeros(3))
     torch.testing.assert_close(basis.basis.T @ basis.basis, torch.eye(3))
+
+
+def test_where_dense_features_are_learnt_names_leave_them_columns() -> None:
+    names = ["1", "0 1", "0 0 1", "0 0 0 1"]
+    basis = LanguageBasis(AxisTeacher(), 4, text_share=0.75)
+    latents = basis.latents_of(names)
+    assert basis.rank == 3 and not latents[3].any()
+    basis.include_dense(torch.eye(5)[3:], most=8)  # no more names may come: the last one is theirs
+    assert basis.rank == 4 and basis.basis[3:, 3].norm() == pytest.approx(1.0)
+    early = LanguageBasis(AxisTeacher(), 4, text_share=0.75)
+    early.include_dense(torch.eye(5), most=8)
+    assert early.rank == 4 and LanguageBasis(AxisTeacher(), 4).latents_of(names)[3].any()
 
 
 def test_similarity_never_decodes_but_is_exact() -> None:

@@ -49,6 +49,9 @@ class MeanColor:
         self.open.set()
         self.failing = False
 
+    def knows(self, text):
+        return True
+
     def embed_text(self, texts):
         return torch.eye(3)[torch.arange(len(texts)) % 3]
 

@@ -3,6 +3,8 @@
 # Compiled functions carry no annotations: Numba infers their types.
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -31,13 +33,34 @@ class ClassTable:
     Attributes:
         names: class id to name, without void names.
         ids: the class id of each row.
+        given: all names that came with ids, void ones too.
+        closed: ids whose name is not in the table count as unlabelled.
     """
 
     def __init__(self) -> None:
         self.names: dict[int, str] = {}
         self.ids: list[int] = []
+        self.given: dict[int, str] = {}
+        self.closed = False
         self._void: frozenset[int] = frozenset()
         self._row_of: dict[int, int] = {}
+        self._texts: set[int] = set()
+
+    @classmethod
+    def of_texts(cls, texts: Iterable[str], given: dict[int, str]) -> ClassTable:
+        """A closed table of these names, with the ids that label images give them, or else own."""
+        table = cls()
+        id_of = {_plain(name): i for i, name in sorted(given.items(), reverse=True)}
+        for text in split_void(dict(enumerate(texts)))[0].values():
+            class_id = id_of.get(_plain(text))
+            if class_id is None:
+                table.add_texts([text])
+            else:
+                table.names[class_id] = text
+                table._include(class_id)
+        table.closed = True
+        table.set_names(given)
+        return table
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -45,14 +68,37 @@ class ClassTable:
     def set_names(self, names: dict[int, str]) -> None:
         """Add names, or correct them; ids named "void" and the like count as unlabelled."""
         named, void = split_void(names)
+        self.given |= names
         self._void |= void
-        self.names |= named
-        for class_id in sorted(named):
-            self._include(class_id, like=self._own_id(named[class_id]))
+        for class_id, name in sorted(named.items()):
+            like = self._id_like(name)
+            if not self.closed or like != VOID_LABEL:
+                self.names[class_id] = name
+                self._include(class_id, like)
+
+    def add_texts(self, texts: Iterable[str]) -> None:
+        """Add names that come neither from label images nor from people."""
+        self._texts |= {self.id_of(text) for text in texts}
 
     def given_names(self) -> dict[int, str]:
         """The names that came with ids, without those that ``id_of`` gave ids to."""
-        return {i: name for i, name in self.names.items() if i < FIRST_OWN_ID}
+        return {i: name for i, name in self.given.items() if i < FIRST_OWN_ID}
+
+    def kept_names(self) -> dict[int, str]:
+        """The names that label images gave, and those that people made."""
+        return self.given | {i: n for i, n in self.names.items() if i not in self._texts}
+
+    def rows_like(self, other: ClassTable) -> NDArray[np.int16]:
+        """For each row of another table the row (C,) of that name, or else of that id; -1 = none.
+
+        An id that ``id_of`` made says nothing in another table.
+        """
+        row_of = {_plain(name): row for row, name in enumerate(self.row_names())}
+        rows = []
+        for class_id, name in zip(other.ids, other.row_names(), strict=True):
+            by_id = self._row_of.get(class_id, -1) if class_id < FIRST_OWN_ID else -1
+            rows.append(row_of.get(_plain(name), by_id))
+        return np.array(rows, np.int16)
 
     def row_names(self) -> list[str]:
         """The name of each row; an id without a name is called by its number, "no class" ""."""
@@ -65,8 +111,9 @@ class ClassTable:
         _mark_present(flat, present)
         row_of = np.full(len(present), -1, np.int16)
         for class_id in np.flatnonzero(present).tolist():
-            if class_id not in self._void:
-                row_of[class_id] = self._include(class_id)
+            if class_id in self._void or (self.closed and class_id not in self._row_of):
+                continue
+            row_of[class_id] = self._include(class_id)
         rows = np.empty(labels.shape, np.int16)
         _look_up(flat, row_of, rows.reshape(-1))
         return rows
@@ -87,10 +134,10 @@ class ClassTable:
         """
         name = checked_name(name)
         for class_id, known in self.names.items():
-            if known.strip().lower() == name.lower():
+            if _plain(known) == _plain(name):
                 return class_id
         class_id = FIRST_OWN_ID
-        while class_id in self.names or class_id in self._row_of or class_id in self._void:
+        while class_id in self.names or class_id in self._row_of or class_id in self.given:
             class_id += 1
         self.names[class_id] = name
         self._include(class_id)
@@ -99,14 +146,16 @@ class ClassTable:
     def restore(self, names: dict[int, str], ids: tuple[int, ...]) -> None:
         """Start again from a stored table."""
         self.names, self.ids = dict(names), []
-        self._row_of = {}
+        self._row_of, self._texts = {}, set()
+        self.given = self.given_names() | {i: n for i, n in names.items() if i < FIRST_OWN_ID}
         for class_id in ids:
             self._include(class_id)
 
-    def _own_id(self, name: str) -> int:
-        """The id that ``id_of`` made for that name; -1 where it made none."""
-        own = (i for i in self.ids if i >= FIRST_OWN_ID and self.names[i].lower() == name.lower())
-        return next(own, VOID_LABEL)
+    def _id_like(self, name: str) -> int:
+        """The id that ``id_of`` made for that name, in a closed table any id; -1 = none."""
+        first = 0 if self.closed else FIRST_OWN_ID
+        like = (i for i in self.ids if i >= first and _plain(self.names.get(i, "")) == _plain(name))
+        return next(like, VOID_LABEL)
 
     def _include(self, class_id: int, like: int = VOID_LABEL) -> int:
         if class_id not in self._row_of:
@@ -116,6 +165,10 @@ class ClassTable:
                 self._row_of[class_id] = len(self.ids)
                 self.ids.append(class_id)
         return self._row_of[class_id]
+
+
+def _plain(name: str) -> str:
+    return name.strip().lower()
 
 
 def checked_name(name: str) -> str:

@@ -39,6 +39,7 @@ class DenseTargets:
         weights: uint8 (K, label pixels), how sure the label is, of 255.
         units: int16 (K, label pixels), the part of the image that a pixel belongs to, -1 = none.
         unit_latents: float16 (K, units, D); where there is a unit, they replace the cells'.
+        ranks: int64 (K,), columns of the latent that were in use when the targets came.
         unit_known: float16 (K, units), the share of each that is known, see ``unit_features``.
     """
 
@@ -60,7 +61,7 @@ class DenseTargets:
         self.units = np.full(self.rows.shape, -1, np.int16)
         self.unit_latents = np.zeros((capacity, MOST_UNITS, latent_dim), np.float16)
         self.unit_known = np.zeros((capacity, MOST_UNITS), np.float16)
-        self._identities = np.zeros(capacity, np.int64)
+        self._identities, self.ranks = np.zeros(capacity, np.int64), np.zeros(capacity, np.int64)
         self.store = store
         store.followers.append(self._move)
         self._patch_basis: Tensor | None = None
@@ -72,7 +73,7 @@ class DenseTargets:
 
     def _move(self, source: int, target: int) -> None:
         """A keyframe has moved to another slot."""
-        for array in (*self._arrays(), self.has_patches, self._identities):
+        for array in (*self._arrays(), self.has_patches, self._identities, self.ranks):
             array[target] = array[source]
         self.regions.pop(target, None)
         if source in self.regions:
@@ -83,8 +84,11 @@ class DenseTargets:
         found = self.current()[self.identities() == identity]
         return int(found[0]) if len(found) else -1
 
-    def put(self, slot: int, latents: Float[Tensor, "S h w D"], targets: ImageTargets) -> None:
+    def put(
+        self, slot: int, latents: Float[Tensor, "S h w D"], targets: ImageTargets, rank: int
+    ) -> None:
         """Keep the targets of the keyframe that is in ``slot``; it has no labels yet."""
+        self.ranks[slot] = rank
         self.latents[slot] = _fitted(latents, self.grid).flatten(1, 2).transpose(0, 1).half()
         self.rows[slot], self._identities[slot] = -1, self.store.identities[slot]
         self.units[slot] = -1
@@ -205,11 +209,11 @@ class DenseTargets:
         return torch.from_numpy(self.latents[slot]).float().unflatten(0, self.grid)
 
     def memory_bytes(self) -> int:
-        """Bytes of the targets in use."""
+        """Bytes of the targets in use; may be asked for while they change."""
         arrays = (self.latents, self.rows, self.weights, self.units)
         arrays += (self.unit_latents, self.unit_known)
         arrays += (self.patches,) if self.has_patches.any() else ()
-        runs = sum(r.starts.nbytes + r.stops.nbytes for r in self.regions.values())
+        runs = sum(r.starts.nbytes + r.stops.nbytes for r in list(self.regions.values()))
         return len(self.current()) * sum(a[0].nbytes for a in arrays) + runs
 
 

@@ -31,7 +31,7 @@ from semantic_field.mapping.adam import Adam
 from semantic_field.mapping.dense_targets import MOST_UNITS, DenseTargets
 from semantic_field.mapping.keyframe_points import points_at
 from semantic_field.mapping.keyframes import KeyframeStore
-from semantic_field.mapping.language import LanguageBasis
+from semantic_field.mapping.language import SPANNED, LanguageBasis
 from semantic_field.mapping.language_losses import (
     chances,
     fda_loss,
@@ -96,6 +96,8 @@ class ImageLanguage:
         self.texts = torch.zeros(0, basis.basis.shape[1])
         self.targets: DenseTargets | None = None
         self._waiting: deque[Callable[[], None]] = deque()
+        self._own_waiting: deque[Callable[[], None]] = deque()
+        self._own_done = 0
         self._schedule = Schedule(config.enhance_from, config.enhance_every)
         self.enhanced = 0
         if config.enhancement == "surface":
@@ -142,7 +144,7 @@ class ImageLanguage:
         if self.targets is None:
             self.targets = DenseTargets(store, targets, latents.shape[-1], self.config.label_width)
             self._make_selection(len(embedding))
-        self.targets.put(slot, latents, targets)
+        self.targets.put(slot, latents, targets, self._basis.rank)
         if self.config.rank_teacher and self.config.ranking == "mended" and targets.regions:
             units = units_of(targets.regions, MOST_UNITS)
             self.targets.set_units(slot, units, *unit_features(latents, units, targets.footprint))
@@ -152,9 +154,17 @@ class ImageLanguage:
 
     # labels
 
-    def _probability(self, latents: Float[Tensor, "h w S D"]) -> Float[Tensor, "h w C"]:
-        """Of the vocabulary's texts, from the mean cosine of the scales; zeros where no latent."""
+    def _probability(
+        self, latents: Float[Tensor, "h w S D"], rank: int | None = None
+    ) -> Float[Tensor, "h w C"]:
+        """Of the vocabulary's texts, from the mean cosine of the scales; zeros where no latent.
+
+        Of texts counts what the first ``rank`` columns hold: the latents know no others.
+        """
         texts = self.texts[: self._classes]
+        if rank is not None:
+            known = functional.normalize(texts[:, :rank], dim=-1, eps=SPANNED)
+            texts = functional.pad(known, (0, texts.shape[1] - rank))
         cosine = (functional.normalize(latents, dim=-1) @ texts.T).mean(-2)
         there = (latents.square().sum((-1, -2)) > 1e-6)[..., None]
         return (cosine / self.config.vote_temperature).softmax(-1) * there
@@ -164,12 +174,12 @@ class ImageLanguage:
         return len(self.texts) - bool(self.config.unlabelled)
 
     def _ranked(
-        self, latents: Float[Tensor, "h w S D"], regions: Regions | None
+        self, latents: Float[Tensor, "h w S D"], regions: Regions | None, rank: int | None = None
     ) -> tuple[NDArray[np.int16], NDArray[np.float32]]:
         """Label rows and weights of an image, by regions where there are any."""
-        probability = self._probability(latents)
+        probability = self._probability(latents, rank)
         rows = np.where(probability.sum(-1) > 0, probability.argmax(-1), -1).astype(np.int16)
-        if regions is None or not len(regions):
+        if regions is None:
             return rows, np.ones(rows.shape, np.float32)
         if self.config.ranking == "mended":
             return mended_ranking(probability.numpy(), regions)
@@ -183,14 +193,15 @@ class ImageLanguage:
         targets = self.targets
         if targets is None or not self._classes or (slot := targets.slot_of(identity)) < 0:
             return
+        rank = int(targets.ranks[slot])
         units, known = targets.shown_by_units(slot)
         if len(units):
-            probability = self._probability(units[:, None, None])[:, 0]
+            probability = self._probability(units[:, None, None], rank)[:, 0]
             rows, lead = likeliest(probability.numpy())
             targets.label_units(slot, rows, lead * known)
             return
         regions = targets.regions.get(slot) if self.config.rank_teacher else None
-        targets.set_labels(slot, *self._ranked(targets.cell_latents(slot), regions))
+        targets.set_labels(slot, *self._ranked(targets.cell_latents(slot), regions, rank))
 
     def _begin_enhancement(self) -> None:
         """Labels from all views together, or from the map's own views, one after the other."""
@@ -198,13 +209,17 @@ class ImageLanguage:
         if isinstance(self._own, SurfaceLabels):
             self._own.refresh(self.texts[: self._classes], wait=not self._live())
         else:
-            self._waiting.extend(self._own.tasks(self.targets))
+            self._own_waiting = deque(self._own.tasks(self.targets))
+            if self._own_waiting:  # those come first that the refresh before did not come to
+                self._own_waiting.rotate(-(self._own_done % len(self._own_waiting)))
 
     def _relabel(self) -> None:
         """Work off what waits for labels, as much as one step may take."""
-        limit = self.config.enhance_per_step or len(self._waiting)
-        for _ in range(min(limit, len(self._waiting))):
-            self._waiting.popleft()()
+        left = self.config.enhance_per_step or len(self._waiting) + len(self._own_waiting)
+        while left and (self._waiting or self._own_waiting):
+            self._own_done += not self._waiting
+            (self._waiting or self._own_waiting).popleft()()
+            left -= 1
 
     # what a training step asks for
 

@@ -186,6 +186,16 @@ class KeyframeStore:
             self.note_contours(slot, *self.cameras[2][slot].tolist())
             self.serials[slot] = next(_serials)
 
+    def relabel(self, rows: NDArray[np.int16]) -> None:
+        """Let every label row r be ``rows[r]`` from now on, -1 = void."""
+        for slot in range(self.count):
+            labels = self.images[2][slot, : self.cameras[2][slot].prod()]
+            labelled = labels >= 0
+            if labelled.any():
+                labels[labelled] = rows[labels[labelled]]
+                self.labelled.note(slot, labels)
+                self.serials[slot] = next(_serials)
+
     def masked_share(self, slot: int) -> float:
         """Share of a keyframe's pixels that are masked."""
         return float((self.images[2][slot, : self.cameras[2][slot].prod()] == MASKED).mean())

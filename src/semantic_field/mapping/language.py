@@ -12,6 +12,7 @@ from torch.nn import functional
 from semantic_field.field.map_state import LanguageSpace
 
 SPANNED = 1e-3
+TEXT_SHARE = 0.75  # of the columns, where dense features are learnt: the rest is for these
 DENSE_SHARE = 1e-3  # of the features' squared lengths that is worth a column
 
 
@@ -21,6 +22,8 @@ class TextTeacher(Protocol):
     dim: int
     fingerprint: str
 
+    def knows(self, text: str) -> bool: ...
+
     def embed_text(self, texts: list[str]) -> Float[Tensor, "Q E"]: ...
 
 
@@ -29,10 +32,14 @@ class LanguageBasis:
 
     Earlier columns never change, so latents learnt before keep their meaning. When all D columns
     are in use, further names are represented by their projection.
+
+    Args:
+        text_share: of the columns, that names may take.
     """
 
-    def __init__(self, teacher: TextTeacher, latent_dim: int) -> None:
+    def __init__(self, teacher: TextTeacher, latent_dim: int, text_share: float = 1.0) -> None:
         self._teacher = teacher
+        self._room = int(text_share * latent_dim)  # columns that names may take still
         self.basis = torch.zeros(teacher.dim, latent_dim)
         self.mean = torch.zeros(teacher.dim)
         self.rank = 0
@@ -47,7 +54,8 @@ class LanguageBasis:
         if named:
             embedded = self._teacher.embed_text([names[row] for row in named]).float().cpu()
             for vector in embedded - self.mean:
-                self._include(vector)
+                if self._room:
+                    self._room -= self._include(vector)
             latents[named] = (embedded - self.mean) @ self.basis
         return latents
 
@@ -58,24 +66,28 @@ class LanguageBasis:
         """
         return functional.normalize(self.latents_of(names), dim=1, eps=SPANNED)
 
-    def _include(self, vector: Float[Tensor, " E"]) -> None:
+    def _include(self, vector: Float[Tensor, " E"]) -> bool:
+        """Add a column for what no column holds of a vector; whether that was anything."""
         if self.rank == self.basis.shape[1]:
-            return
+            return False
         rest = vector.double()
         basis = self.basis.double()
         for _ in range(2):  # twice is enough to stay orthogonal in floating point
             rest = rest - basis @ (basis.T @ rest)
-        if rest.norm() > SPANNED:
-            self.basis[:, self.rank] = (rest / rest.norm()).float()
-            self.rank += 1
+        if rest.norm() <= SPANNED:
+            return False
+        self.basis[:, self.rank] = (rest / rest.norm()).float()
+        self.rank += 1
+        return True
 
     def include_dense(self, features: Float[Tensor, "N E"], most: int) -> None:
         """Add up to ``most`` columns for what dense features have beside the present ones.
 
         These are the principal directions of the rest that no column holds. An eighth of the
-        columns is left for names that come later.
+        columns is left for names that come later, as far as names may take them.
         """
-        room = self.basis.shape[1] - self.basis.shape[1] // 8 - self.rank
+        columns = self.basis.shape[1]
+        room = columns - min(columns // 8, self._room) - self.rank
         if room <= 0 or not len(features):
             return
         rest = features.float() - features.float() @ self.basis @ self.basis.T

@@ -20,7 +20,7 @@ from semantic_field.field.map_state import LanguageSpace, MapState
 from semantic_field.field.model import SemanticField, shape_of
 from semantic_field.field.rendering import RenderedView, render_view
 from semantic_field.field.surface_cache import SurfaceCache
-from semantic_field.frames import Frame
+from semantic_field.frames import Frame, split_void
 from semantic_field.geometry import Camera, transform_points
 from semantic_field.kernels import GridShape, make_kernels
 from semantic_field.mapping.between_keyframes import corrected_pose, exposed, interpolated
@@ -30,7 +30,7 @@ from semantic_field.mapping.corrections import Corrections
 from semantic_field.mapping.image_language import ImageLanguage
 from semantic_field.mapping.intake import Intake
 from semantic_field.mapping.keyframes import KeyframeStore
-from semantic_field.mapping.language import LanguageBasis, TextTeacher
+from semantic_field.mapping.language import TEXT_SHARE, LanguageBasis, TextTeacher
 from semantic_field.mapping.memory import first_shape, follow_extent, grid_bytes, surface_bytes
 from semantic_field.mapping.status import MapperStatus, Meter, run_state
 from semantic_field.mapping.targets import Answer, Labels, Target, claim_of, keyframe_views
@@ -39,6 +39,7 @@ from semantic_field.mapping.trainer import Trainer
 from semantic_field.mapping.trainer_factory import make_trainer, training_device
 from semantic_field.mapping.training_state import KeyframePacker, pack_training, unpack_training
 from semantic_field.mapping.turns import Turns
+from semantic_field.teachers.household import COMMON_THINGS
 from semantic_field.teachers.images import ImageTargets, ImageTeachers
 from semantic_field.teachers.regions import RegionProposer
 from semantic_field.teachers.worker import TeacherStatus
@@ -82,7 +83,9 @@ class Mapper:
         self._error = ""
         self._version = 0
         self._teaching = self._make_teaching(eyes) if eyes is not None else None
+        self._renamed = 0  # how often classes got other names
         self._clear()
+        self._follow_classes()
 
     def _make_teaching(self, eyes: ImageTeachers) -> Teaching:
         return Teaching(
@@ -93,18 +96,18 @@ class Mapper:
             turns=self._turns,
         )
 
-    def _clear(self) -> None:
-        """An empty map; the version counter runs on."""
+    def _clear(self, names: dict[int, str] | None = None) -> None:
+        """An empty map whose label images have these names; the version counter runs on."""
         torch.manual_seed(self.config.mapping.seed)
         self._field = self._new_field()
         self._trainer = self._new_trainer(self._field)
         self._intake = Intake(self.config)
-        self._classes = ClassTable()
-        self._language = (
-            LanguageBasis(self._teacher, self.config.field.latent_dim) if self._teacher else None
-        )
+        self._language = self._new_language()
         self._kept_language: LanguageSpace | None = None  # of a loaded map, without its teacher
         self._learn_from_images()
+        learns = self._trainer.language is not None
+        self._vocabulary = self.config.language.texts if learns else []
+        self._classes = self._new_classes(names or {})
         self._surfaces = SurfaceCache()
         self._snapshot: MapState | None = None
         self._snapshot_of: tuple | None = None
@@ -115,6 +118,22 @@ class Mapper:
             self._teaching.forget()
         self._annotations = AnnotationSet(cell_m=self.config.mapping.annotation_cell_m)
         self._corrections = Corrections(self.config.mapping)
+
+    def _new_language(self) -> LanguageBasis | None:
+        if self._teacher is None:
+            return None
+        share = TEXT_SHARE if self.config.language.source == "images" else 1.0
+        return LanguageBasis(self._teacher, self.config.field.latent_dim, share)
+
+    def _new_classes(self, names: dict[int, str]) -> ClassTable:
+        """The vocabulary alone, where there is one, or else the names of label images."""
+        unnamed = not self._vocabulary and not split_void(names)[0]
+        self._makes_do = unnamed and self._trainer.language is not None
+        if self._vocabulary:
+            return ClassTable.of_texts(self._vocabulary, names)
+        classes = ClassTable()
+        classes.set_names(names)
+        return classes
 
     def _learn_from_images(self) -> None:
         """Start the learning of language from images, where the settings ask for it."""
@@ -174,9 +193,20 @@ class Mapper:
             return self._take(frame)
 
     def set_label_names(self, names: dict[int, str]) -> None:
-        """Name the class ids; may be called again with more, nothing learnt is forgotten."""
+        """Name the class ids; may be called again with more, nothing learnt is forgotten.
+
+        Of a vocabulary that was set only these names count that are in it; common things, which
+        maps learnt from images tell apart as long as there is nothing else, give way.
+        """
         with self._turns.visit():
-            self._classes.set_names(names)
+            classes, before = self._classes, dict(self._classes.names)
+            given = classes.given | names
+            if self._vocabulary or (self._makes_do and split_void(names)[0]):
+                if given != classes.given:
+                    self._rename(self._new_classes(given))
+                return
+            classes.set_names(names)
+            self._renamed += classes.names != before
             self._follow_classes()
 
     def label_names(self) -> dict[int, str]:
@@ -186,16 +216,54 @@ class Mapper:
     def set_vocabulary(self, names: list[str]) -> None:
         """Tell these texts apart from now on, in place of those before (language from images).
 
-        What was learnt stays: labels are made again from the stored features of the images.
+        No texts = the names of label images, or common things where there are none. A text has
+        the class id that label images give it, if they do, and they go on teaching what is in the
+        vocabulary. Labels are made again from the stored features, which know of a new text what
+        the columns of the latent held when they came.
+
+        Raises:
+            ValueError: where language is not learnt from images, or the teacher does not know a
+                text.
         """
         with self._turns.visit():
-            before, self._classes = self._classes.names, ClassTable()
-            self._classes.set_names(dict(enumerate(names)))
-            self._annotations = self._annotations.renumbered(
-                lambda class_id: self._classes.id_of(before[class_id])
-            )
-            self._corrections.follow(self._annotations, self._classes)
-            self._follow_classes()
+            if self._trainer.language is None:
+                raise ValueError(
+                    "expected language learnt from images for a vocabulary, got language.source "
+                    f"{self.config.language.source!r}: set it to 'images'"
+                )
+            texts = list(split_void(dict(enumerate(names)))[0].values())
+            unknown = [text for text in texts if self._teacher and not self._teacher.knows(text)]
+            if unknown:
+                raise ValueError(
+                    f"expected texts that the language teacher knows, got {unknown}: leave them "
+                    "out, or set teacher.kind to one that takes any text"
+                )
+            self._vocabulary = texts
+            self._rename(self._new_classes(self._classes.given))
+            if self._trainer.language.targets is not None:
+                self._make_do()
+
+    def _rename(self, classes: ClassTable) -> None:
+        """Let all that is labelled follow another table: by names, and void where it has none."""
+        before, self._classes = self._classes, classes
+        self._annotations = self._annotations.renumbered(
+            lambda class_id: class_id if class_id < 0 else classes.id_of(before.names[class_id])
+        )
+        self._corrections.follow(self._annotations, classes)
+        rows = classes.rows_like(before)
+        if self._keyframes is not None and rows.tolist() != list(range(len(rows))):
+            self._keyframes.relabel(rows)
+        self._renamed += 1
+        self._follow_classes()
+
+    def _make_do(self) -> None:
+        """Tell common things apart where there is nothing else to tell apart."""
+        if self._makes_do and self._teacher is not None:
+            known = [text for text in COMMON_THINGS if self._teacher.knows(text)]
+            if set(known) - set(self._classes.names.values()):
+                self._classes.add_texts(known)
+                self._renamed += 1
+                self._follow_classes()
 
     def add_image_targets(self, stamp_ns: int, targets: ImageTargets) -> bool:
         """Take in what the teachers of images say of the frame of that stamp.
@@ -214,6 +282,7 @@ class Mapper:
     def _add_targets(self, slot: int, targets: ImageTargets) -> None:
         assert self._keyframes is not None and self._language is not None
         assert self._trainer.language is not None
+        self._make_do()
         self._trainer.language.add(self._keyframes, slot, targets)
         self._trainer.rank = self._language.rank
 
@@ -363,10 +432,8 @@ class Mapper:
     def reset(self) -> None:
         """Forget the map; label names stay."""
         with self._turns.visit():
-            names = self._classes.names
             self._inbox = None
-            self._clear()
-            self._classes.set_names(names)
+            self._clear(self._classes.kept_names())
             self._follow_classes()
 
     def train_steps(self, n: int) -> None:
@@ -396,7 +463,7 @@ class Mapper:
             torch.set_num_threads(1)  # the kernels' threads share the work, see field.affine
             while not self._stopping:
                 self._work_once()
-        except (ValueError, MemoryError, RuntimeError) as error:
+        except Exception as error:  # whatever it was: the thread ends, and the status says why
             self._error = f"{type(error).__name__}: {error}"
             log.exception("training stopped")
 
@@ -439,7 +506,8 @@ class Mapper:
     def _moment(self) -> tuple:
         """What tells whether the map has changed."""
         keyframes = self._keyframes.count + self._keyframes.replaced if self._keyframes else 0
-        return self._trainer.steps, keyframes, len(self._classes), self._annotations
+        names = self._renamed, len(self._classes)
+        return self._trainer.steps, keyframes, names, self._annotations
 
     def _state(self) -> MapState:
         self._trainer.settle()
@@ -573,9 +641,7 @@ class Mapper:
                     f"expected a map made with the settings {self.config.field}, got one with "
                     f"{state.field.config}; start with the settings of the map"
                 )
-            names = self._classes.given_names()  # what people named is the other map's affair
-            self._clear()
-            self._classes.set_names(names)
+            self._clear(self._classes.given_names())  # what people named is the other map's affair
             self._restore(state)
 
     def _restore(self, state: MapState) -> None:
@@ -587,9 +653,12 @@ class Mapper:
         self._field.assign(state.field)
         self._trainer = self._new_trainer(self._field)
         self._learn_from_images()
-        names = self._classes.names
+        names = self._classes.given_names()
         self._classes.restore(state.label_names, state.class_ids)
         self._classes.set_names(names)
+        self._makes_do = False
+        if self._vocabulary:
+            self._vocabulary = [name for name in self._classes.row_names() if name]
         intake = self._intake
         intake.voxels, intake.reach = state.voxels.copy(), state.reach.copy()
         intake.stamp_ns = state.stamp_ns

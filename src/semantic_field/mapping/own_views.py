@@ -96,8 +96,8 @@ class OwnViews:
         return points[chosen], chance
 
     def memory_bytes(self) -> int:
-        """Bytes of the points of new views."""
-        return sum(part.nbytes for view in self._new.values() for part in view)
+        """Bytes of the points of new views; may be asked for while they change."""
+        return sum(part.nbytes for view in list(self._new.values()) for part in view)
 
     @torch.no_grad()
     def _label_keyframe(self, targets: DenseTargets, identity: int) -> None:

@@ -66,6 +66,7 @@ class Trainer:
         self._exposure = Exposure() if config.adapt_exposure else None
         self._store: KeyframeStore | None = None
         self._depth_error = self._color_error = np.zeros(0, np.float32)
+        self._of_meaning: Tensor | None = None  # what language adds to the gradient at the samples
 
     def _make_optimizer(self) -> Adam:
         return Adam(self.field.network_parameters(), BETAS)
@@ -132,6 +133,8 @@ class Trainer:
         rays = self._draw(keyframes, reach, corrections or self._uncorrected)
         feature_grad = self.find_gradients(rays)
         if self._refiner is not None:
+            if self._of_meaning is not None:  # no image moves because of what it means
+                feature_grad[:, : rays.near_z.size] -= self._of_meaning
             slow_down = learning_rate / self.config.learning_rate
             self._refiner.update(keyframes, rays, self.field, feature_grad, self.steps, slow_down)
         if voxels is not None and len(self._color_error):
@@ -162,7 +165,7 @@ class Trainer:
         out = affine(self.field.trunk_out, hidden[:, :near], False, threads)
         seen_out = affine(self.field.trunk_out, hidden[:, near:free], False, threads)
         free_grad = self._free_space(rays, hidden[:, free:])
-        surface_grad, seen_grad = self._surface(rays, out, seen_out)
+        surface_grad, seen_grad = self._surface(rays, out, seen_out, hidden[:, :near])
         blocks = [(0, surface_grad), (near, seen_grad), (free, free_grad)]
         return self._backward(points, features, hidden, blocks)
 
@@ -219,7 +222,11 @@ class Trainer:
         return torch.from_numpy(grad)[None]
 
     def _surface(
-        self, rays: RaySamples, out: Float[Tensor, "O N"], seen_out: Float[Tensor, "O X"]
+        self,
+        rays: RaySamples,
+        out: Float[Tensor, "O N"],
+        seen_out: Float[Tensor, "O X"],
+        hidden: Float[Tensor, "H N"],
     ) -> tuple[Float[Tensor, "O N"], Float[Tensor, "O X"]]:
         """All losses near the surface; the gradients with respect to the trunk's outputs."""
         config, field = self.config, self.field.config
@@ -242,7 +249,17 @@ class Trainer:
             # Language moves what samples mean, never how much they count along the ray.
             spread = meaning_grad[:, :, None] * torch.from_numpy(composite.weights)
             out_grad[1:] += spread.flatten(1)
+            if self._refiner is not None:
+                self._of_meaning = self._at_features(spread.flatten(1), hidden)
         return out_grad, self._seen_surface(seen_out)
+
+    @torch.no_grad()
+    def _at_features(
+        self, code_grad: Float[Tensor, "G N"], hidden: Float[Tensor, "H N"]
+    ) -> Float[Tensor, "LF N"]:
+        """A gradient with respect to the samples' codes as one of their features."""
+        hidden_grad = self.field.trunk_out.weight[1:].T @ code_grad
+        return self.field.trunk_in.weight.T @ hidden_grad.mul_(hidden > 0)
 
     def _seen_surface(self, out: Float[Tensor, "O X"]) -> Float[Tensor, "O X"]:
         """The losses of the points that language sees; gradients of the trunk's outputs there."""

@@ -272,3 +272,15 @@ HOUSEHOLD: tuple[Thing, ...] = (
     *USEFUL,
     *_named_only({name for thing in USEFUL for name in thing.names}),
 )
+
+COMMON_THINGS: tuple[str, ...] = (
+    *("wall", "floor", "ceiling", "door", "window", "column", "stairs", "railing", "elevator"),
+    *("chair", "sofa", "armchair", "stool", "bench", "table", "desk", "bed", "pillow", "blanket"),
+    *("shelf", "bookshelf", "wardrobe", "cabinet", "dresser", "rug", "curtain", "mirror"),
+    *("picture", "lamp", "clock", "potted plant", "vase", "radiator", "fireplace"),
+    *("television", "monitor", "laptop", "keyboard", "printer", "telephone", "whiteboard"),
+    *("refrigerator", "stove", "microwave", "sink", "faucet", "cup", "bottle", "counter"),
+    *("toilet", "bathtub", "towel", "washing machine", "trash bin", "box", "bag", "shoes"),
+    *("clothes", "book", "toy", "bicycle", "fire extinguisher", "sign", "person"),
+)
+"""What rooms, offices and corridors hold: a map's vocabulary as long as nothing names another."""
