@@ -7,6 +7,7 @@ teacher looks at, the truth of held-out views, and (true instances) an upper bou
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -38,8 +39,8 @@ from semantic_field.teachers.language import LanguageTeacher
 from semantic_field.teachers.regions import RegionProposer, Regions
 
 RECALL = 0.9
-# Other lists' names for what the recordings show, or for a kind of it: never among the texts that
-# are learnt, nor with the feature of one of them (as LVIS gives "drapery" that of "curtain").
+SAME_FEATURE = 0.999  # a cosine
+# Other lists' names for what the recordings show, or for a kind of it.
 SYNONYMS = {
     "sofa": ("couch", "loveseat", "studio couch"),
     "trash bin": ("garbage", "waste container", "trash bin can"),
@@ -192,6 +193,8 @@ class AblationRun:
         """Train one cell and score it: held-out views, synonyms, absent names, cost."""
         mapper, seconds = self.train(cell)
         state, status = mapper.snapshot(), mapper.status()
+        del mapper  # its parts know each other: only the collector frees them
+        gc.collect()
         result: dict[str, Any] = {"name": cell.name, "teacher": self.teacher.name}
         result |= self._score_views(state) | self._score_queries(state)
         return result | {
@@ -247,14 +250,17 @@ class AblationRun:
         }
 
     def questions(self) -> tuple[list[Question], list[Question], list[Question]]:
-        """Present objects by name, by another list's synonym, and things that are not there."""
+        """Present objects by name, by another list's synonym, and things that are not there.
+
+        A synonym has a feature of its own (LVIS gives "drapery" that of "curtain").
+        """
         present = sorted({item.name for item in self.objects} & set(self.vocabulary))
         names = [Question(name, frozenset({name})) for name in present]
         synonyms = [
             Question(text, frozenset({name}))
             for name in present
             for text in SYNONYMS.get(name, ())
-            if self.teacher.knows(text)
+            if self.teacher.knows(text) and self._is_new(text)
         ]
         learnt = {name.lower() for name in self.vocabulary}
         absent = [
@@ -263,6 +269,10 @@ class AblationRun:
             if text not in learnt and self.teacher.knows(text)
         ]
         return names, synonyms, absent
+
+    def _is_new(self, text: str) -> bool:
+        learnt = self.teacher.embed_text(self.vocabulary)
+        return float((learnt @ self.teacher.embed_text([text]).T).max()) < SAME_FEATURE
 
 
 def ablation_table(results: list[dict[str, Any]]) -> list[list[str]]:

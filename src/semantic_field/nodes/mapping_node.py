@@ -7,7 +7,7 @@ from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.lifecycle import LifecycleNode, State, TransitionCallbackReturn
 from std_srvs.srv import SetBool, Trigger
 
-from semantic_field.config import Config, MappingNodeConfig, updated
+from semantic_field.config import Config, LanguageConfig, MappingNodeConfig, updated
 from semantic_field.frames import Frame
 from semantic_field.mapping.mapper import Mapper
 from semantic_field.nodes.annotating import Annotator
@@ -16,7 +16,7 @@ from semantic_field.nodes.inputs import FrameInput
 from semantic_field.nodes.map_keeping import MapKeeper, resolve
 from semantic_field.nodes.map_publisher import MapPublisher
 from semantic_field.nodes.map_services import MapServices
-from semantic_field.nodes.parameters import declare_settings
+from semantic_field.nodes.parameters import declare_settings, follow_changes
 from semantic_field.nodes.run import run_node
 from semantic_field.nodes.status import StatusPublisher
 from semantic_field.query.view import ViewQuery
@@ -35,8 +35,9 @@ class MappingNode(LifecycleNode):
             field=declare_settings(self, defaults.field, "field."),
             mapping=declare_settings(self, defaults.mapping, "mapping."),
             teacher=declare_settings(self, defaults.teacher, "teacher."),
-            language=declare_settings(self, defaults.language, "language."),
+            language=declare_settings(self, defaults.language, "language.", ("vocabulary",)),
         )
+        follow_changes(self, self.config.language, "language.", self._on_language)
         self.mapper: Mapper | None = None
         self.label_names: dict[int, str] = {}
         self.teacher_error = ""
@@ -130,6 +131,12 @@ class MappingNode(LifecycleNode):
         self.mapper.set_label_names(names)
         self._annotator.tell()
 
+    def _on_language(self, language: LanguageConfig) -> None:
+        """Another vocabulary while the node runs."""
+        if self.mapper is not None:
+            self.mapper.set_vocabulary(language.texts)
+        self.config = updated(self.config, {"language.vocabulary": language.vocabulary})
+
     def _on_pause(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         assert self.mapper is not None
         if request.data:
@@ -143,6 +150,8 @@ class MappingNode(LifecycleNode):
         assert self.mapper is not None
         self.mapper.reset()
         self.mapper.set_label_names(self.label_names)
+        if self.config.language.source == "images":
+            self.mapper.set_vocabulary(self.config.language.texts)
         if self.input is not None:
             self.input.clear()
         self._annotator.tell()

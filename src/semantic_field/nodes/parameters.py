@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from collections.abc import Container
 from typing import TypeVar
 
 from rcl_interfaces.msg import (
@@ -20,19 +21,19 @@ AnySettings = TypeVar("AnySettings", bound=Settings)
 
 
 def declare_settings(
-    node: Node, defaults: AnySettings, prefix: str = "", dynamic: bool = False
+    node: Node, defaults: AnySettings, prefix: str = "", dynamic: bool | Container[str] = False
 ) -> AnySettings:
     """Declare every option as a parameter and return the settings with the overrides in place.
 
-    ``dynamic`` parameters may be set while the node runs (see ``follow_changes``); the others are
-    read-only. Raises ValueError where an override is out of its limits.
+    ``dynamic`` parameters (all, or those so named) may be set while the node runs, see
+    ``follow_changes``; the others are read-only. Raises ValueError where an override is out of
+    its limits.
     """
     values = {}
     for name, item, default in walk(defaults):
         value = list(default) if isinstance(default, tuple) else default
-        parameter = node.declare_parameter(
-            prefix + name, value, descriptor(item, read_only=not dynamic)
-        )
+        fixed = not dynamic if isinstance(dynamic, bool) else name not in dynamic
+        parameter = node.declare_parameter(prefix + name, value, descriptor(item, read_only=fixed))
         values[name] = parameter.value
     return updated(defaults, values)
 
@@ -65,7 +66,10 @@ def descriptor(item: dataclasses.Field, read_only: bool) -> ParameterDescriptor:
 
 
 def follow_changes(node: Node, settings: AnySettings, prefix: str, apply) -> None:
-    """Call ``apply(settings)`` with the new settings whenever a dynamic parameter is set."""
+    """Call ``apply(settings)`` with the new settings whenever a dynamic parameter is set.
+
+    What ``apply`` refuses with a ValueError is not set.
+    """
     current = settings
 
     def on_set(parameters) -> SetParametersResult:
@@ -76,10 +80,11 @@ def follow_changes(node: Node, settings: AnySettings, prefix: str, apply) -> Non
         if not changed:
             return SetParametersResult(successful=True)
         try:
-            current = updated(current, changed)
+            wanted = updated(current, changed)
+            apply(wanted)
         except ValueError as error:
             return SetParametersResult(successful=False, reason=str(error))
-        apply(current)
+        current = wanted
         return SetParametersResult(successful=True)
 
     node.add_on_set_parameters_callback(on_set)

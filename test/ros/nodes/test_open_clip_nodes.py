@@ -14,6 +14,9 @@ import embedded_ros
 embedded_ros.install()
 
 from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
+from rcl_interfaces.msg import SetParametersResult  # noqa: E402
+from rcl_interfaces.srv import SetParameters  # noqa: E402
+from rclpy.parameter import Parameter  # noqa: E402
 from rclpy.qos import QoSProfile  # noqa: E402
 from std_msgs.msg import Header, String  # noqa: E402
 
@@ -70,6 +73,16 @@ def test_a_clip_of_ones_own_maps_and_answers(
         return call(Query, "query", text="somewhere to sit").success
 
     assert wait_until(answered)
+
+    assert put_vocabulary(call, "guitar", "sofa").successful
+    assert wait_until(lambda: sorted(status.last.label_names) == ["guitar", "sofa"])
+    steps = status.last.steps
+    assert wait_until(lambda: status.last.steps > steps)  # it learns on
+
+
+def put_vocabulary(call, *texts: str) -> SetParametersResult:
+    parameter = Parameter("language.vocabulary", value=list(texts)).to_parameter_msg()
+    return call(SetParameters, "mapping_node/set_parameters", parameters=[parameter]).results[0]
 
 
 @pytest.fixture
@@ -152,7 +165,9 @@ def test_an_image_is_asked_for_in_place_of_a_text(
     assert json.loads(answers.last.data)["message"] == beaten.message
 
 
-def test_without_a_checkpoint_mapping_goes_on(start_node, quick, listen, camera, room, wait_until):
+def test_without_a_checkpoint_mapping_goes_on(
+    start_node, quick, listen, camera, room, wait_until, call
+):
     status = listen(FieldStatus, "status")
     without = {"teacher.kind": "open_clip", "language.source": "images"}
     start_node(MappingNode, **(quick | without))
@@ -163,6 +178,8 @@ def test_without_a_checkpoint_mapping_goes_on(start_node, quick, listen, camera,
     now = status.last
     assert now.state == "mapping" and now.teacher == "none" and now.teacher_state == "off"
     assert "teacher.path" in now.teacher_error and "huggingface-cli" in now.teacher_error
+    refused = put_vocabulary(call, "guitar")
+    assert not refused.successful and "language.source" in refused.reason
 
 
 def test_failures_of_teachers_stay_in_the_diagnostics(
