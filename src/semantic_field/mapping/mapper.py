@@ -20,7 +20,7 @@ from semantic_field.field.map_state import LanguageSpace, MapState
 from semantic_field.field.model import SemanticField, shape_of
 from semantic_field.field.rendering import RenderedView, render_view
 from semantic_field.field.surface_cache import SurfaceCache
-from semantic_field.frames import Frame, split_void
+from semantic_field.frames import Frame
 from semantic_field.geometry import Camera, transform_points
 from semantic_field.kernels import GridShape, make_kernels
 from semantic_field.mapping.between_keyframes import corrected_pose, exposed, interpolated
@@ -39,7 +39,7 @@ from semantic_field.mapping.trainer import Trainer
 from semantic_field.mapping.trainer_factory import make_trainer, training_device
 from semantic_field.mapping.training_state import KeyframePacker, pack_training, unpack_training
 from semantic_field.mapping.turns import Turns
-from semantic_field.teachers.household import COMMON_THINGS
+from semantic_field.mapping.vocabulary import Vocabulary
 from semantic_field.teachers.images import ImageTargets, ImageTeachers
 from semantic_field.teachers.regions import RegionProposer
 from semantic_field.teachers.worker import TeacherStatus
@@ -105,9 +105,9 @@ class Mapper:
         self._language = self._new_language()
         self._kept_language: LanguageSpace | None = None  # of a loaded map, without its teacher
         self._learn_from_images()
-        learns = self._trainer.language is not None
-        self._vocabulary = self.config.language.texts if learns else []
-        self._classes = self._new_classes(names or {})
+        teacher = self._teacher if self._trainer.language is not None else None
+        self._vocabulary = Vocabulary(teacher, self.config.language.texts)
+        self._classes = self._vocabulary.table(names or {})
         self._surfaces = SurfaceCache()
         self._snapshot: MapState | None = None
         self._snapshot_of: tuple | None = None
@@ -124,16 +124,6 @@ class Mapper:
             return None
         share = TEXT_SHARE if self.config.language.source == "images" else 1.0
         return LanguageBasis(self._teacher, self.config.field.latent_dim, share)
-
-    def _new_classes(self, names: dict[int, str]) -> ClassTable:
-        """The vocabulary alone, where there is one, or else the names of label images."""
-        unnamed = not self._vocabulary and not split_void(names)[0]
-        self._makes_do = unnamed and self._trainer.language is not None
-        if self._vocabulary:
-            return ClassTable.of_texts(self._vocabulary, names)
-        classes = ClassTable()
-        classes.set_names(names)
-        return classes
 
     def _learn_from_images(self) -> None:
         """Start the learning of language from images, where the settings ask for it."""
@@ -201,9 +191,9 @@ class Mapper:
         with self._turns.visit():
             classes, before = self._classes, dict(self._classes.names)
             given = classes.given | names
-            if self._vocabulary or (self._makes_do and split_void(names)[0]):
+            if self._vocabulary.needs_new_table(names):
                 if given != classes.given:
-                    self._rename(self._new_classes(given))
+                    self._rename(self._vocabulary.table(given))
                 return
             classes.set_names(names)
             self._renamed += classes.names != before
@@ -226,21 +216,10 @@ class Mapper:
                 text.
         """
         with self._turns.visit():
-            if self._trainer.language is None:
-                raise ValueError(
-                    "expected language learnt from images for a vocabulary, got language.source "
-                    f"{self.config.language.source!r}: set it to 'images'"
-                )
-            texts = list(split_void(dict(enumerate(names)))[0].values())
-            unknown = [text for text in texts if self._teacher and not self._teacher.knows(text)]
-            if unknown:
-                raise ValueError(
-                    f"expected texts that the language teacher knows, got {unknown}: leave them "
-                    "out, or set teacher.kind to one that takes any text"
-                )
-            self._vocabulary = texts
-            self._rename(self._new_classes(self._classes.given))
-            if self._trainer.language.targets is not None:
+            self._vocabulary.choose(names)
+            self._rename(self._vocabulary.table(self._classes.given))
+            language = self._trainer.language
+            if language is not None and language.targets is not None:
                 self._make_do()
 
     def _rename(self, classes: ClassTable) -> None:
@@ -257,13 +236,9 @@ class Mapper:
         self._follow_classes()
 
     def _make_do(self) -> None:
-        """Tell common things apart where there is nothing else to tell apart."""
-        if self._makes_do and self._teacher is not None:
-            known = [text for text in COMMON_THINGS if self._teacher.knows(text)]
-            if set(known) - set(self._classes.names.values()):
-                self._classes.add_texts(known)
-                self._renamed += 1
-                self._follow_classes()
+        if self._vocabulary.make_do(self._classes):
+            self._renamed += 1
+            self._follow_classes()
 
     def add_image_targets(self, stamp_ns: int, targets: ImageTargets) -> bool:
         """Take in what the teachers of images say of the frame of that stamp.
@@ -656,9 +631,7 @@ class Mapper:
         names = self._classes.given_names()
         self._classes.restore(state.label_names, state.class_ids)
         self._classes.set_names(names)
-        self._makes_do = False
-        if self._vocabulary:
-            self._vocabulary = [name for name in self._classes.row_names() if name]
+        self._vocabulary.keep(self._classes)
         intake = self._intake
         intake.voxels, intake.reach = state.voxels.copy(), state.reach.copy()
         intake.stamp_ns = state.stamp_ns
