@@ -8,7 +8,7 @@ CHECKPOINT   ?=
 ARCHITECTURE ?=
 FAST  ?=
 ARGS  ?=
-# What make bench runs: the scripts that need no arguments and write results.
+# What make bench runs: the scripts that need no arguments (kernels prints, the others write results).
 BENCHES := kernels training_step main_job query teachers dds_images gpu
 # The folders that ruff looks at; further ones join as they come.
 CODE  := $(wildcard src test benchmarks launch setup.py)

@@ -277,14 +277,22 @@ class AblationRun:
 
 def ablation_table(results: list[dict[str, Any]]) -> list[list[str]]:
     """Head and rows of the table, mIoU also as a multiple of the first row's."""
-    columns = ("miou", "accuracy", "localisation_synonyms", "absent_rejected_at_90_recall")
+    columns = {
+        "accuracy": "accuracy",
+        "synonyms": "localisation_synonyms",
+        "absent": "absent_rejected_at_90_recall",
+        "precision": "found_precision",
+        "recall": "found_recall",
+        "ECE": "ece",
+    }
     base = max(results[0]["miou"], 1e-9) if results else 1.0
-    head = ["cell", "mIoU", "x base", "accuracy", "synonyms", "absent", "CPU s"]
+    head = ["cell", "mIoU", "x base", *columns, "CPU s"]
     rows = []
     for result in results:
-        values = ["–" if result[c] is None else f"{result[c]:.3f}" for c in columns]
-        times = f"{result['miou'] / base:.2f}"
-        rows.append([result["name"], values[0], times, *values[1:], f"{result['training_cpu_s']}"])
+        values = [result.get(name) for name in columns.values()]
+        shown = ["–" if value is None else f"{value:.3f}" for value in values]
+        own = [result["name"], f"{result['miou']:.3f}", f"{result['miou'] / base:.2f}"]
+        rows.append([*own, *shown, f"{result['training_cpu_s']}"])
     return [head, *rows]
 
 
