@@ -1,7 +1,7 @@
 """An answer as topics: relevancy cloud, hits, markers, goal and grasp clouds, one sentence.
 
 The last answer stays for late joiners, so that everything a service call gets can also be had
-by topic (``query_text`` in, these out).
+by topic (``query_text`` or ``query_image`` in, these out).
 """
 
 from __future__ import annotations

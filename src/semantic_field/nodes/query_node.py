@@ -4,14 +4,17 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
 from rclpy.node import Node
+from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
 from semantic_field.config import QueryConfig, QueryNodeConfig, TeacherConfig
 from semantic_field.field.map_file import load_map
 from semantic_field.msg import FieldSnapshot
+from semantic_field.nodes import conversions
 from semantic_field.nodes.answers import AnswerPublisher
 from semantic_field.nodes.parameters import declare_settings, follow_changes
 from semantic_field.nodes.qos import LATCHED, RELIABLE
@@ -63,9 +66,11 @@ class QueryNode(Node):
             (Segment, "segment", self._on_segment),
         ):
             self.create_service(kind, name, handler, callback_group=group)
-        self.create_subscription(
-            String, "query_text", self._on_text, RELIABLE, callback_group=group
-        )
+        for kind, name, handler in (
+            (String, "query_text", self._on_text),
+            (Image, "query_image", self._on_image),
+        ):
+            self.create_subscription(kind, name, handler, RELIABLE, callback_group=group)
         self.get_logger().info("query node: waiting for a snapshot")
 
     # --- snapshots ----------------------------------------------------------------------------
@@ -123,13 +128,19 @@ class QueryNode(Node):
         return fill_segments(response, names, *segmented(self._engine, names))
 
     def _on_text(self, message: String) -> None:
-        question = Question(message.data)
-        if not self._engine.has_map:
-            self._last.keep(question)  # answered with the first map, where refresh is on
+        self._ask_by_topic(lambda: Question(message.data))
+
+    def _on_image(self, message: Image) -> None:
+        self._ask_by_topic(lambda: Question("", conversions.rgb_image(message)))
+
+    def _ask_by_topic(self, read: Callable[[], Question]) -> None:
         try:
+            question = read()
+            if not self._engine.has_map:
+                self._last.keep(question)  # answered with the first map, where refresh is on
             self._ask(question)
         except ValueError as error:
-            self.get_logger().warning(f"{message.data!r}: {error}")
+            self.get_logger().warning(f"the question has no answer: {error}")
 
     def _ask(self, question: Question) -> QueryResult:
         result = self._last.ask(question)

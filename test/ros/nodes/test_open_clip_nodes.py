@@ -18,6 +18,7 @@ from rcl_interfaces.msg import SetParametersResult  # noqa: E402
 from rcl_interfaces.srv import SetParameters  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
 from rclpy.qos import QoSProfile  # noqa: E402
+from sensor_msgs.msg import Image  # noqa: E402
 from std_msgs.msg import Header, String  # noqa: E402
 
 from semantic_field.config import (  # noqa: E402
@@ -32,6 +33,7 @@ from semantic_field.mapping.mapper import Mapper  # noqa: E402
 from semantic_field.msg import FieldStatus  # noqa: E402
 from semantic_field.nodes import conversions  # noqa: E402
 from semantic_field.nodes.mapping_node import MappingNode  # noqa: E402
+from semantic_field.nodes.qos import RELIABLE  # noqa: E402
 from semantic_field.nodes.query_node import QueryNode  # noqa: E402
 from semantic_field.query.engine import QueryEngine  # noqa: E402
 from semantic_field.srv import Query  # noqa: E402
@@ -108,6 +110,7 @@ def snapshots(make_snapshots, room, teacher):
 
 def test_an_image_is_asked_for_in_place_of_a_text(
     snapshots,
+    make_node,
     start_node,
     query,
     clip_checkpoint,
@@ -163,6 +166,10 @@ def test_an_image_is_asked_for_in_place_of_a_text(
     snapshots.send(version=1000)  # the question is asked again: an image with its options
     assert wait_until(lambda: len(answers.messages) > count)
     assert json.loads(answers.last.data)["message"] == beaten.message
+    by_topic = make_node("shower").create_publisher(Image, "query_image", RELIABLE)
+    assert wait_until(lambda: by_topic.get_subscription_count() == 1)
+    by_topic.publish(conversions.image_message(crop, "rgb8", Header()))
+    assert wait_until(lambda: json.loads(answers.last.data)["message"] == plain.message)
 
 
 def test_without_a_checkpoint_mapping_goes_on(
