@@ -9,273 +9,37 @@ Bricks are brought up to date when somebody looks at them. What an earlier map's
 taken over where a few probes say that the surface has not moved.
 """
 
-# Compiled functions carry no annotations: Numba infers their types.
-# pyright: basic
 from __future__ import annotations
 
 from functools import partial
 
 import numpy as np
 import torch
-from numba import njit
 from numpy.typing import NDArray
 
+from semantic_field.field.lattice_baking import (
+    NODES,
+    PROBES,
+    bake,
+    choose_probes,
+    copy_borders,
+    flag_voxels,
+)
+from semantic_field.field.lattice_casting import DIP, DIPS, cast
 from semantic_field.field.model import SemanticField
 from semantic_field.field.tiles import View, first_depths
-from semantic_field.field.traversal import (
-    NUDGE,
-    Strides,
-    inverse_of,
-    leave_cell,
-    octant_of,
-    walk,
-)
-from semantic_field.field.voxels import BRICK, VoxelGrid
+from semantic_field.field.traversal import Strides
+from semantic_field.field.voxels import VoxelGrid
 from semantic_field.kernels.threads import run_chunks
 
-NODES = 2 * BRICK + 1  # on one axis of a brick
-UNKNOWN = -128
 LEVELS = 120  # of 127 on either side of zero make one truncation
-NEAR_SURFACE = 0.5  # of a truncation: between corners farther than this lies no surface
-DIP = 0.25  # of a voxel: what a ray passes as near as that may be a thin thing between the nodes
-DIPS = 4  # of a ray that are looked into
 DIP_SAMPLES = np.linspace(-0.25, 0.25, 5, dtype=np.float32)  # of the field at a dip, in voxels
-PROBED = 15  # steps of ``stored``: probes lie as near to the surface as that
 BRICKS_PER_TASK = 16
-PROBES = 8
 TOLERANCE_M = 0.004  # a brick whose probes have moved more is baked again
 OLDEST = 16  # lattices after which a brick is baked again in any case
 NEVER = -(1 << 40)
 RAYS_PER_TASK = 1 << 12
 SCOUTS = 19  # one ray of so many goes ahead; odd, so that it is not always the same column
-LEAST_STEP = 0.2  # of a voxel, inside a voxel that holds a surface
-SHARE = 0.9  # distances are learnt along rays: the nearest surface may be nearer
-_CORNER, _FILLED, _WANTED = 1, 2, 3
-_jit = njit(nogil=True, cache=True, error_model="numpy")
-
-
-@_jit
-def _mark_corners(counts, slots, marks):
-    """Mark the nodes at the corners of voxels in use."""
-    marks[:] = 0
-    for n in range(len(slots)):
-        for cell in range(512):
-            if counts[slots[n], cell] > 0:
-                z, y, x = 2 * (cell >> 6), 2 * (cell >> 3 & 7), 2 * (cell & 7)
-                for corner in range(8):
-                    dz, dy, dx = corner >> 2, corner >> 1 & 1, corner & 1
-                    marks[n, z + 2 * dz, y + 2 * dy, x + 2 * dx] = _CORNER
-
-
-@_jit
-def _nodes_marked(marks, kind, bricks, spacing):
-    """Positions (M, 3) of the nodes with a mark, and their numbers in the flat ``marks``."""
-    flat = marks.reshape(-1)
-    count = 0
-    for i in range(len(flat)):
-        count += flat[i] == kind
-    points, nodes = np.empty((count, 3), np.float32), np.empty(count, np.int64)
-    m = 0
-    for n in range(len(marks)):
-        for z in range(NODES):
-            for y in range(NODES):
-                for x in range(NODES):
-                    if marks[n, z, y, x] == kind:
-                        points[m, 0] = (bricks[n, 0] * 16 + x) * spacing
-                        points[m, 1] = (bricks[n, 1] * 16 + y) * spacing
-                        points[m, 2] = (bricks[n, 2] * 16 + z) * spacing
-                        nodes[m] = ((n * NODES + z) * NODES + y) * NODES + x
-                        m += 1
-    return points, nodes
-
-
-@_jit
-def _fill_or_want(counts, slots, values, marks, near):
-    """Between the corners of each voxel: interpolate where no surface is near, else ask."""
-    for n in range(len(slots)):
-        for cell in range(512):
-            if counts[slots[n], cell] == 0:
-                continue
-            z, y, x = 2 * (cell >> 6), 2 * (cell >> 3 & 7), 2 * (cell & 7)
-            nearest, negative = np.float32(np.inf), 0
-            for corner in range(8):
-                s = values[n, z + 2 * (corner >> 2), y + (corner & 2), x + 2 * (corner & 1)]
-                nearest = min(nearest, abs(s))
-                negative += s < 0
-            wanted = nearest < near or 0 < negative < 8
-            for node in range(27):
-                dz, dy, dx = node // 9, node // 3 % 3, node % 3
-                mark = marks[n, z + dz, y + dy, x + dx]
-                if wanted and mark != _CORNER:
-                    marks[n, z + dz, y + dy, x + dx] = _WANTED
-                elif mark == 0:
-                    total, number = np.float32(0), 0
-                    for corner in range(8):
-                        ez, ey, ex = 2 * (corner >> 2), corner & 2, 2 * (corner & 1)
-                        if abs(ez - dz) < 2 and abs(ey - dy) < 2 and abs(ex - dx) < 2:
-                            total += values[n, z + ez, y + ey, x + ex]
-                            number += 1
-                    values[n, z + dz, y + dy, x + dx] = total / number
-                    marks[n, z + dz, y + dy, x + dx] = _FILLED
-
-
-@_jit
-def _store(values, marks, slots, step, stored):
-    """Round distances to ``step``; nodes without a mark are unknown."""
-    for n in range(len(slots)):
-        for z in range(NODES):
-            for y in range(NODES):
-                for x in range(NODES):
-                    q = np.rint(values[n, z, y, x] / step)
-                    q = min(max(q, -127.0), 127.0) if marks[n, z, y, x] else UNKNOWN
-                    stored[slots[n], z, y, x] = np.int8(q)
-
-
-@_jit
-def _copy_borders(index, low, bricks, stored):
-    """Give nodes on the far borders of bricks the value of the brick in which they are first."""
-    for slot in range(len(stored)):
-        for axes in range(1, 8):
-            ax, ay, az = axes & 1, axes >> 1 & 1, axes >> 2
-            x, y, z = bricks[slot, 0] - low[0] + ax, bricks[slot, 1] - low[1] + ay, 0
-            z = bricks[slot, 2] - low[2] + az
-            if x >= index.shape[0] or y >= index.shape[1] or z >= index.shape[2]:
-                continue
-            other = index[x, y, z]
-            if other < 0:
-                continue
-            for k in range(16 if az else 0, 17 if az else 16):
-                for j in range(16 if ay else 0, 17 if ay else 16):
-                    for i in range(16 if ax else 0, 17 if ax else 16):
-                        theirs = stored[other, k - 16 * az, j - 16 * ay, i - 16 * ax]
-                        if theirs != UNKNOWN and stored[slot, k, j, i] != UNKNOWN:
-                            stored[slot, k, j, i] = theirs
-
-
-@_jit
-def _flag(counts, stored, slots, near, flags, octants):
-    """1 for each voxel in use with a node nearer than ``near`` to a surface, behind it, or unknown;
-    bits for octants.
-    """
-    for slot in slots:
-        octants[slot] = 0
-        for cell in range(512):
-            flag = 0
-            if counts[slot, cell] > 0:
-                z, y, x = 2 * (cell >> 6), 2 * (cell >> 3 & 7), 2 * (cell & 7)
-                for node in range(27):
-                    value = stored[slot, z + node // 9, y + node // 3 % 3, x + node % 3]
-                    flag |= value < near
-            flags[slot, cell] = flag
-            octants[slot] |= flag << octant_of(cell)
-
-
-@njit(inline="always")
-def _between(nodes, px, py, pz):
-    """Trilinear interpolation in a brick's nodes at a place in nodes from its corner."""
-    x, y, z = min(int(px), 15), min(int(py), 15), min(int(pz), 15)
-    u, v, w = np.float32(px - x), np.float32(py - y), np.float32(pz - z)
-    a, b = np.float32(nodes[z, y, x]), np.float32(nodes[z, y + 1, x])
-    c, d = np.float32(nodes[z + 1, y, x]), np.float32(nodes[z + 1, y + 1, x])
-    a += u * (nodes[z, y, x + 1] - a)
-    b += u * (nodes[z, y + 1, x + 1] - b)
-    c += u * (nodes[z + 1, y, x + 1] - c)
-    d += u * (nodes[z + 1, y + 1, x + 1] - d)
-    a += v * (b - a)
-    c += v * (d - c)
-    return a + w * (c - a)
-
-
-@_jit
-def _search(nodes, place, direction, corner, begin, end, speed, to_voxels, lowest):
-    """The first zero of a ray between two parameters within one voxel; NaN where there is none.
-
-    ``speed`` in voxels per unit of the parameter, ``to_voxels``: stored distances to voxels.
-    ``lowest`` becomes the parameter and the distance where the surface was nearest.
-    """
-    t, last_t, last_s = begin, begin, np.float32(-1)
-    lowest[0], lowest[1] = begin, np.inf
-    while True:
-        s = _between(
-            nodes,
-            min(max(2 * (place[0] + t * direction[0] - corner[0]), 0.0), 16.0),
-            min(max(2 * (place[1] + t * direction[1] - corner[1]), 0.0), 16.0),
-            min(max(2 * (place[2] + t * direction[2] - corner[2]), 0.0), 16.0),
-        )
-        if s < 0:
-            if t == begin:  # entered from behind, or from where nothing is known
-                return t + s * to_voxels / speed
-            return last_t + (t - last_t) * last_s / (last_s - s)
-        if s < lowest[1]:
-            lowest[0], lowest[1] = t, s
-        if t >= end:
-            return np.nan
-        last_t, last_s = t, s
-        t = min(t + max(LEAST_STEP, SHARE * s * to_voxels) / speed, end)
-
-
-@_jit
-def _cast(
-    origin, directions, near, far, voxel, low, jumps, octants, flags, stored, unit, current,
-    start, rays, hit, dips, wanted, unsure, a, b,
-):  # fmt: skip
-    """Fill ``hit`` of the listed rays ``a`` to ``b``: where they meet the surface; inf = nowhere.
-
-    Ray n begins at ``start[n]``, or at ``near`` where that is later. Its ``dips`` (at least a
-    voxel apart, inf = none) are where it came nearer to a surface than ``DIP``.
-
-    Bricks met that are not ``current`` are ``wanted``, and rays that met one are ``unsure``.
-    """
-    place, corner, lowest = np.empty(3), np.empty(3), np.empty(2)
-    direction, inverse = np.empty(3), np.empty(3)
-    for axis in range(3):
-        place[axis] = origin[axis] / voxel - low[axis] * 8
-    for i in range(a, b):
-        n, speed, dip, depth = rays[i], 0.0, -1, np.inf
-        dips[n] = np.inf
-        for axis in range(3):
-            direction[axis] = directions[n, axis] / voxel
-            inverse[axis] = inverse_of(direction[axis])
-            speed += direction[axis] ** 2
-        speed = np.sqrt(speed)
-        t, hit[n] = max(near, start[n]), np.inf
-        while True:
-            t = walk(place, direction, inverse, t, far, jumps, octants, flags)
-            if not t < far:
-                break
-            leave, slot = leave_cell(place, direction, inverse, t, jumps, corner)
-            if not current[slot]:
-                wanted[slot] = unsure[i] = 1
-            found = _search(
-                stored[slot], place, direction, corner, t, t + leave, speed, unit / voxel, lowest
-            )
-            if not np.isnan(found):
-                hit[n] = found
-                break
-            if lowest[1] * unit < DIP * voxel:
-                if dip < 0 or (lowest[0] - dips[n, dip]) * speed > 1:
-                    dip, depth = min(dip + 1, DIPS - 1), np.inf
-                if lowest[1] < depth:
-                    dips[n, dip], depth = lowest[0], lowest[1]
-            t += leave + NUDGE / speed
-
-
-@_jit
-def _choose_probes(stored, slots, probes):
-    """Up to ``PROBES`` known nodes of each brick near the surface, spread over it; -1 = none."""
-    for slot in slots:
-        flat = stored[slot].reshape(-1)
-        count = 0
-        for node in range(len(flat)):
-            count += -PROBED < flat[node] < PROBED
-        probes[slot] = -1
-        passed, taken = 0, 0
-        for node in range(len(flat)):
-            if -PROBED < flat[node] < PROBED:
-                if passed * PROBES >= taken * count and taken < PROBES:
-                    probes[slot, taken] = node
-                    taken += 1
-                passed += 1
 
 
 class Lattice:
@@ -331,7 +95,7 @@ class Lattice:
         slots = np.arange(len(self.baked)) if slots is None else slots
         if exact:
             self._bake(slots[self.baked[slots] < self.number])
-            _copy_borders(self.reach.index, self.reach.low, self.reach.bricks, self.stored)
+            copy_borders(self.reach.index, self.reach.low, self.reach.bricks, self.stored)
         else:
             slots = slots[self._current[slots] == 0]
             self._bake(slots[self._has_moved(slots)])
@@ -350,12 +114,12 @@ class Lattice:
         return moved
 
     def _bake(self, slots: NDArray[np.int64]) -> None:
-        work = partial(_bake, self.field.on_one_thread(), self.reach, slots, self.unit_m)
+        work = partial(bake, self.field.on_one_thread(), self.reach, slots, self.unit_m)
         threads = self.field.kernels.threads
         run_chunks(partial(work, self.stored), len(slots), threads, BRICKS_PER_TASK)
         near = DIP * self.reach.voxel_m / self.unit_m
-        _flag(self.reach.counts, self.stored, slots, near, self._flags, self._octants)
-        _choose_probes(self.stored, slots, self._probes)
+        flag_voxels(self.reach.counts, self.stored, slots, near, self._flags, self._octants)
+        choose_probes(self.stored, slots, self._probes)
         self.baked[slots] = self.number
 
     def cast(
@@ -418,7 +182,7 @@ class Lattice:
             if view is not None:
                 start = first_depths(view, reach.bricks[: len(self.baked)], self._flags, reach)
             wanted, unsure = np.zeros(len(self.baked), np.uint8), np.zeros(len(rays), np.uint8)
-            work = partial(_cast, *arrays, start, rays, hit, dips, wanted, unsure)
+            work = partial(cast, *arrays, start, rays, hit, dips, wanted, unsure)
             run_chunks(work, len(rays), self.field.kernels.threads, RAYS_PER_TASK)
             self.refresh(np.flatnonzero(wanted))
             rays = rays[unsure > 0]
@@ -440,28 +204,3 @@ def _room_for(bricks: int, before: Lattice | None) -> NDArray[np.int8]:
     if before is not None:
         room[: len(before.stored)] = before.stored
     return room
-
-
-@torch.no_grad()
-def _bake(
-    field: SemanticField,
-    reach: VoxelGrid,
-    slots: NDArray[np.int64],
-    unit: float,
-    stored: NDArray[np.int8],
-    start: int,
-    stop: int,
-) -> None:
-    """Fill ``stored`` of some bricks: corners of voxels first, more where surfaces are near."""
-    slots = slots[start:stop]
-    bricks, spacing = reach.bricks[slots], np.float32(0.5 * reach.voxel_m)
-    marks = np.empty((len(slots), NODES, NODES, NODES), np.uint8)
-    values = np.zeros(marks.shape, np.float32)
-    _mark_corners(reach.counts, slots, marks)
-    for kind in (_CORNER, _WANTED):
-        points, nodes = _nodes_marked(marks, kind, bricks, spacing)
-        values.reshape(-1)[nodes] = field.distance(torch.from_numpy(points)).numpy()
-        if kind == _CORNER:
-            near = np.float32(NEAR_SURFACE * field.config.truncation_m)
-            _fill_or_want(reach.counts, slots, values, marks, near)
-    _store(values, marks, slots, unit, stored)

@@ -133,6 +133,43 @@ def _fill(points, first, origin, direction, z):
             points[first + i, axis] = origin[axis] + z[i] * direction[axis]
 
 
+@njit(inline="always")
+def _choose_pixel(state, given, labels, pixels, listed, count, contour_share):
+    """A random pixel of a keyframe, or one of those listed, or the given one where there is any.
+
+    A masked pixel is replaced by a random one, which may be masked, too, after ``MASK_TRIES``.
+    """
+    state, u = _random(state)
+    p = min(int(u * pixels), pixels - 1)
+    state, u = _random(state)  # float32 has too few digits for large images: spread again
+    p = (p + int(u * pixels)) % pixels
+    state, u = _random(state)
+    if u < contour_share and count > 0:
+        state, u = _random(state)
+        p = int(listed[min(int(u * count), count - 1)])
+    if given >= 0:
+        p = given
+    for _ in range(MASK_TRIES):
+        if labels[p] != MASKED:
+            break
+        state, u = _random(state)
+        p = min(int(u * pixels), pixels - 1)
+    return state, p
+
+
+@njit(inline="always")
+def _trust_in(depths, p, width, height, fx, fy, d, guess_trust, depth_noise):
+    """Weight of a stored depth: 1 for a reading, less for a guess or a noisy one, 0 = none."""
+    if d == 0:
+        return np.float32(0)
+    trust = guess_trust if depths[p] & GUESSED else np.float32(1)
+    if depth_noise > 0:
+        steepness = _steepness(depths, p, width, height, fx, fy, d)
+        noise = depth_noise * d * d * steepness / np.float32(TOLERATED_NOISE_M)
+        trust /= np.float32(1) + noise * noise
+    return trust
+
+
 @_jit
 def _draw(
     slots, given, seed, colors, depths, labels, intrinsics, poses, sizes, contours, contour_sizes,
@@ -149,32 +186,15 @@ def _draw(
     for r in range(start, stop):
         k = slots[r]
         state = uint64(seed) * uint64(0x632BE59BD9B4E019) + uint64(r) * uint64(0xD1342543DE82EF95)
-        state, u = _random(state)
         width, height = sizes[k]
-        p = min(int(u * width * height), width * height - 1)
-        state, u = _random(state)  # float32 has too few digits for large images: spread again
-        p = (p + int(u * width * height)) % (width * height)
-        state, u = _random(state)
-        if u < contour_share and contour_sizes[k] > 0:
-            state, u = _random(state)
-            p = int(contours[k, min(int(u * contour_sizes[k]), contour_sizes[k] - 1)])
-        if given[r] >= 0:
-            p = given[r]
-        for _ in range(MASK_TRIES):
-            if labels[k, p] != MASKED:
-                break
-            state, u = _random(state)
-            p = min(int(u * width * height), width * height - 1)
+        state, p = _choose_pixel(
+            state, given[r], labels[k], width * height, contours[k], contour_sizes[k], contour_share
+        )
         pixel[r] = p
         fx, fy, cx, cy = intrinsics[k]
         dx, dy = (p % width - cx) / fx, (p // width - cy) / fy
-        stored = depths[k, p]
-        d = np.float32((stored & 0x7FFF) * DEPTH_UNIT_M)
-        trust[r] = np.float32(0) if d == 0 else (guess_trust if stored & GUESSED else np.float32(1))
-        if depth_noise > 0 and d > 0:
-            steepness = _steepness(depths[k], p, width, height, fx, fy, d)
-            noise = depth_noise * d * d * steepness / np.float32(TOLERATED_NOISE_M)
-            trust[r] /= np.float32(1) + noise * noise
+        d = np.float32((depths[k, p] & 0x7FFF) * DEPTH_UNIT_M)
+        trust[r] = _trust_in(depths[k], p, width, height, fx, fy, d, guess_trust, depth_noise)
         depth[r] = d
         stretch[r] = np.sqrt(np.float32(1) + dx * dx + dy * dy)
         label[r] = labels[k, p]
@@ -217,7 +237,7 @@ def draw_rays(
     depth_noise: float = 0.0,
     pixels: NDArray[np.int64] | None = None,
 ) -> RaySamples:
-    """One random pixel of each listed keyframe as a ray with samples.
+    """One pixel of each listed keyframe as a ray with samples.
 
     Samples in free space are spread over the pieces of the ray that lie in ``voxels`` (where
     some surface was seen): elsewhere nobody looks for a surface, and what is to be learnt is
@@ -226,16 +246,26 @@ def draw_rays(
 
     Args:
         images: colours uint8 (K, P, 3), depths uint16 (K, P) in ``DEPTH_UNIT_M`` with the bit
-            ``GUESSED``, labels int16 (K, P), ``MASKED`` for pixels that are not to be drawn.
+            ``GUESSED`` (0 = nothing is known), labels int16 (K, P), -1 = void, ``MASKED`` for
+            pixels that are not to be drawn. A ray whose pixel is masked all the same, after
+            ``MASK_TRIES`` others, has label -1 and trust 0.
         cameras: intrinsics fx fy cx cy (K, 4), ``T_world_camera`` (K, 4, 4), sizes (K, 2) as
             width and height.
+        slots: the keyframe of each ray, (R,) of the K.
+        voxels: in which a surface was seen, in the map frame.
         samples: how many near the surface and how many in the free space before it.
         band_m: half width of "near", metres along the ray.
-        contours: pixel numbers (K, P) of which the first (K,) of each keyframe lie beside a jump
-            of the depth; ``contour_share`` of the rays is drawn from them.
+        nearest_m: z-depth in metres at which the free space begins.
+        guess_trust: of a guessed depth, where a reading has 1.
+        seed: equal seeds draw equal rays, with any number of ``threads``.
+        contours: pixel numbers int32 (K, P // 4) of which the first (K,) of each keyframe lie
+            beside a jump of the depth; ``contour_share`` (0..1) of the rays is drawn from them,
+            as far as their keyframes have any. None = nothing is known of jumps.
         depth_noise: readings at z metres vary by ``depth_noise * z**2`` metres, more by 1 / cosine
             where the surface is seen at an angle, and count less, by half where that is
             ``TOLERATED_NOISE_M``.
+        pixels: int64 (R,), the pixel number of each ray; -1, and None for all, = a random one.
+            One that is masked is replaced by a random one, too.
     """
     n, count = len(slots), sum(samples)
     rays = RaySamples(

@@ -14,7 +14,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from semantic_field.field.lattice import UNKNOWN, Lattice
+from semantic_field.field.lattice import Lattice
+from semantic_field.field.lattice_baking import UNKNOWN
 
 CELLS = 16  # on one axis of a brick
 _jit = njit(nogil=True, cache=True, error_model="numpy")

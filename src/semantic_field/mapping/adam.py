@@ -7,6 +7,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+UNUSUAL = 0.3  # of the recent size of gradients: larger ones are made smaller, see ``temper``
+
 
 class Adam:
     """Adam (Kingma and Ba, 2015) of a few parameters on one device, in one fused call.
@@ -75,3 +77,40 @@ class Adam:
                 "exp_avg_sq": torch.zeros_like(parameter),
             }
         return self.state[parameter]
+
+
+@torch.no_grad()
+def temper(optimizer: Adam, label_head: torch.nn.Linear) -> None:
+    """Make gradients of the networks smaller where they are above a share of their recent size.
+
+    What a person says is news to a field that fits well: gradients far above their usual size.
+    Adam would take its longest steps along them, and as the networks serve the whole map, half
+    of it would change its labels for a second. The grid, which is local, learns unhindered.
+
+    Gradients change in place: of each parameter as a whole, of ``label_head`` row by row. Those
+    without a recent size (0, or no step yet) stay as they are.
+    """
+    for parameter, state in optimizer.state.items():
+        grad = parameter.grad
+        if grad is None:
+            continue
+        of_rows = parameter is label_head.weight or parameter is label_head.bias
+        width = grad.numel() // len(grad) if of_rows else grad.numel()
+        rows, usual = grad.view(-1, width), state["exp_avg_sq"].view(-1, width).mean(1).sqrt()
+        scale = UNUSUAL * usual / rows.square().mean(1).sqrt().clamp_min(1e-30)
+        rows *= torch.where(usual > 0, scale.clamp_max(1.0), 1.0)[:, None]
+
+
+def padded(values: dict[str, Tensor], parameter: Tensor, rows: int) -> dict[str, Tensor]:
+    """Adam's state of a parameter that has got more rows: zeros for the new ones.
+
+    ``values`` are those of ``Adam.state`` for the first ``rows``; they are copied.
+    """
+    grown = {}
+    for name, value in values.items():
+        if value.dim() == 0:
+            grown[name] = value
+            continue
+        grown[name] = torch.zeros_like(parameter)
+        grown[name][:rows] = value
+    return grown

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -17,11 +18,12 @@ from semantic_field.field.sampling import RaySamples, draw_rays
 from semantic_field.field.voxels import VoxelGrid
 from semantic_field.kernels import GridGradient, GridMoments, GridShape
 from semantic_field.kernels.table_lines import grow
-from semantic_field.kernels.threads import run_parallel, split
-from semantic_field.mapping.adam import Adam
+from semantic_field.kernels.threads import split
+from semantic_field.mapping.adam import Adam, padded, temper
 from semantic_field.mapping.corrections import Corrections
 from semantic_field.mapping.disagreement import RayErrors, note_errors
 from semantic_field.mapping.exposure import Exposure
+from semantic_field.mapping.head_gradients import gradients_by_share
 from semantic_field.mapping.image_language import NOTHING_SEEN, ImageLanguage
 from semantic_field.mapping.keyframes import KeyframeStore
 from semantic_field.mapping.losses import (
@@ -33,9 +35,9 @@ from semantic_field.mapping.losses import (
     near_loss,
 )
 from semantic_field.mapping.pose_refinement import PoseRefiner
+from semantic_field.mapping.trunk_gradients import at_features, trunk_backward
 
 BETAS = (0.9, 0.99)
-UNUSUAL = 0.3  # of the recent size of gradients: larger ones are made smaller, see ``temper``
 
 
 class Trainer:
@@ -86,7 +88,7 @@ class Trainer:
             fresh.state[parameter] = values
         for old, new in ((old_head.weight, new_head.weight), (old_head.bias, new_head.bias)):
             if old in state:
-                fresh.state[new] = _padded(state[old], new, old_rows)
+                fresh.state[new] = padded(state[old], new, old_rows)
         self.optimizer = fresh
 
     def set_label_rows(self, weight: Float[Tensor, "C D"]) -> None:
@@ -167,7 +169,10 @@ class Trainer:
         free_grad = self._free_space(rays, hidden[:, free:])
         surface_grad, seen_grad = self._surface(rays, out, seen_out, hidden[:, :near])
         blocks = [(0, surface_grad), (near, seen_grad), (free, free_grad)]
-        return self._backward(points, features, hidden, blocks)
+        layers = self.field.trunk_in, self.field.trunk_out
+        feature_grad = trunk_backward(layers, features, hidden, blocks, threads)
+        self.field.kernels.backward_table(torch.from_numpy(points), feature_grad, self.gradient)
+        return feature_grad
 
     def _draw(
         self, keyframes: KeyframeStore, reach: VoxelGrid, corrections: Corrections
@@ -250,16 +255,9 @@ class Trainer:
             spread = meaning_grad[:, :, None] * torch.from_numpy(composite.weights)
             out_grad[1:] += spread.flatten(1)
             if self._refiner is not None:
-                self._of_meaning = self._at_features(spread.flatten(1), hidden)
+                layers = self.field.trunk_in, self.field.trunk_out
+                self._of_meaning = at_features(layers, spread.flatten(1), hidden)
         return out_grad, self._seen_surface(seen_out)
-
-    @torch.no_grad()
-    def _at_features(
-        self, code_grad: Float[Tensor, "G N"], hidden: Float[Tensor, "H N"]
-    ) -> Float[Tensor, "LF N"]:
-        """A gradient with respect to the samples' codes as one of their features."""
-        hidden_grad = self.field.trunk_out.weight[1:].T @ code_grad
-        return self.field.trunk_in.weight.T @ hidden_grad.mul_(hidden > 0)
 
     def _seen_surface(self, out: Float[Tensor, "O X"]) -> Float[Tensor, "O X"]:
         """The losses of the points that language sees; gradients of the trunk's outputs there."""
@@ -284,37 +282,13 @@ class Trainer:
         """
         count = rays.color.shape[0]
         self._color_error = np.empty(count, np.float32)
-        parts = split(count, 1 if self._exposure else self.config.threads)
+        shares = split(count, 1 if self._exposure else self.config.threads)
         parameters = [p for p in self.field.network_parameters() if p.requires_grad]
         if self.language is not None:
             parameters += self.language.selection.parameters()
-        code_grad, meaning_grad = torch.empty_like(code), torch.zeros_like(code)
-        found: dict[int, tuple[dict[str, Tensor], tuple[Tensor | None, ...]]] = {}
-
-        @torch.enable_grad()
-        def work(start: int, stop: int) -> None:
-            part = slice(start, stop)
-            share, meaning = (code[:, part].T.detach().requires_grad_() for _ in range(2))
-            losses = self._losses_of_rays(rays, part, share, meaning)
-            losses = {name: loss * ((stop - start) / count) for name, loss in losses.items()}
-            total = torch.stack(list(losses.values())).sum()
-            grad, of_meaning, *grads = torch.autograd.grad(
-                total, [share, meaning, *parameters], allow_unused=True
-            )
-            code_grad[:, part] = grad.T
-            if of_meaning is not None:
-                meaning_grad[:, part] = of_meaning.T
-            found[start] = losses, tuple(grads)
-
-        run_parallel(work, parts)
-        shares = [found[start] for start, _ in parts]  # in one order, whoever was first
-        for parameter, grads in zip(parameters, zip(*(g for _, g in shares)), strict=True):
-            given = [grad for grad in grads if grad is not None]
-            if given:
-                parameter.grad = torch.stack(given).sum(0)
-        self.losses |= {
-            name: sum(float(losses[name].detach()) for losses, _ in shares) for name in shares[0][0]
-        }
+        losses_of = partial(self._losses_of_rays, rays)
+        losses, code_grad, meaning_grad = gradients_by_share(losses_of, code, parameters, shares)
+        self.losses |= losses
         return code_grad, meaning_grad
 
     def _losses_of_rays(
@@ -373,52 +347,6 @@ class Trainer:
             "language": config.language_weight * of_names,
         }
 
-    @torch.no_grad()
-    def _backward(
-        self,
-        points: NDArray[np.float32],
-        features: Float[Tensor, "LF N"],
-        hidden: Float[Tensor, "H N"],
-        blocks: list[tuple[int, Float[Tensor, "O n"]]],
-    ) -> Float[Tensor, "LF N"]:
-        """Gradients of the trunk, the table and, as the result, the features.
-
-        ``blocks`` are first columns and gradients with respect to the first rows of the trunk's
-        output: in free space only the distance has one.
-        """
-        first, second = self.field.trunk_in, self.field.trunk_out
-        into_first, into_second = first.weight.detach().T, second.weight.detach().T
-        feature_grad = torch.empty_like(features)
-        threads = self.config.threads
-        sums: dict[int, tuple[Tensor, ...]] = {}
-
-        @torch.no_grad()
-        def work(first_column: int, grad: Tensor, start: int, stop: int) -> None:
-            rows = grad.shape[0]
-            grad = grad[:, start:stop]
-            columns = slice(first_column + start, first_column + stop)
-            h = hidden[:, columns]
-            hidden_grad = into_second[:, :rows] @ grad
-            hidden_grad.mul_(h > 0)
-            torch.mm(into_first, hidden_grad, out=feature_grad[:, columns])
-            of_first = hidden_grad @ features[:, columns].T, hidden_grad.sum(1)
-            of_second = torch.zeros_like(second.weight), torch.zeros_like(second.bias)
-            torch.mm(grad, h.T, out=of_second[0][:rows])
-            torch.sum(grad, 1, out=of_second[1][:rows])
-            sums[first_column + start] = (*of_first, *of_second)
-
-        for first_column, grad in blocks:
-            if grad.shape[1]:
-                parts = split(grad.shape[1], threads)
-                run_parallel(work, [(first_column, grad, *part) for part in parts])
-        parameters = (first.weight, first.bias, second.weight, second.bias)
-        for parameter, shares in zip(
-            parameters, zip(*(sums[k] for k in sorted(sums)), strict=True), strict=True
-        ):
-            parameter.grad = torch.stack(shares).sum(0)
-        self.field.kernels.backward_table(torch.from_numpy(points), feature_grad, self.gradient)
-        return feature_grad
-
     def _update(self, learning_rate: float) -> None:
         self.field.kernels.adam_step(
             self.field.table.data, self.gradient, self.moments, self.steps, learning_rate, BETAS
@@ -428,34 +356,3 @@ class Trainer:
             optimizer.rate.fill_(learning_rate * self.config.network_rate)
             optimizer.step()
             optimizer.zero_grad()
-
-
-@torch.no_grad()
-def temper(optimizer: Adam, label_head: torch.nn.Linear) -> None:
-    """Make gradients of the networks smaller where they are above a share of their recent size.
-
-    What a person says is news to a field that fits well: gradients far above their usual size.
-    Adam would take its longest steps along them, and as the networks serve the whole map, half
-    of it would change its labels for a second. The grid, which is local, learns unhindered.
-    """
-    for parameter, state in optimizer.state.items():
-        grad = parameter.grad
-        if grad is None:
-            continue
-        of_rows = parameter is label_head.weight or parameter is label_head.bias
-        width = grad.numel() // len(grad) if of_rows else grad.numel()
-        rows, usual = grad.view(-1, width), state["exp_avg_sq"].view(-1, width).mean(1).sqrt()
-        scale = UNUSUAL * usual / rows.square().mean(1).sqrt().clamp_min(1e-30)
-        rows *= torch.where(usual > 0, scale.clamp_max(1.0), 1.0)[:, None]
-
-
-def _padded(values: dict[str, Tensor], parameter: Tensor, rows: int) -> dict[str, Tensor]:
-    """Adam's state of a parameter that has got more rows: zeros for the new ones."""
-    grown = {}
-    for name, value in values.items():
-        if value.dim() == 0:
-            grown[name] = value
-            continue
-        grown[name] = torch.zeros_like(parameter)
-        grown[name][:rows] = value
-    return grown
