@@ -14,8 +14,6 @@ from typing import Any
 
 import yaml
 
-Value = bool | int | float | str | tuple
-
 
 def option(
     default: Any,

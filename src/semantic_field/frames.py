@@ -80,6 +80,13 @@ class Frame:
             instances=nearest(self.instances),
         )
 
+    def no_wider_than(self, width: int) -> Frame:
+        """The frame, made smaller in proportion where it is wider than ``width`` pixels."""
+        camera = self.camera
+        if camera.width <= width:
+            return self
+        return self.resized(width, max(1, round(camera.height * width / camera.width)))
+
 
 def split_void(names: dict[int, str]) -> tuple[dict[int, str], frozenset[int]]:
     """Label names without those that mean "no class", and the ids that do."""

@@ -55,6 +55,14 @@ def test_resized_takes_nearest_labels_and_depth():
     assert small.color.shape == (3, 4, 3)
 
 
+def test_only_wider_frames_are_made_smaller():
+    frame = make_frame()
+    assert frame.no_wider_than(8) is frame
+    narrow = frame.no_wider_than(3).camera
+    assert (narrow.width, narrow.height) == (3, 2)  # 6 * 3 / 8 = 2.25
+    assert frame.no_wider_than(1).camera.height == 1
+
+
 def test_void_names_are_told_from_classes():
     names, void = split_void({0: "void", 1: "chair", 2: "Unlabelled ", 3: "background"})
     assert names == {1: "chair", 3: "background"}

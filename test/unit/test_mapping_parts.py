@@ -14,8 +14,9 @@ from semantic_field.field.voxels import VoxelGrid
 from semantic_field.frames import Frame
 from semantic_field.geometry import Camera, look_at, make_transform, transform_points
 from semantic_field.mapping.classes import ClassTable
-from semantic_field.mapping.keyframes import BYTES_PER_PIXEL, KeyframeStore, pack_depth
+from semantic_field.mapping.keyframes import BYTES_PER_PIXEL, KeyframeStore
 from semantic_field.mapping.language import LanguageBasis
+from semantic_field.mapping.stored_depth import pack_depth
 from semantic_field.mapping.training_state import KeyframePacker
 from semantic_field.mapping.turns import Turns
 
@@ -80,7 +81,7 @@ def test_neighbours_are_kept_up_to_date() -> None:
         places = store.cameras[1][:n, 0, 3].astype(float)
         apart = np.abs(places[:, None] - places[None])
         np.fill_diagonal(apart, np.inf)
-        np.testing.assert_allclose(store._nearest[:n], apart.min(1), atol=1e-3)
+        np.testing.assert_allclose(store.views.nearest[:n], apart.min(1), atol=1e-3)
 
 
 def test_only_changed_keyframes_are_packed_again() -> None:

@@ -22,8 +22,8 @@ from semantic_field.frames import Frame
 from semantic_field.geometry import Camera, look_at, make_transform
 from semantic_field.mapping import Mapper
 from semantic_field.mapping.between_keyframes import corrected_pose, interpolated
-from semantic_field.mapping.keyframes import hangs_between, pack_depth
 from semantic_field.mapping.pose_refinement import corrected
+from semantic_field.mapping.stored_depth import hangs_between, pack_depth
 
 CAMERA = Camera.from_field_of_view(64, 48, 1.2)
 HALF_M = np.array([1.6, 1.3, 1.1])

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from semantic_field.field.cells import numbers_of
 from semantic_field.field.voxels import BRICK, VoxelGrid
 
 Cells = NDArray[np.int32]
@@ -26,7 +27,8 @@ class Annotation:
         name: the class name; of a label image all of them, with commas.
         stamp_ns: when it was made, nanoseconds.
         points: surface points that it reached.
-        cells: int32 (N, 3), the cells of space it speaks of, each once.
+        cells: int32 (N, 3), the cells of space it speaks of, each once; see ``field.cells`` for
+            how far they may lie from the origin.
         class_ids: int32 (N,), what it says of each.
     """
 
@@ -82,10 +84,10 @@ class AnnotationSet:
 
     def conflicts(self, cells: Cells, class_ids: NDArray[np.int32]) -> tuple[Conflict, ...]:
         """Which annotations say something else of some of these cells, oldest first."""
-        keys, found = _keys(cells), []
+        keys, found = numbers_of(cells), []
         for entry in self.entries:
             _, new, old = np.intersect1d(
-                keys, _keys(entry.cells), assume_unique=True, return_indices=True
+                keys, numbers_of(entry.cells), assume_unique=True, return_indices=True
             )
             other = int((class_ids[new] != entry.class_ids[old]).sum())
             if other:
@@ -95,7 +97,7 @@ class AnnotationSet:
     def extended(self, entry: Annotation) -> AnnotationSet:
         """With a new annotation, whose id is ``next_id``."""
         assert entry.id == self.next_id
-        released = self.released[~np.isin(_keys(self.released), _keys(entry.cells))]
+        released = self.released[~np.isin(numbers_of(self.released), numbers_of(entry.cells))]
         entries = (*self.entries, entry)
         return replace(self, entries=entries, released=released, next_id=entry.id + 1)
 
@@ -103,7 +105,8 @@ class AnnotationSet:
         """Without an annotation; the cells that only it spoke of are released."""
         gone = self.get(annotation_id)
         entries = tuple(entry for entry in self.entries if entry is not gone)
-        free = ~np.isin(_keys(gone.cells), _keys(np.concatenate([NO_CELLS, *_cells(entries)])))
+        left = np.concatenate([NO_CELLS, *_cells(entries)])
+        free = ~np.isin(numbers_of(gone.cells), numbers_of(left))
         released = np.concatenate([self.released, gone.cells[free]])
         return replace(self, entries=entries, released=released)
 
@@ -122,7 +125,7 @@ class AnnotationSet:
             return NO_CELLS, np.zeros(0, np.int32)
         cells = np.concatenate(_cells(self.entries))[::-1]
         class_ids = np.concatenate([entry.class_ids for entry in self.entries])[::-1]
-        _, newest = np.unique(_keys(cells), return_index=True)
+        _, newest = np.unique(numbers_of(cells), return_index=True)
         return cells[newest], class_ids[newest]
 
     def overrule(self, xyz: NDArray[np.float32], label: NDArray[np.integer]) -> NDArray:
@@ -176,13 +179,13 @@ class AnnotationSet:
 
 def distinct(cells: Cells) -> Cells:
     """Each of the cells (N, 3) once."""
-    return cells[np.unique(_keys(cells), return_index=True)[1]]
+    return cells[np.unique(numbers_of(cells), return_index=True)[1]]
 
 
 def cell_table(cell_m: float, cells: Cells, values: NDArray[np.uint16]) -> VoxelGrid:
     """A sparse table of cells (N, 3); values (N,) are what its ``lookup`` gives, 0 elsewhere."""
     bricks = cells >> 3
-    _, first, slot = np.unique(_keys(bricks), return_index=True, return_inverse=True)
+    _, first, slot = np.unique(numbers_of(bricks), return_index=True, return_inverse=True)
     counts = np.zeros((len(first), BRICK**3), np.uint16)
     x, y, z = (cells & 7).T
     counts[slot, (z << 6) | (y << 3) | x] = values
@@ -194,9 +197,3 @@ _PLAIN = ("id", "kind", "name", "stamp_ns", "points")
 
 def _cells(entries: tuple[Annotation, ...]) -> list[Cells]:
     return [entry.cells for entry in entries]
-
-
-def _keys(cells: Cells) -> NDArray[np.int64]:
-    """One number for each cell; cells may lie 2^20 of them from the origin."""
-    x, y, z = (cells.astype(np.int64) + (1 << 20)).T
-    return (x << 42) | (y << 21) | z

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import dijkstra
 
-from semantic_field.mapping.coverage import cell_numbers, find_cells
+from semantic_field.field.cells import HALF_AROUND, cell_numbers, find_cells, step_number
 from semantic_field.mapping.keyframe_points import samples_of
 from semantic_field.mapping.keyframes import KeyframeStore
 
@@ -23,9 +23,6 @@ FEW = 0.005  # share of labelled pixels up to which they are clicks
 VOXEL_M = 0.04
 COLOR_SCALE = 4.0  # difference in CIE Lab that doubles the length of a way
 BEND = 60.0  # what a right angle multiplies it by
-AROUND = [
-    (i, j, k) for i in (-1, 0, 1) for j in (-1, 0, 1) for k in (-1, 0, 1) if (i, j, k) > (0, 0, 0)
-]
 
 
 def spread_clicks(store: KeyframeStore) -> float:
@@ -87,8 +84,8 @@ def _graph(cells: NDArray[np.int64], color: NDArray, normal: NDArray):
     """Ways between neighbouring voxels (26 around each), as a sparse matrix."""
     normal = normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)
     starts, ends, lengths = [], [], []
-    for step in AROUND:
-        place, there = find_cells(cells, cells + (step[0] << 42) + (step[1] << 21) + step[2])
+    for step in HALF_AROUND:
+        place, there = find_cells(cells, cells + step_number(step))
         a = np.flatnonzero(there)
         b = place[a]
         change = ((color[a] - color[b]) ** 2).sum(1) / COLOR_SCALE**2

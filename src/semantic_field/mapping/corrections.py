@@ -23,8 +23,8 @@ class Corrections:
 
     Rays that the stream says nothing about are left out of the label loss, as before, unless
     there are annotations: where keyframes come without labels, what nobody has annotated is then
-    taught to be nothing (``ClassTable.none_row``), for else the whole map would take the name of
-    the one thing that has a name. The same holds for cells whose annotation was taken back.
+    taught to be nothing (``ClassTable.none_row``), for otherwise the whole map would take the name
+    of the one thing that has a name. The same holds for cells whose annotation was taken back.
     """
 
     def __init__(self, config: MappingConfig) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from semantic_field.field.cells import cell_numbers
+from semantic_field.field.cells import find_cells as find_cells  # surface_labels takes it from here
 from semantic_field.frames import Frame
 from semantic_field.geometry import transform_points
 
@@ -15,28 +17,13 @@ ACROSS = 80  # pixels of an image row that are looked at
 
 
 def cells_of(points: NDArray[np.floating], cell_m: float = CELL_M) -> NDArray[np.int64]:
-    """The cells of edge ``cell_m`` in which points (N, 3) lie, each once, as sorted numbers."""
+    """The cells of edge ``cell_m`` in which points (N, 3) lie, each once, as rising numbers."""
     return np.unique(cell_numbers(points, cell_m))
 
 
 def first_of_cells(points: NDArray[np.floating], cell_m: float) -> NDArray[np.int64]:
     """Index of the first point of each cell that holds any."""
     return np.unique(cell_numbers(points, cell_m), return_index=True)[1]
-
-
-def cell_numbers(points: NDArray[np.floating], cell_m: float) -> NDArray[np.int64]:
-    """The number of the cell (of edge ``cell_m``) of each point (N, 3); x counts 2^42, y 2^21."""
-    x, y, z = np.floor(np.asarray(points) / cell_m).astype(np.int64).T + (1 << 20)
-    return (x << 42) | (y << 21) | z
-
-
-def find_cells(
-    cells: NDArray[np.int64], numbers: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Where numbers (N,) stand among some cells, which rise, and which of them are there."""
-    place = np.searchsorted(cells, numbers)
-    place[place == len(cells)] = 0
-    return place, cells[place] == numbers
 
 
 def visible_cells(frame: Frame) -> NDArray[np.int64]:

@@ -146,7 +146,7 @@ class DeviceTrainer(Trainer):
     def _exchange(self, keyframes: KeyframeStore, voxels: VoxelGrid | None) -> None:
         """Send the slots and pixels of the next steps' rays; take in what came back of others.
 
-        That are the losses, and of one step's rays how far they disagree with the map.
+        These are the losses and, for the rays of one step, how far they disagree with the map.
         """
         slots, pixels = self._choose(keyframes, steps=STEPS_PER_UPLOAD)
         packed = self._random.permutation(slots | (pixels + 1) << SLOT_BITS)

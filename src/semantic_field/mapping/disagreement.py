@@ -48,8 +48,10 @@ def note_errors(
 def surface_of(
     rays: RaySamples, chosen: NDArray[np.int64], store: KeyframeStore
 ) -> NDArray[np.float32]:
-    """Where the chosen rays' readings lie in the map (N, 3): between their first two samples'
-    line and its depth."""
+    """Where the chosen rays' readings lie in the map (N, 3), metres.
+
+    On the ray from the camera through its first sample, at the reading's depth.
+    """
     samples = rays.near_z.shape[1]
     origin = store.cameras[1][rays.slot[chosen], :3, 3]
     first = rays.points[chosen * samples]

@@ -12,7 +12,7 @@ from semantic_field.kernels.threads import run_together
 from semantic_field.mapping.between_keyframes import start_as_neighbours
 from semantic_field.mapping.claims import View
 from semantic_field.mapping.classes import ClassTable
-from semantic_field.mapping.keyframes import KeyframeStore, fit_width
+from semantic_field.mapping.keyframes import KeyframeStore
 from semantic_field.mapping.label_noise import without_noise
 from semantic_field.mapping.memory import make_keyframes
 from semantic_field.mapping.moving import NOVEL_SHARE, MovedThings, novel_share
@@ -64,7 +64,7 @@ class Intake:
 
     def take(self, frame: Frame, classes: ClassTable) -> int | None:
         """Make a keyframe of a frame; its slot, or None where it was dropped after all."""
-        frame = fit_width(frame, self._config.mapping.max_image_width)
+        frame = frame.no_wider_than(self._config.mapping.max_image_width)
         slot = self._store(frame, classes)
         if slot is None:
             self.drop("view_covered")

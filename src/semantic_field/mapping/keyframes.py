@@ -14,11 +14,10 @@ from semantic_field.frames import Frame
 from semantic_field.geometry import Camera
 from semantic_field.mapping.labelled_pixels import LabelledPixels
 from semantic_field.mapping.readings import surface_points
+from semantic_field.mapping.stored_depth import contour_pixels, pack_depth
+from semantic_field.mapping.view_neighbours import ViewNeighbours, distances, moved_and_turned
 
 BYTES_PER_PIXEL = 8  # colour 3, depth 2, label 2, and contours: 4 for one in four at most
-CONTOUR_WINDOW = 9
-VEIL_STEP = 0.03
-METRES_PER_RADIAN = 1.0  # how a turn weighs against a motion when views are compared
 _serials = itertools.count(1)
 LEARNT: dict[str, tuple[tuple[int, ...], float | tuple[float, ...]]] = {
     "given_pose": ((4, 4), 0.0),  # T_world_camera as it came
@@ -51,6 +50,7 @@ class KeyframeStore:
             one whenever its pixels change. identities: the same, but they stay.
         learnt: what training finds out about each keyframe, see ``LEARNT``.
         labelled: where the labelled pixels are.
+        views: which of them covers another best.
         followers: are told when a keyframe moves to another slot: from where, and where to.
     """
 
@@ -86,14 +86,17 @@ class KeyframeStore:
         self.learnt = {name: np.zeros((capacity, *shape)) for name, (shape, _) in LEARNT.items()}
         self.labelled = LabelledPixels()
         self.followers: list[Callable[[int, int], None]] = []
-        self._nearest = np.full(capacity, np.inf)
-        self._neighbour = np.full(capacity, -1)
+        self.views = ViewNeighbours(capacity)
         self.count = 0
         self.replaced = 0
 
     @property
     def capacity(self) -> int:
         return len(self.visits)
+
+    @property
+    def _poses(self) -> NDArray[np.float32]:
+        return self.cameras[1][: self.count]
 
     def memory_bytes(self) -> int:
         """Bytes of the slots in use."""
@@ -105,16 +108,16 @@ class KeyframeStore:
         """Whether no keyframe was taken from within both distances of this pose."""
         if self.count == 0:
             return True
-        moved, turned = self._view_distance(T_world_camera)
+        moved, turned = moved_and_turned(self._poses, T_world_camera)
         return bool(((moved >= translation_m) | (turned >= rotation_rad)).all())
 
     def add(self, frame: Frame, labels: NDArray[np.int16] | None) -> int:
         """Store a frame (``labels`` = rows of the label head, -1 void); returns its slot."""
         fitted = self.fit(frame)
-        slot = self.count if self.count < self.capacity else self._most_redundant(fitted)
         if self.count < self.capacity:
-            self.count += 1
+            slot, self.count = self.count, self.count + 1
         else:
+            slot = self.views.most_redundant(self._poses, fitted.T_world_camera)
             self.replaced += 1
         camera = fitted.camera
         n = camera.width * camera.height
@@ -134,21 +137,13 @@ class KeyframeStore:
         for name, (_, value) in LEARNT.items():
             self.learnt[name][slot] = value
         self.learnt["given_pose"][slot] = fitted.T_world_camera
-        self._note_neighbours(slot)
+        self.views.add(self._poses, slot)
         return slot
 
     def remove(self, slot: int) -> None:
         """Give a slot up; the last keyframe moves into it."""
         last = self.count - 1
-        stale = np.flatnonzero(self._neighbour[: self.count] == slot)
-        book = (
-            self.stamps_ns,
-            self.serials,
-            self.identities,
-            self.visits,
-            self._nearest,
-            self._neighbour,
-        )
+        book = (self.stamps_ns, self.serials, self.identities, self.visits)
         for array in (*self.images, *self.cameras, *self.contours, *book, *self.learnt.values()):
             array[slot] = array[last]
         if slot < last:
@@ -158,10 +153,7 @@ class KeyframeStore:
         else:
             self.labelled.forget(slot)
         self.count = last
-        self._neighbour[self._neighbour == last] = slot
-        for view in np.where(stale == last, slot, stale).tolist():
-            if view < last:
-                self._find_neighbour(view)
+        self.views.remove(self._poses, slot)
 
     def note_contours(self, slot: int, width: int, height: int) -> None:
         """List the pixels of a filled slot beside which the depth jumps.
@@ -204,10 +196,8 @@ class KeyframeStore:
         """To be called after slots were filled from outside: views are compared anew."""
         self.serials[: self.count] = [next(_serials) for _ in range(self.count)]
         self.identities[: self.count] = self.serials[: self.count]
-        self._neighbour[:] = -1
-        self._nearest[:] = np.inf
+        self.views.reset(self._poses)
         for slot in range(self.count):
-            self._find_neighbour(slot)
             self.labelled.note(slot, self.images[2][slot, : self.cameras[2][slot].prod()])
 
     def fit(self, frame: Frame) -> Frame:
@@ -266,96 +256,9 @@ class KeyframeStore:
         self.visits[: self.count] += np.bincount(slots, minlength=self.count)
         return slots, pixels
 
-    def _view_distance(self, T_world_camera: NDArray) -> tuple[NDArray, NDArray]:
-        """Metres and radians between a pose and every keyframe."""
-        poses = self.cameras[1][: self.count]
-        moved = np.linalg.norm(poses[:, :3, 3] - T_world_camera[:3, 3], axis=1)
-        trace = np.einsum("kij,ij->k", poses[:, :3, :3], T_world_camera[:3, :3])
-        return moved, np.arccos(np.clip((trace - 1) / 2, -1, 1))
-
-    def _most_redundant(self, frame: Frame) -> int:
-        """The slot whose view another keyframe, or the new frame, covers best."""
-        from_frame = self.apart(frame.T_world_camera)
-        return int(np.argmin(np.minimum(self._nearest[: self.count], from_frame)))
-
     def apart(self, T_world_camera: NDArray) -> NDArray[np.float64]:
         """How different a view is from every keyframe's: metres, and radians as metres."""
-        moved, turned = self._view_distance(T_world_camera)
-        return moved + METRES_PER_RADIAN * turned
-
-    def _note_neighbours(self, slot: int) -> None:
-        """After a new view came into ``slot``: which keyframe is nearest to which, how near.
-
-        Distances are kept, not found again for all pairs: of small images there are thousands.
-        """
-        nearest, neighbour = self._nearest[: self.count], self._neighbour[: self.count]
-        for stale in np.flatnonzero(neighbour == slot).tolist():
-            if stale != slot:
-                self._find_neighbour(stale)
-        apart = self._find_neighbour(slot)
-        closer = apart < nearest
-        nearest[closer], neighbour[closer] = apart[closer], slot
-
-    def _find_neighbour(self, slot: int) -> NDArray[np.float64]:
-        """Note the nearest other keyframe of one; returns its distances to all (own: inf)."""
-        apart = self.apart(self.cameras[1][slot])
-        apart[slot] = np.inf
-        self._neighbour[slot] = np.argmin(apart)
-        self._nearest[slot] = apart[self._neighbour[slot]]
-        return apart
-
-
-def pack_depth(
-    depth: NDArray[np.float32], depth_range_m: tuple, drop_veils: bool = False
-) -> NDArray[np.uint16]:
-    """Depth (H, W) in ``DEPTH_UNIT_M``; holes take the depth of the nearest reading, marked.
-
-    A hole is a pixel without a reading, or with one outside ``depth_range_m``; an image without
-    any usable reading stays 0. With ``drop_veils`` a pixel that ``hangs_between`` is a hole too.
-    """
-    nearest_m, farthest_m = depth_range_m
-    farthest_m = min(farthest_m, (GUESSED - 1) * DEPTH_UNIT_M)
-    valid = (depth >= nearest_m) & (depth <= farthest_m)
-    if drop_veils:
-        valid &= ~hangs_between(depth)
-    packed = np.where(valid, depth / DEPTH_UNIT_M + 0.5, 0).astype(np.uint16)
-    if valid.all() or not valid.any():
-        return packed
-    _, label = cv2.distanceTransformWithLabels(
-        (~valid).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
-    )
-    of_label = np.zeros(label.max() + 1, np.uint16)
-    of_label[label[valid]] = packed[valid]
-    return np.where(valid, packed, of_label[label] | GUESSED)
-
-
-def hangs_between(depth: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Which pixels of a depth image (H, W) hang between the surfaces before and behind them.
-
-    At silhouettes sensors mix front and background. Such a pixel differs from both neighbours of
-    a row or column, nearer than one and farther than the other, by ``VEIL_STEP`` of its depth: a
-    surface would have to be seen within 4 degrees of edge-on to look like that.
-    """
-    veils = np.zeros(depth.shape, np.bool_)
-    for image, found in ((depth, veils), (depth.T, veils.T)):
-        here = image[:, 1:-1]
-        before, after = here - image[:, :-2], image[:, 2:] - here
-        step = np.minimum(np.abs(before), np.abs(after)) > VEIL_STEP * here
-        read = (image[:, :-2] > 0) & (here > 0) & (image[:, 2:] > 0)
-        found[:, 1:-1] |= step & (before * after > 0) & read
-    return veils
-
-
-def contour_pixels(stored: NDArray[np.uint16]) -> NDArray[np.int64]:
-    """Numbers of the pixels of stored depths (H, W) beside which the depth jumps.
-
-    A jump is one of 5 cm and of 5 % of the nearer depth within ``CONTOUR_WINDOW`` pixels.
-    """
-    depth = stored & (GUESSED - 1)
-    window = np.ones((CONTOUR_WINDOW, CONTOUR_WINDOW), np.uint8)
-    nearest = cv2.erode(depth, window).astype(np.float32)
-    step = cv2.dilate(depth, window) - nearest
-    return np.flatnonzero(step > np.maximum(0.05 / DEPTH_UNIT_M, 0.05 * nearest))
+        return distances(self._poses, T_world_camera)
 
 
 def _resized_labels(labels: NDArray[np.int16], camera: Camera) -> NDArray[np.int16]:
@@ -364,11 +267,3 @@ def _resized_labels(labels: NDArray[np.int16], camera: Camera) -> NDArray[np.int
     size = (camera.width, camera.height)
     resized = cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST_EXACT)
     return np.asarray(resized, dtype=np.int16)
-
-
-def fit_width(frame: Frame, width: int) -> Frame:
-    """The frame, made smaller where it is wider than ``width`` pixels."""
-    camera = frame.camera
-    if camera.width <= width:
-        return frame
-    return frame.resized(width, max(1, round(camera.height * width / camera.width)))

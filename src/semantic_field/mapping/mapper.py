@@ -536,7 +536,8 @@ class Mapper:
         """The map as a camera saw it at that moment, to be compared with its photograph.
 
         Where poses are refined or exposures adapted, the pose is corrected and the colours are
-        exposed as those of the keyframes around that moment; otherwise this is ``render``.
+        exposed as those of the keyframes around that moment; otherwise both stay as they are. The
+        labels are the field's own: unlike in ``render``, annotations overrule none of them.
         """
         state, store = self.snapshot(), self._keyframes
         if store is None:

@@ -11,7 +11,7 @@ from semantic_field.config import MappingConfig
 from semantic_field.field.sampling import DEPTH_UNIT_M, GUESSED
 from semantic_field.frames import Frame
 from semantic_field.geometry import Camera
-from semantic_field.mapping.keyframes import KeyframeStore, fit_width
+from semantic_field.mapping.keyframes import KeyframeStore
 from semantic_field.mapping.turns import Turns
 from semantic_field.teachers.images import ImageTargets, ImageTeachers, Sight
 from semantic_field.teachers.worker import TeacherWorker
@@ -125,7 +125,7 @@ def precompute(
     depth_range = (config.min_depth_m, config.max_depth_m)
     store: KeyframeStore | None = None
     for frame in frames:
-        frame = fit_width(frame, config.max_image_width)
+        frame = frame.no_wider_than(config.max_image_width)
         if store is None:
             size = frame.camera.width, frame.camera.height
             store = KeyframeStore(*size, 1, depth_range, config.drop_veils)

@@ -7,9 +7,8 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-_OFFSETS = np.array(
-    [[x, y, z] for x in (-1, 0, 1) for y in (-1, 0, 1) for z in (-1, 0, 1) if (x, y, z) > (0, 0, 0)]
-)  # one of each opposite pair of the 26 neighbours
+from semantic_field.field.cells import HALF_AROUND, find_cells
+
 CORE_NEIGHBOURS = 4
 STACK_SHARE = 0.6
 STACK_GAP_M = 0.3
@@ -42,7 +41,7 @@ def cluster(
     strides = np.array([shape[1] * shape[2], shape[2], 1])
     keys = sort * int(np.prod(shape)) + cells @ strides
     voxels, voxel_of_point = np.unique(keys, return_inverse=True)
-    first, second = _neighbours(voxels, _OFFSETS @ strides)
+    first, second = _neighbours(voxels, HALF_AROUND @ strides)
     return _spread(len(voxels), first, second)[voxel_of_point].astype(np.int32)
 
 
@@ -52,9 +51,8 @@ def _neighbours(
     """Index pairs of touching voxels, each pair once; ``voxels`` are sorted keys."""
     first, second = [], []
     for step in steps:
-        place = np.searchsorted(voxels, voxels + step)
-        place[place == len(voxels)] = 0
-        found = np.flatnonzero(voxels[place] == voxels + step)
+        place, there = find_cells(voxels, voxels + step)
+        found = np.flatnonzero(there)
         first.append(found)
         second.append(place[found])
     return np.concatenate(first), np.concatenate(second)
