@@ -1,8 +1,10 @@
 """Language from images: targets, labels, self-enhancement, and a small room end to end."""
 
+import gc
 import json
 import sys
 import threading
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -326,6 +328,19 @@ def test_targets_follow_a_keyframe_that_moves_to_another_slot():
     for array, before in zip(targets._arrays(), kept, strict=True):
         assert np.array_equal(array[0], before)
     assert targets.slot_of(int(store.identities[0])) == 0 and targets.slot_of(-1) == -1
+
+
+def test_a_map_that_is_reset_frees_its_targets_at_once(folder, frames):
+    images, names = frames
+    mapper = looked_at(folder, images, names, labels=False)
+    mapper.train_steps(2)  # labels no longer wait
+    targets = weakref.ref(mapper._trainer.language.targets)
+    gc.disable()  # the collector may come late: it is not asked
+    try:
+        mapper.reset()
+        assert targets() is None
+    finally:
+        gc.enable()
 
 
 def test_a_patch_brings_points_and_features():

@@ -254,6 +254,18 @@ class AxisTeacher:
         return torch.nn.functional.normalize(out, dim=-1)
 
 
+def test_a_name_that_the_teacher_does_not_know_means_nothing_and_is_told_once(caplog):
+    class Picky(AxisTeacher):
+        def knows(self, text):
+            return "1" in text
+
+    basis = LanguageBasis(Picky(), 4)
+    for _ in range(2):
+        latents = basis.latents_of(["1 0", "class 3", ""])
+    assert latents[0].norm() == pytest.approx(1.0) and not latents[1:].any() and basis.rank == 1
+    assert [record.args for record in caplog.records] == [("class 3",)]
+
+
 def test_basis_grows_without_turning() -> None:
     basis = LanguageBasis(AxisTeacher(), latent_dim=3)
     first = basis.latents_of(["1", "0.6 0.8"])

@@ -63,7 +63,7 @@ class DenseTargets:
         self.unit_known = np.zeros((capacity, MOST_UNITS), np.float16)
         self._identities, self.ranks = np.zeros(capacity, np.int64), np.zeros(capacity, np.int64)
         self.store = store
-        store.followers.append(self._move)
+        store.tell_moves(self._move)
         self._patch_basis: Tensor | None = None
 
     def _arrays(self) -> tuple[NDArray, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from weakref import WeakMethod
 
 import cv2
 import numpy as np
@@ -51,7 +52,6 @@ class KeyframeStore:
         learnt: what training finds out about each keyframe, see ``LEARNT``.
         labelled: where the labelled pixels are.
         views: which of them covers another best.
-        followers: are told when a keyframe moves to another slot: from where, and where to.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class KeyframeStore:
         self.visits = np.zeros(capacity)
         self.learnt = {name: np.zeros((capacity, *shape)) for name, (shape, _) in LEARNT.items()}
         self.labelled = LabelledPixels()
-        self.followers: list[Callable[[int, int], None]] = []
+        self._followers: list[WeakMethod] = []
         self.views = ViewNeighbours(capacity)
         self.count = 0
         self.replaced = 0
@@ -97,6 +97,10 @@ class KeyframeStore:
     @property
     def _poses(self) -> NDArray[np.float32]:
         return self.cameras[1][: self.count]
+
+    def tell_moves(self, follow: Callable[[int, int], None]) -> None:
+        """Call a method, while its object lives, when a keyframe moves: from and to which slot."""
+        self._followers.append(WeakMethod(follow))
 
     def memory_bytes(self) -> int:
         """Bytes of the slots in use."""
@@ -148,8 +152,9 @@ class KeyframeStore:
             array[slot] = array[last]
         if slot < last:
             self.labelled.move(last, slot)
-            for follow in self.followers:
-                follow(last, slot)
+            for follower in self._followers:
+                if (follow := follower()) is not None:
+                    follow(last, slot)
         else:
             self.labelled.forget(slot)
         self.count = last

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Protocol
 
 import torch
@@ -11,6 +12,7 @@ from torch.nn import functional
 
 from semantic_field.field.map_state import LanguageSpace
 
+log = logging.getLogger(__name__)
 SPANNED = 1e-3
 TEXT_SHARE = 0.75  # of the columns, where dense features are learnt: the rest is for these
 DENSE_SHARE = 1e-3  # of the features' squared lengths that is worth a column
@@ -43,14 +45,16 @@ class LanguageBasis:
         self.basis = torch.zeros(teacher.dim, latent_dim)
         self.mean = torch.zeros(teacher.dim)
         self.rank = 0
+        self._unknown: set[str] = set()  # names, of which a warning has told
 
     def latents_of(self, names: list[str]) -> Float[Tensor, "C D"]:
         """V'(e - mean) of each name's embedding, growing the basis where a name needs it.
 
-        An empty name means nothing: zeros, which no text is similar to.
+        An empty name, or one that the teacher does not know (a warning says so once), means
+        nothing: zeros, which no text is similar to.
         """
         latents = torch.zeros(len(names), self.basis.shape[1])
-        named = [row for row, name in enumerate(names) if name]
+        named = [row for row, name in enumerate(names) if name and self._knows(name)]
         if named:
             embedded = self._teacher.embed_text([names[row] for row in named]).float().cpu()
             for vector in embedded - self.mean:
@@ -58,6 +62,13 @@ class LanguageBasis:
                     self._room -= self._include(vector)
             latents[named] = (embedded - self.mean) @ self.basis
         return latents
+
+    def _knows(self, name: str) -> bool:
+        known = self._teacher.knows(name)
+        if not known and name not in self._unknown:
+            self._unknown.add(name)
+            log.warning("the language teacher does not know %r: no question finds that", name)
+        return known
 
     def directions_of(self, names: list[str]) -> Float[Tensor, "C D"]:
         """``latents_of`` made unit, for latents that say with their direction alone what they mean.
