@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semantic_field.field.cells import cell_numbers
-from semantic_field.field.cells import find_cells as find_cells  # surface_labels takes it from here
 from semantic_field.frames import Frame
 from semantic_field.geometry import transform_points
 

@@ -31,9 +31,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from semantic_field.field.cells import cell_numbers, find_cells
 from semantic_field.field.sampling import GUESSED
 from semantic_field.field.surface_points import SurfacePoints
-from semantic_field.mapping.coverage import cell_numbers, find_cells
 from semantic_field.mapping.keyframe_points import samples_of
 from semantic_field.mapping.keyframes import KeyframeStore
 from semantic_field.mapping.region_ranking import likeliest
