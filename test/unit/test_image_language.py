@@ -437,7 +437,7 @@ def test_the_vocabulary_of_the_settings_is_what_is_told_apart(folder, frames, tm
     assert told_apart(again) == texts
     again.reset()
     assert told_apart(again) == ["rug"]
-    with pytest.raises(ValueError, match="close ones"):
+    with pytest.raises(ValueError, match=r"teacher knows, got .'sofas from Mars'"):
         looked_at(folder, images, names, **{"language.vocabulary": ["sofas from Mars"]})
 
 

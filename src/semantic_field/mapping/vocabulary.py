@@ -16,12 +16,16 @@ class Vocabulary:
             those of label images.
         texts: chosen by the user; none = the names of label images, and while there are none
             common things.
+    Raises:
+        ValueError: on a text that the teacher does not know.
     """
 
     def __init__(self, teacher: TextTeacher | None, texts: list[str]) -> None:
         self._teacher = teacher
-        self._texts = texts if teacher is not None else []
+        self._texts: list[str] = []
         self._makes_do = False
+        if teacher is not None:
+            self.choose(texts)
 
     def table(self, given: dict[int, str]) -> ClassTable:
         """A new table, where label images have the names ``given``."""
