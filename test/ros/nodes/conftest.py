@@ -55,8 +55,8 @@ QUICK = {
 class CameraOnTopics:
     """What a camera driver, a localisation and a labeller publish, message by message."""
 
-    def __init__(self, node: Node) -> None:
-        self.node = node
+    def __init__(self, node: Node, spin) -> None:
+        self.node, self._spin = node, spin
         self.publishers = {}
         for name in ("color", "depth"):
             self.publishers[name] = node.create_publisher(Image, f"{name}/image", RELIABLE)
@@ -79,6 +79,11 @@ class CameraOnTopics:
         assert wait_until(lambda: all(self.node.count_subscribers(t) for t in topics))
         heard = self.publishers.values()
         assert wait_until(lambda: all(p.get_subscription_count() for p in heard))
+        # What is sent before the other end knows of it as well is lost.
+        sent = {*topics, *(publisher.topic_name for publisher in heard)}
+        nodes = [node for executor, _ in self._spin.running for node in executor.get_nodes()]
+        ends = [end for node in nodes for end in node.subscriptions if end.topic_name in sent]
+        assert wait_until(lambda: all(end.get_publisher_count() for end in ends))
 
     def transform(
         self, matrix: np.ndarray, stamp_ns: int, parent: str = "map", child: str = OPTICAL
@@ -125,8 +130,8 @@ class CameraOnTopics:
 
 
 @pytest.fixture
-def camera(make_node) -> CameraOnTopics:
-    return CameraOnTopics(make_node("camera"))
+def camera(make_node, spin) -> CameraOnTopics:
+    return CameraOnTopics(make_node("camera"), spin)
 
 
 @lru_cache(maxsize=1)
