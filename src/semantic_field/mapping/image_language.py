@@ -119,7 +119,7 @@ class ImageLanguage:
     # what comes in
 
     def set_vocabulary(self, texts: Float[Tensor, "C D"]) -> None:
-        """Other texts to tell apart (unit V'q of each): all labels are made again, nothing is lost.
+        """Other texts to tell apart (unit V'q of each): all labels are made again.
 
         Where ``config.unlabelled`` is set, the last row is that text's.
         """

@@ -98,7 +98,7 @@ class Interpreter:
         classes = self.embed_classes(class_names)
         things = self._thing_fits(embedding[0])
         class_fits = self._class_fits((classes @ embedding[0]).numpy(), classes, things)
-        return self._meaning(text, embedding, things, class_fits, class_names)
+        return self._meaning(text, embedding, things, class_fits, class_names, classes)
 
     def _meaning(
         self,
@@ -107,6 +107,7 @@ class Interpreter:
         things: NDArray[np.float32],
         class_fits: NDArray[np.float32],
         class_names: list[str],
+        classes: Float[Tensor, "C E"],
     ) -> Interpretation:
         """From how well each thing and each class answers."""
         fits = np.concatenate([things[self._thing_of_name], class_fits])
@@ -116,7 +117,7 @@ class Interpreter:
         return Interpretation(
             text=text,
             embedding=embedding,
-            anchors=torch.cat([self._name_vectors, self.embed_classes(class_names)])[keep],
+            anchors=torch.cat([self._name_vectors, classes])[keep],
             fits=torch.from_numpy(fits[keep]).float(),
             class_fits=torch.from_numpy(class_fits).float(),
             best=best,
@@ -182,7 +183,7 @@ class Interpreter:
         own[named] = chance[len(self._names) :]
         class_fits = self._class_fits(own, classes, things)
         nothing = torch.zeros(0, self._teacher.dim)
-        meaning = self._meaning("the image", nothing, things, class_fits, class_names)
+        meaning = self._meaning("the image", nothing, things, class_fits, class_names, classes)
         return TextSet(meaning, self._beaten(negatives, usual_negatives))
 
     def _beaten(
