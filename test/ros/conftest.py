@@ -128,6 +128,7 @@ def start_python(tmp_path):
                 "PYTHONPATH": str(SOURCES),
                 **environment,
             },
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

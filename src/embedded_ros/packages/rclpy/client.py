@@ -9,7 +9,7 @@ from typing import Any
 
 from embedded_ros import cdr, dds, dds_types, graph
 from rclpy._rclpy_pybind11 import InvalidHandle, RCLError
-from rclpy.service import service_qos
+from rclpy.service import identities, new_identity, service_qos
 from rclpy.task import Future
 
 
@@ -23,18 +23,19 @@ class Client:
         self.qos_profile, self.callback_group = qos_profile, callback_group
         self.context = node.context
         participant = node.context.participant
+        identity = new_identity("clientid", participant)
         request, response = srv_type.Request.TYPE_NAME, srv_type.Response.TYPE_NAME
         self._reader: dds.Reader | None = dds.Reader(
             participant,
             graph.mangle(graph.REPLY, srv_name, "Reply"),
             dds_types.service_type(response),
-            service_qos(qos_profile, response, "clientid", participant),
+            service_qos(qos_profile, response, identity),
         )
         self._writer = dds.Writer(
             participant,
             graph.mangle(graph.REQUEST, srv_name, "Request"),
             dds_types.service_type(request),
-            service_qos(qos_profile, request, "clientid", participant),
+            service_qos(qos_profile, request, identity),
         )
         self._condition = self._reader.condition
         self._guid = self._writer.instance_handle
@@ -107,7 +108,11 @@ class Client:
         reader = self._reader
         if reader is None:
             return False
-        return self._writer.matched_count() > 0 and reader.matched_count() > 0
+        heard, hearing = self._writer.matched_user_data(), reader.matched_user_data()
+        servers = identities("serviceid", heard)
+        if not servers:  # they do not say who they are
+            return bool(heard and hearing)
+        return not servers.isdisjoint(identities("serviceid", hearing))
 
     def wait_for_service(self, timeout_sec: float | None = None) -> bool:
         """Wait for a server; False after ``timeout_sec`` seconds or at shutdown."""
