@@ -313,41 +313,6 @@ def logger():
     logging.clear_config()
 
 
-def test_levels_are_inherited(logger, capfd):
-    assert not logger.debug("no") and logger.info("yes")
-    logging.set_logger_level("unit", logging.LoggingSeverity.ERROR)
-    assert not logger.warning("no") and logger.error("error")
-    logger.set_level(logging.LoggingSeverity.DEBUG)
-    assert logger.debug("debug") and not logging.get_logger("unit.other").info("no")
-    lines = capfd.readouterr().err.splitlines()
-    assert [line.split("]: ")[1] for line in lines] == ["yes", "error", "debug"]
-    assert logging.get_logging_severity_from_string("warning") == logging.LoggingSeverity.WARN
-    with pytest.raises(RuntimeError, match="loud"):
-        logging.get_logging_severity_from_string("loud")
-
-
-def test_once_skip_first_and_throttle(logger):
-    clock = ROSClock()
-    clock._set_ros_time_is_active(True)
-    once, skipped, throttled = [], [], []
-    for second in range(1, 8):
-        clock.set_ros_time_override(Time(seconds=second))
-        once.append(logger.info("once", once=True))
-        skipped.append(logger.info("skipped", skip_first=True))
-        throttled.append(logger.info("t", throttle_duration_sec=3, throttle_time_source_type=clock))
-    assert once == [True] + [False] * 6
-    assert skipped == [False] + [True] * 6
-    assert throttled == [True, False, False, True, False, False, True]
-    with pytest.raises(TypeError, match="nonsense"):
-        logger.info("x", nonsense=True)
-
-
-def test_throttling_is_per_place_in_the_code(logger):
-    results = [logger.info("a", throttle_duration_sec=100.0) for _ in range(3)]
-    other = logger.info("b", throttle_duration_sec=100.0)
-    assert results == [True, False, False] and other
-
-
 def test_console_format(logger, capfd, monkeypatch):
     monkeypatch.setenv(
         "RCUTILS_CONSOLE_OUTPUT_FORMAT", "{severity}|{name}|{function_name}|{message}"
