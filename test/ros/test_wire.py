@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import struct
 import time
 
 import pytest
@@ -13,12 +14,14 @@ import embedded_ros
 embedded_ros.install()
 
 from example_interfaces.srv import AddTwoInts  # noqa: E402
+from rclpy.qos import qos_profile_services_default  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
-from std_srvs.srv import Trigger  # noqa: E402
+from std_srvs.srv import SetBool, Trigger  # noqa: E402
 
 from embedded_ros import discovery  # noqa: E402
 
 pytestmark = pytest.mark.ros
+OURS = pytest.mark.embedded_only("reads embedded_ros's own writers and readers")
 
 # Says in JSON, line by line, which endpoints of other participants DDS discovery tells it of.
 FOREIGN = """
@@ -129,6 +132,53 @@ def test_halves_of_different_services_are_no_service(make_node, start_python, wa
     assert wait_until(client.service_is_ready)
 
 
+@OURS
+def test_the_bytes_of_a_trigger_request(make_node, context, wait_until):
+    """As seen between real Jazzy processes: header, guid, sequence number 1, one filler byte."""
+    from embedded_ros import dds, dds_types, qos_mapping
+
+    name, kind = "rq/watched/triggerRequest", "std_srvs/srv/Trigger_Request"
+    qos = qos_mapping.to_dds(qos_profile_services_default, b"")
+    reader = dds.Reader(context.participant, name, dds_types.service_type(kind), qos)
+    client = make_node("watched").create_client(Trigger, "/watched/trigger")
+    assert wait_until(lambda: client._writer.matched_count() == 1)
+    client.call_async(Trigger.Request())
+    samples = []
+    assert wait_until(lambda: samples.append(reader.take()) or samples[-1] is not None)
+    data = samples[-1].data
+    guid = data[4:12]
+    assert data.hex() == "00010000" + guid.hex() + "0100000000000000" + "01000000"
+    assert guid == struct.pack("<Q", client._writer.instance_handle)
+    reader.close()
+
+
+@OURS
+def test_a_server_answers_bytes_written_by_hand(make_node, context, spin, wait_until):
+    from embedded_ros import cdr, dds, dds_types, qos_mapping
+
+    node = make_node("by_hand")
+    node.create_service(
+        SetBool,
+        "/by_hand",
+        lambda request, response: SetBool.Response(success=request.data, message="ok"),
+    )
+    qos = qos_mapping.to_dds(qos_profile_services_default, b"")
+    request_type = dds_types.service_type("std_srvs/srv/SetBool_Request")
+    response_type = dds_types.service_type("std_srvs/srv/SetBool_Response")
+    writer = dds.Writer(context.participant, "rq/by_handRequest", request_type, qos)
+    reader = dds.Reader(context.participant, "rr/by_handReply", response_type, qos)
+    assert wait_until(lambda: writer.matched_count() and reader.matched_count())
+    header = "8877665544332211" + "2a00000000000000"
+    writer.write(bytes.fromhex("00010000" + header + "01"))
+    replies = []
+    spin.until(lambda: replies.append(reader.take()) or replies[-1] is not None, node)
+    # success = 1, alignment, length 3, "ok\0", filler
+    assert replies[-1].data.hex() == "00010000" + header + "01000000" + "03000000" + "6f6b0000"
+    guid, number, body = dds.split_service_body(replies[-1].data)
+    assert (guid, number) == (0x1122334455667788, 42)
+    assert cdr.deserialize(body, "std_srvs/srv/SetBool_Response").message == "ok"
+
+
 # Of std_msgs/msg/String, as ROS 2 Jazzy announces it.
 STRING_HASH = "RIHS01_df668c740482bbd48fb39d76a70dfd4bd59db1288021743503259e948f6b1a18"
 
@@ -166,6 +216,7 @@ ANSWERS_ONLY = (
 )
 
 
+@pytest.mark.embedded_only("its discovery configuration")
 def test_a_process_that_was_long_alone_is_found(start_python):
     """Cyclone gives up peers that do not answer for the time that is set short here."""
     lone = start_python(LONE)
@@ -177,6 +228,7 @@ def test_a_process_that_was_long_alone_is_found(start_python):
     assert (kind, topic) == ("writer", "rt/wire_lone")
 
 
+@pytest.mark.embedded_only("its discovery configuration")
 def test_the_users_configuration_has_the_last_word(start_python):
     """With a delay of the user's own, the long alone is not found any more."""
     short = "<Discovery><InitialLocatorPruneDelay>1s</InitialLocatorPruneDelay></Discovery>"

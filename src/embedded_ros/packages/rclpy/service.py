@@ -106,7 +106,7 @@ class Service:
 
     def _answer(self, request: Any, identity: RequestId) -> Any:
         response = self.callback(request, self.srv_type.Response())
-        if inspect.iscoroutine(response):
+        if inspect.iscoroutinefunction(self.callback):
             return self._answer_later(response, identity)
         self.send_response(response, identity)
         return None
@@ -163,9 +163,3 @@ class Service:
         if reader is not None:
             reader.close()
             self._writer.close()
-
-    def __enter__(self) -> Service:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._node.destroy_service(self)
