@@ -172,10 +172,12 @@ def test_timeouts_periods_and_sizes_follow_their_settings(
 
 def test_names_and_places_follow_their_settings(mapping, feed, call, tmp_path, wait_until):
     node = mapping()
-    assert did(node, annotation_name="mug", map_path=str(tmp_path / "elsewhere"))
     feed(1)
-    answer = call(Annotate, "annotate", point=Point(x=1e6))
-    assert "no surface" in answer.message or "mug" in answer.message
+    nowhere = Point(x=1e6)
+    nameless = call(Annotate, "annotate", point=nowhere).message
+    assert "name" in nameless and "surface" not in nameless
+    assert did(node, annotation_name="mug", map_path=str(tmp_path / "elsewhere"))
+    assert "surface" in call(Annotate, "annotate", point=nowhere).message
     assert str(tmp_path / "elsewhere") in call(MapFile, "save_map").message
     assert (tmp_path / "elsewhere").exists()
     assert did(node, autosave_period_s=0.05, map_path=str(tmp_path / "autosaved"))
@@ -251,15 +253,18 @@ def test_nothing_is_heard_before_the_kernels_are_compiled(
     assert camera.node.count_subscribers("/color/image") == 0
     compiled.set()
     assert wait_until(lambda: status().state == "mapping")
+    camera.add_labels()
     camera.wait(wait_until)
+    camera.send_names(room[0].label_names)
     camera.send(room[1][0])
     assert wait_until(lambda: status().keyframes == 1), status()
 
 
-def test_frames_that_the_mapper_loses_are_told(mapping, status, log, wait_until):
+def test_frames_that_the_mapper_loses_are_told(mapping, room, log, wait_until):
     node = mapping()
-    for _ in range(3):
-        node.mapper._intake.drop("mapper_busy")
-        node.mapper._intake.drop("view_covered")  # nothing is lost by it
-    assert wait_until(lambda: log("frames dropped (mapper_busy, 3 so far)"))
+    with node.mapper._turns.visit():  # it is busy: one frame is in work, one waits
+        for i in (0, 3, 6, 9):
+            node.mapper.add_frame(room[1][i])
+    node.mapper.add_frame(room[1][9])  # nothing is lost by it
+    assert wait_until(lambda: log("frames dropped (mapper_busy, "))
     assert log("view_covered") == 0
