@@ -31,7 +31,13 @@ from semantic_field.mapping.image_language import ImageLanguage
 from semantic_field.mapping.intake import Intake
 from semantic_field.mapping.keyframes import KeyframeStore
 from semantic_field.mapping.language import TEXT_SHARE, LanguageBasis, TextTeacher
-from semantic_field.mapping.memory import first_shape, follow_extent, grid_bytes, surface_bytes
+from semantic_field.mapping.memory import (
+    depth_range_m,
+    first_shape,
+    follow_extent,
+    grid_bytes,
+    surface_bytes,
+)
 from semantic_field.mapping.status import MapperStatus, Meter, run_state
 from semantic_field.mapping.targets import Answer, Labels, Target, claim_of, keyframe_views
 from semantic_field.mapping.teaching import Teaching
@@ -374,6 +380,24 @@ class Mapper:
 
     # training
 
+    def set_config(self, config: Config) -> None:
+        """Use other settings of mapping and language from now on; fixed ones must stay.
+
+        Raises:
+            ValueError: where a text of another vocabulary cannot be told apart, see
+                ``set_vocabulary``; all settings then stay as they are.
+        """
+        if config.language.vocabulary != self.config.language.vocabulary:
+            self.set_vocabulary(config.language.texts)
+        with self._turns.visit():
+            self.config = self._intake.config = config
+            self._corrections.config = config.mapping
+            self._trainer.set_config(config.mapping)
+            if self._intake.keyframes is not None:
+                self._intake.keyframes.depth_range_m = depth_range_m(config.mapping)
+            if self._trainer.language is not None:
+                self._trainer.language.config = config.language
+
     def start(self) -> None:
         """Train in a worker thread until ``stop``."""
         if self._thread is None:
@@ -548,9 +572,15 @@ class Mapper:
         view = render_view(state, camera, pose)
         return view if exposure is None else replace(view, color=exposed(view.color, exposure))
 
+    @property
+    def steps(self) -> int:
+        """Training steps of the map so far."""
+        return self._trainer.steps
+
     def status(self) -> MapperStatus:
         """Counters and losses; never waits for training."""
-        store, trainer = self._keyframes, self._trainer
+        intake, trainer = self._intake, self._trainer  # a reset exchanges them
+        store = intake.keyframes
         keyframes = store.count if store else 0
         return MapperStatus(
             state=run_state(self._error, self._thread is not None, self._paused, keyframes),
@@ -558,10 +588,10 @@ class Mapper:
             steps=trainer.steps,
             rays_per_s=self._meter.rays_per_s,
             losses=dict(trainer.losses),
-            dropped=dict(self._intake.dropped),
+            dropped=dict(intake.dropped),
             memory_bytes=self._memory_bytes(),
             snapshot_version=self._version,
-            frames=self._intake.frames,
+            frames=intake.frames,
             kernels=self._field.kernels.name,
             device=str(self._device),
             error=self._error,

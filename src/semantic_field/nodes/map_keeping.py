@@ -33,20 +33,16 @@ class MapKeeper:
     ) -> None:
         self._node, self._mapper, self._config = node, mapper, config
         self._path = resolve(config.map_path)
-        self._steps = mapper.status().steps
+        self._steps = mapper.steps
         self._may_replace = bool(config.map_path)
         self._lock = threading.Lock()
-        self._timer = None
-        if config.autosave_period_s > 0:
-            steady = Clock(clock_type=ClockType.STEADY_TIME)
-            self._timer = node.create_timer(
-                config.autosave_period_s, self.save, callback_group=group, clock=steady
-            )
+        self._group, self._timer = group, None
+        self._set_timer()
 
     def save(self) -> None:
         """Write the map, unless nothing was learnt since."""
         with self._lock:
-            steps = self._mapper.status().steps
+            steps = self._mapper.steps
             if steps == self._steps:
                 return
             try:
@@ -58,6 +54,25 @@ class MapKeeper:
             self._steps = steps
         self._node.get_logger().info(f"map saved to {self._path}")
 
+    def follow(self, config: MappingNodeConfig) -> None:
+        """Use other settings from now on."""
+        if config.map_path != self._config.map_path:
+            self._path, self._may_replace = resolve(config.map_path), bool(config.map_path)
+        again = config.autosave_period_s != self._config.autosave_period_s
+        self._config = config
+        if again:
+            self._set_timer()
+
+    def _set_timer(self) -> None:
+        if self._timer is not None:
+            self._node.destroy_timer(self._timer)
+        self._timer = None
+        if self._config.autosave_period_s > 0:
+            steady = Clock(clock_type=ClockType.STEADY_TIME)
+            self._timer = self._node.create_timer(
+                self._config.autosave_period_s, self.save, callback_group=self._group, clock=steady
+            )
+
     def _make_room(self) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         if not self._may_replace and self._path.exists():
@@ -65,8 +80,9 @@ class MapKeeper:
         self._may_replace = True
 
     def close(self) -> None:
-        """Save for the last time, where that is wanted."""
+        """Save for the last time, where that is wanted; may be called again."""
         if self._timer is not None:
             self._node.destroy_timer(self._timer)
+            self._timer = None
         if self._config.save_map_at_shutdown:
             self.save()
