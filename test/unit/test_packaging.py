@@ -16,6 +16,7 @@ from catkin_pkg.package import InvalidPackage, parse_package, parse_package_stri
 
 ROOT = Path(__file__).resolve().parents[2]
 NODES = ROOT / "src" / "semantic_field" / "nodes"
+EMBEDDED = ROOT / "src" / "embedded_ros"
 EXECUTABLES = ("mapping_node", "query_node", "replay_node")
 INTERFACES = sorted(
     str(path.relative_to(ROOT))
@@ -67,20 +68,57 @@ def test_build_and_run_dependencies_cover_the_interfaces(manifest):
         assert wanted in {d.name for d in manifest.exec_depends}
 
 
-def test_every_ros_package_that_is_imported_is_a_dependency(manifest):
-    known = {d.name for d in manifest.exec_depends}
-    # With these, a ROS package is told from one of pip's: all that embedded_ros would serve too.
+# Which ROS package brings a Python module, where that is not the package of the same name.
+BROUGHT_BY = {"tf2_ros": "tf2_ros_py"}  # tf2_ros itself is C++
+# Of package.xml, but no import: run time of the interfaces, and the commands that the docs use.
+NOT_IMPORTED = {"rosidl_default_runtime"} | {
+    f"ros2{verb}" for verb in ("launch", "lifecycle", "node", "param", "run", "service", "topic")
+}
+# What the docs run besides, and a robot need not have: its Debian packages stand in install.md.
+ON_REQUEST = {"bag": "ros2bag", "tf2_ros": "tf2-ros", "tf2_tools": "tf2-tools"}
+
+
+def ros_modules() -> set[str]:
+    """Top-level modules of ROS 2 that nodes, launch files and scripts import."""
     from embedded_ros.definitions import has_interfaces
 
-    packages = ROOT / "src" / "embedded_ros" / "packages"
-    served = {path.parent.name for path in packages.glob("*/__init__.py")} | {
-        "launch",
-        "launch_ros",
-    }
-    imported = imported_names([*NODES.glob("*.py"), *(ROOT / "launch").glob("*.py")])
-    ros = {n for n in imported if n in served or has_interfaces(n)} - {"semantic_field"}
-    assert {"rclpy", "sensor_msgs", "launch"} <= ros
-    assert ros <= known, f"add to package.xml: <exec_depend> {sorted(ros - known)}"
+    served = {path.parent.name for path in (EMBEDDED / "packages").glob("*/__init__.py")}
+    files = [
+        *NODES.rglob("*.py"),
+        *(ROOT / "launch").glob("*.py"),
+        *(ROOT / "scripts").glob("*.py"),
+    ]
+    names = imported_names(files) - {"semantic_field"}
+    return {n for n in names if n in served or has_interfaces(n)}
+
+
+def test_every_ros_package_that_is_imported_is_a_dependency_and_no_other(manifest):
+    declared = {d.name for d in manifest.exec_depends if not d.name.startswith("python3-")}
+    imported = {BROUGHT_BY.get(name, name) for name in ros_modules()}
+    assert {"rclpy", "sensor_msgs", "launch", "tf2_ros_py"} <= imported
+    assert declared - NOT_IMPORTED == imported
+
+
+def test_every_import_is_the_standard_librarys_ros_s_or_pips():
+    files = [*(ROOT / "src" / "semantic_field").rglob("*.py"), *(ROOT / "launch").glob("*.py")]
+    known = set(sys.stdlib_module_names) | {"semantic_field", "embedded_ros"} | ros_modules()
+    pip = {"torch", "numpy", "numba", "llvmlite", "scipy", "skimage", "cv2", "matplotlib", "yaml"}
+    pip |= {"torchmetrics", "safetensors", "jaxtyping", "rich", "tokenizers", "huggingface_hub"}
+    pip |= {"open_clip", "transformers", "rosbags", "triton", "tinycudann", "open3d"}
+    assert imported_names(files) <= known | pip
+
+
+def test_the_commands_of_the_docs_are_dependencies_or_named_in_install_md(manifest):
+    texts = [(ROOT / page).read_text() for page in PAGES]
+    texts += [path.read_text() for path in (ROOT / "scripts").glob("*.sh")]
+    commands = set(re.findall(r"\bros2 (?:run )?([a-z]\w+) ", "\n".join(texts)))
+    assert {"launch", "service", "bag", "tf2_ros"} <= commands
+    declared = {d.name for d in manifest.exec_depends}
+    missing = {c for c in commands - {"semantic_field"} if f"ros2{c}" not in declared}
+    assert missing <= set(ON_REQUEST), f"add ros2<command> to package.xml: {missing}"
+    install = (ROOT / "docs" / "install.md").read_text()
+    for name in missing:
+        assert f"ros-$ROS_DISTRO-{ON_REQUEST[name]}" in install
 
 
 def imported_names(files: list[Path]) -> set[str]:
