@@ -27,8 +27,8 @@ from semantic_field.evaluation.open_vocabulary import (
     ablation_table,
 )
 from semantic_field.evaluation.protocol import Training, load_protocol
-from semantic_field.evaluation.warm_up import warm_up
 from semantic_field.mapping import Mapper
+from semantic_field.mapping.warm_up import warm_up
 
 ROOMS = ("../shared/data/house/living", "../shared/data/house/bedroom")
 FEATURES = "../shared/data/clip_text_features"

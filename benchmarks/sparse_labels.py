@@ -30,8 +30,8 @@ from semantic_field.evaluation.mapping_run import MappingJob
 from semantic_field.evaluation.protocol import Protocol, load_protocol
 from semantic_field.evaluation.supervision import SupervisedFrames
 from semantic_field.evaluation.views import HeldOutFrames
-from semantic_field.evaluation.warm_up import warm_up
 from semantic_field.mapping import Mapper
+from semantic_field.mapping.warm_up import warm_up
 
 DATA = Path(
     os.environ.get(

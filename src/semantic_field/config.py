@@ -2,14 +2,18 @@
 
 ``option`` gives a setting its default, its sentence of documentation and its range; the same
 record is what a ROS parameter's descriptor is made of (``mapping.rays_per_step`` and so on).
+Settings may change while a node runs unless they say why they are fixed.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -21,14 +25,27 @@ def option(
     minimum: float | None = None,
     maximum: float | None = None,
     choices: tuple[str, ...] = (),
+    fixed: str | None = None,
 ) -> Any:
-    """A dataclass field with documentation and limits (inclusive)."""
-    limits = {"doc": doc, "minimum": minimum, "maximum": maximum, "choices": choices}
-    return dataclasses.field(default=default, metadata=limits)
+    """A dataclass field with documentation and limits (inclusive).
+
+    ``fixed`` says why it cannot change while a node runs, "" that it can; None leaves that to its
+    class.
+    """
+    about = {"doc": doc, "minimum": minimum, "maximum": maximum, "choices": choices, "fixed": fixed}
+    return dataclasses.field(default=default, metadata=about)
 
 
 class Settings:
-    """Base of the settings: checks every option against its type, range and choices."""
+    """Base of the settings: checks every option against its type, range and choices.
+
+    ``class X(Settings, fixed="why")`` makes all its options fixed that do not say otherwise.
+    """
+
+    def __init_subclass__(cls, fixed: str = "") -> None:
+        for item in vars(cls).values():
+            if isinstance(item, dataclasses.Field) and item.metadata.get("fixed", "") is None:
+                item.metadata = MappingProxyType({**item.metadata, "fixed": fixed})
 
     def __post_init__(self) -> None:
         for item in fields(self):  # type: ignore[arg-type]
@@ -38,21 +55,54 @@ class Settings:
 
 def _check(owner: str, item: dataclasses.Field, value: Any) -> None:
     where, meta = f"{owner}.{item.name}", item.metadata
-    expected = (int, float) if isinstance(item.default, float) else type(item.default)
-    is_bool_for_number = isinstance(value, bool) and not isinstance(item.default, bool)
-    if not isinstance(value, expected) or is_bool_for_number:
-        raise ValueError(
-            f"expected {where} to be {type(item.default).__name__}, got {value!r}: {meta['doc']}"
-        )
+    if not _is_like(item.default, value):
+        raise ValueError(f"expected {where} to be {kind_of(item)}, got {value!r}: {meta['doc']}")
     low, high = meta["minimum"], meta["maximum"]
     if (low is not None and value < low) or (high is not None and value > high):
-        raise ValueError(f"expected {where} in [{low}, {high}], got {value}: {meta['doc']}")
+        raise ValueError(f"expected {where} {limits_of(item)}, got {value}: {meta['doc']}")
     if meta["choices"] and value not in meta["choices"]:
-        raise ValueError(f"expected {where} to be one of {meta['choices']}, got {value!r}")
+        raise ValueError(f"expected {where} to be {limits_of(item)}, got {value!r}")
+
+
+def _is_like(default: Any, value: Any) -> bool:
+    """Whether a value may stand where ``default`` does: whole numbers may for decimal ones."""
+    if isinstance(default, tuple):
+        return isinstance(value, tuple) and all(_is_like(default[0], entry) for entry in value)
+    if isinstance(value, bool) or isinstance(default, bool):
+        return isinstance(value, bool) and isinstance(default, bool)
+    if isinstance(default, float):
+        return isinstance(value, int | float) and math.isfinite(value)
+    return isinstance(value, type(default))
+
+
+def kind_of(item: dataclasses.Field) -> str:
+    """What an option's values are, in words."""
+    words = {bool: "true or false", int: "a whole number", float: "a finite number", str: "a text"}
+    if isinstance(item.default, tuple):
+        return "a list of " + {int: "whole numbers", str: "texts"}[type(item.default[0])]
+    return words[type(item.default)]
+
+
+def limits_of(item: dataclasses.Field) -> str:
+    """The limits of an option in words; empty where it has none."""
+    low, high = item.metadata["minimum"], item.metadata["maximum"]
+    if item.metadata["choices"]:
+        return "one of " + ", ".join(item.metadata["choices"])
+    if low is not None and high is not None:
+        return f"from {low} to {high}"
+    if low is not None:
+        return f"at least {low}"
+    return "" if high is None else f"at most {high}"
+
+
+# Why settings are fixed while a node runs.
+MAP = "the map is made with it"
+START = "it is read at start"
+KEYFRAMES = "the keyframes in memory are made with it"
 
 
 @dataclass(frozen=True)
-class GridConfig(Settings):
+class GridConfig(Settings, fixed=MAP):
     """The hash grid."""
 
     levels: int = option(8, "number of resolutions", 1, 32)
@@ -71,7 +121,7 @@ class GridConfig(Settings):
 
 
 @dataclass(frozen=True)
-class FieldConfig(Settings):
+class FieldConfig(Settings, fixed=MAP):
     """The semantic field on top of the grid."""
 
     grid: GridConfig = dataclasses.field(default_factory=GridConfig)
@@ -89,12 +139,19 @@ class FieldConfig(Settings):
 class MappingConfig(Settings):
     """Keyframes, losses and the training schedule."""
 
-    seed: int = option(0, "seed of all random numbers", 0)
+    seed: int = option(0, "seed of all random numbers", 0, fixed=START)
     device: str = option(
-        "auto", "where to train; auto = a GPU where there is one", choices=("auto", "cpu", "cuda")
+        "auto",
+        "where to train; auto = a GPU where there is one",
+        choices=("auto", "cpu", "cuda"),
+        fixed=START,
     )
-    threads: int = option(2, "processor threads for training", 1, 256)
-    rays_per_step: int = option(2048, "rays of one training step", 64, 1 << 20)
+    threads: int = option(
+        2, "processor threads for training", 1, 256, fixed="the kernels are made for it"
+    )
+    rays_per_step: int = option(
+        2048, "rays of one training step", 64, 1 << 20, fixed="memory for the rays is made for it"
+    )
     contour_share: float = option(
         0.3, "share of the rays that is drawn beside jumps of the depth", 0.0, 1.0
     )
@@ -131,16 +188,26 @@ class MappingConfig(Settings):
         250_000.0, "rays of training for which an annotation counts as fresh", 0.0
     )
     annotation_cell_m: float = option(
-        0.02, "edge of the cells of space that annotations are kept in, metres", 0.005, 0.2
+        0.02,
+        "edge of the cells of space that annotations are kept in, metres",
+        0.005,
+        0.2,
+        fixed=MAP,
     )
     labels_shape_geometry: bool = option(True, "let given labels move the geometry")
     color_shapes_geometry: bool = option(True, "let colours move samples' weights along a ray")
     guess_trust: float = option(
         0.1, "weight of a depth that was filled in for a missing reading", 0.0, 1.0
     )
-    min_depth_m: float = option(0.1, "readings nearer than this are not used, metres", 0.0)
-    max_depth_m: float = option(20.0, "readings farther than this are not used, metres", 0.1)
-    max_image_width: int = option(640, "wider images are resized to this width, pixels", 32)
+    min_depth_m: float = option(
+        0.1, "readings of later images nearer than this are not used, metres", 0.0
+    )
+    max_depth_m: float = option(
+        20.0, "readings of later images farther than this are not used, metres", 0.1
+    )
+    max_image_width: int = option(
+        640, "wider images are resized to this width, pixels", 32, fixed=KEYFRAMES
+    )
     keyframe_translation_m: float = option(0.05, "a new keyframe after this motion, metres", 0.0)
     keyframe_rotation_rad: float = option(0.1, "a new keyframe after this turn, radians", 0.0)
     depth_noise: float = option(
@@ -150,26 +217,37 @@ class MappingConfig(Settings):
         0.0,
         0.1,
     )
-    drop_veils: bool = option(False, "use no readings that hang between front and background")
+    drop_veils: bool = option(
+        False, "use no readings that hang between front and background", fixed=KEYFRAMES
+    )
     replay_by_error: float = option(
         0.0, "share of the rays drawn from keyframes in proportion to their errors", 0.0, 1.0
     )
     forget_moved: bool = option(
-        True, "forget surfaces that later images see through, and doubt what moves through a view"
+        True,
+        "forget surfaces that later images see through, and doubt what moves through a view",
+        fixed=START,
     )
-    refine_poses: bool = option(False, "correct small errors of the keyframes' poses")
+    refine_poses: bool = option(False, "correct small errors of the keyframes' poses", fixed=START)
     pose_rate: float = option(5e-4, "learning rate of pose corrections, metres and radians", 0.0)
     pose_max_shift_m: float = option(0.03, "largest correction of a position, metres", 0.0)
     pose_max_turn_deg: float = option(1.0, "largest correction of an orientation, degrees", 0.0)
-    adapt_exposure: bool = option(False, "give each keyframe a gain and bias of its colours")
-    memory_budget_mb: int = option(900, "limit of keyframes, grid and voxels together, MiB", 16)
+    adapt_exposure: bool = option(
+        False, "give each keyframe a gain and bias of its colours", fixed=START
+    )
+    memory_budget_mb: int = option(
+        900,
+        "limit of keyframes, grid and voxels together, MiB",
+        16,
+        fixed="the keyframes' memory is reserved for it",
+    )
     vertices_per_entry: float = option(
         1.0, "vertices of mapped space for each entry of a level's table before it doubles", 0.01
     )
 
 
 @dataclass(frozen=True)
-class TeacherConfig(Settings):
+class TeacherConfig(Settings, fixed="the teachers are made with it"):
     """The frozen model that gives text and images their embeddings."""
 
     kind: str = option(
@@ -216,8 +294,7 @@ class TeacherConfig(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        fine = [type(d) is int and d >= 1 for d in self.crop_divisors]
-        if not fine or not all(fine):
+        if min(self.crop_divisors, default=0) < 1:
             raise ValueError(
                 "expected TeacherConfig.crop_divisors to be whole numbers from 1 on, one at "
                 f"least, got {self.crop_divisors!r}: set teacher.crop_divisors to (5, 7, 10)"
@@ -225,7 +302,7 @@ class TeacherConfig(Settings):
 
 
 @dataclass(frozen=True)
-class LanguageConfig(Settings):
+class LanguageConfig(Settings, fixed="labels in memory are made with it"):
     """What the language latent learns from images (see docs/open_vocabulary.md)."""
 
     source: str = option(
@@ -234,17 +311,20 @@ class LanguageConfig(Settings):
         choices=("labels", "images"),
     )
     vocabulary: tuple = option(
-        ("",),  # not (): a parameter that is declared with no text at all takes none later on
+        ("",),
         "texts to tell apart while mapping; empty = the label names, and while there are none "
         "common things of rooms",
+        fixed="",
     )
-    feature_weight: float = option(1.0, "weight of the teacher's features", 0.0)
+    feature_weight: float = option(1.0, "weight of the teacher's features", 0.0, fixed="")
     select_scales: bool = option(True, "learn which scale of the features counts for each ray")
-    relevancy_weight: float = option(4.0, "weight of the vocabulary's cross-entropy", 0.0)
+    relevancy_weight: float = option(4.0, "weight of the vocabulary's cross-entropy", 0.0, fixed="")
     relevancy_temperature: float = option(
         0.05, "temperature of its cosines; 0 = plain products, as OV-NeRF's code has it", 0.0
     )
-    vote_temperature: float = option(0.02, "temperature of cosines where regions vote", 1e-3)
+    vote_temperature: float = option(
+        0.02, "temperature of cosines where regions vote", 1e-3, fixed=""
+    )
     ranking: str = option(
         "mended",
         "how regions rank: by what they show without their surroundings, or as OV-NeRF's code does",
@@ -263,7 +343,10 @@ class LanguageConfig(Settings):
     enhance_from: int = option(400, "training step of the first own pseudo-labels (T)", 0)
     enhance_every: int = option(150, "training steps between later ones (N)", 1)
     enhance_per_step: int = option(
-        2, "views relabelled before each training step while some wait; 0 = all at once", 0
+        2,
+        "views relabelled before each training step while some wait; 0 = all at once",
+        0,
+        fixed="",
     )
     novel_views: int = option(60, "own views from new poses", 0)
     novel_poses: str = option(
@@ -272,20 +355,19 @@ class LanguageConfig(Settings):
         choices=("trajectory", "circle"),
     )
     novel_rays: int = option(
-        512, "labelled points, of the surface or of new poses, in a training step", 0
+        512, "labelled points, of the surface or of new poses, in a training step", 0, fixed=""
     )
     novel_width: int = option(160, "width of views from new poses, pixels", 16)
     label_width: int = option(320, "width of pseudo-label images, pixels", 16)
-    fda_positive_weight: float = option(200.0, "weight of alike patches answering alike", 0.0)
-    fda_negative_weight: float = option(0.2, "weight of unlike patches answering otherwise", 0.0)
-    fda_every: int = option(4, "training steps between two patches of that loss", 1)
-    fda_side: int = option(16, "rays along one side of such a patch", 2, 64)
-    fda_spacing: int = option(8, "pixels between those rays", 1)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not all(isinstance(text, str) for text in self.vocabulary):
-            raise ValueError(f"expected texts in language.vocabulary, got {self.vocabulary}")
+    fda_positive_weight: float = option(
+        200.0, "weight of alike patches answering alike", 0.0, fixed=""
+    )
+    fda_negative_weight: float = option(
+        0.2, "weight of unlike patches answering otherwise", 0.0, fixed=""
+    )
+    fda_every: int = option(4, "training steps between two patches of that loss", 1, fixed="")
+    fda_side: int = option(16, "rays along one side of such a patch", 2, 64, fixed="")
+    fda_spacing: int = option(8, "pixels between those rays", 1, fixed="")
 
     @property
     def texts(self) -> list[str]:
@@ -318,11 +400,14 @@ class QueryConfig(Settings):
 class InputConfig(Settings):
     """How camera topics and poses become frames."""
 
-    global_frame: str = option("map", "frame the map is built in; gravity is along its -z")
+    global_frame: str = option(
+        "map", "frame the map is built in; gravity is along its -z", fixed=MAP
+    )
     pose_source: str = option(
         "tf",
         "where the camera pose comes from: TF at the image stamp, or the pose / odometry topic",
         choices=("tf", "pose", "odometry"),
+        fixed="the subscriptions are made with it",
     )
     tf_timeout_s: float = option(0.5, "how long a frame waits for its transform, seconds", 0.0)
     sync_slop_s: float = option(
@@ -332,22 +417,45 @@ class InputConfig(Settings):
     label_timeout_s: float = option(
         1.0, "how long a frame waits for its label image where labels are published, seconds", 0.0
     )
+    depth_info_timeout_s: float = option(
+        1.0,
+        "how long the first frames wait for depth's CameraInfo, which tells whether depth is "
+        "registered to colour, seconds; some drivers publish none",
+        0.0,
+    )
     camera_info_timeout_s: float = option(5.0, "warn when no CameraInfo came by then, seconds", 0.1)
     input_qos: str = option(
         "sensor_data",
         "reliability of the image subscriptions (sensor_data is best effort)",
         choices=("sensor_data", "reliable"),
+        fixed="the subscriptions are made with it",
     )
-    color_transport: str = option("raw", "transport of colour", choices=("raw", "compressed"))
+    color_transport: str = option(
+        "raw",
+        "transport of colour",
+        choices=("raw", "compressed"),
+        fixed="the subscriptions are made with it",
+    )
     depth_transport: str = option(
-        "raw", "transport of depth", choices=("raw", "compressed", "compressedDepth")
+        "raw",
+        "transport of depth",
+        choices=("raw", "compressed", "compressedDepth"),
+        fixed="the subscriptions are made with it",
     )
     rectified: bool = option(
         False,
         "the images are rectified already: CameraInfo's P counts and its distortion does not; "
         "a colour topic named image_rect… says so by itself",
+        fixed=START,
     )
     max_pending: int = option(30, "most frames that wait for a transform or labels", 1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        frame = self.global_frame.lstrip("/")  # as tf2 and the bag readers do
+        if not frame:
+            raise ValueError("expected input.global_frame to name a frame, got none: set it to map")
+        object.__setattr__(self, "global_frame", frame)
 
 
 @dataclass(frozen=True)
@@ -355,13 +463,15 @@ class MappingNodeConfig(Settings):
     """The mapping node around the mapper."""
 
     input: InputConfig = dataclasses.field(default_factory=InputConfig)
-    autostart: bool = option(True, "configure and activate at start, without a lifecycle manager")
+    autostart: bool = option(
+        True, "configure and activate at start, without a lifecycle manager", fixed=START
+    )
     map_path: str = option(
         "",
         "file of save_map and load_map where the request names none; "
         "empty = $ROS_HOME/semantic_field/map.safetensors",
     )
-    load_map_at_start: bool = option(False, "go on with the map in map_path")
+    load_map_at_start: bool = option(False, "go on with the map in map_path", fixed=START)
     save_map_at_shutdown: bool = option(True, "write map_path when the node stops")
     autosave_period_s: float = option(
         120.0, "time between writings of map_path while mapping, seconds; 0 = never", 0.0
@@ -388,18 +498,26 @@ class QueryNodeConfig(Settings):
 class ReplayNodeConfig(Settings):
     """The replay node: a recording as live topics."""
 
-    input: str = option("room", "folder, rosbag2, or room[:seed=3,frames=60]")
+    input: str = option("room", "folder, rosbag2, or room[:seed=3,frames=60]", fixed=START)
     rate: float = option(1.0, "speed of the replay; 2 = twice as fast as recorded", 0.01, 1000.0)
-    frame_rate_hz: float = option(5.0, "frames per second of a recording without stamps", 0.1)
+    frame_rate_hz: float = option(
+        5.0, "frames per second of a recording without stamps", 0.1, fixed=START
+    )
     loop: bool = option(False, "start again at the end")
-    step: bool = option(False, "publish one frame for each call of the service ~/step")
-    publish_clock: bool = option(True, "publish /clock")
-    wait_for_subscriber_s: float = option(20.0, "wait so long for someone to listen, seconds", 0.0)
+    step: bool = option(False, "publish one frame for each call of the service ~/step", fixed=START)
+    publish_clock: bool = option(True, "publish /clock", fixed=START)
+    wait_for_subscriber_s: float = option(
+        20.0, "wait so long for someone to listen, seconds", 0.0, fixed=START
+    )
     exit_when_done: bool = option(False, "leave when the recording has ended")
-    global_frame: str = option("map", "parent frame of the published poses")
-    camera_frame: str = option("camera_color_optical_frame", "frame of the published images")
+    global_frame: str = option("map", "parent frame of the published poses", fixed=START)
+    camera_frame: str = option(
+        "camera_color_optical_frame", "frame of the published images", fixed=START
+    )
     protocol: str = option(
-        "", "evaluation protocol whose held-out frames go to held_out/ topics; empty = none"
+        "",
+        "evaluation protocol whose held-out frames go to held_out/ topics; empty = none",
+        fixed=START,
     )
 
 
@@ -408,9 +526,11 @@ class ScorerNodeConfig(Settings):
     """The scorer node: a live run as a report."""
 
     input: InputConfig = dataclasses.field(default_factory=InputConfig)
-    recording: str = option("room", "what is replayed: its depth and labels are the truth")
-    protocol: str = option("online", "name or YAML file of the protocol")
-    out: str = option("evaluation", "folder of the report")
+    recording: str = option(
+        "room", "what is replayed: its depth and labels are the truth", fixed=START
+    )
+    protocol: str = option("online", "name or YAML file of the protocol", fixed=START)
+    out: str = option("evaluation", "folder of the report", fixed=START)
     settle_s: float = option(15.0, "longest wait for the last snapshot, seconds", 0.0)
 
 
@@ -447,8 +567,8 @@ def updated(settings: Any, values: dict[str, Any]) -> Any:
         if rest:
             nested.setdefault(head, {})[rest] = value
         else:
-            default = getattr(settings, head)
-            own[head] = tuple(value) if isinstance(default, tuple) else value
+            listed = isinstance(value, list | tuple | array)
+            own[head] = tuple(value) if listed else value
     own |= {head: updated(getattr(settings, head), rest) for head, rest in nested.items()}
     return dataclasses.replace(settings, **own)
 

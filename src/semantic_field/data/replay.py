@@ -73,6 +73,12 @@ class Pacer:
         """Let one more event out."""
         self._steps.release()
 
+    def follow(self, rate: float, loop: bool) -> None:
+        """Go on at another speed; start again at the end, or do not."""
+        with self._lock:
+            self._anchor = (time.monotonic(), self._now())
+            self._rate, self._loop = rate, loop
+
     def pause(self, paused: bool) -> None:
         """Stop the recorded time, or let it run on."""
         with self._lock:

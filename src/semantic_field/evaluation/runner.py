@@ -22,10 +22,10 @@ from semantic_field.evaluation.protocol import Protocol
 from semantic_field.evaluation.scoring import MapScores, held_out, render, score_map
 from semantic_field.evaluation.supervision import SupervisedFrames
 from semantic_field.evaluation.views import HeldOutFrames, ViewScores
-from semantic_field.evaluation.warm_up import warm_up
 from semantic_field.field.map_file import dump_map
 from semantic_field.field.map_state import MapState
 from semantic_field.mapping import Mapper
+from semantic_field.mapping.warm_up import warm_up
 from semantic_field.query.engine import QueryEngine
 from semantic_field.teachers import make_language_teacher
 from semantic_field.teachers.language import LanguageTeacher

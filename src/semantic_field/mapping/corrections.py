@@ -28,7 +28,7 @@ class Corrections:
     """
 
     def __init__(self, config: MappingConfig) -> None:
-        self._config = config
+        self.config = config
         self._table: VoxelGrid | None = None
         self._none_row = -1
         self._labelled = np.zeros(0, np.int64), np.zeros(0, bool)  # serials, and whether labelled
@@ -56,7 +56,7 @@ class Corrections:
         if self.are_fresh(rays):
             cells = distinct(np.concatenate([self._fresh, cells]))
         self._fresh, self._pixels = cells, None
-        self._fresh_until = rays + int(self._config.annotation_rays)
+        self._fresh_until = rays + int(self.config.annotation_rays)
 
     def are_fresh(self, rays: int) -> bool:
         """Whether something was annotated within the last rays of training."""
@@ -74,7 +74,7 @@ class Corrections:
 
         Writes into the rays' ``slots`` and ``pixels`` (R,); half of the share looks beside it.
         """
-        count = int(self._config.annotation_share * len(slots))
+        count = int(self.config.annotation_share * len(slots))
         if not self.are_fresh(rays) or self._table is None or not count:
             return
         where, which = self._fresh_pixels(keyframes, random)
@@ -87,7 +87,7 @@ class Corrections:
 
     def apply(self, rays: RaySamples, keyframes: KeyframeStore) -> None:
         """Overrule labels and their weights where there are annotations."""
-        rays.label_weight[:] = self._config.stream_label_weight
+        rays.label_weight[:] = self.config.stream_label_weight
         if self._table is None:
             return
         found = self._table.lookup(rays.ends()).astype(np.int64)
@@ -97,7 +97,7 @@ class Corrections:
         nothing = (rays.label < 0) & (rays.trust > 0) & (silent | (found == _RELEASED))
         rays.label[nothing] = self._none_row
         rays.label[claimed] = found[claimed] - 1
-        rays.label_weight[claimed] = self._config.annotation_weight
+        rays.label_weight[claimed] = self.config.annotation_weight
 
     def _has_labels(self, keyframes: KeyframeStore) -> NDArray[np.bool_]:
         """Which keyframes (K,) came with a label image."""

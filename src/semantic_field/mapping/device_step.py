@@ -199,6 +199,7 @@ class DeviceTrainer(Trainer):
             (self._class_latents.data_ptr(), self.field.classes),
             self.rank,
             id(self.optimizer),
+            id(self.config),
         )
 
     def _work(self) -> None:

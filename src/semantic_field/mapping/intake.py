@@ -36,7 +36,7 @@ class Intake:
     """
 
     def __init__(self, config: Config) -> None:
-        self._config, mapping, voxel_m = config, config.mapping, config.field.voxel_m
+        self.config, mapping, voxel_m = config, config.mapping, config.field.voxel_m
         self.keyframes: KeyframeStore | None = None
         self.voxels, self.reach = VoxelGrid(voxel_m, with_errors=True), VoxelGrid(voxel_m)
         self.moved = MovedThings(voxel_m, mapping.threads) if mapping.forget_moved else None
@@ -64,7 +64,7 @@ class Intake:
 
     def take(self, frame: Frame, classes: ClassTable) -> int | None:
         """Make a keyframe of a frame; its slot, or None where it was dropped after all."""
-        frame = frame.no_wider_than(self._config.mapping.max_image_width)
+        frame = frame.no_wider_than(self.config.mapping.max_image_width)
         slot = self._store(frame, classes)
         if slot is None:
             self.drop("view_covered")
@@ -74,14 +74,14 @@ class Intake:
             self.drop("view_blocked")
             return None
         try:
-            surface = self.keyframes.surface(slot, VOXEL_STRIDE, self._config.field.voxel_m)
+            surface = self.keyframes.surface(slot, VOXEL_STRIDE, self.config.field.voxel_m)
             mark_voxels(surface, self.voxels, self.reach)
         except ValueError as error:  # a pose far from the map: the frame goes, training goes on
             self.keyframes.remove(slot)
             log.warning("frame left out: %s", error)
             self.drop("outside_map")
             return None
-        if self._config.mapping.refine_poses:
+        if self.config.mapping.refine_poses:
             start_as_neighbours(self.keyframes, slot)
         self.stamp_ns = max(self.stamp_ns, frame.stamp_ns)
         return slot
@@ -98,14 +98,14 @@ class Intake:
 
     def _add(self, frame: Frame, classes: ClassTable) -> int:
         if self.keyframes is None:
-            self.keyframes = make_keyframes(self._config, frame.camera.width, frame.camera.height)
+            self.keyframes = make_keyframes(self.config, frame.camera.width, frame.camera.height)
         rows = None if frame.labels is None else classes.rows(frame.labels)
-        if rows is not None and self._config.mapping.vote_on_noise:
+        if rows is not None and self.config.mapping.vote_on_noise:
             rows = without_noise(rows, frame.color)
         return self.keyframes.add(frame, rows)
 
     def _is_covered(self, frame: Frame) -> bool:
-        mapping, store = self._config.mapping, self.keyframes
+        mapping, store = self.config.mapping, self.keyframes
         near_enough = (mapping.keyframe_translation_m, mapping.keyframe_rotation_rad)
         return store is not None and not store.is_new_view(frame.T_world_camera, *near_enough)
 

@@ -64,7 +64,7 @@ class KeyframeStore:
     ) -> None:
         self.pixels = width * height
         self.size = (width, height)
-        self._depth_range_m, self._drop_veils = depth_range_m, drop_veils
+        self.depth_range_m, self._drop_veils = depth_range_m, drop_veils
         capacity = max(2, budget_mb * (1 << 20) // (self.pixels * BYTES_PER_PIXEL))
         self.images = (
             np.zeros((capacity, self.pixels, 3), np.uint8),
@@ -127,9 +127,7 @@ class KeyframeStore:
         n = camera.width * camera.height
         colors, depths, rows = self.images
         colors[slot, :n] = fitted.color.reshape(n, 3)
-        depths[slot, :n] = pack_depth(fitted.depth, self._depth_range_m, self._drop_veils).reshape(
-            n
-        )
+        depths[slot, :n] = pack_depth(fitted.depth, self.depth_range_m, self._drop_veils).reshape(n)
         rows[slot, :n] = -1 if labels is None else _resized_labels(labels, camera).reshape(n)
         self.note_contours(slot, camera.width, camera.height)
         self.labelled.note(slot, rows[slot, :n])

@@ -31,7 +31,13 @@ from semantic_field.mapping.image_language import ImageLanguage
 from semantic_field.mapping.intake import Intake
 from semantic_field.mapping.keyframes import KeyframeStore
 from semantic_field.mapping.language import TEXT_SHARE, LanguageBasis, TextTeacher
-from semantic_field.mapping.memory import first_shape, follow_extent, grid_bytes, surface_bytes
+from semantic_field.mapping.memory import (
+    depth_range_m,
+    first_shape,
+    follow_extent,
+    grid_bytes,
+    surface_bytes,
+)
 from semantic_field.mapping.status import MapperStatus, Meter, run_state
 from semantic_field.mapping.targets import Answer, Labels, Target, claim_of, keyframe_views
 from semantic_field.mapping.teaching import Teaching
@@ -373,6 +379,24 @@ class Mapper:
             self._arrived.notify()
 
     # training
+
+    def set_config(self, config: Config) -> None:
+        """Use other settings of mapping and language from now on; fixed ones must stay.
+
+        Raises:
+            ValueError: where a text of another vocabulary cannot be told apart, see
+                ``set_vocabulary``; all settings then stay as they are.
+        """
+        if config.language.vocabulary != self.config.language.vocabulary:
+            self.set_vocabulary(config.language.texts)
+        with self._turns.visit():
+            self.config = self._intake.config = config
+            self._corrections.config = config.mapping
+            self._trainer.set_config(config.mapping)
+            if self._intake.keyframes is not None:
+                self._intake.keyframes.depth_range_m = depth_range_m(config.mapping)
+            if self._trainer.language is not None:
+                self._trainer.language.config = config.language
 
     def start(self) -> None:
         """Train in a worker thread until ``stop``."""

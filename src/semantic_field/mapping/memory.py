@@ -36,9 +36,13 @@ def keyframe_budget_mb(config: Config) -> int:
 
 def make_keyframes(config: Config, width: int, height: int) -> KeyframeStore:
     """Room for the keyframes of one map, of images of that size in pixels."""
-    mapping = config.mapping
-    depth_range = (mapping.min_depth_m, mapping.max_depth_m)
-    return KeyframeStore(width, height, keyframe_budget_mb(config), depth_range, mapping.drop_veils)
+    mapping, budget_mb = config.mapping, keyframe_budget_mb(config)
+    return KeyframeStore(width, height, budget_mb, depth_range_m(mapping), mapping.drop_veils)
+
+
+def depth_range_m(config: MappingConfig) -> tuple[float, float]:
+    """The readings that are kept, metres."""
+    return config.min_depth_m, config.max_depth_m
 
 
 def surface_bytes(config: MappingConfig) -> int:

@@ -30,8 +30,7 @@ class PoseRefiner:
     """
 
     def __init__(self, config: MappingConfig) -> None:
-        self._rate = config.pose_rate
-        self._caps = (np.radians(config.pose_max_turn_deg), config.pose_max_shift_m)
+        self.config = config
 
     def update(
         self,
@@ -54,8 +53,9 @@ class PoseRefiner:
         of_points = field.kernels.backward_points(points, field.table, feature_grad[:, :near])
         gradient = self._of_keyframes(store, rays, of_points.numpy())
         drawn = np.unique(rays.slot)
-        self._adam(store, drawn, gradient[drawn], self._rate * slow_down)
-        settle(store, self._caps)
+        self._adam(store, drawn, gradient[drawn], self.config.pose_rate * slow_down)
+        caps = np.radians(self.config.pose_max_turn_deg), self.config.pose_max_shift_m
+        settle(store, caps)
 
     def _of_keyframes(
         self, store: KeyframeStore, rays: RaySamples, of_points: NDArray[np.float32]

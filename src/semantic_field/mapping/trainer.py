@@ -148,6 +148,12 @@ class Trainer:
         self.rays += self.config.rays_per_step
         self._update(learning_rate)
 
+    def set_config(self, config: MappingConfig) -> None:
+        """Use other settings from the next step on; fixed ones must stay as they are."""
+        self.config = self._uncorrected.config = config
+        if self._refiner is not None:
+            self._refiner.config = config
+
     def settle(self) -> None:
         """Wait until all steps are done: what is read after it is whole."""
 

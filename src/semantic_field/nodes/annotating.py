@@ -47,7 +47,7 @@ class Annotator:
         on_correction: Callable[[NDArray, NDArray], None],
     ) -> None:
         self._node, self._mapper, self._on_correction = node, mapper, on_correction
-        self._frame_id = config.input.global_frame
+        self._frame_id, self._config = config.input.global_frame, config
         self._name = config.annotation_name
         self._label_names: dict[int, str] = {}
         self._lock = threading.Lock()  # the list is told in the order of the changes
@@ -86,6 +86,12 @@ class Annotator:
             (Detection3D, "annotate/box", self._on_box, RELIABLE),
             (LabelInfo, "annotate/label_info", self._on_label_info, LATCHED),
         ]
+
+    def follow(self, config: MappingNodeConfig) -> None:
+        """Use another name for what comes without one, where the settings have another."""
+        if config.annotation_name != self._config.annotation_name:
+            self._name = config.annotation_name
+        self._config = config
 
     def close(self) -> None:
         for service in self._services:
@@ -200,8 +206,11 @@ class Annotator:
 
     def _say(self, success: bool, text: str, **details) -> None:
         """The answer for those who asked by topic, and for the log."""
-        logger = self._node.get_logger()
-        (logger.info if success else logger.warning)(text)
+        # Two lines: rclpy lets no line of code change its severity.
+        if success:
+            self._node.get_logger().info(text)
+        else:
+            self._node.get_logger().warning(text)
         answer = {"success": success, "message": text} | details
         self._answer.publish(String(data=json.dumps(answer)))
 
@@ -219,7 +228,7 @@ class Annotator:
             return Labels(
                 conversions.label_ids(request.labels), names or self._node.label_names, stamp_ns
             )
-        frame_id = request.header.frame_id
+        frame_id = request.header.frame_id.lstrip("/")
         if frame_id not in ("", self._frame_id):
             raise ValueError(
                 f"expected a {kind} in frame {self._frame_id!r}, got one in {frame_id!r}; set the "

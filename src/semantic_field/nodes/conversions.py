@@ -30,6 +30,11 @@ def to_stamp(stamp_ns: int) -> Time:
     return Time(sec=int(stamp_ns // 1_000_000_000), nanosec=int(stamp_ns % 1_000_000_000))
 
 
+def without_slash(header: Header) -> None:
+    """Name the header's frame as tf2 does: without a slash before it."""
+    header.frame_id = header.frame_id.lstrip("/")
+
+
 def make_header(stamp_ns: int, frame_id: str) -> Header:
     return Header(stamp=to_stamp(stamp_ns), frame_id=frame_id)
 

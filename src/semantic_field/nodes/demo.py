@@ -89,7 +89,7 @@ def run_demo(
         first_answer_s = _watch_mapping(client, watch, process, out / LOG_NAME, train_s, console)
         reference = reference_objects(source)
         questions = fitting_questions(reference)
-        answers = {q.text: query_client.ask(client, q.text, timeout_s=60.0) for q in questions}
+        answers = {q.text: _ask(client, q.text) for q in questions}
         pictures = demo_pictures.write(client, source, answers, up, out)
         saved = client.call(MapFile, "save_map", MapFile.Request())
         status = watch.status
@@ -210,9 +210,13 @@ class Stall:
 
 
 def _try_answer(client: Client, first_frame: float) -> float | None:
-    response = client.call(Query, "query", Query.Request(text="floor"), timeout_s=60.0)
-    answered = response.success and response.relevancy.width > 0
+    answered = query_client.ask(client, "floor", timeout_s=60.0).success
     return round(time.monotonic() - first_frame, 1) if answered else None
+
+
+def _ask(client: Client, text: str) -> Query.Response:
+    """The answer with its cloud, for the pictures."""
+    return query_client.ask(client, text, timeout_s=60.0, with_cloud=True)
 
 
 def _describe(watch: Watch, ended: bool) -> str:

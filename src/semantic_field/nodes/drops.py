@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import Counter
+from collections.abc import Mapping
 
 from rclpy.node import Node
 
 from semantic_field.msg import DropCount
+from semantic_field.nodes.guarding import Warnings
 
-THROTTLE_S = 5.0
+NOT_LOST = ("view_covered", "view_blocked")  # the keyframes show what these frames show
 REMEDIES = {
     "no_transform": "publish the pose of the camera on /tf (or set input.pose_source), and check "
     "that camera and robot share one clock",
@@ -18,6 +19,8 @@ REMEDIES = {
     "input.pose_source:=tf",
     "bad_pose": "the pose is not a finite rotation and translation: check its publisher",
     "no_camera_info": "remap color/camera_info to the topic that the camera driver publishes",
+    "bad_stamp": "the stamp of the image is negative: check the clock of the camera driver",
+    "bad_frame": "the parts of the frame contradict each other: check what publishes them",
     "bad_camera_info": "calibrate the camera: its CameraInfo has no focal length",
     "no_label_info": "publish labels/label_info (vision_msgs/LabelInfo, transient local)",
     "color_encoding": "publish colour as rgb8, bgr8, rgba8, bgra8 or mono8",
@@ -29,7 +32,8 @@ REMEDIES = {
     "stamps_apart": "raise input.sync_slop_s or let the driver synchronise colour and depth",
     "queue_full": "frames wait too long for transforms or labels: publish those faster",
     "time_jump": "time went backwards (a looping bag?): nothing to do",
-    "mapper_busy": "frames come faster than they are taken: lower the camera rate",
+    "mapper_busy": "frames come faster than they are taken: lower the camera rate, or nothing: the "
+    "newest wins",
     "no_depth": "check the depth camera: no pixel of the image had a reading",
     "outside_map": "the pose is too far from the origin of the map: check its publisher",
     "view_covered": "nothing to do: keyframes show this view already",
@@ -41,9 +45,9 @@ class DropCounter:
     """Counts dropped frames of one node; safe to use from several threads."""
 
     def __init__(self, node: Node) -> None:
-        self._logger = node.get_logger()
-        self._warned: dict[str, float] = {}
+        self._warnings = Warnings(node)
         self._counts: Counter[str] = Counter()
+        self._seen: dict[str, int] = {}
         self._lock = threading.Lock()
 
     def add(self, cause: str, detail: str, count: int = 1, what: str = "frame") -> None:
@@ -51,20 +55,21 @@ class DropCounter:
         with self._lock:
             self._counts[cause] += count
             total = self._counts[cause]
-        self._warn(cause, f"{what} dropped ({cause}, {total} so far): {detail}; {REMEDIES[cause]}")
+        self._warn(cause, f"{what} dropped ({cause}, {total} so far): {detail}")
 
     def warn(self, cause: str, detail: str) -> None:
         """The same warning where no frame is lost."""
-        self._warn(cause, f"{detail}; {REMEDIES[cause]}")
+        self._warn(cause, detail)
+
+    def watch(self, others: Mapping[str, int]) -> None:
+        """Warn of frames that the mapper has lost since: it counts them, but has no logger."""
+        for cause, total in others.items():
+            if total > self._seen.get(cause, 0) and cause not in NOT_LOST:
+                self._warn(cause, f"frames dropped ({cause}, {total} so far)")
+        self._seen = dict(others)
 
     def _warn(self, cause: str, text: str) -> None:
-        # Not rclpy's throttle: that goes by line of code, so that one cause would silence others.
-        now = time.monotonic()
-        with self._lock:
-            if now - self._warned.get(cause, -THROTTLE_S) < THROTTLE_S:
-                return
-            self._warned[cause] = now
-        self._logger.warning(text)
+        self._warnings.warn(cause, f"{text}; {REMEDIES[cause]}")
 
     def messages(self, others: dict[str, int]) -> list[DropCount]:
         """All counts, with those of the mapper beside this node's own."""

@@ -2,7 +2,7 @@
 
 Colour and depth are paired by stamp; a pair is held back until its pose (and its label image,
 where labels are published) is there, or until its time is up. What cannot be used is counted by
-cause. Nothing here blocks a callback.
+cause. Nothing here blocks a callback, and nothing is looked at again while no frame waits.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from semantic_field.nodes.labels import LabelInput
 from semantic_field.nodes.poses import BACKWARD_NS, PoseNotAvailable, make_pose_lookup
 from semantic_field.nodes.qos import INPUTS
 
-TICK_S = 0.02
+RETRY_S = 0.02  # while a frame waits
 WATCH_S = 2.0
 
 
@@ -59,6 +59,7 @@ class FrameInput:
         self._info: dict[str, CameraInfo] = {}
         color_topic = node.resolve_topic_name("color/image")
         self._builder = FrameBuilder(config.rectified or is_rectified(color_topic))
+        self._without_depth_info = False
         self._images = {"color": 0, "depth": 0}
         self._last_stamps = {"color": 0, "depth": 0}
         self._pairs_at_watch = self.pairs = 0
@@ -92,10 +93,9 @@ class FrameInput:
             ]
         # Steady time: frames are given up even while simulated time stands still.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._timers = [
-            node.create_timer(TICK_S, self._tick, clock=steady),
-            node.create_timer(WATCH_S, self._watch, clock=steady),
-        ]
+        self._retry = node.create_timer(RETRY_S, self._deliver_ready, clock=steady)
+        self._retry.cancel()
+        self._timers = [self._retry, node.create_timer(WATCH_S, self._watch, clock=steady)]
 
     def _synchronise(self) -> None:
         self._filters = {"color": SimpleFilter(), "depth": SimpleFilter()}
@@ -107,11 +107,16 @@ class FrameInput:
     # --- callbacks ----------------------------------------------------------------------------
 
     def _on_info(self, name: str, message: CameraInfo) -> None:
+        conversions.without_slash(message.header)
         self._info[name] = message
 
     def _on_image(self, name: str, message: Image | CompressedImage) -> None:
         self._first_image = self._first_image or time.monotonic()
+        conversions.without_slash(message.header)
         stamp = conversions.to_nanoseconds(message.header.stamp)
+        if stamp < 0:
+            self._drops.add("bad_stamp", f"{name} at {stamp / 1e9:.3f} s", what="image")
+            return
         if stamp < self._last_stamps[name] - BACKWARD_NS:
             self._on_backward_time(stamp)
         self._last_stamps[name] = stamp
@@ -125,7 +130,7 @@ class FrameInput:
             self._drops.add("queue_full", f"{self._config.max_pending} frames were waiting")
         stamp = conversions.to_nanoseconds(color.header.stamp)
         self._pending.append(Pending(stamp, color, depth, time.monotonic()))
-        self._tick()
+        self._deliver_ready()
 
     def _on_backward_time(self, stamp_ns: int) -> None:
         if self._pending:
@@ -135,6 +140,14 @@ class FrameInput:
         self._poses.rewind(stamp_ns)
         self._labels.rewind(stamp_ns)
         self._clear_images()
+
+    def follow(self, config: InputConfig) -> None:
+        """Use other settings from the next image on."""
+        again = (config.sync_queue, config.sync_slop_s)
+        synchronise = again != (self._config.sync_queue, self._config.sync_slop_s)
+        self._config = self._labels.config = config
+        if synchronise:
+            self._synchronise()
 
     def close(self) -> None:
         """Stop listening."""
@@ -160,20 +173,22 @@ class FrameInput:
     def held_back(self) -> int:
         return len(self._pending)
 
-    def _tick(self) -> None:
+    def _deliver_ready(self) -> None:
         while self._pending:
-            pending = self._pending[0]
             try:
-                frame = self._frame_if_ready(pending)
-            except FrameNotUsable as error:
+                frame = self._frame_if_ready(self._pending[0])
+            except ValueError as error:
                 self._pending.popleft()
-                self._drops.add(error.cause, str(error))
+                self._drops.add(getattr(error, "cause", "bad_frame"), str(error))
                 continue
             if frame is None:
+                if self._retry.is_canceled():
+                    self._retry.reset()
                 return
             self._pending.popleft()
             self.last_delivery = time.monotonic()
             self._deliver(frame)
+        self._retry.cancel()
 
     def _frame_if_ready(self, pending: Pending) -> Frame | None:
         """The frame, or None while something is still awaited."""
@@ -190,12 +205,26 @@ class FrameInput:
             if waited < self._config.tf_timeout_s:
                 return None
             raise FrameNotUsable(error.cause, str(error)) from error
-        if self._labels.should_wait(pending.stamp_ns, waited):
+        if self._labels.should_wait(pending.stamp_ns, waited) or self._awaits_depth_info(waited):
             return None
         labels = self._labels.take(pending.stamp_ns)
         return self._builder.build(
             pending.color, pending.depth, labels, info, self._info.get("depth"), pose
         )
+
+    def _awaits_depth_info(self, waited: float) -> bool:
+        """Whether depth may turn out not to be registered: its CameraInfo is still to come."""
+        if "depth" in self._info or self._without_depth_info:
+            return False
+        if waited < self._config.depth_info_timeout_s:
+            return True
+        self._without_depth_info = True
+        self._node.get_logger().warning(
+            f"no CameraInfo on {self._node.resolve_topic_name('depth/camera_info')} after "
+            f"{waited:.1f} s: depth is taken as registered to colour; remap depth/camera_info to "
+            "what the driver publishes, so that this is checked"
+        )
+        return False
 
     # --- watchdog -----------------------------------------------------------------------------
 

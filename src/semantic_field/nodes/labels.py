@@ -29,7 +29,7 @@ class LabelInput:
         drops: DropCounter,
         on_names: Callable[[dict[int, str]], None],
     ) -> None:
-        self._node, self._config, self._drops, self._on_names = node, config, drops, on_names
+        self._node, self.config, self._drops, self._on_names = node, config, drops, on_names
         self._images: dict[int, Image] = {}
         self._void: frozenset[int] = frozenset()
         self._named = False
@@ -81,7 +81,7 @@ class LabelInput:
         if self._named and (self._match(stamp_ns) is not None or self._newest > stamp_ns):
             return False
         published = self._node.count_publishers(self._topic) > 0
-        return published and waited_s < self._config.label_timeout_s
+        return published and waited_s < self.config.label_timeout_s
 
     def take(self, stamp_ns: int) -> NDArray[np.int32] | None:
         """Class ids (H, W), -1 = void, of the label image at that stamp; None where there is none
@@ -104,5 +104,5 @@ class LabelInput:
 
     def _match(self, stamp_ns: int) -> int | None:
         nearest = min(self._images, key=lambda stamp: abs(stamp - stamp_ns), default=None)
-        slop = self._config.sync_slop_s * 1e9
+        slop = self.config.sync_slop_s * 1e9
         return nearest if nearest is not None and abs(nearest - stamp_ns) <= slop else None

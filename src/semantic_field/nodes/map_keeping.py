@@ -36,12 +36,8 @@ class MapKeeper:
         self._steps = mapper.status().steps
         self._may_replace = bool(config.map_path)
         self._lock = threading.Lock()
-        self._timer = None
-        if config.autosave_period_s > 0:
-            steady = Clock(clock_type=ClockType.STEADY_TIME)
-            self._timer = node.create_timer(
-                config.autosave_period_s, self.save, callback_group=group, clock=steady
-            )
+        self._group, self._timer = group, None
+        self._set_timer()
 
     def save(self) -> None:
         """Write the map, unless nothing was learnt since."""
@@ -57,6 +53,25 @@ class MapKeeper:
                 return
             self._steps = steps
         self._node.get_logger().info(f"map saved to {self._path}")
+
+    def follow(self, config: MappingNodeConfig) -> None:
+        """Use other settings from now on."""
+        if config.map_path != self._config.map_path:
+            self._path, self._may_replace = resolve(config.map_path), bool(config.map_path)
+        again = config.autosave_period_s != self._config.autosave_period_s
+        self._config = config
+        if again:
+            self._set_timer()
+
+    def _set_timer(self) -> None:
+        if self._timer is not None:
+            self._node.destroy_timer(self._timer)
+        self._timer = None
+        if self._config.autosave_period_s > 0:
+            steady = Clock(clock_type=ClockType.STEADY_TIME)
+            self._timer = self._node.create_timer(
+                self._config.autosave_period_s, self.save, callback_group=self._group, clock=steady
+            )
 
     def _make_room(self) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)

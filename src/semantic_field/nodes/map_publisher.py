@@ -11,6 +11,7 @@ import time
 from collections import deque
 from dataclasses import replace
 
+import numpy as np
 from numpy.typing import NDArray
 from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import Image, PointCloud2
@@ -33,6 +34,13 @@ from semantic_field.nodes.qos import LATCHED, RELIABLE
 POLL_S = 0.1
 LEARNT_S = 1.0  # after a correction: most of it is learnt by then
 AROUND_M = 0.5
+NOTHING = SurfacePoints(
+    *(np.zeros((0, 3), np.float32) for _ in range(2)),
+    np.zeros((0, 3), np.uint8),
+    np.zeros((0, 0), np.float16),
+    np.zeros(0, np.int32),
+    np.zeros(0, np.float32),
+)
 MAX_PIXELS = 1 << 22  # of a requested view: a slip of the hand must not take all memory
 
 
@@ -51,6 +59,8 @@ class MapPublisher:
         self._published: tuple[MapState, SurfacePoints] | None = None
         self._due = {"snapshot": 0.0, "cloud": 0.0, "view": 0.0}
         self._steps = {"snapshot": -1, "cloud": -1}
+        self._sending = threading.Lock()  # what is latched in the end is of the newest map
+        self._renewed = 0
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self.version = 0
@@ -68,6 +78,22 @@ class MapPublisher:
             self._thread.join()
             self._thread = None
 
+    def follow(self, config: MappingNodeConfig) -> None:
+        """Use other settings; what is due sooner by them is sooner."""
+        self._config = config
+        self._due = dict.fromkeys(self._due, 0.0)
+
+    def renew(self) -> None:
+        """The map was emptied or exchanged: say so at once, also to those who come late."""
+        with self._sending:
+            self._renewed += 1
+            self._published = None
+            self._corrections.clear()
+            state = self._mapper.snapshot()
+            self._send_snapshot(state)
+            self._send(state, NOTHING)
+            self._due, self._steps = dict.fromkeys(self._due, 0.0), dict.fromkeys(self._steps, -1)
+
     def close(self) -> None:
         self.stop()
         for publisher in (self._snapshot, self._cloud, *self._views.values()):
@@ -81,23 +107,27 @@ class MapPublisher:
         learnt, with the part around the correction read anew.
         """
         now = time.monotonic()
-        if self._published is not None and self._heard(self._cloud):
-            self._send(*self._published)
+        with self._sending:
+            if self._published is not None and self._heard(self._cloud):
+                self._send(*self._published)
         self._corrections.append((now + LEARNT_S, low - AROUND_M, high + AROUND_M))
         self._due["snapshot"] = min(self._due["snapshot"], now + LEARNT_S)
 
     def _publish_corrections(self) -> None:
         while self._corrections and self._corrections[0][0] <= time.monotonic():
             _, low, high = self._corrections.popleft()
-            if self._published is None or not self._heard(self._cloud):
+            renewed, published = self._renewed, self._published
+            if published is None or not self._heard(self._cloud):
                 self._due["cloud"] = 0.0
                 continue
-            state, points = self._mapper.snapshot(), self._published[1]
+            state, points = self._mapper.snapshot(), published[1]
             state.surfaces.points = None  # it is not only where points have moved
             near = ((points.xyz >= low) & (points.xyz <= high)).all(1)
             label = points.label.copy()
             label[near] = describe(state, points.xyz[near], with_latent=False).label
-            self._publish_points(state, replace(points, label=label))
+            with self._sending:
+                if renewed == self._renewed:
+                    self._send_cloud(state, replace(points, label=label))
 
     def _run(self) -> None:
         while not self._stop.wait(POLL_S):
@@ -106,7 +136,7 @@ class MapPublisher:
             self._publish_view()
 
     def _publish_map(self) -> None:
-        steps = self._mapper.status().steps
+        renewed, steps = self._renewed, self._mapper.status().steps
         wanted = [
             name
             for name, always in (("snapshot", True), ("cloud", self._heard(self._cloud)))
@@ -115,13 +145,17 @@ class MapPublisher:
         if not wanted:
             return
         state = self._mapper.snapshot()
-        if "snapshot" in wanted:
-            self.publish_snapshot(state)
-        if "cloud" in wanted:
-            self._publish_cloud(state)
         for name in wanted:
-            self._steps[name] = steps
-            self._due[name] = time.monotonic() + getattr(self._config, f"{name}_period_s")
+            points = extract_surface(state) if name == "cloud" else None
+            with self._sending:
+                if renewed != self._renewed:
+                    return
+                if points is None:
+                    self._send_snapshot(state)
+                else:
+                    self._send_cloud(state, points)
+                self._steps[name] = steps
+                self._due[name] = time.monotonic() + getattr(self._config, f"{name}_period_s")
 
     def _is_due(self, name: str) -> bool:
         return time.monotonic() >= self._due[name]
@@ -130,7 +164,7 @@ class MapPublisher:
     def _heard(publisher) -> bool:
         return publisher.get_subscription_count() > 0
 
-    def publish_snapshot(self, state: MapState) -> None:
+    def _send_snapshot(self, state: MapState) -> None:
         header = conversions.make_header(state.stamp_ns, state.frame_id)
         data = conversions.to_bytes(dump_map(state))
         self._snapshot.publish(
@@ -138,10 +172,7 @@ class MapPublisher:
         )
         self.version = state.version
 
-    def _publish_cloud(self, state: MapState) -> None:
-        self._publish_points(state, extract_surface(state))
-
-    def _publish_points(self, state: MapState, points: SurfacePoints) -> None:
+    def _send_cloud(self, state: MapState, points: SurfacePoints) -> None:
         self._published = state, points
         self._send(state, points)
 
@@ -165,7 +196,9 @@ class MapPublisher:
         if frame is None or not heard or not self._is_due("view"):
             return
         width = min(self._config.view_width, frame.camera.width)
-        camera = frame.camera.resized(width, frame.camera.height * width // frame.camera.width)
+        camera = frame.camera.resized(
+            width, max(1, frame.camera.height * width // frame.camera.width)
+        )
         view = self._mapper.render(camera, frame.T_world_camera)
         header = conversions.make_header(frame.stamp_ns, self._config.input.global_frame)
         for name, message in view_images(view, header).items():

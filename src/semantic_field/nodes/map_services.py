@@ -20,7 +20,10 @@ from semantic_field.srv import MapFile, RenderView
 
 
 class MapServices:
-    """Each answers ``success`` and a message; an error never ends the node."""
+    """Each answers ``success`` and a message; the node says why it refuses (``GuardedNode``).
+
+    ``on_loaded`` is called after another map was loaded.
+    """
 
     def __init__(
         self,
@@ -42,6 +45,10 @@ class MapServices:
                 (RenderView, "render_view", self._on_render),
             )
         ]
+
+    def follow(self, config: MappingNodeConfig) -> None:
+        """Use other settings from the next request on."""
+        self._config = config
 
     def close(self) -> None:
         for service in self._services:
@@ -75,24 +82,21 @@ class MapServices:
         self, request: RenderView.Request, response: RenderView.Response
     ) -> RenderView.Response:
         frame_id = self._config.input.global_frame
-        asked = request.camera_pose.header.frame_id
-        try:
-            if asked not in ("", frame_id):
-                raise ValueError(f"expected camera_pose in frame {frame_id!r}, got {asked!r}")
-            pose = check_transform(conversions.matrix_from_pose(request.camera_pose.pose))
-            camera, state = requested_camera(request), self._mapper.snapshot()
-            if state.steps == 0:
-                raise ValueError("expected a map with something in it, got no frame yet")
-            view = render_view(state, camera, pose, with_latent=bool(request.text))
-            header = conversions.make_header(
-                conversions.to_nanoseconds(request.camera_pose.header.stamp), frame_id
-            )
-            for name, image in view_images(view, header).items():
-                setattr(response, name, image)
-            if request.text:
-                relevancy = self._questions.relevancy(view, state, request.text)
-                response.relevancy = conversions.image_message(relevancy, "32FC1", header)
-            response.success = True
-        except ValueError as error:
-            response.success, response.message = False, str(error)
+        asked = request.camera_pose.header.frame_id.lstrip("/")
+        if asked not in ("", frame_id):
+            raise ValueError(f"expected camera_pose in frame {frame_id!r}, got {asked!r}")
+        pose = check_transform(conversions.matrix_from_pose(request.camera_pose.pose))
+        camera, state = requested_camera(request), self._mapper.snapshot()
+        if state.steps == 0:
+            raise ValueError("expected a map with something in it, got no frame yet")
+        view = render_view(state, camera, pose, with_latent=bool(request.text))
+        header = conversions.make_header(
+            conversions.to_nanoseconds(request.camera_pose.header.stamp), frame_id
+        )
+        for name, image in view_images(view, header).items():
+            setattr(response, name, image)
+        if request.text:
+            relevancy = self._questions.relevancy(view, state, request.text)
+            response.relevancy = conversions.image_message(relevancy, "32FC1", header)
+        response.success = True
         return response

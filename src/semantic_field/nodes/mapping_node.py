@@ -3,28 +3,39 @@
 
 from __future__ import annotations
 
+import dataclasses
+import threading
+from contextlib import ExitStack
+from functools import partial
+
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, State, TransitionCallbackReturn
 from std_srvs.srv import SetBool, Trigger
 
-from semantic_field.config import Config, LanguageConfig, MappingNodeConfig, updated
+from semantic_field.config import Config, MappingNodeConfig, Settings, updated
 from semantic_field.frames import Frame
 from semantic_field.mapping.mapper import Mapper
+from semantic_field.mapping.warm_up import warm_up
 from semantic_field.nodes.annotating import Annotator
 from semantic_field.nodes.drops import DropCounter
+from semantic_field.nodes.guarding import GuardedNode
 from semantic_field.nodes.inputs import FrameInput
 from semantic_field.nodes.map_keeping import MapKeeper, resolve
 from semantic_field.nodes.map_publisher import MapPublisher
 from semantic_field.nodes.map_services import MapServices
 from semantic_field.nodes.parameters import declare_settings, follow_changes
-from semantic_field.nodes.run import run_node
+from semantic_field.nodes.run import WARM_UP, run_node
 from semantic_field.nodes.status import StatusPublisher
+from semantic_field.nodes.transitions import told
 from semantic_field.query.view import ViewQuery
 from semantic_field.teachers import LanguageTeacher, make_language_teacher
 from semantic_field.teachers.images import ImageTeachers, make_image_teachers
 
+POLL_S = 0.1  # while it starts
 
-class MappingNode(LifecycleNode):
+
+class MappingNode(GuardedNode, LifecycleNode):
     """Config → mapper → publishers → services → subscriptions; managed, or started by itself."""
 
     def __init__(self, **options) -> None:
@@ -35,51 +46,68 @@ class MappingNode(LifecycleNode):
             field=declare_settings(self, defaults.field, "field."),
             mapping=declare_settings(self, defaults.mapping, "mapping."),
             teacher=declare_settings(self, defaults.teacher, "teacher."),
-            language=declare_settings(self, defaults.language, "language.", ("vocabulary",)),
+            language=declare_settings(self, defaults.language, "language."),
         )
-        follow_changes(self, self.config.language, "language.", self._on_language)
+        follow_changes(self, self.settings, "", self._on_settings)
+        for name in ("mapping", "language"):
+            settings = getattr(self.config, name)
+            follow_changes(self, settings, f"{name}.", partial(self._on_config, name))
         self.mapper: Mapper | None = None
+        self.input: FrameInput | None = None
         self.label_names: dict[int, str] = {}
         self.teacher_error = ""
+        self.is_active = False
+        self._warming: threading.Thread | None = None
+        self._opened, self._running = ExitStack(), ExitStack()  # undone by cleanup, deactivate
         if self.settings.autostart:
             self._start()
 
     def _start(self) -> None:
-        """Configure and activate as a lifecycle manager would; rclpy logs what went wrong."""
+        """Configure and activate as a lifecycle manager would."""
         for trigger in (self.trigger_configure, self.trigger_activate):
             if trigger() != TransitionCallbackReturn.SUCCESS:
                 raise ValueError("the mapping node could not start: see the error above")
 
+    # --- transitions --------------------------------------------------------------------------
+
+    @told
     def on_configure(self, state: State) -> TransitionCallbackReturn:
-        self._slow = MutuallyExclusiveCallbackGroup()  # services that take a while
+        with ExitStack() as opened:  # what is open when something fails is closed again
+            self._open(opened)
+            self._opened = opened.pop_all()
+        return TransitionCallbackReturn.SUCCESS
+
+    def _open(self, opened: ExitStack) -> None:
+        slow = MutuallyExclusiveCallbackGroup()  # services that take a while
         self.drops = DropCounter(self)
         teacher, eyes = self._teachers()
         frame_id = self.settings.input.global_frame
-        self.mapper = Mapper(self.config, teacher=teacher, frame_id=frame_id, eyes=eyes)
+        mapper = Mapper(self.config, teacher=teacher, frame_id=frame_id, eyes=eyes)
         if self.settings.load_map_at_start:
             path = resolve(self.settings.map_path)
-            self.mapper.load(path)
+            mapper.load(path)
             self.get_logger().info(f"going on with the map {path}")
-        self.publisher = MapPublisher(self, self.mapper, self.settings)
-        self._annotator = Annotator(
-            self, self.mapper, self.settings, self._slow, self.publisher.hasten
-        )
+        self.mapper = mapper
+        opened.callback(setattr, self, "mapper", None)
+        opened.callback(mapper.stop)
+        self.publisher = MapPublisher(self, mapper, self.settings)
+        opened.callback(self.publisher.close)
+        self._annotator = Annotator(self, mapper, self.settings, slow, self.publisher.hasten)
+        opened.callback(self._annotator.close)
         self._map_services = MapServices(
-            self,
-            self.mapper,
-            ViewQuery(teacher),
-            self.settings,
-            self._slow,
-            on_loaded=self._annotator.tell,
+            self, mapper, ViewQuery(teacher), self.settings, slow, self._on_loaded
         )
-        self._keeper = MapKeeper(self, self.mapper, self.settings, self._slow)
-        self._own = [
-            self.create_service(SetBool, "pause", self._on_pause),
-            self.create_service(Trigger, "reset", self._on_reset),
-        ]
-        self.input: FrameInput | None = None
-        self.status = StatusPublisher(self)
-        return TransitionCallbackReturn.SUCCESS
+        opened.callback(self._map_services.close)
+        for kind, name, handler in (
+            (SetBool, "pause", self._on_pause),
+            (Trigger, "reset", self._on_reset),
+        ):
+            opened.callback(self.destroy_service, self.create_service(kind, name, handler))
+        self._keeper = MapKeeper(self, mapper, self.settings, slow)
+        opened.callback(self._keeper.close)
+        opened.callback(mapper.pause)  # save before the wait for a teacher, which may outlast us
+        self._status = StatusPublisher(self)
+        opened.callback(self._status.close)
 
     def _teachers(self) -> tuple[LanguageTeacher | None, ImageTeachers | None]:
         """The teachers; without usable weights the map is made without language, and says so."""
@@ -93,32 +121,74 @@ class MappingNode(LifecycleNode):
             self.get_logger().error(f"mapping goes on without language: {error}")
             return None, None
 
+    @told
     def on_activate(self, state: State) -> TransitionCallbackReturn:
         assert self.mapper is not None
+        with ExitStack() as running:
+            running.callback(setattr, self, "is_active", False)
+            self.mapper.start()
+            running.callback(self.mapper.stop)
+            self.publisher.start()
+            running.callback(self.publisher.stop)
+            self._listen_when_warm(running)
+            self._running = running.pop_all()
+        self.is_active = True
+        return super().on_activate(state)
+
+    def _listen_when_warm(self, running: ExitStack) -> None:
+        """Subscribe once the kernels are compiled: frames before would be lost without need."""
+        if self._warming is None:
+            self._warming = threading.Thread(
+                target=warm_up, args=(self.config,), name=WARM_UP, daemon=True
+            )
+            self._warming.start()
+            self.get_logger().info("starting: compiling what mapping needs")
+        # Steady time: a bag's clock stands still until somebody listens.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._waking = self.create_timer(POLL_S, self._listen, clock=steady)
+        running.callback(self._stop_listening)
+
+    def _listen(self) -> None:
+        assert self._warming is not None
+        if self._warming.is_alive():
+            return
+        self.destroy_timer(self._waking)
         self.input = FrameInput(
             self, self.settings.input, self.drops, self._on_frame, self._on_label_names
         )
-        self.mapper.start()
-        self.publisher.start()
         self.get_logger().info("mapping: waiting for images")
-        return super().on_activate(state)
 
+    def _stop_listening(self) -> None:
+        if self.input is None:
+            self.destroy_timer(self._waking)
+            return
+        self.input.close()
+        self.input = None
+
+    @told
     def on_deactivate(self, state: State) -> TransitionCallbackReturn:
-        assert self.mapper is not None
-        if self.input is not None:
-            self.input.close()
-            self.input = None
-        self.publisher.stop()
-        self.mapper.stop()
+        self._running.close()
         return super().on_deactivate(state)
 
+    @told
     def on_cleanup(self, state: State) -> TransitionCallbackReturn:
         self._close()
         return TransitionCallbackReturn.SUCCESS
 
+    @told
     def on_shutdown(self, state: State) -> TransitionCallbackReturn:
         self._close()
         return TransitionCallbackReturn.SUCCESS
+
+    def _close(self) -> None:
+        self._running.close()
+        self._opened.close()
+
+    def destroy_node(self) -> None:
+        self._close()
+        super().destroy_node()
+
+    # --- callbacks ----------------------------------------------------------------------------
 
     def _on_frame(self, frame: Frame) -> None:
         assert self.mapper is not None
@@ -131,11 +201,30 @@ class MappingNode(LifecycleNode):
         self.mapper.set_label_names(names)
         self._annotator.tell()
 
-    def _on_language(self, language: LanguageConfig) -> None:
-        """Another vocabulary while the node runs."""
+    def _on_settings(self, settings: MappingNodeConfig) -> None:
+        """Other settings of the node while it runs."""
+        self.settings = settings
+        if self.mapper is None:
+            return
+        for part in (
+            self.publisher,
+            self._annotator,
+            self._keeper,
+            self._status,
+            self._map_services,
+        ):
+            part.follow(settings)
+        if self.input is not None:
+            self.input.follow(settings.input)
+
+    def _on_config(self, name: str, settings: Settings) -> None:
+        """Other settings of the mapper: those of ``config.<name>``."""
+        config = dataclasses.replace(self.config, **{name: settings})
+        if self.teacher_error:
+            config = updated(config, {"language.source": "labels"})
         if self.mapper is not None:
-            self.mapper.set_vocabulary(language.texts)
-        self.config = updated(self.config, {"language.vocabulary": language.vocabulary})
+            self.mapper.set_config(config)
+        self.config = config
 
     def _on_pause(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         assert self.mapper is not None
@@ -154,30 +243,14 @@ class MappingNode(LifecycleNode):
             self.mapper.set_vocabulary(self.config.language.texts)
         if self.input is not None:
             self.input.clear()
-        self._annotator.tell()
+        self._on_loaded()
         response.success, response.message = True, "the map is empty"
         return response
 
-    def _close(self) -> None:
-        if self.mapper is None:
-            return
-        if self.input is not None:
-            self.input.close()
-            self.input = None
-        self.publisher.close()
-        self.mapper.pause()  # and save before the wait for a teacher, which may outlast patience
-        self._keeper.close()
-        self.mapper.stop()
-        self.status.close()
-        self._map_services.close()
-        self._annotator.close()
-        for service in self._own:
-            self.destroy_service(service)
-        self.mapper = None
-
-    def destroy_node(self) -> None:
-        self._close()
-        super().destroy_node()
+    def _on_loaded(self) -> None:
+        """The map is another one: tell everybody, also those who come late."""
+        self.publisher.renew()
+        self._annotator.tell()
 
 
 def main(args: list[str] | None = None) -> int:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
-from collections.abc import Container
-from typing import TypeVar
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from rcl_interfaces.msg import (
     FloatingPointRange,
@@ -13,70 +12,76 @@ from rcl_interfaces.msg import (
     ParameterDescriptor,
     SetParametersResult,
 )
+from rclpy.exceptions import InvalidParameterTypeException
 from rclpy.node import Node
 
-from semantic_field.config import Settings, updated, walk
+from semantic_field.config import Settings, kind_of, limits_of, updated, walk
 
 AnySettings = TypeVar("AnySettings", bound=Settings)
 
 
-def declare_settings(
-    node: Node, defaults: AnySettings, prefix: str = "", dynamic: bool | Container[str] = False
-) -> AnySettings:
+def declare_settings(node: Node, defaults: AnySettings, prefix: str = "") -> AnySettings:
     """Declare every option as a parameter and return the settings with the overrides in place.
 
-    ``dynamic`` parameters (all, or those so named) may be set while the node runs, see
-    ``follow_changes``; the others are read-only. Raises ValueError where an override is out of
-    its limits.
+    Fixed options are read-only, the others may be set while the node runs, see ``follow_changes``.
+
+    Raises:
+        ValueError: where an override has another type, or is out of its limits.
     """
     values = {}
     for name, item, default in walk(defaults):
         value = list(default) if isinstance(default, tuple) else default
-        fixed = not dynamic if isinstance(dynamic, bool) else name not in dynamic
-        parameter = node.declare_parameter(prefix + name, value, descriptor(item, read_only=fixed))
-        values[name] = parameter.value
+        try:
+            parameter = node.declare_parameter(prefix + name, value, descriptor(item))
+        except InvalidParameterTypeException as error:
+            raise ValueError(f"expected {prefix}{name} to be {kind_of(item)}: {error}") from error
+        values[name] = given(item, parameter.value)
     return updated(defaults, values)
 
 
-def descriptor(item: dataclasses.Field, read_only: bool) -> ParameterDescriptor:
-    """The descriptor of one option: its documentation, range and choices."""
-    low, high = item.metadata["minimum"], item.metadata["maximum"]
-    described = ParameterDescriptor(description=item.metadata["doc"], read_only=read_only)
-    if item.metadata["choices"]:
-        described.additional_constraints = "one of " + ", ".join(item.metadata["choices"])
-    if low is None and high is None:
+def given(item: dataclasses.Field, value: Any) -> Any:
+    """The value of a parameter; rclpy makes None of an empty list, which has no type of its own."""
+    return () if value is None and isinstance(item.default, tuple) else value
+
+
+def descriptor(item: dataclasses.Field) -> ParameterDescriptor:
+    """The descriptor of one option: its documentation, range and choices.
+
+    A range has two ends; limits of one side are told in words, and held by the settings.
+    """
+    low, high, fixed = (item.metadata[name] for name in ("minimum", "maximum", "fixed"))
+    reason = f" (fixed while the node runs: {fixed})" if fixed else ""
+    described = ParameterDescriptor(
+        description=item.metadata["doc"] + reason,
+        read_only=bool(fixed),
+        additional_constraints=limits_of(item),
+        # An empty list comes as one of another type, so that the settings look at the type.
+        dynamic_typing=isinstance(item.default, tuple),
+    )
+    if low is None or high is None:
         return described
     if isinstance(item.default, float):
-        limit = sys.float_info.max
-        described.floating_point_range = [
-            FloatingPointRange(
-                from_value=float(-limit if low is None else low),
-                to_value=float(limit if high is None else high),
-            )
-        ]
+        ends = FloatingPointRange(from_value=float(low), to_value=float(high))
+        described.floating_point_range = [ends]
     else:
-        described.integer_range = [
-            IntegerRange(
-                from_value=-(2**63) if low is None else int(low),
-                to_value=2**63 - 1 if high is None else int(high),
-                step=1,
-            )
-        ]
+        described.integer_range = [IntegerRange(from_value=int(low), to_value=int(high), step=1)]
     return described
 
 
-def follow_changes(node: Node, settings: AnySettings, prefix: str, apply) -> None:
-    """Call ``apply(settings)`` with the new settings whenever a dynamic parameter is set.
+def follow_changes(
+    node: Node, settings: AnySettings, prefix: str, apply: Callable[[AnySettings], None]
+) -> None:
+    """Call ``apply(settings)`` with the new settings whenever parameters below ``prefix`` are set.
 
-    What ``apply`` refuses with a ValueError is not set.
+    What it refuses with a ValueError is not set. An empty prefix stands for all the names of the
+    settings.
     """
     current = settings
+    own = {prefix + name for name, _, _ in walk(settings)}
 
     def on_set(parameters) -> SetParametersResult:
         nonlocal current
-        changed = {
-            p.name.removeprefix(prefix): p.value for p in parameters if p.name.startswith(prefix)
-        }
+        changed = {p.name.removeprefix(prefix): p.value for p in parameters if p.name in own}
         if not changed:
             return SetParametersResult(successful=True)
         try:

@@ -67,6 +67,8 @@ class RewindingBuffer(Buffer):
         self._newest: dict[str, int] = {}
 
     def set_transform(self, transform: TransformStamped, authority: str) -> None:
+        transform.header.frame_id = transform.header.frame_id.lstrip("/")
+        transform.child_frame_id = transform.child_frame_id.lstrip("/")
         stamp = to_nanoseconds(transform.header.stamp)
         if stamp < self._newest.get(transform.child_frame_id, 0) - BACKWARD_NS:
             self.clear()
@@ -95,6 +97,7 @@ class TfPoses:
 
     def between(self, target: str, source: str, time: Time) -> Pose:
         """``T_target_source`` at a time (zero = the newest)."""
+        target, source = target.lstrip("/"), source.lstrip("/")
         try:
             found = self._buffer.lookup_transform(target, source, time)
         except TransformException as error:
@@ -144,7 +147,8 @@ class TopicPoses:
     def _add(self, header: Header, pose, child: str) -> None:
         entry: tuple[Pose, str, str] | PoseNotAvailable
         try:
-            entry = check_transform(matrix_from_pose(pose)), header.frame_id, child
+            parent, child = header.frame_id.lstrip("/"), child.lstrip("/")
+            entry = check_transform(matrix_from_pose(pose)), parent, child
         except ValueError as error:
             entry = PoseNotAvailable("bad_pose", str(error))  # to the frames that need it
         stamp = to_nanoseconds(header.stamp)

@@ -17,7 +17,8 @@ from semantic_field.srv import Query, QueryTexts, Segment
 def ask(client: Client, text: str, timeout_s: float = 30.0, **options: Any) -> Query.Response:
     """The query service's answer; TimeoutError where no query node answers.
 
-    Options, here and below, are ``negatives``, ``threshold`` and ``max_hits``; see the service.
+    Options, here and below, are ``negatives``, ``threshold`` and ``max_hits``, and ``with_cloud``
+    of one text or image; see the service.
     """
     return client.call(Query, "query", Query.Request(text=text, **options), timeout_s)
 
@@ -38,9 +39,12 @@ def ask_texts(
     return client.call(QueryTexts, "query_texts", request, timeout_s)
 
 
-def segment(client: Client, names: Sequence[str], timeout_s: float = 30.0) -> Segment.Response:
+def segment(
+    client: Client, names: Sequence[str], timeout_s: float = 30.0, with_cloud: bool = False
+) -> Segment.Response:
     """Which of the names each point of the map is."""
-    return client.call(Segment, "segment", Segment.Request(names=list(names)), timeout_s)
+    request = Segment.Request(names=list(names), with_cloud=with_cloud)
+    return client.call(Segment, "segment", request, timeout_s)
 
 
 def to_dict(asked: str, response: Query.Response) -> dict:

@@ -76,7 +76,8 @@ def _ask_texts(client: Client, arguments: argparse.Namespace) -> tuple[dict, Tab
 
 
 def _segment(client: Client, arguments: argparse.Namespace) -> tuple[dict, Table, bool]:
-    response = query_client.segment(client, arguments.text, arguments.timeout)
+    with_cloud = arguments.out is not None
+    response = query_client.segment(client, arguments.text, arguments.timeout, with_cloud)
     answer = query_client.segments_to_dict(arguments.text, response)
     if response.success and arguments.out is not None:
         write_ply(arguments.out, conversions.surface_points(response.segments))

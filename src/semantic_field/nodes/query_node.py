@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
+from functools import partial
 
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
 from rclpy.node import Node
@@ -16,6 +18,7 @@ from semantic_field.field.map_file import load_map
 from semantic_field.msg import FieldSnapshot
 from semantic_field.nodes import conversions
 from semantic_field.nodes.answers import AnswerPublisher
+from semantic_field.nodes.guarding import GuardedNode
 from semantic_field.nodes.parameters import declare_settings, follow_changes
 from semantic_field.nodes.qos import LATCHED, RELIABLE
 from semantic_field.nodes.questions import (
@@ -25,28 +28,29 @@ from semantic_field.nodes.questions import (
     question_of,
     segmented,
 )
-from semantic_field.nodes.responses import fill_query, fill_segments, fill_texts, or_why_not
+from semantic_field.nodes.responses import fill_query, fill_segments, fill_texts
 from semantic_field.nodes.run import run_node
 from semantic_field.query.engine import QueryEngine, QueryResult
 from semantic_field.srv import Query, QueryTexts, Segment
 from semantic_field.teachers import make_language_teacher
 
 
-class QueryNode(Node):
+class QueryNode(GuardedNode, Node):
     """Answers questions about the newest snapshot; snapshots are taken in by a worker thread."""
 
     def __init__(self, **options) -> None:
         super().__init__("query_node", **options)
         self.settings = declare_settings(self, QueryNodeConfig())
-        query = declare_settings(self, QueryConfig(), "query.", dynamic=True)
+        query = declare_settings(self, QueryConfig(), "query.")
         teacher = make_language_teacher(declare_settings(self, TeacherConfig(), "teacher."))
         if teacher is None:
             raise ValueError("expected teacher.kind to name a language teacher, got 'none'")
         self._engine = QueryEngine(teacher, query)
         follow_changes(self, query, "query.", self._engine.set_config)
+        follow_changes(self, self.settings, "", partial(setattr, self, "settings"))
         answers = AnswerPublisher(self, self._engine)
         self._last = LastQuestion(self._engine, answers.publish)
-        self._version = 0
+        self._has_surface = False
         self._inbox: FieldSnapshot | None = None
         self._arrived = threading.Condition()
         self._stopping = False
@@ -81,27 +85,39 @@ class QueryNode(Node):
             self._arrived.notify()
 
     def _take_snapshots(self) -> None:
+        """Take each in at once; answer the last question anew, but not too often."""
+        changed, due = False, 0.0
         while True:
             with self._arrived:
-                self._arrived.wait_for(lambda: self._inbox is not None or self._stopping)
+                left = max(0.0, due - time.monotonic()) if changed else None
+                self._arrived.wait_for(lambda: self._inbox is not None or self._stopping, left)
                 message, self._inbox = self._inbox, None
-            if self._stopping or message is None:
+            if self._stopping:
                 return
-            self._take(message)
+            if message is not None:
+                changed = self._take(message) or changed
+            if changed and time.monotonic() >= due:
+                changed = False
+                if self.settings.refresh and self._refreshed():
+                    due = time.monotonic() + self.settings.refresh_period_s
 
-    def _take(self, message: FieldSnapshot) -> None:
+    def _take(self, message: FieldSnapshot) -> bool:
+        """Whether the snapshot could be used."""
         try:
-            state = load_map(bytes(message.data))
-            self._engine.set_map(state)
+            self._engine.set_map(load_map(bytes(message.data)))
         except ValueError as error:
             self.get_logger().error(f"snapshot {message.version} is not usable: {error}")
-            return
-        if self._version == 0:
-            self.get_logger().info(f"first snapshot: {len(self._engine.points)} surface points")
-        self._version = message.version
-        if self.settings.refresh and self._refreshed():
-            with self._arrived:
-                self._arrived.wait_for(lambda: self._stopping, self.settings.refresh_period_s)
+            return False
+        self._tell(len(self._engine.points))
+        return True
+
+    def _tell(self, points: int) -> None:
+        """Say it when the first snapshot with a surface comes, and when the map was emptied."""
+        if points and not self._has_surface:
+            self.get_logger().info(f"the map can be asked: {points} surface points")
+        elif not points and self._has_surface:
+            self.get_logger().info("the map is empty: it was reset")
+        self._has_surface = points > 0
 
     def _refreshed(self) -> bool:
         try:
@@ -112,20 +128,17 @@ class QueryNode(Node):
 
     # --- questions ----------------------------------------------------------------------------
 
-    @or_why_not
     def _on_query(self, request: Query.Request, response: Query.Response) -> Query.Response:
-        return fill_query(response, self._ask(question_of(request)))
+        return fill_query(response, self._ask(question_of(request)), request.with_cloud)
 
-    @or_why_not
     def _on_texts(
         self, request: QueryTexts.Request, response: QueryTexts.Response
     ) -> QueryTexts.Response:
         return fill_texts(response, ask_texts(self._engine, request))
 
-    @or_why_not
     def _on_segment(self, request: Segment.Request, response: Segment.Response) -> Segment.Response:
         names = list(request.names)
-        return fill_segments(response, names, *segmented(self._engine, names))
+        return fill_segments(response, names, *segmented(self._engine, names), request.with_cloud)
 
     def _on_text(self, message: String) -> None:
         self._ask_by_topic(lambda: Question(message.data))

@@ -20,8 +20,9 @@ from semantic_field.data.replay import Pacer
 from semantic_field.data.sources import open_source
 from semantic_field.nodes.bag_playback import BagPlayback
 from semantic_field.nodes.conversions import to_stamp
+from semantic_field.nodes.guarding import GuardedNode
 from semantic_field.nodes.held_out_playback import HeldOutPlayback
-from semantic_field.nodes.parameters import declare_settings
+from semantic_field.nodes.parameters import declare_settings, follow_changes
 from semantic_field.nodes.playback import FramePlayback, Playback
 from semantic_field.nodes.qos import LATCHED, RELIABLE
 from semantic_field.nodes.run import run_node
@@ -38,7 +39,7 @@ def make_playback(node: Node, config: ReplayNodeConfig) -> Playback:
     return (HeldOutPlayback if config.protocol else FramePlayback)(node, source, config)
 
 
-class ReplayNode(Node):
+class ReplayNode(GuardedNode, Node):
     """Publishes in a thread of its own, paced by stamps; services ``~/step`` and ``~/pause``."""
 
     def __init__(self, **options) -> None:
@@ -48,6 +49,7 @@ class ReplayNode(Node):
         self._pacer = Pacer(
             self._playback, self.settings.rate, self.settings.loop, self.settings.step
         )
+        follow_changes(self, self.settings, "", self._on_settings)
         self._progress = self.create_publisher(Float32, "~/progress", LATCHED)
         self.create_service(Trigger, "~/step", self._on_step)
         self.create_service(SetBool, "~/pause", self._on_pause)
@@ -58,6 +60,10 @@ class ReplayNode(Node):
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="replay", daemon=True)
         self._thread.start()
+
+    def _on_settings(self, settings: ReplayNodeConfig) -> None:
+        self.settings = settings
+        self._pacer.follow(settings.rate, settings.loop)
 
     def _run(self) -> None:
         self._wait_for_subscriber()

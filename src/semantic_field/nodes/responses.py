@@ -1,9 +1,7 @@
-"""Answers as responses of services, and errors as responses that say why there is none."""
+"""Answers as responses of services."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,34 +16,24 @@ from semantic_field.query.colors import label_colors
 from semantic_field.query.engine import QueryResult
 from semantic_field.srv import Query, QueryTexts, Segment
 
-
-def or_why_not(handler: Callable[..., Any]) -> Callable[..., Any]:
-    """A service's method that answers ``success: false`` and the text of a ValueError."""
-
-    @functools.wraps(handler)
-    def handle(self, request, response):
-        try:
-            return handler(self, request, response)
-        except ValueError as error:
-            response.success, response.message = False, str(error)
-            return response
-
-    return handle
+EMPTY = "the map is empty: it was reset, or mapping has just begun"
 
 
-def fill_query(response: Query.Response, result: QueryResult) -> Query.Response:
-    """Success whenever the question could be asked of a map."""
-    _fill(response, result.state, result.message)
+def fill_query(response: Query.Response, result: QueryResult, with_cloud: bool) -> Query.Response:
+    """Success whenever the question could be asked of a map with something in it."""
+    _fill(response, result.state, result.points, result.message)
     response.found, response.best_score = result.found, float(result.best_score)
     response.hits = [hit_message(hit) for hit in result.hits]
-    response.relevancy = cloud_of(response.header, result.points, result.relevancy)
+    if with_cloud:
+        response.relevancy = cloud_of(response.header, result.points, result.relevancy)
     return response
 
 
 def fill_texts(response: QueryTexts.Response, results: list[QueryResult]) -> QueryTexts.Response:
     """The answers to one text or more, all of one map."""
     found = sum(result.found for result in results)
-    _fill(response, results[0].state, f"{found} of {len(results)} texts are in the map")
+    text = f"{found} of {len(results)} texts are in the map"
+    _fill(response, results[0].state, results[0].points, text)
     response.answers = [_answer(result) for result in results]
     return response
 
@@ -66,12 +54,16 @@ def fill_segments(
     state: MapState,
     points: SurfacePoints,
     which: NDArray[np.int64],
+    with_cloud: bool,
 ) -> Segment.Response:
     """The points whose name ``which`` (N,) tells; -1 = none of them, which are left out."""
     named = which >= 0
+    text = f"{named.sum()} of {len(named)} points are one of {len(names)} names"
+    _fill(response, state, points, text)
     points, which = points.select(named), which[named]
-    _fill(response, state, f"{len(which)} of {len(named)} points are one of {len(names)} names")
     response.counts = np.bincount(which, minlength=len(names)).tolist()
+    if not with_cloud:
+        return response
     response.segments = conversions.cloud_message(
         response.header,
         points.xyz,
@@ -83,6 +75,7 @@ def fill_segments(
     return response
 
 
-def _fill(response: Any, state: MapState, message: str) -> None:
-    response.success, response.message = True, message
+def _fill(response: Any, state: MapState, points: SurfacePoints, message: str) -> None:
+    response.success = len(points) > 0
+    response.message = message if response.success else EMPTY
     response.header, response.snapshot_version = header_of(state), state.version

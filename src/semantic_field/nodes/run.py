@@ -7,58 +7,83 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import rclpy
-from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
+from rclpy._rclpy_pybind11 import RCLError
+from rclpy.exceptions import NameValidationException, ParameterException
 from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
-from semantic_field.teachers.worker import THREAD
+from semantic_field.teachers.worker import THREAD as TEACHER
 
 THREADS = 4
+WARM_UP = "warm-up"  # the thread that compiles
+START_ERRORS = (ValueError, OSError, RCLError, ParameterException, NameValidationException)
 
 
 def run_node(make_node: Callable[[], Node], args: list[str] | None = None) -> int:
     """Spin the node that ``make_node`` makes until it is told to stop; the exit code.
 
+    What is wrong at the start (a parameter, a file) is one line and the code 1. What a callback
+    or a thread raises later is a fault of the program: its traceback, and the code 1. What bad
+    messages and requests raise does not come here, see ``GuardedNode``.
+
     rclpy's own signal handler would invalidate the context at once, under the feet of threads
     that still publish. Here the node is destroyed first, which joins them; a second Ctrl-C ends
-    the process at once. Where a teacher of images is still busy then, this does not return: see
-    ``_end_beside_teachers``.
+    the process at once. Where a thread is busy then that cannot be told to stop, this does not
+    return: see ``_end_beside_threads``.
     """
     code = _run(make_node, args)
-    _end_beside_teachers(code)
+    _end_beside_threads(code)
     return code
 
 
 def _run(make_node: Callable[[], Node], args: list[str] | None) -> int:
     stop = _stop_on_signals()
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    node = None
+    faults = _stop_on_faults(stop)
     try:
+        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
         node = make_node()
-        _spin(node, stop)
-    except (ValueError, InvalidParameterTypeException, InvalidParameterValueException) as error:
+    except START_ERRORS as error:
         sys.stderr.write(f"error: {error}\n")
-        return 1
-    finally:
-        if node is not None:
-            node.destroy_node()
         rclpy.try_shutdown()
-    return 0
+        return 1
+    try:
+        _spin(node, stop)
+    except Exception as fault:  # whatever it is ends the node; said before the node is destroyed
+        faults.append(fault)
+        traceback.print_exception(fault)
+    node.destroy_node()
+    rclpy.try_shutdown()
+    return 1 if faults else 0
 
 
-def _end_beside_teachers(code: int) -> None:
-    """End the process at once where a teacher is in the middle of a keyframe.
+def _stop_on_faults(stop: threading.Event) -> list[BaseException]:
+    """Let what a thread raises end the node; what has been raised so far."""
+    faults: list[BaseException] = []
 
-    It may need minutes for it, in torch. When Python shuts down around it, the thread is unwound
-    through C++ as soon as it asks for the interpreter, and the process aborts. All that has to be
-    kept was kept when the node was destroyed.
+    def on_fault(raised: threading.ExceptHookArgs) -> None:
+        threading.__excepthook__(raised)
+        if raised.exc_value is not None and not stop.is_set():
+            faults.append(raised.exc_value)
+        stop.set()
+
+    threading.excepthook = on_fault
+    return faults
+
+
+def _end_beside_threads(code: int) -> None:
+    """End the process at once where a teacher is in the middle of a keyframe, or compiling goes on.
+
+    It may need minutes for it, in torch or LLVM. When Python shuts down around it, the thread is
+    unwound through C++ as soon as it asks for the interpreter, and the process aborts. All that
+    has to be kept was kept when the node was destroyed.
     """
-    if any(thread.name == THREAD for thread in threading.enumerate()):
+    if any(thread.name in (TEACHER, WARM_UP) for thread in threading.enumerate()):
         logging.shutdown()
         sys.stdout.flush()
         sys.stderr.flush()

@@ -26,8 +26,9 @@ from semantic_field.field.map_file import load_map
 from semantic_field.frames import Frame
 from semantic_field.msg import FieldSnapshot, FieldStatus
 from semantic_field.nodes.drops import DropCounter
+from semantic_field.nodes.guarding import GuardedNode
 from semantic_field.nodes.inputs import FrameInput
-from semantic_field.nodes.parameters import declare_settings
+from semantic_field.nodes.parameters import declare_settings, follow_changes
 from semantic_field.nodes.qos import LATCHED
 from semantic_field.nodes.run import run_node
 from semantic_field.srv import Query
@@ -38,7 +39,7 @@ POLL_S = 0.1
 NODES = ("mapping_node", "query_node", "replay_node")
 
 
-class ScorerNode(Node):
+class ScorerNode(GuardedNode, Node):
     """Callbacks only remember; one thread waits for the end, scores and writes."""
 
     def __init__(self, **options) -> None:
@@ -59,6 +60,7 @@ class ScorerNode(Node):
         self._input = FrameInput(
             self, self.settings.input, DropCounter(self), self._frames.append, self._on_names
         )
+        follow_changes(self, self.settings, "", self._on_settings)
         self.create_subscription(FieldStatus, "status", self._on_status, LATCHED)
         self.create_subscription(FieldSnapshot, "snapshot", self._on_snapshot, LATCHED)
         self.create_subscription(Float32, "replay_node/progress", self._on_progress, LATCHED)
@@ -68,6 +70,10 @@ class ScorerNode(Node):
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="scorer", daemon=True)
         self._thread.start()
+
+    def _on_settings(self, settings: ScorerNodeConfig) -> None:
+        self.settings = settings
+        self._input.follow(settings.input)
 
     def _on_names(self, names: dict[int, str]) -> None:
         self._names = names

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from typing import Protocol
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.clock import Clock, ClockType
+from rclpy.timer import Timer
 
 from semantic_field.config import Config, MappingNodeConfig
 from semantic_field.mapping.mapper import Mapper, MapperStatus
 from semantic_field.msg import FieldStatus, LossValue
 from semantic_field.nodes import conversions
-from semantic_field.nodes.drops import DropCounter
+from semantic_field.nodes.drops import NOT_LOST, DropCounter
 from semantic_field.nodes.inputs import FrameInput
 from semantic_field.nodes.map_publisher import MapPublisher
 from semantic_field.nodes.qos import LATCHED, RELIABLE
 
 STALE_S = 5.0
-NOT_LOST = ("view_covered",)  # the keyframes show what these frames show
 STATES = {
     "running": "mapping",
     "waiting": "mapping",
@@ -35,9 +36,11 @@ class MappingState(Protocol):
     config: Config
     mapper: Mapper | None
     input: FrameInput | None
+    is_active: bool
     drops: DropCounter
     publisher: MapPublisher
     teacher_error: str
+    refused: Counter[str]
 
 
 class StatusPublisher:
@@ -47,10 +50,21 @@ class StatusPublisher:
         self._node = node
         self._status = node.create_publisher(FieldStatus, "status", LATCHED)
         self._diagnostics = node.create_publisher(DiagnosticArray, "/diagnostics", RELIABLE)
+        self._dropped_before = 0
+        self._period_s = node.settings.status_period_s
+        self._timer = self._make_timer()
+
+    def _make_timer(self) -> Timer:
         # Steady time: the state is told even while simulated time stands still.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._timer = node.create_timer(node.settings.status_period_s, self._publish, clock=steady)
-        self._dropped_before = 0
+        return self._node.create_timer(self._period_s, self._publish, clock=steady)
+
+    def follow(self, config: MappingNodeConfig) -> None:
+        """Use another period, where the settings have another."""
+        if config.status_period_s != self._period_s:
+            self._period_s = config.status_period_s
+            self._node.destroy_timer(self._timer)
+            self._timer = self._make_timer()
 
     def close(self) -> None:
         self._node.destroy_timer(self._timer)
@@ -62,9 +76,15 @@ class StatusPublisher:
         if mapper is None:
             return
         status = mapper.status()
+        self._node.drops.watch(status.dropped)
         message = self._message(status)
         self._status.publish(message)
         self._diagnostics.publish(self._diagnosis(message, status))
+
+    def _state(self, status: MapperStatus) -> str:
+        if not self._node.is_active:
+            return "inactive"
+        return STATES[status.state] if self._node.input is not None else "starting"
 
     def _message(self, status: MapperStatus) -> FieldStatus:
         node, feed, mapper = self._node, self._node.input, self._node.mapper
@@ -72,7 +92,7 @@ class StatusPublisher:
         since = time.monotonic() - feed.last_delivery if feed and feed.last_delivery else -1.0
         return FieldStatus(
             header=conversions.make_header(now, node.settings.input.global_frame),
-            state="inactive" if feed is None else STATES[status.state],
+            state=self._state(status),
             frames_received=feed.pairs if feed else 0,
             frames_used=status.frames - sum(status.dropped.values()),
             keyframes=status.keyframes,
@@ -123,6 +143,7 @@ class StatusPublisher:
             "teacher keyframes per second": round(status.teacher_rate, 3),
             "teacher failures": mapper.teachers.failures,
             "last teacher failure": mapper.teachers.last_failure,
+            "refused messages and requests": self._node.refused.total(),
         }
         entry = DiagnosticStatus(
             level=level,

@@ -247,6 +247,8 @@ class QueryEngine:
         hits = self._tracker.assign(hits, points)
         best = hits[0].score if hits else _best_candidate(relevancy, config.min_hit_points)
         message = _message(meaning, hits, best, threshold, state.frame_id)
+        if not len(points):
+            message = f"'{meaning.text}' is not in the map: the map is empty"
         return QueryResult(
             meaning.text, bool(hits), best, message, tuple(hits), points, relevancy, state
         )

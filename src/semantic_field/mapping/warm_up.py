@@ -9,9 +9,13 @@ from semantic_field.field.rendering import render_view
 from semantic_field.field.surface import extract_surface
 from semantic_field.frames import Frame
 from semantic_field.geometry import Camera
-from semantic_field.mapping import Mapper
+from semantic_field.mapping.mapper import Mapper
 
-SMALL = {"field.grid.log2_table_size": 12, "mapping.memory_budget_mb": 16}
+SMALL = {
+    "field.grid.log2_table_size": 12,
+    "mapping.memory_budget_mb": 16,
+    "language.source": "labels",  # without teachers
+}
 
 
 def warm_up(config: Config) -> None:

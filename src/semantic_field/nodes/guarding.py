@@ -1,0 +1,102 @@
+"""Nodes that outlive what arrives: a bad message or request is refused, counted and named."""
+
+from __future__ import annotations
+
+import functools
+import threading
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+THROTTLE_S = 5.0
+REFUSED = (ValueError, OverflowError, OSError)
+"""What bad contents raise, and the machine around us; all else is a fault of this program."""
+
+
+class Warnings:
+    """Warnings of one node, each kind at most every five seconds; safe to use from any thread.
+
+    Not rclpy's throttle: that goes by line of code, so that one kind would silence others.
+    """
+
+    def __init__(self, node: Any) -> None:
+        self._node = node
+        self._told: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    def warn(self, kind: str, text: str) -> None:
+        now = time.monotonic()
+        with self._lock:
+            if now - self._told.get(kind, -THROTTLE_S) < THROTTLE_S:
+                return
+            self._told[kind] = now
+        self._node.get_logger().warning(text)
+
+
+class GuardedNode:
+    """Mixin, to be named before rclpy's node: no message and no request ends the node.
+
+    A callback says that it cannot use what it was given by raising one of ``REFUSED``. Of a
+    topic (or a timer) that is a warning, of a service an answer ``success: false`` with the
+    reason. Everything else that is raised is a fault, and is not caught.
+
+    Attributes:
+        refused: how often, by name of the topic, service or timer.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self.refused: Counter[str] = Counter()
+        self._warnings = Warnings(self)
+        super().__init__(*args, **options)
+
+    def create_subscription(
+        self, msg_type: Any, topic: str, callback: Callable, *args: Any, **options: Any
+    ) -> Any:
+        guarded = self._guarded(f"message on {topic}", callback)
+        return super().create_subscription(msg_type, topic, guarded, *args, **options)  # type: ignore[misc]
+
+    def create_timer(
+        self, timer_period_sec: float, callback: Callable, *args: Any, **options: Any
+    ) -> Any:
+        guarded = self._guarded(getattr(callback, "__qualname__", "timer"), callback)
+        return super().create_timer(timer_period_sec, guarded, *args, **options)  # type: ignore[misc]
+
+    def create_service(
+        self, srv_type: Any, srv_name: str, callback: Callable, *args: Any, **options: Any
+    ) -> Any:
+        @functools.wraps(callback)
+        def guarded(request: Any, response: Any) -> Any:
+            try:
+                return callback(request, response)
+            except REFUSED as error:
+                self._refuse(f"request to {srv_name}", error)
+                return _refusal(srv_type, error)
+
+        return super().create_service(srv_type, srv_name, guarded, *args, **options)  # type: ignore[misc]
+
+    def _guarded(self, what: str, callback: Callable) -> Callable:
+        @functools.wraps(callback)  # rclpy looks at the callback's arguments
+        def guarded(*arguments: Any) -> Any:
+            try:
+                return callback(*arguments)
+            except REFUSED as error:
+                self._refuse(what, error)
+
+        return guarded
+
+    def _refuse(self, what: str, error: Exception) -> None:
+        self.refused[what] += 1
+        count = self.refused[what]
+        self._warnings.warn(what, f"{what} refused ({count} so far): {error}")
+        self.get_logger().debug("".join(traceback.format_exception(error)))  # type: ignore[attr-defined]
+
+
+def _refusal(srv_type: Any, error: Exception) -> Any:
+    response = srv_type.Response()
+    if hasattr(response, "success"):
+        response.success = False
+    if hasattr(response, "message"):
+        response.message = str(error)
+    return response
