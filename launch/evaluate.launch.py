@@ -20,6 +20,7 @@ ARGUMENTS = {
     "out": ("evaluation", "folder of report.json and report.html"),
     "rate": ("1.0", "speed of the replay"),
     "frame_rate_hz": ("5.0", "frames per second of a recording without stamps"),
+    "wait": launch_parts.REPLAY_ARGUMENTS["wait"],
     "up": ("+z", "axis of the recording's world that points up"),
     "params_file": launch_parts.MAPPING_ARGUMENTS["params_file"],
 }
@@ -46,6 +47,7 @@ def generate_launch_description() -> LaunchDescription:
                 "protocol": typed("protocol", str),
                 "rate": typed("rate", float),
                 "frame_rate_hz": typed("frame_rate_hz", float),
+                **launch_parts.waiting(),
             }
         ],
         **common,

@@ -5,10 +5,8 @@ ros2 launch semantic_field mapping.launch.py color:=/camera/color/image_raw \
 """
 
 from launch import LaunchDescription
-from launch.conditions import IfCondition
-from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
+from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
-from launch_ros.substitutions import FindPackageShare
 
 from semantic_field.nodes import launch_parts
 
@@ -33,13 +31,5 @@ def generate_launch_description() -> LaunchDescription:
         parameters=launch_parts.query_parameters(),
         **common,
     )
-    displays = [FindPackageShare("semantic_field"), "config", "semantic_field.rviz"]
-    rviz = Node(
-        package="rviz2",
-        executable="rviz2",
-        name="rviz2",
-        arguments=["-d", PathJoinSubstitution(displays)],
-        condition=IfCondition(launch_parts.Truth("rviz")),
-    )
     arguments = launch_parts.declared(launch_parts.MAPPING_ARGUMENTS)
-    return LaunchDescription([*arguments, rviz, mapping, query])
+    return LaunchDescription([*arguments, launch_parts.rviz(), mapping, query])

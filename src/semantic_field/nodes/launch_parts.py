@@ -14,7 +14,9 @@ from pathlib import Path
 
 from launch import LaunchContext, Substitution
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetLaunchConfiguration
+from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution, SubstitutionFailure
+from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterFile, ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
@@ -77,6 +79,7 @@ REPLAY_ARGUMENTS = {
     "frame_rate_hz": ("5.0", "frames per second of a recording without stamps"),
     "loop": ("false", "true or false: start again at the end"),
     "step": ("false", "true or false: one frame for each call of replay_node/step"),
+    "wait": ("300.0", "longest wait for the mapping node and its compiled kernels, seconds"),
     # What a replay changes of mapping's own: a recording must not lose frames on the way.
     "input_qos": ("reliable", *MAPPING_ARGUMENTS["input_qos"][1:]),
     "use_sim_time": ("true", *MAPPING_ARGUMENTS["use_sim_time"][1:]),
@@ -171,12 +174,29 @@ def query_parameters() -> list:
 def replay_parameters() -> list:
     """The replay node's parameters."""
     kinds = {"input": str, "rate": float, "frame_rate_hz": float, "loop": bool, "step": bool}
-    return [{name: typed(name, kind) for name, kind in kinds.items()}]
+    return [{name: typed(name, kind) for name, kind in kinds.items()} | waiting()]
+
+
+def waiting() -> dict:
+    """A replay begins when the mapping node has compiled its kernels, and listens."""
+    return {"wait_for_mapping": True, "wait_for_subscriber_s": typed("wait", float)}
 
 
 def remappings() -> list[tuple[str, LaunchConfiguration]]:
     """The mapping node's inputs, by the arguments that name their topics."""
     return [(topic, LaunchConfiguration(argument)) for topic, argument in REMAPPINGS.items()]
+
+
+def rviz() -> Node:
+    """RViz with this package's displays, where it is asked for."""
+    displays = [FindPackageShare("semantic_field"), "config", "semantic_field.rviz"]
+    return Node(
+        package="rviz2",
+        executable="rviz2",
+        name="rviz2",
+        arguments=["-d", PathJoinSubstitution(displays)],
+        condition=IfCondition(Truth("rviz")),
+    )
 
 
 def topics_of_bag() -> OpaqueFunction:
