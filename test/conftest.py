@@ -6,11 +6,22 @@ import json
 
 import pytest
 
+import embedded_ros
+
 TINY_CLIP = {
     "embed_dim": 16,
     "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 8},
     "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
 }
+
+
+def pytest_collection_modifyitems(items):
+    """Leave out, on a real ROS 2, the tests of what only embedded_ros has."""
+    marked = [item for item in items if item.get_closest_marker("embedded_only")]
+    if marked and not embedded_ros.install():
+        for item in marked:
+            reason = item.get_closest_marker("embedded_only").args[0]
+            item.add_marker(pytest.mark.skip(reason=f"embedded_ros only: {reason}"))
 
 
 @pytest.fixture(scope="session")

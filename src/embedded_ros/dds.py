@@ -11,8 +11,9 @@ import ctypes
 import struct
 import threading
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from cyclonedds._clayer import (
     ddspy_get_matched_publication_data,
@@ -29,7 +30,7 @@ from cyclonedds.qos import Policy, Qos
 from cyclonedds.sub import DataReader
 from cyclonedds.topic import Topic
 
-from embedded_ros import discovery
+from embedded_ros import discovery, qos_mapping
 
 ANY_STATE = SampleState.Any | ViewState.Any | InstanceState.Any
 INFINITE_NS = 0x7FFFFFFFFFFFFFFF
@@ -161,16 +162,12 @@ class Writer:
 
     def matched_count(self) -> int:
         """How many readers receive what is written."""
-        return max(0, _LIBRARY.dds_get_matched_subscriptions(self._ref, None, 0))
+        return len(_matched(_LIBRARY.dds_get_matched_subscriptions, self._ref))
 
-    def matched_participants(self) -> set[bytes]:
-        """Guids of the participants of the readers that receive what is written."""
-        found = set()
-        for handle in self.entity.get_matched_subscriptions():
-            found.add(
-                ddspy_get_matched_subscription_data(self._ref, handle, _participant_of, _no_qos)
-            )
-        return found - {None}
+    def matched_user_data(self) -> list[bytes]:
+        """USER_DATA of each reader that receives what is written."""
+        readers = _matched(_LIBRARY.dds_get_matched_subscriptions, self._ref)
+        return _user_data(ddspy_get_matched_subscription_data, self._ref, readers)
 
     def close(self) -> None:
         close(self.entity)
@@ -206,25 +203,43 @@ class Reader:
 
     def matched_count(self) -> int:
         """How many writers are heard."""
-        return max(0, _LIBRARY.dds_get_matched_publications(self._ref, None, 0))
+        return len(_matched(_LIBRARY.dds_get_matched_publications, self._ref))
 
-    def writer_participant(self, publication_handle: int) -> bytes | None:
-        """Guid of the participant that a sample came from; None where it has left."""
-        return ddspy_get_matched_publication_data(
-            self._ref, publication_handle, _participant_of, _no_qos
-        )
+    def matched_user_data(self) -> list[bytes]:
+        """USER_DATA of each writer that is heard."""
+        writers = _matched(_LIBRARY.dds_get_matched_publications, self._ref)
+        return _user_data(ddspy_get_matched_publication_data, self._ref, writers)
+
+    def writer_user_data(self, publication_handle: int) -> bytes | None:
+        """USER_DATA of the writer that a sample came from; None where it has left."""
+        found = _user_data(ddspy_get_matched_publication_data, self._ref, [publication_handle])
+        return found[0] if found else None
 
     def close(self) -> None:
         close(self.entity)
 
 
-def _participant_of(key: bytes, participant: bytes, *rest: Any) -> bytes:
-    """From the description of an endpoint, the guid of its participant."""
-    return participant
+def _matched(list_handles: Callable, entity: int) -> list[int]:
+    """Handles of the endpoints at the other end; none where ``entity`` is closed."""
+    handles: Any = (ctypes.c_int64 * 16)()
+    while (count := list_handles(entity, handles, len(handles))) > len(handles):
+        handles = (ctypes.c_int64 * count)()
+    return handles[: max(0, count)]
 
 
-def _no_qos(pointer: int) -> None:
-    """Leaves the policies of an endpoint where they are."""
+def _user_data(describe: Callable, entity: int, matched: Iterable[int]) -> list[bytes]:
+    """USER_DATA of the matched endpoints that are still there."""
+    found = (
+        describe(entity, handle, _user_data_of, qos_mapping.read_endpoint_qos) for handle in matched
+    )
+    return [user_data for user_data in found if user_data is not None]
+
+
+def _user_data_of(
+    key: bytes, participant: bytes, handle: int, topic: str, type_name: str, qos: Any, *rest: Any
+) -> bytes:
+    """From the description of an endpoint, its USER_DATA."""
+    return qos[1]
 
 
 class GuardCondition:

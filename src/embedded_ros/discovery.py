@@ -11,12 +11,15 @@ DEFAULT_RANGE = "LOCALHOST"  # nobody joins a robot's network unasked
 MAX_DOMAIN_ID = 232  # the highest with UDP ports of its own
 
 # Large samples (images, clouds, maps) on the loopback: few big datagrams instead of many small
-# ones, and a writer that is not throttled by the first unacknowledged image.
+# ones, and a writer that is not throttled by the first unacknowledged image. A peer that does not
+# answer may be started later: Cyclone would give it up after 30 s.
 TUNING = (
     "<CycloneDDS><Domain><General><MaxMessageSize>65500B</MaxMessageSize>"
     "<FragmentSize>60000B</FragmentSize></General>"
     "<Internal><SocketReceiveBufferSize max='16MB'/><Watermarks><WhcHigh>32MB</WhcHigh>"
-    "</Watermarks></Internal></Domain></CycloneDDS>"
+    "</Watermarks></Internal>"
+    "<Discovery><InitialLocatorPruneDelay>inf</InitialLocatorPruneDelay></Discovery>"
+    "</Domain></CycloneDDS>"
 )
 
 

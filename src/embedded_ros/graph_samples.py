@@ -29,10 +29,15 @@ class Endpoint:
     @property
     def type_hash(self) -> str:
         """``RIHS01_…`` of its USER_DATA, empty where it has none."""
-        for entry in self.user_data.decode("ascii", "replace").split(";"):
-            if entry.startswith("typehash="):
-                return entry.removeprefix("typehash=")
-        return ""
+        return user_data_entry(self.user_data, "typehash") or ""
+
+
+def user_data_entry(user_data: bytes, key: str) -> str | None:
+    """The value of ``key=value;`` in USER_DATA; None where the key is not there."""
+    for entry in user_data.decode("ascii", "replace").split(";"):
+        if entry.startswith(f"{key}="):
+            return entry.removeprefix(f"{key}=")
+    return None
 
 
 def take(function: Callable, reader: BuiltinDataReader, make: Callable, qos: Callable) -> list:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -17,8 +15,10 @@ import embedded_ros
 embedded_ros.install()
 
 import rclpy  # noqa: E402
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor  # noqa: E402
+from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.node import Node  # noqa: E402
+
+from semantic_field.nodes.spinning import Spinning  # noqa: E402
 
 DOMAIN_ID = 100 + os.getpid() % 100
 PATIENCE_S = 60.0  # for what must come: a machine may be busy
@@ -89,21 +89,12 @@ class Spinner:
         executor = executor or self.make_executor(context=nodes[0].context)
         for node in nodes:
             executor.add_node(node)
-
-        def run() -> None:
-            with contextlib.suppress(ExternalShutdownException):
-                executor.spin()
-
-        thread = threading.Thread(target=run)
-        thread.start()
-        self.running.append((executor, thread))
+        self.running.append(Spinning(executor))
         return executor
 
     def stop(self) -> None:
-        for executor, thread in self.running:
-            executor.shutdown()
-            thread.join(10.0)
-            assert not thread.is_alive()
+        while self.running:
+            self.running.pop().stop()
 
 
 @pytest.fixture
@@ -125,9 +116,10 @@ def start_python(tmp_path):
             env={
                 **os.environ,
                 "ROS_DOMAIN_ID": str(DOMAIN_ID),
-                "PYTHONPATH": str(SOURCES),
+                "PYTHONPATH": os.pathsep.join([str(SOURCES), os.environ.get("PYTHONPATH", "")]),
                 **environment,
             },
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import threading
 import time
 
@@ -52,8 +54,9 @@ class Overlap:
             self.calls += 1
 
     def together(self) -> None:
-        self.all_there.wait(timeout=10.0)
-        self.calls += 1
+        with contextlib.suppress(threading.BrokenBarrierError):  # when the test is over
+            self.all_there.wait(timeout=10.0)
+            self.calls += 1
 
 
 def test_mutually_exclusive_callbacks_never_overlap(make_node, spin, wait_until):
@@ -85,7 +88,6 @@ def test_reentrant_and_separate_groups_run_together(make_node, spin, wait_until,
     for timer in timers:
         timer.cancel()
     overlap.all_there.abort()
-    executor._error = None
 
 
 def test_a_busy_group_does_not_make_the_executor_spin_idle(make_node, spin, wait_until):
@@ -124,14 +126,21 @@ def test_exceptions_of_callbacks_come_out_of_spin(make_node):
 
 
 def test_shutdown_of_the_context_ends_spinning(make_context):
-    context = make_context()
-    node = Node("ended", context=context)
-    executor = SingleThreadedExecutor(context=context)
-    executor.add_node(node)
-    threading.Timer(0.2, context.shutdown).start()
-    with pytest.raises(ExternalShutdownException):
-        executor.spin()
-    node.destroy_node()
+    """By an exception in the single-threaded executor, without a word in the other."""
+    for make_executor in (SingleThreadedExecutor, MultiThreadedExecutor):
+        context = make_context()
+        node = Node("ended", context=context)
+        executor = make_executor(context=context)
+        executor.add_node(node)
+        threading.Timer(0.2, context.shutdown).start()
+        if make_executor is SingleThreadedExecutor:
+            with pytest.raises(ExternalShutdownException):
+                executor.spin()
+        else:
+            executor.spin()
+        node.destroy_node()
+        with pytest.raises(RuntimeError):
+            context.init()  # a context runs once
 
 
 def test_spin_once_and_until_future_come_back_in_time(make_node):
@@ -167,6 +176,76 @@ def test_tasks_and_coroutines(make_node, spin):
     node.create_timer(0.01, lambda: gate.set_result("open"))
     executor.spin_until_future_complete(task, timeout_sec=5.0)
     assert task.result() == "waiting" and order == ["waiting", "open"]
+    executor.shutdown()
+
+
+def test_what_a_task_raises_comes_out_of_spin(make_node):
+    node = make_node("failing_tasks")
+    executor = SingleThreadedExecutor(context=node.context)
+    executor.add_node(node)
+
+    async def fail():
+        raise KeyError("coroutine")
+
+    for task in (executor.create_task(fail), executor.create_task(lambda: {}["function"])):
+        with pytest.raises(KeyError):
+            executor.spin_until_future_complete(task, timeout_sec=5.0)
+        assert task.done() and isinstance(task.exception(), KeyError)
+    executor.shutdown()
+    with pytest.raises((RuntimeError, AttributeError)):
+        executor.create_task(print)
+
+
+def test_only_coroutine_functions_are_awaited(make_node, spin):
+    node, awaited = make_node("awaiting"), []
+
+    async def note(name: str) -> None:
+        awaited.append(name)
+
+    async def as_function() -> None:
+        await note("function")
+
+    node.create_timer(0.01, as_function)
+    assert spin.until(lambda: "function" in awaited, node)
+    node.create_timer(0.01, lambda: note("lambda"))
+    with pytest.warns(RuntimeWarning, match="never awaited"):
+        spin.until(lambda: False, node, timeout_s=0.2)
+    assert set(awaited) == {"function"}
+
+
+def test_futures_finish_more_than_once_and_keep_exceptions(capfd):
+    future, seen = Future(), []
+    future.add_done_callback(lambda done: seen.append(done.result()))
+    for number in range(3):
+        future.set_result(number)
+    assert seen == [0] and future.result() == 2 and future.done()
+    future.add_done_callback(lambda done: seen.append(done.result()))
+    assert seen == [0, 2]
+    failed = Future()
+    failed.set_exception(KeyError("x"))
+    assert isinstance(failed.exception(), KeyError)
+    with pytest.raises(KeyError):
+        failed.result()
+    unseen = Future()
+    unseen.set_exception(ValueError("nobody asks"))
+    del unseen
+    gc.collect()
+    assert "The following exception was never retrieved: nobody asks" in capfd.readouterr().err
+
+
+def test_cancelling_is_only_a_request(make_node, spin):
+    future, called = Future(), []
+    future.add_done_callback(lambda done: called.append(done.cancelled()))
+    future.cancel()
+    assert future.cancelled() and not future.done() and called == [True]
+    future.set_result(5)
+    assert future.done() and not future.cancelled() and future.result() == 5
+    node = make_node("cancelling")
+    executor = SingleThreadedExecutor(context=node.context)
+    task = executor.create_task(lambda: "run all the same")
+    task.cancel()
+    executor.spin_until_future_complete(task, timeout_sec=5.0)
+    assert task.result() == "run all the same"
     executor.shutdown()
 
 
@@ -284,14 +363,20 @@ def test_log_messages_reach_rosout(make_node, spin, capfd):
 
 
 def test_names_remaps_and_parameters_from_the_command_line(make_context):
-    arguments = "--ros-args -r __ns:=/robot -r chatter:=talk -r talker:hear:=/ears"
-    arguments += " -r talker:__node:=speaker -p rate:=2.5 -p speaker:name:=joe -p other:name:=no"
+    """A rule for one node means, but for its own renaming, the name that it has in the end."""
+    arguments = "--ros-args -r __ns:=/robot -r chatter:=talk -r talker:hear:=/eyes"
+    arguments += " -r talker:__node:=speaker -r speaker:listen:=/ears -r other:listen:=/no"
+    arguments += " -p rate:=2.5 -p speaker:name:=joe"
     context = make_context(arguments.split())
     node = Node("talker", context=context, automatically_declare_parameters_from_overrides=True)
     assert node.get_fully_qualified_name() == "/robot/speaker"
     assert node.create_publisher(String, "chatter", 1).topic_name == "/robot/talk"
-    assert node.create_subscription(String, "hear", print, 1).topic_name == "/ears"
+    assert node.create_subscription(String, "hear", print, 1).topic_name == "/robot/hear"
+    assert node.create_subscription(String, "listen", print, 1).topic_name == "/ears"
     assert node.create_subscription(String, "~/in", print, 1).topic_name == "/robot/speaker/in"
     assert node.get_parameter("rate").value == 2.5
-    assert node.get_parameter("name").value == "joe"
+    assert not node.has_parameter("name")  # /speaker's, not /robot/speaker's
+    node.destroy_node()
+    node = Node("talker", context=make_context(["--ros-args", "-r", "a:__ns:=/x"]), namespace="n")
+    assert node.get_namespace() == "/n"
     node.destroy_node()

@@ -17,12 +17,14 @@ embedded_ros.install()
 
 from rclpy.node import Node  # noqa: E402
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy  # noqa: E402
+from rclpy.type_hash import TypeHash  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
 from std_srvs.srv import Trigger  # noqa: E402
 
-from embedded_ros import cdr, dds, dds_types, discovery, graph, qos_mapping  # noqa: E402
+from embedded_ros import discovery  # noqa: E402
 
 pytestmark = pytest.mark.ros
+OURS = pytest.mark.embedded_only("what embedded_ros itself announces and warns of")
 
 STRING_HASH = "RIHS01_df668c740482bbd48fb39d76a70dfd4bd59db1288021743503259e948f6b1a18"
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -72,14 +74,19 @@ def test_endpoint_info_has_node_qos_and_hash(make_node, make_context, wait_until
     assert wait_until(known)
     (info,) = here.get_publishers_info_by_topic("described")
     assert (info.node_namespace, info.topic_type) == ("/", "std_msgs/msg/String")
-    assert info.topic_type_hash == STRING_HASH
+    assert str(info.topic_type_hash) == STRING_HASH
+    assert info.topic_type_hash == TypeHash(1, bytes.fromhex(STRING_HASH.partition("_")[2]))
+    assert str(TypeHash()) == "INVALID"
     assert info.qos_profile.reliability == ReliabilityPolicy.BEST_EFFORT
     assert info.qos_profile.durability == DurabilityPolicy.VOLATILE
     assert here.get_subscriptions_info_by_topic("described") == []
     other.destroy_node()
 
 
+@OURS
 def test_every_endpoint_carries_its_type_hash(make_node, context, wait_until):
+    from embedded_ros import cdr, dds_types
+
     node = make_node("hashed", start_parameter_services=True)
     node.create_client(Trigger, "hashed_service")
     node.create_subscription(String, "hashed_topic", print, 1)
@@ -93,10 +100,13 @@ def test_every_endpoint_carries_its_type_hash(make_node, context, wait_until):
         assert endpoint.user_data.startswith(role if is_service else b"typehash=")
 
 
+@OURS
 def test_ros_discovery_info_lists_the_entities_of_each_node(
     make_node, context, make_context, wait_until
 ):
     """Read as `ros2 node list` reads it: another participant, transient local, whole each time."""
+    from embedded_ros import cdr, dds, dds_types, graph, qos_mapping
+
     other = make_context()
     qos = qos_mapping.to_dds(LATCHED, b"")
     data_type = dds_types.message_type(graph.DISCOVERY_TYPE)
@@ -151,6 +161,7 @@ def run_cyclonedds(domain: int, *arguments: str) -> str:
     return result.stdout
 
 
+@OURS
 def test_the_cyclonedds_command_line_sees_topics_and_types(make_node, domain_id):
     from sensor_msgs.msg import Image
 
@@ -213,6 +224,7 @@ rclpy.spin(node)
 """
 
 
+@OURS
 def test_a_participant_of_another_vendor_is_named_once(start_python, domain_id):
     loopback = "<Interfaces><NetworkInterface address='127.0.0.1'/></Interfaces>"
     uri = f"<CycloneDDS><Domain><General>{loopback}</General></Domain></CycloneDDS>"

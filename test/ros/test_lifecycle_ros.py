@@ -22,15 +22,24 @@ from lifecycle_msgs.srv import (  # noqa: E402
     GetAvailableTransitions,
     GetState,
 )
-from rclpy.exceptions import RCLError  # noqa: E402
+from rclpy._rclpy_pybind11 import RCLError  # noqa: E402
 from rclpy.executors import SingleThreadedExecutor  # noqa: E402
-from rclpy.lifecycle import LifecycleNode, State, TransitionCallbackReturn  # noqa: E402
+from rclpy.lifecycle import (  # noqa: E402
+    LifecycleNode,
+    SimpleManagedEntity,
+    State,
+    TransitionCallbackReturn,
+)
 from rclpy.node import Node  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
 
+from semantic_field.nodes.spinning import Spinning  # noqa: E402
+
 pytestmark = pytest.mark.ros
 
-SUCCESS, FAILURE, ERROR = TransitionCallbackReturn
+SUCCESS = TransitionCallbackReturn.SUCCESS
+FAILURE = TransitionCallbackReturn.FAILURE
+ERROR = TransitionCallbackReturn.ERROR
 TIMEOUT_S = 20.0
 
 
@@ -105,7 +114,7 @@ def test_a_whole_life(node):
         (node.trigger_configure, "inactive"),
         (node.trigger_shutdown, "finalized"),
     ):
-        assert trigger() is SUCCESS and state_of(node) == state
+        assert trigger() == SUCCESS and state_of(node) == state
     assert node.calls == [
         ("configure", "unconfigured"),
         ("activate", "inactive"),
@@ -117,51 +126,91 @@ def test_a_whole_life(node):
 
 
 def test_what_cannot_be_done_now_is_an_error_and_changes_nothing(node):
-    with pytest.raises(RCLError, match=r"'activate'.*unconfigured.*configure \(1\)"):
+    with pytest.raises(RCLError):
         node.trigger_activate()
     assert state_of(node) == "unconfigured" and node.calls == []
     node.trigger_shutdown()
-    with pytest.raises(RCLError, match="finalized"):
-        node.trigger_configure()
+    for trigger in (node.trigger_configure, node.trigger_shutdown):
+        with pytest.raises(RCLError):
+            trigger()
 
 
 def test_failure_goes_back(node):
     node.answers["configure"] = FAILURE
-    assert node.trigger_configure() is FAILURE and state_of(node) == "unconfigured"
+    assert node.trigger_configure() == FAILURE and state_of(node) == "unconfigured"
     node.answers.clear()
     node.trigger_configure()
     node.answers["activate"] = FAILURE
-    assert node.trigger_activate() is FAILURE and state_of(node) == "inactive"
+    assert node.trigger_activate() == FAILURE and state_of(node) == "inactive"
 
 
-@pytest.mark.parametrize("answer", [ERROR, RuntimeError("no camera"), None, True])
-def test_errors_are_processed(node, answer):
-    """An exception and an answer of another type count as ERROR; on_error can still save it."""
-    node.answers["configure"] = answer
-    assert node.trigger_configure() is ERROR
+def test_errors_are_processed(node):
+    node.answers["configure"] = ERROR
+    assert node.trigger_configure() == ERROR
     assert state_of(node) == "unconfigured"
+    assert node.calls == [("configure", "unconfigured"), ("error", "unconfigured")]
+
+
+def test_an_exception_is_an_error_of_which_nothing_is_said(node, capfd):
+    """So a node has to say it itself."""
+    node.answers["configure"] = RuntimeError("no camera")
+    assert node.trigger_configure() == ERROR and state_of(node) == "unconfigured"
+    output = capfd.readouterr()
+    assert "no camera" not in output.out + output.err
+
+
+@pytest.mark.parametrize("answer", [None, True])
+def test_an_answer_of_another_type_breaks_the_node(node, answer):
+    node.answers["configure"] = answer
+    with pytest.raises(AttributeError):
+        node.trigger_configure()
+    assert state_of(node) == "configuring"
 
 
 def test_an_error_that_cannot_be_processed_is_the_end(node):
     node.answers = {"configure": ERROR, "error": FAILURE}
-    assert node.trigger_configure() is ERROR
+    assert node.trigger_configure() == ERROR
     assert state_of(node) == "finalized"
     assert node.calls == [("configure", "unconfigured"), ("error", "unconfigured")]
 
 
-def test_a_callback_cannot_start_another_transition(node):
-    caught = []
+class Hasty(LifecycleNode):
+    """Tries to be activated while it is configured."""
 
-    def on_configure(state):
-        try:
-            node.trigger_activate()
-        except RCLError as error:
-            caught.append(str(error))
+    def on_configure(self, state):
+        with pytest.raises(RCLError):
+            self.trigger_activate()
         return SUCCESS
 
-    node.on_configure = on_configure
-    assert node.trigger_configure() is SUCCESS and state_of(node) == "inactive"
-    assert len(caught) == 1 and "configuring" in caught[0]
+
+def test_a_callback_cannot_start_another_transition(context):
+    node = Hasty("hasty", context=context)
+    assert node.trigger_configure() == SUCCESS and state_of(node) == "inactive"
+    node.destroy_node()
+
+
+def test_callbacks_are_those_of_the_class(node):
+    """What is put into their place later is not called."""
+    node.on_configure = lambda state: FAILURE
+    assert node.trigger_configure() == SUCCESS
+
+
+def test_managed_entities_answer_for_themselves(node):
+    class Entity(SimpleManagedEntity):
+        answer = FAILURE
+
+        def on_activate(self, state):
+            super().on_activate(state)
+            return self.answer
+
+    entity = Entity()
+    node.add_managed_entity(entity)
+    with pytest.raises(TypeError):
+        node.add_managed_entity(object())
+    assert LifecycleNode.on_activate(node, None) == FAILURE and entity.is_activated
+    entity.answer = True
+    with pytest.raises(TypeError):
+        LifecycleNode.on_activate(node, None)
 
 
 # --- over DDS -------------------------------------------------------------------------------------
@@ -175,8 +224,7 @@ class Spinner:
         self.executor = SingleThreadedExecutor(context=context)
         for node in nodes:
             self.executor.add_node(node)
-        self.thread = threading.Thread(target=self.executor.spin, daemon=True)
-        self.thread.start()
+        self.spinning = Spinning(self.executor)
 
     def call(self, kind, name, **request):
         client = self.node.create_client(kind, name)
@@ -189,8 +237,7 @@ class Spinner:
         return future.result()
 
     def close(self):
-        self.executor.shutdown()
-        self.thread.join()
+        self.spinning.stop()
 
 
 @pytest.fixture
@@ -217,11 +264,21 @@ def test_states_are_changed_and_asked_from_outside(outside):
     assert change(outside, TransitionMessage.TRANSITION_CONFIGURE)
     assert change(outside, label="activate")
     assert current(outside) == (StateMessage.PRIMARY_STATE_ACTIVE, "active")
-    assert not change(outside, TransitionMessage.TRANSITION_CONFIGURE)  # not from here
+    assert not change(outside, label="configure")  # not from here
     assert not change(outside, label="nonsense")
     assert current(outside) == (StateMessage.PRIMARY_STATE_ACTIVE, "active")
     assert change(outside, TransitionMessage.TRANSITION_ACTIVE_SHUTDOWN)
     assert current(outside) == (StateMessage.PRIMARY_STATE_FINALIZED, "finalized")
+
+
+def test_a_number_that_does_not_lead_on_is_an_error_in_the_executor(node):
+    """As in rclpy, where it ends a node that does not guard itself."""
+    request = ChangeState.Request()
+    for number in (TransitionMessage.TRANSITION_ACTIVATE, 77):
+        request.transition.id = number
+        with pytest.raises(RCLError):
+            node._LifecycleNodeMixin__on_change_state(request, ChangeState.Response())
+    assert state_of(node) == "unconfigured"
 
 
 def test_a_refused_transition_is_no_success(outside, node):
@@ -322,5 +379,5 @@ def test_a_lifecycle_publisher_is_silent_while_inactive(outside, node):
 def test_without_communication_there_are_no_services(context):
     node = LifecycleNode("quiet", context=context, enable_communication_interface=False)
     assert not [s.srv_name for s in node.services if "state" in s.srv_name]
-    assert node.trigger_configure() is SUCCESS
+    assert node.trigger_configure() == SUCCESS
     node.destroy_node()

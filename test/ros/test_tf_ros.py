@@ -33,6 +33,8 @@ from tf2_ros import (  # noqa: E402
     TransformListener,
 )
 
+from semantic_field.nodes.spinning import Spinning  # noqa: E402
+
 pytestmark = pytest.mark.ros
 TIMEOUT_S = 20.0
 LONG = Duration(seconds=TIMEOUT_S)
@@ -94,14 +96,11 @@ def spin():
         for node in nodes:
             executor = SingleThreadedExecutor(context=node.context)
             executor.add_node(node)
-            thread = threading.Thread(target=executor.spin, daemon=True)
-            thread.start()
-            running.append((executor, thread))
+            running.append(Spinning(executor))
 
     yield start
-    for executor, thread in running:
-        executor.shutdown()
-        thread.join()
+    for spinning in running:
+        spinning.stop()
 
 
 @pytest.fixture

@@ -10,9 +10,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import rclpy
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
+
+from semantic_field.nodes.spinning import Spinning
 
 
 class Client:
@@ -21,16 +23,9 @@ class Client:
     def __init__(self, name: str) -> None:
         self.node = Node(f"{name}_{os.getpid()}")
         self._clients: dict[str, Any] = {}
-        self._executor = SingleThreadedExecutor()
-        self._executor.add_node(self.node)
-        self._thread = threading.Thread(target=self._spin, name="spin", daemon=True)
-        self._thread.start()
-
-    def _spin(self) -> None:
-        try:
-            self._executor.spin()
-        except ExternalShutdownException:
-            return
+        executor = SingleThreadedExecutor()
+        executor.add_node(self.node)
+        self._spinning = Spinning(executor)
 
     def call(self, kind: type, name: str, request: Any, timeout_s: float = 30.0) -> Any:
         """The service's response; TimeoutError where nobody answers in time."""
@@ -47,6 +42,7 @@ class Client:
         future = client.call_async(request)
         future.add_done_callback(lambda _: done.set())
         if not done.wait(max(0.0, deadline - time.monotonic())):
+            client.remove_pending_request(future)  # a late answer finds nobody
             raise TimeoutError(f"no answer from {name} after {timeout_s:.0f} s")
         return future.result()
 
@@ -54,8 +50,7 @@ class Client:
         self.node.create_subscription(kind, topic, callback, qos)
 
     def close(self) -> None:
-        self._executor.shutdown()
-        self._thread.join()
+        self._spinning.stop()
         self.node.destroy_node()
 
 

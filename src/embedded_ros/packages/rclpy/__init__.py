@@ -31,15 +31,14 @@ def init(
     context: Context | None = None,
     domain_id: int | None = None,
     signal_handler_options: SignalHandlerOptions | None = None,
-) -> InitContextManager:
+) -> None:
     """Start. For the default context SIGINT and SIGTERM end spinning unless said otherwise.
 
     Raises:
-        RuntimeError: the context is running already.
-        ValueError: a ROS argument or variable that cannot be understood.
+        RuntimeError: the context was initialised before.
+        RCLError: a ROS argument cannot be understood.
+        ValueError: nor can a variable.
     """
-    if context is None and get_default_context()._was_shut_down():
-        try_shutdown()  # by a signal: start anew
     chosen = get_default_context() if context is None else context
     if signal_handler_options is None:
         is_default = context is None
@@ -47,20 +46,6 @@ def init(
     chosen.init(args, domain_id=domain_id)
     install_signal_handlers(signal_handler_options)
     watch_context(chosen)
-    return InitContextManager(chosen)
-
-
-class InitContextManager:
-    """Lets ``with rclpy.init():`` shut down at its end."""
-
-    def __init__(self, context: Context) -> None:
-        self.context = context
-
-    def __enter__(self) -> InitContextManager:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        try_shutdown(context=self.context)
 
 
 def shutdown(*, context: Context | None = None, uninstall_handlers: bool | None = None) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 import yaml
 
 from rclpy._parameter_yaml import flatten_parameters, load_yaml, value_from_text
+from rclpy._rclpy_pybind11 import RCLInvalidROSArgsError
+from rclpy.parameter import Parameter
 
 RULE = re.compile(
     r"(?:(?!rostopic://|rosservice://)(?P<node>[A-Za-z_][A-Za-z0-9_]*):)?"
@@ -35,7 +37,7 @@ class Arguments:
     """What was said under ``--ros-args``."""
 
     remaps: list[Rule] = field(default_factory=list)
-    # In the order given, files expanded: (node pattern, parameter name, value)
+    # Files expanded, as rcl settles them: (node pattern, parameter name, value or None)
     parameters: list[tuple[str, str, Any]] = field(default_factory=list)
     log_levels: list[tuple[str | None, str]] = field(default_factory=list)
     rosout: bool = True
@@ -59,7 +61,7 @@ class Arguments:
         return None
 
     def parameters_for(self, full_node_name: str) -> dict[str, Any]:
-        """Parameter values for ``/ns/node``; what was given later wins."""
+        """Parameter values for ``/ns/node``; None for one that has no value."""
         values = {}
         for pattern, name, value in self.parameters:
             if node_matches(pattern, full_node_name):
@@ -84,13 +86,36 @@ def parse_arguments(args: list[str] | None) -> Arguments:
     """Read everything between ``--ros-args`` and ``--`` (or the end).
 
     Raises:
-        ValueError: an argument that cannot be understood, with what was expected.
+        RCLInvalidROSArgsError: an argument that cannot be understood, with what was expected.
     """
     result = Arguments()
     items = iter(_ros_items(args or []))
-    for item in items:
-        _read_one(result, item, items)
+    try:
+        for item in items:
+            _read_one(result, item, items)
+    except ValueError as error:
+        raise RCLInvalidROSArgsError(str(error)) from error
+    result.parameters = _settled(result.parameters)
     return result
+
+
+def _settled(given: list[tuple[str, str, Any]]) -> list[tuple[str, str, Any]]:
+    """One value for each node pattern and name, in the order in which the patterns first came.
+
+    As in rcl's parser a later value replaces an earlier one of its own type only; where several
+    types were given, the first in the order of ``Parameter.Type`` is left. An empty list has no
+    type: it replaces nothing, and alone it is a parameter without value.
+    """
+    slots: dict[str, dict[str, dict[int, Any]]] = {}
+    for pattern, name, value in given:
+        slot = slots.setdefault(pattern, {}).setdefault(name, {})
+        if value != []:
+            slot[Parameter.Type.from_parameter_value(value).value] = value
+    return [
+        (pattern, name, slot[min(slot)] if slot else None)
+        for pattern, names in slots.items()
+        for name, slot in names.items()
+    ]
 
 
 def _ros_items(args: list[str]) -> list[str]:
@@ -132,8 +157,8 @@ def _read_option(result: Arguments, option: str, value: str | None) -> None:
         result.remaps.append(_rule(value, option))
     elif option in ("-p", "--param"):
         rule = _rule(value, option)
-        pattern = "/**" if rule.node is None else f"/**/{rule.node}"
-        result.parameters.append((pattern, rule.name, value_from_text(rule.value)))
+        value = value_from_text(rule.value)
+        result.parameters.append((rule.node or "/**", rule.name, value))
     elif option == "--params-file":
         result.parameters.extend(read_parameter_file(value))
     elif option == "--log-level":

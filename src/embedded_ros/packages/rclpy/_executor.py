@@ -52,6 +52,9 @@ class Job:
 class Executor:
     """Base: everything but how callbacks are run (``_run_job``)."""
 
+    # What ends a ``spin_once`` without a word.
+    _ends_quietly: tuple = (TimeoutException, ShutdownException, ConditionReachedException)
+
     def __init__(self, *, context: Any = None) -> None:
         self._context = get_default_context() if context is None else context
         self._nodes: list[Any] = []
@@ -95,7 +98,12 @@ class Executor:
             return list(self._nodes)
 
     def create_task(self, callback: Any, *args: Any, **kwargs: Any) -> Task:
-        """Run a function or coroutine in this executor; the future of its result."""
+        """Run a function or coroutine in this executor; the future of its result.
+
+        What it raises is raised where the executor spins, too.
+        """
+        if self._is_shutdown:
+            raise RuntimeError("the executor was shut down: it runs no more tasks")
         task = Task(callback, args, kwargs, executor=self)
         self._tasks.append(Job(lambda: self._step_task(task)))
         self.wake()
@@ -107,8 +115,8 @@ class Executor:
         if task.done():
             if job is not None:
                 job.finish()
-                task.result()  # of a callback: raises what it raised
             self.wake()
+            task.result()  # raises what it raised
             return
 
         def go_on() -> None:
@@ -162,20 +170,21 @@ class Executor:
         self._spin_once(timeout_sec, future.done)
 
     def _spin_once(self, timeout_sec: float | None, enough: Callable[[], bool]) -> None:
-        with contextlib.suppress(TimeoutException, ShutdownException, ConditionReachedException):
+        with contextlib.suppress(*self._ends_quietly):
             self._run_job(self._next_job(timeout_sec, enough))
 
     def _run_job(self, job: Job) -> None:
         raise AssertionError("each executor runs callbacks in its own way")
 
     def _execute(self, job: Job) -> None:
-        """Run a callback; a coroutine goes on as a task and keeps its group until it is done."""
+        """Run a callback; that of a coroutine function goes on as a task and keeps its group until
+        it is done. As in rclpy nothing awaits a coroutine that another function returns."""
         try:
             result = job.call()
         except BaseException:
             job.finish()
             raise
-        if inspect.iscoroutine(result):
+        if inspect.iscoroutine(result) and inspect.iscoroutinefunction(job.entity.callback):
             coroutine = result
 
             async def whole() -> Any:

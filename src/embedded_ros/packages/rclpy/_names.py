@@ -67,17 +67,14 @@ def remap(
     namespace: str,
     arguments: Arguments,
     is_service: bool = False,
-    given_name: str | None = None,
 ) -> str:
     """The absolute name after the first remapping rule that matches.
 
-    Rules for one node name it as its code does (``given_name``) or as it is called in the end.
+    A rule for one node names it as it is called in the end, not as its code calls it.
     """
     absolute = expand(name, node_name, namespace, is_service)
     for rule in arguments.remaps:
-        if rule.name.startswith("__") or not any(
-            rule.is_for(known) for known in (node_name, given_name or node_name)
-        ):
+        if rule.name.startswith("__") or not rule.is_for(node_name):
             continue
         prefix, _, source = rule.name.rpartition("://")
         if prefix and prefix != ("rosservice" if is_service else "rostopic"):

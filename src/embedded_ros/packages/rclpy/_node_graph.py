@@ -11,6 +11,7 @@ from embedded_ros import graph
 from embedded_ros.dds_types import ros_type_name
 from embedded_ros.graph import Endpoint
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.type_hash import TypeHash
 
 
 class TopicEndpointTypeEnum(IntEnum):
@@ -28,7 +29,7 @@ class TopicEndpointInfo:
             "_NODE_NAMESPACE_UNKNOWN_",
         )
         self.topic_type = ros_type_name(endpoint.dds_type) or endpoint.dds_type
-        self.topic_type_hash = endpoint.type_hash
+        self.topic_type_hash = TypeHash.from_text(endpoint.type_hash)
         kind = TopicEndpointTypeEnum
         self.endpoint_type = kind.PUBLISHER if endpoint.is_writer else kind.SUBSCRIPTION
         self.endpoint_gid = list(endpoint.guid)

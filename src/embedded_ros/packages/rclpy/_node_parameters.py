@@ -12,9 +12,12 @@ from rcl_interfaces.msg import (
     ParameterEvent,
     ParameterValue,
 )
+from rcl_interfaces.msg import (
+    Parameter as ParameterMsg,
+)
 
 from rclpy._parameter_declaration import Declaration, parse_declaration
-from rclpy._parameter_rules import WRONG_TYPE, check_name, check_value
+from rclpy._parameter_rules import WRONG_TYPE, check_name
 from rclpy._parameter_setting import ParameterSetting
 from rclpy.exceptions import (
     InvalidParameterTypeException,
@@ -24,11 +27,9 @@ from rclpy.exceptions import (
     ParameterNotDeclaredException,
     ParameterUninitializedException,
 )
-from rclpy.parameter import PARAMETER_SEPARATOR_STRING, Parameter, parameter_value_to_python
+from rclpy.parameter import PARAMETER_SEPARATOR_STRING, Parameter
 from rclpy.parameter_service import ParameterService
 from rclpy.qos import qos_profile_parameter_events
-
-USE_SIM_TIME = "use_sim_time"
 
 
 class NodeParametersMixin(ParameterSetting):
@@ -58,16 +59,12 @@ class NodeParametersMixin(ParameterSetting):
         self._parameter_event_publisher = self.create_publisher(
             ParameterEvent, "/parameter_events", qos_profile_parameter_events
         )
-        self.declare_parameter(USE_SIM_TIME, False)
         if automatically_declare:
-            self._parameters_declare_overrides()
+            given = self._parameter_overrides.items()
+            self.declare_parameters("", [(name, item.value) for name, item in given], True)
+        self._clock_source.attach_node(self)
+        self._clock_source.attach_clock(self._clock)
         self._parameter_service = ParameterService(self) if start_parameter_services else None
-
-    def _parameters_declare_overrides(self) -> None:
-        for name, parameter in self._parameter_overrides.items():
-            if not self.has_parameter(name):
-                free = ParameterDescriptor(dynamic_typing=True)
-                self.declare_parameter(name, parameter.value, free)
 
     # --- declaring ----------------------------------------------------------------------------
 
@@ -110,11 +107,6 @@ class NodeParametersMixin(ParameterSetting):
     def _parameters_declare(self, item: Declaration, ignore_override: bool) -> Parameter:
         override = None if ignore_override else self._parameter_overrides.get(item.name)
         parameter = item.parameter(override)
-        if parameter.type_ is Parameter.Type.NOT_SET:
-            self._parameters_store(
-                parameter, item.descriptor
-            )  # stays uninitialised until it is set
-            return parameter
         result = self._parameters_set([parameter], {item.name: item.descriptor}, declaring=True)
         if not result.successful and result.reason.startswith(WRONG_TYPE):
             expected = Parameter.Type(int(item.descriptor.type))
@@ -170,15 +162,15 @@ class NodeParametersMixin(ParameterSetting):
             return Parameter(name, Parameter.Type.NOT_SET)
         return alternative_value
 
-    def get_parameter_type(self, name: str) -> Parameter.Type:
-        """The type; NOT_SET of what is undeclared where the node allows that."""
+    def get_parameter_type(self, name: str) -> int:
+        """The number of the type; NOT_SET of what is undeclared where the node allows that."""
         parameter = self._parameters.get(name)
         if parameter is None:
             self._parameters_check_declared([name])
             return Parameter.Type.NOT_SET
-        return parameter.type_
+        return parameter.type_.value
 
-    def get_parameter_types(self, names: list[str]) -> list[Parameter.Type]:
+    def get_parameter_types(self, names: list[str]) -> list[int]:
         return [self.get_parameter_type(name) for name in names]
 
     def get_parameters_by_prefix(self, prefix: str) -> dict[str, Parameter]:
@@ -219,7 +211,8 @@ class NodeParametersMixin(ParameterSetting):
         descriptor: ParameterDescriptor,
         alternative_value: ParameterValue | None = None,
     ) -> ParameterValue:
-        """Replace a descriptor and return the value, which is the alternative where that fits.
+        """Replace a descriptor and return the value: the alternative where the present one does not
+        fit. As in rclpy the type stands in the descriptor, or it types dynamically.
 
         Raises:
             ParameterNotDeclaredException, ParameterImmutableException (read-only until now),
@@ -231,15 +224,16 @@ class NodeParametersMixin(ParameterSetting):
                 return Parameter(name, Parameter.Type.NOT_SET).get_parameter_value()
             if self._descriptors[name].read_only:
                 raise ParameterImmutableException(name)
-            declaration = parse_declaration("", (name, self._parameters[name].value, descriptor))
-            value = alternative_value or self._parameters[name].get_parameter_value()
-            parameter = declaration.parameter(
-                Parameter(name, value=parameter_value_to_python(value))
-            )
-            result = check_value(parameter, declaration.descriptor, check_read_only=False)
+            descriptor.name = name
+            parameter = self.get_parameter(name)
+            result = self._parameters_check(parameter, descriptor, False)
+            if not result.successful and alternative_value is not None:
+                message = ParameterMsg(name=name, value=alternative_value)
+                parameter = Parameter.from_parameter_msg(message)
+                result = self._parameters_check(parameter, descriptor, False)
             if not result.successful:
                 raise InvalidParameterValueException(name, parameter.value, result.reason)
-            self._parameters_store(parameter, declaration.descriptor)
+            self._parameters[name], self._descriptors[name] = parameter, descriptor
             return parameter.get_parameter_value()
 
     def _parameters_check_declared(self, names: Sequence[str], allow: bool = True) -> None:

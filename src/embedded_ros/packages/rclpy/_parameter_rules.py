@@ -23,21 +23,25 @@ def check_name(name: object) -> str:
 
 
 def check_value(
-    parameter: Parameter, descriptor: ParameterDescriptor, check_read_only: bool = True
+    parameter: Parameter,
+    descriptor: ParameterDescriptor,
+    is_declared: bool = True,
+    check_read_only: bool = True,
 ) -> SetParametersResult:
     """Whether the descriptor lets the parameter have its value, and why not."""
-    reason = _reason_against(parameter, descriptor, check_read_only)
+    reason = _reason_against(parameter, descriptor, is_declared, check_read_only)
     return SetParametersResult(successful=not reason, reason=reason)
 
 
 def _reason_against(
-    parameter: Parameter, descriptor: ParameterDescriptor, check_read_only: bool
+    parameter: Parameter, descriptor: ParameterDescriptor, is_declared: bool, check_read_only: bool
 ) -> str:
     if check_read_only and descriptor.read_only:
         return f"Trying to set a read-only parameter: {parameter.name}."
+    if not descriptor.dynamic_typing and parameter.type_ is Parameter.Type.NOT_SET:
+        return "Static parameter cannot be undeclared" if is_declared else ""
     expected = Parameter.Type(int(descriptor.type))
-    free = descriptor.dynamic_typing or expected is Parameter.Type.NOT_SET
-    if not free and parameter.type_ is not expected:
+    if not descriptor.dynamic_typing and parameter.type_ is not expected:
         return (
             f"{WRONG_TYPE}, expected '{expected}' got '{parameter.type_}' "
             f"for parameter '{parameter.name}'"
@@ -76,8 +80,7 @@ def _outside_decimals(parameter: Parameter, limits) -> str:
 
 
 def _close(value: float, other: float) -> bool:
-    # Around zero no relative tolerance helps: 0.3 - 3 * 0.1 has to count as zero.
-    return math.isclose(value, other, rel_tol=RELATIVE_TOLERANCE, abs_tol=1e-12)
+    return math.isclose(value, other, rel_tol=RELATIVE_TOLERANCE)
 
 
 def _out_of_range(parameter: Parameter, low: float, high: float) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from rcl_interfaces.msg import ParameterDescriptor, ParameterEvent, SetParametersResult
 
@@ -51,106 +51,79 @@ class ParameterSetting:
         """Set one parameter after the other; one result each.
 
         Raises:
-            ParameterNotDeclaredException: before anything is set, unless undeclared parameters
-                are allowed.
+            ParameterNotDeclaredException: unless undeclared parameters are allowed; those before
+                it are set.
         """
-        with self._parameter_lock:
-            self._parameters_check(parameter_list)
-            return [self._parameters_set([parameter]) for parameter in parameter_list]
+        return [self.set_parameters_atomically([parameter]) for parameter in parameter_list]
 
     def set_parameters_atomically(self, parameter_list: list[Parameter]) -> SetParametersResult:
         """Set all parameters or none; raises as ``set_parameters``."""
         with self._parameter_lock:
-            self._parameters_check(parameter_list)
-            return self._parameters_set(list(parameter_list))
-
-    def _parameters_check(self, parameter_list: Sequence[Parameter]) -> None:
-        if not all(isinstance(parameter, Parameter) for parameter in parameter_list):
-            raise TypeError("Parameter must be instance of type 'rclpy.parameter.Parameter'")
-        self._parameters_check_declared([parameter.name for parameter in parameter_list])
+            if self._pre_set_parameters_callbacks:
+                callbacks = list(self._pre_set_parameters_callbacks)
+                parameter_list = [item for call in callbacks for item in call(parameter_list)]
+                if not parameter_list:
+                    return SetParametersResult(successful=False, reason=EMPTY_LIST)
+            if not all(isinstance(parameter, Parameter) for parameter in parameter_list):
+                raise TypeError("Parameter must be instance of type 'rclpy.parameter.Parameter'")
+            self._parameters_check_declared([parameter.name for parameter in parameter_list])
+            return self._parameters_set(parameter_list, self._descriptors)
 
     def _parameters_set(
         self,
         parameters: list[Parameter],
-        new_descriptors: Mapping[str, ParameterDescriptor] | None = None,
+        descriptors: Mapping[str, ParameterDescriptor],
         declaring: bool = False,
     ) -> SetParametersResult:
-        if not declaring and self._pre_set_parameters_callbacks:
-            for callback in list(self._pre_set_parameters_callbacks):
-                parameters = callback(parameters)
-            self._parameters_check(parameters)
-        if not parameters:
-            return SetParametersResult(successful=False, reason=EMPTY_LIST)
-        descriptors = {
-            p.name: self._parameters_descriptor(p, new_descriptors or {}) for p in parameters
-        }
-        result = self._parameters_refusal(parameters, descriptors, declaring)
-        if not result.successful:
-            return result
-        self._parameters_apply(parameters, descriptors)
-        for callback in list(self._post_set_parameters_callbacks):
-            callback(parameters)
-        return result
-
-    def _parameters_descriptor(
-        self, parameter: Parameter, new: Mapping[str, ParameterDescriptor]
-    ) -> ParameterDescriptor:
-        descriptor = new.get(parameter.name) or self._descriptors.get(parameter.name)
-        if descriptor is None:  # undeclared, and allowed
-            descriptor = ParameterDescriptor(name=parameter.name, dynamic_typing=True)
-        return descriptor
-
-    def _parameters_refusal(
-        self,
-        parameters: list[Parameter],
-        descriptors: Mapping[str, ParameterDescriptor],
-        declaring: bool,
-    ) -> SetParametersResult:
         for parameter in parameters:
-            result = check_value(parameter, descriptors[parameter.name], not declaring)
-            if not result.successful:
-                return result
+            if parameter.name in descriptors:
+                result = self._parameters_check(
+                    parameter, descriptors[parameter.name], not declaring
+                )
+                if not result.successful:
+                    return result
         for callback in list(self._on_set_parameters_callbacks):
             result = callback(parameters)
-            if not isinstance(result, SetParametersResult):
-                raise TypeError(
-                    "Callback returned an invalid type, it should return SetParameterResult."
-                )
             if not result.successful:
                 return result
+        self._parameters_apply(parameters, descriptors, declaring)
+        for callback in list(self._post_set_parameters_callbacks):
+            callback(parameters)
         return SetParametersResult(successful=True)
+
+    def _parameters_check(
+        self, parameter: Parameter, descriptor: ParameterDescriptor, check_read_only: bool
+    ) -> SetParametersResult:
+        """What the descriptor says to the value; that of a dynamic one takes over its type."""
+        is_declared = parameter.name in self._parameters
+        result = check_value(parameter, descriptor, is_declared, check_read_only)
+        if descriptor.dynamic_typing and not (check_read_only and descriptor.read_only):
+            descriptor.type = parameter.type_.value
+        return result
 
     # --- storing ------------------------------------------------------------------------------
 
     def _parameters_apply(
-        self, parameters: list[Parameter], descriptors: Mapping[str, ParameterDescriptor]
+        self,
+        parameters: list[Parameter],
+        descriptors: Mapping[str, ParameterDescriptor],
+        declaring: bool,
     ) -> None:
-        event = ParameterEvent(
-            stamp=self.get_clock().now().to_msg(), node=self.get_fully_qualified_name()
-        )
+        event = ParameterEvent(node=self.get_fully_qualified_name())
         for parameter in parameters:
-            self._parameters_change(parameter, event).append(parameter.to_parameter_msg())
-            if parameter.type_ is Parameter.Type.NOT_SET:
+            if parameter.type_ is Parameter.Type.NOT_SET and not declaring:
                 self._parameters_forget(parameter.name)
-            else:
-                self._parameters_store(parameter, descriptors[parameter.name])
+                event.deleted_parameters.append(parameter.to_parameter_msg())
+                continue
+            known = self._parameters.get(parameter.name)
+            is_new = known is None or known.type_ is Parameter.Type.NOT_SET
+            changes = event.new_parameters if is_new else event.changed_parameters
+            changes.append(parameter.to_parameter_msg())
+            free = ParameterDescriptor(dynamic_typing=True)  # of what is undeclared, and allowed
+            self._descriptors[parameter.name] = descriptors.get(parameter.name, free)
+            self._parameters[parameter.name] = parameter
+        event.stamp = self.get_clock().now().to_msg()
         self._parameter_event_publisher.publish(event)
-
-    def _parameters_change(self, parameter: Parameter, event: ParameterEvent) -> list:
-        before = self._parameters.get(parameter.name)
-        if parameter.type_ is Parameter.Type.NOT_SET:
-            return event.deleted_parameters
-        if before is None or before.type_ is Parameter.Type.NOT_SET:
-            return event.new_parameters
-        return event.changed_parameters
-
-    def _parameters_store(self, parameter: Parameter, descriptor: ParameterDescriptor) -> None:
-        if descriptor.dynamic_typing or not descriptor.type:
-            descriptor.type = parameter.type_.value
-        self._descriptors[parameter.name] = descriptor
-        self._parameters[parameter.name] = parameter
-        if parameter.name == "use_sim_time" and parameter.type_ is Parameter.Type.BOOL:
-            self._clock_source.set_use_sim_time(parameter.value)
 
     def _parameters_forget(self, name: str) -> None:
         self._parameters.pop(name, None)

@@ -12,83 +12,91 @@ import yaml
 
 SEPARATOR = "."
 
-_TRUE = ("y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON")
-_FALSE = ("n", "N", "no", "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF")
-_BOOL = re.compile("^(?:" + "|".join(_TRUE + _FALSE) + ")$")
-_INT = re.compile(r"^[-+]?(?:0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)$")
-_FLOAT = re.compile(
-    r"^[-+]?(?:(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+"
-    r"|\.(?:inf|Inf|INF))$|^\.?(?:nan|NaN|NAN)$|^[-+]?inf$"
+TRUE = ("y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON")
+FALSE = ("n", "N", "no", "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF")
+INTEGER = re.compile(r"[-+]?(?:0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)")
+DOUBLE = re.compile(
+    r"[-+]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|\.(?:inf|Inf|INF)|inf(?:inity)?|nan)"
+    r"|\.(?:nan|NaN|NAN)"
 )
-_NULL = re.compile(r"^(?:~|null|Null|NULL|)$")
+QUOTES = ("'", '"')
 
 
 class ParameterLoader(yaml.SafeLoader):
-    """SafeLoader with rcl's scalars: bool, integer, double, string."""
+    """SafeLoader with rcl's scalars: bool, integer, double, string; names are always strings."""
 
-    yaml_implicit_resolvers: dict[str | None, list[tuple[str, re.Pattern[str]]]] = {}
+    yaml_implicit_resolvers: dict[str | None, list] = {}
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[str, Any]:
+        return {
+            self.construct_scalar(key): self.construct_object(value, deep=True)
+            for key, value in node.value
+        }
+
+    def construct_sequence(self, node: yaml.SequenceNode, deep: bool = False) -> list[Any]:
+        values = [self.construct_object(item, deep=True) for item in node.value]
+        if len({type(value) for value in values}) > 1:
+            raise yaml.constructor.ConstructorError(
+                "while reading a list", node.start_mark, f"its elements differ in type: {values}"
+            )
+        return values
 
 
-def _boolean(loader: ParameterLoader, node: yaml.ScalarNode) -> bool:
-    return node.value in _TRUE
-
-
-def _integer(loader: ParameterLoader, node: yaml.ScalarNode) -> int | float:
+def _scalar(loader: ParameterLoader, node: yaml.ScalarNode) -> bool | int | float | str:
     text = node.value
+    if node.style in QUOTES or node.tag != _PLAIN:
+        return text
+    if not text:
+        raise yaml.constructor.ConstructorError(None, None, "a value is missing", node.start_mark)
+    if text in TRUE or text in FALSE:
+        return text in TRUE
+    if INTEGER.fullmatch(text) and -(2**63) <= (value := _integer(text)) < 2**63:
+        return value
+    if DOUBLE.fullmatch(text) or INTEGER.fullmatch(text):
+        return float(re.sub(r"\.(?=[a-zA-Z])", "", text))
+    return text
+
+
+def _integer(text: str) -> int:
     digits = text.lstrip("+-")
     base = 16 if digits[:2] in ("0x", "0X") else 8 if len(digits) > 1 and digits[0] == "0" else 10
-    value = int(text, base)
-    return value if -(2**63) <= value < 2**63 else float(value)
+    return int(text, base)
 
 
-def _double(loader: ParameterLoader, node: yaml.ScalarNode) -> float:
-    text = node.value.lower()
-    return float(text.replace(".", "") if "inf" in text or "nan" in text else text)
-
-
-for _tag, _pattern in (("bool", _BOOL), ("int", _INT), ("float", _FLOAT), ("null", _NULL)):
-    ParameterLoader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", _pattern, None)
-ParameterLoader.add_constructor("tag:yaml.org,2002:bool", _boolean)
-ParameterLoader.add_constructor("tag:yaml.org,2002:int", _integer)
-ParameterLoader.add_constructor("tag:yaml.org,2002:float", _double)
+_PLAIN = "tag:yaml.org,2002:plain"  # what has no tag of its own in the text
+ParameterLoader.DEFAULT_SCALAR_TAG = _PLAIN
+ParameterLoader.add_constructor(_PLAIN, _scalar)
 
 
 def load_yaml(text: str | IO[str]) -> Any:
     """The content of a YAML text or open file, with scalars as rcl reads them.
 
-    Whole numbers among decimals in a list count as decimals.
-
     Raises:
-        yaml.YAMLError: the text is not YAML.
+        yaml.YAMLError: the text is not YAML, a value is missing or a list has mixed types.
     """
-    return _widened(yaml.load(text, ParameterLoader))
-
-
-def _widened(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _widened(item) for key, item in value.items()}
-    if isinstance(value, list) and {type(item) for item in value} == {int, float}:
-        return [float(item) for item in value]
-    return value
+    return yaml.load(text, ParameterLoader)
 
 
 def value_from_text(text: str) -> Any:
     """The value that a text such as ``0.5``, ``[1, 2]`` or ``map`` has on a command line.
 
-    What is not YAML, or is a mapping, stays a string.
+    Raises:
+        ValueError: it is not YAML, or it is empty or a mapping.
     """
     try:
         value = load_yaml(text)
-    except yaml.YAMLError:
-        return text
-    return text if isinstance(value, dict) or value is None else value
+    except yaml.YAMLError as error:
+        raise ValueError(f"not a parameter's value: {text!r}: {error}") from error
+    if value is None or isinstance(value, dict):
+        raise ValueError(f"expected a value or a list, got {text!r}; quotes make it a text")
+    return value
 
 
 def flatten_parameters(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested mappings as one of dotted names."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
-        name = f"{prefix}{SEPARATOR}{key}" if prefix else str(key)
+        name = f"{prefix}{SEPARATOR}{key}" if prefix else key
         if isinstance(value, dict):
             flat.update(flatten_parameters(value, name))
         else:

@@ -7,6 +7,10 @@ class RCLError(RuntimeError):
     """Base of what goes wrong below rclpy."""
 
 
+class RCLInvalidROSArgsError(RCLError):
+    """An argument after ``--ros-args`` cannot be understood."""
+
+
 class InvalidHandle(Exception):
     """An entity is used after it was destroyed."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from typing import Any
 
 from embedded_ros import cdr, dds, dds_types, graph
 from rclpy._rclpy_pybind11 import InvalidHandle, RCLError
-from rclpy.service import service_qos
+from rclpy.service import identities, new_identity, service_qos
 from rclpy.task import Future
 
 
@@ -23,23 +24,24 @@ class Client:
         self.qos_profile, self.callback_group = qos_profile, callback_group
         self.context = node.context
         participant = node.context.participant
+        identity = new_identity("clientid", participant)
         request, response = srv_type.Request.TYPE_NAME, srv_type.Response.TYPE_NAME
         self._reader: dds.Reader | None = dds.Reader(
             participant,
             graph.mangle(graph.REPLY, srv_name, "Reply"),
             dds_types.service_type(response),
-            service_qos(qos_profile, response, "clientid", participant),
+            service_qos(qos_profile, response, identity),
         )
         self._writer = dds.Writer(
             participant,
             graph.mangle(graph.REQUEST, srv_name, "Request"),
             dds_types.service_type(request),
-            service_qos(qos_profile, request, "clientid", participant),
+            service_qos(qos_profile, request, identity),
         )
         self._condition = self._reader.condition
         self._guid = self._writer.instance_handle
         self._lock = threading.Lock()
-        self._pending: dict[int, Future] = {}
+        self._pending_requests: dict[int, Future] = {}
         self._last_number = 0
 
     @property
@@ -58,10 +60,9 @@ class Client:
         """
         done = threading.Event()
         future = self.call_async(request)
-        future._when_done(done.set)
-        if not done.wait(timeout_sec if timeout_sec is None or timeout_sec >= 0 else None):
+        future.add_done_callback(lambda _: done.set())
+        if not future.done() and not done.wait(timeout_sec):
             self.remove_pending_request(future)
-            return None
         return future.result()
 
     def call_async(self, request: Any) -> Future:
@@ -69,6 +70,7 @@ class Client:
 
         Raises:
             TypeError: not a request of this client's type.
+            InvalidHandle, RCLError: the client was destroyed, or its context shut down.
         """
         if not isinstance(request, self.srv_type.Request):
             raise TypeError(f"Expected {self.srv_type.Request}, got {type(request)}")
@@ -80,43 +82,44 @@ class Client:
         with self._lock:
             self._last_number += 1
             number = self._last_number
-            self._pending[number] = future
-        future._set_executor(self._node.executor)
+            self._pending_requests[number] = future
+        future.add_done_callback(self.remove_pending_request)
         data = dds.join_service_body(self._guid, number, cdr.serialize(request))
         try:
             self._writer.write(data)
         except TimeoutError as error:
-            self._forget(number)
+            self.remove_pending_request(future)
             raise RCLError(f"'{self.srv_name}': the request could not be sent: {error}") from error
         return future
+
+    def get_pending_request(self, sequence_number: int) -> Future:
+        """The future of a request; KeyError where none is pending under that number."""
+        with self._lock:
+            return self._pending_requests[sequence_number]
 
     def remove_pending_request(self, future: Future) -> None:
         """Give up waiting for the response of ``future``."""
         with self._lock:
-            self._pending = {n: item for n, item in self._pending.items() if item is not future}
-
-    def _forget(self, number: int) -> Future | None:
-        with self._lock:
-            return self._pending.pop(number, None)
-
-    def get_pending_requests(self) -> int:
-        return len(self._pending)
+            pending = self._pending_requests.items()
+            self._pending_requests = {n: item for n, item in pending if item is not future}
 
     def service_is_ready(self) -> bool:
         """Whether a server can hear requests and be heard."""
         reader = self._reader
         if reader is None:
             return False
-        return self._writer.matched_count() > 0 and reader.matched_count() > 0
+        heard, hearing = self._writer.matched_user_data(), reader.matched_user_data()
+        servers = identities("serviceid", heard)
+        if not servers:  # they do not say who they are
+            return bool(heard and hearing)
+        return not servers.isdisjoint(identities("serviceid", hearing))
 
     def wait_for_service(self, timeout_sec: float | None = None) -> bool:
         """Wait for a server; False after ``timeout_sec`` seconds or at shutdown."""
-        end = None if timeout_sec is None or timeout_sec < 0 else time.monotonic() + timeout_sec
-        while self.context.ok() and not self.service_is_ready():
-            if end is not None and time.monotonic() >= end:
-                return False
+        end = math.inf if timeout_sec is None else time.monotonic() + timeout_sec
+        while self.context.ok() and not self.service_is_ready() and time.monotonic() < end:
             time.sleep(0.01)
-        return self.context.ok()
+        return self.service_is_ready()
 
     def _take_job(self) -> Callable[[], Any] | None:
         reader = self._reader
@@ -125,30 +128,25 @@ class Client:
             if sample is None:
                 return None
             guid, number, body = dds.split_service_body(sample.data)
-            future = self._forget(number) if guid == self._guid else None
-            if future is None:
-                continue  # the response to another client, or to a request that was given up
-            response = cdr.deserialize(body, self.srv_type.Response.TYPE_NAME)
-            return lambda future=future: future.set_result(response)
+            if guid == self._guid:  # and not the response to another client
+                response = cdr.deserialize(body, self.srv_type.Response.TYPE_NAME)
+                return lambda number=number: self._finish(number, response)
         return None
+
+    def _finish(self, number: int, response: Any) -> None:
+        with self._lock:
+            future = self._pending_requests.get(number)
+        if future is not None:  # else the request was given up
+            future._set_executor(self._node.executor)
+            future.set_result(response)
 
     def _guids(self) -> tuple[list[bytes], list[bytes]]:
         return ([self._reader.guid] if self._reader else []), [self._writer.guid]
 
     def destroy(self) -> None:
-        """Withdraw it; use ``Node.destroy_client``. Pending futures are cancelled."""
+        """Withdraw it; use ``Node.destroy_client``. What is pending stays so for ever."""
         reader, self._reader = self._reader, None
         if reader is None:
             return
         reader.close()
         self._writer.close()
-        with self._lock:
-            pending, self._pending = self._pending, {}
-        for future in pending.values():
-            future.cancel()
-
-    def __enter__(self) -> Client:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._node.destroy_client(self)

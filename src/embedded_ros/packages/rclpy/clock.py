@@ -172,13 +172,13 @@ class ROSClock(Clock):
     def _set_ros_time_is_active(self, enabled: bool) -> None:
         if enabled == self._active:
             return
-        before = self._now_ns()
         change = ClockChange.ROS_TIME_ACTIVATED if enabled else ClockChange.ROS_TIME_DEACTIVATED
 
-        def switch() -> None:
+        def switch() -> int:
             self._active = enabled
+            return 0  # how far it is between the two times counts for nobody, as in rcl
 
-        self._jump(change, lambda: switch() or self._now_ns() - before)
+        self._jump(change, switch)
 
     def set_ros_time_override(self, time: Time) -> None:
         delta = time.nanoseconds - self._override_ns

@@ -57,13 +57,14 @@ class Context:
         """Read the arguments (``sys.argv`` where None) and join the domain.
 
         Raises:
-            RuntimeError: it is initialised already.
-            ValueError: a ROS argument or variable that cannot be understood.
+            RuntimeError: it was initialised before, even where it is shut down by now.
+            RCLError: a ROS argument cannot be understood.
+            ValueError: nor can a variable.
         """
         from rclpy import logging
 
         with self._lock:
-            if self._initialised and self._valid:
+            if self._initialised:
                 raise RuntimeError("Context.init() must only be called once")
             self.arguments = parse_arguments(sys.argv if args is None else args)
             logging.apply_arguments(self.arguments)
@@ -93,9 +94,6 @@ class Context:
 
     def ok(self) -> bool:
         return self._valid
-
-    def _was_shut_down(self) -> bool:
-        return self._initialised and not self._valid
 
     def shutdown(self) -> None:
         """End it. RuntimeError where it was not initialised or is shut down already."""

@@ -35,12 +35,15 @@ class SingleThreadedExecutor(Executor):
 
 
 class MultiThreadedExecutor(Executor):
-    """Runs callbacks in a pool of threads; an exception of one is raised where it spins."""
+    """Runs callbacks in a pool of threads; an exception of one is raised where it spins. Its
+    ``spin`` returns where the context is shut down, without ExternalShutdownException."""
+
+    _ends_quietly = (*Executor._ends_quietly, ExternalShutdownException)
 
     def __init__(self, num_threads: int | None = None, *, context: Any = None) -> None:
         super().__init__(context=context)
         count = num_threads or max(2, os.cpu_count() or 2)
-        self._pool = ThreadPoolExecutor(count, thread_name_prefix="ros_executor")
+        self._executor = ThreadPoolExecutor(count, thread_name_prefix="ros_executor")
         # Messages wait in their subscription's queue, with its depth, not before the pool.
         self._free = threading.Semaphore(count)
 
@@ -49,7 +52,7 @@ class MultiThreadedExecutor(Executor):
             if self._is_shutdown:
                 job.finish()
                 return
-        self._pool.submit(self._work, job)
+        self._executor.submit(self._work, job)
 
     def _work(self, job: Job) -> None:
         try:
@@ -62,5 +65,5 @@ class MultiThreadedExecutor(Executor):
 
     def shutdown(self, timeout_sec: float | None = None) -> bool:
         done = super().shutdown(timeout_sec)
-        self._pool.shutdown(wait=timeout_sec is None, cancel_futures=True)
+        self._executor.shutdown(wait=timeout_sec is None, cancel_futures=True)
         return done

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 import time
 import weakref
 from enum import IntEnum
 from typing import Any
+
+from rclpy._logging_calls import CallSite, filters_of
 
 DEFAULT_FORMAT = "[{severity}] [{time}] [{name}]: {message}"
 COLORS = {10: "\033[32m", 20: "", 30: "\033[33m", 40: "\033[31m", 50: "\033[31m"}
@@ -24,7 +25,6 @@ class LoggingSeverity(IntEnum):
 
 
 _LEVELS: dict[str, int] = {"": LoggingSeverity.INFO}
-_LOCK = threading.RLock()
 _ROSOUT: dict[str, Any] = {}
 _SETTINGS = {"stdout": True, "rosout": True}
 
@@ -37,11 +37,8 @@ def get_logger(name: str) -> RcutilsLogger:
 
 
 def get_logging_severity_from_string(level: str) -> LoggingSeverity:
-    """``"warn"``, ``"WARNING"``... as a severity; RuntimeError where it is none."""
-    text = level.strip().upper()
-    text = {"WARNING": "WARN"}.get(text, text)
-    if text.isdigit() and int(text) in set(LoggingSeverity):
-        return LoggingSeverity(int(text))
+    """``"warn"``, ``"ERROR"``... as a severity; RuntimeError where it is none."""
+    text = level.upper()
     if text not in LoggingSeverity.__members__:
         known = ", ".join(item.name.lower() for item in LoggingSeverity)
         raise RuntimeError(f"log level: expected one of {known}, got {level!r}")
@@ -101,16 +98,14 @@ class RcutilsLogger:
     """Writes messages of one name. Options of every call: ``once``, ``skip_first``,
     ``throttle_duration_sec`` (with ``throttle_time_source_type``, a clock)."""
 
-    # (file, line) of a call: what it remembers between calls
-    _contexts: dict[tuple[str, int], dict[str, Any]] = {}
-
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str = "") -> None:
         self.name = name
+        self._call_sites: dict[tuple, CallSite] = {}
 
     def get_child(self, name: str) -> RcutilsLogger:
         if not name:
             raise ValueError("Child logger name must not be empty.")
-        return RcutilsLogger(f"{self.name}.{name}")
+        return RcutilsLogger(f"{self.name}.{name}" if self.name else name)
 
     def set_level(self, level: int) -> None:
         set_logger_level(self.name, level)
@@ -119,68 +114,53 @@ class RcutilsLogger:
         return get_logger_effective_level(self.name)
 
     def is_enabled_for(self, severity: int) -> bool:
-        return severity >= self.get_effective_level()
+        return LoggingSeverity(severity) >= self.get_effective_level()
 
     def debug(self, message: str, **kwargs: Any) -> bool:
-        return self.log(message, LoggingSeverity.DEBUG, _depth=2, **kwargs)
+        return self.log(message, LoggingSeverity.DEBUG, **kwargs)
 
     def info(self, message: str, **kwargs: Any) -> bool:
-        return self.log(message, LoggingSeverity.INFO, _depth=2, **kwargs)
+        return self.log(message, LoggingSeverity.INFO, **kwargs)
 
     def warning(self, message: str, **kwargs: Any) -> bool:
-        return self.log(message, LoggingSeverity.WARN, _depth=2, **kwargs)
+        return self.log(message, LoggingSeverity.WARN, **kwargs)
 
     def warn(self, message: str, **kwargs: Any) -> bool:
-        return self.log(message, LoggingSeverity.WARN, _depth=2, **kwargs)
+        return self.warning(message, **kwargs)
 
     def error(self, message: str, **kwargs: Any) -> bool:
-        return self.log(message, LoggingSeverity.ERROR, _depth=2, **kwargs)
+        return self.log(message, LoggingSeverity.ERROR, **kwargs)
 
     def fatal(self, message: str, **kwargs: Any) -> bool:
-        return self.log(message, LoggingSeverity.FATAL, _depth=2, **kwargs)
+        return self.log(message, LoggingSeverity.FATAL, **kwargs)
 
-    def log(
-        self, message: str, severity: int, name: str | None = None, _depth: int = 1, **kwargs: Any
-    ) -> bool:
-        """Put out a message; whether it was (not filtered, throttled or skipped)."""
-        severity = LoggingSeverity(severity)
+    def log(self, message: str, severity: int, name: str | None = None, **kwargs: Any) -> bool:
+        """Put out a message; whether it was (not filtered, throttled or skipped).
+
+        Raises:
+            ValueError: severity, name or options differ from the first call at this place.
+            TypeError: an option that does not exist, or a message that is not a string.
+        """
         if not self.is_enabled_for(severity):
             return False
-        frame = sys._getframe(_depth)
-        if kwargs and not _passes_filters(frame, kwargs):
+        severity, name = LoggingSeverity(severity), name or self.name
+        filters, frame = filters_of(kwargs), _caller()
+        key = (frame.f_code.co_name, frame.f_code.co_filename, frame.f_lineno, frame.f_lasti)
+        site = self._call_sites.setdefault(key, CallSite(severity, name, filters))
+        site.check(severity, name, filters)
+        if not site.passes():
             return False
-        _put_out(str(message), severity, name or self.name, frame)
+        if not isinstance(message, str):
+            raise TypeError(f"message: expected a str, got {type(message)}: use str(...)")
+        _put_out(message, severity, name, frame)
         return True
 
 
-def _passes_filters(frame: Any, options: dict[str, Any]) -> bool:
-    """The filters of one call site. TypeError for an option that does not exist."""
-    known = {"once", "skip_first", "throttle_duration_sec", "throttle_time_source_type"}
-    if unknown := options.keys() - known:
-        raise TypeError(f"Unexpected keyword argument(s): {sorted(unknown)}")
-    with _LOCK:
-        key = (frame.f_code.co_filename, frame.f_lineno)
-        state = RcutilsLogger._contexts.setdefault(key, {})
-        first = not state.setdefault("seen", False)
-        state["seen"] = True
-        if options.get("skip_first") and first:
-            return False
-        if options.get("once"):
-            if state.get("once"):
-                return False
-            state["once"] = True
-        duration = options.get("throttle_duration_sec")
-        return duration is None or _throttle(state, float(duration), options)
-
-
-def _throttle(state: dict[str, Any], duration_s: float, options: dict[str, Any]) -> bool:
-    clock = options.get("throttle_time_source_type")
-    now = time.monotonic() if clock is None else clock.now().nanoseconds / 1e9
-    last = state.get("throttle")
-    if last is not None and 0 <= now - last < duration_s:
-        return False
-    state["throttle"] = now
-    return True
+def _caller() -> Any:
+    frame = sys._getframe(1)
+    while frame.f_code.co_filename == __file__:
+        frame = frame.f_back
+    return frame
 
 
 def _put_out(message: str, severity: LoggingSeverity, name: str, frame: Any) -> None:

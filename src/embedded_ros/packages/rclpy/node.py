@@ -16,7 +16,6 @@ from rclpy._node_parameters import NodeParametersMixin
 from rclpy.callback_groups import (
     CallbackGroup,
     MutuallyExclusiveCallbackGroup,
-    ReentrantCallbackGroup,
 )
 from rclpy.client import Client
 from rclpy.clock import Clock, ROSClock
@@ -68,7 +67,6 @@ class Node(NodeEntitiesMixin, NodeGraphMixin, NodeParametersMixin):
         self._executor: Callable[[], Any] = lambda: None
         self._destroyed = False
         self._default_callback_group = MutuallyExclusiveCallbackGroup()
-        self._clock_callback_group = ReentrantCallbackGroup()
         self._logger = logging.get_logger(
             self.get_fully_qualified_name().strip("/").replace("/", ".")
         )
@@ -76,8 +74,7 @@ class Node(NodeEntitiesMixin, NodeGraphMixin, NodeParametersMixin):
         self._announcing = False
         self._clock = ROSClock()
         self._clock._on_change = self._wake_executor
-        self._clock_source = TimeSource(self)
-        self._clock_source.attach_clock(self._clock)
+        self._clock_source = TimeSource()
         self._context.track_node(self)
         if enable_rosout and self._arguments.rosout:
             self._connect_rosout()
@@ -100,12 +97,12 @@ class Node(NodeEntitiesMixin, NodeGraphMixin, NodeParametersMixin):
             self._arguments = self._arguments.merged_with(self._context.arguments)
 
     def _resolve_name(self, node_name: str, namespace: str) -> None:
+        # A rule for one node that renames it means its first name; all others mean the new one.
         given = _names.check_node_name(node_name)
         self._name = _names.check_node_name(self._arguments.special("__node", given) or given)
         self._namespace = _names.check_namespace(
-            self._arguments.special("__ns", given) or namespace or "/"
+            self._arguments.special("__ns", self._name) or namespace or "/"
         )
-        self._given_name = given
 
     def _overrides(self, given: list[Any]) -> dict[str, Any]:
         values = self._arguments.parameters_for(self.get_fully_qualified_name())
@@ -201,9 +198,7 @@ class Node(NodeEntitiesMixin, NodeGraphMixin, NodeParametersMixin):
     def _resolve(self, name: str, only_expand: bool, is_service: bool) -> str:
         if only_expand:
             return _names.expand(name, self._name, self._namespace, is_service)
-        return _names.remap(
-            name, self._name, self._namespace, self._arguments, is_service, self._given_name
-        )
+        return _names.remap(name, self._name, self._namespace, self._arguments, is_service)
 
     # --- the end ------------------------------------------------------------------------------
 
@@ -281,12 +276,6 @@ class Node(NodeEntitiesMixin, NodeGraphMixin, NodeParametersMixin):
 
     def _wall_time_ns(self) -> int:
         return time.time_ns()
-
-    def __enter__(self) -> Node:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.destroy_node()
 
     def __repr__(self) -> str:
         return f"<Node {self.get_fully_qualified_name()}>"

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import array
-from collections.abc import Iterable
 from enum import Enum
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rcl_interfaces.msg import Parameter as ParameterMsg
 from rcl_interfaces.msg import ParameterType, ParameterValue
-
-from rclpy._parameter_yaml import flatten_parameters, load_yaml, value_from_text
 
 PARAMETER_SEPARATOR_STRING = "."
 
@@ -42,11 +38,11 @@ class Parameter:
             if parameter_value is None:
                 return cls.NOT_SET
             for type_, python_type in _SCALARS.items():
-                if type(parameter_value) is python_type:
+                if isinstance(parameter_value, python_type):
                     return cls[type_]
             if isinstance(parameter_value, list | tuple | array.array):
                 for type_, python_type in _ARRAYS.items():
-                    if all(type(element) is python_type for element in parameter_value):
+                    if all(isinstance(element, python_type) for element in parameter_value):
                         return cls[type_]
             raise TypeError(
                 f"The given value {parameter_value!r} is not one of the allowed types: bool, int, "
@@ -58,10 +54,12 @@ class Parameter:
             if self is Parameter.Type.NOT_SET:
                 return parameter_value is None
             if self.name in _SCALARS:
-                return type(parameter_value) is _SCALARS[self.name]
+                return isinstance(parameter_value, _SCALARS[self.name])
             element_type = _ARRAYS[self.name]
-            return isinstance(parameter_value, list | tuple | array.array) and all(
-                type(element) is element_type for element in parameter_value
+            is_numeric = self.name in ("INTEGER_ARRAY", "DOUBLE_ARRAY")
+            lists = (list, tuple, array.array) if is_numeric else (list, tuple)
+            return isinstance(parameter_value, lists) and all(
+                isinstance(element, element_type) for element in parameter_value
             )
 
     @classmethod
@@ -116,7 +114,7 @@ class Parameter:
         return f"Parameter(name={self._name!r}, type_={self._type_}, value={self._value!r})"
 
 
-# Types are compared exactly, so a bool is no integer; rclpy does the same.
+# In this order, as in rclpy: a bool is an int to Python, but a BOOL.
 _SCALARS: dict[str, type] = {"BOOL": bool, "INTEGER": int, "DOUBLE": float, "STRING": str}
 _ARRAYS: dict[str, type] = {
     "BYTE_ARRAY": bytes,
@@ -154,46 +152,3 @@ def parameter_value_to_python(parameter_value: ParameterValue) -> Any:
 
 def _to_byte(element: bytes | int | np.integer) -> bytes:
     return element if isinstance(element, bytes) else bytes([int(element)])
-
-
-def get_parameter_value(string_value: str) -> ParameterValue:
-    """The typed value that a text means in YAML; a string where it means nothing else."""
-    return parameter_from_text("", string_value).get_parameter_value()
-
-
-def parameter_from_text(name: str, text: str) -> Parameter:
-    """A parameter from a text as written on a command line; a string where all else fails."""
-    try:
-        return Parameter(name, value=value_from_text(text))
-    except TypeError:
-        return Parameter(name, Parameter.Type.STRING, text)
-
-
-def parameter_dict_from_yaml_file(
-    parameter_file: str | Path,
-    use_wildcard: bool = False,
-    target_nodes: Iterable[str] | None = None,
-    namespace: str = "",
-) -> dict[str, ParameterMsg]:
-    """The parameters of a file ``node: {ros__parameters: {...}}`` as messages, by dotted name.
-
-    Args:
-        use_wildcard: read the ``/**`` section too.
-        target_nodes: fully qualified names of the nodes to read; all where None.
-
-    Raises:
-        RuntimeError: a section has no ``ros__parameters``.
-    """
-    content = load_yaml(Path(parameter_file).read_text(encoding="utf-8")) or {}
-    wanted = None if target_nodes is None else set(target_nodes)
-    found: dict[str, ParameterMsg] = {}
-    for node, section in sorted(content.items(), key=lambda item: item[0] != "/**"):
-        if node == "/**" and not use_wildcard:
-            continue
-        if node != "/**" and wanted is not None and node not in wanted:
-            continue
-        if not isinstance(section, dict) or "ros__parameters" not in section:
-            raise RuntimeError(f"{parameter_file}: '{node}' has no key 'ros__parameters'")
-        for name, value in flatten_parameters(section["ros__parameters"] or {}, namespace).items():
-            found[name] = Parameter(name, value=value).to_parameter_msg()
-    return found

@@ -44,24 +44,17 @@ class ParameterService:
         return response
 
     def _get_parameters(self, request, response):
-        # As in rclpy: without undeclared parameters one unknown name leaves the answer empty.
+        # As in rclpy: one unknown name, or one without a value, leaves the answer empty.
         try:
-            response.values = [self._value_of(name) for name in request.names]
-        except ParameterNotDeclaredException as error:
+            parameters = self._node.get_parameters(list(request.names))
+            response.values = [parameter.get_parameter_value() for parameter in parameters]
+        except (ParameterNotDeclaredException, ParameterUninitializedException) as error:
             self._node.get_logger().debug(f"Failed to get parameters: {error}")
         return response
 
-    def _value_of(self, name: str):
-        try:
-            parameter = self._node.get_parameter(name)
-        except ParameterUninitializedException:
-            parameter = Parameter(name, Parameter.Type.NOT_SET)
-        return parameter.get_parameter_value()
-
     def _get_parameter_types(self, request, response):
         try:
-            types = self._node.get_parameter_types(list(request.names))
-            response.types = [type_.value for type_ in types]
+            response.types = self._node.get_parameter_types(list(request.names))
         except ParameterNotDeclaredException as error:
             self._node.get_logger().debug(f"Failed to get parameter types: {error}")
         return response
@@ -75,15 +68,15 @@ class ParameterService:
         return response
 
     def _set_one(self, message) -> SetParametersResult:
-        try:
-            return self._node.set_parameters([Parameter.from_parameter_msg(message)])[0]
-        except (ParameterNotDeclaredException, ValueError) as error:
-            return SetParametersResult(successful=False, reason=str(error))
+        return self._set_atomically([Parameter.from_parameter_msg(message)])
 
     def _set_parameters_atomically(self, request, response):
-        try:
-            parameters = [Parameter.from_parameter_msg(p) for p in request.parameters]
-            response.result = self._node.set_parameters_atomically(parameters)
-        except (ParameterNotDeclaredException, ValueError) as error:
-            response.result = SetParametersResult(successful=False, reason=str(error))
+        parameters = [Parameter.from_parameter_msg(message) for message in request.parameters]
+        response.result = self._set_atomically(parameters)
         return response
+
+    def _set_atomically(self, parameters: list[Parameter]) -> SetParametersResult:
+        try:
+            return self._node.set_parameters_atomically(parameters)
+        except ParameterNotDeclaredException as error:
+            return SetParametersResult(successful=False, reason=str(error))

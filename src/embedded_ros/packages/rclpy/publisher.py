@@ -106,9 +106,3 @@ class Publisher:
         if writer is not None:
             self.event_handlers._detach()
             writer.close()
-
-    def __enter__(self) -> Publisher:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._node.destroy_publisher(self)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import inspect
-import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from embedded_ros import cdr, dds, dds_types, graph, qos_mapping
+from embedded_ros import cdr, dds, dds_types, graph, graph_samples, qos_mapping
 from rclpy._rclpy_pybind11 import InvalidHandle
 from rclpy.qos import copy_of
 
@@ -28,22 +27,28 @@ class RequestId:
     publication_handle: int
 
 
-def endpoint_user_data(type_name: str, role: str, participant: dds.Participant) -> bytes:
-    """USER_DATA of one side of a service: who it is, so that both sides can be paired, and the
-    hash of the type. ``role`` is "serviceid" or "clientid"."""
+def new_identity(role: str, participant: dds.Participant) -> str:
+    """The USER_DATA entry that the reader and the writer of one service or client share, by which
+    others pair them. ``role`` is "serviceid" or "clientid"."""
     guid = participant.guid[:12] + participant.next_number().to_bytes(4, "big")
-    identity = f"{guid[0]:02x}." + ".".join(f"{byte:x}" for byte in guid[1:])
-    return f"{role}={identity};".encode() + dds_types.type_hash_user_data(type_name)
+    return f"{role}={guid[0]:02x}." + ".".join(f"{byte:x}" for byte in guid[1:]) + ";"
 
 
-def service_qos(profile: Any, type_name: str, role: str, participant: dds.Participant) -> Any:
-    """The DDS policies of one side of a service.
+def identities(role: str, user_data: Iterable[bytes]) -> set[str]:
+    """Who these endpoints belong to; those that do not say are left out."""
+    found = (graph_samples.user_data_entry(item, role) for item in user_data)
+    return {identity for identity in found if identity is not None}
+
+
+def service_qos(profile: Any, type_name: str, identity: str) -> Any:
+    """The DDS policies of the reader or writer of a service or client.
 
     The default depth of 10 loses requests when more are under way, and every client hears the
     responses to all others: histories are longer, which the other side does not see.
     """
     longer = copy_of(profile, depth=max(profile.depth, HISTORY))
-    return qos_mapping.to_dds(longer, endpoint_user_data(type_name, role, participant))
+    user_data = identity.encode() + dds_types.type_hash_user_data(type_name)
+    return qos_mapping.to_dds(longer, user_data)
 
 
 class Service:
@@ -61,22 +66,21 @@ class Service:
         self._node, self.srv_type, self.srv_name = node, srv_type, srv_name
         self.callback, self.callback_group, self.qos_profile = callback, callback_group, qos_profile
         participant = node.context.participant
+        identity = new_identity("serviceid", participant)
         request, response = srv_type.Request.TYPE_NAME, srv_type.Response.TYPE_NAME
         self._reader: dds.Reader | None = dds.Reader(
             participant,
             graph.mangle(graph.REQUEST, srv_name, "Request"),
             dds_types.service_type(request),
-            service_qos(qos_profile, request, "serviceid", participant),
+            service_qos(qos_profile, request, identity),
         )
         self._writer = dds.Writer(
             participant,
             graph.mangle(graph.REPLY, srv_name, "Reply"),
             dds_types.service_type(response),
-            service_qos(qos_profile, response, "serviceid", participant),
+            service_qos(qos_profile, response, identity),
         )
         self._condition = self._reader.condition
-        self._reachable: set[bytes] = set()
-        self._lock = threading.Lock()
 
     @property
     def service_name(self) -> str:
@@ -102,7 +106,7 @@ class Service:
 
     def _answer(self, request: Any, identity: RequestId) -> Any:
         response = self.callback(request, self.srv_type.Response())
-        if inspect.iscoroutine(response):
+        if inspect.iscoroutinefunction(self.callback):
             return self._answer_later(response, identity)
         self.send_response(response, identity)
         return None
@@ -124,7 +128,11 @@ class Service:
         if self._reader is None:
             raise InvalidHandle(f"the service '{self.srv_name}' was destroyed")
         data = dds.join_service_body(header.guid, header.sequence_number, cdr.serialize(response))
-        self._wait_until_reachable(header.publication_handle)
+        if not self._is_reachable(header.publication_handle):
+            self._node.get_logger().warning(
+                f"'{self.srv_name}': a client that cannot be reached will not receive its response"
+            )
+            return
         try:
             self._writer.write(data)
         except TimeoutError:
@@ -132,19 +140,19 @@ class Service:
                 f"'{self.srv_name}': a client is too slow to be answered"
             )
 
-    def _wait_until_reachable(self, publication_handle: int) -> None:
-        """Wait until the client of a request can hear the response (it may have just appeared)."""
-        reader = self._reader
-        client = reader.writer_participant(publication_handle) if reader is not None else None
-        if client is None or client in self._reachable:
-            return
+    def _is_reachable(self, publication_handle: int) -> bool:
+        """Whether the client of a request can hear the response; one that has just appeared is
+        waited for. True where it has left, or does not say who it is."""
         end = time.monotonic() + REPLY_MATCH_TIMEOUT_S
-        while client not in self._writer.matched_participants():
+        while (reader := self._reader) is not None:
+            user_data = reader.writer_user_data(publication_handle)
+            client = identities("clientid", [user_data] if user_data is not None else [])
+            if client <= identities("clientid", self._writer.matched_user_data()):
+                return True
             if time.monotonic() > end:
-                return
+                return False
             time.sleep(0.002)
-        with self._lock:
-            self._reachable.add(client)
+        return True
 
     def _guids(self) -> tuple[list[bytes], list[bytes]]:
         return ([self._reader.guid] if self._reader else []), [self._writer.guid]
@@ -155,9 +163,3 @@ class Service:
         if reader is not None:
             reader.close()
             self._writer.close()
-
-    def __enter__(self) -> Service:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._node.destroy_service(self)

@@ -116,12 +116,6 @@ class Subscription:
             self.event_handlers._detach()
             reader.close()
 
-    def __enter__(self) -> Subscription:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._node.destroy_subscription(self)
-
 
 def _takes_two(callback: Callable[..., Any]) -> bool:
     """Whether a callback wants the message's info besides the message."""

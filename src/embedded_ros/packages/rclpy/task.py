@@ -1,4 +1,4 @@
-"""Futures and tasks of an executor."""
+"""Futures and tasks of an executor, with the semantics of rclpy (Jazzy)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from typing import Any
 
 
 class Future:
-    """A result that comes later; may be awaited in coroutine callbacks."""
+    """A result that comes later; may be awaited in coroutine callbacks.
+
+    ``cancel`` is a request only: a cancelled future is not done, and may still get a result.
+    """
 
     def __init__(self, *, executor: Any = None) -> None:
         self._done = False
@@ -20,104 +23,103 @@ class Future:
         self._result: Any = None
         self._exception: BaseException | None = None
         self._exception_fetched = False
-        self._callbacks: list[Callable[[Future], None]] = []
+        self._callbacks: list[Callable[[Future], Any]] = []
+        self._wakers: list[Callable[[], None]] = []
         self._lock = threading.Lock()
-        self._executor = weakref.ref(executor) if executor is not None else lambda: None
+        self._set_executor(executor)
 
     def __del__(self) -> None:
-        if self._exception is not None and not self._exception_fetched and not sys.is_finalizing():
-            warnings.warn(
-                f"The exception of a future was never retrieved: {self._exception!r}",
-                stacklevel=2,
-            )
+        if self._exception is not None and not self._exception_fetched:
+            text = f"The following exception was never retrieved: {self._exception}"
+            print(text, file=sys.stderr)
 
     def __await__(self) -> Generator[Future, None, Any]:
-        while not self.done():
+        while not self._done:
             yield self
         return self.result()
 
     def cancel(self) -> None:
-        self._finish(cancelled=True)
+        """Ask for an end; the done callbacks are called."""
+        with self._lock:
+            if not self._done:
+                self._cancelled = True
+        self._call_back()
 
     def cancelled(self) -> bool:
         return self._cancelled
 
     def done(self) -> bool:
-        return self._done or self._cancelled
+        """Whether there is a result or an exception."""
+        return self._done
 
     def result(self) -> Any:
         """The result, None where there is none yet; raises the exception that was set."""
         if self._exception is not None:
-            self._exception_fetched = True
-            raise self._exception
+            raise self.exception()
         return self._result
 
-    def exception(self) -> BaseException | None:
+    def exception(self) -> Any:
         self._exception_fetched = True
         return self._exception
 
     def set_result(self, result: Any) -> None:
-        self._finish(result=result)
+        """Finish; a second result replaces the first."""
+        with self._lock:
+            self._result = result
+            self._done, self._cancelled = True, False
+        self._wake()
+        self._call_back()
 
     def set_exception(self, exception: BaseException) -> None:
-        self._finish(exception=exception)
-
-    def _finish(
-        self,
-        result: Any = None,
-        exception: BaseException | None = None,
-        cancelled: bool = False,
-    ) -> None:
+        """Finish with what ``result`` raises from now on."""
         with self._lock:
-            if self.done():
-                return
-            self._result, self._exception = result, exception
-            self._done, self._cancelled = not cancelled, cancelled
+            self._exception, self._exception_fetched = exception, False
+            self._done, self._cancelled = True, False
+        self._wake()
+        self._call_back()
+
+    def _call_back(self) -> None:
+        """Have the executor call the done callbacks, once; without one they are called here."""
+        with self._lock:
+            executor = self._executor()
             callbacks, self._callbacks = self._callbacks, []
         for callback in callbacks:
-            self._schedule(callback)
+            if executor is not None:
+                executor.create_task(callback, self)
+                continue
+            try:
+                callback(self)
+            except Exception as error:  # the others come first; said as rclpy says it
+                warnings.warn(f"Unhandled exception in done callback: {error}", stacklevel=3)
 
-    def _schedule(self, callback: Callable[[Future], None]) -> None:
-        executor = self._executor()
-        if executor is not None and not isinstance(callback, _Direct):
+    def _wake(self) -> None:
+        with self._lock:
+            wakers, self._wakers = self._wakers, []
+        for waker in wakers:
+            waker()
+
+    def _set_executor(self, executor: Any) -> None:
+        self._executor = (lambda: None) if executor is None else weakref.ref(executor)
+
+    def add_done_callback(self, callback: Callable[[Future], Any]) -> None:
+        """Call ``callback(future)`` when done: in the executor where there is one, else at once."""
+        with self._lock:
+            executor = self._executor()
+            if not self._done:
+                self._callbacks.append(callback)
+                return
+        if executor is not None:
             executor.create_task(callback, self)
         else:
             callback(self)
 
-    def _set_executor(self, executor: Any) -> None:
-        self._executor = weakref.ref(executor) if executor is not None else lambda: None
-
-    def add_done_callback(self, callback: Callable[[Future], None]) -> None:
-        """Call ``callback(future)`` when done: in the executor where there is one, else at once."""
+    def _when_done(self, waker: Callable[[], None]) -> None:
+        """Call ``waker()`` from whichever thread finishes this future."""
         with self._lock:
-            if not self.done():
-                self._callbacks.append(callback)
+            if not self._done:
+                self._wakers.append(waker)
                 return
-        self._schedule(callback)
-
-    def remove_done_callback(self, callback: Callable[[Future], None]) -> bool:
-        with self._lock:
-            before = len(self._callbacks)
-            self._callbacks = [item for item in self._callbacks if item != callback]
-            return len(self._callbacks) != before
-
-    def _when_done(self, callback: Callable[[], None]) -> None:
-        """Call ``callback()`` from whichever thread finishes this future."""
-        with self._lock:
-            if not self.done():
-                self._callbacks.insert(0, _Direct(callback))
-                return
-        callback()
-
-
-class _Direct:
-    """A done callback that is never put off to an executor."""
-
-    def __init__(self, callback: Callable[[], None]) -> None:
-        self.callback = callback
-
-    def __call__(self, future: Future) -> None:
-        self.callback()
+        waker()
 
 
 class Task(Future):
@@ -143,7 +145,7 @@ class Task(Future):
         Returns:
             The future that the coroutine waits for; None where it did not say, or is done.
         """
-        if self.done() or not self._executing.acquire(blocking=False):
+        if self._done or not self._executing.acquire(blocking=False):
             return None
         try:
             if inspect.iscoroutine(self._handler):
@@ -164,8 +166,3 @@ class Task(Future):
 
     def executing(self) -> bool:
         return self._executing.locked()
-
-    def cancel(self) -> None:
-        if inspect.iscoroutine(self._handler):
-            self._handler.close()
-        super().cancel()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import traceback
 from typing import Any
 
 from lifecycle_msgs.msg import TransitionDescription, TransitionEvent
@@ -14,7 +13,6 @@ from lifecycle_msgs.srv import (
     GetState,
 )
 
-from rclpy._rclpy_pybind11 import RCLError
 from rclpy.lifecycle.managed_entity import ManagedEntity
 from rclpy.lifecycle.publisher import LifecyclePublisher
 from rclpy.lifecycle.state_machine import (
@@ -44,13 +42,15 @@ class LifecycleNodeMixin(ManagedEntity):
 
     The ``on_…`` callbacks get the previous state. By default each passes it on to the managed
     entities (such as lifecycle publishers), up to the first that does not succeed: an override
-    should call ``super().on_…(state)``. An exception in a callback counts as ERROR.
+    should call ``super().on_…(state)``. As in rclpy an exception in a callback counts as ERROR
+    and nothing is said of it, and the callbacks are those that the object has when it is made.
     """
 
     def __init__(
         self, *, enable_communication_interface: bool = True, callback_group: Any = None
     ) -> None:
         self.__state_machine = StateMachine()
+        self.__callbacks = {label: getattr(self, name) for label, name in CALLBACKS.items()}
         self._managed_entities: dict[ManagedEntity, None] = {}  # in order of creation
         self.__transition_lock = threading.RLock()
         self.__transition_publisher = None
@@ -112,18 +112,10 @@ class LifecycleNodeMixin(ManagedEntity):
             )
 
     def __call_back(self, before: LifecycleState) -> TransitionCallbackReturn:
-        name = CALLBACKS[self.__state_machine.current.label]
         try:
-            result = getattr(self, name)(before)
-        except Exception:  # whatever user code raises is the state machine's ERROR, and is logged
-            self.get_logger().error(f"{name} failed:\n{traceback.format_exc()}")
+            return self.__callbacks[self.__state_machine.current.label](before)
+        except Exception:  # swallowed, so that no code here relies on its being said
             return ERROR
-        if not isinstance(result, TransitionCallbackReturn):
-            self.get_logger().error(
-                f"{name} must return a TransitionCallbackReturn, got {result!r}"
-            )
-            return ERROR
-        return result
 
     # --- managed entities ---------------------------------------------------------------------
 
@@ -148,11 +140,15 @@ class LifecycleNodeMixin(ManagedEntity):
     def __pass_on(self, callback: str, state: LifecycleState) -> TransitionCallbackReturn:
         for entity in list(self._managed_entities):
             result = getattr(entity, callback)(state)
+            if not isinstance(result, TransitionCallbackReturn):
+                raise TypeError(f"{callback} must return a TransitionCallbackReturn: {entity}")
             if result is not SUCCESS:
                 return result
         return SUCCESS
 
     def add_managed_entity(self, entity: ManagedEntity) -> None:
+        if not isinstance(entity, ManagedEntity):
+            raise TypeError(f"expected a rclpy.lifecycle.ManagedEntity, got {entity!r}")
         self._managed_entities[entity] = None
 
     def create_lifecycle_publisher(self, *args: Any, **kwargs: Any) -> LifecyclePublisher:
@@ -170,14 +166,13 @@ class LifecycleNodeMixin(ManagedEntity):
     def __on_change_state(
         self, request: ChangeState.Request, response: ChangeState.Response
     ) -> ChangeState.Response:
-        # As in rcl: the label counts where one is given.
-        try:
-            result = self.__change_state(request.transition.label or request.transition.id)
-        except RCLError as error:
-            self.get_logger().warning(f"change_state is refused: {error}")
+        # As in rclpy: a label counts where one is given, and is refused where it does not lead on
+        # from here. A number that does not is RCLError, in the executor.
+        transition = request.transition.label or request.transition.id
+        if request.transition.label and not self.__state_machine.leads_on(transition):
             response.success = False
-        else:
-            response.success = result is SUCCESS
+            return response
+        response.success = self.__change_state(transition) is SUCCESS
         return response
 
     def __on_get_state(
@@ -213,14 +208,11 @@ class LifecycleNode(LifecycleNodeMixin, Node):
         node_name: str,
         *,
         enable_communication_interface: bool = True,
-        callback_group: Any = None,
         **kwargs: Any,
     ) -> None:
         Node.__init__(self, node_name, **kwargs)
         LifecycleNodeMixin.__init__(
-            self,
-            enable_communication_interface=enable_communication_interface,
-            callback_group=callback_group,
+            self, enable_communication_interface=enable_communication_interface
         )
 
 

@@ -111,6 +111,10 @@ class StateMachine:
     def available(self) -> list[Transition]:
         return [item for item in TRANSITIONS if item.start == self.current]
 
+    def leads_on(self, label: str) -> bool:
+        """Whether a transition of this label starts here."""
+        return any(item.label == label for item in self.available())
+
     def find(self, transition: int | str) -> Transition:
         """The transition with this id or label that starts here; RCLError where there is none."""
         for item in self.available():
