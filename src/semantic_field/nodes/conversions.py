@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import array
+import contextlib
+import io
+import sys
 
 import numpy as np
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Point, Pose, Quaternion, Transform, Vector3
 from numpy.typing import NDArray
+from rclpy.logging import get_logger
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, PointField
 from std_msgs.msg import Header
 
@@ -50,14 +54,26 @@ def to_bytes(data: NDArray | bytes) -> array.array:
 
 
 def _working_bridge():
-    """A cv_bridge that works with this NumPy, or None (vision_opencv issue 535)."""
-    try:
-        from cv_bridge import CvBridge
+    """A cv_bridge that works with this NumPy, or None (vision_opencv issue 535).
 
-        bridge = CvBridge()
-        bridge.imgmsg_to_cv2(image_message(np.zeros((1, 1), np.uint16), "16UC1", Header()))
-    except (ImportError, AttributeError):
+    Built for another NumPy it fails at import or at the first image, after NumPy has written
+    pages about it to stderr; one line says it here.
+    """
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            from cv_bridge import CvBridge
+
+            bridge = CvBridge()
+            bridge.imgmsg_to_cv2(image_message(np.zeros((1, 1), np.uint16), "16UC1", Header()))
+    except (ImportError, AttributeError, SystemError) as error:
+        if getattr(error, "name", None) != "cv_bridge":  # there, but not for this NumPy
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            get_logger("semantic_field").info(
+                f"NumPy {np.__version__} converts the images: cv_bridge cannot ({reason})"
+            )
         return None
+    sys.stderr.write(said.getvalue())
     return bridge
 
 

@@ -71,7 +71,7 @@ class GuardedNode:
             try:
                 return callback(request, response)
             except REFUSED as error:
-                self._refuse(f"request to {srv_name}", error)
+                self._count(f"request to {srv_name}", error)
                 return _refusal(srv_type, error)
 
         return super().create_service(srv_type, srv_name, guarded, *args, **options)  # type: ignore[misc]
@@ -82,14 +82,14 @@ class GuardedNode:
             try:
                 return callback(*arguments)
             except REFUSED as error:
-                self._refuse(what, error)
+                self._count(what, error)
+                count = self.refused[what]
+                self._warnings.warn(what, f"{what} refused ({count} so far): {error}")
 
         return guarded
 
-    def _refuse(self, what: str, error: Exception) -> None:
+    def _count(self, what: str, error: Exception) -> None:
         self.refused[what] += 1
-        count = self.refused[what]
-        self._warnings.warn(what, f"{what} refused ({count} so far): {error}")
         self.get_logger().debug("".join(traceback.format_exception(error)))  # type: ignore[attr-defined]
 
 

@@ -206,13 +206,8 @@ class MappingNode(GuardedNode, LifecycleNode):
         self.settings = settings
         if self.mapper is None:
             return
-        for part in (
-            self.publisher,
-            self._annotator,
-            self._keeper,
-            self._status,
-            self._map_services,
-        ):
+        parts = self.publisher, self._annotator, self._map_services, self._keeper, self._status
+        for part in parts:
             part.follow(settings)
         if self.input is not None:
             self.input.follow(settings.input)

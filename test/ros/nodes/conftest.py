@@ -25,10 +25,12 @@ from std_msgs.msg import Header  # noqa: E402
 from tf2_ros import StaticTransformBroadcaster, TransformBroadcaster  # noqa: E402
 from vision_msgs.msg import LabelInfo, VisionClass  # noqa: E402
 
+from semantic_field.config import Config  # noqa: E402
 from semantic_field.data.simulated_room import SimulatedRoom  # noqa: E402
 from semantic_field.field.map_file import FORMAT, dump_map  # noqa: E402
 from semantic_field.frames import Frame  # noqa: E402
 from semantic_field.mapping.mapper import Mapper  # noqa: E402
+from semantic_field.mapping.warm_up import warm_up  # noqa: E402
 from semantic_field.msg import FieldSnapshot  # noqa: E402
 from semantic_field.nodes import conversions  # noqa: E402
 from semantic_field.nodes.qos import LATCHED  # noqa: E402
@@ -278,6 +280,12 @@ def start_node(context, spin):
         stop(node)
 
 
+@pytest.fixture(scope="session")
+def compiled() -> None:
+    """Kernels are compiled: a mapping node listens only then, and that may outlast patience."""
+    warm_up(Config())
+
+
 @pytest.fixture
-def quick() -> dict:
+def quick(compiled) -> dict:
     return dict(QUICK)

@@ -65,7 +65,7 @@ class Receiver:
     """A node with the inputs of one camera, as the mapping node has them."""
 
     def __init__(self, node, config: InputConfig) -> None:
-        self.frames: list[Frame] = []
+        self.node, self.frames = node, []
         self.names: list[dict[int, str]] = []
         self.drops = DropCounter(node)
         self.input = FrameInput(node, config, self.drops, self.frames.append, self.names.append)
@@ -303,6 +303,61 @@ def test_a_missing_camera_info_is_named_after_a_while(camera, receive, log, wait
     receive(camera_info_timeout_s=0.1, **PATIENT)
     camera.send_images(frame_at(1.0))
     assert wait_until(lambda: log("no CameraInfo on /color/camera_info after"))
+
+
+# --- depth's CameraInfo ---------------------------------------------------------------------------
+
+
+def test_the_first_frames_wait_for_the_camera_info_of_depth(camera, receive, wait_until):
+    """It tells that depth is another camera's view, of the frames before it as well."""
+    receiver = receive(depth_info_timeout_s=30.0, **PATIENT)
+    for seconds in (1.0, 1.1):
+        frame = frame_at(seconds)
+        camera.send_pose(frame)
+        camera.send_info(frame, ("color",))
+        camera.send_images(frame)
+    assert wait_until(lambda: receiver.input.held_back == 2)
+    send_depth_from_its_own_camera(camera, frame_at(1.2))
+    assert wait_until(lambda: receiver.dropped == {"depth_not_registered": 3}), receiver.dropped
+    assert receiver.frames == []
+
+
+def test_without_a_camera_info_of_depth_mapping_goes_on_with_one_warning(
+    camera, receive, log, wait_until
+):
+    receiver = receive(depth_info_timeout_s=0.1, **PATIENT)
+    for seconds in (1.0, 1.1, 1.2):
+        frame = frame_at(seconds)
+        camera.send_pose(frame)
+        camera.send_info(frame, ("color",))
+        camera.send_images(frame)
+    assert wait_until(lambda: len(receiver.frames) == 3), receiver.dropped
+    assert wait_until(lambda: log("no CameraInfo on /depth/camera_info after"))
+    assert log("depth is taken as registered") == 1
+
+
+# --- frames' names --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("source", ["tf", "pose"])
+def test_slashes_before_the_names_of_frames_mean_nothing(
+    camera, receive, poses, wait_until, source
+):
+    settings = {"global_frame": "/map", **PATIENT}
+    receiver, frame = None, frame_at(1.0)
+    if source == "pose":
+        receiver, send = poses("pose", **settings)
+        send(1.0, 0.0, parent="/map")
+    else:
+        receiver = receive(**settings)
+        matrix = frame.T_world_camera
+        camera.tf.sendTransform(camera.transform(matrix, frame.stamp_ns, "/map", f"/{OPTICAL}"))
+    header = conversions.make_header(frame.stamp_ns, f"/{OPTICAL}")
+    for name, pixels, encoding in (("color", frame.color, "rgb8"), ("depth", frame.depth, "32FC1")):
+        info = conversions.camera_info(frame.camera, header)
+        camera.publishers[f"{name}/camera_info"].publish(info)
+        camera.publishers[name].publish(conversions.image_message(pixels, encoding, header))
+    assert wait_until(lambda: receiver.frames), receiver.dropped
 
 
 # --- what is held back ----------------------------------------------------------------------------
@@ -579,6 +634,35 @@ def test_compressed_images(camera, receive, wait_until):
     )
     assert wait_until(lambda: receiver.frames), receiver.dropped
     assert_same(receiver.frames[0], frame)
+
+
+def test_an_idle_input_wakes_rarely(camera, receive, wait_until):
+    """A timer that retries exists only while a frame waits."""
+    receiver = receive(**PATIENT)
+
+    def periods() -> list[float]:
+        timers = [t for t in receiver.node.timers if not t.is_canceled()]
+        return [timer.timer_period_ns / 1e9 for timer in timers]
+
+    assert min(periods()) >= 1.0
+    frame = frame_at(1.0)
+    send_without_transform(camera, frame)
+    assert wait_until(lambda: receiver.input.held_back == 1)
+    assert min(periods()) < 0.1
+    camera.send_pose(frame)
+    assert wait_until(lambda: receiver.frames)
+    assert wait_until(lambda: min(periods()) >= 1.0)
+
+
+def test_the_slop_may_change_on_the_way(camera, receive, wait_until):
+    receiver = receive(sync_slop_s=0.001, **PATIENT)
+    receiver.input.follow(InputConfig(input_qos="reliable", sync_slop_s=0.05, **PATIENT))
+    frame = frame_at(1.0)
+    camera.send_pose(frame)
+    camera.send_info(frame)
+    camera.send_image("color", frame.color, "rgb8", frame.stamp_ns)
+    camera.send_image("depth", frame.depth, "32FC1", frame.stamp_ns + 20_000_000)
+    assert wait_until(lambda: receiver.frames), receiver.dropped
 
 
 def test_closed_inputs_hear_nothing(camera, receive, wait_until):

@@ -44,9 +44,10 @@ def test_ranges_and_choices_are_described(start_node, call):
     answer = call(DescribeParameters, "mapping_node/describe_parameters", names=names)
     rays, timeout, source = answer.descriptors
     assert (rays.integer_range[0].from_value, rays.integer_range[0].to_value) == (64, 1 << 20)
-    assert timeout.floating_point_range[0].from_value == 0.0
+    assert not timeout.floating_point_range and timeout.additional_constraints == "at least 0.0"
     assert source.additional_constraints == "one of tf, pose, odometry"
-    assert rays.read_only
+    assert rays.read_only and "memory for the rays" in rays.description
+    assert not timeout.read_only
 
 
 RUN = """

@@ -139,7 +139,7 @@ def test_an_image_is_asked_for_in_place_of_a_text(
 
     def ask(pixels: np.ndarray, encoding: str, **fields) -> Query.Response:
         image = conversions.image_message(pixels, encoding, Header())
-        return call(Query, "query", image=image, **fields)
+        return call(Query, "query", image=image, with_cloud=True, **fields)
 
     assert wait_until(lambda: ask(crop, "rgb8").success)
     grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)

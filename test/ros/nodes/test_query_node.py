@@ -96,7 +96,7 @@ def ask(call, wait_until):
 def test_a_late_query_node_answers_from_the_last_snapshot(snapshots, start_node, ask):
     snapshots.send()
     start_node(QueryNode)
-    answer = ask("sofa")
+    answer = ask("sofa", with_cloud=True)
     assert answer.found and answer.hits and answer.header.frame_id == "map"
     assert answer.snapshot_version == snapshots.state.version
     best = answer.hits[0]
@@ -114,7 +114,8 @@ def test_answers_that_say_no(snapshots, start_node, ask):
     early = ask("sofa", wait=False)
     assert not early.success and "no snapshot yet" in early.message
     snapshots.send()
-    absent = ask(ABSENT)
+    assert ask("sofa").relevancy.width == 0  # nobody asked for the cloud
+    absent = ask(ABSENT, with_cloud=True)
     assert absent.success and not absent.found and not absent.hits
     assert 0 <= absent.best_score < 0.5 and "not in the map" in absent.message
     assert absent.relevancy.width > 1000
@@ -180,8 +181,10 @@ def test_segments_are_points_with_the_names_index(snapshots, start_node, ask, ca
     early = call(Segment, "segment", names=names)
     assert not early.success and "no snapshot yet" in early.message
     snapshots.send()
-    whole = conversions.cloud_arrays(ask("chair").relevancy)
-    answer = call(Segment, "segment", names=names)
+    whole = conversions.cloud_arrays(ask("chair", with_cloud=True).relevancy)
+    answer = call(Segment, "segment", names=names, with_cloud=True)
+    counts = call(Segment, "segment", names=names)
+    assert counts.counts == answer.counts and counts.segments.width == 0
     assert answer.success and answer.snapshot_version == snapshots.state.version
     cloud = conversions.cloud_arrays(answer.segments)
     assert answer.header.frame_id == answer.segments.header.frame_id == "map"
@@ -403,7 +406,9 @@ def test_parameters_may_change_while_it_runs(snapshots, start_node, ask, call):
     assert not wrong.successful
     up = put("query.up", type=ParameterType.PARAMETER_STRING, string_value="sideways")
     assert not up.successful and "sideways" in up.reason
-    fixed = put("refresh", type=ParameterType.PARAMETER_BOOL, bool_value=False)
+    assert put("refresh", type=ParameterType.PARAMETER_BOOL, bool_value=False).successful
+    assert not node.settings.refresh
+    fixed = put("teacher.threads", type=ParameterType.PARAMETER_INTEGER, integer_value=2)
     assert not fixed.successful  # read only
     assert node.get_parameter("query.threshold").value == 0.999
     assert put("query.threshold", type=double, double_value=0.5).successful

@@ -1,4 +1,4 @@
-"""How a node's process ends: also in the middle of a teacher's keyframe."""
+"""How a node's process ends: told to, by a fault, or in the middle of a teacher's keyframe."""
 
 from __future__ import annotations
 
@@ -47,3 +47,69 @@ def test_a_busy_teacher_does_not_abort_the_process(start_python):
     output = process.stdout.read()
     assert process.wait() == 0, output
     assert output.splitlines()[-1] == "destroyed"
+
+
+FAULTY = """
+import sys
+import embedded_ros
+embedded_ros.install()
+import threading
+from rclpy.node import Node
+from semantic_field.nodes.guarding import GuardedNode
+from semantic_field.nodes.run import run_node
+
+KIND = {"TypeError": TypeError, "ValueError": ValueError, "OSError": OSError}[sys.argv[1]]
+
+class Faulty(GuardedNode, Node):
+    def __init__(self):
+        super().__init__("faulty")
+        if sys.argv[2] == "start":
+            self.fail()
+        if sys.argv[2] == "thread":
+            threading.Thread(target=self.fail).start()
+        self.ticks = 0
+        self.create_timer(0.01, self.tick)
+
+    def tick(self):
+        self.ticks += 1
+        if sys.argv[2] == "callback" and self.ticks < 4:
+            self.fail()
+        if self.ticks == 8:
+            print("goes on")
+            import os, signal
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def fail(self):
+        raise KIND("what went wrong")
+
+    def destroy_node(self):
+        super().destroy_node()
+        print("destroyed")
+
+raise SystemExit(run_node(Faulty))
+"""
+
+
+def run_faulty(start_python, *arguments: str) -> tuple[int, str]:
+    process = start_python(FAULTY, *arguments)
+    output = process.stdout.read()
+    return process.wait(), output
+
+
+@pytest.mark.parametrize("where", ["callback", "thread"])
+def test_a_fault_ends_the_node_with_its_traceback(start_python, where):
+    code, output = run_faulty(start_python, "TypeError", where)
+    assert code == 1 and "Traceback" in output and ", in fail" in output, output
+    assert "TypeError: what went wrong" in output and "destroyed" in output
+
+
+@pytest.mark.parametrize("kind", ["ValueError", "OSError"])
+def test_what_a_callback_refuses_does_not(start_python, kind):
+    code, output = run_faulty(start_python, kind, "callback")
+    assert code == 0 and "goes on" in output and "destroyed" in output, output
+    assert output.count("refused (1 so far): what went wrong") == 1 and "Traceback" not in output
+
+
+def test_what_is_wrong_at_the_start_is_one_line(start_python):
+    code, output = run_faulty(start_python, "OSError", "start")
+    assert (code, output) == (1, "error: what went wrong\n")
