@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,8 @@ import embedded_ros
 
 IS_EMBEDDED = embedded_ros.install()
 
-from launch import LaunchService  # noqa: E402
+from launch import LaunchDescription, LaunchService  # noqa: E402
+from launch.actions import IncludeLaunchDescription  # noqa: E402
 from launch.launch_description_sources import (  # noqa: E402
     AnyLaunchDescriptionSource,
     get_launch_description_from_any_launch_file,
@@ -85,8 +87,6 @@ def markup(request, tmp_path, monkeypatch) -> Path:
     marker.touch()
     program.write_text(f"#!{sys.executable}\n{PROBE}\n")
     program.chmod(0o755)
-    import os
-
     present = os.environ.get("AMENT_PREFIX_PATH", "")
     monkeypatch.setenv("AMENT_PREFIX_PATH", ":".join(filter(None, [str(prefix), present])))
     text = XML if request.param == "xml" else YAML
@@ -98,9 +98,6 @@ def markup(request, tmp_path, monkeypatch) -> Path:
 def launched(capfd, path: Path, **arguments: str) -> tuple[int, str]:
     """Run the file to its end: the exit code, and what its processes have printed."""
     service = LaunchService(argv=[f"{name}:={value}" for name, value in arguments.items()])
-    from launch import LaunchDescription
-    from launch.actions import IncludeLaunchDescription
-
     include = IncludeLaunchDescription(
         AnyLaunchDescriptionSource(str(path)), launch_arguments=list(arguments.items())
     )
@@ -154,17 +151,17 @@ launch:
 
 
 @pytest.mark.parametrize("kind", sorted(INCLUDES))
-@pytest.mark.parametrize("file", ["mapping.launch.py", "demo.launch.py", "single_process.launch.py"])
+@pytest.mark.parametrize(
+    "file", ["mapping.launch.py", "demo.launch.py", "single_process.launch.py"]
+)
 def test_files_that_include_ours_show_our_arguments(kind, file, tmp_path):
     path = tmp_path / f"mine.launch.{kind}"
-    path.write_text(INCLUDES[kind].replace("{file}", file))
+    path.write_text(INCLUDES[kind].replace("{file}", f"{name}.launch.py"))
     if IS_EMBEDDED:
         command = [sys.executable, "-m", "semantic_field.cli", "launch", str(path), "--show-args"]
     else:
         command = [shutil.which("ros2") or "ros2", "launch", str(path), "--show-args"]
     source = str(Path(__file__).parents[2] / "src")
-    import os
-
     places = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH", "")]))
     done = subprocess.run(
         command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": places}

@@ -12,12 +12,15 @@ import sysconfig
 from pathlib import Path
 
 import pytest
+import yaml
 from catkin_pkg.package import InvalidPackage, parse_package, parse_package_string
+
+from semantic_field import cli
 
 ROOT = Path(__file__).resolve().parents[2]
 NODES = ROOT / "src" / "semantic_field" / "nodes"
 EMBEDDED = ROOT / "src" / "embedded_ros"
-EXECUTABLES = ("mapping_node", "query_node", "replay_node")
+EXECUTABLES = ("mapping_node", "query_node", "replay_node", "scorer_node", "single_process")
 INTERFACES = sorted(
     str(path.relative_to(ROOT))
     for folder, kind in (("msg", "msg"), ("srv", "srv"))
@@ -340,3 +343,68 @@ def anchors(text: str) -> set[str]:
 
 def test_anchors_are_those_of_github():
     assert anchors("# A\n## 1. There's no `x_y` - yet, or\n") == {"a", "1-theres-no-x_y---yet-or"}
+
+
+def shell_lines(text: str) -> list[str]:
+    """The commands of shell lines, as root types them: no comments, no sudo, one blank."""
+    lines = (re.sub(r"\s+#.*|^#.*", "", line).strip() for line in text.splitlines())
+    return [re.sub(r"\bsudo (-\S+ )*", "", re.sub(r"\s+", " ", line)) for line in lines if line]
+
+
+def install_commands() -> list[str]:
+    """The commands of docs/install.md under ROS 2, but for what pages use on request."""
+    page = (ROOT / "docs" / "install.md").read_text().partition("## With ROS 2")[2]
+    blocks = re.findall(r"```sh\n(.*?)```", page.partition("## As a library")[0], re.DOTALL)
+    assert len(blocks) == 4
+    lines = [line for block in blocks for line in shell_lines(block)]
+    return [line for line in lines if "install -y ros-$ROS_DISTRO-" not in line]
+
+
+def test_ci_does_what_install_md_says_and_leaves_nothing_out():
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
+    job = workflow["jobs"]["ros"]
+    assert job["strategy"]["matrix"]["ros"] == ["humble", "jazzy", "kilted"]
+    done = iter(shell_lines("\n".join(step.get("run", "") for step in job["steps"])))
+    others = {
+        "git clone <this repository> src/semantic_field": "git clone "
+        '"$GITHUB_WORKSPACE" src/semantic_field',
+        # which starts the same launch file, and asks it a question
+        "ros2 launch semantic_field demo.launch.py": "bash src/semantic_field/scripts/ask_ros.sh",
+    }
+    commands = [others.get(line, line) for line in install_commands()]
+    assert "rosdep update" in commands and "colcon build" in commands
+    missing = [line for line in commands if line not in done]  # each after the one before
+    assert missing == []
+    assert "semantic_field demo.launch.py" in (ROOT / "scripts" / "ask_ros.sh").read_text()
+
+
+def test_versions_of_torch_are_the_same_wherever_they_stand():
+    setup = (ROOT / "scripts" / "setup.sh").read_text()
+    torch, vision = re.findall(r"^TORCH(?:VISION)?_VERSION=(\S+)", setup, re.MULTILINE)
+    texts = " ".join(install_commands())
+    assert f"torch=={torch} " in texts + " " and f"torchvision=={vision}" in texts
+
+
+def test_the_command_is_installed_for_ros2_run_and_for_the_path(cmake_lists):
+    script = ROOT / "scripts" / "semantic-field"
+    assert script.read_text().startswith("#!/usr/bin/env python3\n")
+    assert script.stat().st_mode & 0o111 == 0o111
+    for place in ("lib/${PROJECT_NAME}", "bin"):
+        assert f"install(PROGRAMS scripts/semantic-field DESTINATION {place})" in cmake_lists
+    done = subprocess.run(
+        [sys.executable, script, "--help"],
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": str(ROOT / "src")},
+    )
+    assert done.returncode == 0 and "evaluate" in done.stdout
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_of_the_pages_are_known(page):
+    """Every ``semantic-field`` line of the docs can be parsed up to its first argument."""
+    text = (ROOT / page).read_text()
+    used = set(re.findall(r"(?<![\w/])(?:\.venv/bin/)?semantic-field ([a-z]\w+)", text))
+    parser = cli._parser()
+    (commands,) = (a for a in parser._actions if isinstance(a.choices, dict))
+    assert used <= set(commands.choices)
