@@ -5,6 +5,7 @@ import pytest
 from semantic_field.config import (
     Config,
     GridConfig,
+    InputConfig,
     MappingNodeConfig,
     QueryConfig,
     load_config,
@@ -48,6 +49,42 @@ def test_every_option_is_documented():
     for settings in (Config(), MappingNodeConfig()):
         for name, item, _ in walk(settings):
             assert len(item.metadata["doc"]) > 10, name
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"threshold": float("nan")}, "a finite number"),
+        ({"standoff_m": float("inf")}, "a finite number"),
+        ({"standoff_m": -1.0}, "at least 0.0"),
+        ({"threshold": 2.0}, "from 0.01 to 1.0"),
+        ({"up": "north"}, r"one of \+z, -z"),
+        ({"negatives": None}, "a list of texts"),
+        ({"negatives": (1,)}, "a list of texts"),
+        ({"max_hits": True}, "a whole number"),
+    ],
+)
+def test_what_is_refused_is_told_with_what_was_expected(values, words):
+    with pytest.raises(ValueError, match=words):
+        QueryConfig(**values)
+
+
+def test_a_text_is_no_list_of_texts():
+    with pytest.raises(ValueError, match="a list of texts, got 'wall'"):
+        updated(QueryConfig(), {"negatives": "wall"})
+
+
+def test_fixed_options_say_why():
+    fixed = {name: item.metadata["fixed"] for name, item, _ in walk(Config())}
+    assert fixed["field.grid.levels"] == fixed["field.voxel_m"] == "the map is made with it"
+    assert fixed["language.source"] and not fixed["language.vocabulary"]
+    assert not any(reason for name, reason in fixed.items() if name.endswith("_weight"))
+
+
+def test_a_slash_before_the_global_frame_means_nothing():
+    assert InputConfig(global_frame="/map").global_frame == "map"
+    with pytest.raises(ValueError, match="name a frame"):
+        InputConfig(global_frame="/")
 
 
 def test_file_overrides_only_what_it_names(tmp_path):

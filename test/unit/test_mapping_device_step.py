@@ -316,6 +316,24 @@ def test_steps_learn_while_everything_grows(device: str) -> None:
     assert (errors[seen].min(1) > 0).mean() > 0.1 and errors[~seen].any(1).mean() < 1e-3
 
 
+def test_other_weights_count_from_the_next_step(device: str) -> None:
+    """On a GPU the step was captured with the weights before."""
+    settings = config()
+    field = make_field(settings, device, "auto" if device == "cuda" else "reference")
+    trainer = DeviceTrainer(field, settings.mapping)
+    trainer.class_latents, trainer.rank = torch.randn(CLASSES, 6), 4
+    store, reach = store_of(wall())
+    for _ in range(8):
+        trainer.step(store, reach)
+    trainer.settle()
+    assert trainer.losses["color"] > 0
+    trainer.set_config(updated(settings.mapping, {"color_weight": 0.0}))
+    for _ in range(8):
+        trainer.step(store, reach)
+    trainer.settle()
+    assert trainer.losses["color"] == 0 < trainer.losses["distance"]
+
+
 def test_a_map_trained_on_a_device_is_read_and_resumed_elsewhere(
     device: str, monkeypatch, tmp_path
 ) -> None:

@@ -106,3 +106,13 @@ def test_an_event_behind_its_predecessor_comes_at_once():
 def test_bad_recordings_are_refused(stamps, rate):
     with pytest.raises(ValueError, match="expected"):
         Pacer(Stamps(*stamps), rate)
+
+
+def test_speed_and_loop_may_change_on_the_way():
+    """The second event is due in a day, and in some milliseconds at the new rate."""
+    day = 86_400_000 * MS
+    pacer, stop, seen = Pacer(Stamps(0, day)), threading.Event(), []
+    for due in pacer.play(stop):
+        seen.append((due.round, due.event.payload))
+        pacer.follow(1e9, loop=len(seen) < 4)
+    assert seen == [(0, 0), (0, 1), (1, 0), (1, 1)]

@@ -572,6 +572,11 @@ class Mapper:
         view = render_view(state, camera, pose)
         return view if exposure is None else replace(view, color=exposed(view.color, exposure))
 
+    @property
+    def steps(self) -> int:
+        """Training steps of the map so far."""
+        return self._trainer.steps
+
     def status(self) -> MapperStatus:
         """Counters and losses; never waits for training."""
         store, trainer = self._keyframes, self._trainer

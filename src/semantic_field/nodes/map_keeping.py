@@ -33,7 +33,7 @@ class MapKeeper:
     ) -> None:
         self._node, self._mapper, self._config = node, mapper, config
         self._path = resolve(config.map_path)
-        self._steps = mapper.status().steps
+        self._steps = mapper.steps
         self._may_replace = bool(config.map_path)
         self._lock = threading.Lock()
         self._group, self._timer = group, None
@@ -42,7 +42,7 @@ class MapKeeper:
     def save(self) -> None:
         """Write the map, unless nothing was learnt since."""
         with self._lock:
-            steps = self._mapper.status().steps
+            steps = self._mapper.steps
             if steps == self._steps:
                 return
             try:

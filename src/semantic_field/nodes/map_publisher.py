@@ -137,7 +137,7 @@ class MapPublisher:
             self._publish_view()
 
     def _publish_map(self) -> None:
-        renewed, steps = self._renewed, self._mapper.status().steps
+        renewed, steps = self._renewed, self._mapper.steps
         wanted = [
             name
             for name, always in (("snapshot", True), ("cloud", self._heard(self._cloud)))
