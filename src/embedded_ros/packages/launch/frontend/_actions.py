@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import shlex
 from collections.abc import Callable
 from typing import Any
 
@@ -25,7 +25,6 @@ from launch.invalid_launch_file_error import InvalidLaunchFileError
 from launch.launch_description import LaunchDescription
 from launch.substitutions import TextSubstitution
 
-_PIECE = re.compile(r"\s+|'[^']*'|\"[^\"]*\"|[^\s'\"]+")
 _TYPES = {"bool": bool, "int": int, "float": float, "str": str}
 
 
@@ -68,18 +67,21 @@ def _text(value: Any) -> list:
 
 
 def _words(value: Any) -> list[list]:
-    """A command line as its words; blanks in quotes and in substitutions do not part them."""
+    """A command line as its words, by a shell's rules; a substitution never ends one.
+
+    Raises:
+        ValueError: a quotation is not closed, or goes around a substitution.
+    """
     words: list[list] = [[]]
     for part in _text(value):
         if not isinstance(part, TextSubstitution):
             words[-1].append(part)
             continue
-        for piece in _PIECE.findall(part.text):
-            if piece.isspace():
-                words.append([])
-            else:
-                quoted = piece[0] in "'\""
-                words[-1].append(TextSubstitution(text=piece[1:-1] if quoted else piece))
+        words += [[]] if part.text[:1].isspace() else []
+        for number, word in enumerate(shlex.split(part.text)):
+            words += [[]] if number else []
+            words[-1].append(TextSubstitution(text=word))
+        words += [[]] if part.text[-1:].isspace() else []
     return [word for word in words if word]
 
 
