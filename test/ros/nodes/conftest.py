@@ -271,7 +271,9 @@ def start_node(context, spin):
     def stop(node) -> None:
         entry = next(entry for entry in running if entry[0] is node)
         running.remove(entry)
-        entry[1].shutdown()
+        spinning = next(s for s in spin.running if s._executor is entry[1])
+        spin.running.remove(spinning)
+        spinning.stop()
         node.destroy_node()
 
     start.stop = stop
