@@ -14,11 +14,12 @@ import embedded_ros
 
 embedded_ros.install()
 
-from launch import LaunchContext, SubstitutionFailure  # noqa: E402
+from launch import LaunchContext  # noqa: E402
 from launch.conditions import IfCondition  # noqa: E402
 from launch.launch_description_sources import (  # noqa: E402
     get_launch_description_from_any_launch_file,
 )
+from launch.substitutions import SubstitutionFailure  # noqa: E402
 from launch.utilities.type_utils import perform_typed_substitution  # noqa: E402
 
 from semantic_field.nodes import launch_parts  # noqa: E402
