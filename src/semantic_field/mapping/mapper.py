@@ -579,7 +579,8 @@ class Mapper:
 
     def status(self) -> MapperStatus:
         """Counters and losses; never waits for training."""
-        store, trainer = self._keyframes, self._trainer
+        intake, trainer = self._intake, self._trainer  # a reset exchanges them
+        store = intake.keyframes
         keyframes = store.count if store else 0
         return MapperStatus(
             state=run_state(self._error, self._thread is not None, self._paused, keyframes),
@@ -587,10 +588,10 @@ class Mapper:
             steps=trainer.steps,
             rays_per_s=self._meter.rays_per_s,
             losses=dict(trainer.losses),
-            dropped=dict(self._intake.dropped),
+            dropped=dict(intake.dropped),
             memory_bytes=self._memory_bytes(),
             snapshot_version=self._version,
-            frames=self._intake.frames,
+            frames=intake.frames,
             kernels=self._field.kernels.name,
             device=str(self._device),
             error=self._error,

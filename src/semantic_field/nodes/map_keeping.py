@@ -80,8 +80,9 @@ class MapKeeper:
         self._may_replace = True
 
     def close(self) -> None:
-        """Save for the last time, where that is wanted."""
+        """Save for the last time, where that is wanted; may be called again."""
         if self._timer is not None:
             self._node.destroy_timer(self._timer)
+            self._timer = None
         if self._config.save_map_at_shutdown:
             self.save()

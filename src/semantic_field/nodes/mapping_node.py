@@ -11,6 +11,7 @@ from functools import partial
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, State, TransitionCallbackReturn
+from rclpy.timer import Timer
 from std_srvs.srv import SetBool, Trigger
 
 from semantic_field.config import Config, MappingNodeConfig, Settings, updated
@@ -58,6 +59,7 @@ class MappingNode(GuardedNode, LifecycleNode):
         self.teacher_error = ""
         self.is_active = False
         self._warming: threading.Thread | None = None
+        self._waking: Timer | None = None
         self._opened, self._running = ExitStack(), ExitStack()  # undone by cleanup, deactivate
         if self.settings.autostart:
             self._start()
@@ -105,7 +107,6 @@ class MappingNode(GuardedNode, LifecycleNode):
             opened.callback(self.destroy_service, self.create_service(kind, name, handler))
         self._keeper = MapKeeper(self, mapper, self.settings, slow)
         opened.callback(self._keeper.close)
-        opened.callback(mapper.pause)  # save before the wait for a teacher, which may outlast us
         self._status = StatusPublisher(self)
         opened.callback(self._status.close)
 
@@ -152,18 +153,18 @@ class MappingNode(GuardedNode, LifecycleNode):
         assert self._warming is not None
         if self._warming.is_alive():
             return
-        self.destroy_timer(self._waking)
+        self._stop_listening()
         self.input = FrameInput(
             self, self.settings.input, self.drops, self._on_frame, self._on_label_names
         )
         self.get_logger().info("mapping: waiting for images")
 
     def _stop_listening(self) -> None:
-        if self.input is None:
+        if self._waking is not None:
             self.destroy_timer(self._waking)
-            return
-        self.input.close()
-        self.input = None
+        if self.input is not None:
+            self.input.close()
+        self._waking = self.input = None
 
     @told
     def on_deactivate(self, state: State) -> TransitionCallbackReturn:
@@ -181,6 +182,10 @@ class MappingNode(GuardedNode, LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def _close(self) -> None:
+        self._stop_listening()
+        if self.mapper is not None:
+            self.mapper.pause()
+            self._keeper.close()  # before the wait for a teacher, which may outlast patience
         self._running.close()
         self._opened.close()
 

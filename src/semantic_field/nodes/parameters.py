@@ -54,13 +54,12 @@ def descriptor(item: dataclasses.Field) -> ParameterDescriptor:
     described = ParameterDescriptor(
         description=item.metadata["doc"] + reason,
         read_only=bool(fixed),
-        additional_constraints=limits_of(item),
         # An empty list comes as one of another type, so that the settings look at the type.
         dynamic_typing=isinstance(item.default, tuple),
     )
     if low is None or high is None:
-        return described
-    if isinstance(item.default, float):
+        described.additional_constraints = limits_of(item)
+    elif isinstance(item.default, float):
         ends = FloatingPointRange(from_value=float(low), to_value=float(high))
         described.floating_point_range = [ends]
     else:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 from typing import Any
@@ -49,6 +50,7 @@ class ScorerNode(GuardedNode, Node):
             teacher=declare_settings(self, TeacherConfig(), "teacher."),
             query=declare_settings(self, QueryConfig(), "query."),
         )
+        follow_changes(self, self.config.query, "query.", self._on_query_settings)
         self._protocol = load_protocol(self.settings.protocol)
         self._frames: list[Frame] = []
         self._names: dict[int, str] = {}
@@ -70,6 +72,9 @@ class ScorerNode(GuardedNode, Node):
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="scorer", daemon=True)
         self._thread.start()
+
+    def _on_query_settings(self, query: QueryConfig) -> None:
+        self.config = dataclasses.replace(self.config, query=query)
 
     def _on_settings(self, settings: ScorerNodeConfig) -> None:
         self.settings = settings

@@ -216,6 +216,13 @@ def test_a_failed_configure_says_why_and_may_be_tried_again(
     assert change(Transition.TRANSITION_ACTIVATE) == (True, State.PRIMARY_STATE_ACTIVE)
 
 
+def test_a_node_that_could_not_configure_shuts_down(mapping, change, tmp_path):
+    mapping(autostart=False, load_map_at_start=True, map_path=str(tmp_path / "none"))
+    assert change(Transition.TRANSITION_CONFIGURE) == (False, State.PRIMARY_STATE_UNCONFIGURED)
+    shutdown = change(Transition.TRANSITION_UNCONFIGURED_SHUTDOWN)
+    assert shutdown == (True, State.PRIMARY_STATE_FINALIZED)
+
+
 def saved_map(folder) -> bytes:
     from semantic_field.config import Config, updated
     from semantic_field.mapping.mapper import Mapper
