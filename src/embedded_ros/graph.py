@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -75,7 +74,6 @@ class Graph:
         self._remote_nodes: dict[bytes, list[tuple[str, str, set[bytes]]]] = {}
         self._endpoints: dict[bytes, Endpoint] = {}
         self._vendors_seen: set[bytes] = set()
-        self._watched: dict[int, weakref.WeakMethod] = {}
         self._open_discovery_topic()
         self._builtin = [
             BuiltinDataReader(participant.entity, topic)
@@ -140,36 +138,13 @@ class Graph:
 
     # --- what others say ----------------------------------------------------------------------
 
-    def watch(self, condition: int, callback: Callable[[], None]) -> None:
-        """Call the method ``callback`` in the graph's thread whenever the DDS condition triggers.
-
-        Its object is not kept alive."""
-        with self.changed:
-            self._watched[condition] = weakref.WeakMethod(callback)
-        self._stop.trigger()
-
-    def unwatch(self, condition: int) -> None:
-        with self.changed:
-            self._watched.pop(condition, None)
-        self._stop.trigger()
-
     def _follow(self) -> None:
         conditions = [reader._next_condition._ref for reader in self._builtin]
         conditions += [self._reader.condition, self._stop.condition]
-        while not self._stopping:
-            with self.changed:
-                watched = dict(self._watched)
-            self._wait_set.attach_only([*conditions, *watched])
-            triggered = self._wait_set.wait(dds.INFINITE_NS)
-            if triggered is None:
-                return
-            self._stop.take()
+        self._wait_set.attach_only(conditions)
+        while not self._stopping and self._wait_set.wait(dds.INFINITE_NS) is not None:
             try:
                 self._update()
-                for condition in triggered:
-                    callback = watched[condition]() if condition in watched else None
-                    if callback is not None:
-                        callback()
             except DDSException:
                 if not self._stopping:  # closed while it was read
                     raise

@@ -90,7 +90,7 @@ class Spinner:
         for node in nodes:
             executor.add_node(node)
         self.running.append(Spinning(executor))
-        return executor
+        return self.running[-1]
 
     def stop(self) -> None:
         while self.running:

@@ -169,9 +169,10 @@ def test_tasks_and_coroutines(make_node, spin):
         order.append(await gate)
         return name
 
-    task = executor.create_task(wait_for_gate, "waiting")
     plain = executor.create_task(lambda a, b: a + b, 1, b=2)
     executor.spin_until_future_complete(plain, timeout_sec=5.0)
+    task = executor.create_task(wait_for_gate, "waiting")
+    executor.spin_once(timeout_sec=5.0)
     assert plain.result() == 3 and order == ["waiting"] and not task.done()
     node.create_timer(0.01, lambda: gate.set_result("open"))
     executor.spin_until_future_complete(task, timeout_sec=5.0)
@@ -187,7 +188,8 @@ def test_what_a_task_raises_comes_out_of_spin(make_node):
     async def fail():
         raise KeyError("coroutine")
 
-    for task in (executor.create_task(fail), executor.create_task(lambda: {}["function"])):
+    for handler in (fail, lambda: {}["function"]):
+        task = executor.create_task(handler)
         with pytest.raises(KeyError):
             executor.spin_until_future_complete(task, timeout_sec=5.0)
         assert task.done() and isinstance(task.exception(), KeyError)

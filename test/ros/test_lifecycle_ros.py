@@ -321,7 +321,7 @@ def test_transitions_are_announced(outside, node):
     events, enough = [], threading.Event()
 
     def on_event(event):
-        events.append((event.transition.label, event.start_state.label, event.goal_state.label))
+        events.append((event.start_state.label, event.goal_state.label))
         if len(events) == 4:
             enough.set()
 
@@ -331,10 +331,10 @@ def test_transitions_are_announced(outside, node):
     node.trigger_activate()
     assert enough.wait(TIMEOUT_S)
     assert events == [
-        ("configure", "unconfigured", "configuring"),
-        ("transition_success", "configuring", "inactive"),
-        ("activate", "inactive", "activating"),
-        ("transition_success", "activating", "active"),
+        ("unconfigured", "configuring"),
+        ("configuring", "inactive"),
+        ("inactive", "activating"),
+        ("activating", "active"),
     ]
 
 

@@ -138,7 +138,7 @@ def test_the_six_services(node, call):
     results = call(SetParameters, "set_parameters", parameters=wanted).results
     assert [r.successful for r in results] == [True, False, False, False, False]
     assert "out of range" in results[1].reason and "read-only" in results[2].reason
-    assert "missing" in results[3].reason and "Wrong parameter type" in results[4].reason
+    assert "undeclared" in results[3].reason and "Wrong parameter type" in results[4].reason
     assert node.get_parameter("field.levels").value == 4
 
     both = [Parameter("field.levels", value=5), Parameter("names", value=["b"])]
@@ -147,7 +147,7 @@ def test_the_six_services(node, call):
     assert result.successful and values(node, "field.levels", "names") == [5, ["b"]]
     messages = [*messages, Parameter("missing", value=1).to_parameter_msg()]
     result = call(SetParametersAtomically, "set_parameters_atomically", parameters=messages).result
-    assert not result.successful and "missing" in result.reason
+    assert not result.successful and "undeclared" in result.reason
 
 
 def test_unknown_names_leave_the_answers_empty(call):

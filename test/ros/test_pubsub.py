@@ -65,15 +65,16 @@ def filled(name: str):
     def values(kind: str, depth: int):
         if kind.startswith("sequence<"):
             inner = kind[len("sequence<") : -1].split(",")[0]
-            return [values(inner, depth)] * 3 if depth < 4 else []
+            return [values(inner, depth) for _ in range(3)] if depth < 4 else []
         if kind.endswith("]"):
             base, _, size = kind[:-1].partition("[")
-            return [values(base, depth)] * int(size)
+            return [values(base, depth) for _ in range(int(size))]
         if "/" in kind:
             package, short = kind.split("/")
             fields = get_message(f"{package}/msg/{short}").get_fields_and_field_types()
             return {field: values(inner, depth + 1) for field, inner in fields.items()}
-        return {"string": "é text", "boolean": True, "float": 0.5, "double": -0.25}.get(kind, 7)
+        plain = {"string": "é text", "boolean": True, "float": 0.5, "double": -0.25}
+        return {**plain, "octet": b"\x07"}.get(kind, 7)
 
     for field, kind in message.get_fields_and_field_types().items():
         set_message_fields(message, {field: values(kind, 0)})
@@ -156,8 +157,8 @@ def test_callback_with_message_info_gets_the_time_of_sending(make_node, spin):
     node.create_publisher(Empty, "timed", LATCHED).publish(Empty())
     after = time.time_ns()
     assert spin.until(lambda: received, node)
-    assert before <= received[0].source_timestamp <= after
-    assert received[0].received_timestamp >= received[0].source_timestamp
+    assert before <= received[0]["source_timestamp"] <= after
+    assert received[0]["received_timestamp"] >= received[0]["source_timestamp"]
 
 
 def test_a_ten_megabyte_message(make_context, spin):
@@ -180,21 +181,27 @@ def test_incompatible_qos_is_reported_and_nothing_flows(make_node, spin, wait_un
     callbacks = SubscriptionEventCallbacks(incompatible_qos=reports.append)
     node.create_subscription(String, "best", received.append, RELIABLE, event_callbacks=callbacks)
     publisher = node.create_publisher(String, "best", qos_profile_sensor_data)
-    assert wait_until(lambda: reports)
+    assert not wait_until(lambda: reports, timeout_s=0.2)  # events come by the executor
+    assert spin.until(lambda: reports, node)
     assert reports[0].last_policy_kind == QoSPolicyKind.RELIABILITY
     assert publisher.get_subscription_count() == 0
     publisher.publish(String(data="lost"))
     assert not spin.until(lambda: received, node, timeout_s=0.3)
 
 
-def test_incompatible_qos_without_a_callback_is_a_warning(make_node, wait_until, capfd):
+def test_incompatible_qos_without_a_callback_is_a_warning(make_node, spin, capfd):
     node = make_node("warned")
     best_effort = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
     node.create_subscription(String, "warned", print, RELIABLE)
     node.create_publisher(String, "warned", best_effort)
     text = []
-    assert wait_until(lambda: text.append(capfd.readouterr().err) or "RELIABILITY" in "".join(text))
-    assert "'/warned'" in "".join(text)
+
+    def said() -> int:
+        text.append(capfd.readouterr().err)
+        return "".join(text).count("RELIABILITY")
+
+    assert spin.until(lambda: said() == 2, node)  # by either side
+    assert "warned'" in "".join(text)
 
 
 def test_best_available_takes_what_there_is(make_node, spin, wait_until):
@@ -212,9 +219,12 @@ def test_best_available_takes_what_there_is(make_node, spin, wait_until):
     node.create_publisher(String, "adaptable", qos_profile_sensor_data)
     assert wait_until(lambda: node.count_publishers("adaptable") == 2)
     adapted = node.create_subscription(String, "adaptable", print, qos_profile_best_available)
-    assert adapted.qos_profile.reliability == ReliabilityPolicy.BEST_EFFORT
-    assert adapted.qos_profile.durability == DurabilityPolicy.VOLATILE
+    assert adapted.qos_profile.reliability == ReliabilityPolicy.BEST_AVAILABLE  # as was asked for
     assert wait_until(lambda: adapted.get_publisher_count() == 2)
+    assert wait_until(lambda: node.count_subscribers("adaptable") == 1)
+    (info,) = node.get_subscriptions_info_by_topic("adaptable")
+    assert info.qos_profile.reliability == ReliabilityPolicy.BEST_EFFORT
+    assert info.qos_profile.durability == DurabilityPolicy.VOLATILE
     assert wait_for_message(String, node, "silent", time_to_wait=0.05) == (False, None)
 
 
@@ -273,7 +283,7 @@ def test_a_killed_publisher_is_forgotten_and_its_successor_heard(
     assert wait_until(lambda: "second" in received)
     # The killed process said no goodbye; its lease (10 s by default) ends all the same.
     assert wait_until(lambda: node.count_publishers("chatter") == 1, timeout_s=30.0)
-    assert sorted(node.get_node_names()) == ["listener", "talker"]
+    assert node.get_node_names().count("talker") == 1
 
 
 def test_a_killed_subscriber_does_not_block_the_publisher(make_node, start_python, wait_until):
@@ -325,7 +335,11 @@ print("left")
     "end",
     [
         "rclpy.spin_once(node)",  # falls off the end: nothing destroyed, nothing shut down
-        "import threading; threading.Thread(target=rclpy.spin, args=(node,), daemon=True).start()",
+        pytest.param(
+            "import threading\n"
+            "threading.Thread(target=rclpy.spin, args=(node,), daemon=True).start()",
+            marks=pytest.mark.embedded_only("rclpy aborts where a daemon thread still spins"),
+        ),
         "rclpy.spin_once(node); rclpy.shutdown()",
         "raise SystemExit(0)",
     ],

@@ -138,7 +138,7 @@ def test_a_late_listener_gets_all_static_transforms(make_node, spin):
     broadcaster.sendTransform([stamped("base", "laser", 0.0, 2.0)])
     broadcaster.sendTransform(stamped("base", "camera", 0.0, 3.0))  # calibrated anew
     node, buffer = make_node("late"), Buffer()
-    TransformListener(buffer, node)
+    listener = TransformListener(buffer, node)  # noqa: F841 (kept)
     spin(node)
     found = buffer.lookup_transform("base", "camera", at(1.0), LONG)
     assert found.transform.translation.x == 3.0
@@ -173,7 +173,7 @@ def test_a_callback_may_wait_in_a_multithreaded_executor(make_node, context):
     from rclpy.executors import MultiThreadedExecutor
 
     node, buffer, found = make_node("busy"), Buffer(), []
-    TransformListener(buffer, node)
+    listener = TransformListener(buffer, node)  # noqa: F841 (kept)
     done = threading.Event()
 
     def wait_for_it():
@@ -200,7 +200,7 @@ def test_a_callback_may_wait_in_a_multithreaded_executor(make_node, context):
 
 def test_a_coroutine_may_wait_in_a_single_thread(make_node, context):
     node, buffer, found = make_node("patient"), Buffer(), []
-    TransformListener(buffer, node)
+    listener = TransformListener(buffer, node)  # noqa: F841 (kept)
     broadcaster = TransformBroadcaster(make_node("robot"))
 
     async def wait_for_it():
@@ -220,8 +220,9 @@ def test_a_coroutine_may_wait_in_a_single_thread(make_node, context):
 
 def test_a_clock_that_jumps_back_clears_the_buffer(make_node, spin):
     simulated = [Parameter("use_sim_time", value=True)]
-    node, buffer = make_node("listener", parameter_overrides=simulated), Buffer()
-    TransformListener(buffer, node)
+    node = make_node("listener", parameter_overrides=simulated)
+    buffer, unmoved = Buffer(node=node), Buffer()
+    listeners = [TransformListener(one, node) for one in (buffer, unmoved)]
     spin(node)
     player = make_node("player")
     clock = player.create_publisher(ClockMessage, "/clock", 10)
@@ -244,9 +245,18 @@ def test_a_clock_that_jumps_back_clears_the_buffer(make_node, spin):
     assert buffer.can_transform("map", "camera", at(100.0))
     set_clock(5)  # the recording starts again
     wait_until(lambda: not buffer.can_transform("map", "camera", at(100.0)), "an empty buffer")
+    assert unmoved.can_transform("map", "camera", at(100.0))  # no clock is known to it
     moving.sendTransform(stamped("map", "base", 5.0, 7.0))
     found = buffer.lookup_transform("map", "camera", at(5.0), LONG)
     assert found.transform.translation.x == 9.0
+    for listener in listeners:
+        listener.unregister()
+
+
+def test_a_listener_that_nobody_keeps_does_not_listen(make_node):
+    node = make_node("listener")
+    TransformListener(Buffer(), node)
+    assert not [s for s in node.subscriptions if s.topic_name.startswith("/tf")]
 
 
 def test_qos_is_that_of_tf(listening):

@@ -60,7 +60,7 @@ def test_clocks_and_jump_callbacks():
     threshold = JumpThreshold(
         min_forward=Duration(seconds=5), min_backward=Duration(nanoseconds=-1)
     )
-    clock.create_jump_callback(
+    handle = clock.create_jump_callback(
         threshold,
         pre_callback=lambda: seen.append("before"),
         post_callback=lambda jump: seen.append(jump.delta.nanoseconds),
@@ -71,6 +71,7 @@ def test_clocks_and_jump_callbacks():
     for seconds in (104, 109, 108.5):
         clock.set_ros_time_override(ros_time(seconds))
     assert seen == ["before", 5 * 10**9, "before", -500_000_000]
+    handle.unregister()
     with pytest.raises(ValueError, match="min_backward"):
         JumpThreshold(min_forward=None, min_backward=Duration(seconds=1))
 

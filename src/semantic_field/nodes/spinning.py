@@ -18,27 +18,27 @@ class Spinning:
     """
 
     def __init__(self, executor: Executor, at_end: Callable[[], None] = lambda: None) -> None:
-        self._executor, self._at_end = executor, at_end
+        self.executor, self._at_end = executor, at_end
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="spin", daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
         try:
-            while self._executor.context.ok() and not self._stopping:
-                self._executor.spin_once()
+            while self.executor.context.ok() and not self._stopping:
+                self.executor.spin_once()
         except ExternalShutdownException:
             return
         finally:
             self._at_end()
 
     def stop(self) -> None:
-        """Return when the last callback has ended; never from a callback."""
+        """Return when the last callback has ended; never from a callback. Again does nothing."""
         self._stopping = True
         if self._thread.is_alive():
-            self._executor.create_task(lambda: None)  # wakes it
+            self.executor.create_task(lambda: None)  # wakes it
         self._thread.join()
-        pool = getattr(self._executor, "_executor", None)
+        pool = getattr(self.executor, "_executor", None)
         if pool is not None:  # a MultiThreadedExecutor's, which its own shutdown does not wait for
             pool.shutdown()
-        self._executor.shutdown()
+        self.executor.shutdown()

@@ -83,7 +83,7 @@ class CameraOnTopics:
         assert wait_until(lambda: all(p.get_subscription_count() for p in heard))
         # What is sent before the other end knows of it as well is lost.
         sent = {*topics, *(publisher.topic_name for publisher in heard)}
-        nodes = [node for spinning in self._spin.running for node in spinning._executor.get_nodes()]
+        nodes = [node for spinning in self._spin.running for node in spinning.executor.get_nodes()]
         ends = [end for node in nodes for end in node.subscriptions if end.topic_name in sent]
         assert wait_until(lambda: all(end.get_publisher_count() for end in ends))
 
@@ -271,9 +271,7 @@ def start_node(context, spin):
     def stop(node) -> None:
         entry = next(entry for entry in running if entry[0] is node)
         running.remove(entry)
-        spinning = next(s for s in spin.running if s._executor is entry[1])
-        spin.running.remove(spinning)
-        spinning.stop()
+        entry[1].stop()
         node.destroy_node()
 
     start.stop = stop

@@ -15,8 +15,8 @@ from rclpy._rclpy_pybind11 import RCLError
 from rclpy.task import Future, Task
 from rclpy.utilities import get_default_context
 
-# The main thread looks up this often, so that Python can run its signal handlers.
-MAIN_THREAD_SLICE_NS = 50_000_000
+# So long the main thread waits itself: what comes at once is not handed from thread to thread.
+MAIN_THREAD_NS = 50_000_000
 
 
 class TimeoutException(Exception):
@@ -290,23 +290,46 @@ class Executor:
         self._wait_set.attach_only(conditions)
         if self._entities_changed or self._tasks or not self._context.ok():
             return  # they came before the guard existed
-        found = self._wait_set.wait(self._bounded(timeout_ns))
+        found = self._wait_for_trigger(self._wait_set, self._guard, self._limit_ns(timeout_ns))
         self._guard.take()
         for condition in found or ():
             entity = self._by_condition.get(condition)
             if entity is not None:
                 self._triggered.append(entity)
 
-    def _bounded(self, timeout_ns: int | None) -> int:
-        """The time to wait: until the next timer, and in slices in the main thread."""
+    @staticmethod
+    def _wait_for_trigger(
+        wait_set: dds.WaitSet, guard: dds.GuardCondition, limit_ns: int
+    ) -> list[int] | None:
+        """Wait; in the main thread so that Python can still run its signal handlers there.
+
+        It runs none while that thread is in C: where nothing comes soon another one waits.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            return wait_set.wait(limit_ns)
+        found = wait_set.wait(min(limit_ns, MAIN_THREAD_NS))
+        if found != [] or limit_ns <= MAIN_THREAD_NS:
+            return found
+        waiter = threading.Thread(
+            target=lambda: found.extend(wait_set.wait(limit_ns - MAIN_THREAD_NS) or ()),
+            daemon=True,
+        )
+        waiter.start()
+        try:
+            waiter.join()
+        finally:  # KeyboardInterrupt
+            guard.trigger()
+            waiter.join()
+        return found
+
+    def _limit_ns(self, timeout_ns: int | None) -> int:
+        """The time to wait: until the next timer at the latest."""
         limits = [
             timer._real_time_until_ready_ns()
             for timer in self._timers
             if timer.callback_group is None or timer.callback_group.can_execute(timer)
         ]
         limits.append(timeout_ns)
-        if threading.current_thread() is threading.main_thread():
-            limits.append(MAIN_THREAD_SLICE_NS)
         known = [limit for limit in limits if limit is not None]
         return min(known) if known else dds.INFINITE_NS
 

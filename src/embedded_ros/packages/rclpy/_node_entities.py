@@ -10,7 +10,7 @@ from rclpy.client import Client
 from rclpy.clock import Clock
 from rclpy.guard_condition import GuardCondition
 from rclpy.publisher import Publisher
-from rclpy.qos import QoSProfile, copy_of, qos_profile_services_default, resolved
+from rclpy.qos import QoSProfile, copy_of, qos_profile_services_default
 from rclpy.service import Service
 from rclpy.subscription import Subscription
 from rclpy.timer import Rate, Timer
@@ -29,7 +29,6 @@ class NodeEntitiesMixin:
     _clients: list[Client]
     _timers: list[Timer]
     _guards: list[GuardCondition]
-    get_publishers_info_by_topic: Callable[..., list]
     resolve_topic_name: Callable[..., str]
     resolve_service_name: Callable[..., str]
     _keep: Callable[[list, Any], Any]
@@ -54,7 +53,7 @@ class NodeEntitiesMixin:
             self,
             msg_type,
             self.resolve_topic_name(topic),
-            resolved(copy_of(qos_profile), None),
+            copy_of(qos_profile),
             event_callbacks,
             callback_group or self._default_callback_group,
         )
@@ -82,7 +81,7 @@ class NodeEntitiesMixin:
             self.resolve_topic_name(topic),
             callback,
             group,
-            resolved(copy_of(qos_profile), self.get_publishers_info_by_topic(topic)),
+            copy_of(qos_profile),
             raw,
             event_callbacks,
         )

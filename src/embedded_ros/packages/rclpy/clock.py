@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time as system
+import weakref
 from collections.abc import Callable
 from enum import IntEnum
 from typing import Any
@@ -63,7 +64,8 @@ class TimeJump:
 
 
 class JumpHandle:
-    """Keeps a jump callback registered until ``unregister()``."""
+    """Keeps a jump callback registered until ``unregister()``, or until nobody holds it (rclpy
+    calls into the void then)."""
 
     def __init__(self, clock: Clock, threshold: JumpThreshold, before: Any, after: Any) -> None:
         self._clock, self.threshold = clock, threshold
@@ -91,7 +93,7 @@ class Clock:
         if getattr(self, "_jump_handles", None) is not None:
             return
         self._clock_type = clock_type
-        self._jump_handles: set[JumpHandle] = set()
+        self._jump_handles: weakref.WeakSet[JumpHandle] = weakref.WeakSet()
         self._changed = threading.Condition()
 
     @property

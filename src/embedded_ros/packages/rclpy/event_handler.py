@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from cyclonedds.core import DDSStatus
+from cyclonedds.core import DDSException, DDSStatus
 
+from rclpy._rclpy_pybind11 import InvalidHandle
 from rclpy.qos import QoSPolicyKind
 
 # DDS policy numbers as they stand in a status.
@@ -37,10 +38,10 @@ QoSRequestedIncompatibleQoSInfo = QoSIncompatibleInfo
 
 
 class _EventCallbacks:
-    """Watches one status of an endpoint in the graph's thread."""
+    """Watches one status of an endpoint, in the executor of its node."""
 
     status = 0
-    other = ""
+    other = flow = ""
 
     def __init__(
         self,
@@ -52,42 +53,44 @@ class _EventCallbacks:
         self.use_default_callbacks = use_default_callbacks
         self._endpoint: Any = None
 
-    def _attach(self, endpoint: Any) -> Any:
-        if self.incompatible_qos is None and not self.use_default_callbacks:
-            return self
+    @property
+    def callback(self) -> Callable[[Any], Any]:
+        return self.incompatible_qos or self._warn
+
+    @property
+    def callback_group(self) -> Any:
+        return self._endpoint.callback_group
+
+    def _attach(self, endpoint: Any) -> _EventCallbacks:
         self._endpoint = endpoint
-        entity = endpoint._entity
-        entity.set_status_mask(self.status)
-        self._condition = entity._ref
-        endpoint._context.graph.watch(self._condition, self._on_status)
+        endpoint._entity.set_status_mask(self.status)
+        self._condition = endpoint._entity._ref
         return self
 
-    def _detach(self) -> None:
-        endpoint, self._endpoint = self._endpoint, None
-        if endpoint is not None and endpoint._context._graph is not None:
-            endpoint._context._graph.unwatch(self._condition)
+    @property
+    def _is_wanted(self) -> bool:
+        return self.incompatible_qos is not None or self.use_default_callbacks
 
-    def _on_status(self) -> None:
-        endpoint = self._endpoint
-        if endpoint is None:
-            return
-        status = self._read(endpoint._entity)
+    def _take_job(self) -> Callable[[], Any] | None:
+        try:
+            status = self._read(self._endpoint._entity)
+        except (InvalidHandle, DDSException):  # destroyed since it triggered
+            return None
         if status.total_count_change <= 0:
-            return
+            return None
         info = QoSIncompatibleInfo(
             status.total_count,
             status.total_count_change,
             _POLICIES.get(status.last_policy_id, QoSPolicyKind.INVALID),
         )
-        if self.incompatible_qos is not None:
-            self.incompatible_qos(info)
-        else:
-            self._warn(endpoint, info)
+        return lambda: self.callback(info)
 
-    def _warn(self, endpoint: Any, info: QoSIncompatibleInfo) -> None:
+    def _warn(self, info: QoSIncompatibleInfo) -> None:
+        endpoint = self._endpoint
         endpoint._node.get_logger().warning(
-            f"New {self.other} discovered on topic '{endpoint.topic_name}' with incompatible QoS. "
-            f"No messages will flow. Last incompatible policy: {info.last_policy_kind.name}"
+            f"New {self.other} discovered on topic '{endpoint.topic_name}', with incompatible QoS. "
+            f"No messages will be {self.flow} it. "
+            f"Last incompatible policy: {info.last_policy_kind.name}"
         )
 
     def _read(self, entity: Any) -> Any:
@@ -98,7 +101,7 @@ class PublisherEventCallbacks(_EventCallbacks):
     """``incompatible_qos(info)`` of a publisher; a warning where none is given."""
 
     status = DDSStatus.OfferedIncompatibleQos
-    other = "subscription"
+    other, flow = "subscription", "sent to"
 
     def _read(self, entity: Any) -> Any:
         return entity.get_offered_incompatible_qos_status()
@@ -108,7 +111,7 @@ class SubscriptionEventCallbacks(_EventCallbacks):
     """``incompatible_qos(info)`` of a subscription; a warning where none is given."""
 
     status = DDSStatus.RequestedIncompatibleQos
-    other = "publisher"
+    other, flow = "publisher", "received from"
 
     def _read(self, entity: Any) -> Any:
         return entity.get_requested_incompatible_qos_status()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -231,7 +230,9 @@ class Node(NodeEntitiesMixin, NodeGraphMixin, NodeParametersMixin):
 
     def _waitable_entities(self) -> list[Any]:
         """What an executor waits for by a DDS condition."""
-        return [*self._subscriptions, *self._services, *self._clients, *self._guards]
+        ends = [*self._subscriptions, *self._publishers]
+        events = [end.event_handlers for end in ends if end.event_handlers._is_wanted]
+        return [*self._subscriptions, *self._services, *self._clients, *self._guards, *events]
 
     def _keep(self, kept: list, entity: Any) -> Any:
         with self._lock:
@@ -273,9 +274,6 @@ class Node(NodeEntitiesMixin, NodeGraphMixin, NodeParametersMixin):
         executor = self.executor
         if executor is not None:
             executor.wake()
-
-    def _wall_time_ns(self) -> int:
-        return time.time_ns()
 
     def __repr__(self) -> str:
         return f"<Node {self.get_fully_qualified_name()}>"

@@ -11,6 +11,7 @@ from embedded_ros import cdr, dds, dds_types, graph, qos_mapping
 from rclpy._rclpy_pybind11 import InvalidHandle, RCLError
 from rclpy.duration import Duration, Infinite
 from rclpy.event_handler import PublisherEventCallbacks
+from rclpy.qos import resolved
 
 
 class Publisher:
@@ -33,7 +34,9 @@ class Publisher:
             node.context.participant,
             graph.mangle(graph.TOPIC, topic),
             dds_types.message_type(type_name),
-            qos_mapping.to_dds(qos_profile, dds_types.type_hash_user_data(type_name)),
+            qos_mapping.to_dds(
+                resolved(qos_profile, None), dds_types.type_hash_user_data(type_name)
+            ),
         )
         self.event_handlers = (event_callbacks or PublisherEventCallbacks())._attach(self)
 
@@ -104,5 +107,4 @@ class Publisher:
         """Withdraw it; use ``Node.destroy_publisher``."""
         writer, self._writer = self._writer, None
         if writer is not None:
-            self.event_handlers._detach()
             writer.close()

@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from embedded_ros import cdr, dds, dds_types, graph, qos_mapping, socket_buffer
 from rclpy._rclpy_pybind11 import InvalidHandle
 from rclpy.event_handler import SubscriptionEventCallbacks
-from rclpy.qos import ReliabilityPolicy
-
-
-@dataclass
-class MessageInfo:
-    """When a message was sent and received, nanoseconds since the epoch."""
-
-    source_timestamp: int
-    received_timestamp: int
+from rclpy.qos import ReliabilityPolicy, resolved
 
 
 class Subscription:
@@ -46,7 +38,10 @@ class Subscription:
             node.context.participant,
             graph.mangle(graph.TOPIC, topic),
             dds_types.message_type(type_name),
-            qos_mapping.to_dds(qos_profile, dds_types.type_hash_user_data(type_name)),
+            qos_mapping.to_dds(
+                resolved(qos_profile, node.get_publishers_info_by_topic(topic)),
+                dds_types.type_hash_user_data(type_name),
+            ),
         )
         self._condition = self._reader.condition
         self.event_handlers = (event_callbacks or SubscriptionEventCallbacks())._attach(self)
@@ -81,14 +76,19 @@ class Subscription:
         """How many publishers are heard."""
         return self._open().matched_count()
 
-    def _take(self) -> tuple[Any, MessageInfo] | None:
+    def _take(self) -> tuple[Any, dict[str, Any]] | None:
         """The next message (bytes where raw) and when it was sent; None where there is none."""
         reader = self._reader
         while reader is not None:
             sample = reader.take()
             if sample is None:
                 return None
-            info = MessageInfo(sample.source_timestamp_ns, self._node._wall_time_ns())
+            info = {
+                "source_timestamp": sample.source_timestamp_ns,  # both since the epoch
+                "received_timestamp": time.time_ns(),
+                "publication_sequence_number": None,
+                "reception_sequence_number": None,
+            }
             if self.raw:
                 return sample.data, info
             try:
@@ -113,7 +113,6 @@ class Subscription:
         """Withdraw it; use ``Node.destroy_subscription``."""
         reader, self._reader = self._reader, None
         if reader is not None:
-            self.event_handlers._detach()
             reader.close()
 
 

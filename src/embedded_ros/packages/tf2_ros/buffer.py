@@ -9,7 +9,7 @@ from collections.abc import Callable
 import rclpy
 from builtin_interfaces.msg import Time as TimeMsg
 from geometry_msgs.msg import TransformStamped
-from rclpy.clock import Clock, JumpHandle, JumpThreshold, TimeJump
+from rclpy.clock import JumpThreshold, TimeJump
 from rclpy.duration import Duration
 from rclpy.logging import get_logger
 from rclpy.node import Node
@@ -28,7 +28,8 @@ class Buffer(BufferCore, BufferInterface):
     """Transforms of the last ``cache_time`` (default 10 s).
 
     With a node it offers the service ``tf2_frames`` and clears itself when the node's clock jumps
-    back. Waiting look-ups block their thread: another one has to spin the listener.
+    back by a second or changes its source; without one no clock moves it. Waiting look-ups block
+    their thread: another one has to spin the listener.
     """
 
     def __init__(self, cache_time: Duration | None = None, node: Node | None = None) -> None:
@@ -38,20 +39,16 @@ class Buffer(BufferCore, BufferInterface):
         self._waiting: list[Callable[[], None]] = []
         if node is not None:
             self.srv = node.create_service(FrameGraph, "tf2_frames", self._on_frame_graph)
-            self._jump_handle = self.follow_clock(node.get_clock())
+            threshold = JumpThreshold(
+                min_forward=None, min_backward=Duration(seconds=-1), on_clock_change=True
+            )
+            self.jump_handle = node.get_clock().create_jump_callback(
+                threshold, post_callback=self.time_jump_callback
+            )
 
     def _on_frame_graph(self, request, response):
         response.frame_yaml = self.all_frames_as_yaml()
         return response
-
-    # --- time that jumps ----------------------------------------------------------------------
-
-    def follow_clock(self, clock: Clock) -> JumpHandle:
-        """Clear the buffer whenever this clock jumps back by a second or changes its source."""
-        threshold = JumpThreshold(
-            min_forward=None, min_backward=Duration(seconds=-1), on_clock_change=True
-        )
-        return clock.create_jump_callback(threshold, post_callback=self.time_jump_callback)
 
     def time_jump_callback(self, time_jump: TimeJump) -> None:
         get_logger("tf2_buffer").warning("Detected jump back in time. Clearing tf buffer.")

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+import weakref
 from threading import Thread
 
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile
 from tf2_msgs.msg import TFMessage
 
 from tf2_ros.buffer import Buffer
 
-DEFAULT_TF_TOPIC = "/tf"
-DEFAULT_STATIC_TF_TOPIC = "/tf_static"
 AUTHORITY = "default_authority"
 
 TF_QOS = QoSProfile(
@@ -26,10 +24,10 @@ STATIC_TF_QOS = QoSProfile(
 
 
 class TransformListener:
-    """Subscribes for a buffer; ``unregister()`` ends it.
+    """Subscribes for a buffer; ``unregister()`` ends it, and so does forgetting the object.
 
     Args:
-        node: whose executor delivers the transforms; None makes one of its own.
+        node: whose executor delivers the transforms.
         spin_thread: spin the node in a thread of the listener's own. The node must then not be
             in any other executor.
     """
@@ -37,42 +35,43 @@ class TransformListener:
     def __init__(
         self,
         buffer: Buffer,
-        node: Node | None,
+        node: Node,
         *,
         spin_thread: bool = False,
         qos: QoSProfile | int | None = None,
         static_qos: QoSProfile | int | None = None,
-        tf_topic: str = DEFAULT_TF_TOPIC,
-        tf_static_topic: str = DEFAULT_STATIC_TF_TOPIC,
-        static_only: bool = False,
     ) -> None:
-        self.buffer = buffer
-        self.node = _own_node(id(self)) if node is None else node
-        self._owns_node = node is None
+        self.buffer, self.node = buffer, node
         # In the default group, which is mutually exclusive, transforms could not arrive while
         # another callback of the node waits for them.
         self.group = ReentrantCallbackGroup()
-        self.tf_sub = None
-        if not static_only:
-            self.tf_sub = self.node.create_subscription(
-                TFMessage, tf_topic, self.callback, qos or TF_QOS, callback_group=self.group
-            )
-        self.tf_static_sub = self.node.create_subscription(
+        store = weakref.proxy(self)
+        self.tf_sub = node.create_subscription(
             TFMessage,
-            tf_static_topic,
-            self.static_callback,
+            "/tf",
+            lambda data: store.callback(data),
+            qos or TF_QOS,
+            callback_group=self.group,
+        )
+        self.tf_static_sub = node.create_subscription(
+            TFMessage,
+            "/tf_static",
+            lambda data: store.static_callback(data),
             static_qos or STATIC_TF_QOS,
             callback_group=self.group,
         )
-        self._jump_handle = buffer.follow_clock(self.node.get_clock())
         self.executor: SingleThreadedExecutor | None = None
         if spin_thread:
-            self.executor = SingleThreadedExecutor(context=self.node.context)
-            self.executor.add_node(self.node)
+            self.executor = SingleThreadedExecutor(context=node.context)
+            self.executor.add_node(node)
             self.dedicated_listener_thread = Thread(
                 target=_spin, args=(self.executor,), name="tf2_listener", daemon=True
             )
             self.dedicated_listener_thread.start()
+
+    def __del__(self) -> None:
+        if hasattr(self, "executor"):
+            self.unregister()
 
     def unregister(self) -> None:
         """Stop listening, and the thread where there is one."""
@@ -80,16 +79,8 @@ class TransformListener:
             self.executor.shutdown()
             self.dedicated_listener_thread.join()
             self.executor = None
-        if self.tf_sub is not None:
-            self.node.destroy_subscription(self.tf_sub)
-            self.tf_sub = None
-        if self.tf_static_sub is not None:
-            self.node.destroy_subscription(self.tf_static_sub)
-            self.tf_static_sub = None
-        self._jump_handle.unregister()
-        if self._owns_node:
-            self.node.destroy_node()
-            self._owns_node = False
+        self.node.destroy_subscription(self.tf_sub)
+        self.node.destroy_subscription(self.tf_static_sub)
 
     def callback(self, data: TFMessage) -> None:
         for transform in data.transforms:
@@ -98,15 +89,6 @@ class TransformListener:
     def static_callback(self, data: TFMessage) -> None:
         for transform in data.transforms:
             self.buffer.set_transform_static(transform, AUTHORITY)
-
-
-def _own_node(number: int) -> Node:
-    return Node(
-        f"transform_listener_impl_{number:x}",
-        enable_rosout=False,
-        start_parameter_services=False,
-        parameter_overrides=[Parameter("use_sim_time", value=False)],
-    )
 
 
 def _spin(executor: SingleThreadedExecutor) -> None:

@@ -103,12 +103,8 @@ class LifecycleNodeMixin(ManagedEntity):
         taken = self.__state_machine.take(transition)
         if self.__transition_publisher is not None and self.context.ok():
             self.__transition_publisher.publish(
-                TransitionEvent(
-                    timestamp=max(0, self.get_clock().now().nanoseconds),
-                    transition=taken.to_msg(),
-                    start_state=taken.start.to_msg(),
-                    goal_state=taken.goal.to_msg(),
-                )
+                # The rest stays empty, as rcl leaves it.
+                TransitionEvent(start_state=taken.start.to_msg(), goal_state=taken.goal.to_msg())
             )
 
     def __call_back(self, before: LifecycleState) -> TransitionCallbackReturn:
