@@ -11,13 +11,13 @@ ARGS  ?=
 # What make bench runs: the scripts that need no arguments (kernels prints, the others write results).
 BENCHES := kernels training_step main_job query teachers dds_images gpu
 # The folders that ruff looks at; further ones join as they come.
-CODE  := $(wildcard src test benchmarks launch setup.py)
+CODE  := $(wildcard src test benchmarks launch scripts setup.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench clean
+.PHONY: help setup demo test test-ros lint format bench clean
 
 help:  ## This list
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  Settings: INPUT=folder-or-bag OUT=demo_out LANGUAGE=open_clip CHECKPOINT=file-or-folder"
 	@echo "            FAST=1 | PYTHON=python3.12 | TORCH_INDEX=url"
 
@@ -32,6 +32,9 @@ demo: setup  ## Map a room and ask it questions; INPUT=... for a recording of yo
 
 test: setup  ## Style, types and all tests; FAST=1 leaves out the slow ones and the launch files
 	@bash scripts/check.sh test $(if $(FAST),-m "not slow and not launch") $(ARGS)
+
+test-ros:  ## The tests under ROS 2, in a terminal where workspace and environment are sourced
+	@bash scripts/check.sh ros $(if $(FAST),-m "not slow and not launch") $(ARGS)
 
 lint: setup  ## Style and types only
 	@bash scripts/check.sh lint

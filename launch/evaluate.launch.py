@@ -4,12 +4,15 @@ ros2 launch semantic_field evaluate.launch.py input:=/data/my_bag protocol:=onli
 """
 
 from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, Shutdown
+from launch.actions import IncludeLaunchDescription, Shutdown
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
-from launch_ros.parameter_descriptions import ParameterFile, ParameterValue
+from launch_ros.parameter_descriptions import ParameterFile
 from launch_ros.substitutions import FindPackageShare
+
+from semantic_field.nodes import launch_parts
+from semantic_field.nodes.launch_parts import typed
 
 ARGUMENTS = {
     "input": ("room", "folder, rosbag2, a published layout or room[:seed=3,frames=60]"),
@@ -17,7 +20,9 @@ ARGUMENTS = {
     "out": ("evaluation", "folder of report.json and report.html"),
     "rate": ("1.0", "speed of the replay"),
     "frame_rate_hz": ("5.0", "frames per second of a recording without stamps"),
+    "wait": launch_parts.REPLAY_ARGUMENTS["wait"],
     "up": ("+z", "axis of the recording's world that points up"),
+    "params_file": launch_parts.MAPPING_ARGUMENTS["params_file"],
 }
 # The scorer hears only what is held out, the mapping node only the rest.
 HELD_OUT = (
@@ -30,23 +35,8 @@ HELD_OUT = (
 )
 
 
-def typed(name: str, kind: type) -> ParameterValue:
-    return ParameterValue(LaunchConfiguration(name), value_type=kind)
-
-
 def generate_launch_description() -> LaunchDescription:
     share = FindPackageShare("semantic_field")
-    arguments = [
-        DeclareLaunchArgument(name, default_value=default, description=description)
-        for name, (default, description) in ARGUMENTS.items()
-    ]
-    arguments.append(
-        DeclareLaunchArgument(
-            "params_file",
-            default_value=PathJoinSubstitution([share, "config", "mapping.yaml"]),
-            description="parameters of the nodes (YAML)",
-        )
-    )
     common = {"package": "semantic_field", "output": "screen"}
     replay = Node(
         executable="replay_node",
@@ -57,6 +47,7 @@ def generate_launch_description() -> LaunchDescription:
                 "protocol": typed("protocol", str),
                 "rate": typed("rate", float),
                 "frame_rate_hz": typed("frame_rate_hz", float),
+                **launch_parts.waiting(),
             }
         ],
         **common,
@@ -90,4 +81,5 @@ def generate_launch_description() -> LaunchDescription:
         on_exit=Shutdown(reason="the report is written"),
         **common,
     )
+    arguments = launch_parts.declared(ARGUMENTS)
     return LaunchDescription([*arguments, replay, mapping, scorer])

@@ -118,6 +118,8 @@ install_torch
 install_torchvision
 say "installing the package and the rest of its dependencies (a few minutes the first time)"
 pip_install -e '.[test]' || fail "pip failed; run the same command again to go on from here"
+# Imports what was installed: beside packages of the system that alone tells whether all fit.
+.venv/bin/python scripts/check_environment.py >/dev/null || fail "run the above, then this again"
 touch "$stamp"
 say "ready in $((SECONDS - started)) s: $(.venv/bin/python -c \
     'import torch; print("torch", torch.__version__, "with" if torch.cuda.is_available() else "without", "GPU")')"

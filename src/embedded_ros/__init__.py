@@ -10,9 +10,6 @@ from __future__ import annotations
 import importlib.util
 import sys
 
-from embedded_ros import definitions
-from embedded_ros.finder import EmbeddedFinder
-
 
 def install() -> bool:
     """Serve ROS 2's Python names from this package where ROS 2 itself is not there.
@@ -25,6 +22,10 @@ def install() -> bool:
         return True
     if importlib.util.find_spec("rclpy") is not None:
         return False
+    # Not before: `ros2` itself may run under the system's Python, which has none of pip's packages.
+    from embedded_ros import definitions
+    from embedded_ros.finder import EmbeddedFinder
+
     # The definitions must be read by now: reading them imports modules, which asks the finder.
     definitions.prepare()
     sys.meta_path.insert(0, EmbeddedFinder())
@@ -33,4 +34,4 @@ def install() -> bool:
 
 def is_installed() -> bool:
     """Whether the finder of this package is in place."""
-    return any(isinstance(finder, EmbeddedFinder) for finder in sys.meta_path)
+    return any(type(finder).__module__ == "embedded_ros.finder" for finder in sys.meta_path)

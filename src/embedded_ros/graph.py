@@ -190,7 +190,7 @@ class Graph:
         LOG.warning(
             "A participant of another DDS vendor is on this domain: %s. Topics work with it, but "
             "services do not. Remedy: run the ROS side with RMW_IMPLEMENTATION=rmw_cyclonedds_cpp, "
-            "or install ROS 2 on this machine.",
+            "install ROS 2 on this machine, or ask by topic (query_text in, answer out).",
             VENDORS.get(vendor, f"vendor id {vendor.hex()}"),
         )
 

@@ -509,6 +509,9 @@ class ReplayNodeConfig(Settings):
     wait_for_subscriber_s: float = option(
         20.0, "wait so long for someone to listen, seconds", 0.0, fixed=START
     )
+    wait_for_mapping: bool = option(
+        False, "wait for a mapping node whose status says that it maps, too", fixed=START
+    )
     exit_when_done: bool = option(False, "leave when the recording has ended")
     global_frame: str = option("map", "parent frame of the published poses", fixed=START)
     camera_frame: str = option(

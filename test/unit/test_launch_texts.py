@@ -13,7 +13,7 @@ if not embedded_ros.install():
     pytest.skip("ROS 2's own launch is installed", allow_module_level=True)
 
 from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
-from launch import LaunchContext, SubstitutionFailure
+from launch import LaunchContext
 from launch.conditions import (
     IfCondition,
     InvalidConditionExpressionError,
@@ -33,6 +33,7 @@ from launch.substitutions import (
     OrSubstitution,
     PathJoinSubstitution,
     PythonExpression,
+    SubstitutionFailure,
     TextSubstitution,
     ThisLaunchFileDir,
 )

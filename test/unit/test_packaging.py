@@ -12,11 +12,15 @@ import sysconfig
 from pathlib import Path
 
 import pytest
+import yaml
 from catkin_pkg.package import InvalidPackage, parse_package, parse_package_string
+
+from semantic_field import cli
 
 ROOT = Path(__file__).resolve().parents[2]
 NODES = ROOT / "src" / "semantic_field" / "nodes"
-EXECUTABLES = ("mapping_node", "query_node", "replay_node")
+EMBEDDED = ROOT / "src" / "embedded_ros"
+EXECUTABLES = ("mapping_node", "query_node", "replay_node", "scorer_node", "single_process")
 INTERFACES = sorted(
     str(path.relative_to(ROOT))
     for folder, kind in (("msg", "msg"), ("srv", "srv"))
@@ -67,20 +71,57 @@ def test_build_and_run_dependencies_cover_the_interfaces(manifest):
         assert wanted in {d.name for d in manifest.exec_depends}
 
 
-def test_every_ros_package_that_is_imported_is_a_dependency(manifest):
-    known = {d.name for d in manifest.exec_depends}
-    # With these, a ROS package is told from one of pip's: all that embedded_ros would serve too.
+# Which ROS package brings a Python module, where that is not the package of the same name.
+BROUGHT_BY = {"tf2_ros": "tf2_ros_py"}  # tf2_ros itself is C++
+# Of package.xml, but no import: run time of the interfaces, and the commands that the docs use.
+NOT_IMPORTED = {"rosidl_default_runtime"} | {
+    f"ros2{verb}" for verb in ("launch", "lifecycle", "node", "param", "run", "service", "topic")
+}
+# What the docs run besides, and a robot need not have: its Debian packages stand in install.md.
+ON_REQUEST = {"bag": "ros2bag", "tf2_ros": "tf2-ros", "tf2_tools": "tf2-tools"}
+
+
+def ros_modules() -> set[str]:
+    """Top-level modules of ROS 2 that nodes, launch files and scripts import."""
     from embedded_ros.definitions import has_interfaces
 
-    packages = ROOT / "src" / "embedded_ros" / "packages"
-    served = {path.parent.name for path in packages.glob("*/__init__.py")} | {
-        "launch",
-        "launch_ros",
-    }
-    imported = imported_names([*NODES.glob("*.py"), *(ROOT / "launch").glob("*.py")])
-    ros = {n for n in imported if n in served or has_interfaces(n)} - {"semantic_field"}
-    assert {"rclpy", "sensor_msgs", "launch"} <= ros
-    assert ros <= known, f"add to package.xml: <exec_depend> {sorted(ros - known)}"
+    served = {path.parent.name for path in (EMBEDDED / "packages").glob("*/__init__.py")}
+    files = [
+        *NODES.rglob("*.py"),
+        *(ROOT / "launch").glob("*.py"),
+        *(ROOT / "scripts").glob("*.py"),
+    ]
+    names = imported_names(files) - {"semantic_field"}
+    return {n for n in names if n in served or has_interfaces(n)}
+
+
+def test_every_ros_package_that_is_imported_is_a_dependency_and_no_other(manifest):
+    declared = {d.name for d in manifest.exec_depends if not d.name.startswith("python3-")}
+    imported = {BROUGHT_BY.get(name, name) for name in ros_modules()}
+    assert {"rclpy", "sensor_msgs", "launch", "tf2_ros_py"} <= imported
+    assert declared - NOT_IMPORTED == imported
+
+
+def test_every_import_is_the_standard_librarys_ros_s_or_pips():
+    files = [*(ROOT / "src" / "semantic_field").rglob("*.py"), *(ROOT / "launch").glob("*.py")]
+    known = set(sys.stdlib_module_names) | {"semantic_field", "embedded_ros"} | ros_modules()
+    pip = {"torch", "numpy", "numba", "llvmlite", "scipy", "skimage", "cv2", "matplotlib", "yaml"}
+    pip |= {"torchmetrics", "safetensors", "jaxtyping", "rich", "tokenizers", "huggingface_hub"}
+    pip |= {"open_clip", "transformers", "rosbags", "triton", "tinycudann", "open3d"}
+    assert imported_names(files) <= known | pip
+
+
+def test_the_commands_of_the_docs_are_dependencies_or_named_in_install_md(manifest):
+    texts = [(ROOT / page).read_text() for page in PAGES]
+    texts += [path.read_text() for path in (ROOT / "scripts").glob("*.sh")]
+    commands = set(re.findall(r"\bros2 (?:run )?([a-z]\w+) ", "\n".join(texts)))
+    assert {"launch", "service", "bag", "tf2_ros"} <= commands
+    declared = {d.name for d in manifest.exec_depends}
+    missing = {c for c in commands - {"semantic_field"} if f"ros2{c}" not in declared}
+    assert missing <= set(ON_REQUEST), f"add ros2<command> to package.xml: {missing}"
+    install = (ROOT / "docs" / "install.md").read_text()
+    for name in missing:
+        assert f"ros-$ROS_DISTRO-{ON_REQUEST[name]}" in install
 
 
 def imported_names(files: list[Path]) -> set[str]:
@@ -226,6 +267,7 @@ def run(command: list) -> str:
     return done.stdout
 
 
+@pytest.mark.embedded_only("the wheel is for machines without ROS 2")
 def test_wheel_finds_its_launch_files_and_interfaces(fresh_python):
     probe = (
         "import embedded_ros; embedded_ros.install();"
@@ -250,7 +292,11 @@ def test_every_package_of_pip_that_is_imported_is_a_requirement():
     packages = importlib.metadata.packages_distributions()
     imported = imported_names(list((ROOT / "src").rglob("*.py"))) - set(sys.stdlib_module_names)
     own = {"semantic_field", "embedded_ros"}
-    third = {n: {canonical(d) for d in packages[n]} for n in imported - own if n in packages}
+    third = {
+        n: {canonical(d) for d in packages[n]}
+        for n in imported - own - ros_modules()
+        if n in packages
+    }
     assert "torch" in third
     assert {name: found for name, found in third.items() if not found & wanted} == {}
 
@@ -259,6 +305,7 @@ def canonical(distribution: str) -> str:
     return distribution.strip().lower().replace("_", "-")
 
 
+@pytest.mark.embedded_only("the wheel is for machines without ROS 2")
 def test_wheel_says_what_the_manifest_says(fresh_python, manifest):
     probe = (
         "from importlib.metadata import metadata, entry_points as e;"
@@ -302,3 +349,68 @@ def anchors(text: str) -> set[str]:
 
 def test_anchors_are_those_of_github():
     assert anchors("# A\n## 1. There's no `x_y` - yet, or\n") == {"a", "1-theres-no-x_y---yet-or"}
+
+
+def shell_lines(text: str) -> list[str]:
+    """The commands of shell lines, as root types them: no comments, no sudo, one blank."""
+    lines = (re.sub(r"\s+#.*|^#.*", "", line).strip() for line in text.splitlines())
+    return [re.sub(r"\bsudo (-\S+ )*", "", re.sub(r"\s+", " ", line)) for line in lines if line]
+
+
+def install_commands() -> list[str]:
+    """The commands of docs/install.md under ROS 2, but for what pages use on request."""
+    page = (ROOT / "docs" / "install.md").read_text().partition("## With ROS 2")[2]
+    blocks = re.findall(r"```sh\n(.*?)```", page.partition("## As a library")[0], re.DOTALL)
+    assert len(blocks) == 4
+    lines = [line for block in blocks for line in shell_lines(block)]
+    return [line for line in lines if "install -y ros-$ROS_DISTRO-" not in line]
+
+
+def test_ci_does_what_install_md_says_and_leaves_nothing_out():
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
+    job = workflow["jobs"]["ros"]
+    assert job["strategy"]["matrix"]["ros"] == ["humble", "jazzy", "kilted"]
+    done = iter(shell_lines("\n".join(step.get("run", "") for step in job["steps"])))
+    others = {
+        "git clone <this repository> src/semantic_field": "git clone "
+        '"$GITHUB_WORKSPACE" src/semantic_field',
+        # which starts the same launch file, and asks it a question
+        "ros2 launch semantic_field demo.launch.py": "bash src/semantic_field/scripts/ask_ros.sh",
+    }
+    commands = [others.get(line, line) for line in install_commands()]
+    assert "rosdep update" in commands and "colcon build" in commands
+    missing = [line for line in commands if line not in done]  # each after the one before
+    assert missing == []
+    assert "semantic_field demo.launch.py" in (ROOT / "scripts" / "ask_ros.sh").read_text()
+
+
+def test_versions_of_torch_are_the_same_wherever_they_stand():
+    setup = (ROOT / "scripts" / "setup.sh").read_text()
+    torch, vision = re.findall(r"^TORCH(?:VISION)?_VERSION=(\S+)", setup, re.MULTILINE)
+    texts = " ".join(install_commands())
+    assert f"torch=={torch} " in texts + " " and f"torchvision=={vision}" in texts
+
+
+def test_the_command_is_installed_for_ros2_run_and_for_the_path(cmake_lists):
+    script = ROOT / "scripts" / "semantic-field"
+    assert script.read_text().startswith("#!/usr/bin/env python3\n")
+    assert script.stat().st_mode & 0o111 == 0o111
+    for place in ("lib/${PROJECT_NAME}", "bin"):
+        assert f"install(PROGRAMS scripts/semantic-field DESTINATION {place})" in cmake_lists
+    done = subprocess.run(
+        [sys.executable, script, "--help"],
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": str(ROOT / "src")},
+    )
+    assert done.returncode == 0 and "evaluate" in done.stdout
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_of_the_pages_are_known(page):
+    """Every ``semantic-field`` line of the docs can be parsed up to its first argument."""
+    text = (ROOT / page).read_text()
+    used = set(re.findall(r"(?<![\w/])(?:\.venv/bin/)?semantic-field ([a-z]\w+)", text))
+    parser = cli._parser()
+    (commands,) = (a for a in parser._actions if isinstance(a.choices, dict))
+    assert used <= set(commands.choices)

@@ -77,6 +77,11 @@ def load_map(data: bytes) -> MapState:
     return state
 
 
+def checksum_of(data: bytes) -> str:
+    """What tells one map's bytes from another's, read from their header; ValueError as above."""
+    return _read_about(data).get("checksum", "")
+
+
 def write_map(path: str | Path, data: bytes) -> None:
     """Replace the file by ``data``: whole or not at all, also when the machine stops midway."""
     path = Path(path)

@@ -197,14 +197,17 @@ def _watch_mapping(
 
 
 class Stall:
-    """Notices that neither the recording nor the training goes on."""
+    """Notices that neither the recording nor the training goes on, once it has begun.
+
+    Before that the replay waits for the kernels, for a time of its own.
+    """
 
     def __init__(self, watch: Watch) -> None:
         self._watch, self._seen, self._since = watch, (-1.0, -1), time.monotonic()
 
     def for_long(self, now: float) -> bool:
         seen = (self._watch.progress, self._watch.status.steps)
-        if seen != self._seen:
+        if seen != self._seen or not self._watch.first_frame:
             self._seen, self._since = seen, now
         return now - self._since > STALL_TIMEOUT_S
 

@@ -30,6 +30,7 @@ from semantic_field.mapping.mapper import Mapper
 from semantic_field.msg import FieldSnapshot
 from semantic_field.nodes import conversions
 from semantic_field.nodes.qos import LATCHED, RELIABLE
+from semantic_field.nodes.shared_map import OF_THIS_PROCESS
 
 POLL_S = 0.1
 LEARNT_S = 1.0  # after a correction: most of it is learnt by then
@@ -166,9 +167,15 @@ class MapPublisher:
 
     def _send_snapshot(self, state: MapState) -> None:
         header = conversions.make_header(state.stamp_ns, state.frame_id)
-        data = conversions.to_bytes(dump_map(state))
+        data = dump_map(state)
+        OF_THIS_PROCESS.offer(state, data)
         self._snapshot.publish(
-            FieldSnapshot(header=header, version=state.version, format=FORMAT, data=data)
+            FieldSnapshot(
+                header=header,
+                version=state.version,
+                format=FORMAT,
+                data=conversions.to_bytes(data),
+            )
         )
         self.version = state.version
 

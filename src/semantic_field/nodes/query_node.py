@@ -30,6 +30,7 @@ from semantic_field.nodes.questions import (
 )
 from semantic_field.nodes.responses import fill_query, fill_segments, fill_texts
 from semantic_field.nodes.run import run_node
+from semantic_field.nodes.shared_map import OF_THIS_PROCESS
 from semantic_field.query.engine import QueryEngine, QueryResult
 from semantic_field.srv import Query, QueryTexts, Segment
 from semantic_field.teachers import make_language_teacher
@@ -104,7 +105,12 @@ class QueryNode(GuardedNode, Node):
     def _take(self, message: FieldSnapshot) -> bool:
         """Whether the snapshot could be used."""
         try:
-            self._engine.set_map(load_map(bytes(message.data)))
+            data = bytes(message.data)
+            shared = OF_THIS_PROCESS.take(data)
+            if shared is not None:
+                self._engine.set_map(shared, shared.surfaces)
+            else:
+                self._engine.set_map(load_map(data))
         except ValueError as error:
             self.get_logger().error(f"snapshot {message.version} is not usable: {error}")
             return False

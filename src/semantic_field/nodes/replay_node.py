@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from pathlib import Path
 
 import rclpy
@@ -18,6 +17,7 @@ from semantic_field.config import ReplayNodeConfig
 from semantic_field.data.bag_files import is_bag
 from semantic_field.data.replay import Pacer
 from semantic_field.data.sources import open_source
+from semantic_field.nodes.audience import Audience
 from semantic_field.nodes.bag_playback import BagPlayback
 from semantic_field.nodes.conversions import to_stamp
 from semantic_field.nodes.guarding import GuardedNode
@@ -46,6 +46,7 @@ class ReplayNode(GuardedNode, Node):
         super().__init__("replay_node", **options)
         self.settings = declare_settings(self, ReplayNodeConfig())
         self._playback = make_playback(self, self.settings)
+        self._audience = Audience(self, self._playback, self.settings)
         self._pacer = Pacer(
             self._playback, self.settings.rate, self.settings.loop, self.settings.step
         )
@@ -66,7 +67,9 @@ class ReplayNode(GuardedNode, Node):
         self._pacer.follow(settings.rate, settings.loop)
 
     def _run(self) -> None:
-        self._wait_for_subscriber()
+        self._audience.wait(self._stop)
+        if self._stop.is_set():
+            return
         self.get_logger().info(f"replaying {self.settings.input}")
         for due in self._pacer.play(self._stop):
             try:
@@ -79,14 +82,6 @@ class ReplayNode(GuardedNode, Node):
         self.get_logger().info("the recording has ended")
         if self.settings.exit_when_done:
             rclpy.try_shutdown()
-
-    def _wait_for_subscriber(self) -> None:
-        deadline = time.monotonic() + self.settings.wait_for_subscriber_s
-        while not self._playback.heard() and time.monotonic() < deadline:
-            if self._stop.wait(0.1):
-                return
-        # A best-effort subscription counts before it hears: give discovery its last moment.
-        self._stop.wait(0.5)
 
     def _publish_clock(self) -> None:
         self._clock_publisher.publish(ClockMessage(clock=to_stamp(self._pacer.now_ns())))

@@ -1,4 +1,4 @@
-"""One way to run a node as a process: spin, stop on Ctrl-C or SIGTERM, clean up."""
+"""One way to run nodes as a process: spin, stop on Ctrl-C or SIGTERM, clean up."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import rclpy
@@ -26,7 +26,12 @@ START_ERRORS = (ValueError, OSError, RCLError, ParameterException, NameValidatio
 
 
 def run_node(make_node: Callable[[], Node], args: list[str] | None = None) -> int:
-    """Spin the node that ``make_node`` makes until it is told to stop; the exit code.
+    """As ``run_nodes``, of one node."""
+    return run_nodes([make_node], args)
+
+
+def run_nodes(make_nodes: Sequence[Callable[[], Node]], args: list[str] | None = None) -> int:
+    """Spin the nodes in one executor until they are told to stop; the exit code.
 
     What is wrong at the start (a parameter, a file) is one line and the code 1. What a callback
     or a thread raises later is a fault of the program: its traceback, and the code 1. What bad
@@ -37,29 +42,36 @@ def run_node(make_node: Callable[[], Node], args: list[str] | None = None) -> in
     the process at once. Where a thread is busy then that cannot be told to stop, this does not
     return: see ``_end_beside_threads``.
     """
-    code = _run(make_node, args)
+    code = _run(make_nodes, args)
     _end_beside_threads(code)
     return code
 
 
-def _run(make_node: Callable[[], Node], args: list[str] | None) -> int:
+def _run(make_nodes: Sequence[Callable[[], Node]], args: list[str] | None) -> int:
     stop = _stop_on_signals()
     faults = _stop_on_faults(stop)
+    nodes: list[Node] = []
     try:
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-        node = make_node()
+        for make_node in make_nodes:
+            nodes.append(make_node())
     except START_ERRORS as error:
         sys.stderr.write(f"error: {error}\n")
-        rclpy.try_shutdown()
+        _close(nodes)
         return 1
     try:
-        _spin(node, stop)
+        _spin(nodes, stop)
     except Exception as fault:  # whatever it is ends the node; said before the node is destroyed
         faults.append(fault)
         traceback.print_exception(fault)
-    node.destroy_node()
-    rclpy.try_shutdown()
+    _close(nodes)
     return 1 if faults else 0
+
+
+def _close(nodes: Sequence[Node]) -> None:
+    for node in reversed(nodes):
+        node.destroy_node()
+    rclpy.try_shutdown()
 
 
 def _stop_on_faults(stop: threading.Event) -> list[BaseException]:
@@ -103,10 +115,11 @@ def _stop_on_signals() -> threading.Event:
     return stop
 
 
-def _spin(node: Node, stop: threading.Event) -> None:
+def _spin(nodes: Sequence[Node], stop: threading.Event) -> None:
     """Serve callbacks until ``stop`` is set, the context ends or a callback raises."""
-    executor = MultiThreadedExecutor(num_threads=THREADS)
-    executor.add_node(node)
+    executor = MultiThreadedExecutor(num_threads=THREADS * len(nodes))
+    for node in nodes:
+        executor.add_node(node)
     with ThreadPoolExecutor(1, "spin") as pool:
         spinning = pool.submit(executor.spin)
         spinning.add_done_callback(lambda _: stop.set())

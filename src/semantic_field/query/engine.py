@@ -97,15 +97,17 @@ class QueryEngine:
         """The surface points of the newest map; ValueError while there is none."""
         return self._indexed().points
 
-    def set_map(self, state: MapState) -> None:
+    def set_map(self, state: MapState, surfaces: SurfaceCache | None = None) -> None:
         """Take a snapshot in: extract its surface, where it is not the one before's.
 
-        The first one takes seconds; questions go on meanwhile.
+        The first one takes seconds; questions go on meanwhile. ``surfaces`` is what other readers
+        have found out about the surface of this map, where there are some.
 
         Raises:
             ValueError: where the map has no language, or that of another teacher.
         """
-        state = dataclasses.replace(state, surfaces=self._surfaces)
+        surfaces = self._surfaces if surfaces is None else surfaces
+        state = dataclasses.replace(state, surfaces=surfaces)
         self.set_points(state, extract_surface(state, self._config.voxel_m))
 
     def set_points(self, state: MapState, points: SurfacePoints) -> None:

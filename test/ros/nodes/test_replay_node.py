@@ -11,6 +11,7 @@ import embedded_ros
 
 embedded_ros.install()
 
+from rcl_interfaces.msg import Log  # noqa: E402
 from rclpy.qos import DurabilityPolicy, QoSProfile  # noqa: E402
 from rosgraph_msgs.msg import Clock  # noqa: E402
 from sensor_msgs.msg import CameraInfo, Image  # noqa: E402
@@ -24,9 +25,11 @@ from semantic_field.data.bag_reader import BagReader  # noqa: E402
 from semantic_field.data.bag_writer import write_bag  # noqa: E402
 from semantic_field.data.folder_writer import write_folder  # noqa: E402
 from semantic_field.data.simulated_room import SimulatedRoom  # noqa: E402
+from semantic_field.msg import FieldStatus  # noqa: E402
 from semantic_field.nodes import conversions  # noqa: E402
 from semantic_field.nodes.drops import DropCounter  # noqa: E402
 from semantic_field.nodes.inputs import FrameInput  # noqa: E402
+from semantic_field.nodes.qos import LATCHED  # noqa: E402
 from semantic_field.nodes.replay_node import ReplayNode  # noqa: E402
 
 pytestmark = [
@@ -56,6 +59,13 @@ def receiver(make_node, spin):
     spin.in_background(node)
     yield frames, names
     feed.close()
+
+
+@pytest.fixture
+def said(listen):
+    """Whether any node has put out that text, at any level."""
+    inbox = listen(Log, "/rosout", MANY_LATCHED)
+    return lambda text: any(text in entry.msg for entry in inbox.messages)
 
 
 def assert_frames_of_room(frames, depth_step_m: float) -> None:
@@ -163,6 +173,28 @@ def test_a_bag_is_played_message_by_message(start_node, listen, tmp_path, wait_u
             assert (got.step, got.header.stamp.nanosec) == (was.step, was.header.stamp.nanosec)
     late = listen(TFMessage, "/tf_static", MANY_LATCHED)
     assert wait_until(lambda: late.messages)
+
+
+def test_a_replay_waits_for_the_mapping_node_and_says_so(
+    start_node, make_node, listen, said, wait_until
+):
+    """Others may listen to the images already: the mapping node's status counts."""
+    depth = listen(Image, "depth/image", MANY)
+    status = make_node("mapping").create_publisher(FieldStatus, "status", LATCHED)
+    start_node(ReplayNode, input=ROOM, rate=5.0, wait_for_mapping=True, wait_for_subscriber_s=60.0)
+    assert wait_until(lambda: said("waiting for the mapping node: no status yet"))
+    status.publish(FieldStatus(state="starting"))
+    assert wait_until(lambda: said("waiting for the mapping node: it is starting"))
+    assert not depth.messages
+    status.publish(FieldStatus(state="mapping"))
+    assert wait_until(lambda: len(depth.messages) == 4)
+
+
+def test_a_replay_that_waits_in_vain_says_what_for_and_plays(start_node, listen, said, wait_until):
+    depth = listen(Image, "depth/image", MANY)
+    start_node(ReplayNode, input=ROOM, rate=5.0, wait_for_mapping=True, wait_for_subscriber_s=0.5)
+    assert wait_until(lambda: len(depth.messages) == 4)
+    assert said("playing without the mapping node: no status yet; wait_for_subscriber_s")
 
 
 def test_a_missing_recording_ends_the_process_with_a_word(start_python):

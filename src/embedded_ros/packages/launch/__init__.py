@@ -16,7 +16,6 @@ from launch.some_substitutions_type import (
     SomeSubstitutionsType_types_tuple,
 )
 from launch.substitution import Substitution
-from launch.substitutions import SubstitutionFailure
 
 __all__ = [
     "Action",
@@ -32,7 +31,6 @@ __all__ = [
     "SomeSubstitutionsType",
     "SomeSubstitutionsType_types_tuple",
     "Substitution",
-    "SubstitutionFailure",
     "actions",
     "conditions",
     "event_handlers",

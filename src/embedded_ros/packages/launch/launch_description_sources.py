@@ -1,4 +1,4 @@
-"""Launch descriptions from files: Python here, XML and YAML only with ROS 2."""
+"""Launch descriptions from files in Python, XML and YAML."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from launch.invalid_launch_file_error import InvalidLaunchFileError
 from launch.launch_description import LaunchDescription
@@ -14,6 +15,8 @@ from launch.launch_description_source import LaunchDescriptionSource
 from launch.some_substitutions_type import SomeSubstitutionsType
 
 _ENTRY = "generate_launch_description"
+_XML, _YAML = (".xml", ".launch"), (".yaml", ".yml")
+_KINDS = "Python (.py), XML (.xml) or YAML (.yaml)"
 
 
 class InvalidPythonLaunchFileError(InvalidLaunchFileError):
@@ -30,12 +33,24 @@ class PythonLaunchDescriptionSource(LaunchDescriptionSource):
         return get_launch_description_from_python_launch_file(str(path))
 
 
-class AnyLaunchDescriptionSource(PythonLaunchDescriptionSource):
-    """Any launch file; without ROS 2 only Python ones can be read."""
+class FrontendLaunchDescriptionSource(LaunchDescriptionSource):
+    """An XML or YAML launch file."""
+
+    def __init__(self, launch_file_path: SomeSubstitutionsType, **kwargs: Any) -> None:
+        super().__init__(None, launch_file_path, "interpreted frontend launch file")
+
+    def _read(self, path: Path) -> LaunchDescription:
+        return get_launch_description_from_frontend_launch_file(str(path))
 
 
-class FrontendLaunchDescriptionSource(AnyLaunchDescriptionSource):
-    """XML and YAML launch files: named here so that the error is a clear one."""
+class AnyLaunchDescriptionSource(LaunchDescriptionSource):
+    """A launch file in Python, XML or YAML."""
+
+    def __init__(self, launch_file_path: SomeSubstitutionsType) -> None:
+        super().__init__(None, launch_file_path, "interpreted launch file")
+
+    def _read(self, path: Path) -> LaunchDescription:
+        return get_launch_description_from_any_launch_file(str(path))
 
 
 def load_python_launch_file_as_module(python_launch_file_path: str) -> ModuleType:
@@ -49,10 +64,7 @@ def load_python_launch_file_as_module(python_launch_file_path: str) -> ModuleTyp
     if not path.is_file():
         raise FileNotFoundError(f"launch file {path} does not exist")
     if path.suffix != ".py":
-        raise InvalidLaunchFileError(
-            f"expected a Python launch file (.py), got {path.name}: "
-            "XML and YAML launch files need ROS 2"
-        )
+        raise InvalidLaunchFileError(f"expected a launch file in {_KINDS}, got {path.name}")
     loader = SourceFileLoader("python_launch_file", str(path))
     spec = importlib.util.spec_from_loader(loader.name, loader)
     assert spec is not None
@@ -86,8 +98,34 @@ def get_launch_description_from_python_launch_file(
     return description
 
 
+def get_launch_description_from_frontend_launch_file(
+    launch_file_path: str, *, parser: type | None = None
+) -> LaunchDescription:
+    """What an XML file (.xml, .launch) or a YAML file (.yaml, .yml) describes.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        InvalidLaunchFileError: it cannot be read, with the reason.
+    """
+    # Actions are made of descriptions, which come of here.
+    from launch.frontend._actions import description_of
+    from launch.frontend._markup import read_xml, read_yaml
+
+    path = Path(launch_file_path)
+    if not path.is_file():
+        raise FileNotFoundError(f"launch file {path} does not exist")
+    if path.suffix not in (*_XML, *_YAML):
+        raise InvalidLaunchFileError(f"expected a launch file in {_KINDS}, got {path.name}")
+    try:
+        return description_of((read_xml if path.suffix in _XML else read_yaml)(path))
+    except InvalidLaunchFileError as error:
+        raise InvalidLaunchFileError(f"{path.name}: {error}") from error
+
+
 def get_launch_description_from_any_launch_file(
     launch_file_path: str, *, parser: type | None = None
 ) -> LaunchDescription:
-    """As ``get_launch_description_from_python_launch_file``."""
+    """What a launch file in Python, XML or YAML describes; raises as the readers of each do."""
+    if Path(launch_file_path).suffix in (*_XML, *_YAML):
+        return get_launch_description_from_frontend_launch_file(launch_file_path)
     return get_launch_description_from_python_launch_file(launch_file_path)

@@ -1,4 +1,4 @@
-"""Substitutions written as text: ``$(var name)``. XML and YAML launch files need ROS 2."""
+"""XML and YAML launch files; substitutions written as text: ``$(var name)``."""
 
 from launch.frontend.parse_substitution import parse_substitution
 

@@ -1,0 +1,1 @@
+"""XML launch files without ROS 2."""

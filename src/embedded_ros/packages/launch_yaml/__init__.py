@@ -1,0 +1,1 @@
+"""YAML launch files without ROS 2."""

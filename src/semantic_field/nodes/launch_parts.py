@@ -1,0 +1,231 @@
+"""What the launch files are made of: arguments in tables, and their values by type.
+
+The tables stand here because several files have them: mapping, demo and single_process.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+
+from launch import LaunchContext, Substitution
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetLaunchConfiguration
+from launch.conditions import IfCondition
+from launch.substitutions import LaunchConfiguration, PathJoinSubstitution, SubstitutionFailure
+from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterFile, ParameterValue
+from launch_ros.substitutions import FindPackageShare
+
+from semantic_field.data.bag_files import is_bag
+
+TRUE = ("true", "1", "yes", "on")
+FALSE = ("false", "0", "no", "off")
+
+# name: (default, description[, choices])
+MAPPING_ARGUMENTS = {
+    "color": ("color/image", "colour image topic (rgb8, bgr8, rgba8, bgra8, mono8)"),
+    "depth": ("depth/image", "depth image topic, registered to colour (32FC1 m or 16UC1 mm)"),
+    "camera_info": ("color/camera_info", "CameraInfo topic of the colour camera"),
+    "depth_camera_info": ("depth/camera_info", "CameraInfo topic of the depth image"),
+    "labels": ("labels/image", "optional topic of class ids (mono8 or 16UC1)"),
+    "label_info": ("labels/label_info", "optional topic of class names (vision_msgs/LabelInfo)"),
+    "pose": ("pose", "topic of camera poses (PoseStamped), used with pose_source:=pose"),
+    "odometry": ("odometry", "topic of odometry, used with pose_source:=odometry"),
+    "namespace": ("", "namespace of all nodes"),
+    "global_frame": ("map", "frame the map is built in, z up"),
+    "up": ("+z", "axis of global_frame that points up", ("+z", "-z", "+y", "-y", "+x", "-x")),
+    "pose_source": ("tf", "where poses come from", ("tf", "pose", "odometry")),
+    "color_transport": ("raw", "transport of the colour images", ("raw", "compressed")),
+    "depth_transport": (
+        "raw",
+        "transport of the depth images",
+        ("raw", "compressed", "compressedDepth"),
+    ),
+    "rectified": (
+        "false",
+        "true or false: the images are rectified (topics named image_rect… say so by themselves)",
+    ),
+    "input_qos": ("sensor_data", "reliability of the images", ("sensor_data", "reliable")),
+    "teacher": (
+        "label_text",
+        "language teacher",
+        ("label_text", "vocabulary", "open_clip", "none"),
+    ),
+    "checkpoint": ("", "file or folder of the teacher's weights, if it needs any"),
+    "architecture": ("ViT-B-16", "open_clip's name, or a JSON file, of the weights' architecture"),
+    "language_source": ("labels", "what language is learnt from", ("labels", "images")),
+    "map_path": (
+        "",
+        "file of save_map and load_map, written at shutdown; "
+        "empty = $ROS_HOME/semantic_field/map.safetensors",
+    ),
+    "load_map": ("false", "true or false: go on with the map in map_path"),
+    "autostart": ("true", "true or false: start without a lifecycle manager"),
+    "use_sim_time": ("false", "true or false: take time from /clock"),
+    "rviz": ("false", "true or false: open RViz with this package's displays"),
+    "log_level": ("info", "least severity that is printed"),
+    "params_file": (
+        PathJoinSubstitution([FindPackageShare("semantic_field"), "config", "mapping.yaml"]),
+        "parameters of the nodes (YAML)",
+    ),
+}
+REPLAY_ARGUMENTS = {
+    "input": ("room", "folder, rosbag2, or room[:seed=3,frames=60] (simulated)"),
+    "rate": ("1.0", "speed of the replay; 2.0 = twice as fast as recorded"),
+    "frame_rate_hz": ("5.0", "frames per second of a recording without stamps"),
+    "loop": ("false", "true or false: start again at the end"),
+    "step": ("false", "true or false: one frame for each call of replay_node/step"),
+    "wait": ("300.0", "longest wait for the mapping node and its compiled kernels, seconds"),
+    # What a replay changes of mapping's own: a recording must not lose frames on the way.
+    "input_qos": ("reliable", *MAPPING_ARGUMENTS["input_qos"][1:]),
+    "use_sim_time": ("true", *MAPPING_ARGUMENTS["use_sim_time"][1:]),
+}
+REMAPPINGS = {
+    "color/image": "color",
+    "color/camera_info": "camera_info",
+    "depth/image": "depth",
+    "depth/camera_info": "depth_camera_info",
+    "labels/image": "labels",
+    "labels/label_info": "label_info",
+    "pose": "pose",
+    "odometry": "odometry",
+}
+
+
+class Truth(Substitution):
+    """An argument of yes or no as "True" or "False", however it was typed.
+
+    ROS 2's conditions know no "yes" and its parameters no "1"; choices would know one spelling.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+
+    def describe(self) -> str:
+        return f"Truth({self.name})"
+
+    def perform(self, context: LaunchContext) -> str:
+        given = LaunchConfiguration(self.name).perform(context)
+        word = given.strip().lower()
+        if word not in TRUE + FALSE:
+            raise SubstitutionFailure(
+                f"launch argument {self.name!r}: expected true or false (or 1, 0, yes, no, on, "
+                f"off), got {given!r}; write {self.name}:=true"
+            )
+        return str(word in TRUE)
+
+
+def declared(arguments: Mapping[str, tuple]) -> list[DeclareLaunchArgument]:
+    """The arguments of a table."""
+    return [
+        DeclareLaunchArgument(
+            name,
+            default_value=default,
+            description=description,
+            choices=list(choices[0]) if choices else None,
+        )
+        for name, (default, description, *choices) in arguments.items()
+    ]
+
+
+def typed(name: str, kind: type) -> ParameterValue:
+    """An argument as a parameter's value: a text stays one, though it may look like a number."""
+    value = Truth(name) if kind is bool else LaunchConfiguration(name)
+    return ParameterValue(value, value_type=kind)
+
+
+def teacher_parameters() -> dict[str, ParameterValue]:
+    """Of mapping and query node; they come before ``params_file``, which may name one as well."""
+    names = {"kind": "teacher", "path": "checkpoint", "architecture": "architecture"}
+    return {f"teacher.{name}": typed(argument, str) for name, argument in names.items()}
+
+
+def mapping_parameters() -> list:
+    """The mapping node's parameters, the last ones first in rank."""
+    texts = ("global_frame", "pose_source", "color_transport", "depth_transport", "input_qos")
+    return [
+        teacher_parameters() | {"language.source": typed("language_source", str)},
+        ParameterFile(LaunchConfiguration("params_file"), allow_substs=True),
+        {
+            "use_sim_time": typed("use_sim_time", bool),
+            "autostart": typed("autostart", bool),
+            "map_path": typed("map_path", str),
+            "load_map_at_start": typed("load_map", bool),
+            "input.rectified": typed("rectified", bool),
+            **{f"input.{name}": typed(name, str) for name in texts},
+        },
+    ]
+
+
+def query_parameters() -> list:
+    """The query node's parameters."""
+    return [
+        teacher_parameters(),
+        ParameterFile(LaunchConfiguration("params_file"), allow_substs=True),
+        {"use_sim_time": typed("use_sim_time", bool), "query.up": typed("up", str)},
+    ]
+
+
+def replay_parameters() -> list:
+    """The replay node's parameters."""
+    kinds = {"input": str, "rate": float, "frame_rate_hz": float, "loop": bool, "step": bool}
+    return [{name: typed(name, kind) for name, kind in kinds.items()} | waiting()]
+
+
+def waiting() -> dict:
+    """A replay begins when the mapping node has compiled its kernels, and listens."""
+    return {"wait_for_mapping": True, "wait_for_subscriber_s": typed("wait", float)}
+
+
+def remappings() -> list[tuple[str, LaunchConfiguration]]:
+    """The mapping node's inputs, by the arguments that name their topics."""
+    return [(topic, LaunchConfiguration(argument)) for topic, argument in REMAPPINGS.items()]
+
+
+def rviz() -> Node:
+    """RViz with this package's displays, where it is asked for."""
+    displays = [FindPackageShare("semantic_field"), "config", "semantic_field.rviz"]
+    return Node(
+        package="rviz2",
+        executable="rviz2",
+        name="rviz2",
+        arguments=["-d", PathJoinSubstitution(displays)],
+        condition=IfCondition(Truth("rviz")),
+    )
+
+
+def topics_of_bag() -> OpaqueFunction:
+    """Sets the arguments that name topics to those of the bag in ``input``, where it is one.
+
+    What the user has given stays.
+    """
+
+    def found(context: LaunchContext) -> list[SetLaunchConfiguration]:
+        location = LaunchConfiguration("input").perform(context)
+        path = Path(location).expanduser()
+        if not location or location.startswith("room") or not is_bag(path):
+            return []
+        given = context.launch_configurations
+        topics = bag_arguments(path).items()
+        return [SetLaunchConfiguration(n, topic) for n, topic in topics if n not in given]
+
+    return OpaqueFunction(function=found)
+
+
+def bag_arguments(path: Path) -> dict[str, str]:
+    """The topics of a bag as arguments of mapping.launch.py.
+
+    ``ros2`` itself may run under the system's Python while what the nodes need is in the active
+    environment, so that environment is asked.
+    """
+    python = sys.executable if find_spec("rosbags") else "python3"
+    command = [python, "-m", "semantic_field.data.bag_launch", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(done.stderr.strip().splitlines()[-1])
+    return json.loads(done.stdout)
