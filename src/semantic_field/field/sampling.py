@@ -37,7 +37,8 @@ class RaySamples:
         depth: float32 (R,), z-depth of the surface; 0 where nothing is known about it.
         stretch: float32 (R,), length of the ray per metre of z-depth.
         trust: float32 (R,), 1 for a reading, less for a guessed depth.
-        color: float32 (R, 3) in 0..1. color_weight: float32 (R,), 1, or 0 where the pixel is masked.
+        color: float32 (R, 3) in 0..1.
+        color_weight: float32 (R,), 1, or 0 where the pixel is masked.
         label: int64 (R,), -1 = void.
         label_weight: float32 (R,), how much each label counts; all 1 as drawn.
         pixel: int64 (R,), pixel number. slot: int64 (R,), the keyframe.
