@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -23,6 +26,7 @@ from semantic_field.frames import Frame
 from semantic_field.geometry import Camera, make_transform
 from semantic_field.kernels import make_kernels
 from semantic_field.mapping import Mapper
+from semantic_field.mapping.corrections import Corrections
 from semantic_field.mapping.device_keyframes import DeviceKeyframes
 from semantic_field.mapping.device_step import DeviceTrainer
 from semantic_field.mapping.keyframes import KeyframeStore
@@ -406,6 +410,77 @@ def test_nothing_in_a_step_waits_for_the_device() -> None:
         losses.sum().backward()
     assert features.grad is not None and mode.operations > 100
     assert not mode.crossed
+
+
+IN_A_STEP = {
+    "seed": 1,
+    "rays_per_step": 2 * RAYS,
+    "contour_share": 1.0,
+    "near_samples": NEAR + 1,
+    "free_samples": FREE + 1,
+    "learning_rate": 0.5,
+    "network_rate": 0.9,
+    "decay_rays": 10.0,
+    "color_weight": 1.0,
+    "depth_weight": 9.0,
+    "distance_weight": 1.0,
+    "free_space_weight": 1.0,
+    "label_weight": 9.0,
+    "language_weight": 9.0,
+    "labelled_share": 1.0,
+    "class_balance": 1.0,
+    "stream_label_weight": 9.0,
+    "labels_shape_geometry": False,
+    "color_shapes_geometry": False,
+    "guess_trust": 1.0,
+    "min_depth_m": 0.5,
+    "depth_noise": 0.05,
+    "replay_by_error": 1.0,
+}
+BEFORE_THE_STEP = {  # of frames and keyframes, which are taken in on the processor
+    "vote_on_noise", "max_depth_m", "max_image_width", "keyframe_translation_m",
+    "keyframe_rotation_rad", "drop_veils", "forget_moved", "memory_budget_mb",
+    "vertices_per_entry", "device", "threads",
+}  # fmt: skip
+REFUSED_ON_A_GPU = {  # with refine_poses, adapt_exposure and annotations themselves
+    "refine_poses", "pose_rate", "pose_max_shift_m", "pose_max_turn_deg", "adapt_exposure",
+    "annotation_weight", "annotation_share", "annotation_rays", "annotation_cell_m",
+}  # fmt: skip
+
+
+def learnt_with(make: type[Trainer], device: str, **more: object) -> Tensor:
+    """The table after 24 steps on walls with labels, guesses and a jump of the depth."""
+    settings = config(**{f"mapping.{name}": value for name, value in more.items()})
+    trainer = make(make_field(settings, device), settings.mapping)
+    torch.manual_seed(1)
+    trainer.class_latents, trainer.rank = torch.randn(CLASSES, 6), 4
+    store, reach = store_of(wall(), wall(1), wall(2))
+    store.images[1][:, 5:40] |= 1 << 15  # guesses
+    voxels = VoxelGrid(0.1, with_errors=True)
+    trainer.steps = 1000  # errors are noted
+    store.learnt["error"][:3] = 0.1, 0.2, 5.0
+    for _ in range(24):
+        trainer.step(store, reach, voxels, Corrections(settings.mapping))
+    trainer.settle()
+    return trainer.field.table.detach().cpu()
+
+
+def test_every_setting_of_mapping_has_its_place() -> None:
+    names = {item.name for item in fields(Config().mapping)}
+    assert names == IN_A_STEP.keys() | BEFORE_THE_STEP | REFUSED_ON_A_GPU
+
+
+@pytest.mark.parametrize("make", [Trainer, DeviceTrainer])
+def test_every_setting_of_a_step_counts_in_it(make: type[Trainer]) -> None:
+    """None may be accepted and ignored, on whichever device."""
+    usual = learnt_with(make, "cpu")
+    torch.testing.assert_close(learnt_with(make, "cpu"), usual, rtol=0, atol=0)
+    ignored = [
+        name
+        for name, value in IN_A_STEP.items()
+        if torch.equal(learnt_with(make, "cpu", **{name: value}), usual)
+    ]
+    assert not ignored
 
 
 def test_the_device_is_chosen_once() -> None:

@@ -55,6 +55,7 @@ def some_rays() -> RaySamples:
         stretch=random.uniform(1.0, 1.03, RAYS).astype(np.float32),
         trust=random.choice([0.0, 0.1, 1.0], RAYS).astype(np.float32),
         color=random.uniform(0, 1, (RAYS, 3)).astype(np.float32),
+        color_weight=random.choice([0.0, 1.0], RAYS).astype(np.float32),
         label=random.integers(-1, CLASSES, RAYS),
         label_weight=random.uniform(0.5, 4, RAYS).astype(np.float32),
         pixel=np.zeros(RAYS, np.int64),
@@ -88,14 +89,14 @@ def total_loss(trainer: Trainer, table: Tensor, rays: RaySamples) -> Tensor:
     depth_error = smooth_l1_loss(rendered * scale, depth * scale, reduction="none")
     latent = field.latent(code)
     known = label >= 0
-    weight = torch.from_numpy(rays.label_weight)[known]
+    weight, shown = torch.from_numpy(rays.label_weight)[known], torch.from_numpy(rays.color_weight)
     error = (latent[known, :4] - trainer.class_latents[label[known], :4]).square().sum(1)
     entropy = cross_entropy(field.label_scores(latent)[known], label[known], reduction="none")
     return (
         weights.distance_weight * (trust * distance).mean()
         + weights.free_space_weight * (trust * (free - 1).clamp_max(0).square().mean(1)).mean()
         + weights.depth_weight * (trust * depth_error).mean()
-        + weights.color_weight * (field.color(code) - color).square().mean()
+        + weights.color_weight * (shown * (field.color(code) - color).square().mean(1)).mean()
         + weights.label_weight * (weight * entropy).sum() / RAYS
         + weights.language_weight * 0.5 * (weight * error).sum() / RAYS
     )

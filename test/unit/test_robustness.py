@@ -231,6 +231,41 @@ def test_masked_pixels_are_not_drawn() -> None:
     assert rays.label.min() == -1 and int(on_device.label.min()) == -1
 
 
+def test_nothing_is_learnt_from_masked_pixels_even_where_nearly_all_are() -> None:
+    mapper = small_mapper()
+    mapper.add_frame(room(0))
+    store, reach = mapper._keyframes, mapper._intake.reach
+    assert store is not None
+    gone = np.ones(64 * 48, bool)
+    gone[[100, 2000]] = False
+    labels = np.zeros(gone.size, np.int16)
+    store.set_labels(0, np.arange(gone.size), labels)
+    store.mask(0, gone)
+    slots, pixels = store.choose_labelled(500, 0.5, np.random.default_rng(0))
+    assert len(slots) == 500 and set(pixels.tolist()) == {100, 2000}
+    slots, given = np.zeros(500, np.int64), np.arange(500)
+    rays = draw_rays(
+        store.images, store.cameras, slots, reach, (2, 1), 0.05, 0.1, 0.1, seed=1, pixels=given
+    )
+    images = tuple(torch.from_numpy(a) for a in (store.images[0], store.images[1].view(np.int16)))
+    on_device = draw_rays_on_device(
+        (*images, torch.from_numpy(store.images[2])),
+        tuple(torch.from_numpy(array) for array in store.cameras),  # type: ignore[arg-type]
+        tuple(torch.from_numpy(array) for array in store.contours),  # type: ignore[arg-type]
+        torch.from_numpy(slots),
+        DeviceVoxels.of(reach, "cpu"),
+        Placing((2, 1), 0.05, 0.1, 0.1),
+        pixels=torch.from_numpy(given),
+    )
+    for drawn in (rays, on_device):
+        masked = gone[np.asarray(drawn.pixel)]
+        assert masked.mean() > 0.5
+        for weight in (drawn.color_weight, drawn.trust):
+            assert not np.asarray(weight)[masked].any()
+        assert (np.asarray(drawn.label)[masked] == -1).all()
+        assert (np.asarray(drawn.color_weight)[~masked] == 1).all()
+
+
 def disturbed(count: int) -> list[tuple[Frame, Frame]]:
     """True frames, and the same ones with slowly changing pose errors of 2 cm and half a degree."""
     pairs = []

@@ -120,7 +120,8 @@ class FrequencyTrainer(Trainer):
         weights = self._weights(rays, out[:, 0].view(rays.near_z.shape))
         code = (out[:, 1:].view(*rays.near_z.shape, -1) * weights[..., None]).sum(1)
         label, latent = torch.from_numpy(rays.label), field.latent(code)
-        color = color_loss(field.color(code), torch.from_numpy(rays.color))
+        weight = torch.from_numpy(rays.color_weight)
+        color = color_loss(field.color(code), torch.from_numpy(rays.color), weight)
         language = language_loss(latent, label, self.class_latents, self.rank)
         return {
             "color": config.color_weight * color,

@@ -42,6 +42,7 @@ class DeviceRays:
     stretch: Float[Tensor, " R"]
     trust: Float[Tensor, " R"]
     color: Float[Tensor, "R 3"]
+    color_weight: Float[Tensor, " R"]
     label: Int[Tensor, " R"]
     pixel: Int[Tensor, " R"]
     slot: Int[Tensor, " R"]
@@ -97,7 +98,8 @@ def draw_rays_on_device(
     at_jump &= images[2][slots, beside_jump] != MASKED
     pixel = torch.where(at_jump, beside_jump, pixel)
     if pixels is not None:
-        pixel = torch.where(pixels >= 0, pixels, pixel)
+        shown = images[2][slots, pixels.clamp_min(0)] != MASKED
+        pixel = torch.where((pixels >= 0) & shown, pixels, pixel)
     return place_samples(images, cameras, slots, pixel, voxels, placing, generator)
 
 
@@ -124,7 +126,8 @@ def place_samples(
     if placing.depth_noise:
         noise = noise * _steepness(depths, cameras, slots, pixel, depth)
     trust = torch.where(stored < 0, placing.guess_trust, 1.0) / (1.0 + noise * noise)
-    trust = trust * ((depth > 0) & (label != MASKED))
+    shown = label != MASKED
+    trust = trust * ((depth > 0) & shown)
     surface = torch.where(depth > 0, depth, UNKNOWN_DEPTH_M)
     band = placing.band_m / stretch
     near_z = _stratified(surface - band, surface + band, placing.samples[0], generator)
@@ -140,6 +143,7 @@ def place_samples(
         stretch=stretch,
         trust=trust,
         color=colors[slots, pixel].float() / 255.0,
+        color_weight=shown.float(),
         label=label.clamp_min(-1),
         pixel=pixel,
         slot=slots,

@@ -37,7 +37,9 @@ class RaySamples:
         depth: float32 (R,), z-depth of the surface; 0 where nothing is known about it.
         stretch: float32 (R,), length of the ray per metre of z-depth.
         trust: float32 (R,), 1 for a reading, less for a guessed depth.
-        color: float32 (R, 3) in 0..1. label: int64 (R,), -1 = void.
+        color: float32 (R, 3) in 0..1.
+        color_weight: float32 (R,), 1, or 0 where the pixel is masked.
+        label: int64 (R,), -1 = void.
         label_weight: float32 (R,), how much each label counts; all 1 as drawn.
         pixel: int64 (R,), pixel number. slot: int64 (R,), the keyframe.
     """
@@ -49,6 +51,7 @@ class RaySamples:
     stretch: NDArray[np.float32]
     trust: NDArray[np.float32]
     color: NDArray[np.float32]
+    color_weight: NDArray[np.float32]
     label: NDArray[np.int64]
     label_weight: NDArray[np.float32]
     pixel: NDArray[np.int64]
@@ -174,7 +177,7 @@ def _trust_in(depths, p, width, height, fx, fy, d, guess_trust, depth_noise):
 def _draw(
     slots, given, seed, colors, depths, labels, intrinsics, poses, sizes, contours, contour_sizes,
     voxels, settings, guess_trust, depth_noise,
-    points, near_z, depth, stretch, trust, color, label, pixel, start, stop,
+    points, near_z, depth, stretch, trust, color, color_weight, label, pixel, start, stop,
 ):  # fmt: skip
     near_band, free, nearest, even_share, contour_share = settings
     voxel, index, low, counts = voxels
@@ -197,9 +200,9 @@ def _draw(
         trust[r] = _trust_in(depths[k], p, width, height, fx, fy, d, guess_trust, depth_noise)
         depth[r] = d
         stretch[r] = np.sqrt(np.float32(1) + dx * dx + dy * dy)
-        label[r] = labels[k, p]
+        label[r], color_weight[r] = labels[k, p], np.float32(1)
         if label[r] == MASKED:
-            label[r], trust[r] = -1, np.float32(0)
+            label[r], trust[r], color_weight[r] = -1, np.float32(0), np.float32(0)
         for c in range(3):
             color[r, c] = colors[k, p, c] * np.float32(1 / 255)
         T = poses[k]
@@ -248,7 +251,8 @@ def draw_rays(
         images: colours uint8 (K, P, 3), depths uint16 (K, P) in ``DEPTH_UNIT_M`` with the bit
             ``GUESSED`` (0 = nothing is known), labels int16 (K, P), -1 = void, ``MASKED`` for
             pixels that are not to be drawn. A ray whose pixel is masked all the same, after
-            ``MASK_TRIES`` others, has label -1 and trust 0.
+            ``MASK_TRIES`` others, has label -1, trust 0 and color_weight 0: nothing is learnt
+            from it.
         cameras: intrinsics fx fy cx cy (K, 4), ``T_world_camera`` (K, 4, 4), sizes (K, 2) as
             width and height.
         slots: the keyframe of each ray, (R,) of the K.
@@ -276,6 +280,7 @@ def draw_rays(
         stretch=np.empty(n, np.float32),
         trust=np.empty(n, np.float32),
         color=np.empty((n, 3), np.float32),
+        color_weight=np.empty(n, np.float32),
         label=np.empty(n, np.int64),
         label_weight=np.ones(n, np.float32),
         pixel=np.empty(n, np.int64),
@@ -300,6 +305,6 @@ def draw_rays(
         np.float32(depth_noise),
     )
     results = (rays.points, rays.near_z, rays.depth, rays.stretch, rays.trust)
-    more = (rays.color, rays.label, rays.pixel)
+    more = (rays.color, rays.color_weight, rays.label, rays.pixel)
     run_parallel(_draw, [(*arrays, *results, *more, *part) for part in split(n, threads)])
     return rays

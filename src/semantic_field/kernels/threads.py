@@ -1,19 +1,43 @@
 """Runs compiled functions that release the GIL side by side.
 
+Each thread that calls these functions has helper threads of its own. A long task of one caller (a
+surface extraction) therefore never delays another (the training step): both are scheduled by the
+operating system. A task may itself call these functions.
+
 Numba's own parallel loops are not used: their default pool aborts when two Python threads enter
 it, and a second OpenMP pool beside torch's would fight it for the cores.
 """
 
 from __future__ import annotations
 
+import os
+import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
-from functools import cache
+
+BACKGROUND_NICE = 3  # beside busy training threads this leaves a third of the processor
+
+_own = threading.local()  # its pools end with the thread that they belong to
 
 
-@cache
 def _pool(workers: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(workers, thread_name_prefix="kernels")
+    """The calling thread's pool of that size."""
+    pools = _own.__dict__.setdefault("pools", {})
+    if workers not in pools:
+        pools[workers] = ThreadPoolExecutor(workers, thread_name_prefix="kernels")
+    return pools[workers]
+
+
+def become_background() -> None:
+    """Let the calling thread, and all threads it starts from now on, give way to training.
+
+    Linux has a priority for each thread, which is lowered; elsewhere it stays what it is.
+    """
+    if sys.platform == "linux":
+        thread = threading.get_native_id()
+        priority = os.getpriority(os.PRIO_PROCESS, thread) + BACKGROUND_NICE
+        os.setpriority(os.PRIO_PROCESS, thread, min(priority, 19))
 
 
 def run_parallel(function: Callable[..., object], shares: list[tuple]) -> None:

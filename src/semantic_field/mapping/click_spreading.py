@@ -43,9 +43,8 @@ def spread_clicks(store: KeyframeStore) -> float:
     start = 0
     for slot, part in zip(slots, parts):
         pixel, end = part[0], start + len(part[0])
-        own = store.images[2][slot]
-        own[pixel] = np.where(rows[start:end] >= 0, rows[start:end], label[voxel[start:end]])
-        store.labelled.note(slot, own[: store.cameras[2][slot].prod()])
+        own = rows[start:end]
+        store.set_labels(slot, pixel, np.where(own >= 0, own, label[voxel[start:end]]))
         start = end
     return labelled / pixels
 

@@ -178,6 +178,7 @@ class DeviceTrainer(Trainer):
             stretch=np.ones(len(kept), np.float32),
             trust=np.ones(len(kept), np.float32),
             color=np.zeros((len(kept), 3), np.float32),
+            color_weight=np.ones(len(kept), np.float32),
             label=np.full(len(kept), -1),
             label_weight=np.zeros(len(kept), np.float32),
             pixel=kept[:, 1].astype(np.int64),
@@ -281,10 +282,18 @@ class DeviceTrainer(Trainer):
             "distance": mean(config.distance_weight, (s - target).square().mean(1)),
             "free_space": mean(config.free_space_weight, missing.square().mean(1)),
             "depth": mean(config.depth_weight, off),
-            **self.head_losses(code.T, rays.color, rays.label, photographed),
+            **self.head_losses(
+                code.T,
+                rays.color,
+                rays.label,
+                photographed,
+                torch.full_like(rays.depth, config.stream_label_weight),
+                rays.color_weight,
+            ),
         }
         depth_error = (depth.detach() - rays.depth).abs() * rays.stretch
-        self._write_report(rays, depth_error, (colors[0] - rays.color).abs().mean(1))
+        color_error = (colors[0] - rays.color).abs().mean(1) * rays.color_weight
+        self._write_report(rays, depth_error, color_error)
         return losses
 
     def _write_report(

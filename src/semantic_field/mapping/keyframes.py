@@ -179,7 +179,7 @@ class KeyframeStore:
         if gone.any():
             labels[gone] = MASKED
             self.note_contours(slot, *self.cameras[2][slot].tolist())
-            self.serials[slot] = next(_serials)
+            self._labels_changed(slot)
 
     def relabel(self, rows: NDArray[np.int16]) -> None:
         """Let every label row r be ``rows[r]`` from now on, -1 = void."""
@@ -188,8 +188,16 @@ class KeyframeStore:
             labelled = labels >= 0
             if labelled.any():
                 labels[labelled] = rows[labels[labelled]]
-                self.labelled.note(slot, labels)
-                self.serials[slot] = next(_serials)
+                self._labels_changed(slot)
+
+    def set_labels(self, slot: int, pixels: NDArray[np.int64], rows: NDArray[np.int16]) -> None:
+        """Let pixels (N,) of a keyframe have these label rows (N,), -1 = void."""
+        self.images[2][slot, pixels] = rows
+        self._labels_changed(slot)
+
+    def _labels_changed(self, slot: int) -> None:
+        self.labelled.note(slot, self.images[2][slot, : self.cameras[2][slot].prod()])
+        self.serials[slot] = next(_serials)
 
     def masked_share(self, slot: int) -> float:
         """Share of a keyframe's pixels that are masked."""

@@ -99,9 +99,15 @@ def depth_loss(
     return float((share * value).sum()), (share * slope * scale).astype(np.float32)
 
 
-def color_loss(color: Float[Tensor, "R 3"], target: Float[Tensor, "R 3"]) -> Float[Tensor, ""]:
-    """Mean squared error of the colour in 0..1."""
-    return functional.mse_loss(color, target)
+def color_loss(
+    color: Float[Tensor, "R 3"],
+    target: Float[Tensor, "R 3"],
+    weight: Float[Tensor, " R"] | None = None,
+) -> Float[Tensor, ""]:
+    """Mean squared error of the colour in 0..1, each ray with its weight (1 where none is
+    given); rays of weight 0 count as zero."""
+    each = functional.mse_loss(color, target, reduction="none").mean(1)
+    return _weighted(each, weight).sum() / max(len(color), 1)
 
 
 def label_loss(

@@ -34,6 +34,7 @@ from torch.nn import functional
 from semantic_field.field.cells import cell_numbers, find_cells
 from semantic_field.field.sampling import GUESSED
 from semantic_field.field.surface_points import SurfacePoints
+from semantic_field.kernels.threads import become_background
 from semantic_field.mapping.keyframe_points import samples_of
 from semantic_field.mapping.keyframes import KeyframeStore
 from semantic_field.mapping.region_ranking import likeliest
@@ -91,7 +92,6 @@ class SurfaceLabels:
         self._parts: list[tuple[NDArray[np.int64], NDArray[np.float32]]] = []
         self._cells, self._sums = np.zeros(0, np.int64), np.zeros((0, 0), np.float32)
         self._cut, self._labelled = UNCUT, NOTHING
-        self._cutter = ThreadPoolExecutor(1, "surface cut")
         self._cutting: Future[_Cut] | None = None
 
     def clear(self) -> None:
@@ -144,7 +144,7 @@ class SurfaceLabels:
             if wait:
                 self._cut, self._cutting = _cut_surface(*grown), None
             elif self._cutting is None:
-                self._cutting = self._cutter.submit(_cut_surface, *grown)
+                self._cutting = _in_background(_cut_surface, *grown)
         if len(self._cut.cells) and len(texts):
             self._label(texts)
 
@@ -229,6 +229,14 @@ class SurfaceLabels:
             views = self._sums[:, VIEWS]
             kept = np.sort(np.argsort(-views, kind="stable")[:most])
             self._cells, self._sums = self._cells[kept], self._sums[kept]
+
+
+def _in_background(function: Callable[..., _Cut], *arguments: object) -> Future[_Cut]:
+    """Call a function in a thread of its own that gives way to training and then ends."""
+    executor = ThreadPoolExecutor(1, "surface cut", initializer=become_background)
+    result = executor.submit(function, *arguments)
+    executor.shutdown(wait=False)
+    return result
 
 
 def _bytes_of(*parts: tuple[NDArray | Tensor, ...]) -> int:

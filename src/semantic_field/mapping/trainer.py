@@ -308,6 +308,7 @@ class Trainer:
             torch.from_numpy(rays.label[part]) if labelled else None,
             lambda color: self._photographed(rays, color, part),
             torch.from_numpy(rays.label_weight[part]),
+            torch.from_numpy(rays.color_weight[part]),
         )
         if self.language is not None:
             losses |= self.language.losses_of_rays(self.field, rays, part, meaning)
@@ -321,7 +322,8 @@ class Trainer:
             found = color.detach().numpy()
             self._exposure.update(self._store, rays.slot, found, rays.color, self.steps)
             color = self._exposure.applied(self._store, rays.slot, color)
-        self._color_error[part] = np.abs(color.detach().numpy() - rays.color[part]).mean(1)
+        error = np.abs(color.detach().numpy() - rays.color[part]).mean(1)
+        self._color_error[part] = error * rays.color_weight[part]
         return color
 
     def head_losses(
@@ -331,18 +333,19 @@ class Trainer:
         label: Int[Tensor, " R"] | None,
         photographed: Callable[[Tensor], Tensor] | None = None,
         label_weight: Float[Tensor, " R"] | None = None,
+        color_weight: Float[Tensor, " R"] | None = None,
     ) -> dict[str, Float[Tensor, ""]]:
         """The losses of what the heads say about composited codes, weighted.
 
         Without a ``label`` there are only those of colours. ``photographed`` makes what the rays'
-        cameras show of the field's colours; ``label_weight`` is that of each ray's label, 1 where
-        it is not given.
+        cameras show of the field's colours; ``label_weight`` and ``color_weight`` are those of each
+        ray's label and colour, 1 where they are not given.
         """
         config, field = self.config, self.field
         seen = field.color(code)
         if photographed is not None:
             seen = photographed(seen)
-        losses = {"color": config.color_weight * color_loss(seen, color)}
+        losses = {"color": config.color_weight * color_loss(seen, color, color_weight)}
         if label is None:
             return losses
         latent = field.latent(code if config.labels_shape_geometry else code.detach())

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import torch
 
+from semantic_field.kernels.threads import become_background
 from semantic_field.teachers.images import ImageTargets, Sight
 
 log = logging.getLogger(__name__)
@@ -123,6 +124,7 @@ class TeacherWorker:
         )
 
     def _run(self, stopping: threading.Event) -> None:
+        become_background()
         torch.set_num_threads(self._threads)
         try:
             while not stopping.is_set() and self._in_a_row < GIVE_UP_AFTER:
