@@ -42,6 +42,7 @@ def bag_arguments(path: Path) -> dict[str, str]:
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(done.stderr.strip().splitlines()[-1])
+    sys.stderr.write(done.stderr)  # what is doubtful about the bag
     return json.loads(done.stdout)
 
 

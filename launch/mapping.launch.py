@@ -20,7 +20,10 @@ ARGUMENTS = {
     "labels": ("labels/image", "optional topic of class ids (mono8 or 16UC1)"),
     "label_info": ("labels/label_info", "optional topic of class names (vision_msgs/LabelInfo)"),
     "pose": ("pose", "topic of camera poses (PoseStamped), used with pose_source:=pose"),
+    "pose_frame": ("", "frame that these poses are of; empty = the camera's optical frame"),
     "odometry": ("odometry", "topic of odometry, used with pose_source:=odometry"),
+    "tf": ("/tf", "topic of moving transforms"),
+    "tf_static": ("/tf_static", "topic of static transforms"),
     "namespace": ("", "namespace of both nodes"),
     "global_frame": ("map", "frame the map is built in, z up"),
     "up": (
@@ -110,6 +113,7 @@ def generate_launch_description() -> LaunchDescription:
                 "load_map_at_start": typed("load_map", bool),
                 "input.global_frame": typed("global_frame", str),
                 "input.pose_source": typed("pose_source", str),
+                "input.pose_frame": typed("pose_frame", str),
                 "input.color_transport": typed("color_transport", str),
                 "input.depth_transport": typed("depth_transport", str),
                 "input.input_qos": typed("input_qos", str),
@@ -125,6 +129,8 @@ def generate_launch_description() -> LaunchDescription:
             ("labels/label_info", LaunchConfiguration("label_info")),
             ("pose", LaunchConfiguration("pose")),
             ("odometry", LaunchConfiguration("odometry")),
+            ("/tf", LaunchConfiguration("tf")),
+            ("/tf_static", LaunchConfiguration("tf_static")),
         ],
         **common,
     )

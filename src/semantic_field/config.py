@@ -324,6 +324,11 @@ class InputConfig(Settings):
         "where the camera pose comes from: TF at the image stamp, or the pose / odometry topic",
         choices=("tf", "pose", "odometry"),
     )
+    pose_frame: str = option(
+        "",
+        "frame that the PoseStamped of the pose topic is of, with TF from there to the camera; "
+        "empty = the optical frame itself",
+    )
     tf_timeout_s: float = option(0.5, "how long a frame waits for its transform, seconds", 0.0)
     sync_slop_s: float = option(
         0.03, "largest stamp difference of one frame's images, seconds", 1e-4

@@ -14,6 +14,9 @@ THROTTLE_S = 5.0
 REMEDIES = {
     "no_transform": "publish the pose of the camera on /tf (or set input.pose_source), and check "
     "that camera and robot share one clock",
+    "tf_gap": "TF was silent around the image (localisation lost?): publish it all the time",
+    "pose_at_rest": "publish TF up to a frame that is fixed, or set input.pose_source to pose or "
+    "odometry",
     "no_pose": "publish the camera pose on the pose or odometry topic, or set "
     "input.pose_source:=tf",
     "bad_pose": "the pose is not a finite rotation and translation: check its publisher",
