@@ -178,10 +178,9 @@ class FrameInput:
             self.last_delivery = time.monotonic()
             self._deliver(frame)
             if self._still.moves_unseen(frame):
-                detail = (
-                    f"the camera's pose stays in {self._config.global_frame!r}, its images move"
-                )
-                self._drops.warn("pose_at_rest", detail)
+                world = self._config.global_frame
+                text = f"the camera's pose stays where it is in {world!r}, its images move"
+                self._drops.warn("pose_at_rest", text)
 
     def _frame_if_ready(self, pending: Pending) -> Frame | None:
         """The frame, or None while something is still awaited."""

@@ -591,7 +591,7 @@ def test_a_camera_on_a_tripod_is_no_reason_to_warn(camera, room, receive, wait_u
     receiver = receive(**PATIENT)
     for i in range(12):
         camera.send(replace(room[1][0], stamp_ns=SECOND + i * 100_000_000, labels=None))
-        assert wait_until(lambda: len(receiver.frames) == i + 1), receiver.dropped
+        assert wait_until(lambda n=i + 1: len(receiver.frames) == n), receiver.dropped
     assert not log("its images move")
 
 
