@@ -94,6 +94,11 @@ class MappingConfig(Settings):
         "auto", "where to train; auto = a GPU where there is one", choices=("auto", "cpu", "cuda")
     )
     threads: int = option(2, "processor threads for training", 1, 256)
+    max_speed_mps: float = option(
+        10.0,
+        "a camera that seems faster has a wrong pose, until three frames agree; 0 = believe all",
+        0.0,
+    )
     rays_per_step: int = option(2048, "rays of one training step", 64, 1 << 20)
     contour_share: float = option(
         0.3, "share of the rays that is drawn beside jumps of the depth", 0.0, 1.0

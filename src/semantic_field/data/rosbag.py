@@ -114,6 +114,11 @@ class BagSource:
         for note in self.notes:
             log.warning("%s: %s", self.path, note)
 
+    @property
+    def poses(self) -> list[NDArray[np.float64]]:
+        """``T_world_camera`` of all frames."""
+        return [entry.T_world_camera for entry in self._entries]
+
     def __len__(self) -> int:
         return len(self._entries)
 

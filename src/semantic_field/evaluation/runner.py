@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from semantic_field.config import Config, to_dict
+from semantic_field.data.placed import placed
 from semantic_field.data.sources import FrameSource, open_source
 from semantic_field.evaluation import provenance
 from semantic_field.evaluation.cost import ResourceMeter, Usage
@@ -65,7 +66,7 @@ def evaluate(
         RuntimeError: where training stops or the budget allows no step.
     """
     config = config or Config()
-    source = open_source(location, **({} if labels == "auto" else {"labels": labels}))
+    source = placed(open_source(location, **({} if labels == "auto" else {"labels": labels})))
     split = protocol.make_split(len(source))
     positions = held_out(split.test, protocol)
     mapped = SupervisedFrames(source, split, protocol.supervision)
@@ -102,6 +103,7 @@ def evaluate(
         "curve": curve,
         "views": [asdict(record) for record in scores.records],
         "notes": label_notes(location, labels)
+        + list(getattr(source, "notes", ()))
         + scores.notes
         + verdicts(task, scores.quality["semantics"]),
     }
@@ -121,6 +123,7 @@ def head(location: str, source: FrameSource, protocol: Protocol, config: Config)
             "classes": len(source.label_names),
             "checksum": provenance.checksum(location),
             "skipped": dict(getattr(source, "skipped", {})),
+            "origin_m": np.asarray(getattr(source, "origin", np.zeros(3))).tolist(),
         },
         "protocol": {
             "name": protocol.name,

@@ -34,6 +34,8 @@ REMEDIES = {
     "time_jump": "time went backwards (a looping bag?): nothing to do",
     "mapper_busy": "frames come faster than they are taken: lower the camera rate",
     "no_depth": "check the depth camera: no pixel of the image had a reading",
+    "pose_outlier": "the pose jumps away from those around it: check the localisation, or raise "
+    "mapping.max_speed_mps",
     "outside_map": "the pose is too far from the origin of the map: check its publisher",
     "view_covered": "nothing to do: keyframes show this view already",
     "view_blocked": "nothing to do: something that moves hides most of the view",

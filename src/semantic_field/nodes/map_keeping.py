@@ -58,6 +58,14 @@ class MapKeeper:
             self._steps = steps
         self._node.get_logger().info(f"map saved to {self._path}")
 
+    def set_aside(self) -> None:
+        """Keep the present map under another name: a new one is about to take its place."""
+        with self._lock:
+            if self._mapper.status().steps:
+                path = self._path.with_name(f"{self._path.stem}.before{self._path.suffix}")
+                self._write(path)
+            self._steps = 0
+
     def _make_room(self) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         if not self._may_replace and self._path.exists():

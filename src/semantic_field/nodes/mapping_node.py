@@ -55,7 +55,13 @@ class MappingNode(LifecycleNode):
         self.drops = DropCounter(self)
         teacher, eyes = self._teachers()
         frame_id = self.settings.input.global_frame
-        self.mapper = Mapper(self.config, teacher=teacher, frame_id=frame_id, eyes=eyes)
+        self.mapper = Mapper(
+            self.config,
+            teacher=teacher,
+            frame_id=frame_id,
+            eyes=eyes,
+            before_new_map=self._before_new_map,
+        )
         if self.settings.load_map_at_start:
             path = resolve(self.settings.map_path)
             self.mapper.load(path)
@@ -122,8 +128,15 @@ class MappingNode(LifecycleNode):
 
     def _on_frame(self, frame: Frame) -> None:
         assert self.mapper is not None
-        self.publisher.latest_frame = frame
+        self.publisher.latest_frame, self._told = frame, True
         self.mapper.add_frame(frame)
+        if not self._told:  # a new map: nothing was said about it yet
+            self._annotator.tell()
+
+    def _before_new_map(self, reason: str) -> None:
+        self.get_logger().warning(reason)
+        self._keeper.set_aside()
+        self._told = False
 
     def _on_label_names(self, names: dict[int, str]) -> None:
         assert self.mapper is not None

@@ -13,7 +13,8 @@ from semantic_field.field.map_state import MapState
 from semantic_field.field.surface_points import SurfacePoints
 from semantic_field.msg import Answer
 from semantic_field.nodes import conversions
-from semantic_field.nodes.answers import cloud_of, header_of, hit_message
+from semantic_field.nodes.answers import cloud_of, hit_message
+from semantic_field.nodes.world import cloud_header, header_of, to_vector
 from semantic_field.query.colors import label_colors
 from semantic_field.query.engine import QueryResult
 from semantic_field.srv import Query, QueryTexts, Segment
@@ -38,7 +39,8 @@ def fill_query(response: Query.Response, result: QueryResult) -> Query.Response:
     _fill(response, result.state, result.message)
     response.found, response.best_score = result.found, float(result.best_score)
     response.hits = [hit_message(hit) for hit in result.hits]
-    response.relevancy = cloud_of(response.header, result.points, result.relevancy)
+    response.relevancy = cloud_of(cloud_header(result.state), result.points, result.relevancy)
+    response.origin = to_vector(result.state.origin)
     return response
 
 
@@ -72,8 +74,9 @@ def fill_segments(
     points, which = points.select(named), which[named]
     _fill(response, state, f"{len(which)} of {len(named)} points are one of {len(names)} names")
     response.counts = np.bincount(which, minlength=len(names)).tolist()
+    response.origin = to_vector(state.origin)
     response.segments = conversions.cloud_message(
-        response.header,
+        cloud_header(state),
         points.xyz,
         label_colors(np.arange(len(names)))[which],
         points.confidence,
