@@ -223,9 +223,12 @@ def test_exported_files_are_in_the_world(far, tmp_path):
     write_pcd(tmp_path / "cloud.pcd", points)
     write_mesh(tmp_path / "mesh.ply", mesh)
     write_mesh(tmp_path / "mesh.glb", mesh)
-    for name in ("cloud.ply", "cloud.pcd"):
-        read = np.asarray(open3d.io.read_point_cloud(str(tmp_path / name)).points)
-        np.testing.assert_allclose(read, points.world, atol=1e-6)
+    read = np.asarray(open3d.io.read_point_cloud(str(tmp_path / "cloud.ply")).points)
+    np.testing.assert_allclose(read, points.world, atol=1e-6)
+    read = np.asarray(open3d.io.read_point_cloud(str(tmp_path / "cloud.pcd")).points)
+    np.testing.assert_allclose(read, points.xyz, atol=1e-6)  # PCL and Open3D read floats alone
+    header = (tmp_path / "cloud.pcd").read_bytes()[:400].decode("ascii", "replace")
+    assert "VIEWPOINT 458000.0 5429000.0 100.0 1 0 0 0" in header
     read = np.asarray(open3d.io.read_triangle_mesh(str(tmp_path / "mesh.ply")).vertices)
     np.testing.assert_allclose(read, mesh.vertices.world, atol=1e-6)
     data = (tmp_path / "mesh.glb").read_bytes()

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semantic_field.data.pose_check import MOVED, depth_disagreement
+from semantic_field.data.pose_check import shows_the_same
 from semantic_field.data.sources import FrameSource
 from semantic_field.data.world import AGREE, REACH_M, chains_of, origin_of, possible
 from semantic_field.frames import Frame
@@ -130,8 +130,11 @@ def _another_world(
     if np.abs(places[members] - places[main[0]]).max() > REACH_M:
         return True
     for own, other in ((members[0], members[0] - 1), (members[-1], members[-1] + 1)):
-        apart = np.linalg.norm(places[own] - places[other]) if other in main else 0.0
-        if apart > JUMP_M and depth_disagreement(source[own], source[other], np.eye(4)) < MOVED:
+        if other not in main or np.linalg.norm(places[own] - places[other]) < JUMP_M:
+            continue
+        inner = own + (own - other)  # beyond it, on the same side of the jump
+        others = (source[own], source[inner]) if inner in members else None
+        if shows_the_same(source[own], source[other], others):
             return True
     return False
 

@@ -13,6 +13,7 @@ STRIDE = 4  # every fourth pixel and row
 LEAST_POINTS = 100
 PAIRS = 8
 MOVED = 0.02  # of the depth: images of a camera at rest differ by less
+MOST_MOVED = 0.3  # images of different places differ by more
 EVERY = 10  # frames between two looks at a camera whose pose stays
 
 
@@ -50,6 +51,18 @@ def depth_disagreement(first: Frame, second: Frame, T_second_first: Array) -> fl
     if both.sum() < LEAST_POINTS:
         return float("nan")
     return float(np.median(np.abs(z[inside][both] - seen[both]) / seen[both]))
+
+
+def shows_the_same(first: Frame, second: Frame, others: tuple[Frame, Frame] | None) -> bool:
+    """Whether two images were taken nearly from one place, whatever their poses say.
+
+    ``others``: two neighbouring images of the same recording, which say how much changes there
+    from one image to the next.
+    """
+    at_rest = np.eye(4)
+    usual = depth_disagreement(*others, at_rest) if others else 0.0
+    limit = min(max(MOVED, 2.0 * float(np.nan_to_num(usual))), MOST_MOVED)
+    return depth_disagreement(first, second, at_rest) < limit
 
 
 def spread_pairs(count: int) -> list[tuple[int, int]]:

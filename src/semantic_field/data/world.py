@@ -82,7 +82,8 @@ class PoseJudge:
     Args:
         max_speed_mps: a faster camera is not believed; 0 = every possible pose is.
     Attributes:
-        believed: how many poses of the present chain there are.
+        believed: how many poses there were in the chain before the last verdict.
+        doubted: how many agree with each other and not with those.
     """
 
     def __init__(self, max_speed_mps: float) -> None:
@@ -90,7 +91,7 @@ class PoseJudge:
         self._chain: Chain | None = None
         self._other: Chain | None = None
         self._recent: deque[Position] = deque(maxlen=RECENT)
-        self.believed = 0
+        self.believed = self.doubted = 0
 
     def judge(self, stamp_ns: int, position: Position) -> Verdict:
         """The verdict on the next pose (3,), metres. ``believed`` tells of those before it."""
@@ -105,12 +106,13 @@ class PoseJudge:
             return Verdict.BELIEVED
         if not self._speed or chain.reaches(stamp_ns, position, usual, self._speed):
             chain.extend(stamp_ns, position)
-            self._other = None
+            self._other, self.doubted = None, 0
             return Verdict.BELIEVED
         if other is None or not other.reaches(stamp_ns, position, usual, self._speed):
-            self._other = Chain(stamp_ns, position)
+            self._other, self.doubted = Chain(stamp_ns, position), 1
             return Verdict.DOUBTED
         other.extend(stamp_ns, position)
+        self.doubted = other.count
         if other.count < min(AGREE, chain.count + 1):
             return Verdict.DOUBTED
         self._chain, self._other = other, None

@@ -40,28 +40,27 @@ def write_mesh(path: str | Path, mesh: Mesh) -> None:
 def write_pcd(path: str | Path, points: SurfacePoints) -> None:
     """Write points with normals, RGB and labels (0xffffffff = none) as binary PCD 0.7, metres.
 
-    Positions are doubles where the map has an origin, else floats.
+    Positions are floats, which is all that PCL reads, from the map's origin on: VIEWPOINT.
     """
     names = ("x", "y", "z", "normal_x", "normal_y", "normal_z")
-    positions = positions_of(points)
-    size = positions.itemsize
-    kinds = [*((n, positions.dtype) for n in "xyz"), *((n, "<f4") for n in names[3:])]
-    rows = np.empty(len(points), [*kinds, ("rgb", "<u4"), ("label", "<u4")])
-    for name, column in zip(names, [*positions.T, *points.normals.T], strict=True):
+    rows = np.empty(len(points), [*((n, "<f4") for n in names), ("rgb", "<u4"), ("label", "<u4")])
+    for name, column in zip(names, np.hstack([points.xyz, points.normals]).T, strict=True):
         rows[name] = column
     red, green, blue = points.color.astype(np.uint32).T
     rows["rgb"] = red << 16 | green << 8 | blue
     rows["label"] = points.label.astype(np.uint32)
+    x, y, z = points.origin.tolist()
     header = [
         "# .PCD v0.7 - Point Cloud Data file format",
+        "# metres; positions are from VIEWPOINT on",
         "VERSION 0.7",
         f"FIELDS {' '.join(names)} rgb label",
-        f"SIZE {size} {size} {size} 4 4 4 4 4",
+        "SIZE 4 4 4 4 4 4 4 4",
         "TYPE F F F F F F U U",
         "COUNT 1 1 1 1 1 1 1 1",
         f"WIDTH {len(points)}",
         "HEIGHT 1",
-        "VIEWPOINT 0 0 0 1 0 0 0",
+        f"VIEWPOINT {x!r} {y!r} {z!r} 1 0 0 0",
         f"POINTS {len(points)}",
         "DATA binary",
     ]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from semantic_field.data.pose_check import MOVED, depth_disagreement
+from semantic_field.data.pose_check import shows_the_same
 from semantic_field.data.world import AGREE, REACH_M, PoseJudge, Verdict, origin_of, possible
 from semantic_field.frames import Frame
 from semantic_field.geometry import moved
@@ -49,7 +50,8 @@ class World:
     def __init__(self, max_speed_mps: float, origin: NDArray[np.float64] | None = None) -> None:
         self._origin, self._loaded = origin, origin is not None
         self._judge = PoseJudge(max_speed_mps)
-        self._last: Frame | None = None
+        self._believed: deque[Frame] = deque(maxlen=2)
+        self._suspect: Frame | None = None  # the first one after a jump
 
     @property
     def origin(self) -> NDArray[np.float64]:
@@ -61,30 +63,37 @@ class World:
         position = frame.T_world_camera[:3, 3]
         verdict = self._judge.judge(frame.stamp_ns, position)
         if verdict is Verdict.DOUBTED:
+            if self._judge.doubted == 1:
+                self._suspect = frame
             far = possible(position) and not self._in_reach(position)
             return News(None, 1, "outside_map" if far else "pose_outlier")
-        last, self._last = self._last, frame
         if verdict is Verdict.BELIEVED:
+            self._believed.append(frame)
             if self._origin is None:
                 self._origin = origin_of(position)
             return News(self._own(frame))
-        assert last is not None
-        return self._after_jump(last, frame)
+        news = self._after_jump(frame)
+        self._believed.clear()
+        self._believed.append(frame)
+        return news
 
     def _own(self, frame: Frame) -> Frame:
         if not self.origin.any():
             return frame
         return replace(frame, T_world_camera=moved(frame.T_world_camera, -self.origin))
 
-    def _after_jump(self, last: Frame, frame: Frame) -> News:
-        here, before = frame.T_world_camera[:3, 3], last.T_world_camera[:3, 3]
-        jump, count = float(np.linalg.norm(here - before)), self._judge.believed
+    def _after_jump(self, frame: Frame) -> News:
+        last, suspect = self._believed[-1], self._suspect
+        assert suspect is not None
+        here = frame.T_world_camera[:3, 3]
+        apart = suspect.T_world_camera[:3, 3] - last.T_world_camera[:3, 3]
+        jump, count = float(np.linalg.norm(apart)), self._judge.believed
         in_reach = self._in_reach(here)
         if count < AGREE and not (self._loaded and in_reach):
             self._begin_at(here)
             text = f"a new map: the first {count} poses were {jump:.4g} m from those that agree"
             return News(self._own(frame), count, new_map=True, text=text)
-        if in_reach and not self._same_view(last, frame, jump):
+        if in_reach and not self._world_moved(last, suspect, jump):
             return News(
                 self._own(frame), text=f"the camera jumped by {jump:.4g} m, and stays there"
             )
@@ -98,6 +107,6 @@ class World:
     def _begin_at(self, position: NDArray[np.float64]) -> None:
         self._origin, self._loaded = origin_of(position), False
 
-    @staticmethod
-    def _same_view(last: Frame, frame: Frame, jump_m: float) -> bool:
-        return jump_m > JUMP_M and depth_disagreement(last, frame, np.eye(4)) < MOVED
+    def _world_moved(self, last: Frame, suspect: Frame, jump_m: float) -> bool:
+        two = tuple(self._believed) if len(self._believed) == 2 else None
+        return jump_m > JUMP_M and shows_the_same(last, suspect, two)
