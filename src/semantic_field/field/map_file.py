@@ -132,6 +132,8 @@ def _read_about(data: bytes) -> dict[str, Any]:
     try:
         metadata = json.loads(data[8 : 8 + header]).get("__metadata__", {})
         about = json.loads(metadata[FORMAT])
+        if json.dumps(about) != metadata[FORMAT]:  # another spelling of the same
+            raise _damaged("its header is not as it was written")
     except (UnicodeDecodeError, json.JSONDecodeError, AttributeError) as error:
         raise _damaged(f"its header cannot be read ({error})") from error
     except (KeyError, TypeError):
