@@ -41,6 +41,7 @@ class MappingNode(LifecycleNode):
         self.mapper: Mapper | None = None
         self.label_names: dict[int, str] = {}
         self.teacher_error = ""
+        self.exit_code = 0
         if self.settings.autostart:
             self._start()
 
@@ -179,7 +180,8 @@ class MappingNode(LifecycleNode):
             self.input = None
         self.publisher.close()
         self.mapper.pause()  # and save before the wait for a teacher, which may outlast patience
-        self._keeper.close()
+        if not self._keeper.close():
+            self.exit_code = 1
         self.mapper.stop()
         self.status.close()
         self._map_services.close()

@@ -22,7 +22,8 @@ THREADS = 4
 
 
 def run_node(make_node: Callable[[], Node], args: list[str] | None = None) -> int:
-    """Spin the node that ``make_node`` makes until it is told to stop; the exit code.
+    """Spin the node that ``make_node`` makes until it is told to stop; the exit code, which is
+    the node's own ``exit_code`` where it has one.
 
     rclpy's own signal handler would invalidate the context at once, under the feet of threads
     that still publish. Here the node is destroyed first, which joins them; a second Ctrl-C ends
@@ -48,7 +49,7 @@ def _run(make_node: Callable[[], Node], args: list[str] | None) -> int:
         if node is not None:
             node.destroy_node()
         rclpy.try_shutdown()
-    return 0
+    return getattr(node, "exit_code", 0)
 
 
 def _end_beside_teachers(code: int) -> None:
