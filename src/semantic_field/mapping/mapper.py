@@ -221,6 +221,7 @@ class Mapper:
             log.warning("%s", news.text)
         if news.new_map:
             self._begin_anew(news.text)
+            return self._world.begin(frame)
         return news.frame
 
     def _begin_anew(self, reason: str) -> None:

@@ -21,10 +21,11 @@ class News:
     """What a frame's pose says.
 
     Attributes:
-        frame: the frame in the map's own coordinates; None where its pose is not believed.
+        frame: the frame in the map's own coordinates, unless in a new map; None where its pose is
+            not believed.
         outliers: how many poses are found to be wrong, this one or those before it.
         cause: what these are counted under.
-        new_map: the frame belongs into a new map.
+        new_map: the frame belongs into a new map: ``World.begin`` places it there.
         text: what happened, empty where nothing did.
     """
 
@@ -90,22 +91,22 @@ class World:
         jump, count = float(np.linalg.norm(apart)), self._judge.believed
         in_reach = self._in_reach(here)
         if count < AGREE and not (self._loaded and in_reach):
-            self._begin_at(here)
             text = f"a new map: the first {count} poses were {jump:.4g} m from those that agree"
-            return News(self._own(frame), count, new_map=True, text=text)
+            return News(frame, count, new_map=True, text=text)
         if in_reach and not self._world_moved(last, suspect, jump):
             return News(
                 self._own(frame), text=f"the camera jumped by {jump:.4g} m, and stays there"
             )
-        self._begin_at(here)
         text = f"a new map: the world has moved by {jump:.4g} m (a first GPS fix?)"
-        return News(self._own(frame), new_map=True, text=text)
+        return News(frame, new_map=True, text=text)
 
     def _in_reach(self, position: NDArray[np.float64]) -> bool:
         return bool(np.abs(position - self.origin).max() <= REACH_M)
 
-    def _begin_at(self, position: NDArray[np.float64]) -> None:
-        self._origin, self._loaded = origin_of(position), False
+    def begin(self, frame: Frame) -> Frame:
+        """The first frame of a new map, in its coordinates, which begin near it."""
+        self._origin, self._loaded = origin_of(frame.T_world_camera[:3, 3]), False
+        return self._own(frame)
 
     def _world_moved(self, last: Frame, suspect: Frame, jump_m: float) -> bool:
         two = tuple(self._believed) if len(self._believed) == 2 else None
