@@ -72,8 +72,8 @@ def test_a_map_in_utm(
     listener = TransformListener(buffer, watcher)
     spin.in_background(watcher)
     feed(UTM, range(4))
-    assert wait_until(lambda: status().keyframes >= 3 and status().steps > 60), status()
-    assert wait_until(lambda: snapshots.last and load_map(bytes(snapshots.last.data)).steps > 60)
+    assert wait_until(lambda: status().keyframes >= 3 and status().steps > 200), status()
+    assert wait_until(lambda: snapshots.last and load_map(bytes(snapshots.last.data)).steps > 200)
     state = load_map(bytes(snapshots.last.data))
     assert np.abs(state.origin - UTM).max() <= 100 and snapshots.last.header.frame_id == "map"
 
@@ -86,7 +86,7 @@ def test_a_map_in_utm(
     assert all(np.abs(cloud[axis]).max() < 150 for axis in "xyz")
     listener.unregister()
 
-    frame = room[1][1]
+    frame = room[1][0]
     depths = []
     for frame_id, offset in (("map", UTM), ("", UTM), ("map_local", UTM - state.origin)):
         pose = conversions.to_pose(moved(frame.T_world_camera, offset))
@@ -101,7 +101,7 @@ def test_a_map_in_utm(
         depths.append(conversions.image_array(answer.depth))
     for depth in depths:
         both = (depth > 0) & (frame.depth > 0)
-        assert both.mean() > 0.8
+        assert both.mean() > 0.7
         assert np.median(np.abs(depth - frame.depth)[both]) < 0.05
     refused = call(
         RenderView,
