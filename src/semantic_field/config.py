@@ -152,6 +152,11 @@ class MappingConfig(Settings):
     rays_per_step: int = option(
         2048, "rays of one training step", 64, 1 << 20, fixed="memory for the rays is made for it"
     )
+    max_speed_mps: float = option(
+        10.0,
+        "a camera that seems faster has a wrong pose, until three frames agree; 0 = believe all",
+        0.0,
+    )
     contour_share: float = option(
         0.3, "share of the rays that is drawn beside jumps of the depth", 0.0, 1.0
     )
@@ -407,6 +412,12 @@ class InputConfig(Settings):
         "tf",
         "where the camera pose comes from: TF at the image stamp, or the pose / odometry topic",
         choices=("tf", "pose", "odometry"),
+        fixed="the subscriptions are made with it",
+    )
+    pose_frame: str = option(
+        "",
+        "frame that the PoseStamped of the pose topic is of, with TF from there to the camera; "
+        "empty = the optical frame itself",
         fixed="the subscriptions are made with it",
     )
     tf_timeout_s: float = option(0.5, "how long a frame waits for its transform, seconds", 0.0)

@@ -89,6 +89,10 @@ class Frame:
 
 
 def split_void(names: dict[int, str]) -> tuple[dict[int, str], frozenset[int]]:
-    """Label names without those that mean "no class", and the ids that do."""
+    """Label names without those that mean "no class", and the ids that do.
+
+    A class without a name, or with nothing but spaces for one, is called "class 17" by its id.
+    """
+    names = {i: name if name.strip() else f"class {i}" for i, name in names.items()}
     void = frozenset(i for i, name in names.items() if name.strip().lower() in VOID_NAMES)
     return {i: name for i, name in names.items() if i not in void}, void

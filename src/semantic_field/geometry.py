@@ -113,6 +113,13 @@ def make_transform(rotation: ArrayLike, translation: ArrayLike) -> Array:
     return transform
 
 
+def moved(T_target_source: Array, offset: ArrayLike) -> Array:
+    """The transform with ``offset`` (3,) added to its translation."""
+    transform = np.array(T_target_source, dtype=np.float64)
+    transform[:3, 3] += np.asarray(offset, dtype=np.float64)
+    return transform
+
+
 def check_transform(transform: ArrayLike, tolerance: float = 1e-3) -> Array:
     """The transform as float64 (4, 4), or ValueError where it is not rigid and finite."""
     matrix = np.asarray(transform, dtype=np.float64)

@@ -440,7 +440,7 @@ IN_A_STEP = {
 BEFORE_THE_STEP = {  # of frames and keyframes, which are taken in on the processor
     "vote_on_noise", "max_depth_m", "max_image_width", "keyframe_translation_m",
     "keyframe_rotation_rad", "drop_veils", "forget_moved", "memory_budget_mb",
-    "vertices_per_entry", "device", "threads",
+    "vertices_per_entry", "device", "threads", "max_speed_mps",
 }  # fmt: skip
 REFUSED_ON_A_GPU = {  # with refine_poses, adapt_exposure and annotations themselves
     "refine_poses", "pose_rate", "pose_max_shift_m", "pose_max_turn_deg", "adapt_exposure",

@@ -77,12 +77,13 @@ def _annotate(arguments: argparse.Namespace) -> int:
 
 def _open(arguments: argparse.Namespace, progress):
     """The recording; with depths estimated from colour where it has none."""
+    from semantic_field.data.placed import placed
     from semantic_field.data.sources import open_source
     from semantic_field.mapping.plane_sweep import EstimatedDepth
 
     path = Path(arguments.input)
     no_folder = (path / "color").is_dir() and not (path / "depth").exists()
-    source = open_source(arguments.input, **({"need_depth": False} if no_folder else {}))
+    source = placed(open_source(arguments.input, **({"need_depth": False} if no_folder else {})))
     if not (arguments.no_depth or no_folder):
         return source
     return EstimatedDepth(source, arguments.out / ".annotate" / "depth", progress)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-BAG_SUFFIXES = (".db3", ".mcap")
+STORAGE = (".db3", ".mcap")
+
+
+def storage_name(file: Path) -> bool:
+    """Whether a file's name is that of a rosbag2's storage, compressed or not."""
+    return Path(file.name.removesuffix(".zstd")).suffix in STORAGE
 
 
 def is_bag(path: Path) -> bool:
     """Whether that is a rosbag2: a directory of one or a storage file."""
     if path.is_dir():
-        holds_storage = any(file.suffix in BAG_SUFFIXES for file in path.iterdir())
-        return holds_storage or (path / "metadata.yaml").exists()
-    return path.suffix in BAG_SUFFIXES
+        return any(map(storage_name, path.iterdir())) or (path / "metadata.yaml").exists()
+    return storage_name(path)

@@ -20,12 +20,13 @@ def launch_arguments(path: str | Path) -> dict[str, str]:
     """
     source = BagSource(path)
     topics = source.topics
-    poses = {"tf": topics.tf, "pose": topics.pose, "odometry": topics.odometry}
     return {
         **_image("color", topics.color),
         **_image("depth", topics.depth),
         **_other(topics),
-        "pose_source": next(name for name, topic in poses.items() if topic),
+        **{"tf_static" if "static" in t.rpartition("/")[2] else "tf": t for t in source.tf_topics},
+        "pose_source": source.pose_source,
+        "pose_frame": source.pose_frame if source.pose_source == "pose" else "",
         "global_frame": source.global_frame,
     }
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 import struct
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 from rosbags.interfaces import Connection
 from rosbags.rosbag2 import Reader, ReaderError
 from rosbags.serde import SerdeError
 
-from semantic_field.data.bag_files import BAG_SUFFIXES
+from semantic_field.data.bag_recovery import message_bytes, storage_files, whole_file
 from semantic_field.data.bag_types import typestore
 
 REPAIR = (
@@ -36,15 +39,17 @@ class BagReader:
     """The messages of a rosbag2 directory or storage file.
 
     A directory whose metadata.yaml was never written (the recorder was killed) is read file by
-    file. Raises ValueError where files are missing, damaged or without index.
+    file, with what lies in write-ahead logs. Raises ValueError where files are missing, damaged
+    or without index.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._readers: list[Reader] = []
+        self._copies: Path | None = None
         try:
-            for file in _storage_files(path):
-                reader = Reader(file)
+            for file in storage_files(path):
+                reader = Reader(whole_file(file, self._copies_folder))
                 reader.open()
                 self._readers.append(reader)
         except (ReaderError, OSError, ValueError, struct.error, EOFError) as error:
@@ -59,6 +64,13 @@ class BagReader:
             for connection in reader.connections
             if connection.msgcount > 0
         }
+
+    def _copies_folder(self) -> Path:
+        """Where copies of files go that have to be put together; gone when this is."""
+        if self._copies is None:
+            self._copies = Path(mkdtemp(prefix="semantic_field_bag_"))
+            weakref.finalize(self, shutil.rmtree, self._copies, ignore_errors=True)
+        return self._copies
 
     @property
     def start_ns(self) -> int:
@@ -85,6 +97,8 @@ class BagReader:
         for reader in self._readers:
             reader.close()
         self._readers = []
+        if self._copies is not None:
+            shutil.rmtree(self._copies, ignore_errors=True)
 
     def messages(self, *topics: str) -> Iterator[tuple[str, Any]]:
         """Topic and content of all messages of those topics."""
@@ -132,31 +146,18 @@ class BagReader:
 
 
 def _checked(messages: Iterator, path: Path) -> Iterator:
-    """The same messages, with ValueError where the file turns out to be damaged."""
+    """The same messages as CDR, with ValueError where the file turns out to be damaged."""
     while True:
         try:
-            item = next(messages)
+            connection, received, raw = next(messages)
+            item = connection, received, message_bytes(raw)
         except StopIteration:
             return
-        except (ReaderError, OSError, struct.error, EOFError) as error:
+        except (ReaderError, OSError, ValueError, struct.error, EOFError) as error:
             raise ValueError(
                 f"expected a whole rosbag2 at {path}, got: {error}; {REPAIR}"
             ) from error
         yield item
-
-
-def _expected(path: Path) -> str:
-    return f"expected a whole, readable rosbag2 at {path}"
-
-
-def _storage_files(path: Path) -> list[Path]:
-    """What to open: the directory itself, or its files where its metadata.yaml is missing."""
-    if not path.is_dir() or (path / "metadata.yaml").exists():
-        return [path]
-    files = sorted(file for file in path.iterdir() if file.suffix in BAG_SUFFIXES)
-    if not files:
-        raise ValueError("no metadata.yaml and no .db3 or .mcap file in the directory")
-    return files
 
 
 def read_header(raw: bytes) -> tuple[int, str]:

@@ -20,6 +20,7 @@ IMAGES = (IMAGE, COMPRESSED_IMAGE)
 _LABEL_WORDS = {"label", "labels", "semantic", "semantics", "segmentation", "seg"}
 _OTHER_WORDS = {"ir", "infra", "infra1", "infra2", "infrared", "confidence", "mask", "overlay"}
 _OTHER_WORDS |= {"theora", "ffmpeg", "debug", "visualization", "right", "disparity", "instance"}
+_WISH_WORDS = {"goal", "target", "setpoint", "cmd", "command", "desired"}  # no pose that is
 _COLOR_WORDS = {"color", "colour", "rgb"}
 
 
@@ -86,12 +87,16 @@ def found(types: dict[str, str]) -> str:
 
 def role(topic: str) -> str:
     """What an image topic is by its name: depth, labels, color, or empty for anything else."""
-    words = set(re.split(r"[/_\-]+", topic.lower()))
+    words = _words(topic)
     if words & _OTHER_WORDS:
         return ""
     if "depth" in topic.lower():
         return "depth"
     return "labels" if words & _LABEL_WORDS else "color"
+
+
+def _words(topic: str) -> set[str]:
+    return set(re.split(r"[/_\-]+", topic.lower()))
 
 
 def is_rectified(topic: str) -> bool:
@@ -105,7 +110,7 @@ def _ranked(images: dict[str, str], wanted: str, beside: str) -> list[tuple[tupl
     for topic, kind in images.items():
         if role(topic) != wanted or topic == beside:
             continue
-        words = set(re.split(r"[/_\-]+", topic.lower()))
+        words = _words(topic)
         fits = (
             bool(words & (_COLOR_WORDS if wanted == "color" else {"aligned", "registered"})),
             _shared(topic.split("/"), beside.split("/")),
@@ -155,5 +160,5 @@ def _nearest(topic: str, others: list[str]) -> str:
 
 
 def _only(types: dict[str, str], kind: str) -> str:
-    topics = [topic for topic, own in types.items() if own == kind]
+    topics = [t for t, own in types.items() if own == kind and not _words(t) & _WISH_WORDS]
     return topics[0] if len(topics) == 1 else ""

@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-from semantic_field.data.bag_poses import Pose, PoseError, Track, TransformTree
+from semantic_field.data.bag_poses import MAX_GAP_S, Pose, PoseError, Track, TransformTree
 from semantic_field.data.bag_reader import BagReader
 from semantic_field.data.bag_topics import Topics, found
+from semantic_field.data.bag_trees import quaternion, read_tree, stamp_of, vector
 
 DEFAULT_GLOBAL_FRAME = "map"
-MAX_GAP_S = 0.5  # between messages of a pose or odometry topic
+PROBES = 50  # images at whose stamps sources of poses are compared
 
 
 class PoseSource(Protocol):
-    """Camera poses by time."""
+    """Camera poses by time.
 
+    Attributes:
+        kind: "tf", "pose" or "odometry".
+        global_frame: the frame that poses are given in; empty until the first one was asked for.
+        pose_frame: the frame that the messages of a pose topic are of, empty: the camera's.
+        mounts: all that this may be, where the topic does not say it and TF has several.
+        remarks: what is doubtful about these poses, as sentences.
+        tf_topics: of the camera's own namespace.
+    """
+
+    kind: str
     global_frame: str
+    pose_frame: str
+    mounts: list[str]
+    remarks: list[str]
+    tf_topics: tuple[str, ...]
 
     def at(self, stamp_ns: int, frame_id: str) -> Pose:
         """``T_world_camera`` for an image of that frame_id; PoseError where there is none."""
@@ -28,8 +40,14 @@ class PoseSource(Protocol):
 class TfPoses:
     """Poses from TF."""
 
+    kind = "tf"
+    pose_frame = ""
+
     def __init__(self, tree: TransformTree, global_frame: str, camera_frame: str) -> None:
         self.global_frame = global_frame
+        self.mounts: list[str] = []
+        self.remarks: list[str] = []
+        self.tf_topics = tree.topics
         self._tree, self._camera_frame = tree, camera_frame
 
     def at(self, stamp_ns: int, frame_id: str) -> Pose:
@@ -37,9 +55,9 @@ class TfPoses:
         if not camera:
             raise PoseError("no_transform", "the images have no frame_id; set camera_frame")
         if not self.global_frame:
-            frames = self._tree.frames()
-            known = DEFAULT_GLOBAL_FRAME in frames
-            self.global_frame = DEFAULT_GLOBAL_FRAME if known else self._tree.root(camera)
+            root = self._tree.root(camera)
+            known = self._tree.root(DEFAULT_GLOBAL_FRAME) == root
+            self.global_frame = DEFAULT_GLOBAL_FRAME if known else root
         return self._tree.at(self.global_frame, camera, stamp_ns)
 
 
@@ -47,11 +65,20 @@ class TopicPoses:
     """Poses from messages of one topic, with TF for what lies between these and the camera."""
 
     def __init__(
-        self, track: Track, child: str, tree: TransformTree, global_frame: str, camera_frame: str
+        self,
+        kind: str,
+        track: Track,
+        child: str,
+        tree: TransformTree,
+        global_frame: str,
+        camera_frame: str,
     ) -> None:
-        self.global_frame = global_frame
-        self._track, self._child, self._tree = track, child, tree
-        self._camera_frame = camera_frame
+        self.kind, self.global_frame = kind, global_frame
+        self.pose_frame = child
+        self.mounts: list[str] = []
+        self.remarks: list[str] = []
+        self.tf_topics = tree.topics
+        self._track, self._tree, self._camera_frame = track, tree, camera_frame
 
     def at(self, stamp_ns: int, frame_id: str) -> Pose:
         parent, T_parent_child = self._track.at(stamp_ns)
@@ -59,68 +86,108 @@ class TopicPoses:
         if parent and parent != self.global_frame:
             T_parent_child = self._tree.at(self.global_frame, parent, stamp_ns) @ T_parent_child
         camera = self._camera_frame or frame_id
-        if self._child and self._child != camera:
-            T_parent_child = T_parent_child @ self._tree.at(self._child, camera, stamp_ns)
+        if self.pose_frame and self.pose_frame != camera:
+            T_parent_child = T_parent_child @ self._tree.at(self.pose_frame, camera, stamp_ns)
         return T_parent_child
+
+    def moves(self) -> bool:
+        """Whether the topic's poses differ."""
+        return self._track.moves()
 
 
 def make_pose_source(
-    reader: BagReader, topics: Topics, kind: str, global_frame: str, camera_frame: str
+    reader: BagReader,
+    topics: Topics,
+    kind: str,
+    global_frame: str,
+    camera_frame: str,
+    tf_topic: str = "",
 ) -> PoseSource:
-    """The poses of a recording; see ``BagSource``. ValueError where the bag has none."""
+    """The poses of a recording; see ``BagSource``. ValueError where the bag has none.
+
+    "auto": TF where something moves above the camera in it; else the topic that does move and
+    knows most images' poses, with TF for the mount of the camera.
+    """
     if kind not in ("auto", "tf", "pose", "odometry"):
         raise ValueError(f"expected pose_source auto, tf, pose or odometry, got {kind!r}")
     available = {"tf": topics.tf, "pose": topics.pose, "odometry": topics.odometry}
-    if kind == "auto":
-        kind = next((name for name, topic in available.items() if topic), "")
-    if not kind or not available[kind]:
+    if not any(available.values()) or (kind != "auto" and not available[kind]):
         raise ValueError(
             "expected camera poses as /tf, a PoseStamped or an Odometry topic; set pose_source and "
             f"pose_topic or odometry_topic; {found(reader.types)}"
         )
-    tree = read_tree(reader, topics.tf)
-    if kind == "tf":
-        return TfPoses(tree, global_frame, camera_frame)
-    track, child = _read_track(reader, topics.pose if kind == "pose" else topics.odometry)
-    return TopicPoses(track, child, tree, global_frame, camera_frame)
+    images = [(m.stamp_ns, m.frame_id) for m in reader.index(topics.color)]
+    camera = camera_frame or next((frame for _, frame in images), "")
+    tree = read_tree(reader, topics.tf, camera, topics.color, tf_topic)
+    tf = TfPoses(tree, global_frame, camera_frame)
+    others = [
+        _topic_poses(reader, name, available[name], tree, global_frame, camera_frame, camera)
+        for name in ("pose", "odometry")
+        if available[name] and kind in ("auto", name)
+    ]
+    poses: PoseSource = others[0] if others else tf
+    if kind == "auto":
+        poses = _choose(tf, others, tree, camera, images, bool(topics.tf))
+    poses.remarks += [f"TF contradicts itself: {text}" for text in tree.conflicts(camera)]
+    return poses
 
 
-def read_tree(reader: BagReader, topics: tuple[str, ...]) -> TransformTree:
-    """All transforms of the recording; those of a topic named …tf_static hold at all times."""
-    tree = TransformTree()
-    for topic, message in reader.messages(*topics):
-        for item in message.transforms:
-            tree.add(
-                item.header.frame_id,
-                item.child_frame_id,
-                _stamp(item.header),
-                _vector(item.transform.translation),
-                _quaternion(item.transform.rotation),
-                static=topic.endswith("tf_static"),
-            )
-    return tree
+def _choose(
+    tf: TfPoses,
+    others: list[TopicPoses],
+    tree: TransformTree,
+    camera: str,
+    images: list[tuple[int, str]],
+    has_tf: bool,
+) -> PoseSource:
+    """The source that tells most of how the camera moved; see ``make_pose_source``."""
+    moving = [poses for poses in others if poses.moves()]
+    # An odometry whose robot is the top of the tree is the link that TF lacks.
+    above = [p for p in moving if p.kind == "odometry" and p.pose_frame == tree.root(camera)]
+    if has_tf and tree.moves(camera) and not above:
+        return tf
+    step = max(1, len(images) // PROBES)
+    candidates: list[PoseSource] = [*(above or moving)]
+    if not candidates:
+        candidates = [tf] if has_tf else [*others]
+    return max(candidates, key=lambda poses: _known(poses, images[::step]))
 
 
-def _read_track(reader: BagReader, topic: str) -> tuple[Track, str]:
-    """The poses of a topic and the frame they are of (empty: the camera itself)."""
+def _known(poses: PoseSource, images: list[tuple[int, str]]) -> int:
+    """How many of these images have a pose; that leaves the choice of the world open."""
+    world, count = poses.global_frame, 0
+    for stamp, frame in images:
+        try:
+            poses.at(stamp, frame)
+            count += 1
+        except PoseError:
+            continue
+    poses.global_frame = world
+    return count
+
+
+def _topic_poses(
+    reader: BagReader,
+    kind: str,
+    topic: str,
+    tree: TransformTree,
+    global_frame: str,
+    camera_frame: str,
+    camera: str,
+) -> TopicPoses:
+    """The poses of a topic. Where it does not name the frame that they are of, and the camera is
+    mounted on something, that is the mount's top or the camera: ``mounts``."""
     track, child = Track(topic, MAX_GAP_S), ""
     for _, message in reader.messages(topic):
         child = getattr(message, "child_frame_id", "").lstrip("/")
         pose = message.pose.pose if hasattr(message, "child_frame_id") else message.pose
         parent = message.header.frame_id.lstrip("/")
         track.add(
-            _stamp(message.header), parent, _vector(pose.position), _quaternion(pose.orientation)
+            stamp_of(message.header), parent, vector(pose.position), quaternion(pose.orientation)
         )
-    return track, child
-
-
-def _stamp(header: Any) -> int:
-    return header.stamp.sec * 1_000_000_000 + header.stamp.nanosec
-
-
-def _vector(v: Any) -> NDArray[np.float64]:
-    return np.array([v.x, v.y, v.z])
-
-
-def _quaternion(q: Any) -> NDArray[np.float64]:
-    return np.array([q.x, q.y, q.z, q.w])
+    poses = TopicPoses(kind, track, child, tree, global_frame, camera_frame)
+    poses.remarks += list(track.conflicts)
+    top = tree.mount(camera)
+    if not child and top not in (camera, *track.parents()):
+        poses.mounts, poses.pose_frame = [top, ""], top
+    return poses

@@ -74,6 +74,11 @@ class FolderSource:
         self.label_names = self._labels.names if self._labels else {}
         self.stamps = self._read_stamps(rate_hz)
 
+    @property
+    def poses(self) -> list[NDArray[np.float64]]:
+        """``T_world_camera`` of all frames."""
+        return [self._poses[index] for index in self.indices]
+
     def __len__(self) -> int:
         return len(self.indices)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from dataclasses import dataclass
@@ -16,9 +17,12 @@ from semantic_field.data.bag_poses import PoseError
 from semantic_field.data.bag_reader import BagReader, Message
 from semantic_field.data.bag_topics import Topics, detect_topics, found, is_rectified
 from semantic_field.data.bag_tracks import make_pose_source
+from semantic_field.data.pose_check import MOVED, best_poses, depth_disagreement
 from semantic_field.data.rectification import Rectifier
 from semantic_field.frames import VOID_LABEL, Frame, split_void
 from semantic_field.geometry import Camera
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -39,15 +43,21 @@ class BagSource:
         color_topic, depth_topic, labels_topic, color_info_topic, label_info_topic, pose_topic,
             odometry_topic: found by type and name where they are empty.
         labels: "auto", or "none" to leave label images alone.
-        pose_source: "tf", "pose" (PoseStamped: the optical frame), "odometry" (with TF from its
-            child frame to the camera), or "auto": the first of these that the bag has.
+        pose_source: "tf", "pose" (PoseStamped, of the camera or of what it is mounted on),
+            "odometry" (with TF from its child frame to the camera), or "auto": TF where
+            something moves above the camera, else the topic that moves.
         global_frame: the world; empty: "map" where TF has it, else the root of the camera's tree.
         camera_frame: the optical frame; empty: the frame_id of the colour images.
+        tf_topic: a topic of the TF to use; empty: that of the colour images' namespace.
         slop_s: largest stamp difference of the images of a frame, seconds.
     Attributes:
         stamps: of the frames, nanoseconds.
         skipped: how many colour images are not used, by cause.
         global_frame: the frame that poses are given in.
+        pose_source: "tf", "pose" or "odometry", what poses are taken from.
+        pose_frame: the frame that a PoseStamped is of; empty: the camera's.
+        tf_topics: the TF topics of the camera's namespace.
+        notes: what is doubtful about the recording, as sentences; also logged as warnings.
     Raises:
         ValueError: damaged bag, topics missing or in question, no frame that can be used.
     """
@@ -67,6 +77,7 @@ class BagSource:
         global_frame: str = "",
         camera_frame: str = "",
         slop_s: float = 0.03,
+        tf_topic: str = "",
     ) -> None:
         self.path = Path(path)
         self.name = self.path.resolve().stem
@@ -81,18 +92,32 @@ class BagSource:
             "label_info": label_info_topic,
             "pose": pose_topic,
             "odometry": odometry_topic,
+            "tf": tf_topic,
         }
         self.topics = detect_topics(self._reader.types, choice)
         self._poses = make_pose_source(
-            self._reader, self.topics, pose_source, global_frame, camera_frame
+            self._reader, self.topics, pose_source, global_frame, camera_frame, tf_topic
         )
         self._cameras = CameraTrack(self._reader, self.topics)
         self.label_names, self._void = self._read_label_names(labels)
         self.skipped: dict[str, int] = {}
+        self._slop_s = slop_s
         self._entries = self._find_entries(slop_s)
         self.stamps = [entry.color.stamp_ns for entry in self._entries]
         self.global_frame = self._poses.global_frame
         self._check_first()
+        if len(self._poses.mounts) > 1:
+            self._choose_mount()
+        self.pose_source, self.pose_frame = self._poses.kind, self._poses.pose_frame
+        self.tf_topics = self._poses.tf_topics
+        self.notes = [*self._poses.remarks, *_stillness(self)]
+        for note in self.notes:
+            log.warning("%s: %s", self.path, note)
+
+    @property
+    def poses(self) -> list[NDArray[np.float64]]:
+        """``T_world_camera`` of all frames."""
+        return [entry.T_world_camera for entry in self._entries]
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -177,6 +202,24 @@ class BagSource:
             )
         return entries
 
+    def _choose_mount(self) -> None:
+        """Let the depth images say which frame the poses of a topic are of, where it does not."""
+        choices = {}
+        for mount in self._poses.mounts:
+            self._poses.pose_frame = mount
+            choices[mount] = self._find_entries(self._slop_s)
+        stamps = [{e.color.stamp_ns for e in entries} for entries in choices.values()]
+        shared = sorted(set.intersection(*stamps))
+        placed = [
+            [e.T_world_camera for e in entries if e.color.stamp_ns in shared]
+            for entries in choices.values()
+        ]
+        numbers = {stamp: number for number, stamp in enumerate(self.stamps)}
+        off = best_poses(lambda i: self[numbers[shared[i]]], placed)
+        mount = list(choices)[int(np.argmin(np.nan_to_num(off, nan=np.inf)))]
+        self._poses.pose_frame, self._entries = mount, choices[mount]
+        self.stamps = [entry.color.stamp_ns for entry in self._entries]
+
     def _check_first(self) -> None:
         """Decode one frame now, so that a wrong encoding or size shows when the bag is opened."""
         self._cameras.check_registered(self.topics)
@@ -224,6 +267,22 @@ class CameraTrack:
                 f"{depth.header.frame_id!r} with its own intrinsics; record the aligned depth "
                 "(such as aligned_depth_to_color/image_raw) or set depth_topic"
             )
+
+
+def _stillness(source: BagSource) -> list[str]:
+    """A sentence where all poses are one, and whether the images say so too."""
+    poses = [entry.T_world_camera for entry in source._entries]
+    if len(poses) < 2 or any(not np.allclose(pose, poses[0], atol=1e-6) for pose in poses):
+        return []
+    first, off = source[0], 0.0
+    for index in {len(source) // 2, len(source) - 1}:
+        off = np.nanmax([off, depth_disagreement(first, source[index], np.eye(4))])
+    seen = "but the depth images say that it does" if off > MOVED else "as the depth images say"
+    return [
+        f"all {len(poses)} frames have one pose: the camera does not move in "
+        f"{source.global_frame!r} ({source.pose_source}), {seen}; if it did, record TF up to a "
+        "fixed frame, a PoseStamped or an Odometry topic, or set pose_source"
+    ]
 
 
 def _camera_values(info: Any) -> tuple:

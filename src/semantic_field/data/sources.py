@@ -111,6 +111,4 @@ def _make(kind: type, arguments: tuple, options: dict[str, Any]) -> FrameSource:
 def _hint(path: Path) -> str:
     if path.suffix == ".bag":
         return "; a ROS 1 bag becomes a rosbag2 with: rosbags-convert --src X.bag --dst X"
-    if path.suffix == ".zstd":
-        return "; open the directory with its metadata.yaml instead"
     return ""

@@ -52,7 +52,12 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         return _ablate(arguments, protocol, console)
     with progress_bar(console) as progress:
         evaluation = evaluate(
-            arguments.input, protocol, _config(arguments), arguments.labels, progress
+            arguments.input,
+            protocol,
+            _config(arguments),
+            arguments.labels,
+            progress,
+            arguments.out,
         )
         progress("drawing the report", 0.0)
         paths = write_report(evaluation, arguments.out)

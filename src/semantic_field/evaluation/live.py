@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from semantic_field.config import Config
+from semantic_field.data.placed import PlacedSource, placed
 from semantic_field.data.sources import open_source
 from semantic_field.evaluation.cost import latency, rss_mb
 from semantic_field.evaluation.protocol import Protocol
@@ -77,14 +78,16 @@ def live_report(run: LiveRun) -> Evaluation:
             "expected held-out frames on held_out/ topics, got none: does the replay node have "
             "the same protocol?"
         )
-    source = open_source(run.recording)
-    split = run.protocol.make_split(len(source))
+    recording = open_source(run.recording)
+    split = run.protocol.make_split(len(recording))
+    state, source = run.state.in_own_frame(), placed(recording, run.state.origin)
+    received = PlacedSource(run.frames, run.state.origin, range(len(run.frames)), {})
     positions = held_out(range(len(run.frames)), run.protocol)
     teacher = make_language_teacher(run.config.teacher) if run.protocol.queries else None
-    frames = HeldOutFrames(run.frames, positions, run.protocol.views.width)
-    scores = score_map(run.state, frames, source, run.protocol, teacher, run.config.query)
+    frames = HeldOutFrames(received, positions, run.protocol.views.width)
+    scores = score_map(state, frames, source, run.protocol, teacher, run.config.query)
     scores.cost["query_latency"] = latency(run.answer_s)
-    notes = label_notes(run.recording) + scores.notes
+    notes = [*label_notes(run.recording), *getattr(source, "notes", ()), *scores.notes]
     missing = len(split.test) - len(run.frames)
     if missing > 0:
         notes.append(f"{missing} of {len(split.test)} held-out frames did not arrive")
@@ -102,7 +105,7 @@ def live_report(run: LiveRun) -> Evaluation:
         "views": [asdict(record) for record in scores.records],
         "notes": notes,
     }
-    return Evaluation(plain(report), run.frames, run.protocol, run.state, scores.engine)
+    return Evaluation(plain(report), received, run.protocol, state, scores.engine)
 
 
 def _cost(run: LiveRun) -> dict[str, Any]:

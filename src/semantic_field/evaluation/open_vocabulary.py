@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from semantic_field.config import Config, updated
+from semantic_field.data.placed import placed
 from semantic_field.data.sources import open_source
 from semantic_field.evaluation.calibration import calibration
 from semantic_field.evaluation.class_set import ClassSet
@@ -130,7 +131,7 @@ class AblationRun:
         if not protocol.training.steps:
             raise ValueError("expected a budget in steps for an ablation, got one in seconds")
         self.protocol, self._config, self._progress = protocol, config, progress
-        self.source = open_source(location)
+        self.source = placed(open_source(location))
         if not self.source.label_names:
             raise ValueError(f"expected a recording with labels, got none in {location}")
         teacher = make_language_teacher(config.teacher)

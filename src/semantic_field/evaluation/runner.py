@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 
 from semantic_field.config import Config, to_dict
+from semantic_field.data.placed import placed
 from semantic_field.data.sources import FrameSource, open_source
 from semantic_field.evaluation import provenance
 from semantic_field.evaluation.cost import ResourceMeter, Usage
+from semantic_field.evaluation.keeping import kept_on_failure, writable_folder
 from semantic_field.evaluation.label_tasks import score_label_task, verdicts
 from semantic_field.evaluation.mapping_run import MappingJob, MappingRun, Progress
 from semantic_field.evaluation.protocol import Protocol
@@ -53,6 +55,7 @@ def evaluate(
     config: Config | None = None,
     labels: str = "auto",
     progress: Progress = lambda text, share: None,
+    out: Path | None = None,
 ) -> Evaluation:
     """Map the train frames of a recording, and score the held-out ones.
 
@@ -60,16 +63,22 @@ def evaluate(
         location: folder, rosbag2, published layout or ``room`` (see ``open_source``).
         labels: which label images of a folder to use.
         progress: told what is being done, and how much of it (0..1).
+        out: a folder that keeps the map where scoring it fails.
     Raises:
-        ValueError: where the recording is too short for the split, or damaged.
-        RuntimeError: where training stops or the budget allows no step.
+        ValueError: where the recording is too short for the split or damaged, or its classes do
+            not go with the protocol.
+        RuntimeError: where training stops or the budget allows no step, or the map cannot be
+            scored.
     """
     config = config or Config()
-    source = open_source(location, **({} if labels == "auto" else {"labels": labels}))
+    source = placed(open_source(location, **({} if labels == "auto" else {"labels": labels})))
     split = protocol.make_split(len(source))
     positions = held_out(split.test, protocol)
     mapped = SupervisedFrames(source, split, protocol.supervision)
     teacher = make_language_teacher(config.teacher) if protocol.queries else None
+    ViewScores(source.label_names, protocol)  # whether classes and protocol go together
+    if out is not None:
+        writable_folder(out)
     progress("warming up", 0.0)
     warm_up(config)
     mapper = Mapper(config, teacher)
@@ -86,11 +95,13 @@ def evaluate(
             )
             run = job.run()
             usage = meter.usage()
-        frames = HeldOutFrames(source, positions, protocol.views.width)
-        scores = score_map(run.state, frames, source, protocol, teacher, config.query, progress)
-        curve = _curve(run, source, positions, protocol, progress)
-    task = score_label_task(run.state, source, mapped, frames, protocol, config, progress)
-    report = head(location, source, protocol, config) | {
+        about = head(location, source, protocol, config)
+        with kept_on_failure(out, mapper, about):
+            frames = HeldOutFrames(source, positions, protocol.views.width)
+            scores = score_map(run.state, frames, source, protocol, teacher, config.query, progress)
+            curve = _curve(run, source, positions, protocol, progress)
+            task = score_label_task(run.state, source, mapped, frames, protocol, config, progress)
+    report = about | {
         "split": {
             "train": len(split.train),
             "test": len(split.test),
@@ -102,6 +113,7 @@ def evaluate(
         "curve": curve,
         "views": [asdict(record) for record in scores.records],
         "notes": label_notes(location, labels)
+        + list(getattr(source, "notes", ()))
         + scores.notes
         + verdicts(task, scores.quality["semantics"]),
     }
@@ -121,6 +133,7 @@ def head(location: str, source: FrameSource, protocol: Protocol, config: Config)
             "classes": len(source.label_names),
             "checksum": provenance.checksum(location),
             "skipped": dict(getattr(source, "skipped", {})),
+            "origin_m": np.asarray(getattr(source, "origin", np.zeros(3))).tolist(),
         },
         "protocol": {
             "name": protocol.name,

@@ -2,7 +2,8 @@
 
 One safetensors blob whose metadata holds JSON: format version, frame, bounds, label names,
 language fingerprint, and a checksum over everything else. Of the grid only lines that were ever
-written are stored. Nothing in it is executed on loading.
+written are stored. Coordinates are the map's own, see ``MapState.origin``. Nothing in it is
+executed on loading.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from semantic_field.kernels import make_reader
 from semantic_field.kernels.table_lines import fill_lines, used_lines
 
 FORMAT = "semantic_field.map"
-FORMAT_VERSION = 6
+FORMAT_VERSION = 7
+READABLE = (7, 6)  # 6 has no origin: those maps begin at zero
 ABOUT_LANGUAGE = ("rank", "fingerprint", "temperature")
 Arrays = dict[str, np.ndarray]
 
@@ -111,6 +113,7 @@ def _about(state: MapState) -> dict[str, Any]:
     return {
         "format_version": FORMAT_VERSION,
         "frame_id": state.frame_id,
+        "origin": np.asarray(state.origin, dtype=float).tolist(),
         "bounds": np.asarray(state.bounds, dtype=float).tolist(),
         "voxel_m": state.voxels.voxel_m,
         "label_names": {str(i): name for i, name in state.label_names.items()},
@@ -134,6 +137,8 @@ def _read_about(data: bytes) -> dict[str, Any]:
     try:
         metadata = json.loads(data[8 : 8 + header]).get("__metadata__", {})
         about = json.loads(metadata[FORMAT])
+        if json.dumps(about) != metadata[FORMAT]:  # another spelling of the same
+            raise _damaged("its header is not as it was written")
     except (UnicodeDecodeError, json.JSONDecodeError, AttributeError) as error:
         raise _damaged(f"its header cannot be read ({error})") from error
     except (KeyError, TypeError):
@@ -142,9 +147,9 @@ def _read_about(data: bytes) -> dict[str, Any]:
             "was it written by save_map?"
         ) from None
     found = about.get("format_version") if isinstance(about, dict) else None
-    if found != FORMAT_VERSION:
+    if found not in READABLE:
         raise ValueError(
-            f"expected map format version {FORMAT_VERSION}, got {found!r}; "
+            f"expected map format {' or '.join(f'version {v}' for v in READABLE)}, got {found!r}; "
             "load it with the release that wrote it, or map again"
         )
     return about
@@ -201,6 +206,7 @@ def _state(about: dict[str, Any], arrays: Arrays) -> MapState:
         version=about["version"],
         steps=about["steps"],
         stamp_ns=about["stamp_ns"],
+        origin=_origin(about),
         annotations=_annotations(about, arrays),
         training=training,
     )
@@ -230,6 +236,13 @@ def _field(about: dict[str, Any], arrays: Arrays) -> SemanticField:
     }
     field.load_state_dict({**weights, "table": field.table.data})
     return field.eval().requires_grad_(False)
+
+
+def _origin(about: dict[str, Any]) -> np.ndarray:
+    origin = np.array(about.get("origin", (0.0, 0.0, 0.0)), dtype=np.float64)
+    if origin.shape != (3,) or not np.isfinite(origin).all():
+        raise _damaged(f"its origin is {origin.tolist()}")
+    return origin
 
 
 def _language(about: dict[str, Any], arrays: Arrays) -> LanguageSpace:

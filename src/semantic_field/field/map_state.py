@@ -74,6 +74,10 @@ class MapState:
         version: grows with every snapshot of one mapper.
         steps: training steps behind this state.
         stamp_ns: acquisition time of the newest frame in the map.
+        origin: float64 (3,), where in ``frame_id`` the map's own coordinates begin, metres. Bounds,
+            voxels, annotations and the points of the field are in the map's own coordinates, so
+            that float32 is precise in a far world; poses that readers give and get are in
+            ``frame_id``.
         annotations: what people have said about the map.
         training: what resuming needs (optimiser moments, keyframes); empty in a snapshot that
             is only to be read.
@@ -91,11 +95,16 @@ class MapState:
     version: int
     steps: int
     stamp_ns: int = 0
+    origin: NDArray[np.float64] = dataclasses.field(default_factory=lambda: np.zeros(3))
     annotations: AnnotationSet = dataclasses.field(default_factory=AnnotationSet)
     training: dict[str, Any] = dataclasses.field(default_factory=dict)
     surfaces: SurfaceCache = dataclasses.field(
         default_factory=SurfaceCache, repr=False, compare=False
     )
+
+    def in_own_frame(self) -> MapState:
+        """The same map for those who speak of it in its own coordinates."""
+        return dataclasses.replace(self, origin=np.zeros(3))
 
     @property
     def teacher_fingerprint(self) -> str:

@@ -18,7 +18,7 @@ from semantic_field.field.description import Description, describe
 from semantic_field.field.map_state import LanguageSpace, MapState
 from semantic_field.field.tiles import View
 from semantic_field.field.tracing import correct_depth, points_on_rays, ray_directions
-from semantic_field.geometry import Camera
+from semantic_field.geometry import Camera, moved
 
 RELEVANCY_TEMPERATURE = 10.0
 
@@ -57,6 +57,8 @@ def render_view(
 ) -> RenderedView:
     """The map as ``camera`` at ``T_world_camera`` sees it, between two z-depths in metres.
 
+    The pose is in the frame of the map, whatever the map's origin is.
+
     Args:
         relevant_to: embeddings of a text (first row) and of negative texts that it must beat
             (the others); asks for ``relevancy``.
@@ -65,6 +67,7 @@ def render_view(
     """
     if relevant_to is not None and state.language is None:
         raise ValueError("expected a map with language for relevancy, got one without a teacher")
+    T_world_camera = moved(T_world_camera, -state.origin)
     directions = ray_directions(camera, T_world_camera)
     origin = np.array(T_world_camera[:3, 3], dtype=np.float64)
     with state.surfaces.lattice(state.field, state.reach) as lattice:

@@ -7,6 +7,7 @@ snapshot is not computed again.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -67,6 +68,7 @@ def _extract(
         brick = np.concatenate([cache.brick[kept], brick])
         order = np.argsort(brick, kind="stable")
         points, brick = points.select(order), brick[order]
+    points = replace(points, origin=state.origin)
     state.surfaces.points = CachedPoints(
         (voxel_m, least),
         lattice.number,
@@ -180,6 +182,8 @@ def project(
 def describe_points(
     state: MapState, xyz: NDArray[np.float32], with_latent: bool = True
 ) -> SurfacePoints:
-    """Points of the map frame with what the field says there."""
+    """Points in the map's own coordinates with what the field says there."""
     seen = describe(state, xyz, with_latent)
-    return SurfacePoints(xyz, seen.normal, seen.color, seen.latent, seen.label, seen.confidence)
+    return SurfacePoints(
+        xyz, seen.normal, seen.color, seen.latent, seen.label, seen.confidence, state.origin
+    )

@@ -24,7 +24,8 @@ _UPRIGHT = [-(0.5**0.5), 0.0, 0.0, 0.5**0.5]
 def write_mesh(path: str | Path, mesh: Mesh) -> None:
     """Write a mesh with normals, colours and labels, in metres, as the file's suffix says.
 
-    PLY keeps the axes of the map; GLB has the map's z turned upwards, as glTF wants it.
+    PLY keeps the axes of the map; GLB has the map's z turned upwards, as glTF wants it. The origin
+    of the map is in the PLY's positions, which are doubles then, and in the GLB's node.
 
     Raises:
         ValueError: on another suffix than .ply or .glb.
@@ -37,7 +38,10 @@ def write_mesh(path: str | Path, mesh: Mesh) -> None:
 
 
 def write_pcd(path: str | Path, points: SurfacePoints) -> None:
-    """Write points with normals, RGB and labels (0xffffffff = none) as binary PCD 0.7, metres."""
+    """Write points with normals, RGB and labels (0xffffffff = none) as binary PCD 0.7, metres.
+
+    Positions are floats, which is all that PCL reads, from the map's origin on: VIEWPOINT.
+    """
     names = ("x", "y", "z", "normal_x", "normal_y", "normal_z")
     rows = np.empty(len(points), [*((n, "<f4") for n in names), ("rgb", "<u4"), ("label", "<u4")])
     for name, column in zip(names, np.hstack([points.xyz, points.normals]).T, strict=True):
@@ -45,8 +49,10 @@ def write_pcd(path: str | Path, points: SurfacePoints) -> None:
     red, green, blue = points.color.astype(np.uint32).T
     rows["rgb"] = red << 16 | green << 8 | blue
     rows["label"] = points.label.astype(np.uint32)
+    x, y, z = points.origin.tolist()
     header = [
         "# .PCD v0.7 - Point Cloud Data file format",
+        "# metres; positions are from VIEWPOINT on",
         "VERSION 0.7",
         f"FIELDS {' '.join(names)} rgb label",
         "SIZE 4 4 4 4 4 4 4 4",
@@ -54,25 +60,35 @@ def write_pcd(path: str | Path, points: SurfacePoints) -> None:
         "COUNT 1 1 1 1 1 1 1 1",
         f"WIDTH {len(points)}",
         "HEIGHT 1",
-        "VIEWPOINT 0 0 0 1 0 0 0",
+        f"VIEWPOINT {x!r} {y!r} {z!r} 1 0 0 0",
         f"POINTS {len(points)}",
         "DATA binary",
     ]
     _replace(Path(path), [("\n".join(header) + "\n").encode(), rows.tobytes()])
 
 
+def positions_of(points: SurfacePoints) -> NDArray[np.floating]:
+    """Positions (N, 3) in the frame of the map: float32 where that is precise, else float64."""
+    if not points.origin.any():
+        return points.xyz.astype("<f4")
+    return points.world.astype("<f8")
+
+
 def _ply(mesh: Mesh) -> list[bytes]:
     points = mesh.vertices
     names = ("x", "y", "z", "nx", "ny", "nz")
-    kinds = [*((n, "<f4") for n in names), ("rgb", "u1", 3), ("label", "<i4")]
-    rows = np.empty(len(points), kinds)
-    for name, column in zip(names, np.hstack([points.xyz, points.normals]).T, strict=True):
+    positions = positions_of(points)
+    kinds = [*((n, positions.dtype) for n in "xyz"), *((n, "<f4") for n in names[3:])]
+    rows = np.empty(len(points), [*kinds, ("rgb", "u1", 3), ("label", "<i4")])
+    for name, column in zip(names, [*positions.T, *points.normals.T], strict=True):
         rows[name] = column
     rows["rgb"], rows["label"] = points.color, points.label
     faces = np.empty(len(mesh.triangles), [("count", "u1"), ("corners", "<i4", 3)])
     faces["count"], faces["corners"] = 3, mesh.triangles
     header = ["ply", "format binary_little_endian 1.0", "comment metres"]
-    header += [f"element vertex {len(points)}", *(f"property float {n}" for n in names)]
+    kind = {4: "float", 8: "double"}[positions.itemsize]
+    header += [f"element vertex {len(points)}", *(f"property {kind} {n}" for n in "xyz")]
+    header += [f"property float {n}" for n in names[3:]]
     header += [f"property uchar {n}" for n in ("red", "green", "blue")]
     header += ["property int label", f"element face {len(faces)}"]
     header += ["property list uchar int vertex_indices", "end_header"]
@@ -100,12 +116,13 @@ def _glb(mesh: Mesh) -> list[bytes]:
     accessors[0] |= {"min": corner[0].tolist(), "max": corner[1].tolist()}
     attributes = {name: number for number, name in enumerate(list(arrays)[:-1])}
     primitive = {"attributes": attributes, "indices": len(arrays) - 1, "material": 0}
+    x, y, z = points.origin.tolist()
     plain = {"metallicFactor": 0.0, "roughnessFactor": 1.0}
     scene = {
         "asset": {"version": "2.0", "generator": "semantic_field"},
         "scene": 0,
         "scenes": [{"nodes": [0]}],
-        "nodes": [{"mesh": 0, "rotation": _UPRIGHT}],
+        "nodes": [{"mesh": 0, "rotation": _UPRIGHT, "translation": [x, z, -y]}],
         "meshes": [{"primitives": [primitive]}],
         "materials": [{"pbrMetallicRoughness": plain, "doubleSided": True}],
         "buffers": [{"byteLength": offset}],

@@ -44,9 +44,9 @@ class Intake:
         self.frames = self.stamp_ns = 0
         self.dropped: dict[str, int] = {}
 
-    def drop(self, cause: str) -> None:
-        """Count a frame that is not taken."""
-        self.dropped[cause] = self.dropped.get(cause, 0) + 1
+    def drop(self, cause: str, count: int = 1) -> None:
+        """Count frames that are not taken."""
+        self.dropped[cause] = self.dropped.get(cause, 0) + count
 
     def wants(self, frame: Frame, busy: bool) -> bool:
         """Whether an offered frame is worth taking; while ``busy`` only new views are."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from semantic_field.field.model import SemanticField, shape_of
 from semantic_field.field.rendering import RenderedView, render_view
 from semantic_field.field.surface_cache import SurfaceCache
 from semantic_field.frames import Frame
-from semantic_field.geometry import Camera, transform_points
+from semantic_field.geometry import Camera, moved, transform_points
 from semantic_field.kernels import GridShape, make_kernels
 from semantic_field.mapping.between_keyframes import corrected_pose, exposed, interpolated
 from semantic_field.mapping.classes import ClassTable, checked_name
@@ -39,13 +40,21 @@ from semantic_field.mapping.memory import (
     surface_bytes,
 )
 from semantic_field.mapping.status import MapperStatus, Meter, run_state
-from semantic_field.mapping.targets import Answer, Labels, Target, claim_of, keyframe_views
+from semantic_field.mapping.targets import (
+    Answer,
+    Labels,
+    Target,
+    claim_of,
+    keyframe_views,
+    target_from,
+)
 from semantic_field.mapping.teaching import Teaching
 from semantic_field.mapping.trainer import Trainer
 from semantic_field.mapping.trainer_factory import make_trainer, training_device
 from semantic_field.mapping.training_state import KeyframePacker, pack_training, unpack_training
 from semantic_field.mapping.turns import Turns
 from semantic_field.mapping.vocabulary import Vocabulary
+from semantic_field.mapping.world import World
 from semantic_field.teachers.images import ImageTargets, ImageTeachers
 from semantic_field.teachers.regions import RegionProposer
 from semantic_field.teachers.worker import TeacherStatus
@@ -68,6 +77,11 @@ class Mapper:
             where none is given.
         eyes: teachers that look at the keyframes: while the worker runs in a thread of their
             own at the rate they manage, otherwise at once in ``add_frame``.
+        before_new_map: called with the reason when a new map is about to take the place of this
+            one, because the world has moved; ``save`` still writes the old one.
+
+    Poses that are given and asked for are in ``frame_id``. Inside, everything is in the map's own
+    coordinates, which begin at ``origin``: see ``mapping.world``.
     """
 
     def __init__(
@@ -77,12 +91,15 @@ class Mapper:
         frame_id: str = "map",
         proposer: RegionProposer | None = None,
         eyes: ImageTeachers | None = None,
+        before_new_map: Callable[[str], None] = lambda reason: None,
     ) -> None:
+        self._before_new_map, self._map_number = before_new_map, 0
+        self._placing = threading.Lock()
         self.config, self.frame_id, self._teacher = config, frame_id, teacher
         self._device = training_device(config)
         self._proposer = proposer or (eyes.proposer if eyes else None)
         self._turns = Turns()
-        self._inbox: Frame | None = None
+        self._inbox: tuple[Frame, int] | None = None  # and the map that it is for
         self._arrived = threading.Condition()
         self._stopping = self._paused = False
         self._thread: threading.Thread | None = None
@@ -104,10 +121,12 @@ class Mapper:
 
     def _clear(self, names: dict[int, str] | None = None) -> None:
         """An empty map whose label images have these names; the version counter runs on."""
+        self._map_number += 1
         torch.manual_seed(self.config.mapping.seed)
         self._field = self._new_field()
         self._trainer = self._new_trainer(self._field)
         self._intake = Intake(self.config)
+        self._world = World(self.config.mapping.max_speed_mps)
         self._language = self._new_language()
         self._kept_language: LanguageSpace | None = None  # of a loaded map, without its teacher
         self._learn_from_images()
@@ -166,6 +185,11 @@ class Mapper:
     def _keyframes(self) -> KeyframeStore | None:
         return self._intake.keyframes
 
+    @property
+    def origin(self) -> NDArray[np.float64]:
+        """Where in ``frame_id`` the map's own coordinates begin (3,), metres."""
+        return self._world.origin
+
     # frames
 
     def add_frame(self, frame: Frame) -> bool:
@@ -173,8 +197,13 @@ class Mapper:
 
         With the worker running this only puts the frame into a queue of one: a frame that still
         waits there is dropped and counted. A view that the keyframes cover already is not taken,
-        nor an image without any depth.
+        nor an image without any depth, nor one whose pose is not believed.
         """
+        with self._placing:
+            placed, number = self._placed(frame), self._map_number
+        if placed is None:
+            return False
+        frame = placed
         with self._arrived:
             waits = self._inbox is not None
             if not self._intake.wants(frame, busy=waits):
@@ -182,11 +211,39 @@ class Mapper:
             if self._thread is not None:
                 if waits:
                     self._intake.drop("mapper_busy")
-                self._inbox = frame
+                self._inbox = frame, number
                 self._arrived.notify()
                 return True
         with self._turns.visit():
             return self._take(frame)
+
+    def _placed(self, frame: Frame) -> Frame | None:
+        """The frame in the map's own coordinates; None where its pose is not believed."""
+        news = self._world.look(frame)
+        if news.outliers:
+            self._intake.drop(news.cause, news.outliers)
+        self._intake.frames += news.frame is None
+        if news.text:
+            log.warning("%s", news.text)
+        if news.new_map:
+            self._begin_anew(news.text)
+            return self._world.begin(frame)
+        return news.frame
+
+    def _begin_anew(self, reason: str) -> None:
+        """Another map in place of this one: the world has moved. What was counted stays."""
+        self._before_new_map(reason)
+        with self._turns.visit():
+            world, before, texts = self._world, self._intake, self._vocabulary.texts
+            with self._arrived:
+                self._inbox = None
+            self._clear(self._classes.kept_names())
+            self._world, self._intake.frames = world, before.frames
+            self._intake.dropped = before.dropped
+            if texts != self._vocabulary.texts:
+                self._vocabulary.choose(texts)
+                self._classes = self._vocabulary.table(self._classes.given)
+            self._follow_classes()
 
     def set_label_names(self, names: dict[int, str]) -> None:
         """Name the class ids; may be called again with more, nothing learnt is forgotten.
@@ -334,7 +391,8 @@ class Mapper:
         views = [*seen, *(keyframe_views(self._keyframes) if self._keyframes else [])]
         newest = seen[-1] if seen else None
         with self._turns.rest():
-            claimed = claim_of(self.snapshot(), target, views, newest, self._annotations.cell_m)
+            state, target = self.snapshot().in_own_frame(), target_from(target, self.origin)
+            claimed = claim_of(state, target, views, newest, self._annotations.cell_m)
         with self._turns.visit():
             given, which = np.unique(claimed.classes, return_inverse=True)
             ids = np.array([self._classes.id_of(names[i]) for i in given.tolist()], np.int32)
@@ -473,10 +531,10 @@ class Mapper:
             if self._inbox is None and not has_work and not self._stopping:
                 self._arrived.wait(IDLE_WAIT_S)
                 self._meter.restart()
-            frame, self._inbox = self._inbox, None
+            waiting, self._inbox = self._inbox, None
         with self._turns.turn():
-            if frame is not None:
-                self._take(frame)
+            if waiting is not None and waiting[1] == self._map_number:
+                self._take(waiting[0])
             self._learn()
             if self._may_train():
                 self._step()
@@ -499,7 +557,8 @@ class Mapper:
         if self._snapshot is None or current != self._snapshot_of:
             self._version += 1
             self._snapshot = None  # its memory may serve for the new one
-            self._snapshot, self._snapshot_of = self._state(), current
+            self._snapshot = replace(self._state(), origin=self.origin)
+            self._snapshot_of = current
         return self._snapshot
 
     def _moment(self) -> tuple:
@@ -509,6 +568,7 @@ class Mapper:
         return self._trainer.steps, keyframes, names, self._annotations
 
     def _state(self) -> MapState:
+        """The map as those see it who work in its own coordinates."""
         self._trainer.settle()
         told_apart = self.config.language.relevancy_temperature if self._trainer.language else 0.0
         return MapState(
@@ -532,12 +592,13 @@ class Mapper:
 
         What people have said counts at once, before the field has learnt it.
         """
+        T_map_camera = moved(T_world_camera, -self.origin)
         if self._device.type != "cpu":
-            return self._view_map().render(camera, T_world_camera)
+            return self._view_map().render(camera, T_map_camera)
         view = render_view(self.snapshot(), camera, T_world_camera)
         if not self._annotations.entries:
             return view
-        points = transform_points(T_world_camera, camera.backproject(view.depth).reshape(-1, 3))
+        points = transform_points(T_map_camera, camera.backproject(view.depth).reshape(-1, 3))
         label = self._annotations.overrule(points, view.label.reshape(-1)).reshape(view.label.shape)
         return replace(view, label=np.where(view.depth > 0, label, view.label))
 
@@ -567,9 +628,9 @@ class Mapper:
         if store is None:
             return render_view(state, camera, T_world_camera)
         with self._turns.visit():
-            pose = corrected_pose(store, stamp_ns, T_world_camera)
+            pose = corrected_pose(store, stamp_ns, moved(T_world_camera, -state.origin))
             exposure = interpolated(store, "exposure", stamp_ns)
-        view = render_view(state, camera, pose)
+        view = render_view(state.in_own_frame(), camera, pose)
         return view if exposure is None else replace(view, color=exposed(view.color, exposure))
 
     @property
@@ -666,6 +727,7 @@ class Mapper:
         intake = self._intake
         intake.voxels, intake.reach = state.voxels.copy(), state.reach.copy()
         intake.stamp_ns = state.stamp_ns
+        self._world = World(self.config.mapping.max_speed_mps, state.origin)
         self._trainer.steps = state.steps
         self._version = max(self._version, state.version)
         intake.keyframes = unpack_training(state.training, self._trainer, self.config)

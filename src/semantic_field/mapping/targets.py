@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from semantic_field.field.annotations import Annotation, Conflict
 from semantic_field.field.map_state import MapState
 from semantic_field.frames import VOID_LABEL, split_void
-from semantic_field.geometry import Camera
+from semantic_field.geometry import Camera, moved
 from semantic_field.mapping.claims import (
     Claim,
     View,
@@ -95,6 +95,15 @@ def claim_of(
     if isinstance(target, Labels):
         return claim_in_view(state, view, target.named_labels(), cell_m)
     return claim_at_point(state, point_at_pixel(state, view, target.u, target.v), cell_m)
+
+
+def target_from(target: Target, origin: NDArray[np.float64]) -> Target:
+    """The target in the coordinates of a map that begins at ``origin`` (3,)."""
+    if isinstance(target, Box):
+        return replace(target, T_world_box=moved(target.T_world_box, -origin))
+    if isinstance(target, Point):
+        return replace(target, xyz=np.asarray(target.xyz, np.float64) - origin)
+    return target
 
 
 def _nearest_view(views: list[View], stamp_ns: int) -> View:

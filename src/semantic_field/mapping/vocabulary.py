@@ -27,6 +27,11 @@ class Vocabulary:
         if teacher is not None:
             self.choose(texts)
 
+    @property
+    def texts(self) -> list[str]:
+        """The chosen texts."""
+        return list(self._texts)
+
     def table(self, given: dict[int, str]) -> ClassTable:
         """A new table, where label images have the names ``given``."""
         unnamed = not self._texts and not split_void(given)[0]

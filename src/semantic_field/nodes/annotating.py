@@ -18,6 +18,7 @@ from visualization_msgs.msg import MarkerArray
 
 from semantic_field.config import MappingNodeConfig
 from semantic_field.field.annotations import Annotation
+from semantic_field.geometry import moved
 from semantic_field.mapping.mapper import Mapper
 from semantic_field.mapping.targets import Answer, Box, Labels, Pixel, Point, Target
 from semantic_field.msg import Annotation as AnnotationMessage
@@ -25,6 +26,7 @@ from semantic_field.msg import AnnotationList
 from semantic_field.nodes import conversions
 from semantic_field.nodes.annotation_markers import markers
 from semantic_field.nodes.qos import LATCHED, RELIABLE
+from semantic_field.nodes.world import offset_of
 from semantic_field.srv import Annotate, Forget
 
 KINDS = ("point", "pixel", "box", "labels")
@@ -35,7 +37,7 @@ class Annotator:
 
     Args:
         on_correction: called after each annotation, and after each that was taken back, with
-            the corners (3,) of what it is about, metres.
+            the corners (3,) of what it is about, metres, in the map's own coordinates.
     """
 
     def __init__(
@@ -124,7 +126,7 @@ class Annotator:
         return self._node.get_clock().now().nanoseconds
 
     def _message(self, entry: Annotation, cell_m: float) -> AnnotationMessage:
-        middle = (np.median(entry.cells, axis=0) + 0.5) * cell_m
+        middle = (np.median(entry.cells, axis=0) + 0.5) * cell_m + self._mapper.origin
         return AnnotationMessage(
             header=conversions.make_header(entry.stamp_ns, self._frame_id),
             id=entry.id,
@@ -228,15 +230,11 @@ class Annotator:
             return Labels(
                 conversions.label_ids(request.labels), names or self._node.label_names, stamp_ns
             )
-        frame_id = request.header.frame_id.lstrip("/")
-        if frame_id not in ("", self._frame_id):
-            raise ValueError(
-                f"expected a {kind} in frame {self._frame_id!r}, got one in {frame_id!r}; set the "
-                "fixed frame of RViz to that of the map"
-            )
+        frame_id = request.header.frame_id
+        offset = offset_of(frame_id, self._frame_id, self._mapper.origin, kind)
         if kind == "point":
-            return Point(_vector(request.point))
-        return _box(request.box, request.box_size)
+            return Point(_vector(request.point) + offset)
+        return _box(request.box, request.box_size, offset)
 
 
 def _given(request: Annotate.Request) -> str:
@@ -252,9 +250,9 @@ def _vector(message: PointMessage | Vector3) -> NDArray[np.float64]:
     return vector
 
 
-def _box(pose: Pose, size: Vector3) -> Box:
+def _box(pose: Pose, size: Vector3, offset: NDArray) -> Box:
     edges = _vector(size)
     if not (edges > 0).all():
         raise ValueError(f"expected a box with positive edges, got {edges.tolist()}")
     _vector(pose.position)
-    return Box(conversions.matrix_from_pose(pose), edges)
+    return Box(moved(conversions.matrix_from_pose(pose), offset), edges)

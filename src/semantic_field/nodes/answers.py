@@ -15,20 +15,16 @@ from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import ColorRGBA, Header, String
 from visualization_msgs.msg import Marker, MarkerArray
 
-from semantic_field.field.map_state import MapState
 from semantic_field.field.surface_points import SurfacePoints
 from semantic_field.msg import Hit as HitMessage
 from semantic_field.nodes import conversions
 from semantic_field.nodes.qos import LATCHED
+from semantic_field.nodes.world import cloud_header, header_of
 from semantic_field.query.colors import relevancy_colors
 from semantic_field.query.engine import QueryEngine, QueryResult
 from semantic_field.query.grasp import grasp_clouds
 from semantic_field.query.hits import Hit
 from semantic_field.query.navigation import goal_pose
-
-
-def header_of(state: MapState) -> Header:
-    return conversions.make_header(state.stamp_ns, state.frame_id)
 
 
 def cloud_of(header: Header, points: SurfacePoints, relevancy: np.ndarray) -> PointCloud2:
@@ -84,9 +80,9 @@ class AnswerPublisher:
         self._publishers = {n: node.create_publisher(k, n, LATCHED) for n, k in kinds.items()}
 
     def publish(self, result: QueryResult) -> None:
-        header = header_of(result.state)
+        header, near = header_of(result.state), cloud_header(result.state)
         publish = {name: publisher.publish for name, publisher in self._publishers.items()}
-        publish["relevancy"](cloud_of(header, result.points, result.relevancy))
+        publish["relevancy"](cloud_of(near, result.points, result.relevancy))
         publish["hits/markers"](_markers(header, result))
         if self._detections is not None:
             publish["hits"](_detection_array(self._detections, header, result))
@@ -97,7 +93,7 @@ class AnswerPublisher:
             clouds = grasp_clouds(result.hits[0], result.points)
             grasp = {"grasp/object": clouds.object, "grasp/scene": clouds.scene}
         for name, points in grasp.items():
-            publish[name](cloud_of(header, points, points.confidence))
+            publish[name](cloud_of(near, points, points.confidence))
 
     def _publish_goal(self, header: Header, result: QueryResult) -> None:
         """The goal, or, where there is none, no goal for late joiners: not the last answer's."""

@@ -268,8 +268,11 @@ def cloud_arrays(message: PointCloud2) -> NDArray:
     return np.frombuffer(bytes(message.data), CLOUD_TYPE)
 
 
-def surface_points(message: PointCloud2) -> SurfacePoints:
-    """The points of a cloud of this project's layout, without latents or confidence (1)."""
+def surface_points(message: PointCloud2, origin: Vector3) -> SurfacePoints:
+    """The points of a cloud of this project's layout, without latents or confidence (1).
+
+    ``origin``: of the cloud's frame in the frame of the map.
+    """
     cloud = cloud_arrays(message)
     return SurfacePoints(
         xyz=np.stack([cloud[axis] for axis in "xyz"], axis=1),
@@ -278,4 +281,5 @@ def surface_points(message: PointCloud2) -> SurfacePoints:
         latent=np.zeros((len(cloud), 0), np.float16),
         label=cloud["label"].astype(np.int32),  # 0xFFFFFFFF becomes -1
         confidence=np.ones(len(cloud), np.float32),
+        origin=np.array([origin.x, origin.y, origin.z]),
     )

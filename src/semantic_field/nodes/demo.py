@@ -25,6 +25,7 @@ from rich.table import Table
 from std_msgs.msg import Float32
 
 from semantic_field.config import TeacherConfig
+from semantic_field.data.placed import placed
 from semantic_field.data.sources import FrameSource, open_source
 from semantic_field.evaluation.questions import Judgement, Question, fitting_questions, judge
 from semantic_field.evaluation.reference import ReferenceObject, reference_objects
@@ -79,7 +80,7 @@ def run_demo(
     if teacher.kind == "open_clip":
         make_language_teacher(teacher)  # says at once what is missing
     out.mkdir(parents=True, exist_ok=True)
-    source = open_source(location)
+    source = placed(open_source(location), origin=np.zeros(3))
     console.print(f"[bold]{source.name}[/]: {len(source)} frames")
     started = time.monotonic()
     up = up_axis(source)

@@ -38,7 +38,7 @@ def write(
     _write_png(out / "overview.png", _contact_sheet(images))
     files = [f"{name}.png" for name in (*images, "overview")]
     for index, (asked, answer) in enumerate(answers.items(), start=1):
-        points = conversions.surface_points(answer.relevancy)
+        points = conversions.surface_points(answer.relevancy, answer.origin)
         relevancy = conversions.cloud_arrays(answer.relevancy)["intensity"].copy()
         hits = [hit_from_message(hit) for hit in answer.hits]
         write_ply(out / f"relevancy_{index}.ply", points, relevancy)

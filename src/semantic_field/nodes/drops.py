@@ -15,6 +15,9 @@ NOT_LOST = ("view_covered", "view_blocked")  # the keyframes show what these fra
 REMEDIES = {
     "no_transform": "publish the pose of the camera on /tf (or set input.pose_source), and check "
     "that camera and robot share one clock",
+    "tf_gap": "TF was silent around the image (localisation lost?): publish it all the time",
+    "pose_at_rest": "publish TF up to a frame that is fixed, or set input.pose_source to pose or "
+    "odometry",
     "no_pose": "publish the camera pose on the pose or odometry topic, or set "
     "input.pose_source:=tf",
     "bad_pose": "the pose is not a finite rotation and translation: check its publisher",
@@ -35,6 +38,8 @@ REMEDIES = {
     "mapper_busy": "frames come faster than they are taken: lower the camera rate, or nothing: the "
     "newest wins",
     "no_depth": "check the depth camera: no pixel of the image had a reading",
+    "pose_outlier": "the pose jumps away from those around it: check the localisation, or raise "
+    "mapping.max_speed_mps",
     "outside_map": "the pose is too far from the origin of the map: check its publisher",
     "view_covered": "nothing to do: keyframes show this view already",
     "view_blocked": "nothing to do: something that moves hides most of the view",

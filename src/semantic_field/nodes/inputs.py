@@ -19,13 +19,15 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from semantic_field.config import InputConfig
 from semantic_field.data.bag_topics import is_rectified
+from semantic_field.data.pose_check import StillCamera
 from semantic_field.frames import Frame
 from semantic_field.nodes import conversions
 from semantic_field.nodes.drops import DropCounter
 from semantic_field.nodes.frame_builder import FrameBuilder, FrameNotUsable
 from semantic_field.nodes.labels import LabelInput
-from semantic_field.nodes.poses import BACKWARD_NS, PoseNotAvailable, make_pose_lookup
+from semantic_field.nodes.poses import PoseNotAvailable, make_pose_lookup
 from semantic_field.nodes.qos import INPUTS
+from semantic_field.nodes.transforms import BACKWARD_NS
 
 RETRY_S = 0.02  # while a frame waits
 WATCH_S = 2.0
@@ -54,6 +56,7 @@ class FrameInput:
     ) -> None:
         self._node, self._config, self._drops, self._deliver = node, config, drops, deliver
         self._poses = make_pose_lookup(node, config)
+        self._still = StillCamera()
         self._labels = LabelInput(node, config, drops, on_label_names)
         self._pending: deque[Pending] = deque()
         self._info: dict[str, CameraInfo] = {}
@@ -188,6 +191,10 @@ class FrameInput:
             self._pending.popleft()
             self.last_delivery = time.monotonic()
             self._deliver(frame)
+            if self._still.moves_unseen(frame):
+                world = self._config.global_frame
+                text = f"the camera's pose stays where it is in {world!r}, its images move"
+                self._drops.warn("pose_at_rest", text)
         self._retry.cancel()
 
     def _frame_if_ready(self, pending: Pending) -> Frame | None:

@@ -34,7 +34,10 @@ MAPPING_ARGUMENTS = {
     "labels": ("labels/image", "optional topic of class ids (mono8 or 16UC1)"),
     "label_info": ("labels/label_info", "optional topic of class names (vision_msgs/LabelInfo)"),
     "pose": ("pose", "topic of camera poses (PoseStamped), used with pose_source:=pose"),
+    "pose_frame": ("", "frame that these poses are of; empty = the camera's optical frame"),
     "odometry": ("odometry", "topic of odometry, used with pose_source:=odometry"),
+    "tf": ("/tf", "topic of moving transforms"),
+    "tf_static": ("/tf_static", "topic of static transforms"),
     "namespace": ("", "namespace of all nodes"),
     "global_frame": ("map", "frame the map is built in, z up"),
     "up": ("+z", "axis of global_frame that points up", ("+z", "-z", "+y", "-y", "+x", "-x")),
@@ -93,6 +96,8 @@ REMAPPINGS = {
     "labels/label_info": "label_info",
     "pose": "pose",
     "odometry": "odometry",
+    "/tf": "tf",
+    "/tf_static": "tf_static",
 }
 
 
@@ -147,7 +152,10 @@ def teacher_parameters() -> dict[str, ParameterValue]:
 
 def mapping_parameters() -> list:
     """The mapping node's parameters, the last ones first in rank."""
-    texts = ("global_frame", "pose_source", "color_transport", "depth_transport", "input_qos")
+    texts = (
+        "global_frame", "pose_source", "pose_frame", "color_transport", "depth_transport",
+        "input_qos",
+    )  # fmt: skip
     return [
         teacher_parameters() | {"language.source": typed("language_source", str)},
         ParameterFile(LaunchConfiguration("params_file"), allow_substs=True),
@@ -228,4 +236,5 @@ def bag_arguments(path: Path) -> dict[str, str]:
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(done.stderr.strip().splitlines()[-1])
+    sys.stderr.write(done.stderr)  # what is doubtful about the bag
     return json.loads(done.stdout)

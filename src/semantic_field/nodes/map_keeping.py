@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import threading
 from pathlib import Path
 
@@ -39,20 +40,37 @@ class MapKeeper:
         self._group, self._timer = group, None
         self._set_timer()
 
-    def save(self) -> None:
-        """Write the map, unless nothing was learnt since."""
+    def save(self) -> bool:
+        """Write the map, unless nothing was learnt since; whether it is where it should be."""
         with self._lock:
             steps = self._mapper.steps
             if steps == self._steps:
-                return
-            try:
-                self._make_room()
-                self._mapper.save(self._path)
-            except OSError as error:
-                self._node.get_logger().error(f"the map was not saved to {self._path}: {error}")
-                return
+                return True
+            if not self._written(self._path):
+                return False
             self._steps = steps
-        self._node.get_logger().info(f"map saved to {self._path}")
+            return True
+
+    def set_aside(self) -> None:
+        """Keep the present map under another name: a new one is about to take its place."""
+        with self._lock:
+            if self._mapper.steps:
+                self._written(self._path.with_name(f"before_{self._path.name}"))
+            self._steps = 0
+
+    def _written(self, path: Path) -> bool:
+        """Whether the map could be written there; the log says so."""
+        logger = self._node.get_logger()
+        try:
+            if path == self._path:
+                self._make_room()
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._mapper.save(path)
+        except OSError as error:
+            logger.error(f"the map was not saved to {path}: {error}")
+            return False
+        logger.info(f"map saved to {path}")
+        return True
 
     def follow(self, config: MappingNodeConfig) -> None:
         """Use other settings from now on."""
@@ -74,15 +92,24 @@ class MapKeeper:
             )
 
     def _make_room(self) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
         if not self._may_replace and self._path.exists():
             self._path.replace(self._path.with_name("previous.safetensors"))
         self._may_replace = True
 
-    def close(self) -> None:
-        """Save for the last time, where that is wanted; may be called again."""
+    def close(self) -> bool:
+        """Save for the last time, where that is wanted; whether all is where it should be.
+
+        Where the map's own place cannot be written to, one of the fallback places may do. May be
+        called again.
+        """
         if self._timer is not None:
             self._node.destroy_timer(self._timer)
             self._timer = None
-        if self._config.save_map_at_shutdown:
-            self.save()
+        if not self._config.save_map_at_shutdown or self.save():
+            return True
+        name = f"{self._path.stem}.{os.getpid()}{self._path.suffix}"
+        for folder in (resolve("").parent, Path(tempfile.gettempdir())):
+            if self._written(folder / name):
+                return False
+        self._node.get_logger().fatal("the map is lost: there is no place that it can be saved to")
+        return False

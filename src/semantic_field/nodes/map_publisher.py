@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import Image, PointCloud2
 from std_msgs.msg import Header
+from tf2_ros import StaticTransformBroadcaster
 
 from semantic_field.config import MappingNodeConfig
 from semantic_field.field.description import describe
@@ -31,6 +32,7 @@ from semantic_field.msg import FieldSnapshot
 from semantic_field.nodes import conversions
 from semantic_field.nodes.qos import LATCHED, RELIABLE
 from semantic_field.nodes.shared_map import OF_THIS_PROCESS
+from semantic_field.nodes.world import cloud_header, header_of, local_transform
 
 POLL_S = 0.1
 LEARNT_S = 1.0  # after a correction: most of it is learnt by then
@@ -56,6 +58,7 @@ class MapPublisher:
             name: node.create_publisher(Image, f"view/{name}", RELIABLE)
             for name in ("color", "depth", "label")
         }
+        self._static_tf, self._placed_at = StaticTransformBroadcaster(node), np.zeros(3)
         self._corrections: deque[tuple[float, NDArray, NDArray]] = deque()
         self._published: tuple[MapState, SurfacePoints] | None = None
         self._due = {"snapshot": 0.0, "cloud": 0.0, "view": 0.0}
@@ -97,11 +100,17 @@ class MapPublisher:
 
     def close(self) -> None:
         self.stop()
-        for publisher in (self._snapshot, self._cloud, *self._views.values()):
+        for publisher in (
+            self._snapshot,
+            self._cloud,
+            *self._views.values(),
+            self._static_tf.pub_tf,
+        ):
             self._node.destroy_publisher(publisher)
 
     def hasten(self, low: NDArray, high: NDArray) -> None:
-        """A correction was made between two corners, metres: show it at once.
+        """A correction was made between two corners of the map's own coordinates, metres: show it
+        at once.
 
         To extract a whole cloud takes longer than to learn what was said. So the last one is
         published again as it is (``_send`` overrules it), and once more when most is
@@ -166,7 +175,8 @@ class MapPublisher:
         return publisher.get_subscription_count() > 0
 
     def _send_snapshot(self, state: MapState) -> None:
-        header = conversions.make_header(state.stamp_ns, state.frame_id)
+        self._place(state)
+        header = header_of(state)
         data = dump_map(state)
         OF_THIS_PROCESS.offer(state, data)
         self._snapshot.publish(
@@ -179,16 +189,23 @@ class MapPublisher:
         )
         self.version = state.version
 
+    def _place(self, state: MapState) -> None:
+        """Tell where the frame of clouds is, where that is not the global one."""
+        if state.origin.any() and not np.array_equal(state.origin, self._placed_at):
+            self._static_tf.sendTransform(local_transform(state))
+        self._placed_at = state.origin
+
     def _send_cloud(self, state: MapState, points: SurfacePoints) -> None:
         self._published = state, points
         self._send(state, points)
 
     def _send(self, state: MapState, points: SurfacePoints) -> None:
         """The cloud; what people have said counts from the moment at which they say it."""
+        self._place(state)
         label = self._mapper.annotations().overrule(points.xyz, points.label)
         self._cloud.publish(
             conversions.cloud_message(
-                conversions.make_header(state.stamp_ns, state.frame_id),
+                cloud_header(state),
                 points.xyz,
                 points.color,
                 points.confidence,

@@ -10,11 +10,12 @@ from rclpy.lifecycle import LifecycleNode
 
 from semantic_field.config import MappingNodeConfig
 from semantic_field.field.rendering import render_view
-from semantic_field.geometry import check_transform
+from semantic_field.geometry import check_transform, moved
 from semantic_field.mapping.mapper import Mapper
 from semantic_field.nodes import conversions
 from semantic_field.nodes.map_keeping import resolve
 from semantic_field.nodes.map_publisher import requested_camera, view_images
+from semantic_field.nodes.world import offset_of
 from semantic_field.query.view import ViewQuery
 from semantic_field.srv import MapFile, RenderView
 
@@ -82,10 +83,10 @@ class MapServices:
         self, request: RenderView.Request, response: RenderView.Response
     ) -> RenderView.Response:
         frame_id = self._config.input.global_frame
-        asked = request.camera_pose.header.frame_id.lstrip("/")
-        if asked not in ("", frame_id):
-            raise ValueError(f"expected camera_pose in frame {frame_id!r}, got {asked!r}")
+        asked = request.camera_pose.header.frame_id
+        offset = offset_of(asked, frame_id, self._mapper.origin, "camera_pose")
         pose = check_transform(conversions.matrix_from_pose(request.camera_pose.pose))
+        pose = moved(pose, offset)
         camera, state = requested_camera(request), self._mapper.snapshot()
         if state.steps == 0:
             raise ValueError("expected a map with something in it, got no frame yet")

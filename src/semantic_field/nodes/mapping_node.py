@@ -57,6 +57,7 @@ class MappingNode(GuardedNode, LifecycleNode):
         self.input: FrameInput | None = None
         self.label_names: dict[int, str] = {}
         self.teacher_error = ""
+        self.exit_code = 0
         self.is_active = False
         self._warming: threading.Thread | None = None
         self._waking: Timer | None = None
@@ -84,7 +85,13 @@ class MappingNode(GuardedNode, LifecycleNode):
         self.drops = DropCounter(self)
         teacher, eyes = self._teachers()
         frame_id = self.settings.input.global_frame
-        mapper = Mapper(self.config, teacher=teacher, frame_id=frame_id, eyes=eyes)
+        mapper = Mapper(
+            self.config,
+            teacher=teacher,
+            frame_id=frame_id,
+            eyes=eyes,
+            before_new_map=self._before_new_map,
+        )
         if self.settings.load_map_at_start:
             path = resolve(self.settings.map_path)
             mapper.load(path)
@@ -185,7 +192,8 @@ class MappingNode(GuardedNode, LifecycleNode):
         self._stop_listening()
         if self.mapper is not None:
             self.mapper.pause()
-            self._keeper.close()  # before the wait for a teacher, which may outlast patience
+            # Before the wait for a teacher, which may outlast patience.
+            self.exit_code = 0 if self._keeper.close() else 1
         self._running.close()
         self._opened.close()
 
@@ -197,8 +205,15 @@ class MappingNode(GuardedNode, LifecycleNode):
 
     def _on_frame(self, frame: Frame) -> None:
         assert self.mapper is not None
-        self.publisher.latest_frame = frame
+        self.publisher.latest_frame, self._told = frame, True
         self.mapper.add_frame(frame)
+        if not self._told:  # a new map: nothing was said about it yet
+            self._on_loaded()
+
+    def _before_new_map(self, reason: str) -> None:
+        self.get_logger().warning(reason)
+        self._keeper.set_aside()
+        self._told = False
 
     def _on_label_names(self, names: dict[int, str]) -> None:
         assert self.mapper is not None

@@ -6,15 +6,16 @@ import bisect
 from typing import Protocol
 
 import numpy as np
-from geometry_msgs.msg import PoseStamped, TransformStamped
+from geometry_msgs.msg import PoseStamped
 from nav_msgs.msg import Odometry
 from numpy.typing import NDArray
 from rclpy.node import Node
 from rclpy.time import Time
 from std_msgs.msg import Header
-from tf2_ros import Buffer, TransformException, TransformListener
+from tf2_ros import TransformException, TransformListener
 
 from semantic_field.config import InputConfig
+from semantic_field.data.bag_poses import MAX_GAP_S
 from semantic_field.geometry import check_transform, interpolate_transform
 from semantic_field.nodes.conversions import (
     matrix_from_pose,
@@ -22,11 +23,10 @@ from semantic_field.nodes.conversions import (
     to_nanoseconds,
 )
 from semantic_field.nodes.qos import SENSOR
+from semantic_field.nodes.transforms import BACKWARD_NS, RewindingBuffer
 
 Pose = NDArray[np.float64]
 MAX_POSES = 2000
-MAX_GAP_NS = 500_000_000
-BACKWARD_NS = 1_000_000_000  # less is disorder of the network, more is a clock that went back
 
 
 class PoseNotAvailable(LookupError):
@@ -55,35 +55,6 @@ class PoseLookup(Protocol):
         ...
 
 
-class RewindingBuffer(Buffer):
-    """A buffer that starts afresh where the stamps of a transform go back.
-
-    When a recording starts again its transforms come before its images do; until the buffer is
-    cleared they would be ignored as older than its length.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._newest: dict[str, int] = {}
-
-    def set_transform(self, transform: TransformStamped, authority: str) -> None:
-        transform.header.frame_id = transform.header.frame_id.lstrip("/")
-        transform.child_frame_id = transform.child_frame_id.lstrip("/")
-        stamp = to_nanoseconds(transform.header.stamp)
-        if stamp < self._newest.get(transform.child_frame_id, 0) - BACKWARD_NS:
-            self.clear()
-        self._newest[transform.child_frame_id] = stamp
-        super().set_transform(transform, authority)
-
-    def clear(self) -> None:
-        self._newest = {}
-        super().clear()
-
-    def rewind(self, stamp_ns: int) -> None:
-        if max(self._newest.values(), default=0) > stamp_ns + BACKWARD_NS:
-            self.clear()
-
-
 class TfPoses:
     """Poses from /tf and /tf_static."""
 
@@ -104,6 +75,9 @@ class TfPoses:
             raise PoseNotAvailable(
                 "no_transform", f"no TF from {target!r} to {source!r} at the image stamp: {error}"
             ) from error
+        gap = self._buffer.gap(target, source, time.nanoseconds)
+        if gap is not None:
+            raise PoseNotAvailable("tf_gap", gap)
         try:
             return check_transform(matrix_from_transform(found.transform))
         except ValueError as error:
@@ -122,12 +96,13 @@ class TfPoses:
 class TopicPoses:
     """Poses from a topic, interpolated at the image stamp.
 
-    A PoseStamped is the optical frame in the global frame. An Odometry is ``child_frame_id`` in
-    ``frame_id``; TF fills in what lies between these and the camera and global frame.
+    A PoseStamped is ``pose_frame``, or the optical frame, in its ``frame_id``. An Odometry is
+    ``child_frame_id`` in ``frame_id``; TF fills in what lies between these and the camera and
+    global frame.
     """
 
     def __init__(self, node: Node, config: InputConfig) -> None:
-        self._frame = config.global_frame
+        self._frame, self._pose_frame = config.global_frame, config.pose_frame
         self._tf = TfPoses(node, config.global_frame)
         self._stamps: list[int] = []
         self._poses: list[tuple[Pose, str, str] | PoseNotAvailable] = []
@@ -139,7 +114,7 @@ class TopicPoses:
         self._subscription = node.create_subscription(kind, topic, callback, SENSOR)
 
     def _on_pose(self, message: PoseStamped) -> None:
-        self._add(message.header, message.pose, "")
+        self._add(message.header, message.pose, self._pose_frame)
 
     def _on_odometry(self, message: Odometry) -> None:
         self._add(message.header, message.pose.pose, message.child_frame_id)
@@ -174,8 +149,8 @@ class TopicPoses:
         if not 0 < after < len(self._stamps):
             raise PoseNotAvailable("no_pose", "no pose before and after the image stamp")
         earlier, later = self._stamps[after - 1], self._stamps[after]
-        if later - earlier > MAX_GAP_NS:
-            gap = (later - earlier) / 1e9
+        gap = (later - earlier) / 1e9
+        if gap > MAX_GAP_S:
             raise PoseNotAvailable("no_pose", f"the poses around the image are {gap:.1f} s apart")
         (T0, parent, child), (T1, _, _) = self._pose(after - 1), self._pose(after)
         fraction = (stamp - earlier) / (later - earlier)

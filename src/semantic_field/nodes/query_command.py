@@ -80,7 +80,7 @@ def _segment(client: Client, arguments: argparse.Namespace) -> tuple[dict, Table
     response = query_client.segment(client, arguments.text, arguments.timeout, with_cloud)
     answer = query_client.segments_to_dict(arguments.text, response)
     if response.success and arguments.out is not None:
-        write_ply(arguments.out, conversions.surface_points(response.segments))
+        write_ply(arguments.out, conversions.surface_points(response.segments, response.origin))
     return answer, _segments_table(answer), all(response.counts)
 
 

@@ -11,7 +11,8 @@ from semantic_field.field.map_state import MapState
 from semantic_field.field.surface_points import SurfacePoints
 from semantic_field.msg import Answer
 from semantic_field.nodes import conversions
-from semantic_field.nodes.answers import cloud_of, header_of, hit_message
+from semantic_field.nodes.answers import cloud_of, hit_message
+from semantic_field.nodes.world import cloud_header, header_of, to_vector
 from semantic_field.query.colors import label_colors
 from semantic_field.query.engine import QueryResult
 from semantic_field.srv import Query, QueryTexts, Segment
@@ -24,8 +25,10 @@ def fill_query(response: Query.Response, result: QueryResult, with_cloud: bool) 
     _fill(response, result.state, result.points, result.message)
     response.found, response.best_score = result.found, float(result.best_score)
     response.hits = [hit_message(hit) for hit in result.hits]
+    response.origin = to_vector(result.state.origin)
     if with_cloud:
-        response.relevancy = cloud_of(response.header, result.points, result.relevancy)
+        header = cloud_header(result.state)
+        response.relevancy = cloud_of(header, result.points, result.relevancy)
     return response
 
 
@@ -62,10 +65,11 @@ def fill_segments(
     _fill(response, state, points, text)
     points, which = points.select(named), which[named]
     response.counts = np.bincount(which, minlength=len(names)).tolist()
+    response.origin = to_vector(state.origin)
     if not with_cloud:
         return response
     response.segments = conversions.cloud_message(
-        response.header,
+        cloud_header(state),
         points.xyz,
         label_colors(np.arange(len(names)))[which],
         points.confidence,

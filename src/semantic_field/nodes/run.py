@@ -35,7 +35,8 @@ def run_nodes(make_nodes: Sequence[Callable[[], Node]], args: list[str] | None =
 
     What is wrong at the start (a parameter, a file) is one line and the code 1. What a callback
     or a thread raises later is a fault of the program: its traceback, and the code 1. What bad
-    messages and requests raise does not come here, see ``GuardedNode``.
+    messages and requests raise does not come here, see ``GuardedNode``. A node may have an
+    ``exit_code`` of its own: of the mapping node it is 1 where its map could not be saved.
 
     rclpy's own signal handler would invalidate the context at once, under the feet of threads
     that still publish. Here the node is destroyed first, which joins them; a second Ctrl-C ends
@@ -65,7 +66,7 @@ def _run(make_nodes: Sequence[Callable[[], Node]], args: list[str] | None) -> in
         faults.append(fault)
         traceback.print_exception(fault)
     _close(nodes)
-    return 1 if faults else 0
+    return 1 if faults else max(getattr(node, "exit_code", 0) for node in nodes)
 
 
 def _close(nodes: Sequence[Node]) -> None:

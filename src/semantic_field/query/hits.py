@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from semantic_field.config import QueryConfig
 from semantic_field.field.surface_points import SurfacePoints
+from semantic_field.geometry import moved
 from semantic_field.query.axes import ground_axes
 from semantic_field.query.boxes import oriented_box
 from semantic_field.query.clusters import cluster, groups_of, join_stacked
@@ -83,11 +84,12 @@ def _make_hit(
     few: int,
 ) -> Hit:
     xyz = points.xyz[indices]
-    T_world_object, size = oriented_box(xyz[_without_strays(xyz)], axes)
+    T_map_object, size = oriented_box(xyz[_without_strays(xyz)], axes)
     ids, counts = np.unique(points.label[indices], return_counts=True)
     label = label_names.get(int(ids[np.argmax(counts)]), "")
     evidence = len(indices) / (len(indices) + 0.2 * few)
     score = evidence * float(np.quantile(relevancy[indices], 0.75))
+    T_world_object = moved(T_map_object, points.origin)
     return Hit(0, label, score, T_world_object, size, len(indices), indices)
 
 

@@ -8,6 +8,7 @@ from scipy import ndimage
 
 from semantic_field.config import QueryConfig
 from semantic_field.field.surface_points import SurfacePoints
+from semantic_field.geometry import moved
 from semantic_field.query.ground import GroundMap, distance_to, make_ground_map
 from semantic_field.query.hits import Hit
 
@@ -40,7 +41,7 @@ def goal_pose(
         return None
     target = np.median(on_ground[:, :2], axis=0)
     cell = _best(candidates, distance, ground, footprint, target)
-    return _facing(ground, ground.centres(cell), target)
+    return moved(_facing(ground, ground.centres(cell), target), points.origin)
 
 
 def _best(
@@ -89,8 +90,8 @@ def _facing(
     forward = target - place
     yaw = np.arctan2(forward[1], forward[0])
     c, s = np.cos(yaw), np.sin(yaw)
-    T_world_goal = np.eye(4)
+    T_map_goal = np.eye(4)
     turn = np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
-    T_world_goal[:3, :3] = ground.axes.T @ turn
-    T_world_goal[:3, 3] = ground.axes.T @ np.array([place[0], place[1], ground.height])
-    return T_world_goal
+    T_map_goal[:3, :3] = ground.axes.T @ turn
+    T_map_goal[:3, 3] = ground.axes.T @ np.array([place[0], place[1], ground.height])
+    return T_map_goal

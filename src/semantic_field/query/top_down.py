@@ -39,8 +39,10 @@ class BoxedHit(Protocol):
 class _View:
     """Ground coordinates to pixels: forward to the right, left upwards."""
 
-    def __init__(self, local: NDArray[np.float64], axes: NDArray[np.float64]) -> None:
-        self.axes = axes
+    def __init__(
+        self, local: NDArray[np.float64], axes: NDArray[np.float64], origin: NDArray[np.float64]
+    ) -> None:
+        self._axes, self._origin = axes, origin
         low, high = (np.quantile(local[:, :2], q, axis=0) for q in (0.002, 0.998))
         low, high = low - 0.2, high + 0.2
         self.pixels_per_m = min(120.0, MAX_PX / float((high - low).max()))
@@ -48,6 +50,10 @@ class _View:
         self._low, self._top = low, high[1]
         self.width = max(int(size[0]) + 2 * MARGIN_PX, MIN_WIDTH_PX)
         self.height = int(size[1]) + 2 * MARGIN_PX
+
+    def pixels_of(self, world: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Pixels (N, 2) of points (N, 3) in the frame of the map."""
+        return self.pixels((world - self._origin) @ self._axes.T)
 
     def pixels(self, local: NDArray[np.float64]) -> NDArray[np.int64]:
         """Pixels (N, 2) of ground coordinates (N, 2 or 3)."""
@@ -93,7 +99,7 @@ def top_down_image(
     if not len(points):
         return _titled(np.full((240, 640, 3), BACKGROUND, np.uint8), title)
     local = points.xyz.astype(np.float64) @ axes.T
-    view = _View(local, axes)
+    view = _View(local, axes, points.origin)
     image = np.full((view.height, view.width, 3), BACKGROUND, np.uint8)
     seen = points.normals @ axes[2] > -0.3  # a ceiling faces down and would hide the room
     order = np.flatnonzero(seen)
@@ -131,7 +137,7 @@ def _corners(hit: BoxedHit, view: _View) -> NDArray[np.int64]:
     x, y = 0.5 * hit.size[0], 0.5 * hit.size[1]
     corners = np.array([[x, y, 0.0], [-x, y, 0.0], [-x, -y, 0.0], [x, -y, 0.0]])
     world = corners @ hit.T_world_object[:3, :3].T + hit.T_world_object[:3, 3]
-    return view.pixels(world @ view.axes.T)
+    return view.pixels_of(world)
 
 
 def _draw_box(image: NDArray[np.uint8], hit: BoxedHit, view: _View) -> None:
@@ -147,8 +153,8 @@ def _caption(image: NDArray[np.uint8], hit: BoxedHit, view: _View) -> None:
 
 
 def _draw_goal(image: NDArray[np.uint8], goal: NDArray[np.float64], view: _View) -> None:
-    ends = np.stack([goal[:3, 3], goal[:3, 3] + 0.35 * goal[:3, 0]]) @ view.axes.T
-    start, tip = (tuple(int(v) for v in pixel) for pixel in view.pixels(ends))
+    ends = np.stack([goal[:3, 3], goal[:3, 3] + 0.35 * goal[:3, 0]])
+    start, tip = (tuple(int(v) for v in pixel) for pixel in view.pixels_of(ends))
     cv2.circle(image, start, 7, (200, 0, 160), -1, cv2.LINE_AA)
     cv2.arrowedLine(image, start, tip, (200, 0, 160), 3, cv2.LINE_AA, tipLength=0.35)
 

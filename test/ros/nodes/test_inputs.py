@@ -605,6 +605,51 @@ def test_poses_that_are_not_finite_are_named(camera, poses, wait_until):
     assert wait_until(lambda: receiver.frames)
 
 
+def test_a_pose_topic_of_the_robot_reaches_the_camera_over_its_mount(camera, poses, wait_until):
+    receiver, send = poses("pose", pose_frame="base", **PATIENT)
+    mount = make_transform([[0, 0, 1], [-1, 0, 0], [0, -1, 0]], [0.2, 0.0, 0.5])
+    camera.static_tf.sendTransform([camera.transform(mount, 0, "base", OPTICAL)])
+    send(1.0, 0.0)
+    send(1.2, 4.0)
+    send_without_transform(camera, frame_at(1.05))
+    assert wait_until(lambda: receiver.frames), receiver.dropped
+    expected = make_transform(mount[:3, :3], [1.2, 0.0, 0.5])
+    np.testing.assert_allclose(receiver.frames[0].T_world_camera, expected, atol=1e-9)
+
+
+def test_gaps_of_tf_are_not_bridged(camera, receive, wait_until, log):
+    """Localisation is lost for 1.6 s: tf2 itself would draw a straight line."""
+    receiver, lost = receive(**HASTY), frame_at(2.0)
+    for seconds in (1.0, 1.1, 1.2, 2.8, 2.9, 3.0):
+        camera.send_pose(frame_at(seconds))
+    send_without_transform(camera, lost)
+    assert wait_until(lambda: receiver.dropped == {"tf_gap": 1}), receiver.dropped
+    assert wait_until(lambda: log(f"TF from 'map' to '{OPTICAL}' is silent for 1.6 s around it"))
+    send_without_transform(camera, frame_at(2.95))
+    assert wait_until(lambda: receiver.frames)
+
+
+def test_images_that_move_under_a_pose_that_does_not(camera, room, receive, wait_until, log):
+    """The mount alone is on TF, how the robot drives is on a topic that nobody listens to."""
+    receiver = receive(**PATIENT)
+    mount, sent = camera.transform(np.eye(4), 0, "map", OPTICAL), []
+    camera.static_tf.sendTransform([mount])
+    for frame in room[1]:
+        send_without_transform(camera, frame)
+        sent.append(frame)
+        assert wait_until(lambda: len(receiver.frames) == len(sent)), receiver.dropped
+    assert wait_until(lambda: log("the camera's pose stays where it is in 'map', its images move"))
+    assert receiver.dropped == {}  # a warning, nothing is lost
+
+
+def test_a_camera_on_a_tripod_is_no_reason_to_warn(camera, room, receive, wait_until, log):
+    receiver = receive(**PATIENT)
+    for i in range(12):
+        camera.send(replace(room[1][0], stamp_ns=SECOND + i * 100_000_000, labels=None))
+        assert wait_until(lambda n=i + 1: len(receiver.frames) == n), receiver.dropped
+    assert not log("its images move")
+
+
 # --- compressed -----------------------------------------------------------------------------------
 
 

@@ -88,6 +88,11 @@ class ImageSequence:
         self._labels = labels
         self.label_names = split_void(labels.names)[0] if labels else {}
 
+    @property
+    def poses(self) -> list[NDArray[np.float64]]:
+        """``T_world_camera`` of all frames."""
+        return [record.T_world_camera for record in self.records]
+
     def __len__(self) -> int:
         return len(self.records)
 
