@@ -19,6 +19,7 @@ from semantic_field.data.layouts.sequence import (
     rigid,
     stamps,
 )
+from semantic_field.data.registration import move_depth
 from semantic_field.frames import Frame
 from semantic_field.geometry import Camera, make_transform, transform_points
 
@@ -86,24 +87,3 @@ class RegisteredSequence(ImageSequence):
             camera,
             frame.T_world_camera @ T_depth_color,
         )
-
-
-def move_depth(
-    depth: NDArray[np.float32],
-    source: Camera,
-    target: Camera,
-    T_target_source: NDArray[np.floating],
-) -> NDArray[np.float32]:
-    """The depth image (metres, 0 = none) as another camera sees it: nearest pixel, nearest first.
-
-    Where the target has more pixels than readings small holes stay 0.
-    """
-    points = transform_points(T_target_source, source.backproject(depth)[depth > 0])
-    pixels, z = target.project(points)
-    u, v = np.rint(pixels[:, 0]), np.rint(pixels[:, 1])
-    inside = (u >= 0) & (u < target.width) & (v >= 0) & (v < target.height) & (z > 0)
-    flat = (v[inside] * target.width + u[inside]).astype(np.int64)
-    moved = np.full(target.width * target.height, np.inf, np.float32)
-    np.minimum.at(moved, flat, z[inside].astype(np.float32))
-    moved[~np.isfinite(moved)] = 0
-    return moved.reshape(target.height, target.width)
