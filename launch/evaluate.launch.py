@@ -11,6 +11,8 @@ from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterFile, ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
+from semantic_field.config import ReplayNodeConfig, SourceConfig, walk
+
 ARGUMENTS = {
     "input": ("room", "folder, rosbag2, a published layout or room[:seed=3,frames=60]"),
     "protocol": ("online", "name or YAML file: split, budget in seconds, what is scored"),
@@ -19,6 +21,8 @@ ARGUMENTS = {
     "frame_rate_hz": ("5.0", "frames per second of a recording without stamps"),
     "up": ("+z", "axis of the recording's world that points up"),
 }
+# How the recording is read: the same names as on the command line.
+READING = {name: (str(value), item.metadata["doc"]) for name, item, value in walk(SourceConfig())}
 # The scorer hears only what is held out, the mapping node only the rest.
 HELD_OUT = (
     "color/image",
@@ -38,7 +42,7 @@ def generate_launch_description() -> LaunchDescription:
     share = FindPackageShare("semantic_field")
     arguments = [
         DeclareLaunchArgument(name, default_value=default, description=description)
-        for name, (default, description) in ARGUMENTS.items()
+        for name, (default, description) in (ARGUMENTS | READING).items()
     ]
     arguments.append(
         DeclareLaunchArgument(
@@ -47,6 +51,9 @@ def generate_launch_description() -> LaunchDescription:
             description="parameters of the nodes (YAML)",
         )
     )
+    reading = {
+        f"source.{name}": typed(name, type(value)) for name, _, value in walk(SourceConfig())
+    }
     common = {"package": "semantic_field", "output": "screen"}
     replay = Node(
         executable="replay_node",
@@ -57,6 +64,7 @@ def generate_launch_description() -> LaunchDescription:
                 "protocol": typed("protocol", str),
                 "rate": typed("rate", float),
                 "frame_rate_hz": typed("frame_rate_hz", float),
+                **reading,
             }
         ],
         **common,
@@ -66,6 +74,8 @@ def generate_launch_description() -> LaunchDescription:
         launch_arguments={
             "input_qos": "reliable",
             "use_sim_time": "true",
+            "pose_source": "tf",
+            "global_frame": ReplayNodeConfig().global_frame,
             "params_file": LaunchConfiguration("params_file"),
             "up": LaunchConfiguration("up"),
             # A map of an evaluation never takes the place of the robot's own.
@@ -84,6 +94,7 @@ def generate_launch_description() -> LaunchDescription:
                 "protocol": typed("protocol", str),
                 "out": typed("out", str),
                 "query.up": typed("up", str),
+                **reading,
             },
         ],
         remappings=[(name, f"held_out/{name}") for name in HELD_OUT],

@@ -47,7 +47,7 @@ def test_only_compressed_images_with_labels():
     assert topics.label_info == "/rgbd/semantic/label_info"
 
 
-def test_two_cameras_need_a_choice():
+def test_of_two_cameras_one_is_taken_and_named(caplog):
     types = {}
     for side in ("front", "rear"):
         types |= {
@@ -55,16 +55,19 @@ def test_two_cameras_need_a_choice():
             f"/{side}/color/camera_info": CAMERA_INFO,
             f"/{side}/depth/image_raw": IMAGE,
         }
-    with pytest.raises(ValueError, match=r"/front/.*/rear/.*color_topic"):
-        detect_topics(types, {})
+    topics = detect_topics(types, {})
+    assert topics.color == "/front/color/image_raw" and topics.depth == "/front/depth/image_raw"
+    (warning,) = [record.getMessage() for record in caplog.records]
+    assert "/front/color/image_raw and /front/depth/image_raw are taken" in warning
+    assert "/rear/color/image_raw" in warning and "--color-topic" in warning
     topics = detect_topics(types, {"color": "/rear/color/image_raw"})
     assert topics.depth == "/rear/depth/image_raw"
 
 
 def test_what_is_missing_is_named_with_its_option():
-    with pytest.raises(ValueError, match=r"depth_topic; topics found: .*/camera/color/image_raw"):
+    with pytest.raises(ValueError, match=r"--depth-topic; topics found: .*/camera/color/image_raw"):
         detect_topics({t: k for t, k in REALSENSE.items() if "depth" not in t}, {})
-    with pytest.raises(ValueError, match="color_info_topic"):
+    with pytest.raises(ValueError, match="--color-info-topic"):
         detect_topics({t: k for t, k in REALSENSE.items() if k != CAMERA_INFO}, {})
     with pytest.raises(ValueError, match="'/typo'"):
         detect_topics(REALSENSE, {"color": "/typo"})

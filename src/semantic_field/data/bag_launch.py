@@ -5,29 +5,37 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
+from semantic_field.config import SourceConfig, updated, walk
 from semantic_field.data.bag_topics import Topics
 from semantic_field.data.rosbag import BagSource
 
 TRANSPORTS = ("compressed", "compressedDepth")
 
 
-def launch_arguments(path: str | Path) -> dict[str, str]:
-    """Topics, transports, pose source and world frame of a rosbag2, found by type and name.
+def launch_arguments(path: str | Path, reading: SourceConfig | None = None) -> dict[str, str]:
+    """Topics, transports, pose source and world frame of a rosbag2, found by type and name or
+    as ``reading`` says.
 
     Raises:
         ValueError: where the bag is damaged or a topic is missing or in question.
     """
-    source = BagSource(path)
+    reading = reading or SourceConfig()
+    source = BagSource(path, **reading.options())
     topics = source.topics
     poses = {"tf": topics.tf, "pose": topics.pose, "odometry": topics.odometry}
     return {
         **_image("color", topics.color),
         **_image("depth", topics.depth),
         **_other(topics),
-        "pose_source": next(name for name, topic in poses.items() if topic),
+        "pose_source": _pose_source(reading.pose_source, poses),
         "global_frame": source.global_frame,
     }
+
+
+def _pose_source(wanted: str, topics: dict[str, Any]) -> str:
+    return wanted if wanted != "auto" else next(name for name, topic in topics.items() if topic)
 
 
 def _image(name: str, topic: str) -> dict[str, str]:
@@ -51,9 +59,13 @@ def _other(topics: Topics) -> dict[str, str]:
 
 
 def main() -> int:
-    """``python -m semantic_field.data.bag_launch BAG``: the arguments as JSON."""
+    """``python -m semantic_field.data.bag_launch BAG [JSON]``: the arguments as JSON; JSON are
+    texts by the names of ``SourceConfig``."""
     try:
-        arguments = launch_arguments(sys.argv[1])
+        texts = json.loads(sys.argv[2]) if len(sys.argv) > 2 else {}
+        kinds = {name: type(value) for name, _, value in walk(SourceConfig())}
+        reading = updated(SourceConfig(), {n: kinds[n](text) for n, text in texts.items()})
+        arguments = launch_arguments(sys.argv[1], reading)
     except ValueError as error:
         sys.stderr.write(f"{error}\n")
         return 1

@@ -108,7 +108,9 @@ class DepthRegistration:
             f"{color_frame!r} by TF"
         )
         if evidence.prefers_registered(transform):
-            log.warning("depth is taken as registered: its outlines lie on colour, though %s", where)
+            log.warning(
+                "depth is taken as registered: its outlines lie on colour, though %s", where
+            )
             return
         raise ValueError(f"expected depth registered to colour, got {where}; {REMEDY}")
 

@@ -41,7 +41,7 @@ CAMERA_FILES: Final = (
 )
 ASPECT: Final = 0.01  # of two sizes of one image, rounded to pixels
 _NUMBER: Final = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
-_LINE: Final = re.compile(rf"^\s*([A-Za-z_][\w.]*)\s*[:=]\s*(.*)$")
+_LINE: Final = re.compile(r"^\s*([A-Za-z_][\w.]*)\s*[:=]\s*(.*)$")
 
 
 def parse_camera(camera: str | Camera, size: tuple[int, int]) -> Camera:
@@ -140,7 +140,9 @@ def _from_tree(tree: Any) -> Values | None:
     if "fx" in names:
         fx, fy, cx, cy = (float(names[name]) for name in ("fx", "fy", "cx", "cy"))
         return fx, fy, cx, cy, width, height
-    matrix = next((names[n] for n in ("camera_matrix", "k", "intrinsic_matrix") if n in names), None)
+    matrix = next(
+        (names[n] for n in ("camera_matrix", "k", "intrinsic_matrix") if n in names), None
+    )
     if matrix is None:
         return None
     data = matrix["data"] if isinstance(matrix, dict) else matrix

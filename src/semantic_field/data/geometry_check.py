@@ -27,7 +27,8 @@ FACTORS: Final = (
     *(0.2, 0.25, 0.33, 0.5, 0.6, 0.7, 0.75, 0.8, 0.84, 0.88, 0.92, 0.95, 0.97, 1.0),
     *(1.03, 1.06, 1.1, 1.15, 1.2, 1.25, 1.33, 1.5, 1.67, 2.0, 3.0, 4.0, 5.0),
 )
-LEAST_GAIN: Final = 0.15  # of the residual; right recordings have 0 (docs/data.md)
+LEAST_GAIN: Final = 0.15  # share of the residual; right recordings have 0 (docs/data.md)
+LEAST_DROP: Final = 0.03  # of the residual itself
 LEAST_CHANGE: Final = 0.04
 PAIRS, LEAST_PAIRS, LEAST_POINTS = 6, 3, 300
 POINTS_ACROSS: Final = 100  # points of a frame's width that are moved
@@ -127,17 +128,28 @@ def better_fit(pairs: list[tuple[Frame, Frame]]) -> Fit | None:
         middle[seen_enough] = np.nanmedian(usable[:, seen_enough], axis=0)
         best = int(middle.argmin())
         fit = Fit(what, FACTORS[best], float(middle[best]), float(middle[FACTORS.index(1.0)]))
-        if fit.gain >= LEAST_GAIN and abs(fit.factor - 1) >= LEAST_CHANGE:
+        drop = fit.own_residual - fit.residual
+        if fit.gain >= LEAST_GAIN and drop >= LEAST_DROP and abs(fit.factor - 1) >= LEAST_CHANGE:
             found.append(fit)
     return min(found, key=lambda fit: fit.residual, default=None)
 
 
 def _residuals(pairs: list[tuple[Frame, Frame]], what: str) -> NDArray[np.float64]:
     """Residuals (pairs, factors); NaN where two frames show little in common."""
-    return np.array([[_residual(a, b, what, factor) for factor in FACTORS] for a, b in pairs])
+    rows = []
+    for first, second in pairs:
+        greys = _grey(first), _grey(second)
+        rows.append([_residual(first, second, greys, what, factor) for factor in FACTORS])
+    return np.array(rows)
 
 
-def _residual(first: Frame, second: Frame, what: str, factor: float) -> float:
+def _residual(
+    first: Frame,
+    second: Frame,
+    greys: tuple[NDArray[np.float32], NDArray[np.float32]],
+    what: str,
+    factor: float,
+) -> float:
     camera, scale = first.camera, 1.0
     if what == "focal":
         camera = replace(camera, fx=camera.fx * factor, fy=camera.fy * factor)
@@ -159,7 +171,7 @@ def _residual(first: Frame, second: Frame, what: str, factor: float) -> float:
         return float("nan")
     z = z[inside]
     apart = np.abs(z[both] - there[both]) / (DEPTH_SHARE * z[both])
-    grey = _grey(first)[v[inside], u[inside]] - _grey(second)[y, x]
+    grey = greys[0][v[inside], u[inside]] - greys[1][y, x]
     photometric = np.minimum(np.abs(grey) / GREY_LEVELS, 1).mean()
     return float(np.minimum(apart, 1).mean() + photometric) / 2
 

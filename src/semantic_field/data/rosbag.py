@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from bisect import bisect_right
-from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -114,6 +113,7 @@ class BagSource:
         self._unit: DepthUnit | None = None
         self._depth_scale = depth_scale
         self._registration: DepthRegistration | None = None
+        self._wants_labels = labels != "none"
         self.label_names, self._void = self._read_label_names(labels)
         self.skipped: dict[str, int] = {}
         self._entries = self._find_entries(slop_s)
@@ -230,7 +230,7 @@ class BagSource:
         labels: dict[int, Message] = {}
         if self.label_names:
             labels = pair(color, with_stamps(self._reader.index(self.topics.labels))[0], slop_s)
-        elif self.topics.labels:
+        elif self.topics.labels and self._wants_labels:
             skipped["labels_without_names"] += len(color)
         entries, detail, last_stamp = [], "", 0
         for position, message in enumerate(color):

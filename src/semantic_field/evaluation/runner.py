@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from semantic_field.config import Config, to_dict
+from semantic_field.config import Config, SourceConfig, to_dict
 from semantic_field.data.sources import FrameSource, open_source
 from semantic_field.evaluation import provenance
 from semantic_field.evaluation.cost import ResourceMeter, Usage
@@ -53,6 +53,7 @@ def evaluate(
     config: Config | None = None,
     labels: str = "auto",
     progress: Progress = lambda text, share: None,
+    reading: SourceConfig | None = None,
 ) -> Evaluation:
     """Map the train frames of a recording, and score the held-out ones.
 
@@ -60,12 +61,14 @@ def evaluate(
         location: folder, rosbag2, published layout or ``room`` (see ``open_source``).
         labels: which label images of a folder to use.
         progress: told what is being done, and how much of it (0..1).
+        reading: how the recording is read.
     Raises:
         ValueError: where the recording is too short for the split, or damaged.
         RuntimeError: where training stops or the budget allows no step.
     """
     config = config or Config()
-    source = open_source(location, **({} if labels == "auto" else {"labels": labels}))
+    options = (reading or SourceConfig()).options()
+    source = open_source(location, **options, **({} if labels == "auto" else {"labels": labels}))
     split = protocol.make_split(len(source))
     positions = held_out(split.test, protocol)
     mapped = SupervisedFrames(source, split, protocol.supervision)
