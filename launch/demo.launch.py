@@ -25,6 +25,7 @@ from semantic_field.data.bag_files import is_bag
 
 # How the recording is read: the same names as on the command line.
 READING = {name: (str(value), item.metadata["doc"]) for name, item, value in walk(SourceConfig())}
+READING_KINDS = {name: type(value) for name, _, value in walk(SourceConfig())}
 ARGUMENTS = {
     "input": ("room", str, "folder, rosbag2, or room[:seed=3,frames=60] (simulated)"),
     "rate": ("1.0", float, "speed of the replay; 2.0 = twice as fast as recorded"),
@@ -50,8 +51,8 @@ def bag_arguments(path: Path, reading: dict[str, str]) -> dict[str, str]:
 
 def reading_config(texts: dict[str, str]) -> SourceConfig:
     """The settings that the arguments say."""
-    kinds = {name: type(value) for name, _, value in walk(SourceConfig())}
-    return updated(SourceConfig(), {name: kinds[name](text) for name, text in texts.items()})
+    values = {name: READING_KINDS[name](text) for name, text in texts.items()}
+    return updated(SourceConfig(), values)
 
 
 def typed(name: str, kind: type) -> ParameterValue:
@@ -67,10 +68,10 @@ def nodes(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     played = ReplayNodeConfig()
     arguments |= {"pose_source": "tf", "global_frame": played.global_frame}
     reading = {name: LaunchConfiguration(name).perform(context) for name in READING}
-    path = Path(location).expanduser()
+    bag = Path(location).expanduser()
     plain = not reading_config(reading).changes_images
-    if not location.startswith("room") and is_bag(path) and plain:
-        arguments |= bag_arguments(path, reading)
+    if not location.startswith("room") and is_bag(bag) and plain:
+        arguments |= bag_arguments(bag, reading)
     replay = Node(
         package="semantic_field",
         executable="replay_node",
@@ -78,16 +79,12 @@ def nodes(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         output="screen",
         parameters=[
             {name: typed(name, kind) for name, (_, kind, _) in ARGUMENTS.items()}
-            | {
-                f"source.{name}": typed(name, type(value))
-                for name, _, value in walk(SourceConfig())
-            }
+            | {f"source.{name}": typed(name, kind) for name, kind in READING_KINDS.items()}
         ],
     )
-    share = FindPackageShare("semantic_field")
+    path = PathJoinSubstitution([FindPackageShare("semantic_field"), "launch", "mapping.launch.py"])
     mapping = IncludeLaunchDescription(
-        PythonLaunchDescriptionSource(PathJoinSubstitution([share, "launch", "mapping.launch.py"])),
-        launch_arguments=arguments.items(),
+        PythonLaunchDescriptionSource(path), launch_arguments=arguments.items()
     )
     return [replay, mapping]
 

@@ -51,9 +51,8 @@ def generate_launch_description() -> LaunchDescription:
             description="parameters of the nodes (YAML)",
         )
     )
-    reading = {
-        f"source.{name}": typed(name, type(value)) for name, _, value in walk(SourceConfig())
-    }
+    settings = walk(SourceConfig())
+    reading = {f"source.{name}": typed(name, type(value)) for name, _, value in settings}
     common = {"package": "semantic_field", "output": "screen"}
     replay = Node(
         executable="replay_node",

@@ -153,7 +153,7 @@ def _from_tree(tree: Any) -> Values | None:
 
 
 def _from_lines(text: str) -> Values | None:
-    """``fx = 525`` lines; ``m_calibrationDepthIntrinsic = 16 numbers`` as SensReader writes them."""
+    """``fx = 525`` lines, or SensReader's ``m_calibrationDepthIntrinsic = 16 numbers``."""
     named = {m[1].lower(): m[2] for line in text.splitlines() if (m := _LINE.match(line))}
     numbers = {name: [float(x) for x in re.findall(_NUMBER, rest)] for name, rest in named.items()}
     if all(numbers.get(name) for name in ("fx", "fy", "cx", "cy")):

@@ -63,7 +63,8 @@ class DepthUnit:
                 return metres
         raise ValueError(
             f"expected the depth of a room in {self._name}, got a median of "
-            f"{middle * self._candidates[0]:.4g} m; give the metres of one unit: --depth-scale 0.001"
+            f"{middle * self._candidates[0]:.4g} m; give the metres of one unit, such as "
+            "--depth-scale 0.001"
         )
 
 

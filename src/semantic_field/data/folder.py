@@ -81,8 +81,8 @@ class FolderSource:
         depth = self.path / "depth"
         self._depth = _index_images(depth, DEPTH_SUFFIXES) if self.has_depth else {}
         self.camera = self._read_camera(camera)
-        self._unit: DepthUnit | None = None
-        self._depth_scale = depth_scale
+        self._units: dict[bool, DepthUnit] = {}
+        self._depth_scale, self._stated_scale = depth_scale, _read_scale(self.path / INTRINSICS)
         self._poses = _read_poses(self.path / "poses.txt")
         self.indices = self._check_complete()
         self._labels = find_labels(self.path, labels)
@@ -118,11 +118,9 @@ class FolderSource:
             return np.zeros((self.camera.height, self.camera.width), np.float32)
         depth = read_depth(self._depth[index])
         self._check_size(self._depth[index], depth)
-        if self._unit is None:
-            stated = _read_scale(self.path / INTRINSICS)
-            is_float = depth.dtype == np.float32
-            self._unit = file_unit(self.name, stated, is_float, self._depth_scale)
-        return self._unit.to_metres(depth)
+        is_float = depth.dtype == np.float32
+        unit = file_unit(self.name, self._stated_scale, is_float, self._depth_scale)
+        return self._units.setdefault(is_float, unit).to_metres(depth)
 
     def pose(self, position: int) -> NDArray[np.float64]:
         """``T_world_camera`` of the frame at a position."""
@@ -279,7 +277,6 @@ def _read_intrinsics(path: Path) -> Camera:
     if missing:
         raise ValueError(f"expected {', '.join(names)} in {path}, missing: {', '.join(missing)}")
     fx, fy, cx, cy = (float(content[name]) for name in names[:4])
-    _read_scale(path)
     return Camera(fx, fy, cx, cy, int(content["width"]), int(content["height"]))
 
 

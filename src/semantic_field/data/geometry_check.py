@@ -30,8 +30,8 @@ FACTORS: Final = (
 LEAST_GAIN: Final = 0.15  # share of the residual; right recordings have 0 (docs/data.md)
 LEAST_DROP: Final = 0.03  # of the residual itself
 LEAST_CHANGE: Final = 0.04
-PAIRS, LEAST_PAIRS, LEAST_POINTS = 6, 3, 300
-POINTS_ACROSS: Final = 100  # points of a frame's width that are moved
+PAIRS, LEAST_PAIRS, LEAST_POINTS = 6, 3, 150
+POINTS_ACROSS: Final = 64  # points of a frame's width that are moved
 DEPTH_SHARE, GREY_LEVELS = 0.03, 30.0
 USUAL_TURN_RAD, USUAL_STEP_M, FARTHEST_FRAME = 0.2, 0.35, 40
 

@@ -23,6 +23,7 @@ MAX_WIDTH: Final = 640  # wider images are looked at with fewer pixels
 LEAST_OUTLINES: Final = 1000  # pixels; fewer say nothing
 LEAST_GAIN: Final = 0.05  # of the score; registered recordings have 0 (docs/data.md)
 LEAST_BASELINE_M: Final = 0.01
+LEAST_LOOKS, MOST_LOOKS, LOOK_PERIOD_NS = 3, 12, 300_000_000  # of a live stream
 SAME_PLACE_M, SAME_DIRECTION_RAD = 0.005, 0.01  # nearer frames are one camera
 SAME_INTRINSICS: Final = 0.02
 
@@ -110,16 +111,15 @@ def _score(
     gray: NDArray[np.uint8], depth: NDArray[np.float32], focal: float
 ) -> tuple[NDArray[np.float64], int]:
     """Sums over the outlines along the rows, by baseline, and their number."""
-    change = np.abs(cv2.Sobel(np.ascontiguousarray(gray), cv2.CV_32F, 1, 0))
+    change = np.abs(cv2.Sobel(np.ascontiguousarray(gray), cv2.CV_16S, 1, 0))
     change = cv2.dilate(change, np.ones((1, 3), np.uint8))
-    some = np.sort(change.ravel()[::7])
+    ranks = (np.cumsum(np.bincount(change.ravel())) / change.size)[change]
     v, u, z = _outlines(depth)
     sums = np.full(len(BASELINES_M), 0.5 * len(u))
     for i, baseline in enumerate(BASELINES_M):
         moved = np.rint(u + focal * baseline / z).astype(np.int64)
         inside = (moved >= 0) & (moved < depth.shape[1])
-        ranks = np.searchsorted(some, change[v[inside], moved[inside]]) / max(len(some), 1)
-        sums[i] += (ranks - 0.5).sum()
+        sums[i] += (ranks[v[inside], moved[inside]] - 0.5).sum()
     return sums, len(u)
 
 
@@ -143,6 +143,39 @@ def _last_reading(depth: NDArray[np.float32]) -> NDArray[np.float32]:
     columns = np.arange(depth.shape[1])
     last = np.maximum.accumulate(np.where(depth > 0, columns, 0), axis=1)
     return np.take_along_axis(depth, last, axis=1)
+
+
+class RegistrationWatch:
+    """Looks at the first frames of a live stream: is their depth seen from the colour camera?"""
+
+    def __init__(self) -> None:
+        self._evidence, self._looks, self._last_ns = OutlineEvidence(), 0, 0
+        self._complaint = ""
+
+    def complaint(
+        self,
+        stamp_ns: int,
+        color: NDArray[np.uint8],
+        depth: NDArray[np.float32],
+        camera: Camera,
+        T_color_depth: NDArray[np.floating] | None,
+    ) -> str:
+        """Why depth cannot be used; empty where nothing speaks against it.
+
+        Args:
+            T_color_depth: between the frames that colour and depth name; None where TF does not
+                know it.
+        """
+        apart = T_color_depth is not None and not same_view(T_color_depth)
+        if self._looks < MOST_LOOKS and abs(stamp_ns - self._last_ns) >= LOOK_PERIOD_NS:
+            self._evidence.add(color, depth, camera)
+            self._looks, self._last_ns = self._looks + 1, stamp_ns
+            offset = self._evidence.offset() if self._looks >= LEAST_LOOKS else None
+            self._complaint = "" if offset is None else str(offset)
+        if apart and not self._evidence.prefers_registered(T_color_depth):
+            millimetres = float(np.linalg.norm(T_color_depth[:3, 3])) * 1000
+            return f"the frames of depth and colour are {millimetres:.0f} mm apart by TF"
+        return self._complaint
 
 
 def same_view(T_color_depth: NDArray[np.floating]) -> bool:

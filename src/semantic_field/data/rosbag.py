@@ -110,7 +110,7 @@ class BagSource:
             self._reader, self.topics, pose_source, global_frame, camera_frame
         )
         self._cameras = CameraTrack(self._reader, self.topics, camera)
-        self._unit: DepthUnit | None = None
+        self._units: dict[bool, DepthUnit] = {}
         self._depth_scale = depth_scale
         self._registration: DepthRegistration | None = None
         self._wants_labels = labels != "none"
@@ -152,9 +152,8 @@ class BagSource:
     def _depth(self, entry: Entry, rectify: Rectifier) -> NDArray[np.float32]:
         """Metres, undistorted, from the colour camera."""
         units, is_float = self._decode(entry.depth, _decode_depth)
-        if self._unit is None:
-            self._unit = message_unit(self.topics.depth, is_float, self._depth_scale)
-        depth = self._unit.to_metres(units)
+        unit = message_unit(self.topics.depth, is_float, self._depth_scale)
+        depth = self._units.setdefault(is_float, unit).to_metres(units)
         assert self._registration is not None
         if self._registration.moves:
             return self._registration.moved(depth, rectify.camera)

@@ -92,7 +92,7 @@ class ImageSequence:
         self.stamps: Sequence[int] = [record.stamp_ns for record in self.records]
         self._invalid = tuple(invalid_depth)
         self._metres_per_unit, self._depth_scale = metres_per_unit, depth_scale
-        self._unit: DepthUnit | None = None
+        self._units: dict[bool, DepthUnit] = {}
         self._labels = labels
         self.label_names = split_void(labels.names)[0] if labels else {}
 
@@ -126,11 +126,11 @@ class ImageSequence:
             raise ValueError(
                 f"expected depth of {expected} (height, width) in {path}, got {units.shape}"
             )
-        if self._unit is None:
-            is_float = units.dtype == np.float32
-            stated = None if is_float else self._metres_per_unit
-            self._unit = file_unit(self.name, stated, is_float, self._depth_scale)
-        return self._unit.to_metres(np.where(np.isin(units, self._invalid), 0, units))
+        is_float = units.dtype == np.float32
+        stated = None if is_float else self._metres_per_unit
+        unit = file_unit(self.name, stated, is_float, self._depth_scale)
+        units = np.where(np.isin(units, self._invalid), 0, units)
+        return self._units.setdefault(is_float, unit).to_metres(units)
 
     def pose(self, index: int) -> NDArray[np.float64]:
         """``T_world_camera`` of a frame."""
@@ -185,8 +185,8 @@ def choose_camera(
     if abs(usual.width * size[1] / (usual.height * size[0]) - 1) > ASPECT:
         raise ValueError(
             f"expected a camera for the images of {size[0]}x{size[1]} in the {layout} recording "
-            f"{folders[0]}, found none: the usual one is of images of {usual.width}x{usual.height}; "
-            "give the camera with --camera FX,FY,CX,CY,W,H, or in a file intrinsics.json there"
+            f"{folders[0]}, found none: the usual one is of {usual.width}x{usual.height}; give "
+            "the camera with --camera FX,FY,CX,CY,W,H, or in a file intrinsics.json there"
         )
     return usual if (usual.width, usual.height) == size else usual.resized(*size)
 
