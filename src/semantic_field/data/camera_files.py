@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -84,7 +85,7 @@ def read_camera(file: Path, size: tuple[int, int]) -> Camera | None:
         values = _from_tree(_parse_tree(file, text)) or _from_lines(text) or _from_numbers(text)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
-            f"expected the camera of the images in {file}, got something else ({error!r}); "
+            f"expected the camera of the images in {file}, got something else ({error}); "
             "give it with --camera FX,FY,CX,CY,W,H"
         ) from error
     if values is None:
@@ -135,6 +136,9 @@ def _from_tree(tree: Any) -> Values | None:
         return None
     tree = tree.get("camera", tree) if isinstance(tree.get("camera"), dict) else tree
     names = {str(name).lower(): value for name, value in tree.items()}
+    for name in ("distortion_coefficients", "dist_coeffs", "distortion", "d"):
+        if isinstance(given := names.get(name), (dict, list)):
+            _refuse_distortion(given["data"] if isinstance(given, dict) else given)
     width = float(names.get("width", names.get("w", names.get("image_width", 0))))
     height = float(names.get("height", names.get("h", names.get("image_height", 0))))
     if "fx" in names:
@@ -176,7 +180,16 @@ def _from_numbers(text: str) -> Values | None:
     if len(numbers) in (3, 4) and all(len(row) == len(numbers) for row in numbers):
         return numbers[0][0], numbers[1][1], numbers[0][2], numbers[1][2], 0.0, 0.0
     flat = numbers[0]
-    if len(flat) in (9, 16):
+    if len(flat) in (9, 16) and flat[1] == 0:  # a matrix in one row
         k = np.reshape(flat, (3, 3) if len(flat) == 9 else (4, 4))
         return k[0, 0], k[1, 1], k[0, 2], k[1, 2], 0.0, 0.0
+    _refuse_distortion(flat[4:])
     return (*flat[:4], 0.0, 0.0) if len(flat) >= 4 else None
+
+
+def _refuse_distortion(coefficients: Sequence[float]) -> None:
+    if np.any(coefficients):
+        raise ValueError(
+            f"distortion coefficients {list(coefficients)}: undistort the images, then take the "
+            "camera of the result"
+        )

@@ -93,13 +93,10 @@ def _make_maps(camera: Camera, d: NDArray[np.float64], model: str) -> tuple | No
     size, k = (camera.width, camera.height), camera.matrix
     if model in _FISHEYE:
         if d.size != 4:
-            raise ValueError(
-                f"expected 4 coefficients in D for {model!r}, got {d.size}: {d.tolist()}"
-            )
+            raise ValueError(f"expected 4 coefficients in D for {model!r}, got D = {d.tolist()}")
         return cv2.fisheye.initUndistortRectifyMap(k, d, np.eye(3), k, size, cv2.CV_32FC1)
     if d.size not in (4, 5, 8, 12, 14):
         raise ValueError(
-            f"expected 4, 5, 8, 12 or 14 coefficients in D for {model!r}, got {d.size}: "
-            f"{d.tolist()}"
+            f"expected 4, 5, 8, 12 or 14 coefficients in D for {model!r}, got D = {d.tolist()}"
         )
     return cv2.initUndistortRectifyMap(k, d, np.eye(3), k, size, cv2.CV_32FC1)

@@ -188,9 +188,9 @@ def same_view(T_color_depth: NDArray[np.floating]) -> bool:
 def other_intrinsics(color: Any, depth: Any) -> bool:
     """Whether two CameraInfo say that depth has other intrinsics than colour, as raw (K) or as
     rectified (P) images, at the size of the depth images."""
-    if not np.any(depth.k):
+    if not (np.any(depth.k) and depth.width and depth.height and color.width and color.height):
         return False  # not filled in: says nothing
-    scale = np.array([depth.width / max(color.width, 1), depth.height / max(color.height, 1), 1])
+    scale = np.array([depth.width / color.width, depth.height / color.height, 1])
     own = np.asarray(depth.k, float).reshape(3, 3)
     others = np.asarray(color.k, float).reshape(3, 3), np.asarray(color.p, float).reshape(3, 4)
     return not any(
