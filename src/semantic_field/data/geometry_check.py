@@ -29,6 +29,7 @@ FACTORS: Final = (
 )
 LEAST_GAIN: Final = 0.15  # share of the residual; right recordings have 0 (docs/data.md)
 LEAST_DROP: Final = 0.03  # of the residual itself
+GOOD_RESIDUAL: Final = 0.4  # of frames that fit each other; more says nothing
 LEAST_CHANGE: Final = 0.04
 PAIRS, LEAST_PAIRS, LEAST_POINTS = 6, 3, 150
 POINTS_ACROSS: Final = 64  # points of a frame's width that are moved
@@ -120,14 +121,15 @@ def better_fit(pairs: list[tuple[Frame, Frame]]) -> Fit | None:
     residuals = {what: _residuals(pairs, what) for what in ("focal", "depth")}
     found = []
     for what, table in residuals.items():  # (pairs, factors)
-        usable = table[~np.isnan(table[:, FACTORS.index(1.0)])]
+        usable = table[~np.isnan(table).all(1)]
         if len(usable) < LEAST_PAIRS:
             continue
-        seen_enough = (~np.isnan(usable)).sum(0) >= LEAST_PAIRS
-        middle = np.full(len(FACTORS), np.inf)
-        middle[seen_enough] = np.nanmedian(usable[:, seen_enough], axis=0)
+        # Frames that show nothing in common with one factor, and do with another, do not fit.
+        middle = np.median(np.where(np.isnan(usable), 1.0, usable), axis=0)
         best = int(middle.argmin())
         fit = Fit(what, FACTORS[best], float(middle[best]), float(middle[FACTORS.index(1.0)]))
+        if fit.residual > GOOD_RESIDUAL:
+            continue
         drop = fit.own_residual - fit.residual
         if fit.gain >= LEAST_GAIN and drop >= LEAST_DROP and abs(fit.factor - 1) >= LEAST_CHANGE:
             found.append(fit)
