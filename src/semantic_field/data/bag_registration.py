@@ -135,7 +135,10 @@ class DepthRegistration:
                 if transform is None
                 else f"a CameraInfo beside {self._topics.depth}"
             )
-            raise ValueError(f"expected {missing} to register depth to colour, got none")
+            raise ValueError(
+                f"expected {missing} to register depth to colour, got none; record it as well "
+                "(/tf_static, camera_info), or take depth that is aligned already"
+            )
         rectified = is_rectified(self._topics.depth)
         try:
             self._rectifier = Rectifier(*read_camera_info(self._depth_info, rectified))

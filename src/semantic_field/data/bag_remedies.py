@@ -59,7 +59,7 @@ def explain(path: Path, error: object) -> str:
         if file.suffix == ".mcap" and (foreign := _foreign_mcap(file)):
             return foreign
     remedy = next((r for words, r in _REMEDIES.items() if words in str(error)), _REINDEX)
-    return f"{error}; {remedy.format(path=path)}"
+    return f"{str(error).rstrip('.')}; {remedy.format(path=path)}"
 
 
 def _files(path: Path) -> Iterator[Path]:
