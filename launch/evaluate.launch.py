@@ -100,4 +100,5 @@ def generate_launch_description() -> LaunchDescription:
         on_exit=Shutdown(reason="the report is written"),
         **common,
     )
-    return LaunchDescription([*arguments, replay, mapping, scorer])
+    # What an included file is given stays set: mapping comes last.
+    return LaunchDescription([*arguments, replay, scorer, mapping])

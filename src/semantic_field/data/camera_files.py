@@ -61,8 +61,9 @@ def parse_camera(camera: str | Camera, size: tuple[int, int]) -> Camera:
             f"expected a camera as FX,FY,CX,CY,W,H (pixels), got {camera!r}; such as "
             "525,525,319.5,239.5,640,480"
         ) from error
-    width, height = (int(v) for v in values[4:]) if len(values) == 6 else size
-    return at_size(Camera(*values[:4], width, height), size, "--camera")
+    fx, fy, cx, cy = values[:4]
+    width, height = (int(values[4]), int(values[5])) if len(values) == 6 else size
+    return at_size(Camera(fx, fy, cx, cy, width, height), size, "--camera")
 
 
 def find_camera(size: tuple[int, int], *folders: Path) -> Camera | None:
@@ -161,13 +162,13 @@ def _from_lines(text: str) -> Values | None:
     named = {m[1].lower(): m[2] for line in text.splitlines() if (m := _LINE.match(line))}
     numbers = {name: [float(x) for x in re.findall(_NUMBER, rest)] for name, rest in named.items()}
     if all(numbers.get(name) for name in ("fx", "fy", "cx", "cy")):
-        size = [numbers.get(name, [0.0])[0] for name in ("width", "height")]
+        width, height = (numbers.get(name, [0.0])[0] for name in ("width", "height"))
         fx, fy, cx, cy = (numbers[name][0] for name in ("fx", "fy", "cx", "cy"))
-        return fx, fy, cx, cy, *size
+        return fx, fy, cx, cy, width, height
     matrix = numbers.get("m_calibrationdepthintrinsic", [])
     if len(matrix) == 16:
-        size = [numbers.get(f"m_depth{name}", [0.0])[0] for name in ("width", "height")]
-        return matrix[0], matrix[5], matrix[2], matrix[6], *size
+        width, height = (numbers.get(f"m_depth{n}", [0.0])[0] for n in ("width", "height"))
+        return matrix[0], matrix[5], matrix[2], matrix[6], width, height
     return None
 
 
@@ -184,7 +185,7 @@ def _from_numbers(text: str) -> Values | None:
         k = np.reshape(flat, (3, 3) if len(flat) == 9 else (4, 4))
         return k[0, 0], k[1, 1], k[0, 2], k[1, 2], 0.0, 0.0
     _refuse_distortion(flat[4:])
-    return (*flat[:4], 0.0, 0.0) if len(flat) >= 4 else None
+    return (flat[0], flat[1], flat[2], flat[3], 0.0, 0.0) if len(flat) >= 4 else None
 
 
 def _refuse_distortion(coefficients: Sequence[float]) -> None:

@@ -67,7 +67,7 @@ class OutlineEvidence:
         """Look at colour (H, W, 3) and depth (H, W) in metres of one camera."""
         step = -(-camera.width // MAX_WIDTH)
         gray = cv2.cvtColor(color, cv2.COLOR_RGB2GRAY)[::step, ::step]
-        gray = cv2.GaussianBlur(gray, (0, 0), 1.0)
+        gray = np.asarray(cv2.GaussianBlur(gray, (0, 0), 1.0), np.uint8)
         depth = depth[::step, ::step]
         for axis, focal in enumerate((camera.fx / step, camera.fy / step)):
             turned = (gray, depth) if axis == 0 else (gray.T, depth.T)
@@ -112,7 +112,7 @@ def _score(
 ) -> tuple[NDArray[np.float64], int]:
     """Sums over the outlines along the rows, by baseline, and their number."""
     change = np.abs(cv2.Sobel(np.ascontiguousarray(gray), cv2.CV_16S, 1, 0))
-    change = cv2.dilate(change, np.ones((1, 3), np.uint8))
+    change = np.asarray(cv2.dilate(change, np.ones((1, 3), np.uint8)), np.int64)
     ranks = (np.cumsum(np.bincount(change.ravel())) / change.size)[change]
     v, u, z = _outlines(depth)
     sums = np.full(len(BASELINES_M), 0.5 * len(u))
@@ -166,16 +166,17 @@ class RegistrationWatch:
             T_color_depth: between the frames that colour and depth name; None where TF does not
                 know it.
         """
-        apart = T_color_depth is not None and not same_view(T_color_depth)
         if self._looks < MOST_LOOKS and abs(stamp_ns - self._last_ns) >= LOOK_PERIOD_NS:
             self._evidence.add(color, depth, camera)
             self._looks, self._last_ns = self._looks + 1, stamp_ns
             offset = self._evidence.offset() if self._looks >= LEAST_LOOKS else None
             self._complaint = "" if offset is None else str(offset)
-        if apart and not self._evidence.prefers_registered(T_color_depth):
-            millimetres = float(np.linalg.norm(T_color_depth[:3, 3])) * 1000
-            return f"the frames of depth and colour are {millimetres:.0f} mm apart by TF"
-        return self._complaint
+        if T_color_depth is None or same_view(T_color_depth):
+            return self._complaint
+        if self._evidence.prefers_registered(T_color_depth):
+            return ""
+        millimetres = float(np.linalg.norm(T_color_depth[:3, 3])) * 1000
+        return f"the frames of depth and colour are {millimetres:.0f} mm apart by TF"
 
 
 def same_view(T_color_depth: NDArray[np.floating]) -> bool:
