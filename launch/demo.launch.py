@@ -28,7 +28,7 @@ def generate_launch_description() -> LaunchDescription:
     )
     return LaunchDescription(
         [
-            *launch_parts.declared(launch_parts.REPLAY_ARGUMENTS),
+            *launch_parts.declared(launch_parts.REPLAY_ARGUMENTS | launch_parts.READING_ARGUMENTS),
             launch_parts.topics_of_bag(),
             IncludeLaunchDescription(PythonLaunchDescriptionSource(path)),
             replay,

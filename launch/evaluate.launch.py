@@ -11,6 +11,7 @@ from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterFile
 from launch_ros.substitutions import FindPackageShare
 
+from semantic_field.config import ReplayNodeConfig
 from semantic_field.nodes import launch_parts
 from semantic_field.nodes.launch_parts import typed
 
@@ -23,6 +24,8 @@ ARGUMENTS = {
     "wait": launch_parts.REPLAY_ARGUMENTS["wait"],
     "up": ("+z", "axis of the recording's world that points up"),
     "params_file": launch_parts.MAPPING_ARGUMENTS["params_file"],
+    **launch_parts.READING_ARGUMENTS,
+    **launch_parts.READING_POSES,
 }
 # The scorer hears only what is held out, the mapping node only the rest.
 HELD_OUT = (
@@ -37,6 +40,7 @@ HELD_OUT = (
 
 def generate_launch_description() -> LaunchDescription:
     share = FindPackageShare("semantic_field")
+    reading = launch_parts.reading_parameters()
     common = {"package": "semantic_field", "output": "screen"}
     replay = Node(
         executable="replay_node",
@@ -48,6 +52,7 @@ def generate_launch_description() -> LaunchDescription:
                 "rate": typed("rate", float),
                 "frame_rate_hz": typed("frame_rate_hz", float),
                 **launch_parts.waiting(),
+                **reading,
             }
         ],
         **common,
@@ -57,6 +62,8 @@ def generate_launch_description() -> LaunchDescription:
         launch_arguments={
             "input_qos": "reliable",
             "use_sim_time": "true",
+            "pose_source": "tf",
+            "global_frame": ReplayNodeConfig().global_frame,
             "params_file": LaunchConfiguration("params_file"),
             "up": LaunchConfiguration("up"),
             # A map of an evaluation never takes the place of the robot's own.
@@ -75,6 +82,7 @@ def generate_launch_description() -> LaunchDescription:
                 "protocol": typed("protocol", str),
                 "out": typed("out", str),
                 "query.up": typed("up", str),
+                **reading,
             },
         ],
         remappings=[(name, f"held_out/{name}") for name in HELD_OUT],
@@ -82,4 +90,5 @@ def generate_launch_description() -> LaunchDescription:
         **common,
     )
     arguments = launch_parts.declared(ARGUMENTS)
-    return LaunchDescription([*arguments, replay, mapping, scorer])
+    # What an included file is given stays set: mapping comes last.
+    return LaunchDescription([*arguments, replay, scorer, mapping])

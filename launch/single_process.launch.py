@@ -52,13 +52,15 @@ def process(context: LaunchContext) -> list[Node]:
 
 def generate_launch_description() -> LaunchDescription:
     own = set(INPUT) | OF_REPLAY
-    replay = {n: about for n, about in launch_parts.REPLAY_ARGUMENTS.items() if n not in own}
+    of_replay = launch_parts.REPLAY_ARGUMENTS | launch_parts.READING_ARGUMENTS
+    replay = {n: about for n, about in of_replay.items() if n not in own}
     return LaunchDescription(
         [
             *launch_parts.declared(INPUT),
             OpaqueFunction(function=replay_defaults),
+            *launch_parts.declared(replay),
             launch_parts.topics_of_bag(),
-            *launch_parts.declared(replay | launch_parts.MAPPING_ARGUMENTS),
+            *launch_parts.declared(launch_parts.MAPPING_ARGUMENTS),
             launch_parts.rviz(),
             OpaqueFunction(function=process),
         ]

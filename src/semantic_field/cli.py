@@ -10,13 +10,14 @@ from pathlib import Path
 import yaml
 
 from semantic_field.config import Config, TeacherConfig, updated
+from semantic_field.data.source_options import add_source_options, joined_axes, source_config
 
 Handler = Callable[[argparse.Namespace], int]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; its exit code. Expected errors are one line on stderr."""
-    arguments = _parser().parse_args(argv)
+    arguments = _parser().parse_args(joined_axes(sys.argv[1:] if argv is None else argv))
     try:
         return arguments.handler(arguments)
     except (ValueError, OSError, TimeoutError, RuntimeError) as error:
@@ -63,6 +64,7 @@ def _add_demo(commands) -> None:
         default=TeacherConfig.architecture,
         help="of the weights: open_clip's name or a JSON file (default: %(default)s)",
     )
+    add_source_options(command)
     command.set_defaults(handler=_demo)
 
 
@@ -74,7 +76,14 @@ def _demo(arguments: argparse.Namespace) -> int:
     teacher = TeacherConfig(
         kind=arguments.language, path=arguments.checkpoint, architecture=arguments.architecture
     )
-    return run_demo(arguments.input, arguments.out, arguments.train_seconds, Console(), teacher)
+    return run_demo(
+        arguments.input,
+        arguments.out,
+        arguments.train_seconds,
+        Console(),
+        teacher,
+        source_config(arguments),
+    )
 
 
 def _add_precompute(commands) -> None:
@@ -89,6 +98,7 @@ def _add_precompute(commands) -> None:
         metavar="NAME=VALUE",
         help="a setting, as teacher.path=clip.safetensors or teacher.store=features",
     )
+    add_source_options(command)
     command.set_defaults(handler=_precompute)
 
 
@@ -109,7 +119,7 @@ def _precompute(arguments: argparse.Namespace) -> int:
     eyes = make_image_teachers(config, make_language_teacher(config.teacher))
     if eyes is None:
         raise ValueError(f"expected teachers of images, got teacher.kind {config.teacher.kind}")
-    source = open_source(arguments.input)
+    source = open_source(arguments.input, **source_config(arguments).options())
     frames = (source[i] for i in range(len(source)))
     for _ in track(precompute(frames, eyes, config.mapping), "looking", total=len(source)):
         pass
@@ -148,6 +158,8 @@ def _add_convert(commands) -> None:
     command.add_argument("--storage", choices=("sqlite3", "mcap"), default="mcap")
     command.add_argument("--compressed", action="store_true", help="compressed images")
     command.add_argument("--rate", type=float, help="frames per second; else as recorded")
+    command.add_argument("--lossless", action="store_true", help="colour of a folder as PNG")
+    add_source_options(command)
     command.set_defaults(handler=_convert)
 
 
@@ -158,10 +170,11 @@ def _convert(arguments: argparse.Namespace) -> int:
     from semantic_field.data.folder_writer import write_folder
     from semantic_field.data.sources import open_source
 
-    source = open_source(arguments.input)
+    source = open_source(arguments.input, **source_config(arguments).options())
     frames = track(range(len(source)), description=f"writing {arguments.output}")
     if arguments.to == "folder":
-        write_folder(source, arguments.output, indices=frames)
+        suffix = ".png" if arguments.lossless else ".jpg"
+        write_folder(source, arguments.output, suffix, frames)
     else:
         write_bag(
             source,

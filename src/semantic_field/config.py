@@ -506,10 +506,51 @@ class QueryNodeConfig(Settings):
 
 
 @dataclass(frozen=True)
+class SourceConfig(Settings, fixed=START):
+    """How a recording is read, where it does not say so itself. Empty, 0 and auto: as found."""
+
+    color_topic: str = option("", "a bag's topic of colour images")
+    depth_topic: str = option("", "a bag's topic of depth images")
+    labels_topic: str = option("", "a bag's topic of label images")
+    color_info_topic: str = option("", "a bag's topic with the CameraInfo of colour")
+    pose_topic: str = option("", "a bag's topic of camera poses (PoseStamped)")
+    odometry_topic: str = option("", "a bag's topic of odometry")
+    tf_topic: str = option("", "a bag's topic of TF, where several robots have their own")
+    camera_frame: str = option("", "a bag's optical frame of colour, in place of its frame_id")
+    pose_source: str = option(
+        "auto", "where a bag's poses come from", choices=("auto", "tf", "pose", "odometry")
+    )
+    global_frame: str = option("", "a bag's frame that poses are given in")
+    slop: float = option(0.03, "largest stamp difference of a frame's images in a bag, s", 0.0)
+    camera: str = option("", "FX,FY,CX,CY,W,H of the images without distortion, pixels")
+    depth_scale: float = option(0.0, "metres of one unit of the depth images", 0.0)
+    register: str = option(
+        "auto",
+        "true moves the depth of another camera to colour, false takes it as it is",
+        choices=("auto", "true", "false"),
+    )
+
+    def options(self) -> dict[str, Any]:
+        """What differs from the defaults, as options of ``open_source``."""
+        given = {n: v for n, item, v in walk(self) if v != item.default}
+        if "slop" in given:
+            given["slop_s"] = given.pop("slop")
+        if "register" in given:
+            given["register"] = self.register == "true"
+        return given
+
+    @property
+    def changes_images(self) -> bool:
+        """Whether frames differ from the messages of a bag by more than the choice of topics."""
+        return bool(self.camera or self.depth_scale or self.register == "true")
+
+
+@dataclass(frozen=True)
 class ReplayNodeConfig(Settings):
     """The replay node: a recording as live topics."""
 
     input: str = option("room", "folder, rosbag2, or room[:seed=3,frames=60]", fixed=START)
+    source: SourceConfig = dataclasses.field(default_factory=SourceConfig)
     rate: float = option(1.0, "speed of the replay; 2 = twice as fast as recorded", 0.01, 1000.0)
     frame_rate_hz: float = option(
         5.0, "frames per second of a recording without stamps", 0.1, fixed=START
@@ -540,6 +581,7 @@ class ScorerNodeConfig(Settings):
     """The scorer node: a live run as a report."""
 
     input: InputConfig = dataclasses.field(default_factory=InputConfig)
+    source: SourceConfig = dataclasses.field(default_factory=SourceConfig)
     recording: str = option(
         "room", "what is replayed: its depth and labels are the truth", fixed=START
     )

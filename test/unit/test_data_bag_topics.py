@@ -29,6 +29,76 @@ def test_realsense():
     assert topics.labels == "" and set(topics.tf) == {"/tf", "/tf_static"}
 
 
+# Image topics of drivers with all their streams on; the pair to be found comes first.
+CAMERAS = {
+    "realsense, new names": (
+        "/camera/camera/color/image_raw",
+        "/camera/camera/aligned_depth_to_color/image_raw",
+        "/camera/camera/depth/image_rect_raw",
+        "/camera/camera/infra1/image_rect_raw",
+        "/camera/camera/infra2/image_rect_raw",
+    ),
+    "oak-d": (
+        "/oak/rgb/image_raw",
+        "/oak/stereo/image_raw",
+        "/oak/left/image_raw",
+        "/oak/right/image_raw",
+    ),
+    "azure kinect": (
+        "/rgb/image_raw",
+        "/depth_to_rgb/image_raw",
+        "/depth/image_raw",
+        "/rgb_to_depth/image_raw",
+        "/ir/image_raw",
+    ),
+    "zed": (
+        "/zed/zed_node/rgb/image_rect_color",
+        "/zed/zed_node/depth/depth_registered",
+        "/zed/zed_node/rgb_raw/image_raw_color",
+        "/zed/zed_node/left/image_rect_color",
+        "/zed/zed_node/left_raw/image_raw_color",
+        "/zed/zed_node/right/image_rect_color",
+        "/zed/zed_node/stereo/image_rect_color",
+        "/zed/zed_node/confidence/confidence_map",
+        "/zed/zed_node/disparity/disparity_image",
+    ),
+    "zed, new names": (
+        "/zed/zed_node/rgb/color/rect/image",
+        "/zed/zed_node/depth/depth_registered",
+        "/zed/zed_node/rgb/color/raw/image",
+        "/zed/zed_node/left/color/rect/image",
+        "/zed/zed_node/rgb/gray/rect/image",
+    ),
+    "orbbec": (
+        "/camera/color/image_raw",
+        "/camera/depth/image_raw",
+        "/camera/ir/image_raw",
+        "/camera/left_ir/image_raw",
+    ),
+    "kinect": (
+        "/camera/rgb/image_rect_color",
+        "/camera/depth_registered/image_raw",
+        "/camera/depth/image_raw",
+        "/camera/ir/image",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CAMERAS)
+@pytest.mark.parametrize("compressed", [False, True])
+def test_cameras_are_found_unasked(name, compressed, caplog):
+    color, depth, *others = CAMERAS[name]
+    types = dict.fromkeys((color, depth, *others), IMAGE)
+    types |= {f"{topic.rpartition('/')[0]}/camera_info": CAMERA_INFO for topic in list(types)}
+    if compressed:  # beside the raw images
+        types |= {f"{color}/compressed": COMPRESSED_IMAGE}
+        types |= {f"{depth}/compressedDepth": COMPRESSED_IMAGE}
+    topics = detect_topics(types, {})
+    assert (topics.color, topics.depth) == (color, depth)
+    assert topics.color_info == f"{color.rpartition('/')[0]}/camera_info"
+    assert topics.labels == "" and caplog.records == []
+
+
 def test_only_compressed_images_with_labels():
     topics = detect_topics(
         {
@@ -47,7 +117,7 @@ def test_only_compressed_images_with_labels():
     assert topics.label_info == "/rgbd/semantic/label_info"
 
 
-def test_two_cameras_need_a_choice():
+def test_of_two_cameras_one_is_taken_and_named(caplog):
     types = {}
     for side in ("front", "rear"):
         types |= {
@@ -55,16 +125,19 @@ def test_two_cameras_need_a_choice():
             f"/{side}/color/camera_info": CAMERA_INFO,
             f"/{side}/depth/image_raw": IMAGE,
         }
-    with pytest.raises(ValueError, match=r"/front/.*/rear/.*color_topic"):
-        detect_topics(types, {})
+    topics = detect_topics(types, {})
+    assert topics.color == "/front/color/image_raw" and topics.depth == "/front/depth/image_raw"
+    (warning,) = [record.getMessage() for record in caplog.records]
+    assert "/front/color/image_raw and /front/depth/image_raw are taken" in warning
+    assert "/rear/color/image_raw" in warning and "--color-topic" in warning
     topics = detect_topics(types, {"color": "/rear/color/image_raw"})
     assert topics.depth == "/rear/depth/image_raw"
 
 
 def test_what_is_missing_is_named_with_its_option():
-    with pytest.raises(ValueError, match=r"depth_topic; topics found: .*/camera/color/image_raw"):
+    with pytest.raises(ValueError, match=r"--depth-topic; topics found: .*/camera/color/image_raw"):
         detect_topics({t: k for t, k in REALSENSE.items() if "depth" not in t}, {})
-    with pytest.raises(ValueError, match="color_info_topic"):
+    with pytest.raises(ValueError, match="--color-info-topic"):
         detect_topics({t: k for t, k in REALSENSE.items() if k != CAMERA_INFO}, {})
     with pytest.raises(ValueError, match="'/typo'"):
         detect_topics(REALSENSE, {"color": "/typo"})

@@ -116,15 +116,18 @@ def test_frames_are_dropped_by_cause() -> None:
     assert not mapper.add_frame(wall(0.01))
     blind = replace(wall(3.0), depth=np.zeros((48, 64), np.float32))
     assert not mapper.add_frame(blind)
+    millimetres = replace(wall(3.0), depth=wall(3.0).depth * np.float32(1000))
+    assert not mapper.add_frame(millimetres)
     lost = replace(wall(3.0), T_world_camera=make_transform(np.eye(3), [1e5, 1e5, 1e5]))
     assert not mapper.add_frame(lost)
     status = mapper.status()
     assert status.dropped == {
         "view_covered": 1,
         "no_depth": 1,
+        "depth_out_of_range": 1,
         "outside_map": 1,
     }
-    assert (status.keyframes, status.frames) == (1, 4)
+    assert (status.keyframes, status.frames) == (1, 5)
     mapper.train_steps(1)
 
 

@@ -283,3 +283,16 @@ def test_a_vocabulary_answers_names_it_knows(tmp_path):
     assert not engine.query("lamp").found and not engine.query("bed").found
     with pytest.raises(ValueError, match="label_text"):
         engine.query("somewhere to sit")
+
+
+@pytest.mark.parametrize("text", ["Kühlschrank", "холодильник"])
+def test_another_language_is_said_instead_of_a_guess(engine, text):
+    result = engine.query(text)
+    assert not result.found and "asks for" not in result.message
+    assert "label_text understands English" in result.message
+
+
+def test_control_characters_do_not_come_back(engine):
+    assert "'red \x07sofa'" not in engine.query("red \x07sofa").message
+    with pytest.raises(ValueError, match="words in it"):
+        engine.query("\x00\x1b ")

@@ -28,7 +28,7 @@ from semantic_field.nodes.questions import (  # noqa: E402
 from semantic_field.nodes.responses import fill_segments, or_why_not  # noqa: E402
 from semantic_field.query.colors import label_colors  # noqa: E402
 from semantic_field.query.engine import QueryEngine, QueryResult  # noqa: E402
-from semantic_field.srv import Query, Segment  # noqa: E402
+from semantic_field.query.interpretation import Interpreter  # noqa: E402
 from semantic_field.teachers.label_text import LabelTextTeacher  # noqa: E402
 
 NAMES = {3: "chair", 9: "floor"}
@@ -199,3 +199,14 @@ def test_an_error_of_the_caller_is_a_response_and_no_other_is():
 def test_the_command_refuses_what_does_not_fit_together(arguments, why, capsys):
     assert main(["query", *arguments]) == 1
     assert why in capsys.readouterr().err
+
+
+def test_label_text_says_what_it_does_not_understand(caplog):
+    teacher = LabelTextTeacher()
+    interpreter = Interpreter(teacher)
+    for text in ("Stuhl", "Kühlschrank", "椅子", "стул", "quelque chose pour s'asseoir"):
+        assert "understands English" in interpreter.interpret(text, []).doubt, text
+    for text in ("chair", "somewhere to sit", "teapot", "loveseat", "diningtable", "TV"):
+        assert interpreter.interpret(text, []).doubt == "", text
+    assert len(caplog.records) == 1 and "understands English" in caplog.text
+    assert interpreter.interpret("Stuhl", ["Stuhl"]).doubt == ""  # the map's own word

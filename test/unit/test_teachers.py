@@ -206,3 +206,12 @@ def test_faulty_vocabulary_names_the_remedy(tmp_path, fault):
         path.write_text("lamp")
     with pytest.raises(ValueError, match=r"teacher\.path"):
         VocabularyTeacher(str(path))
+
+
+def test_control_characters_are_spaces():
+    teacher = LabelTextTeacher()
+    plain, strange = teacher.embed_text(["red chair", "\x00red\x07chair\u200b"])
+    assert torch.equal(plain, strange)
+    assert not teacher.knows("\x00\x07 \u200b")
+    with pytest.raises(ValueError, match="words in them"):
+        teacher.embed_text(["\x00"])

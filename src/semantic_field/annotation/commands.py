@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from semantic_field.data.source_options import add_source_options, source_config
+
 
 def add_commands(subparsers) -> None:
     """Add the command to the parser of ``semantic-field``."""
@@ -35,6 +37,7 @@ def add_commands(subparsers) -> None:
         help="before there are labels: only say which N frames to label first",
     )
     command.add_argument("--config", type=Path, help="settings that differ from the defaults")
+    add_source_options(command)
     command.set_defaults(handler=_annotate)
 
 
@@ -83,7 +86,8 @@ def _open(arguments: argparse.Namespace, progress):
 
     path = Path(arguments.input)
     no_folder = (path / "color").is_dir() and not (path / "depth").exists()
-    source = placed(open_source(arguments.input, **({"need_depth": False} if no_folder else {})))
+    options = source_config(arguments).options() | ({"need_depth": False} if no_folder else {})
+    source = placed(open_source(arguments.input, **options))
     if not (arguments.no_depth or no_folder):
         return source
     return EstimatedDepth(source, arguments.out / ".annotate" / "depth", progress)

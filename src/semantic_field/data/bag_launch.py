@@ -6,19 +6,22 @@ import json
 import sys
 from pathlib import Path
 
+from semantic_field.config import SourceConfig, updated, walk
 from semantic_field.data.bag_topics import Topics
 from semantic_field.data.rosbag import BagSource
 
 TRANSPORTS = ("compressed", "compressedDepth")
 
 
-def launch_arguments(path: str | Path) -> dict[str, str]:
-    """Topics, transports, pose source and world frame of a rosbag2, found by type and name.
+def launch_arguments(path: str | Path, reading: SourceConfig | None = None) -> dict[str, str]:
+    """Topics, transports, pose source and world frame of a rosbag2, found by type and name or
+    as ``reading`` says.
 
     Raises:
         ValueError: where the bag is damaged or a topic is missing or in question.
     """
-    source = BagSource(path)
+    reading = reading or SourceConfig()
+    source = BagSource(path, **reading.options())
     topics = source.topics
     return {
         **_image("color", topics.color),
@@ -52,9 +55,13 @@ def _other(topics: Topics) -> dict[str, str]:
 
 
 def main() -> int:
-    """``python -m semantic_field.data.bag_launch BAG``: the arguments as JSON."""
+    """``python -m semantic_field.data.bag_launch BAG [JSON]``: the arguments as JSON; JSON are
+    texts by the names of ``SourceConfig``."""
     try:
-        arguments = launch_arguments(sys.argv[1])
+        texts = json.loads(sys.argv[2]) if len(sys.argv) > 2 else {}
+        kinds = {name: type(value) for name, _, value in walk(SourceConfig())}
+        reading = updated(SourceConfig(), {n: kinds[n](text) for n, text in texts.items()})
+        arguments = launch_arguments(sys.argv[1], reading)
     except ValueError as error:
         sys.stderr.write(f"{error}\n")
         return 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import struct
 import weakref
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,23 +17,23 @@ from rosbags.rosbag2 import Reader, ReaderError
 from rosbags.serde import SerdeError
 
 from semantic_field.data.bag_recovery import message_bytes, storage_files, whole_file
+from semantic_field.data.bag_remedies import explain
 from semantic_field.data.bag_types import typestore
-
-REPAIR = (
-    "a recording that was not closed can be repaired with: mcap recover FILE, or "
-    "ros2 bag reindex DIRECTORY"
-)
 
 
 @dataclass(frozen=True)
 class Message:
-    """Where one message lies: its file, its stamp (of the header) and when it was received."""
+    """Where one message lies: its file, its stamp (of the header) and when it was received.
+
+    ``repeat`` counts the messages of the same topic, stamp and time of reception before it.
+    """
 
     file: int
     connection: Connection
     received_ns: int
     stamp_ns: int
     frame_id: str
+    repeat: int = 0
 
 
 class BagReader:
@@ -52,10 +53,10 @@ class BagReader:
                 reader = Reader(whole_file(file, self._copies_folder))
                 reader.open()
                 self._readers.append(reader)
-        except (ReaderError, OSError, ValueError, struct.error, EOFError) as error:
+        except (ReaderError, OSError, ValueError, KeyError, struct.error, EOFError) as error:
             self.close()
             raise ValueError(
-                f"expected a readable rosbag2 at {path}, got: {error}; {REPAIR}"
+                f"expected a readable rosbag2 at {path}, got: {explain(path, error)}"
             ) from error
         self._check_index()
         self.types = {
@@ -89,7 +90,8 @@ class BagReader:
                 if hasattr(file, "chunks") and not file.chunks and reader.message_count:
                     self.close()
                     raise ValueError(
-                        f"expected an indexed bag at {self.path}, found no index; {REPAIR}"
+                        f"expected an indexed bag at {self.path}, got: "
+                        f"{explain(self.path, 'no index')}"
                     )
 
     def close(self) -> None:
@@ -108,23 +110,31 @@ class BagReader:
     def index(self, topic: str) -> list[Message]:
         """All messages of a topic whose type begins with a Header, by stamp."""
         found = []
+        seen: Counter[tuple[int, int, int, int]] = Counter()
         for number, reader in enumerate(self._readers):
             connections = [c for c in reader.connections if c.topic == topic]
             if not connections:
                 continue
             for connection, received, raw in _checked(reader.messages(connections), self.path):
                 stamp, frame_id = read_header(raw)
-                found.append(Message(number, connection, received, stamp, frame_id))
-        return sorted(found, key=lambda message: message.stamp_ns)
+                place = number, connection.id, received, stamp
+                found.append(
+                    Message(number, connection, received, stamp, frame_id, repeat=seen[place])
+                )
+                seen[place] += 1
+        return sorted(found, key=lambda message: (message.stamp_ns, message.received_ns))
 
     def read(self, message: Message) -> Any:
         """The content of one message of ``index``."""
         reader, at = self._readers[message.file], message.received_ns
+        before = message.repeat
         for connection, _, raw in _checked(
             reader.messages([message.connection], start=at, stop=at + 1), self.path
         ):
             if read_header(raw)[0] == message.stamp_ns:
-                return self._decode(connection.topic, raw, connection.msgtype)
+                if before == 0:
+                    return self._decode(connection.topic, raw, connection.msgtype)
+                before -= 1
         raise ValueError(f"expected a message at {at} ns in {self.path}; the file has changed")
 
     def raw_messages(self, *topics: str) -> Iterator[tuple[str, int, bytes, str]]:
@@ -155,7 +165,7 @@ def _checked(messages: Iterator, path: Path) -> Iterator:
             return
         except (ReaderError, OSError, ValueError, struct.error, EOFError) as error:
             raise ValueError(
-                f"expected a whole rosbag2 at {path}, got: {error}; {REPAIR}"
+                f"expected a whole rosbag2 at {path}, got: {explain(path, error)}"
             ) from error
         yield item
 

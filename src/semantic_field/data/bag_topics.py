@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 from semantic_field.data.bag_types import (
     CAMERA_INFO,
@@ -16,6 +18,7 @@ from semantic_field.data.bag_types import (
     TF,
 )
 
+log = logging.getLogger(__name__)
 IMAGES = (IMAGE, COMPRESSED_IMAGE)
 _LABEL_WORDS = {"label", "labels", "semantic", "semantics", "segmentation", "seg"}
 _OTHER_WORDS = {"ir", "infra", "infra1", "infra2", "infrared", "confidence", "mask", "overlay"}
@@ -39,32 +42,35 @@ class Topics:
     odometry: str
 
 
-def detect_topics(types: dict[str, str], choice: dict[str, str]) -> Topics:
+def detect_topics(types: dict[str, str], choice: dict[str, str], need_info: bool = True) -> Topics:
     """The topics of a recording by type and name.
+
+    Of several cameras one is chosen, with a warning that says which.
 
     Args:
         types: message type of every topic that has messages.
         choice: topics that the caller has named, by field of ``Topics``.
+        need_info: whether colour must have a CameraInfo.
     Raises:
-        ValueError: none or several in question, or a chosen topic that is not there; with the
-            topics found and the option to set.
+        ValueError: none in question, or a chosen topic that is not there; with the topics found
+            and the option to set.
     """
     for name, topic in choice.items():
         if topic and topic not in types:
             raise ValueError(
-                f"expected {name}_topic to be a topic of the bag, got {topic!r}; {found(types)}"
+                f"expected {_option(name)} to be a topic of the bag, got {topic!r}; {found(types)}"
             )
     images = {topic: kind for topic, kind in types.items() if kind in IMAGES}
-    color = choice.get("color") or _pick("color", _ranked(images, "color", ""), types)
-    depth = choice.get("depth") or _pick("depth", _ranked(images, "depth", color), types)
-    ranked = _ranked(images, "labels", color)
-    labels = choice.get("labels") or (_pick("labels", ranked, types) if ranked else "")
+    color, depth = _pick_camera(images, choice, types)
+    labels = choice.get("labels") or _pick_labels(images, color)
     infos = [topic for topic, kind in types.items() if kind == CAMERA_INFO]
     names = [topic for topic, kind in types.items() if kind == LABEL_INFO_TYPE]
     color_info = choice.get("color_info") or info_of(color, infos)
-    if not color_info:
+    if need_info and not color_info:
         raise ValueError(
-            f"expected a CameraInfo beside {color!r}; set color_info_topic; {found(types)}"
+            f"expected a CameraInfo beside {color!r}, got none by name; set "
+            f"{_option('color_info')}, or give the camera itself: --camera FX,FY,CX,CY,W,H; "
+            f"{found(types)}"
         )
     return Topics(
         color=color,
@@ -79,6 +85,10 @@ def detect_topics(types: dict[str, str], choice: dict[str, str]) -> Topics:
     )
 
 
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}-topic"
+
+
 def found(types: dict[str, str]) -> str:
     """The topics of a recording as a part of an error message."""
     listed = ", ".join(f"{topic} ({kind.split('/')[-1]})" for topic, kind in sorted(types.items()))
@@ -88,15 +98,15 @@ def found(types: dict[str, str]) -> str:
 def role(topic: str) -> str:
     """What an image topic is by its name: depth, labels, color, or empty for anything else."""
     words = _words(topic)
-    if words & _OTHER_WORDS:
+    if set(words) & _OTHER_WORDS:
         return ""
+    if "rgb_to_depth" in topic.lower():
+        return ""  # Azure Kinect's colour as the depth camera sees it
     if "depth" in topic.lower():
         return "depth"
-    return "labels" if words & _LABEL_WORDS else "color"
-
-
-def _words(topic: str) -> set[str]:
-    return set(re.split(r"[/_\-]+", topic.lower()))
+    if "stereo" in words:  # OAK-D's depth is called stereo/image_raw; others' pairs have sides
+        return "" if set(words) & (_COLOR_WORDS | {"left"}) else "depth"
+    return "labels" if set(words) & _LABEL_WORDS else "color"
 
 
 def is_rectified(topic: str) -> bool:
@@ -104,33 +114,66 @@ def is_rectified(topic: str) -> bool:
     return any("rect" in word.split("_") for word in topic.lower().split("/"))
 
 
-def _ranked(images: dict[str, str], wanted: str, beside: str) -> list[tuple[tuple, str]]:
-    """The topics of that role with how well they fit, best first."""
-    ranked = []
-    for topic, kind in images.items():
-        if role(topic) != wanted or topic == beside:
-            continue
-        words = _words(topic)
-        fits = (
-            bool(words & (_COLOR_WORDS if wanted == "color" else {"aligned", "registered"})),
-            _shared(topic.split("/"), beside.split("/")),
-            kind == IMAGE,
-            "rect" in words,
-        )
-        ranked.append((fits, topic))
-    return sorted(ranked, reverse=True)
-
-
-def _pick(name: str, ranked: list[tuple[tuple, str]], types: dict[str, str]) -> str:
-    if not ranked:
-        raise ValueError(f"expected a {name} image topic, got none by name; set {name}_topic; "
-                         f"{found(types)}")  # fmt: skip
-    best = [topic for fits, topic in ranked if fits == ranked[0][0]]
+def _pick_camera(
+    images: dict[str, str], choice: dict[str, str], types: dict[str, str]
+) -> tuple[str, str]:
+    """The colour and depth topics that belong together best."""
+    candidates = {}
+    for name in ("color", "depth"):
+        chosen = choice.get(name)
+        candidates[name] = [chosen] if chosen else [t for t in images if role(t) == name]
+        if not candidates[name]:
+            raise ValueError(
+                f"expected a {name} image topic, got none by name; set {_option(name)}; "
+                f"{found(types)}"
+            )
+    pairs = {(c, d): _fit(c, d, images) for c, d in product(*candidates.values()) if c != d}
+    best = [pair for pair in sorted(pairs) if pairs[pair] == max(pairs.values())]
+    if not best:
+        raise ValueError(f"expected colour and depth topics, got {choice}; {found(types)}")
     if len(best) > 1:
-        raise ValueError(
-            f"expected one {name} image topic, got {', '.join(sorted(best))}; set {name}_topic"
+        log.warning(
+            "several cameras: %s and %s are taken, not %s; choose with --color-topic and "
+            "--depth-topic",
+            *best[0],
+            ", ".join(" and ".join(pair) for pair in best[1:]),
         )
     return best[0]
+
+
+def _fit(color: str, depth: str, images: dict[str, str]) -> tuple:
+    """How well two topics fit as colour and depth of one camera; the greatest is best."""
+    own, words = _words(color), _words(depth)
+    colorful = sum(word in _COLOR_WORDS for word in own)
+    aligned = bool({"aligned", "registered"} & set(words)) or "depth_to_" in depth.lower()
+    return (
+        colorful > 0,
+        aligned,
+        _shared(color.split("/"), depth.split("/")),
+        colorful,
+        images.get(color) == IMAGE,
+        images.get(depth) == IMAGE,
+        "rect" in own,
+        "rect" in words,
+    )
+
+
+def _pick_labels(images: dict[str, str], color: str) -> str:
+    """The label images beside the colour images; empty where there are none."""
+    named = [topic for topic in sorted(images) if role(topic) == "labels"]
+    fits = {t: (_shared(t.split("/"), color.split("/")), images[t] == IMAGE) for t in named}
+    best = [topic for topic in named if fits[topic] == max(fits.values())]
+    if len(best) > 1:
+        log.warning(
+            "several topics of labels: %s is taken, not %s; choose with --labels-topic",
+            best[0],
+            ", ".join(best[1:]),
+        )
+    return best[0] if best else ""
+
+
+def _words(topic: str) -> list[str]:
+    return re.split(r"[/_\-]+", topic.lower())
 
 
 def info_of(topic: str, infos: list[str]) -> str:
@@ -160,5 +203,5 @@ def _nearest(topic: str, others: list[str]) -> str:
 
 
 def _only(types: dict[str, str], kind: str) -> str:
-    topics = [t for t, own in types.items() if own == kind and not _words(t) & _WISH_WORDS]
+    topics = [t for t, own in types.items() if own == kind and not _WISH_WORDS & set(_words(t))]
     return topics[0] if len(topics) == 1 else ""

@@ -1,7 +1,8 @@
 """Reads recordings that are folders of images.
 
-``color/NNNNNN.jpg|png``; ``depth/NNNNNN.png`` uint16 z-depth, 0 = none; ``poses.txt`` = index and
-a 4x4 camera-to-world matrix row by row, OpenCV axes, metres; ``intrinsics.json``. Optional:
+``color/NNNNNN.jpg|png``; ``depth/NNNNNN.png`` (also .pgm, .tiff, .npy, .exr) z-depth of uint16 or
+floats, 0 = none; ``poses.txt`` = index and a 4x4 camera-to-world matrix row by row, OpenCV axes,
+metres; ``intrinsics.json`` (or another file that ``camera_files`` reads). Optional:
 ``semantic/`` with ``labels.json``, or ``NAME/`` with ``NAME.json`` (class ids and names),
 ``instance/`` and ``stamps.txt`` = index and nanoseconds.
 """
@@ -9,6 +10,7 @@ a 4x4 camera-to-world matrix row by row, OpenCV axes, metres; ``intrinsics.json`
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -17,10 +19,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from semantic_field.data.camera_files import find_camera, parse_camera
+from semantic_field.data.depth_units import DepthUnit, file_unit
+from semantic_field.data.image_files import DEPTH_SUFFIXES, fitted_labels, read_depth, read_image
 from semantic_field.data.images import void_to_minus_one
 from semantic_field.frames import VOID_LABEL, Frame, split_void
 from semantic_field.geometry import Camera, check_transform
 
+log = logging.getLogger(__name__)
+INTRINSICS: Final = "intrinsics.json"
+_COLOR: Final = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 COLOR_SUFFIXES: Final = (".jpg", ".jpeg", ".png")
 FIRST_STAMP_NS: Final = 1_000_000_000  # ROS reads stamp 0 as "no time"
 
@@ -44,6 +52,9 @@ class FolderSource:
             name of the folder to use, such as ``labels_deeplab``.
         rate_hz: frames per second where there is no ``stamps.txt``.
         need_depth: whether a folder without ``depth/`` is an error; else its frames have none.
+        camera: "FX,FY,CX,CY[,W,H]", in place of that of ``intrinsics.json``.
+        depth_scale: metres of one unit of the depth images; else as ``intrinsics.json`` and the
+            values say.
     Raises:
         ValueError: a file that is missing, a frame without pose, an index that comes twice, a
             damaged file; always with the file's name.
@@ -55,22 +66,28 @@ class FolderSource:
         labels: str = "auto",
         rate_hz: float = 5.0,
         need_depth: bool = True,
+        camera: str | Camera = "",
+        depth_scale: float | None = None,
     ) -> None:
         self.path = Path(path)
         self.name = self.path.resolve().name
         if not rate_hz > 0:
             raise ValueError(f"expected rate_hz > 0, got {rate_hz}")
         self.has_depth = need_depth or (self.path / "depth").exists()
-        for part in ("color", *["depth"] * self.has_depth, "poses.txt", "intrinsics.json"):
+        for part in ("color", *["depth"] * self.has_depth, "poses.txt"):
             if not (self.path / part).exists():
                 raise ValueError(f"expected {part} in the recording {self.path}, found none")
-        self.camera, self._depth_scale = _read_intrinsics(self.path / "intrinsics.json")
         self._color = _index_images(self.path / "color", COLOR_SUFFIXES)
         depth = self.path / "depth"
-        self._depth = _index_images(depth, (".png",)) if self.has_depth else {}
+        self._depth = _index_images(depth, DEPTH_SUFFIXES) if self.has_depth else {}
+        self.camera = self._read_camera(camera)
+        self._units: dict[bool, DepthUnit] = {}
+        self._depth_scale, self._stated_scale = depth_scale, _read_scale(self.path / INTRINSICS)
         self._poses = _read_poses(self.path / "poses.txt")
         self.indices = self._check_complete()
         self._labels = find_labels(self.path, labels)
+        self._odd_labels: set[Path] = set()
+        self.skipped: dict[str, int] = {}
         self.label_names = self._labels.names if self._labels else {}
         self.stamps = self._read_stamps(rate_hz)
 
@@ -89,7 +106,7 @@ class FolderSource:
             ValueError: where an image is damaged or its size is not that of intrinsics.json.
         """
         index = self.indices[position]
-        color = _read_image(self._color[index], cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        color = read_image(self._color[index], _COLOR)
         self._check_size(self._color[index], color)
         return Frame(
             stamp_ns=self.stamps[position],
@@ -104,21 +121,45 @@ class FolderSource:
     def _read_depth(self, index: int) -> NDArray[np.float32]:
         if not self.has_depth:
             return np.zeros((self.camera.height, self.camera.width), np.float32)
-        depth = _read_ids(self._depth[index])
-        if depth.dtype != np.uint16:
-            raise ValueError(f"expected uint16 in {self._depth[index]}, got {depth.dtype}")
+        depth = read_depth(self._depth[index])
         self._check_size(self._depth[index], depth)
-        return depth.astype(np.float32) * np.float32(self._depth_scale)
+        is_float = depth.dtype == np.float32
+        unit = file_unit(self.name, self._stated_scale, is_float, self._depth_scale)
+        return self._units.setdefault(is_float, unit).to_metres(depth)
+
+    def pose(self, position: int) -> NDArray[np.float64]:
+        """``T_world_camera`` of the frame at a position."""
+        return self._poses[self.indices[position]]
+
+    def _read_camera(self, given: str | Camera) -> Camera:
+        """The camera of the colour images: as given, or from a file beside them."""
+        if not given and (self.path / INTRINSICS).exists():
+            return _read_intrinsics(self.path / INTRINSICS)
+        if not self._color:
+            raise ValueError(f"expected images in {self.path / 'color'}, found none")
+        height, width = read_image(next(iter(self._color.values())), _COLOR).shape[:2]
+        if given:
+            return parse_camera(given, (width, height))
+        camera = find_camera((width, height), self.path)
+        if camera is None:
+            raise ValueError(
+                f"expected {INTRINSICS} in the recording {self.path}, found none; write it, or "
+                "give the camera with --camera FX,FY,CX,CY,W,H"
+            )
+        return camera
 
     def _read_labels(self, index: int) -> NDArray[np.int32] | None:
-        """Class ids; -1 for void classes and for ids without a name. None without an image."""
+        """Class ids; -1 for void classes and for ids without a name. None without an image, or
+        where it is of another shape than the colour images (these are counted)."""
         if self._labels is None:
             return None
         path = self._labels.folder / self._color[index].with_suffix(".png").name
         if not path.exists():
             return None
-        ids = void_to_minus_one(_read_ids(path))
-        self._check_size(path, ids)
+        ids = fitted_labels(void_to_minus_one(_read_ids(path)), self._shape)
+        if ids is None:
+            self._leave_label_out(path)
+            return None
         named = np.zeros(max(ids.max(), *self._labels.names, 0) + 2, bool)
         named[list(self._labels.names)] = True
         return np.where(named[ids], ids, VOID_LABEL).astype(np.int32)
@@ -133,12 +174,21 @@ class FolderSource:
             ids[ids == 0] = VOID_LABEL
         return ids
 
+    def _leave_label_out(self, path: Path) -> None:
+        if not self._odd_labels:
+            log.warning("%s shows another part of the scene than colour: left out", path)
+        self._odd_labels.add(path)
+        self.skipped["labels_of_another_shape"] = len(self._odd_labels)
+
+    @property
+    def _shape(self) -> tuple[int, int]:
+        return self.camera.height, self.camera.width
+
     def _check_size(self, path: Path, image: NDArray) -> None:
-        expected = (self.camera.height, self.camera.width)
-        if image.shape[:2] != expected:
+        if image.shape[:2] != self._shape:
             raise ValueError(
-                f"expected {path} of {expected} (height, width) as intrinsics.json says, "
-                f"got {image.shape[:2]}"
+                f"expected {path} of {self._shape} (height, width) as the camera "
+                f"({INTRINSICS} or --camera) says, got {image.shape[:2]}"
             )
 
     def _check_complete(self) -> list[int]:
@@ -224,19 +274,25 @@ def _read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _read_intrinsics(path: Path) -> tuple[Camera, float]:
-    """The camera and the metres of one unit of the depth images."""
+def _read_intrinsics(path: Path) -> Camera:
+    """The camera of ``intrinsics.json``."""
     content = _read_json(path)
     names = ("fx", "fy", "cx", "cy", "width", "height")
     missing = [name for name in names if name not in content]
     if missing:
         raise ValueError(f"expected {', '.join(names)} in {path}, missing: {', '.join(missing)}")
     fx, fy, cx, cy = (float(content[name]) for name in names[:4])
-    camera = Camera(fx, fy, cx, cy, int(content["width"]), int(content["height"]))
-    scale = float(content.get("depth_scale", 0.001))
+    return Camera(fx, fy, cx, cy, int(content["width"]), int(content["height"]))
+
+
+def _read_scale(path: Path) -> float | None:
+    """The metres of one unit of the depth images, where ``intrinsics.json`` states it."""
+    if not path.exists() or "depth_scale" not in (content := _read_json(path)):
+        return None
+    scale = float(content["depth_scale"])
     if not scale > 0:
         raise ValueError(f"expected depth_scale > 0 (metres of one unit) in {path}, got {scale}")
-    return camera, scale
+    return scale
 
 
 def _index_images(folder: Path, suffixes: tuple[str, ...]) -> dict[int, Path]:
@@ -282,15 +338,8 @@ def _read_poses(path: Path) -> dict[int, NDArray[np.float64]]:
     return poses
 
 
-def _read_image(path: Path, flags: int) -> NDArray:
-    pixels = cv2.imdecode(np.fromfile(path, np.uint8), flags) if path.stat().st_size else None
-    if pixels is None:
-        raise ValueError(f"expected an image in {path}, got a damaged or empty file")
-    return pixels
-
-
 def _read_ids(path: Path) -> NDArray:
-    pixels = _read_image(path, cv2.IMREAD_UNCHANGED)
+    pixels = read_image(path, cv2.IMREAD_UNCHANGED)
     if pixels.ndim != 2 or pixels.dtype not in (np.uint8, np.uint16):
         raise ValueError(
             f"expected one channel of 8 or 16 bits in {path}, got {pixels.dtype} {pixels.shape}"

@@ -114,7 +114,8 @@ def ids_to_uint16(ids: NDArray[np.int32]) -> NDArray[np.uint16]:
 
 def _write(path: Path, image: NDArray) -> None:
     path.parent.mkdir(exist_ok=True)
-    ok, encoded = cv2.imencode(path.suffix, image, [cv2.IMWRITE_JPEG_QUALITY, 95])
+    options = [cv2.IMWRITE_JPEG_QUALITY, 95] if path.suffix == ".jpg" else []
+    ok, encoded = cv2.imencode(path.suffix, image, options)
     if not ok:
         raise ValueError(f"expected an image that {path.suffix} can hold, got {image.dtype}")
     path.write_bytes(encoded.tobytes())

@@ -114,18 +114,29 @@ def color_to_rgb(pixels: NDArray, encoding: str) -> NDArray[np.uint8]:
     return np.ascontiguousarray(pixels[..., order])
 
 
+def depth_units(pixels: NDArray, encoding: str) -> tuple[NDArray[np.float32], bool]:
+    """float32 z-depth (H, W) of pixels in ``DEPTH_ENCODINGS``, in their own unit, and whether
+    that is of floats. 0 = no reading; NaN, infinite and negative readings become 0."""
+    if encoding in ("16UC1", "mono16"):
+        return pixels.astype(np.float32), False
+    if encoding == "32FC1":
+        return np.where(np.isfinite(pixels) & (pixels > 0), pixels, 0).astype(np.float32), True
+    raise ValueError(
+        f"expected depth in 16UC1 or mono16 (millimetres) or 32FC1 (metres), got {encoding!r}"
+    )
+
+
 def depth_to_metres(pixels: NDArray, encoding: str) -> NDArray[np.float32]:
     """float32 z-depth (H, W) in metres, 0 = no reading, of pixels in ``DEPTH_ENCODINGS``.
 
     16 bits are millimetres, floats are metres; NaN, infinite and negative readings become 0.
     """
-    if encoding in ("16UC1", "mono16"):
-        return pixels.astype(np.float32) * np.float32(0.001)
-    if encoding == "32FC1":
-        return np.where(np.isfinite(pixels) & (pixels > 0), pixels, 0).astype(np.float32)
-    raise ValueError(
-        f"expected depth in 16UC1 or mono16 (millimetres) or 32FC1 (metres), got {encoding!r}"
-    )
+    return in_metres(*depth_units(pixels, encoding))
+
+
+def in_metres(units: NDArray[np.float32], is_float: bool) -> NDArray[np.float32]:
+    """Depth in metres as REP-118 has it: floats are metres, integers are millimetres."""
+    return units if is_float else units * np.float32(0.001)
 
 
 def labels_to_ids(pixels: NDArray, encoding: str) -> NDArray[np.int32]:
@@ -153,8 +164,13 @@ def decode_compressed_color(data: Bytes) -> NDArray[np.uint8]:
 
 
 def decode_compressed_depth(data: Bytes, encoding: str = "") -> NDArray[np.float32]:
-    """float32 metres (H, W) of compressed depth: a 16-bit PNG in millimetres, or what
-    compressed_depth_image_transport sends (a 12-byte header, then a PNG).
+    """float32 metres (H, W) of compressed depth, see ``compressed_depth_units``."""
+    return in_metres(*compressed_depth_units(data, encoding))
+
+
+def compressed_depth_units(data: Bytes, encoding: str = "") -> tuple[NDArray[np.float32], bool]:
+    """Depth (H, W) in its own unit, and whether that is of floats: a 16-bit PNG of millimetres,
+    or what compressed_depth_image_transport sends (a 12-byte header, then a PNG).
 
     ``encoding`` is the message's format, such as "32FC1; compressedDepth png". Where it names
     32FC1 the PNG holds quantised inverse depth a / (value - b) with a and b from the header.
@@ -172,11 +188,11 @@ def decode_compressed_depth(data: Bytes, encoding: str = "") -> NDArray[np.float
             f"expected a 16-bit PNG of one channel for depth, got {pixels.dtype} {pixels.shape}"
         )
     if not (header_at and encoding.startswith("32FC1")):
-        return depth_to_metres(pixels, "16UC1")
+        return depth_units(pixels, "16UC1")
     _, a, b = _DEPTH_HEADER.unpack_from(raw)
     with np.errstate(divide="ignore", invalid="ignore"):
         metres = np.where(pixels > 0, a / (pixels.astype(np.float32) - b), 0)
-    return depth_to_metres(metres, "32FC1")
+    return depth_units(metres, "32FC1")
 
 
 def decode_compressed_labels(data: Bytes) -> NDArray[np.int32]:

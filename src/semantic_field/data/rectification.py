@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from semantic_field.frames import VOID_LABEL
 from semantic_field.geometry import Camera
 
-_RADIAL: Final = ("plumb_bob", "rational_polynomial", "")
+_RADIAL: Final = ("plumb_bob", "rational_polynomial")
 _FISHEYE: Final = ("equidistant", "fisheye", "kannala_brandt4")
 
 
@@ -76,21 +76,27 @@ class Rectifier:
 
 
 def _make_maps(camera: Camera, d: NDArray[np.float64], model: str) -> tuple | None:
-    """The source pixel of every pixel, or None where there is no distortion."""
-    if model not in (*_RADIAL, *_FISHEYE):
-        raise ValueError(
-            "expected distortion model plumb_bob, rational_polynomial or equidistant, "
-            f"got {model!r}"
-        )
+    """The source pixel of every pixel, or None where there is no distortion.
+
+    Without coefficients there is none, whatever the model is called.
+    """
     if not np.isfinite(d).all():
-        raise ValueError(f"expected finite distortion coefficients, got {d.tolist()}")
+        raise ValueError(f"expected finite distortion coefficients, got D = {d.tolist()}")
     if not d.any():
         return None
+    if model not in (*_RADIAL, *_FISHEYE):
+        raise ValueError(
+            "expected distortion_model plumb_bob, rational_polynomial or equidistant, got "
+            f"{model!r} with D = {d.tolist()}; calibrate the camera with one of these, or "
+            "rectify the images (image_proc) and take their topic"
+        )
     size, k = (camera.width, camera.height), camera.matrix
     if model in _FISHEYE:
         if d.size != 4:
-            raise ValueError(f"expected 4 coefficients for {model!r}, got {d.size}")
+            raise ValueError(f"expected 4 coefficients in D for {model!r}, got D = {d.tolist()}")
         return cv2.fisheye.initUndistortRectifyMap(k, d, np.eye(3), k, size, cv2.CV_32FC1)
     if d.size not in (4, 5, 8, 12, 14):
-        raise ValueError(f"expected 4, 5, 8, 12 or 14 coefficients for {model!r}, got {d.size}")
+        raise ValueError(
+            f"expected 4, 5, 8, 12 or 14 coefficients in D for {model!r}, got D = {d.tolist()}"
+        )
     return cv2.initUndistortRectifyMap(k, d, np.eye(3), k, size, cv2.CV_32FC1)

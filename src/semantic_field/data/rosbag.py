@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-from bisect import bisect_left, bisect_right
-from collections import Counter
-from dataclasses import dataclass
+from bisect import bisect_right
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +12,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semantic_field.data import images
+from semantic_field.data.bag_pairing import pair, with_stamps
 from semantic_field.data.bag_poses import PoseError
 from semantic_field.data.bag_reader import BagReader, Message
+from semantic_field.data.bag_registration import DepthRegistration
 from semantic_field.data.bag_topics import Topics, detect_topics, found, is_rectified
 from semantic_field.data.bag_tracks import make_pose_source
+from semantic_field.data.camera_files import parse_camera
+from semantic_field.data.camera_info import read_camera_info
+from semantic_field.data.depth_units import DepthUnit, message_unit
+from semantic_field.data.image_files import fitted_labels
 from semantic_field.data.pose_check import MOVED, best_poses, depth_disagreement
 from semantic_field.data.rectification import Rectifier
 from semantic_field.frames import VOID_LABEL, Frame, split_void
 from semantic_field.geometry import Camera
 
 log = logging.getLogger(__name__)
+_SET_STAMPS = "let the driver set header.stamp to the time of the image, and record again"
+STAMPS = {
+    "zero_stamp": f"zero_stamp: header.stamp is 0, the driver left it empty; {_SET_STAMPS}",
+    "negative_stamp": f"negative_stamp: header.stamp lies before 1970; {_SET_STAMPS}",
+    "constant_stamp": f"constant_stamp: all images have one header.stamp; {_SET_STAMPS}",
+}
 
 
 @dataclass(frozen=True)
@@ -50,6 +61,12 @@ class BagSource:
         camera_frame: the optical frame; empty: the frame_id of the colour images.
         tf_topic: a topic of the TF to use; empty: that of the colour images' namespace.
         slop_s: largest stamp difference of the images of a frame, seconds.
+        camera: "FX,FY,CX,CY[,W,H]" of the colour images, without distortion, in place of the
+            CameraInfo.
+        depth_scale: metres of one unit of the depth images; else as their encoding says, and for
+            floats as their values say.
+        register: move the depth of another camera to the colour camera, with TF and its
+            CameraInfo; False takes depth as it is; None refuses depth of another camera.
     Attributes:
         stamps: of the frames, nanoseconds.
         skipped: how many colour images are not used, by cause.
@@ -78,6 +95,9 @@ class BagSource:
         camera_frame: str = "",
         slop_s: float = 0.03,
         tf_topic: str = "",
+        camera: str | Camera = "",
+        depth_scale: float | None = None,
+        register: bool | None = None,
     ) -> None:
         self.path = Path(path)
         self.name = self.path.resolve().stem
@@ -94,17 +114,22 @@ class BagSource:
             "odometry": odometry_topic,
             "tf": tf_topic,
         }
-        self.topics = detect_topics(self._reader.types, choice)
+        self.topics = detect_topics(self._reader.types, choice, need_info=not camera)
         self._poses = make_pose_source(
             self._reader, self.topics, pose_source, global_frame, camera_frame, tf_topic
         )
-        self._cameras = CameraTrack(self._reader, self.topics)
+        self._cameras = CameraTrack(self._reader, self.topics, camera)
+        self._units: dict[bool, DepthUnit] = {}
+        self._depth_scale = depth_scale
+        self._registration: DepthRegistration | None = None
+        self._wants_labels = labels != "none"
         self.label_names, self._void = self._read_label_names(labels)
         self.skipped: dict[str, int] = {}
         self._slop_s = slop_s
         self._entries = self._find_entries(slop_s)
         self.stamps = [entry.color.stamp_ns for entry in self._entries]
         self.global_frame = self._poses.global_frame
+        self._registration = DepthRegistration(self._reader, self.topics, register, camera_frame)
         self._check_first()
         if len(self._poses.mounts) > 1:
             self._choose_mount()
@@ -130,34 +155,81 @@ class BagSource:
         """
         entry = self._entries[index]
         color = self._decode(entry.color, _decode_color)
-        depth = self._decode(entry.depth, _decode_depth)
-        rectify = self._cameras.rectifier(entry.color.stamp_ns)
-        labels = None
-        if entry.labels is not None:
-            labels = self._decode(entry.labels, _decode_labels)
-            labels[~np.isin(labels, list(self.label_names))] = VOID_LABEL
-        expected = (rectify.camera.height, rectify.camera.width)
-        for name, image in (("colour", color), ("depth", depth), ("label", labels)):
-            if image is not None and image.shape[:2] != expected:
-                raise ValueError(
-                    f"expected {name} images of {expected} (height, width) as "
-                    f"{self.topics.color_info} says, got {image.shape[:2]}; use the depth that is "
-                    "registered to colour"
-                )
+        rectify = self._cameras.rectifier(entry.color.stamp_ns, color.shape)
+        self._check_size("colour", color, rectify.camera, self.topics.color_info)
+        depth = self._depth(entry, rectify)
         return Frame(
             stamp_ns=entry.color.stamp_ns,
             color=rectify.color(color),
-            depth=rectify.depth(depth),
+            depth=depth,
             camera=rectify.camera,
             T_world_camera=entry.T_world_camera,
-            labels=None if labels is None else rectify.labels(labels),
+            labels=self._read_labels(index, rectify),
         )
+
+    def pose(self, index: int) -> NDArray[np.float64]:
+        """``T_world_camera`` of a frame."""
+        return self._entries[index].T_world_camera
+
+    def _depth(self, entry: Entry, rectify: Rectifier) -> NDArray[np.float32]:
+        """Metres, undistorted, from the colour camera."""
+        units, is_float = self._decode(entry.depth, _decode_depth)
+        unit = message_unit(self.topics.depth, is_float, self._depth_scale)
+        depth = self._units.setdefault(is_float, unit).to_metres(units)
+        assert self._registration is not None
+        if self._registration.moves:
+            return self._registration.moved(depth, rectify.camera)
+        self._check_size("depth", depth, rectify.camera, self.topics.color_info)
+        return rectify.depth(depth)
+
+    def _check_size(self, name: str, image: NDArray, camera: Camera, where: str) -> None:
+        expected = (camera.height, camera.width)
+        if image.shape[:2] == expected:
+            return
+        remedy = (
+            "give the camera of these images: --camera FX,FY,CX,CY,W,H"
+            if name == "colour"
+            else "take the depth that is registered to colour (--depth-topic), or --register"
+        )
+        raise ValueError(
+            f"expected {name} images of {expected} (height, width) as {where or '--camera'} says, "
+            f"got {image.shape[:2]}; {remedy}"
+        )
+
+    def _read_labels(self, index: int, rectify: Rectifier) -> NDArray[np.int32] | None:
+        """Class ids at the size of the colour images; None without, or of another shape."""
+        message = self._entries[index].labels
+        if message is None:
+            return None
+        ids = self._decode(message, _decode_labels)
+        labels = fitted_labels(ids, (rectify.camera.height, rectify.camera.width))
+        if labels is None:
+            self._leave_labels_out(index, ids.shape)
+            return None
+        labels[~np.isin(labels, list(self.label_names))] = VOID_LABEL
+        return rectify.labels(labels)
+
+    def _leave_labels_out(self, index: int, shape: tuple[int, ...]) -> None:
+        """Count a label image of another shape; if it is the first, all of its topic."""
+        every = range(len(self)) if index == 0 else [index]
+        left_out = [i for i in every if self._entries[i].labels is not None]
+        for i in left_out:
+            self._entries[i] = replace(self._entries[i], labels=None)
+        cause = "labels_of_another_shape"
+        if cause not in self.skipped:
+            log.warning(
+                "%s: label images of %s (height, width) show another part of the scene than the "
+                "colour images; labels are left out",
+                self.topics.labels,
+                shape,
+            )
+        self.skipped[cause] = self.skipped.get(cause, 0) + len(left_out)
 
     def close(self) -> None:
         """Close the files."""
         self._reader.close()
 
-    def _decode(self, message: Message, decode: Any) -> NDArray:
+    def _decode(self, message: Message, decode: Any) -> Any:
         try:
             return decode(self._reader.read(message))
         except ValueError as error:
@@ -173,19 +245,26 @@ class BagSource:
         return split_void(names)
 
     def _find_entries(self, slop_s: float) -> list[Entry]:
-        skipped: Counter[str] = Counter()
-        color = _without_duplicates(self._reader.index(self.topics.color), skipped)
-        depth = pair(color, self._reader.index(self.topics.depth), slop_s)
+        color, skipped = with_stamps(self._reader.index(self.topics.color))
+        depths, lost = with_stamps(self._reader.index(self.topics.depth))
+        depth = pair(color, depths, slop_s)
         labels: dict[int, Message] = {}
         if self.label_names:
-            labels = pair(color, self._reader.index(self.topics.labels), slop_s)
-        elif self.topics.labels:
+            labels = pair(color, with_stamps(self._reader.index(self.topics.labels))[0], slop_s)
+        elif self.topics.labels and self._wants_labels:
             skipped["labels_without_names"] += len(color)
-        entries, detail = [], ""
+        entries, detail, last_stamp = [], "", 0
         for position, message in enumerate(color):
             if position not in depth:
-                skipped["stamps_apart"] += 1
+                # Depth images without a time of their own are why there is no pair.
+                cause = next((cause for cause in lost if lost[cause] > 0), "stamps_apart")
+                lost[cause] -= 1
+                skipped[cause] += 1
                 continue
+            if message.stamp_ns == last_stamp:
+                skipped["duplicate_stamp"] += 1  # its pose is that of the first image
+                continue
+            last_stamp = message.stamp_ns
             try:
                 pose = np.asarray(self._poses.at(message.stamp_ns, message.frame_id), np.float64)
             except PoseError as error:
@@ -196,9 +275,10 @@ class BagSource:
         self.skipped = dict(skipped)
         if not entries:
             causes = ", ".join(f"{n} {cause}" for cause, n in skipped.items()) or "no images"
+            remedies = "".join(f"; {STAMPS[cause]}" for cause in skipped if cause in STAMPS)
             raise ValueError(
                 f"expected frames with colour, depth and pose in {self.path}, got none: "
-                f"{causes}{detail}; {found(self._reader.types)}"
+                f"{causes}{detail}{remedies}; {found(self._reader.types)}"
             )
         return entries
 
@@ -222,51 +302,49 @@ class BagSource:
 
     def _check_first(self) -> None:
         """Decode one frame now, so that a wrong encoding or size shows when the bag is opened."""
-        self._cameras.check_registered(self.topics)
+        assert self._registration is not None
+        first = self._entries[0]
+        stamp = first.color.stamp_ns
+        self._registration.check(first.color.frame_id, first.depth.frame_id, stamp, self)
         self[0]
 
 
 class CameraTrack:
-    """The camera of a recording, which may change."""
+    """The camera of a recording, which may change.
 
-    def __init__(self, reader: BagReader, topics: Topics) -> None:
+    Args:
+        given: the camera of all images, in place of their CameraInfo; see ``parse_camera``.
+    """
+
+    def __init__(self, reader: BagReader, topics: Topics, given: str | Camera = "") -> None:
         self._rectified = is_rectified(topics.color)
+        self._topic, self._given = topics.color_info, given
         self._stamps: list[int] = []
         self._infos: list[Any] = []
         self._rectifiers: dict[int, Rectifier] = {}
-        self._depth_info = None
+        if given:
+            return
         for message in reader.index(topics.color_info):
             info = reader.read(message)
             if not self._infos or _camera_values(info) != _camera_values(self._infos[-1]):
                 self._stamps.append(message.stamp_ns)
                 self._infos.append(info)
-        if topics.depth_info:
-            self._depth_info = next(info for _, info in reader.messages(topics.depth_info))
 
-    def rectifier(self, stamp_ns: int) -> Rectifier:
-        """What undistorts the images of that time; ValueError where CameraInfo is not filled in."""
+    def rectifier(self, stamp_ns: int, shape: tuple[int, ...]) -> Rectifier:
+        """What undistorts the images (height, width, …) of that time; ValueError where CameraInfo
+        is not filled in."""
         at = max(bisect_right(self._stamps, stamp_ns) - 1, 0)
         if at not in self._rectifiers:
-            info = self._infos[at]
-            k = np.asarray(info.p).reshape(3, 4) if self._rectified else info.k.reshape(3, 3)
-            size = int(info.width), int(info.height)
-            camera = Camera(k[0, 0], k[1, 1], k[0, 2], k[1, 2], *size)
-            distortion = np.zeros(0) if self._rectified else info.d
-            self._rectifiers[at] = Rectifier(camera, distortion, info.distortion_model)
+            self._rectifiers[at] = self._make(at, (shape[1], shape[0]))
         return self._rectifiers[at]
 
-    def check_registered(self, topics: Topics) -> None:
-        """ValueError where depth is the picture of another camera than colour."""
-        if self._depth_info is None:
-            return
-        color, depth = self._infos[0], self._depth_info
-        other_frame = color.header.frame_id != depth.header.frame_id
-        if other_frame and not np.allclose(color.k, depth.k, rtol=0.02):
-            raise ValueError(
-                f"expected depth registered to colour, {topics.depth} is seen from frame "
-                f"{depth.header.frame_id!r} with its own intrinsics; record the aligned depth "
-                "(such as aligned_depth_to_color/image_raw) or set depth_topic"
-            )
+    def _make(self, at: int, size: tuple[int, int]) -> Rectifier:
+        if self._given:
+            return Rectifier(parse_camera(self._given, size))
+        try:
+            return Rectifier(*read_camera_info(self._infos[at], self._rectified))
+        except ValueError as error:
+            raise ValueError(f"{self._topic}: {error}") from error
 
 
 def _stillness(source: BagSource) -> list[str]:
@@ -286,38 +364,9 @@ def _stillness(source: BagSource) -> list[str]:
 
 
 def _camera_values(info: Any) -> tuple:
-    return (info.width, info.height, info.distortion_model, *info.k, *info.d, *info.p)
-
-
-def _without_duplicates(messages: list[Message], skipped: Counter[str]) -> list[Message]:
-    """One message per stamp: recordings of a looped replay repeat theirs."""
-    unique = {message.stamp_ns: message for message in messages}
-    if len(unique) < len(messages):
-        skipped["duplicate_stamp"] += len(messages) - len(unique)
-    return list(unique.values())
-
-
-def pair(first: list[Message], second: list[Message], slop_s: float) -> dict[int, Message]:
-    """For positions in ``first``, the message of ``second`` nearest in time.
-
-    Both lists are sorted by stamp. A pair is only made where each is the other's nearest and
-    their stamps differ by at most ``slop_s``, so nothing is used twice.
-    """
-    stamps, own = [m.stamp_ns for m in second], [m.stamp_ns for m in first]
-    pairs = {}
-    for position, stamp in enumerate(own):
-        partner = _nearest(stamps, stamp)
-        if partner is None or abs(stamps[partner] - stamp) > slop_s * 1e9:
-            continue
-        if _nearest(own, stamps[partner]) == position:
-            pairs[position] = second[partner]
-    return pairs
-
-
-def _nearest(stamps: list[int], stamp: int) -> int | None:
-    after = bisect_left(stamps, stamp)
-    around = [i for i in (after - 1, after) if 0 <= i < len(stamps)]
-    return min(around, key=lambda i: abs(stamps[i] - stamp), default=None)
+    roi = info.roi
+    window = (roi.x_offset, roi.y_offset, roi.width, roi.height, info.binning_x, info.binning_y)
+    return (info.width, info.height, info.distortion_model, *info.k, *info.d, *info.p, *window)
 
 
 def _decode_color(message: Any) -> NDArray[np.uint8]:
@@ -326,10 +375,11 @@ def _decode_color(message: Any) -> NDArray[np.uint8]:
     return images.color_to_rgb(images.decode_message(message), message.encoding)
 
 
-def _decode_depth(message: Any) -> NDArray[np.float32]:
+def _decode_depth(message: Any) -> tuple[NDArray[np.float32], bool]:
+    """Depth in its own unit, and whether its encoding is of floats."""
     if not hasattr(message, "encoding"):
-        return images.decode_compressed_depth(message.data, message.format)
-    return images.depth_to_metres(images.decode_message(message), message.encoding)
+        return images.compressed_depth_units(message.data, message.format)
+    return images.depth_units(images.decode_message(message), message.encoding)
 
 
 def _decode_labels(message: Any) -> NDArray[np.int32]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from semantic_field.data.bag_files import is_bag
+from semantic_field.data.geometry_check import PosedSource, check_geometry
 from semantic_field.frames import Frame
 
 ROOM_OPTIONS = {
@@ -44,12 +45,22 @@ def open_source(location: str | Path, **options: Any) -> FrameSource:
         location: a folder (see ``folder``), a rosbag2 (its directory, a .db3 or .mcap file), a
             folder in a published layout (see ``layouts``; also ``tum:PATH`` and so on), or
             ``room``, also with options: ``room:seed=3,frames=60,noise=1,width=320,height=240``.
-        options: of FolderSource, BagSource or SimulatedRoom. ``rate_hz`` goes with all of them
-            and counts where the recording itself has no stamps.
+        options: of FolderSource, BagSource, a layout or SimulatedRoom. ``rate_hz`` goes with all
+            of them and counts where the recording itself has no stamps; ``register=False`` goes
+            with all recordings and takes their depth as it is.
     Raises:
-        ValueError: nothing is there, it is none of these, or an option it does not have.
+        ValueError: nothing is there, it is none of these, an option it does not have, or images
+            that deny the recording's camera, depth or poses (see ``geometry_check``).
     """
-    text = str(location)
+    source = _open(location, options)
+    if hasattr(source, "pose") and getattr(source, "has_depth", True):
+        check_geometry(cast(PosedSource, source), options.keys())
+    return source
+
+
+def _open(location: str | Path, options: dict[str, Any]) -> FrameSource:
+    """The recording, before anything of it is looked at."""
+    text, options = str(location), dict(options)
     if text == "room" or text.startswith("room:"):
         from semantic_field.data.simulated_room import SimulatedRoom
 
@@ -100,6 +111,8 @@ def parse_room(text: str) -> dict[str, Any]:
 
 def _make(kind: type, arguments: tuple, options: dict[str, Any]) -> FrameSource:
     known = list(inspect.signature(kind).parameters)[len(arguments) :]
+    if "register" not in known and options.get("register") is False:
+        options.pop("register")
     unknown = sorted(set(options) - set(known))
     if unknown:
         raise ValueError(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from semantic_field.data.source_options import add_source_options, source_config
+
 
 def add_commands(subparsers) -> None:
     """Add the commands to the parser of ``semantic-field``."""
@@ -36,6 +38,7 @@ def _add_evaluate(subparsers) -> None:
     )
     command.add_argument("--seconds", type=float, help="another budget of mapping time")
     command.add_argument("--steps", type=int, help="another budget of training steps")
+    add_source_options(command)
     command.set_defaults(handler=_evaluate)
 
 
@@ -58,6 +61,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
             arguments.labels,
             progress,
             arguments.out,
+            source_config(arguments),
         )
         progress("drawing the report", 0.0)
         paths = write_report(evaluation, arguments.out)
@@ -81,7 +85,8 @@ def _ablate(arguments: argparse.Namespace, protocol, console) -> int:
     arguments.out.mkdir(parents=True, exist_ok=True)
     path, results = arguments.out / "ablation.json", []
     with progress_bar(console) as progress:
-        run = AblationRun(arguments.input, protocol, _config(arguments), progress)
+        options = source_config(arguments).options()
+        run = AblationRun(arguments.input, protocol, _config(arguments), progress, options)
         for cell in ablation_cells():
             results.append(run.score(cell))
             content = {"protocol": protocol.name, "hash": protocol.hash, "cells": results}

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from semantic_field.config import Config
+from semantic_field.config import Config, SourceConfig
 from semantic_field.data.placed import PlacedSource, placed
 from semantic_field.data.sources import open_source
 from semantic_field.evaluation.cost import latency, rss_mb
@@ -65,6 +65,7 @@ class LiveRun:
     answer_s: list[float] = field(default_factory=list)
     rays_per_s: float = 0.0
     curve: list[dict[str, Any]] = field(default_factory=list)
+    reading: SourceConfig = field(default_factory=SourceConfig)
 
 
 def live_report(run: LiveRun) -> Evaluation:
@@ -78,7 +79,7 @@ def live_report(run: LiveRun) -> Evaluation:
             "expected held-out frames on held_out/ topics, got none: does the replay node have "
             "the same protocol?"
         )
-    recording = open_source(run.recording)
+    recording = open_source(run.recording, **run.reading.options())
     split = run.protocol.make_split(len(recording))
     state, source = run.state.in_own_frame(), placed(recording, run.state.origin)
     received = PlacedSource(run.frames, run.state.origin, range(len(run.frames)), {})

@@ -196,6 +196,9 @@ class MappingJob:
         seconds, status = self._watch.seconds(), self._mapper.status()
         if status.error:
             raise RuntimeError(f"training stopped: {status.error}")
+        if not status.keyframes:
+            why = ", ".join(f"{n} {cause}" for cause, n in status.dropped.items())
+            raise RuntimeError(f"no frame became a keyframe, of {given}; dropped: {why or 'none'}")
         if not status.steps:
             raise RuntimeError(
                 f"no training step was taken in the budget ({self._training.describe()}): allow "

@@ -127,11 +127,12 @@ class AblationRun:
         protocol: Protocol,
         config: Config,
         progress: Progress = lambda text, share: None,
+        options: dict[str, Any] | None = None,
     ) -> None:
         if not protocol.training.steps:
             raise ValueError("expected a budget in steps for an ablation, got one in seconds")
         self.protocol, self._config, self._progress = protocol, config, progress
-        self.source = placed(open_source(location))
+        self.source = placed(open_source(location, **(options or {})))
         if not self.source.label_names:
             raise ValueError(f"expected a recording with labels, got none in {location}")
         teacher = make_language_teacher(config.teacher)

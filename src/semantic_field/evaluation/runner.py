@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from semantic_field.config import Config, to_dict
+from semantic_field.config import Config, SourceConfig, to_dict
 from semantic_field.data.placed import placed
 from semantic_field.data.sources import FrameSource, open_source
 from semantic_field.evaluation import provenance
@@ -56,6 +56,7 @@ def evaluate(
     labels: str = "auto",
     progress: Progress = lambda text, share: None,
     out: Path | None = None,
+    reading: SourceConfig | None = None,
 ) -> Evaluation:
     """Map the train frames of a recording, and score the held-out ones.
 
@@ -64,6 +65,7 @@ def evaluate(
         labels: which label images of a folder to use.
         progress: told what is being done, and how much of it (0..1).
         out: a folder that keeps the map where scoring it fails.
+        reading: how the recording is read.
     Raises:
         ValueError: where the recording is too short for the split or damaged, or its classes do
             not go with the protocol.
@@ -71,7 +73,9 @@ def evaluate(
             scored.
     """
     config = config or Config()
-    source = placed(open_source(location, **({} if labels == "auto" else {"labels": labels})))
+    options = (reading or SourceConfig()).options()
+    options |= {} if labels == "auto" else {"labels": labels}
+    source = placed(open_source(location, **options))
     split = protocol.make_split(len(source))
     positions = held_out(split.test, protocol)
     mapped = SupervisedFrames(source, split, protocol.supervision)

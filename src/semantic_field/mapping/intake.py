@@ -52,8 +52,9 @@ class Intake:
         """Whether an offered frame is worth taking; while ``busy`` only new views are."""
         self.frames += 1
         self.seen.append(View(frame.stamp_ns, frame.camera, frame.T_world_camera))
-        if not (frame.depth > 0).any():
-            self.drop("no_depth")
+        cause = self._without_depth(frame)
+        if cause:
+            self.drop(cause)
             return False
         if self._is_covered(frame) and (
             busy or self.moved is None or not self.moved.wants(frame.stamp_ns)
@@ -61,6 +62,13 @@ class Intake:
             self.drop("view_covered")
             return False
         return True
+
+    def _without_depth(self, frame: Frame) -> str:
+        """Why a frame's depth shows nothing; empty where it has a reading within range."""
+        mapping, depth = self._config.mapping, frame.depth
+        if ((depth >= mapping.min_depth_m) & (depth <= mapping.max_depth_m)).any():
+            return ""
+        return "depth_out_of_range" if (depth > 0).any() else "no_depth"
 
     def take(self, frame: Frame, classes: ClassTable) -> int | None:
         """Make a keyframe of a frame; its slot, or None where it was dropped after all."""

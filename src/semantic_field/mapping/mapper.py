@@ -500,7 +500,11 @@ class Mapper:
             ValueError: while there is no keyframe.
         """
         if self._keyframes is None or self._keyframes.count == 0:
-            raise ValueError("expected a frame before training, got none; call add_frame first")
+            why = ", ".join(f"{n} {cause}" for cause, n in self.status().dropped.items())
+            raise ValueError(
+                "expected a keyframe before training (add_frame), got none"
+                + (f"; frames dropped: {why}" if why else "")
+            )
         for _ in range(n):
             with self._turns.visit():
                 self._learn()

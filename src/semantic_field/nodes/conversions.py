@@ -16,6 +16,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, Poi
 from std_msgs.msg import Header
 
 from semantic_field.data import images
+from semantic_field.data.camera_info import read_camera_info
 from semantic_field.data.folder_writer import ids_to_uint16
 from semantic_field.field.surface_points import SurfacePoints
 from semantic_field.geometry import (
@@ -105,9 +106,14 @@ def rgb_image(message: Image | CompressedImage) -> NDArray[np.uint8]:
 
 def depth_metres(message: Image | CompressedImage) -> NDArray[np.float32]:
     """Depth as float32 metres (H, W), 0 = no reading (REP-118)."""
+    return images.in_metres(*depth_units(message))
+
+
+def depth_units(message: Image | CompressedImage) -> tuple[NDArray[np.float32], bool]:
+    """Depth (H, W) in its own unit, 0 = no reading, and whether that is of floats."""
     if isinstance(message, CompressedImage):
-        return images.decode_compressed_depth(message.data, message.format)
-    return images.depth_to_metres(image_array(message), message.encoding)
+        return images.compressed_depth_units(message.data, message.format)
+    return images.depth_units(image_array(message), message.encoding)
 
 
 def label_ids(message: Image) -> NDArray[np.int32]:
@@ -142,15 +148,9 @@ _BRIDGE = _working_bridge()
 def camera_from_info(
     info: CameraInfo, rectified: bool = False
 ) -> tuple[Camera, NDArray[np.float64]]:
-    """The pinhole camera and the distortion coefficients (possibly empty) of a CameraInfo.
-
-    Of a raw image K and d count; of a rectified one P, and no distortion.
-    """
-    k = np.asarray(info.k, dtype=np.float64).reshape(3, 3)
-    d = np.asarray(info.d, dtype=np.float64)
-    if rectified:
-        k, d = np.asarray(info.p, dtype=np.float64).reshape(3, 4), np.zeros(0)
-    return Camera(k[0, 0], k[1, 1], k[0, 2], k[1, 2], int(info.width), int(info.height)), d
+    """The pinhole camera and the distortion coefficients (possibly empty) of a CameraInfo; see
+    ``read_camera_info``."""
+    return read_camera_info(info, rectified)[:2]
 
 
 def camera_info(camera: Camera, header: Header) -> CameraInfo:

@@ -24,7 +24,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from std_msgs.msg import Float32
 
-from semantic_field.config import TeacherConfig
+from semantic_field.config import SourceConfig, TeacherConfig, walk
 from semantic_field.data.placed import placed
 from semantic_field.data.sources import FrameSource, open_source
 from semantic_field.evaluation.questions import Judgement, Question, fitting_questions, judge
@@ -70,6 +70,7 @@ def run_demo(
     train_s: float,
     console: Console,
     teacher: TeacherConfig | None = None,
+    reading: SourceConfig | None = None,
 ) -> int:
     """Run it; 0 when every question was answered rightly.
 
@@ -80,11 +81,12 @@ def run_demo(
     if teacher.kind == "open_clip":
         make_language_teacher(teacher)  # says at once what is missing
     out.mkdir(parents=True, exist_ok=True)
-    source = placed(open_source(location), origin=np.zeros(3))
+    reading = reading or SourceConfig()
+    source = placed(open_source(location, **reading.options()), origin=np.zeros(3))
     console.print(f"[bold]{source.name}[/]: {len(source)} frames")
     started = time.monotonic()
     up = up_axis(source)
-    with launched(location, up, out, teacher) as process, connected("demo") as client:
+    with launched(location, up, out, teacher, reading) as process, connected("demo") as client:
         watch = Watch()
         watch.listen(client)
         first_answer_s = _watch_mapping(client, watch, process, out / LOG_NAME, train_s, console)
@@ -124,7 +126,7 @@ def up_axis(source: FrameSource) -> str:
 
 @contextmanager
 def launched(
-    location: str, up: str, out: Path, teacher: TeacherConfig
+    location: str, up: str, out: Path, teacher: TeacherConfig, reading: SourceConfig
 ) -> Iterator[subprocess.Popen]:
     """``demo.launch.py`` as a process group of its own, stopped by Ctrl-C's signal at the end."""
     command = [
@@ -139,6 +141,7 @@ def launched(
     command += [f"teacher:={teacher.kind}", f"checkpoint:={_absolute(teacher.path)}"]
     command += [f"architecture:={_absolute(teacher.architecture)}"]
     command += [f"language_source:={'images' if teacher.kind == 'open_clip' else 'labels'}"]
+    command += [f"{n}:={v}" for n, item, v in walk(reading) if v != item.default]
     command += [f"sigterm_timeout:={STOP_TIMEOUT_S / 2:.0f}"]
     log = out / LOG_NAME
     with log.open("w") as sink:

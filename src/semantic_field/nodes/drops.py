@@ -22,9 +22,8 @@ REMEDIES = {
     "input.pose_source:=tf",
     "bad_pose": "the pose is not a finite rotation and translation: check its publisher",
     "no_camera_info": "remap color/camera_info to the topic that the camera driver publishes",
-    "bad_stamp": "the stamp of the image is negative: check the clock of the camera driver",
     "bad_frame": "the parts of the frame contradict each other: check what publishes them",
-    "bad_camera_info": "calibrate the camera: its CameraInfo has no focal length",
+    "bad_camera_info": "calibrate the camera: fill in the field of its CameraInfo that is named",
     "no_label_info": "publish labels/label_info (vision_msgs/LabelInfo, transient local)",
     "color_encoding": "publish colour as rgb8, bgr8, rgba8, bgra8 or mono8",
     "depth_encoding": "publish depth as 32FC1 metres or 16UC1/mono16 millimetres (REP-118)",
@@ -32,6 +31,12 @@ REMEDIES = {
     "size_mismatch": "register depth to colour in the driver (align_depth:=true or similar) so "
     "that images and CameraInfo have one size",
     "depth_not_registered": "register depth to colour in the driver (align_depth:=true or similar)",
+    "depth_out_of_range": "publish depth in metres (32FC1) or millimetres (16UC1), or change "
+    "mapping.min_depth_m and max_depth_m: no reading lies between",
+    "label_size": "publish labels with the aspect of the colour images",
+    "zero_stamp": "let the driver set header.stamp: 0 is no time",
+    "negative_stamp": "let the driver set header.stamp: times begin in 1970",
+    "duplicate_stamp": "let the driver give each image a stamp of its own; the first one counts",
     "stamps_apart": "raise input.sync_slop_s or let the driver synchronise colour and depth",
     "queue_full": "frames wait too long for transforms or labels: publish those faster",
     "time_jump": "time went backwards (a looping bag?): nothing to do",

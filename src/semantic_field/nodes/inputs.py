@@ -19,6 +19,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from semantic_field.config import InputConfig
 from semantic_field.data.bag_topics import is_rectified
+from semantic_field.data.camera_info import image_size
 from semantic_field.data.pose_check import StillCamera
 from semantic_field.frames import Frame
 from semantic_field.nodes import conversions
@@ -61,7 +62,8 @@ class FrameInput:
         self._pending: deque[Pending] = deque()
         self._info: dict[str, CameraInfo] = {}
         color_topic = node.resolve_topic_name("color/image")
-        self._builder = FrameBuilder(config.rectified or is_rectified(color_topic))
+        rectified = config.rectified or is_rectified(color_topic)
+        self._builder = FrameBuilder(rectified, drops, self._poses.frames_between)
         self._without_depth_info = False
         self._images = {"color": 0, "depth": 0}
         self._last_stamps = {"color": 0, "depth": 0}
@@ -117,14 +119,23 @@ class FrameInput:
         self._first_image = self._first_image or time.monotonic()
         conversions.without_slash(message.header)
         stamp = conversions.to_nanoseconds(message.header.stamp)
-        if stamp < 0:
-            self._drops.add("bad_stamp", f"{name} at {stamp / 1e9:.3f} s", what="image")
+        if not self._is_time(name, stamp):
             return
         if stamp < self._last_stamps[name] - BACKWARD_NS:
             self._on_backward_time(stamp)
         self._last_stamps[name] = stamp
         self._images[name] += 1
         self._filters[name].signalMessage(message)
+
+    def _is_time(self, name: str, stamp: int) -> bool:
+        """Whether a stamp says when an image was taken; counted where it does not."""
+        cause = "zero_stamp" if stamp == 0 else "negative_stamp" if stamp < 0 else ""
+        if not cause and stamp == self._last_stamps[name]:
+            cause = "duplicate_stamp"
+        if cause:
+            detail = f"header.stamp is {stamp / 1e9:.9g} s on {self._topics[name]}"
+            self._drops.add(cause, detail, what=f"{name} image")
+        return not cause
 
     def _on_pair(self, color: Image | CompressedImage, depth: Image | CompressedImage) -> None:
         self.pairs += 1
@@ -264,7 +275,9 @@ def _belongs(info: CameraInfo | None, pending: Pending) -> bool:
     if info is None:
         return False
     color = pending.color
-    same_size = isinstance(color, CompressedImage) or (
-        (info.height, info.width) == (color.height, color.width)
-    )
+    try:
+        size = image_size(info)
+    except ValueError:
+        return False  # not filled in: said when the frame is built
+    same_size = isinstance(color, CompressedImage) or size == (color.width, color.height)
     return same_size or conversions.to_nanoseconds(info.header.stamp) >= pending.stamp_ns

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterFile, ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
+from semantic_field.config import ReplayNodeConfig, SourceConfig, updated, walk
 from semantic_field.data.bag_files import is_bag
 
 TRUE = ("true", "1", "yes", "on")
@@ -87,6 +88,11 @@ REPLAY_ARGUMENTS = {
     "input_qos": ("reliable", *MAPPING_ARGUMENTS["input_qos"][1:]),
     "use_sim_time": ("true", *MAPPING_ARGUMENTS["use_sim_time"][1:]),
 }
+# How a recording is read: the same names as on the command line.
+_READING = {name: (str(value), item.metadata["doc"]) for name, item, value in walk(SourceConfig())}
+# Of these two, mapping's own arguments serve where there is a mapping node.
+READING_POSES = {name: _READING.pop(name) for name in ("pose_source", "global_frame")}
+READING_ARGUMENTS = _READING
 REMAPPINGS = {
     "color/image": "color",
     "color/camera_info": "camera_info",
@@ -102,14 +108,17 @@ REMAPPINGS = {
 
 
 class Truth(Substitution):
-    """An argument of yes or no as "True" or "False", however it was typed.
+    """An argument of yes or no as "true" or "false", however it was typed.
 
     ROS 2's conditions know no "yes" and its parameters no "1"; choices would know one spelling.
+
+    Args:
+        other: words that stand for themselves.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, other: tuple[str, ...] = ()) -> None:
         super().__init__()
-        self.name = name
+        self.name, self.other = name, other
 
     def describe(self) -> str:
         return f"Truth({self.name})"
@@ -117,12 +126,14 @@ class Truth(Substitution):
     def perform(self, context: LaunchContext) -> str:
         given = LaunchConfiguration(self.name).perform(context)
         word = given.strip().lower()
+        if word in self.other:
+            return word
         if word not in TRUE + FALSE:
             raise SubstitutionFailure(
                 f"launch argument {self.name!r}: expected true or false (or 1, 0, yes, no, on, "
                 f"off), got {given!r}; write {self.name}:=true"
             )
-        return str(word in TRUE)
+        return str(word in TRUE).lower()
 
 
 def declared(arguments: Mapping[str, tuple]) -> list[DeclareLaunchArgument]:
@@ -182,7 +193,23 @@ def query_parameters() -> list:
 def replay_parameters() -> list:
     """The replay node's parameters."""
     kinds = {"input": str, "rate": float, "frame_rate_hz": float, "loop": bool, "step": bool}
-    return [{name: typed(name, kind) for name, kind in kinds.items()} | waiting()]
+    poses = {f"source.{name}": typed(f"replayed_{name}", str) for name in READING_POSES}
+    own = {name: typed(name, kind) for name, kind in kinds.items()}
+    return [own | reading_parameters(READING_ARGUMENTS) | poses | waiting()]
+
+
+def reading_parameters(
+    names: Container[str] = READING_ARGUMENTS | READING_POSES,
+) -> dict[str, ParameterValue]:
+    """How the replay and the scorer node read a recording."""
+    kinds = {name: type(value) for name, _, value in walk(SourceConfig()) if name in names}
+    return {f"source.{name}": _reading(name, kind) for name, kind in kinds.items()}
+
+
+def _reading(name: str, kind: type) -> ParameterValue:
+    if name == "register":
+        return ParameterValue(Truth(name, ("auto",)), value_type=kind)
+    return typed(name, kind)
 
 
 def waiting() -> dict:
@@ -210,29 +237,42 @@ def rviz() -> Node:
 def topics_of_bag() -> OpaqueFunction:
     """Sets the arguments that name topics to those of the bag in ``input``, where it is one.
 
-    What the user has given stays.
+    What the user has given stays. ``replayed_pose_source`` and ``replayed_global_frame`` become
+    what the user has said of the recording's poses.
     """
 
     def found(context: LaunchContext) -> list[SetLaunchConfiguration]:
-        location = LaunchConfiguration("input").perform(context)
-        path = Path(location).expanduser()
-        if not location or location.startswith("room") or not is_bag(path):
-            return []
         given = context.launch_configurations
-        topics = bag_arguments(path).items()
-        return [SetLaunchConfiguration(n, topic) for n, topic in topics if n not in given]
+        location, path = given["input"], Path(given["input"]).expanduser()
+        reading = {name: given[name] for name in READING_ARGUMENTS}
+        reading["register"] = Truth("register", ("auto",)).perform(context)
+        poses = {name: given.get(name, default) for name, (default, _) in READING_POSES.items()}
+        plain = not reading_config(reading).changes_images
+        topics = {f"replayed_{name}": value for name, value in poses.items()}
+        if location and not location.startswith("room") and is_bag(path) and plain:
+            found = bag_arguments(path, reading | poses)
+            topics |= {name: topic for name, topic in found.items() if name not in given}
+        elif location:  # what the replay node publishes itself
+            topics |= {"pose_source": "tf", "global_frame": ReplayNodeConfig().global_frame}
+        return [SetLaunchConfiguration(name, topic) for name, topic in topics.items()]
 
     return OpaqueFunction(function=found)
 
 
-def bag_arguments(path: Path) -> dict[str, str]:
+def reading_config(texts: Mapping[str, str]) -> SourceConfig:
+    """The settings that texts, by the names of ``SourceConfig``, say."""
+    kinds = {name: type(value) for name, _, value in walk(SourceConfig())}
+    return updated(SourceConfig(), {name: kinds[name](text) for name, text in texts.items()})
+
+
+def bag_arguments(path: Path, reading: Mapping[str, str]) -> dict[str, str]:
     """The topics of a bag as arguments of mapping.launch.py.
 
     ``ros2`` itself may run under the system's Python while what the nodes need is in the active
     environment, so that environment is asked.
     """
     python = sys.executable if find_spec("rosbags") else "python3"
-    command = [python, "-m", "semantic_field.data.bag_launch", str(path)]
+    command = [python, "-m", "semantic_field.data.bag_launch", str(path), json.dumps(reading)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(done.stderr.strip().splitlines()[-1])

@@ -42,6 +42,11 @@ class PoseLookup(Protocol):
 
     def lookup(self, header: Header) -> Pose: ...
 
+    def frames_between(self, target: str, source: str, header: Header) -> Pose | None:
+        """``T_target_source`` of two frames of TF at the header's stamp; None where TF does not
+        know it."""
+        ...
+
     def clear(self) -> None:
         """Forget all poses but the static ones."""
         ...
@@ -82,6 +87,12 @@ class TfPoses:
             return check_transform(matrix_from_transform(found.transform))
         except ValueError as error:
             raise PoseNotAvailable("bad_pose", str(error)) from error
+
+    def frames_between(self, target: str, source: str, header: Header) -> Pose | None:
+        try:
+            return self.between(target, source, Time.from_msg(header.stamp))
+        except PoseNotAvailable:
+            return None
 
     def clear(self) -> None:
         self._buffer.clear()
@@ -161,6 +172,9 @@ class TopicPoses:
         if isinstance(entry, PoseNotAvailable):
             raise entry
         return entry
+
+    def frames_between(self, target: str, source: str, header: Header) -> Pose | None:
+        return self._tf.frames_between(target, source, header)
 
     def clear(self) -> None:
         self._stamps.clear()

@@ -31,11 +31,14 @@ CLOCK_PERIOD_S = 0.02
 
 
 def make_playback(node: Node, config: ReplayNodeConfig) -> Playback:
-    """A bag is played message by message, everything else frame by frame."""
+    """A bag is played message by message, everything else (and a bag whose images are read in a
+    way of their own) frame by frame."""
     path = Path(config.input).expanduser()
-    if not config.protocol and not config.input.startswith("room") and is_bag(path):
+    plain_bag = is_bag(path) and not config.source.changes_images
+    if not config.protocol and not config.input.startswith("room") and plain_bag:
         return BagPlayback(node, path, config.step)
-    source = open_source(config.input, rate_hz=config.frame_rate_hz)
+    options = config.source.options()
+    source = open_source(config.input, rate_hz=config.frame_rate_hz, **options)
     return (HeldOutPlayback if config.protocol else FramePlayback)(node, source, config)
 
 

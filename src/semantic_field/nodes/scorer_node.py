@@ -135,6 +135,7 @@ class ScorerNode(GuardedNode, Node):
             processes=processes,
             answer_s=answer_s,
             rays_per_s=rates[len(rates) // 2] if rates else 0.0,
+            reading=self.settings.source,
         )
 
     def _is_over(self) -> bool:

@@ -19,6 +19,7 @@ from semantic_field.query.hits import Hit, HitTracker, find_hits
 from semantic_field.query.interpretation import Interpretation, Interpreter
 from semantic_field.query.relevancy import LatentIndex, TextSet
 from semantic_field.teachers.language import LanguageTeacher
+from semantic_field.teachers.naming import printable
 
 MOST_TEXTS = 256
 
@@ -230,7 +231,7 @@ class QueryEngine:
         return self._map
 
     def _question(self, text: str, negatives: tuple[str, ...], indexed: _IndexedMap) -> TextSet:
-        if not text.strip():
+        if not printable(text):
             raise ValueError("expected a text with words in it, got an empty one")
         return self._interpreter.question(
             text, negatives, self._config.negatives, indexed.class_names
@@ -266,16 +267,19 @@ def _best_candidate(relevancy: NDArray[np.float32], count: int) -> float:
 def _message(
     meaning: Interpretation, hits: list[Hit], best: float, threshold: float, frame_id: str
 ) -> str:
+    text = printable(meaning.text)
+    doubt = f"; {meaning.doubt}" if meaning.doubt else ""
     if not hits:
-        like = "" if meaning.best_name == meaning.text else f" (it asks for: {meaning.best_name})"
+        plain = meaning.doubt or meaning.best_name == meaning.text
+        like = "" if plain else f" (it asks for: {meaning.best_name})"
         return (
-            f"'{meaning.text}' is not in the map{like}; the best candidate has a score of "
+            f"'{text}' is not in the map{like}{doubt}; the best candidate has a score of "
             f"{best:.2f}, the threshold is {threshold:.2f}"
         )
     first = hits[0]
     x, y, z = first.centre
     count = "1 hit" if len(hits) == 1 else f"{len(hits)} hits"
     return (
-        f"{count} for '{meaning.text}': best {first.label or 'object'} {first.score:.2f} at "
-        f"({x:.2f}, {y:.2f}, {z:.2f}) m in {frame_id}"
+        f"{count} for '{text}': best {first.label or 'object'} {first.score:.2f} at "
+        f"({x:.2f}, {y:.2f}, {z:.2f}) m in {frame_id}{doubt}"
     )

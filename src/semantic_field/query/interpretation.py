@@ -9,7 +9,8 @@ text's *anchors*: a point answers as well as the anchors that it means.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -18,8 +19,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from semantic_field.teachers.language import Calibration, ImageRecogniser, LanguageTeacher
+from semantic_field.teachers.language import (
+    Calibration,
+    Doubter,
+    ImageRecogniser,
+    LanguageTeacher,
+)
 
+log = logging.getLogger(__name__)
 REACH = 0.35
 NEAREST = 0.05
 ACCEPTED = 0.92
@@ -40,6 +47,7 @@ class Interpretation:
         class_fits: how well each class of the map answers it (C,).
         best: the best fit of anything known.
         best_name: what that is.
+        doubt: why the teacher hardly understands the text; empty where it does.
     """
 
     text: str
@@ -49,6 +57,7 @@ class Interpretation:
     class_fits: Float[Tensor, " C"]
     best: float
     best_name: str
+    doubt: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,6 +89,7 @@ class Interpreter:
         ]
         self._name_vectors = self.embed(self._names)
         self._use_vectors = self.embed(uses)
+        self._doubted = False
 
     def embed(self, texts: list[str]) -> Float[Tensor, "Q E"]:
         """Centred unit embeddings of texts."""
@@ -98,7 +108,19 @@ class Interpreter:
         classes = self.embed_classes(class_names)
         things = self._thing_fits(embedding[0])
         class_fits = self._class_fits((classes @ embedding[0]).numpy(), classes, things)
-        return self._meaning(text, embedding, things, class_fits, class_names, classes)
+        meaning = self._meaning(text, embedding, things, class_fits, class_names, classes)
+        return replace(meaning, doubt=self._doubt(text, meaning.best))
+
+    def _doubt(self, text: str, best: float) -> str:
+        """Why the teacher hardly understands a text that is like nothing it knows; also in the
+        log, the first time."""
+        if best >= self._teacher.calibration.distinct or not isinstance(self._teacher, Doubter):
+            return ""
+        doubt = self._teacher.doubt(text)
+        if doubt and not self._doubted:
+            self._doubted = True
+            log.warning("%r: %s (said once)", text, doubt)
+        return doubt
 
     def _meaning(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 
 import numpy as np
@@ -14,9 +15,10 @@ from semantic_field.teachers.embedding_cache import TextCache
 from semantic_field.teachers.household import HOUSEHOLD
 from semantic_field.teachers.language import NO_NAMES, Calibration, embed_label_image
 from semantic_field.teachers.minilm import SentenceEncoder, model_folder
-from semantic_field.teachers.naming import spoken
+from semantic_field.teachers.naming import printable, spoken
 
 BATCH = 256
+LEAST_STEM = 4  # letters
 
 
 class LabelTextTeacher:
@@ -49,13 +51,31 @@ class LabelTextTeacher:
         self._texts = TextCache(self._encode, self.fingerprint)
 
     def knows(self, text: str) -> bool:
-        return bool(text.strip())
+        return bool(printable(text))
+
+    def doubt(self, text: str) -> str:
+        """Why the encoder, which was trained with English, may not understand a text.
+
+        Letters of another script say so, and words that its vocabulary has to put together of
+        pieces, the first of fewer than four letters: foreign ones mostly, a few rare English ones
+        too. A foreign word that English has as well passes.
+        """
+        said = spoken(text)
+        foreign = [c for c in said if c.isalpha() and "LATIN" not in unicodedata.name(c, "")]
+        words = said.split()
+        known = sum(
+            len(p) == 1 or len(p[0]) >= LEAST_STEM for p in map(self._encoder.pieces, words)
+        )
+        if not foreign and known > len(words) / 2:
+            return ""
+        what = "another script" if foreign else "another language"
+        return f"{self.name} understands English, and this seems to be {what}: ask in English"
 
     def embed_text(self, texts: list[str]) -> Float[Tensor, "Q E"]:
         """One L2-normalised embedding for each text; names are put in plain words first."""
         if not texts:
             return torch.zeros(0, self.dim)
-        if not all(text.strip() for text in texts):
+        if not all(map(self.knows, texts)):
             raise ValueError(f"expected texts with words in them, got {texts!r}")
         return self._texts.embed([spoken(text) for text in texts])
 

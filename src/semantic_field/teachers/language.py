@@ -100,6 +100,15 @@ class LanguageTeacher(Protocol):
 
 
 @runtime_checkable
+class Doubter(Protocol):
+    """A language teacher that can tell that it hardly understands a text."""
+
+    def doubt(self, text: str) -> str:
+        """Why the teacher hardly understands a text; empty where nothing speaks for that."""
+        ...
+
+
+@runtime_checkable
 class ImageRecogniser(Protocol):
     """A language teacher that says what an image as a whole shows."""
 

@@ -77,6 +77,10 @@ class SentenceEncoder:
         digest = hashlib.sha256(self._weights["embeddings.word_embeddings.weight"].numpy().data)
         self.fingerprint = digest.hexdigest()[:16]
 
+    def pieces(self, word: str) -> list[str]:
+        """The pieces of the vocabulary that a word is put together of: one for words it holds."""
+        return self._tokenizer.encode(word).tokens[1:-1]
+
     @torch.inference_mode()
     def encode(self, texts: list[str]) -> Float[Tensor, "Q E"]:
         """One L2-normalised vector for each text."""

@@ -20,10 +20,16 @@ def spoken(name: str) -> str:
     several alternatives ("door; double door") are dropped, and a compound of two known words
     is taken apart. Free text comes back as it is, in lower case and without the quotes around.
     """
+    name = printable(name)
     text = _COUNTER.sub("", re.split(r"[;/]", name)[0].strip())
     words = _CAMEL.sub(" ", text) if " " not in text.strip() else text
     words = re.sub(r"[\s_\-]+", " ", words).strip(" \"'.").lower()
     return " ".join(_split(word) for word in words.split(" ")) or name.strip().lower()
+
+
+def printable(text: str) -> str:
+    """The text with spaces for control characters and other characters without a shape."""
+    return "".join(c if c.isprintable() else " " for c in text).strip()
 
 
 def _split(word: str) -> str:

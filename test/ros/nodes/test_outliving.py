@@ -227,6 +227,6 @@ def test_an_image_with_a_negative_stamp_is_counted(running, make_node, listen, w
 
     def counted() -> bool:
         dropped = status.last.dropped if status.last else []
-        return [(entry.cause, entry.count) for entry in dropped] == [("bad_stamp", 1)]
+        return [(entry.cause, entry.count) for entry in dropped] == [("negative_stamp", 1)]
 
     assert wait_until(counted), status.last

@@ -206,3 +206,15 @@ def test_a_missing_recording_ends_the_process_with_a_word(start_python):
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "error: " in out and "/nowhere" in out and "Traceback" not in out
+
+
+def test_a_bag_read_in_a_way_of_its_own_comes_out_as_its_frames(
+    start_node, receiver, tmp_path, wait_until
+):
+    """A unit of depth is given, which the bag's own messages do not have."""
+    frames, _ = receiver
+    write_bag(SimulatedRoom(**SIZE), tmp_path / "bag")
+    start_node(ReplayNode, input=str(tmp_path / "bag"), rate=20.0, source__depth_scale=0.002)
+    assert wait_until(lambda: len(frames) == 4)
+    expected = SimulatedRoom(**SIZE)[0].depth * 2
+    np.testing.assert_allclose(frames[0].depth, expected, atol=0.0011)

@@ -52,6 +52,8 @@ def open_layout(location: str | Path, **options: Any) -> ImageSequence | None:
     known = list(inspect.signature(layout.open).parameters)[1:]
     if "rate_hz" not in known:
         options.pop("rate_hz", None)
+    if "register" not in known and options.get("register") is False:
+        options.pop("register")
     unknown = sorted(set(options) - set(known))
     if unknown:
         raise ValueError(

@@ -12,10 +12,12 @@ import json
 import math
 from pathlib import Path
 
+from semantic_field.data.camera_files import at_size, parse_camera
 from semantic_field.data.layouts.sequence import (
     ImageSequence,
     LabelTable,
     Record,
+    choose_camera,
     image_size,
     need,
     numbered,
@@ -29,7 +31,13 @@ SEMANTIC_NERF = "Replica (Semantic-NeRF)"
 NICE_SLAM = "Replica (NICE-SLAM)"
 
 
-def open_semantic_nerf(path: Path, rate_hz: float = 30.0, names: str = "") -> ImageSequence:
+def open_semantic_nerf(
+    path: Path,
+    rate_hz: float = 30.0,
+    names: str = "",
+    camera: str | Camera = "",
+    depth_scale: float | None = None,
+) -> ImageSequence:
     """A sequence of Semantic-NeRF's rendering.
 
     Args:
@@ -37,6 +45,8 @@ def open_semantic_nerf(path: Path, rate_hz: float = 30.0, names: str = "") -> Im
         rate_hz: frames per second; the recording has no times.
         names: ``info_semantic.json`` with the classes' names. Looked for in the folder, above it
             and in ``habitat/`` there; without it classes are called "class 17".
+        camera: of the images, in place of one 90 degrees wide or of that of a file beside them.
+        depth_scale: metres of one unit of the depth images.
     """
     poses = read_matrix_rows(need(path / "traj_w_c.txt", SEMANTIC_NERF))
     colors = numbered(need(path / "rgb", SEMANTIC_NERF), "rgb_*.png", SEMANTIC_NERF)
@@ -57,24 +67,48 @@ def open_semantic_nerf(path: Path, rate_hz: float = 30.0, names: str = "") -> Im
         )
         for i, color in colors.items()
     ]
-    camera = Camera.from_field_of_view(width, height, math.pi / 2)
-    return ImageSequence(_scene_name(path), records, camera, 0.001, labels=table)
+    usual = Camera.from_field_of_view(width, height, math.pi / 2)
+    chosen = choose_camera(camera, usual, (width, height), SEMANTIC_NERF, path)
+    return ImageSequence(
+        _scene_name(path), records, chosen, 0.001, labels=table, depth_scale=depth_scale
+    )
 
 
-def open_nice_slam(path: Path, rate_hz: float = 30.0) -> ImageSequence:
-    """A scene of NICE-SLAM's rendering: the folder with ``traj.txt`` and ``results/``."""
+def open_nice_slam(
+    path: Path,
+    rate_hz: float = 30.0,
+    camera: str | Camera = "",
+    depth_scale: float | None = None,
+) -> ImageSequence:
+    """A scene of NICE-SLAM's rendering: the folder with ``traj.txt`` and ``results/``.
+
+    ``camera`` and ``depth_scale`` (metres of one unit) count before ``cam_params.json``.
+    """
     poses = read_matrix_rows(need(path / "traj.txt", NICE_SLAM))
     results = need(path / "results", NICE_SLAM)
     colors = numbered(results, "frame*.jpg", NICE_SLAM)
     depths = numbered(results, "depth*.png", NICE_SLAM)
-    beside = path.resolve().parent / "cam_params.json"
-    file = path / "cam_params.json"
-    file = file if file.exists() else need(beside, NICE_SLAM, "it lies beside the scenes' folders")
-    camera, scale = _camera_parameters(file)
+    size = image_size(next(iter(depths.values())))
+    chosen, scale = _nice_slam_camera(path, camera, size)
     _check_complete(path, colors, depths, len(poses))
     times = stamps(len(poses), rate_hz)
     records = [Record(c, depths[i], rigid(poses[i]), times[i]) for i, c in colors.items()]
-    return ImageSequence(path.resolve().name, records, camera, 1.0 / scale)
+    return ImageSequence(path.resolve().name, records, chosen, 1.0 / scale, depth_scale=depth_scale)
+
+
+def _nice_slam_camera(
+    path: Path, given: str | Camera, size: tuple[int, int]
+) -> tuple[Camera, float]:
+    """The camera, and the units of a metre of depth."""
+    file = path / "cam_params.json"
+    if not file.exists():
+        file = path.resolve().parent / "cam_params.json"
+    if given and not file.exists():
+        return parse_camera(given, size), 1000.0
+    camera, scale = _camera_parameters(
+        need(file, NICE_SLAM, "it lies beside the scenes' folders; or give --camera")
+    )
+    return (parse_camera(given, size) if given else at_size(camera, size, str(file))), scale
 
 
 def _check_complete(path: Path, colors: dict, depths: dict, n_poses: int) -> None:

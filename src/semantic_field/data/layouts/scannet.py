@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from semantic_field.data.camera_files import parse_camera, read_camera
 from semantic_field.data.layouts.sequence import (
     ImageSequence,
     LabelTable,
@@ -30,7 +31,12 @@ LABEL_FILE = "scannetv2-labels.combined.tsv"
 
 
 def open_scannet(
-    path: Path, rate_hz: float = 30.0, labels: str = "auto", classes: str = "nyu40"
+    path: Path,
+    rate_hz: float = 30.0,
+    labels: str = "auto",
+    classes: str = "nyu40",
+    camera: str | Camera = "",
+    depth_scale: float | None = None,
 ) -> ImageSequence:
     """An exported scene.
 
@@ -38,22 +44,21 @@ def open_scannet(
         path: the scene's folder.
         labels: "auto" (``label-filt``, then ``label``), "none", or the folder's name.
         classes: "nyu40" (40 classes) or "raw" (ScanNet's own categories).
+        camera: of the depth images, in place of ``intrinsic/intrinsic_depth.txt``.
+        depth_scale: metres of one unit of the depth images.
     Raises:
         ValueError: for a file that is missing; frames whose pose was lost are skipped and counted.
     """
     colors = numbered(need(path / "color", LAYOUT), "*.jpg", LAYOUT)
-    depths = numbered(need(path / "depth", LAYOUT), "*.png", LAYOUT)
+    depths = numbered(need(path / "depth", LAYOUT), "*.*", LAYOUT)
     poses = numbered(need(path / "pose", LAYOUT), "*.txt", LAYOUT)
-    intrinsics = need(path / "intrinsic", LAYOUT) / "intrinsic_depth.txt"
-    matrix = np.loadtxt(need(intrinsics, LAYOUT))
     for index in colors:
         for part, name in ((depths, "depth/{}.png"), (poses, "pose/{}.txt")):
             if index not in part:
                 raise ValueError(
                     f"expected {name.format(index)} in the {LAYOUT} recording {path}, found none"
                 )
-    width, height = image_size(next(iter(depths.values())))
-    camera = Camera(matrix[0, 0], matrix[1, 1], matrix[0, 2], matrix[1, 2], width, height)
+    chosen = _camera(path, camera, image_size(next(iter(depths.values()))))
     folder = _label_folder(path, labels)
     records, lost = [], 0
     times = stamps(max(colors) + 1, rate_hz)
@@ -66,7 +71,18 @@ def open_scannet(
         records.append(Record(color, depths[index], rigid(pose), times[index], label))
     table = _label_table(path, classes) if folder else None
     skipped = {"no_pose": lost} if lost else {}
-    return ImageSequence(path.resolve().name, records, camera, 0.001, (65535,), table, skipped)
+    name = path.resolve().name
+    return ImageSequence(name, records, chosen, 0.001, (65535,), table, skipped, depth_scale)
+
+
+def _camera(path: Path, given: str | Camera, size: tuple[int, int]) -> Camera:
+    if given:
+        return parse_camera(given, size)
+    file = need(need(path / "intrinsic", LAYOUT) / "intrinsic_depth.txt", LAYOUT)
+    camera = read_camera(file, size)
+    if camera is None:
+        raise ValueError(f"expected a 3x3 or 4x4 matrix in {file}, got something else")
+    return camera
 
 
 def _label_folder(path: Path, choice: str) -> Path | None:

@@ -10,6 +10,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from semantic_field.data.camera_files import ASPECT, find_camera, parse_camera
+from semantic_field.data.depth_units import DepthUnit, file_unit
+from semantic_field.data.image_files import read_depth, read_image
 from semantic_field.data.images import void_to_minus_one
 from semantic_field.frames import VOID_LABEL, Frame, split_void
 from semantic_field.geometry import Camera
@@ -63,10 +66,12 @@ class ImageSequence:
         name: short, for reports.
         records: in the order of time.
         camera: of the depth images; colour and labels of another size are resized to it.
-        metres_per_unit: of the depth images' integers.
+        metres_per_unit: of the depth images' integers, as the layout has it.
         invalid_depth: integers that mean "no reading" besides 0.
         labels: how label images are read; None without.
         skipped: frames of the recording that could not be used, by cause.
+        depth_scale: metres of one unit that the caller gave; else the values may overrule the
+            layout.
     """
 
     def __init__(
@@ -78,13 +83,16 @@ class ImageSequence:
         invalid_depth: Sequence[int] = (65535,),
         labels: LabelTable | None = None,
         skipped: dict[str, int] | None = None,
+        depth_scale: float | None = None,
     ) -> None:
         if not records:
             raise ValueError(f"expected frames in {name}, found none (skipped: {skipped or {}})")
         self.name, self.camera, self.skipped = name, camera, dict(skipped or {})
         self.records = list(records)
         self.stamps: Sequence[int] = [record.stamp_ns for record in self.records]
-        self._metres_per_unit, self._invalid = metres_per_unit, tuple(invalid_depth)
+        self._invalid = tuple(invalid_depth)
+        self._metres_per_unit, self._depth_scale = metres_per_unit, depth_scale
+        self._units: dict[bool, DepthUnit] = {}
         self._labels = labels
         self.label_names = split_void(labels.names)[0] if labels else {}
 
@@ -117,16 +125,21 @@ class ImageSequence:
         return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
 
     def _read_depth(self, path: Path) -> NDArray[np.float32]:
-        units = read_image(path, cv2.IMREAD_UNCHANGED)
+        units = read_depth(path)
         expected = (self.camera.height, self.camera.width)
-        if units.dtype != np.uint16 or units.shape != expected:
+        if units.shape != expected:
             raise ValueError(
-                f"expected uint16 depth of {expected} (height, width) in {path}, got "
-                f"{units.dtype} {units.shape}"
+                f"expected depth of {expected} (height, width) in {path}, got {units.shape}"
             )
-        depth = units.astype(np.float32) * np.float32(self._metres_per_unit)
-        depth[np.isin(units, self._invalid)] = 0
-        return depth
+        is_float = units.dtype == np.float32
+        stated = None if is_float else self._metres_per_unit
+        unit = file_unit(self.name, stated, is_float, self._depth_scale)
+        units = np.where(np.isin(units, self._invalid), 0, units)
+        return self._units.setdefault(is_float, unit).to_metres(units)
+
+    def pose(self, index: int) -> NDArray[np.float64]:
+        """``T_world_camera`` of a frame."""
+        return self.records[index].T_world_camera
 
     def _read_labels(self, path: Path | None) -> NDArray[np.int32] | None:
         if path is None or self._labels is None:
@@ -151,20 +164,36 @@ class ImageSequence:
         return ids
 
 
-def read_image(path: Path, flags: int) -> NDArray:
-    """The pixels of an image file; ValueError where it is missing or damaged."""
-    if not path.exists():
-        raise ValueError(f"expected the image {path}, found none")
-    pixels = cv2.imread(str(path), flags)
-    if pixels is None:
-        raise ValueError(f"expected an image in {path}, got something that cannot be decoded")
-    return pixels
-
-
 def image_size(path: Path) -> tuple[int, int]:
     """Width and height of an image file."""
-    height, width = read_image(path, cv2.IMREAD_UNCHANGED).shape[:2]
+    if path.suffix == ".npy":
+        height, width = read_depth(path).shape
+    else:
+        height, width = read_image(path, cv2.IMREAD_UNCHANGED).shape[:2]
     return width, height
+
+
+def choose_camera(
+    given: str | Camera, usual: Camera, size: tuple[int, int], layout: str, *folders: Path
+) -> Camera:
+    """The camera of the depth images (width, height): as given, or from a file in the folders,
+    or the layout's usual one, scaled to the images.
+
+    Raises:
+        ValueError: there is none for images of this aspect.
+    """
+    if given:
+        return parse_camera(given, size)
+    found = find_camera(size, *folders)
+    if found is not None:
+        return found
+    if abs(usual.width * size[1] / (usual.height * size[0]) - 1) > ASPECT:
+        raise ValueError(
+            f"expected a camera for the images of {size[0]}x{size[1]} in the {layout} recording "
+            f"{folders[0]}, found none: the usual one is of {usual.width}x{usual.height}; give "
+            "the camera with --camera FX,FY,CX,CY,W,H, or in a file intrinsics.json there"
+        )
+    return usual if (usual.width, usual.height) == size else usual.resized(*size)
 
 
 def need(path: Path, layout: str, why: str = "") -> Path:

@@ -1,7 +1,9 @@
 """7-Scenes: ``frame-000000.color.png``, ``.depth.png`` (mm, 65535 = none), ``.pose.txt``.
 
-Colour and depth come from two cameras and are not registered. The depth is moved to the colour
-camera here; ``register=False`` takes both for one camera of focal length 585, as many papers do.
+Colour and depth of 7-Scenes come from two cameras and are not registered. The depth is moved to the
+colour camera here; ``register=False`` takes both for one camera of focal length 585, as many papers
+do. Others name their files the same way: where a file beside the images describes a camera, it is
+the one of both.
 """
 
 from __future__ import annotations
@@ -9,18 +11,20 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from semantic_field.data.image_files import DEPTH_SUFFIXES
 from semantic_field.data.layouts.sequence import (
     ImageSequence,
     Record,
+    choose_camera,
     image_size,
     need,
     rigid,
     stamps,
 )
+from semantic_field.data.registration import move_depth
 from semantic_field.frames import Frame
-from semantic_field.geometry import Camera, make_transform, transform_points
+from semantic_field.geometry import Camera, make_transform
 
 LAYOUT = "7-Scenes"
 DEPTH_FOCAL = 585.0
@@ -28,13 +32,22 @@ COLOR_FOCAL = 520.0  # found by minimising colour differences between views of r
 T_COLOR_DEPTH = make_transform(np.eye(3), [-0.025, 0, 0])
 
 
-def open_seven_scenes(path: Path, rate_hz: float = 30.0, register: bool = True) -> ImageSequence:
+def open_seven_scenes(
+    path: Path,
+    rate_hz: float = 30.0,
+    register: bool | None = None,
+    camera: str | Camera = "",
+    depth_scale: float | None = None,
+) -> ImageSequence:
     """A sequence: the folder with the frames, such as ``redkitchen/seq-01``.
 
     Args:
         path: the folder.
         rate_hz: frames per second; the recording has no times.
-        register: move depth (and the pose, which is the depth camera's) to the colour camera.
+        register: move depth (and the pose, which is the depth camera's) to the colour camera;
+            None: where the camera is that of 7-Scenes.
+        camera: of the images, in place of 7-Scenes's or of that of a file beside them.
+        depth_scale: metres of one unit of the depth images.
     """
     poses = sorted(path.glob("frame-*.pose.txt"))
     if not poses:
@@ -46,7 +59,7 @@ def open_seven_scenes(path: Path, rate_hz: float = 30.0, register: bool = True) 
         color = path / f"{stem}.color.png"
         color = color if color.exists() else color.with_suffix(".jpg")
         need(color, LAYOUT)
-        depth = need(path / f"{stem}.depth.png", LAYOUT)
+        depth = _depth_file(path, stem)
         pose = np.loadtxt(pose_file)
         if pose.shape != (4, 4) or not np.isfinite(pose).all() or not pose[:3, :3].any():
             lost += 1
@@ -54,13 +67,21 @@ def open_seven_scenes(path: Path, rate_hz: float = 30.0, register: bool = True) 
         records.append(Record(color, depth, rigid(pose), time))
     if not records:
         raise ValueError(f"expected frames with a pose in {path}, found none ({lost} without)")
-    width, height = image_size(records[0].depth)
-    camera = Camera(DEPTH_FOCAL, DEPTH_FOCAL, width / 2, height / 2, width, height)
-    kind = RegisteredSequence if register else ImageSequence
+    usual = Camera(DEPTH_FOCAL, DEPTH_FOCAL, 320.0, 240.0, 640, 480)
+    size = image_size(records[0].depth)
+    chosen = choose_camera(camera, usual, size, LAYOUT, path, path.resolve().parent)
+    moves = chosen == usual.resized(*size) if register is None else register
+    kind = RegisteredSequence if moves else ImageSequence
     path = path.resolve()
     name = f"{path.parent.name}/{path.name}" if path.name.startswith("seq") else path.name
     skipped = {"no_pose": lost} if lost else {}
-    return kind(name, records, camera, 0.001, (0, 65535), skipped=skipped)
+    return kind(name, records, chosen, 0.001, (0, 65535), skipped=skipped, depth_scale=depth_scale)
+
+
+def _depth_file(path: Path, stem: str) -> Path:
+    """The depth image of a frame, in whatever kind of file it is."""
+    files = [path / f"{stem}.depth{suffix}" for suffix in DEPTH_SUFFIXES]
+    return next((file for file in files if file.exists()), None) or need(files[0], LAYOUT)
 
 
 class RegisteredSequence(ImageSequence):
@@ -86,24 +107,3 @@ class RegisteredSequence(ImageSequence):
             camera,
             frame.T_world_camera @ T_depth_color,
         )
-
-
-def move_depth(
-    depth: NDArray[np.float32],
-    source: Camera,
-    target: Camera,
-    T_target_source: NDArray[np.floating],
-) -> NDArray[np.float32]:
-    """The depth image (metres, 0 = none) as another camera sees it: nearest pixel, nearest first.
-
-    Where the target has more pixels than readings small holes stay 0.
-    """
-    points = transform_points(T_target_source, source.backproject(depth)[depth > 0])
-    pixels, z = target.project(points)
-    u, v = np.rint(pixels[:, 0]), np.rint(pixels[:, 1])
-    inside = (u >= 0) & (u < target.width) & (v >= 0) & (v < target.height) & (z > 0)
-    flat = (v[inside] * target.width + u[inside]).astype(np.int64)
-    moved = np.full(target.width * target.height, np.inf, np.float32)
-    np.minimum.at(moved, flat, z[inside].astype(np.float32))
-    moved[~np.isfinite(moved)] = 0
-    return moved.reshape(target.height, target.width)

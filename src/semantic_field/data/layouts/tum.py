@@ -14,7 +14,14 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from semantic_field.data.layouts.sequence import ImageSequence, Record, image_size, need
+from semantic_field.data.camera_files import at_size
+from semantic_field.data.layouts.sequence import (
+    ImageSequence,
+    Record,
+    choose_camera,
+    image_size,
+    need,
+)
 from semantic_field.data.rectification import Rectifier
 from semantic_field.frames import Frame
 from semantic_field.geometry import (
@@ -40,13 +47,20 @@ DISTORTION: Final = {
 }
 
 
-def open_tum(path: Path, camera: str = "auto", max_difference_s: float = 0.02) -> ImageSequence:
+def open_tum(
+    path: Path,
+    camera: str | Camera = "auto",
+    max_difference_s: float = 0.02,
+    depth_scale: float | None = None,
+) -> ImageSequence:
     """A sequence.
 
     Args:
         path: the folder with ``rgb.txt``, ``depth.txt`` and ``groundtruth.txt``.
-        camera: "freiburg1", "freiburg2", "freiburg3", "ros", "fx,fy,cx,cy", or "auto": by the
-            folder's name. The distortion of the first two is taken out.
+        camera: "freiburg1", "freiburg2", "freiburg3", "ros", "fx,fy,cx,cy[,w,h]", or "auto": that
+            of a file beside the images (calibration.txt …), else by the folder's name. The
+            distortion of the first two is taken out.
+        depth_scale: metres of one unit of the depth images.
         max_difference_s: largest difference in time of a colour and a depth image, seconds.
     Raises:
         ValueError: for a file that is missing; frames without partner or pose are skipped.
@@ -69,14 +83,21 @@ def open_tum(path: Path, camera: str = "auto", max_difference_s: float = 0.02) -
             f"expected colour, depth and poses at common times in {path}, found none ({skipped})"
         )
     name = path.resolve().name
-    choice = _camera_name(name) if camera == "auto" else camera
+    size = image_size(records[0].depth)
+    known = str(camera) if camera in CAMERAS else _camera_name(name)
+    usual = Camera(*CAMERAS[known], 640, 480)
+    if camera in CAMERAS:
+        chosen = at_size(usual, size, "--camera")
+    else:
+        chosen = choose_camera("" if camera == "auto" else camera, usual, size, LAYOUT, path)
     return RectifiedSequence(
         name,
         records,
-        _camera(choice, image_size(records[0].depth)),
+        chosen,
         1 / 5000,
         skipped={cause: count for cause, count in skipped.items() if count},
-        distortion=DISTORTION.get(choice, ()),
+        depth_scale=depth_scale,
+        distortion=DISTORTION.get(known, ()) if chosen == usual.resized(*size) else (),
     )
 
 
@@ -145,16 +166,3 @@ def _pose_at(
 def _camera_name(folder: str) -> str:
     match = re.search(r"freiburg[123]", folder)
     return match[0] if match else "ros"
-
-
-def _camera(choice: str, size: tuple[int, int]) -> Camera:
-    values = CAMERAS.get(choice)
-    if values is None:
-        try:
-            fx, fy, cx, cy = (float(part) for part in choice.split(","))
-        except ValueError as error:
-            raise ValueError(
-                f"expected camera to be one of {sorted(CAMERAS)} or fx,fy,cx,cy, got {choice!r}"
-            ) from error
-        values = fx, fy, cx, cy
-    return Camera(*values, *size)
