@@ -48,10 +48,9 @@ def slow_answers(node: Node, delay_s: float) -> None:
 
 
 @pytest.mark.parametrize("kind", [SingleThreadedExecutor, MultiThreadedExecutor])
-def test_stopping_amid_callbacks(make_context, faults, kind):
+def test_stopping_amid_callbacks(context, faults, kind):
     """Timers that are always due: the end comes in the middle of one, or just before."""
     for number in range(20):
-        context = make_context()
         node, calls = Node(f"busy_{number}", context=context), []
         for _ in range(3):
             group = ReentrantCallbackGroup()
@@ -67,7 +66,6 @@ def test_stopping_amid_callbacks(make_context, faults, kind):
         assert len(calls) == count  # the last callback has ended
         spinning.stop()
         node.destroy_node()
-        context.shutdown()
     assert faults() == []
 
 
