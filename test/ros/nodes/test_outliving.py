@@ -20,11 +20,12 @@ from rcl_interfaces.msg import ParameterValue  # noqa: E402
 from rcl_interfaces.srv import SetParameters  # noqa: E402
 from rclpy.node import Node  # noqa: E402
 from rclpy.qos import DurabilityPolicy, QoSProfile  # noqa: E402
-from sensor_msgs.msg import Image  # noqa: E402
+from sensor_msgs.msg import CameraInfo, Image  # noqa: E402
 from std_msgs.msg import Header, String, UInt32  # noqa: E402
 from std_srvs.srv import SetBool, Trigger  # noqa: E402
 
 from semantic_field.msg import FieldStatus  # noqa: E402
+from semantic_field.nodes.frame_builder import FrameBuilder  # noqa: E402
 from semantic_field.nodes.guarding import GuardedNode  # noqa: E402
 from semantic_field.nodes.mapping_node import MappingNode  # noqa: E402
 from semantic_field.nodes.qos import LATCHED, RELIABLE  # noqa: E402
@@ -44,6 +45,7 @@ NODES = {
     "query_node": (QueryNode, {"teacher.kind": "label_text"}),
     "replay_node": (ReplayNode, {"input": "room:frames=2,width=32,height=24", "step": True}),
 }
+MODELS = ("plumb_bob", "rational_polynomial", "equidistant", "", "none", "pinhole", "no such")
 FLOATS = (math.nan, math.inf, -math.inf, 1e300, -0.0, 0.0)
 TEXTS = ("", "/", "\x00", "ü" * 3000, "map", "/map")
 
@@ -169,6 +171,31 @@ def test_a_parameter_of_no_type_is_answered(running, call):
     odd_type = ParameterMessage(name="query.threshold", value=ParameterValue(type=99))
     call(SetParameters, "query_node/set_parameters", parameters=[odd_type])
     assert not call(Query, "query", text="sofa").success
+
+
+def test_odd_images_and_cameras_make_no_frame_or_a_whole_one():
+    """Colour, depth and CameraInfo of one stamp, of which one is odd or all are."""
+    random = np.random.default_rng(7)
+    usable = 0
+    for turn in range(300):
+        size = {"height": 6, "width": 8}
+        color = Image(**size, encoding="rgb8", step=24, data=bytes(144))
+        depth = Image(**size, encoding="32FC1", step=32, data=bytes(192))
+        info = odd(CameraInfo, random)
+        if turn % 3 == 0:
+            color, depth = odd(Image, random), odd(Image, random)
+        if turn % 2:
+            info.height, info.width = 6, 8
+            model = MODELS[random.integers(len(MODELS))]
+            info.distortion_model, info.d = model, [FLOATS[i] for i in random.integers(6, size=5)]
+        if turn % 7 == 1:
+            info.k = [8.0, 0.0, 3.5, 0.0, 8.0, 2.5, 0.0, 0.0, 1.0]
+        try:
+            FrameBuilder(bool(turn % 4)).build(color, depth, None, info, info, np.eye(4))
+            usable += 1
+        except ValueError as error:
+            assert str(error)
+    assert 0 < usable < 150
 
 
 # --- what is refused is said ----------------------------------------------------------------------
