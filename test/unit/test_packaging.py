@@ -294,7 +294,7 @@ def test_every_package_of_pip_that_is_imported_is_a_requirement():
     own = {"semantic_field", "embedded_ros"}
     third = {
         n: {canonical(d) for d in packages[n]}
-        for n in imported - own - ros_modules()
+        for n in imported - own - of_ros(imported)
         if n in packages
     }
     assert "torch" in third
