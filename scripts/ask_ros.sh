@@ -4,7 +4,7 @@
 #   bash src/semantic_field/scripts/ask_ros.sh [text] [seconds]
 set -eo pipefail
 text=${1:-somewhere to sit}
-patience=${2:-240}
+patience=${2:-600}
 
 say() { printf 'ask: %s\n' "$*"; }
 
@@ -34,7 +34,7 @@ until [[ $answer == *"found=True"* ]]; do
     [ "$SECONDS" -lt "$patience" ] || give_up "nothing found in $patience s (last answer: $answer)"
     sleep 5
     answer=$(timeout 60 ros2 service call /query semantic_field/srv/Query "{text: '$text'}" 2>&1 |
-        tr -d '\n' | grep -o "success=.*" | cut -c1-400) || true
+        tr -d '\n' | grep -o "success=.*snapshot_version=[0-9]*") || true
     say "${answer:-no answer yet}"
 done
 say "'$text' was found"

@@ -6,6 +6,8 @@ import os
 import re
 import subprocess
 import sys
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ import embedded_ros
 embedded_ros.install()
 
 from launch import LaunchContext  # noqa: E402
+from launch.actions import OpaqueFunction  # noqa: E402
 from launch.conditions import IfCondition  # noqa: E402
 from launch.launch_description_sources import (  # noqa: E402
     get_launch_description_from_any_launch_file,
@@ -22,6 +25,8 @@ from launch.launch_description_sources import (  # noqa: E402
 from launch.substitutions import SubstitutionFailure  # noqa: E402
 from launch.utilities.type_utils import perform_typed_substitution  # noqa: E402
 
+from semantic_field.data.bag_writer import write_bag  # noqa: E402
+from semantic_field.data.simulated_room import SimulatedRoom  # noqa: E402
 from semantic_field.nodes import launch_parts  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -111,3 +116,44 @@ def test_launch_files_can_be_read_where_pip_s_packages_are_not():
     )
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 50
+
+
+def settings(context: LaunchContext, action) -> dict[str, str]:
+    """What an action that only sets arguments leaves of them."""
+    for entity in action.execute(context) or ():
+        entity.visit(context)
+    return dict(context.launch_configurations)
+
+
+def test_a_bag_s_topics_are_the_defaults_and_what_is_given_stays(tmp_path):
+    write_bag(SimulatedRoom(n_frames=2, size=(64, 48)), tmp_path / "bag")
+    context = LaunchContext()
+    context.launch_configurations.update({"input": str(tmp_path / "bag"), "depth": "/mine"})
+    found = settings(context, launch_parts.topics_of_bag())
+    assert found["color"] == "/camera/color/image_raw" and found["depth"] == "/mine"
+    assert found["pose_source"] == "tf"
+
+
+@pytest.mark.parametrize("location", ["", "room:frames=3"])
+def test_without_a_bag_no_topics_are_set(location):
+    context = LaunchContext()
+    context.launch_configurations["input"] = location
+    assert settings(context, launch_parts.topics_of_bag()) == {"input": location}
+
+
+@pytest.mark.parametrize(
+    ("given", "changed"),
+    [
+        ({"input": ""}, {}),
+        ({"input": "room"}, {"input_qos": "reliable", "use_sim_time": "true"}),
+        ({"input": "room", "use_sim_time": "no"}, {"input_qos": "reliable"}),
+    ],
+)
+def test_one_process_has_the_defaults_of_a_replay_only_with_a_recording(given, changed):
+    loader = SourceFileLoader("single_process", str(ROOT / "launch" / "single_process.launch.py"))
+    module = module_from_spec(spec_from_loader(loader.name, loader))
+    loader.exec_module(module)
+    context = LaunchContext()
+    context.launch_configurations.update(given)
+    action = OpaqueFunction(function=module.replay_defaults)
+    assert settings(context, action) == given | changed

@@ -81,18 +81,18 @@ NOT_IMPORTED = {"rosidl_default_runtime"} | {
 ON_REQUEST = {"bag": "ros2bag", "tf2_ros": "tf2-ros", "tf2_tools": "tf2-tools"}
 
 
-def ros_modules() -> set[str]:
-    """Top-level modules of ROS 2 that nodes, launch files and scripts import."""
+def of_ros(names: set[str]) -> set[str]:
+    """Those of the top-level modules that a ROS 2 installation brings."""
     from embedded_ros.definitions import has_interfaces
 
     served = {path.parent.name for path in (EMBEDDED / "packages").glob("*/__init__.py")}
-    files = [
-        *NODES.rglob("*.py"),
-        *(ROOT / "launch").glob("*.py"),
-        *(ROOT / "scripts").glob("*.py"),
-    ]
-    names = imported_names(files) - {"semantic_field"}
-    return {n for n in names if n in served or has_interfaces(n)}
+    return {n for n in names - {"semantic_field"} if n in served or has_interfaces(n)}
+
+
+def ros_modules() -> set[str]:
+    """What nodes, launch files and scripts import of ROS 2."""
+    folders = (NODES, ROOT / "launch", ROOT / "scripts")
+    return of_ros(imported_names([path for folder in folders for path in folder.rglob("*.py")]))
 
 
 def test_every_ros_package_that_is_imported_is_a_dependency_and_no_other(manifest):
@@ -294,7 +294,7 @@ def test_every_package_of_pip_that_is_imported_is_a_requirement():
     own = {"semantic_field", "embedded_ros"}
     third = {
         n: {canonical(d) for d in packages[n]}
-        for n in imported - own - ros_modules()
+        for n in imported - own - of_ros(imported)
         if n in packages
     }
     assert "torch" in third

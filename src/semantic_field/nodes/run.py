@@ -9,15 +9,15 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import rclpy
 from rclpy._rclpy_pybind11 import RCLError
 from rclpy.exceptions import NameValidationException, ParameterException
-from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+from rclpy.executors import MultiThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
+from semantic_field.nodes.spinning import Spinning
 from semantic_field.teachers.worker import THREAD as TEACHER
 
 THREADS = 4
@@ -117,15 +117,18 @@ def _stop_on_signals() -> threading.Event:
 
 
 def _spin(nodes: Sequence[Node], stop: threading.Event) -> None:
-    """Serve callbacks until ``stop`` is set, the context ends or a callback raises."""
+    """Serve callbacks until ``stop`` is set, the context ends or a callback raises.
+
+    The executor is not shut down before it has stopped spinning: see ``Spinning``.
+    """
     executor = MultiThreadedExecutor(num_threads=THREADS * len(nodes))
     for node in nodes:
         executor.add_node(node)
-    with ThreadPoolExecutor(1, "spin") as pool:
-        spinning = pool.submit(executor.spin)
-        spinning.add_done_callback(lambda _: stop.set())
-        stop.wait()
-        executor.shutdown()
-    error = spinning.exception()
-    if error is not None and not isinstance(error, ExternalShutdownException):
-        raise error
+
+    def ended() -> None:
+        if sys.exc_info()[0] is None:  # a fault is noted before, by ``_stop_on_faults``
+            stop.set()
+
+    spinning = Spinning(executor, at_end=ended)
+    stop.wait()
+    spinning.stop()
