@@ -416,8 +416,8 @@ class InputConfig(Settings):
     )
     pose_frame: str = option(
         "",
-        "frame that the PoseStamped of the pose topic is of, with TF from there to the camera; "
-        "empty = the optical frame itself",
+        "frame that a PoseStamped is of (and an Odometry that names no child frame), with TF from "
+        "there to the camera; empty = the optical frame itself",
         fixed="the subscriptions are made with it",
     )
     tf_timeout_s: float = option(0.5, "how long a frame waits for its transform, seconds", 0.0)

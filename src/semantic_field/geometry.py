@@ -113,7 +113,7 @@ def make_transform(rotation: ArrayLike, translation: ArrayLike) -> Array:
     return transform
 
 
-def moved(T_target_source: Array, offset: ArrayLike) -> Array:
+def moved(T_target_source: Array, offset: ArrayLike) -> NDArray[np.float64]:
     """The transform with ``offset`` (3,) added to its translation."""
     transform = np.array(T_target_source, dtype=np.float64)
     transform[:3, 3] += np.asarray(offset, dtype=np.float64)

@@ -114,7 +114,7 @@ def test_a_static_mount_does_not_win_over_the_topic_that_moves(
     assert off_m(source, bag) < 1e-6
     arguments = launch_arguments(path)
     assert arguments["pose_source"] == source_kind and arguments["global_frame"] == "map"
-    assert arguments["pose_frame"] == (ROBOT if source_kind == "pose" else "")
+    assert arguments["pose_frame"] == ROBOT
 
 
 def test_a_pose_topic_of_the_optical_frame_beside_a_static_mount(bag, rewritten):
@@ -232,7 +232,9 @@ def test_each_robot_has_a_tree_of_its_own(bag, rewritten):
 
 def test_a_camera_of_no_robot_has_to_be_given_one(bag, rewritten):
     path = rewritten(two_robots(""))
-    with pytest.raises(ValueError, match=r"several know it: /robot1/tf, /robot2/tf; set tf_topic"):
+    with pytest.raises(
+        ValueError, match=r"got 2 that have it: /robot1/tf, /robot2/tf; set tf_topic"
+    ):
         open_source(path)
     assert off_m(open_source(path, tf_topic="/robot1/tf"), bag) < 1e-6
 

@@ -127,9 +127,19 @@ def rewritten(data: bytes, change) -> bytes:
     return safetensors_numpy.save(arrays, metadata={map_file.FORMAT: json.dumps(about)})
 
 
+def test_maps_of_format_6_begin_at_zero(state: MapState) -> None:
+    def older(about: dict) -> None:
+        about["format_version"] = 6
+        del about["origin"]
+
+    far = dataclasses.replace(state, origin=np.array([458_000.0, 5_429_000.0, 100.0]))
+    assert load_map(dump_map(far)).origin.tolist() == [458_000.0, 5_429_000.0, 100.0]
+    assert load_map(rewritten(dump_map(far), older)).origin.tolist() == [0.0, 0.0, 0.0]
+
+
 def test_wrong_version(state: MapState) -> None:
     data = rewritten(dump_map(state), lambda about: about.update(format_version=99))
-    with pytest.raises(ValueError, match=r"version 6, got 99.*release that wrote it"):
+    with pytest.raises(ValueError, match=r"version 7 or version 6, got 99.*release that wrote it"):
         load_map(data)
 
 

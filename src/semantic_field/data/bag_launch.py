@@ -29,7 +29,7 @@ def launch_arguments(path: str | Path, reading: SourceConfig | None = None) -> d
         **_other(topics),
         **{"tf_static" if "static" in t.rpartition("/")[2] else "tf": t for t in source.tf_topics},
         "pose_source": source.pose_source,
-        "pose_frame": source.pose_frame if source.pose_source == "pose" else "",
+        "pose_frame": source.pose_frame,
         "global_frame": source.global_frame,
     }
 

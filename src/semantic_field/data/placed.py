@@ -45,8 +45,9 @@ class PlacedSource:
         self.stamps: Sequence[int] = [source.stamps[i] for i in self.kept]
         self.skipped = dict(getattr(source, "skipped", {})) | left_out
         self.notes = [*getattr(source, "notes", ()), *notes]
-        if hasattr(source, "indices"):
-            self.indices = [source.indices[i] for i in self.kept]
+        indices = getattr(source, "indices", None)
+        if indices is not None:
+            self.indices = [indices[i] for i in self.kept]
 
     def __len__(self) -> int:
         return len(self.kept)

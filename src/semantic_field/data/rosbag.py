@@ -72,7 +72,7 @@ class BagSource:
         skipped: how many colour images are not used, by cause.
         global_frame: the frame that poses are given in.
         pose_source: "tf", "pose" or "odometry", what poses are taken from.
-        pose_frame: the frame that a PoseStamped is of; empty: the camera's.
+        pose_frame: the frame that the messages of a pose topic are of; empty: the camera's.
         tf_topics: the TF topics of the camera's namespace.
         notes: what is doubtful about the recording, as sentences; also logged as warnings.
     Raises:
@@ -349,7 +349,7 @@ class CameraTrack:
 
 def _stillness(source: BagSource) -> list[str]:
     """A sentence where all poses are one, and whether the images say so too."""
-    poses = [entry.T_world_camera for entry in source._entries]
+    poses = source.poses
     if len(poses) < 2 or any(not np.allclose(pose, poses[0], atol=1e-6) for pose in poses):
         return []
     first, off = source[0], 0.0

@@ -109,5 +109,5 @@ class World:
         return self._own(frame)
 
     def _world_moved(self, last: Frame, suspect: Frame, jump_m: float) -> bool:
-        two = tuple(self._believed) if len(self._believed) == 2 else None
+        two = (self._believed[0], self._believed[1]) if len(self._believed) == 2 else None
         return jump_m > JUMP_M and shows_the_same(last, suspect, two)

@@ -108,8 +108,8 @@ class TopicPoses:
     """Poses from a topic, interpolated at the image stamp.
 
     A PoseStamped is ``pose_frame``, or the optical frame, in its ``frame_id``. An Odometry is
-    ``child_frame_id`` in ``frame_id``; TF fills in what lies between these and the camera and
-    global frame.
+    ``child_frame_id`` in ``frame_id``, or like a PoseStamped where it names none; TF fills in what
+    lies between these and the camera and global frame.
     """
 
     def __init__(self, node: Node, config: InputConfig) -> None:
@@ -128,7 +128,8 @@ class TopicPoses:
         self._add(message.header, message.pose, self._pose_frame)
 
     def _on_odometry(self, message: Odometry) -> None:
-        self._add(message.header, message.pose.pose, message.child_frame_id)
+        child = message.child_frame_id or self._pose_frame
+        self._add(message.header, message.pose.pose, child)
 
     def _add(self, header: Header, pose, child: str) -> None:
         entry: tuple[Pose, str, str] | PoseNotAvailable
