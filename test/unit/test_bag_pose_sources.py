@@ -187,7 +187,7 @@ def test_a_camera_that_never_moves_is_said_so(rewritten, caplog):
         source = open_source(rewritten(change))
     (note,) = source.notes
     assert "all 12 frames have one pose" in note and "the depth images say that it does" in note
-    assert note in caplog.text and "set pose_source" in note
+    assert note in caplog.text and "set --pose-source" in note
 
 
 def test_a_camera_on_a_tripod_is_believed(tmp_path):
@@ -233,7 +233,7 @@ def test_each_robot_has_a_tree_of_its_own(bag, rewritten):
 def test_a_camera_of_no_robot_has_to_be_given_one(bag, rewritten):
     path = rewritten(two_robots(""))
     with pytest.raises(
-        ValueError, match=r"got 2 that have it: /robot1/tf, /robot2/tf; set tf_topic"
+        ValueError, match=r"got 2 that have it: /robot1/tf, /robot2/tf; set --tf-topic"
     ):
         open_source(path)
     assert off_m(open_source(path, tf_topic="/robot1/tf"), bag) < 1e-6

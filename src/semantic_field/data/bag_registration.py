@@ -8,10 +8,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from semantic_field.data.bag_poses import PoseError
+from semantic_field.data.bag_poses import PoseError, TransformTree
 from semantic_field.data.bag_reader import BagReader
 from semantic_field.data.bag_topics import Topics, is_rectified
-from semantic_field.data.bag_tracks import read_tree
 from semantic_field.data.camera_info import read_camera_info
 from semantic_field.data.rectification import Rectifier
 from semantic_field.data.registration import (
@@ -43,15 +42,21 @@ class DepthRegistration:
     """What the CameraInfo, frame_ids and TF of a bag say about where its depth was seen from.
 
     Args:
+        tree: the TF of the camera.
         wanted: True moves depth to the colour camera; False takes it as it is; None refuses depth
             of another camera.
         camera_frame: in place of the colour images' frame_id.
     """
 
     def __init__(
-        self, reader: BagReader, topics: Topics, wanted: bool | None, camera_frame: str = ""
+        self,
+        reader: BagReader,
+        topics: Topics,
+        tree: TransformTree,
+        wanted: bool | None,
+        camera_frame: str = "",
     ) -> None:
-        self._reader, self._topics, self._wanted = reader, topics, wanted
+        self._reader, self._topics, self._tree, self._wanted = reader, topics, tree, wanted
         self._camera_frame = camera_frame
         self._depth_info = self._first(topics.depth_info)
         self._color_info = self._first(topics.color_info)
@@ -120,9 +125,8 @@ class DepthRegistration:
         """``T_color_depth``, or None where TF does not know."""
         if color_frame == depth_frame:
             return np.eye(4)
-        tree = read_tree(self._reader, self._topics.tf)
         try:
-            return tree.at(color_frame, depth_frame, stamp_ns)
+            return self._tree.at(color_frame, depth_frame, stamp_ns)
         except PoseError:
             return None
 

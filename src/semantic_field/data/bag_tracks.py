@@ -28,6 +28,7 @@ class PoseSource(Protocol):
     kind: str
     global_frame: str
     pose_frame: str
+    tree: TransformTree
     mounts: list[str]
     remarks: list[str]
     tf_topics: tuple[str, ...]
@@ -48,17 +49,17 @@ class TfPoses:
         self.mounts: list[str] = []
         self.remarks: list[str] = []
         self.tf_topics = tree.topics
-        self._tree, self._camera_frame = tree, camera_frame
+        self.tree, self._camera_frame = tree, camera_frame
 
     def at(self, stamp_ns: int, frame_id: str) -> Pose:
         camera = self._camera_frame or frame_id
         if not camera:
-            raise PoseError("no_transform", "the images have no frame_id; set camera_frame")
+            raise PoseError("no_transform", "the images have no frame_id; set --camera-frame")
         if not self.global_frame:
-            root = self._tree.root(camera)
-            known = self._tree.root(DEFAULT_GLOBAL_FRAME) == root
+            root = self.tree.root(camera)
+            known = self.tree.root(DEFAULT_GLOBAL_FRAME) == root
             self.global_frame = DEFAULT_GLOBAL_FRAME if known else root
-        return self._tree.at(self.global_frame, camera, stamp_ns)
+        return self.tree.at(self.global_frame, camera, stamp_ns)
 
 
 class TopicPoses:
@@ -78,16 +79,16 @@ class TopicPoses:
         self.mounts: list[str] = []
         self.remarks: list[str] = []
         self.tf_topics = tree.topics
-        self._track, self._tree, self._camera_frame = track, tree, camera_frame
+        self._track, self.tree, self._camera_frame = track, tree, camera_frame
 
     def at(self, stamp_ns: int, frame_id: str) -> Pose:
         parent, T_parent_child = self._track.at(stamp_ns)
         self.global_frame = self.global_frame or parent
         if parent and parent != self.global_frame:
-            T_parent_child = self._tree.at(self.global_frame, parent, stamp_ns) @ T_parent_child
+            T_parent_child = self.tree.at(self.global_frame, parent, stamp_ns) @ T_parent_child
         camera = self._camera_frame or frame_id
         if self.pose_frame and self.pose_frame != camera:
-            T_parent_child = T_parent_child @ self._tree.at(self.pose_frame, camera, stamp_ns)
+            T_parent_child = T_parent_child @ self.tree.at(self.pose_frame, camera, stamp_ns)
         return T_parent_child
 
     def moves(self) -> bool:
@@ -113,8 +114,8 @@ def make_pose_source(
     available = {"tf": topics.tf, "pose": topics.pose, "odometry": topics.odometry}
     if not any(available.values()) or (kind != "auto" and not available[kind]):
         raise ValueError(
-            "expected camera poses as /tf, a PoseStamped or an Odometry topic; set pose_source and "
-            f"pose_topic or odometry_topic; {found(reader.types)}"
+            "expected camera poses as /tf, a PoseStamped or an Odometry topic; set --pose-source "
+            f"and --pose-topic or --odometry-topic; {found(reader.types)}"
         )
     images = [(m.stamp_ns, m.frame_id) for m in reader.index(topics.color)]
     camera = camera_frame or next((frame for _, frame in images), "")

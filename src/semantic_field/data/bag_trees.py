@@ -69,7 +69,7 @@ def _only_one_with(camera: str, groups: dict[str, list[str]], reader: BagReader)
             knowing.append(name)
     if len(knowing) == 1:
         return knowing[0]
-    listed = ", ".join(groups[name][0] for name in knowing or groups)
+    listed = ", ".join(f"{name}/tf" if "tf" not in name else name for name in knowing or groups)
     count = f"{len(knowing)} that have it" if knowing else "none of several that has it"
     raise ValueError(
         f"expected one tree of TF with the camera's frame {camera!r}, got {count}: {listed}; set "

@@ -127,10 +127,6 @@ class FolderSource:
         unit = file_unit(self.name, self._stated_scale, is_float, self._depth_scale)
         return self._units.setdefault(is_float, unit).to_metres(depth)
 
-    def pose(self, position: int) -> NDArray[np.float64]:
-        """``T_world_camera`` of the frame at a position."""
-        return self._poses[self.indices[position]]
-
     def _read_camera(self, given: str | Camera) -> Camera:
         """The camera of the colour images: as given, or from a file beside them."""
         if not given and (self.path / INTRINSICS).exists():

@@ -10,7 +10,7 @@ caller gave the value himself.
 from __future__ import annotations
 
 import logging
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
@@ -46,8 +46,9 @@ class PosedSource(Protocol):
 
     def __getitem__(self, index: int, /) -> Frame: ...
 
-    def pose(self, index: int) -> NDArray[np.float64]:
-        """``T_world_camera`` of a frame."""
+    @property
+    def poses(self) -> Sequence[NDArray[np.float64]]:
+        """``T_world_camera`` of all frames."""
         ...
 
 
@@ -195,12 +196,12 @@ def _decoded(source: PosedSource) -> list[tuple[Frame, Frame]]:
 
 
 def _choose(source: PosedSource) -> list[tuple[int, int]]:
-    last = len(source) - 1
+    last, poses = len(source) - 1, source.poses
     pairs = []
     for i in np.unique(np.linspace(0, max(last - 1, 0), PAIRS).astype(int)).tolist():
-        T_first_world = invert_transform(source.pose(i))
+        T_first_world = invert_transform(poses[i])
         after = range(i + 1, min(i + FARTHEST_FRAME, last) + 1)
-        motion = {j: abs(_motion(T_first_world @ source.pose(j)) - 1) for j in after}
+        motion = {j: abs(_motion(T_first_world @ poses[j]) - 1) for j in after}
         if motion:
             pairs.append((i, min(motion, key=lambda j: motion[j])))
     return pairs

@@ -94,10 +94,10 @@ class BagSource:
         global_frame: str = "",
         camera_frame: str = "",
         slop_s: float = 0.03,
-        tf_topic: str = "",
         camera: str | Camera = "",
         depth_scale: float | None = None,
         register: bool | None = None,
+        tf_topic: str = "",
     ) -> None:
         self.path = Path(path)
         self.name = self.path.resolve().stem
@@ -121,7 +121,9 @@ class BagSource:
         self._cameras = CameraTrack(self._reader, self.topics, camera)
         self._units: dict[bool, DepthUnit] = {}
         self._depth_scale = depth_scale
-        self._registration: DepthRegistration | None = None
+        self._registration = DepthRegistration(
+            self._reader, self.topics, self._poses.tree, register, camera_frame
+        )
         self._wants_labels = labels != "none"
         self.label_names, self._void = self._read_label_names(labels)
         self.skipped: dict[str, int] = {}
@@ -129,7 +131,6 @@ class BagSource:
         self._entries = self._find_entries(slop_s)
         self.stamps = [entry.color.stamp_ns for entry in self._entries]
         self.global_frame = self._poses.global_frame
-        self._registration = DepthRegistration(self._reader, self.topics, register, camera_frame)
         self._check_first()
         if len(self._poses.mounts) > 1:
             self._choose_mount()
@@ -167,16 +168,11 @@ class BagSource:
             labels=self._read_labels(index, rectify),
         )
 
-    def pose(self, index: int) -> NDArray[np.float64]:
-        """``T_world_camera`` of a frame."""
-        return self._entries[index].T_world_camera
-
     def _depth(self, entry: Entry, rectify: Rectifier) -> NDArray[np.float32]:
         """Metres, undistorted, from the colour camera."""
         units, is_float = self._decode(entry.depth, _decode_depth)
         unit = message_unit(self.topics.depth, is_float, self._depth_scale)
         depth = self._units.setdefault(is_float, unit).to_metres(units)
-        assert self._registration is not None
         if self._registration.moves:
             return self._registration.moved(depth, rectify.camera)
         self._check_size("depth", depth, rectify.camera, self.topics.color_info)
@@ -302,7 +298,6 @@ class BagSource:
 
     def _check_first(self) -> None:
         """Decode one frame now, so that a wrong encoding or size shows when the bag is opened."""
-        assert self._registration is not None
         first = self._entries[0]
         stamp = first.color.stamp_ns
         self._registration.check(first.color.frame_id, first.depth.frame_id, stamp, self)
@@ -359,7 +354,7 @@ def _stillness(source: BagSource) -> list[str]:
     return [
         f"all {len(poses)} frames have one pose: the camera does not move in "
         f"{source.global_frame!r} ({source.pose_source}), {seen}; if it did, record TF up to a "
-        "fixed frame, a PoseStamped or an Odometry topic, or set pose_source"
+        "fixed frame, a PoseStamped or an Odometry topic, or set --pose-source"
     ]
 
 

@@ -53,7 +53,8 @@ def open_source(location: str | Path, **options: Any) -> FrameSource:
             that deny the recording's camera, depth or poses (see ``geometry_check``).
     """
     source = _open(location, options)
-    if hasattr(source, "pose") and getattr(source, "has_depth", True):
+    recorded = not _is_room(str(location))  # what is simulated is right
+    if recorded and getattr(source, "has_depth", True):
         check_geometry(cast(PosedSource, source), options.keys())
     return source
 
@@ -61,7 +62,7 @@ def open_source(location: str | Path, **options: Any) -> FrameSource:
 def _open(location: str | Path, options: dict[str, Any]) -> FrameSource:
     """The recording, before anything of it is looked at."""
     text, options = str(location), dict(options)
-    if text == "room" or text.startswith("room:"):
+    if _is_room(text):
         from semantic_field.data.simulated_room import SimulatedRoom
 
         return _make(SimulatedRoom, (), {**options, **parse_room(text)})
@@ -88,6 +89,10 @@ def _open(location: str | Path, options: dict[str, Any]) -> FrameSource:
         f"(directory, .db3 or .mcap), or one in the layout of Replica, ScanNet, TUM RGB-D or "
         f"7-Scenes, got {text!r}{_hint(path)}"
     )
+
+
+def _is_room(text: str) -> bool:
+    return text == "room" or text.startswith("room:")
 
 
 def parse_room(text: str) -> dict[str, Any]:

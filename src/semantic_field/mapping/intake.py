@@ -65,7 +65,7 @@ class Intake:
 
     def _without_depth(self, frame: Frame) -> str:
         """Why a frame's depth shows nothing; empty where it has a reading within range."""
-        mapping, depth = self._config.mapping, frame.depth
+        mapping, depth = self.config.mapping, frame.depth
         if ((depth >= mapping.min_depth_m) & (depth <= mapping.max_depth_m)).any():
             return ""
         return "depth_out_of_range" if (depth > 0).any() else "no_depth"

@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 import threading
-import traceback
 from collections.abc import Callable, Sequence
 
 import rclpy
@@ -60,11 +59,7 @@ def _run(make_nodes: Sequence[Callable[[], Node]], args: list[str] | None) -> in
         sys.stderr.write(f"error: {error}\n")
         _close(nodes)
         return 1
-    try:
-        _spin(nodes, stop)
-    except Exception as fault:  # whatever it is ends the node; said before the node is destroyed
-        faults.append(fault)
-        traceback.print_exception(fault)
+    _spin(nodes, stop)
     _close(nodes)
     return 1 if faults else max(getattr(node, "exit_code", 0) for node in nodes)
 

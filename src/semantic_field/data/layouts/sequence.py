@@ -137,10 +137,6 @@ class ImageSequence:
         units = np.where(np.isin(units, self._invalid), 0, units)
         return self._units.setdefault(is_float, unit).to_metres(units)
 
-    def pose(self, index: int) -> NDArray[np.float64]:
-        """``T_world_camera`` of a frame."""
-        return self.records[index].T_world_camera
-
     def _read_labels(self, path: Path | None) -> NDArray[np.int32] | None:
         if path is None or self._labels is None:
             return None
