@@ -90,6 +90,7 @@ class DepthRegistration:
         if self._wanted:
             self._prepare(color_frame, seen_from, transform)
         elif other:
+            assert self._depth_info is not None
             raise ValueError(
                 f"expected depth registered to colour, got {self._topics.depth} with intrinsics "
                 f"of its own (K = {np.round(self._depth_info.k, 2).tolist()} of "
