@@ -51,14 +51,17 @@ def to_bytes(data: NDArray | bytes) -> array.array:
     return result
 
 
+BUILT_FOR_ANOTHER = "compiled using NumPy"  # in what NumPy writes to stderr
+
 # --- images -----------------------------------------------------------------------------------
 
 
 def _working_bridge():
     """A cv_bridge that works with this NumPy, or None (vision_opencv issue 535).
 
-    Built for another NumPy it fails at import or at the first image, after NumPy has written
-    pages about it to stderr; one line says it here.
+    Where it was built for another NumPy, NumPy writes pages about it to stderr when it is imported.
+    After that it fails there, at the first image, or when it is lucky not at all: it is not used,
+    and one line says so.
     """
     said = io.StringIO()
     try:
@@ -68,14 +71,18 @@ def _working_bridge():
             bridge = CvBridge()
             bridge.imgmsg_to_cv2(image_message(np.zeros((1, 1), np.uint16), "16UC1", Header()))
     except (ImportError, AttributeError, SystemError) as error:
-        if getattr(error, "name", None) != "cv_bridge":  # there, but not for this NumPy
-            reason = f"{type(error).__name__}: {error}".splitlines()[0]
-            get_logger("semantic_field").info(
-                f"NumPy {np.__version__} converts the images: cv_bridge cannot ({reason})"
-            )
-        return None
-    sys.stderr.write(said.getvalue())
-    return bridge
+        if getattr(error, "name", None) == "cv_bridge":
+            return None  # it is not installed
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+    else:
+        if BUILT_FOR_ANOTHER not in said.getvalue():
+            sys.stderr.write(said.getvalue())
+            return bridge
+        reason = "it was built for another NumPy"
+    get_logger("semantic_field").info(
+        f"NumPy {np.__version__} converts the images: cv_bridge cannot ({reason})"
+    )
+    return None
 
 
 def image_array(message: Image) -> NDArray:
