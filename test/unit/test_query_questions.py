@@ -11,6 +11,7 @@ import embedded_ros
 
 embedded_ros.install()
 
+from rclpy.logging import get_logger  # noqa: E402
 from sensor_msgs.msg import Image  # noqa: E402
 
 from semantic_field.cli import main  # noqa: E402
@@ -18,6 +19,7 @@ from semantic_field.field.map_state import MapState  # noqa: E402
 from semantic_field.field.surface_points import SurfacePoints  # noqa: E402
 from semantic_field.mapping.language import LanguageBasis  # noqa: E402
 from semantic_field.nodes import conversions  # noqa: E402
+from semantic_field.nodes.guarding import GuardedNode  # noqa: E402
 from semantic_field.nodes.questions import (  # noqa: E402
     LastQuestion,
     Options,
@@ -25,7 +27,7 @@ from semantic_field.nodes.questions import (  # noqa: E402
     question_of,
     segmented,
 )
-from semantic_field.nodes.responses import fill_segments, or_why_not  # noqa: E402
+from semantic_field.nodes.responses import fill_segments  # noqa: E402
 from semantic_field.query.colors import label_colors  # noqa: E402
 from semantic_field.query.engine import QueryEngine, QueryResult  # noqa: E402
 from semantic_field.query.interpretation import Interpreter  # noqa: E402
@@ -152,7 +154,7 @@ def test_points_of_no_name_are_left_out_of_segments(teacher):
     state, points = column_of_points(teacher, [3, 3, 9, 9, 9])
     which = np.array([1, -1, 0, 1, -1])
     names = ["floor", "chair", "bed"]
-    response = fill_segments(Segment.Response(), names, state, points, which)
+    response = fill_segments(Segment.Response(), names, state, points, which, True)
     assert response.success and response.message == "3 of 5 points are one of 3 names"
     assert list(response.counts) == [1, 2, 0]
     cloud = conversions.cloud_arrays(response.segments)
@@ -161,27 +163,38 @@ def test_points_of_no_name_are_left_out_of_segments(teacher):
     assert np.allclose(cloud["intensity"], [0.0, 0.5, 0.75])
     colors = conversions.unpacked_colors(cloud["rgb"])
     assert np.array_equal(colors, label_colors(np.array([1, 0, 1])))
-    nothing = fill_segments(Segment.Response(), names, state, points, np.full(5, -1))
+    nothing = fill_segments(Segment.Response(), names, state, points, np.full(5, -1), True)
     assert nothing.success and list(nothing.counts) == [0, 0, 0] and nothing.segments.width == 0
 
 
-class Server:
-    @or_why_not
-    def answer(self, request, response):
-        response.success = True
-        raise ValueError(f"expected a name, got {request.names}")
+class Services:
+    """In a node's place: what is created is the callback that rclpy would call."""
 
-    @or_why_not
-    def fail(self, request, response):
-        raise RuntimeError("a fault of ours")
+    def create_service(self, kind, name, callback):
+        return callback
+
+    def get_logger(self):
+        return get_logger("services")
+
+
+class Server(GuardedNode, Services):
+    pass
 
 
 def test_an_error_of_the_caller_is_a_response_and_no_other_is():
-    request = Segment.Request(names=["?"])
-    response = Server().answer(request, Segment.Response())
+    def answer(request, response):
+        response.success = True
+        raise ValueError(f"expected a name, got {request.names}")
+
+    def fail(request, response):
+        raise RuntimeError("a fault of ours")
+
+    server, request = Server(), Segment.Request(names=["?"])
+    response = server.create_service(Segment, "segment", answer)(request, Segment.Response())
     assert not response.success and response.message == "expected a name, got ['?']"
+    assert server.refused == {"request to segment": 1}
     with pytest.raises(RuntimeError, match="of ours"):
-        Server().fail(request, Segment.Response())
+        server.create_service(Segment, "segment", fail)(request, Segment.Response())
 
 
 @pytest.mark.parametrize(
