@@ -31,6 +31,7 @@ from semantic_field.nodes.responses import fill_segments  # noqa: E402
 from semantic_field.query.colors import label_colors  # noqa: E402
 from semantic_field.query.engine import QueryEngine, QueryResult  # noqa: E402
 from semantic_field.query.interpretation import Interpreter  # noqa: E402
+from semantic_field.srv import Query, Segment  # noqa: E402
 from semantic_field.teachers.label_text import LabelTextTeacher  # noqa: E402
 
 NAMES = {3: "chair", 9: "floor"}
