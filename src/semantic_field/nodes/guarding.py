@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from rclpy._rclpy_pybind11 import RCLError
+
 THROTTLE_S = 5.0
 REFUSED = (ValueError, OverflowError, OSError)
 """What bad contents raise, and the machine around us; all else is a fault of this program."""
@@ -50,6 +52,10 @@ class GuardedNode:
         self.refused: Counter[str] = Counter()
         self._warnings = Warnings(self)
         super().__init__(*args, **options)
+        for service in self.services:  # type: ignore[attr-defined]
+            if not hasattr(service.callback, "__wrapped__"):  # a lifecycle node makes its own
+                kind, name = service.srv_type, service.srv_name
+                service.callback = self._answering(kind, name, service.callback)
 
     def create_subscription(
         self, msg_type: Any, topic: str, callback: Callable, *args: Any, **options: Any
@@ -66,15 +72,22 @@ class GuardedNode:
     def create_service(
         self, srv_type: Any, srv_name: str, callback: Callable, *args: Any, **options: Any
     ) -> Any:
+        guarded = self._answering(srv_type, srv_name, callback)
+        return super().create_service(srv_type, srv_name, guarded, *args, **options)  # type: ignore[misc]
+
+    def _answering(self, srv_type: Any, srv_name: str, callback: Callable) -> Callable:
         @functools.wraps(callback)
         def guarded(request: Any, response: Any) -> Any:
             try:
                 return callback(request, response)
-            except REFUSED as error:
-                self._count(f"request to {srv_name}", error)
+            except (*REFUSED, RCLError) as error:  # rclpy's for a transition that leads nowhere
+                what = f"request to {srv_name}"
+                self._count(what, error)
+                if not hasattr(response, "message"):
+                    self._warnings.warn(what, f"{what} refused: {error}")
                 return _refusal(srv_type, error)
 
-        return super().create_service(srv_type, srv_name, guarded, *args, **options)  # type: ignore[misc]
+        return guarded
 
     def _guarded(self, what: str, callback: Callable) -> Callable:
         @functools.wraps(callback)  # rclpy looks at the callback's arguments

@@ -15,6 +15,8 @@ embedded_ros.install()
 
 from builtin_interfaces.msg import Time  # noqa: E402
 from geometry_msgs.msg import Point  # noqa: E402
+from lifecycle_msgs.msg import Transition  # noqa: E402
+from lifecycle_msgs.srv import ChangeState, GetState  # noqa: E402
 from rcl_interfaces.msg import Parameter as ParameterMessage  # noqa: E402
 from rcl_interfaces.msg import ParameterValue  # noqa: E402
 from rcl_interfaces.srv import SetParameters  # noqa: E402
@@ -171,6 +173,14 @@ def test_a_parameter_of_no_type_is_answered(running, call):
     odd_type = ParameterMessage(name="query.threshold", value=ParameterValue(type=99))
     call(SetParameters, "query_node/set_parameters", parameters=[odd_type])
     assert not call(Query, "query", text="sofa").success
+
+
+@pytest.mark.parametrize("transition", [77, 1], ids=["none such", "none from here"])
+def test_a_transition_that_leads_nowhere_is_answered(running, call, transition):
+    running("mapping_node")
+    asked = Transition(id=transition)
+    assert not call(ChangeState, "mapping_node/change_state", transition=asked).success
+    assert call(GetState, "mapping_node/get_state").current_state.label == "active"
 
 
 def test_odd_images_and_cameras_make_no_frame_or_a_whole_one():
