@@ -112,7 +112,7 @@ def test_ctrl_c_in_the_middle_leaves_nothing_behind(tmp_path, domain):
     process = start_demo(out, 300.0, domain)
     log = out / "launch.log"
     deadline = time.monotonic() + PATIENCE_S
-    while not (log.exists() and "first snapshot" in log.read_text()):
+    while not (log.exists() and "the map can be asked" in log.read_text()):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.2)
     assert len(processes_of(domain)) >= 5  # demo, launch, three nodes

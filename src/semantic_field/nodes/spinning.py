@@ -32,6 +32,11 @@ class Spinning:
         finally:
             self._at_end()
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether callbacks are still served."""
+        return self._thread.is_alive()
+
     def stop(self) -> None:
         """Return when the last callback has ended; never from a callback. Again does nothing."""
         self._stopping = True

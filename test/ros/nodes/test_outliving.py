@@ -27,6 +27,7 @@ from std_msgs.msg import Header, String, UInt32  # noqa: E402
 from std_srvs.srv import SetBool, Trigger  # noqa: E402
 
 from semantic_field.msg import FieldStatus  # noqa: E402
+from semantic_field.nodes.drops import DropCounter  # noqa: E402
 from semantic_field.nodes.frame_builder import FrameBuilder  # noqa: E402
 from semantic_field.nodes.guarding import GuardedNode  # noqa: E402
 from semantic_field.nodes.mapping_node import MappingNode  # noqa: E402
@@ -125,7 +126,7 @@ def running(start_node, quick, wait_until):
 def test_odd_messages_end_no_node(running, make_node, spin, wait_until, call, name):
     node, sender = running(name), make_node("sender")
     random, taken = np.random.default_rng(3), Counter()
-    (thread,) = (thread for executor, thread in spin.running if node in executor.get_nodes())
+    (spinning,) = (one for one in spin.running if node in one.executor.get_nodes())
     for heard in heard_topics(node):
         heard.callback = counted(heard.callback, taken, heard.topic_name)
         transient = heard.qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL
@@ -139,7 +140,7 @@ def test_odd_messages_end_no_node(running, make_node, spin, wait_until, call, na
             wait_until(lambda n=before, t=heard.topic_name: taken[t] > n, timeout_s=0.2)
         assert taken[heard.topic_name], heard.topic_name
     assert call(SetParameters, f"{name}/set_parameters", parameters=[]).results == []
-    assert thread.is_alive()
+    assert spinning.is_alive
 
 
 def counted(callback: Callable, taken: Counter, topic: str) -> Callable:
@@ -183,7 +184,8 @@ def test_a_transition_that_leads_nowhere_is_answered(running, call, transition):
     assert call(GetState, "mapping_node/get_state").current_state.label == "active"
 
 
-def test_odd_images_and_cameras_make_no_frame_or_a_whole_one():
+def test_odd_images_and_cameras_make_no_frame_or_a_whole_one(make_node):
+    drops = DropCounter(make_node("drops"))
     """Colour, depth and CameraInfo of one stamp, of which one is odd or all are."""
     random = np.random.default_rng(7)
     usable = 0
@@ -201,7 +203,7 @@ def test_odd_images_and_cameras_make_no_frame_or_a_whole_one():
         if turn % 7 == 1:
             info.k = [8.0, 0.0, 3.5, 0.0, 8.0, 2.5, 0.0, 0.0, 1.0]
         try:
-            FrameBuilder(bool(turn % 4)).build(color, depth, None, info, info, np.eye(4))
+            FrameBuilder(bool(turn % 4), drops).build(color, depth, None, info, info, np.eye(4))
             usable += 1
         except ValueError as error:
             assert str(error)
