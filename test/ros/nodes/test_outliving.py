@@ -22,7 +22,7 @@ from rcl_interfaces.msg import ParameterValue  # noqa: E402
 from rcl_interfaces.srv import SetParameters  # noqa: E402
 from rclpy.node import Node  # noqa: E402
 from rclpy.qos import DurabilityPolicy, QoSProfile  # noqa: E402
-from sensor_msgs.msg import CameraInfo, Image  # noqa: E402
+from sensor_msgs.msg import CameraInfo, Image, RegionOfInterest  # noqa: E402
 from std_msgs.msg import Header, String, UInt32  # noqa: E402
 from std_srvs.srv import SetBool, Trigger  # noqa: E402
 
@@ -185,8 +185,8 @@ def test_a_transition_that_leads_nowhere_is_answered(running, call, transition):
 
 
 def test_odd_images_and_cameras_make_no_frame_or_a_whole_one(make_node):
-    drops = DropCounter(make_node("drops"))
     """Colour, depth and CameraInfo of one stamp, of which one is odd or all are."""
+    drops = DropCounter(make_node("drops"))
     random = np.random.default_rng(7)
     usable = 0
     for turn in range(300):
@@ -202,6 +202,7 @@ def test_odd_images_and_cameras_make_no_frame_or_a_whole_one(make_node):
             info.distortion_model, info.d = model, [FLOATS[i] for i in random.integers(6, size=5)]
         if turn % 7 == 1:
             info.k = [8.0, 0.0, 3.5, 0.0, 8.0, 2.5, 0.0, 0.0, 1.0]
+            info.binning_x, info.binning_y, info.roi = 0, 0, RegionOfInterest()
         try:
             FrameBuilder(bool(turn % 4), drops).build(color, depth, None, info, info, np.eye(4))
             usable += 1
