@@ -202,6 +202,7 @@ def test_odd_images_and_cameras_make_no_frame_or_a_whole_one(make_node):
             info.distortion_model, info.d = model, [FLOATS[i] for i in random.integers(6, size=5)]
         if turn % 7 == 1:
             info.k = [8.0, 0.0, 3.5, 0.0, 8.0, 2.5, 0.0, 0.0, 1.0]
+            info.p = [0.0] * 12  # of a driver that fills in K alone
             info.binning_x, info.binning_y, info.roi = 0, 0, RegionOfInterest()
         try:
             FrameBuilder(bool(turn % 4), drops).build(color, depth, None, info, info, np.eye(4))
