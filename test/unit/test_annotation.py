@@ -87,7 +87,7 @@ def _paint(path: Path, image: np.ndarray) -> None:
         (lambda d: _paint(d / "000002.png", np.full((72, 96), 77, np.uint8)), r"77 \(6912 pix"),
         (lambda d: _paint(d / "000077.png", np.zeros((72, 96), np.uint8)), "numbers 0..9"),
         (lambda d: _paint(d / "chair.png", np.zeros((72, 96), np.uint8)), "frame number or a st"),
-        (lambda d: (d / "000002.png").write_bytes(b"no image"), "cannot be decoded"),
+        (lambda d: (d / "000002.png").write_bytes(b"no image"), "got a damaged or empty file"),
         (lambda d: shutil.copy(d / "000001.png", d / "1.png"), "second one"),
         (lambda d: (d / "labels.json").unlink(), "names.txt"),
         (lambda d: [f.unlink() for f in d.glob("*.png")], "found none"),

@@ -397,7 +397,7 @@ def test_bag_without_poses_names_topics_and_options(tmp_path):
     bag.send("/cam/color/camera_info", camera_info(0), 0)
     send_images(bag, 10**9)
     bag.close()
-    with pytest.raises(ValueError, match=r"pose_source.*/cam/color/image_raw"):
+    with pytest.raises(ValueError, match=r"--pose-source.*/cam/color/image_raw"):
         BagSource(tmp_path / "bag")
 
 

@@ -134,11 +134,28 @@ def test_a_bag_s_topics_are_the_defaults_and_what_is_given_stays(tmp_path):
     assert found["pose_source"] == "tf"
 
 
-@pytest.mark.parametrize("location", ["", "room:frames=3"])
-def test_without_a_bag_no_topics_are_set(location):
+def test_a_bag_is_read_as_the_arguments_say(tmp_path):
+    write_bag(SimulatedRoom(n_frames=2, size=(64, 48)), tmp_path / "bag")
+    context = LaunchContext()
+    given = {"input": str(tmp_path / "bag"), "register": "False", "global_frame": "map"}
+    context.launch_configurations.update(given)
+    found = settings(context, launch_parts.topics_of_bag())
+    assert found["color"] == "/camera/color/image_raw" and found["replayed_global_frame"] == "map"
+    context.launch_configurations["depth_topic"] = "/no/such"
+    with pytest.raises(RuntimeError, match=r"--depth-topic.*'/no/such'"):
+        settings(context, launch_parts.topics_of_bag())
+
+
+@pytest.mark.parametrize(
+    ("location", "published"),
+    [("", {}), ("room:frames=3", {"pose_source": "tf", "global_frame": "map"})],
+)
+def test_without_a_bag_poses_are_those_that_the_replay_publishes(location, published):
     context = LaunchContext()
     context.launch_configurations["input"] = location
-    assert settings(context, launch_parts.topics_of_bag()) == {"input": location}
+    said = {"replayed_pose_source": "auto", "replayed_global_frame": ""}
+    found = settings(context, launch_parts.topics_of_bag())
+    assert found == {"input": location} | said | published
 
 
 @pytest.mark.parametrize(

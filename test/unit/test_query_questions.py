@@ -171,6 +171,8 @@ def test_points_of_no_name_are_left_out_of_segments(teacher):
 class Services:
     """In a node's place: what is created is the callback that rclpy would call."""
 
+    services = ()
+
     def create_service(self, kind, name, callback):
         return callback
 

@@ -73,7 +73,7 @@ def _only_one_with(camera: str, groups: dict[str, list[str]], reader: BagReader)
     count = f"{len(knowing)} that have it" if knowing else "none of several that has it"
     raise ValueError(
         f"expected one tree of TF with the camera's frame {camera!r}, got {count}: {listed}; set "
-        "tf_topic"
+        "--tf-topic"
     )
 
 

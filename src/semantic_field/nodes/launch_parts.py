@@ -244,13 +244,14 @@ def topics_of_bag() -> OpaqueFunction:
     def found(context: LaunchContext) -> list[SetLaunchConfiguration]:
         given = context.launch_configurations
         location, path = given["input"], Path(given["input"]).expanduser()
-        reading = {name: given[name] for name in READING_ARGUMENTS}
-        reading["register"] = Truth("register", ("auto",)).perform(context)
-        poses = {name: given.get(name, default) for name, (default, _) in READING_POSES.items()}
+        texts = READING_ARGUMENTS | READING_POSES
+        reading = {name: given.get(name, default) for name, (default, _) in texts.items()}
+        if "register" in given:
+            reading["register"] = Truth("register", ("auto",)).perform(context)
         plain = not reading_config(reading).changes_images
-        topics = {f"replayed_{name}": value for name, value in poses.items()}
+        topics = {f"replayed_{name}": reading[name] for name in READING_POSES}
         if location and not location.startswith("room") and is_bag(path) and plain:
-            found = bag_arguments(path, reading | poses)
+            found = bag_arguments(path, reading)
             topics |= {name: topic for name, topic in found.items() if name not in given}
         elif location:  # what the replay node publishes itself
             topics |= {"pose_source": "tf", "global_frame": ReplayNodeConfig().global_frame}

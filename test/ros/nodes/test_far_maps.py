@@ -123,7 +123,7 @@ def test_a_map_in_utm(
     assert np.linalg.norm(np.subtract([centre.x, centre.y, centre.z], world)) < 5
 
     def answered() -> bool:
-        answers.append(call(Query, "query", text="floor"))
+        answers.append(call(Query, "query", text="floor", with_cloud=True))
         return answers[-1].success and answers[-1].found
 
     answers: list = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 
+import numpy as np
 import pytest
 
 import embedded_ros
@@ -21,6 +22,7 @@ from std_msgs.msg import String  # noqa: E402
 from std_srvs.srv import SetBool, Trigger  # noqa: E402
 
 from semantic_field.field.map_file import load_map  # noqa: E402
+from semantic_field.field.sampling import DEPTH_UNIT_M, GUESSED  # noqa: E402
 from semantic_field.msg import FieldSnapshot, FieldStatus  # noqa: E402
 from semantic_field.nodes import mapping_node  # noqa: E402
 from semantic_field.nodes.mapping_node import MappingNode  # noqa: E402
@@ -140,11 +142,13 @@ def test_weights_and_keyframes_follow_their_settings(
     assert did(node, mapping__keyframe_translation_m=50.0, mapping__keyframe_rotation_rad=9.0)
     camera.send(room[1][5])  # another view, but none that is so far away
     assert wait_until(lambda: {d.cause for d in status().dropped} == {"view_covered"}), status()
-    assert did(node, mapping__keyframe_translation_m=0.01, mapping__max_depth_m=0.2)
+    middle = float(np.median(room[1][7].depth))
+    assert did(node, mapping__keyframe_translation_m=0.01, mapping__max_depth_m=middle)
     camera.send(room[1][7])
     assert wait_until(lambda: status().keyframes == 3)
-    depths = node.mapper._keyframes.images[1]
-    assert (depths[2] == 0).mean() > 0.9 > (depths[0] == 0).mean()  # all is farther than that
+    depths = node.mapper._keyframes.images[1][:3]
+    farthest = [(depth & GUESSED - 1).max() * DEPTH_UNIT_M for depth in depths]
+    assert farthest[2] <= middle + DEPTH_UNIT_M < farthest[0]
 
 
 def test_timeouts_periods_and_sizes_follow_their_settings(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -80,7 +81,7 @@ def test_frames_become_a_map(mapping, feed, status, listen, room, camera, wait_u
     mapping()
     feed(status, 4)
     source, frames = room
-    camera.send(frames[3])  # nothing new in it
+    camera.send(replace(frames[3], stamp_ns=frames[3].stamp_ns + 1))  # nothing new in it
     assert wait_until(lambda: counts(status()).get("view_covered") == 1), status()
     now = status()
     assert (now.frames_received, now.frames_used, now.keyframes) == (5, 4, 4)
