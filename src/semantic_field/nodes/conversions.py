@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import array
-import contextlib
-import io
-import sys
 
 import numpy as np
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Point, Pose, Quaternion, Transform, Vector3
 from numpy.typing import NDArray
-from rclpy.logging import get_logger
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, PointField
 from std_msgs.msg import Header
 
@@ -51,56 +47,18 @@ def to_bytes(data: NDArray | bytes) -> array.array:
     return result
 
 
-BUILT_FOR_ANOTHER = "compiled using NumPy"  # in what NumPy writes to stderr
-
 # --- images -----------------------------------------------------------------------------------
-
-
-def _working_bridge():
-    """A cv_bridge that works with this NumPy, or None (vision_opencv issue 535).
-
-    Where it was built for another NumPy, NumPy writes pages about it to stderr when it is imported.
-    After that it fails there, at the first image, or when it is lucky not at all: it is not used,
-    and one line says so.
-    """
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(said):
-            from cv_bridge import CvBridge
-
-            bridge = CvBridge()
-            bridge.imgmsg_to_cv2(image_message(np.zeros((1, 1), np.uint16), "16UC1", Header()))
-    except (ImportError, AttributeError, SystemError) as error:
-        if getattr(error, "name", None) == "cv_bridge":
-            return None  # it is not installed
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-    else:
-        if BUILT_FOR_ANOTHER not in said.getvalue():
-            sys.stderr.write(said.getvalue())
-            return bridge
-        reason = "it was built for another NumPy"
-    get_logger("semantic_field").info(
-        f"NumPy {np.__version__} converts the images: cv_bridge cannot ({reason})"
-    )
-    return None
 
 
 def image_array(message: Image) -> NDArray:
     """The pixels as sent (H, W) or (H, W, channels), in this machine's byte order.
 
+    Not by cv_bridge: it misreads rows that are padded by no whole number of pixels, and fails on
+    foreign byte orders beside NumPy 2.
+
     Raises:
         ValueError: where the encoding is unknown or the data too short for its size.
     """
-    if _BRIDGE is not None:
-        images.check_size(
-            message.height, message.width, message.encoding, message.step, len(message.data)
-        )
-        return _BRIDGE.imgmsg_to_cv2(message, desired_encoding="passthrough")
-    return numpy_image_array(message)
-
-
-def numpy_image_array(message: Image) -> NDArray:
-    """``image_array`` without cv_bridge."""
     return images.decode_message(message)
 
 
@@ -144,9 +102,6 @@ def image_message(pixels: NDArray, encoding: str, header: Header) -> Image:
 def label_message(labels: NDArray[np.int32], header: Header) -> Image:
     """A 16UC1 image of class ids, 65535 = none; ValueError for ids above 65534."""
     return image_message(ids_to_uint16(labels), "16UC1", header)
-
-
-_BRIDGE = _working_bridge()
 
 
 # --- cameras and poses ------------------------------------------------------------------------
