@@ -136,13 +136,24 @@ def test_a_late_listener_gets_all_static_transforms(make_node, spin):
     broadcaster = StaticTransformBroadcaster(make_node("robot"))
     broadcaster.sendTransform(stamped("base", "camera", 0.0, 1.0))
     broadcaster.sendTransform([stamped("base", "laser", 0.0, 2.0)])
-    broadcaster.sendTransform(stamped("base", "camera", 0.0, 3.0))  # calibrated anew
     node, buffer = make_node("late"), Buffer()
     listener = TransformListener(buffer, node)  # noqa: F841 (kept)
     spin(node)
     found = buffer.lookup_transform("base", "camera", at(1.0), LONG)
-    assert found.transform.translation.x == 3.0
+    assert found.transform.translation.x == 1.0
     found = buffer.lookup_transform("laser", "camera", at(1.0), LONG)
+    assert found.transform.translation.x == -1.0
+
+
+@pytest.mark.embedded_only("later releases than Jazzy may send the new one")
+def test_a_broadcaster_sends_the_first_static_transform_of_a_frame_for_ever(make_node, spin):
+    broadcaster = StaticTransformBroadcaster(make_node("robot"))
+    for x in (1.0, 3.0):
+        broadcaster.sendTransform(stamped("base", "camera", 0.0, x))
+    node, buffer = make_node("late"), Buffer()
+    listener = TransformListener(buffer, node)  # noqa: F841 (kept)
+    spin(node)
+    found = buffer.lookup_transform("base", "camera", at(1.0), LONG)
     assert found.transform.translation.x == 1.0
 
 
@@ -156,6 +167,7 @@ def test_two_static_broadcasters_do_not_replace_each_other(listening, make_node)
     assert found.transform.translation.x == 3.0
 
 
+@pytest.mark.embedded_only("Jazzy's own thread of a listener cannot be ended")
 def test_a_listener_may_spin_by_itself(make_node):
     """With spin_thread a callback of another node, or the main thread, can wait."""
     node, buffer = make_node("listener"), Buffer()
@@ -253,10 +265,10 @@ def test_a_clock_that_jumps_back_clears_the_buffer(make_node, spin):
         listener.unregister()
 
 
-def test_a_listener_that_nobody_keeps_does_not_listen(make_node):
+def test_a_node_keeps_its_listeners(make_node):
     node = make_node("listener")
     TransformListener(Buffer(), node)
-    assert not [s for s in node.subscriptions if s.topic_name.startswith("/tf")]
+    assert len([s for s in node.subscriptions if s.topic_name.startswith("/tf")]) == 2
 
 
 def test_qos_is_that_of_tf(listening):

@@ -21,6 +21,7 @@ from semantic_field.config import InputConfig
 from semantic_field.data.bag_topics import is_rectified
 from semantic_field.data.camera_info import image_size
 from semantic_field.data.pose_check import StillCamera
+from semantic_field.data.registration import other_intrinsics
 from semantic_field.frames import Frame
 from semantic_field.nodes import conversions
 from semantic_field.nodes.drops import DropCounter
@@ -223,16 +224,23 @@ class FrameInput:
             if waited < self._config.tf_timeout_s:
                 return None
             raise FrameNotUsable(error.cause, str(error)) from error
-        if self._labels.should_wait(pending.stamp_ns, waited) or self._awaits_depth_info(waited):
+        if self._labels.should_wait(pending.stamp_ns, waited):
+            return None
+        if self._awaits_depth_info(pending, info, waited):
             return None
         labels = self._labels.take(pending.stamp_ns)
         return self._builder.build(
             pending.color, pending.depth, labels, info, self._info.get("depth"), pose
         )
 
-    def _awaits_depth_info(self, waited: float) -> bool:
-        """Whether depth may turn out not to be registered: its CameraInfo is still to come."""
-        if "depth" in self._info or self._without_depth_info:
+    def _awaits_depth_info(self, pending: Pending, info: CameraInfo, waited: float) -> bool:
+        """Whether a CameraInfo is still to come that says if depth is registered."""
+        depth_info = self._info.get("depth")
+        if depth_info is not None:  # after a change of the camera one of both may be of before
+            stamps = [conversions.to_nanoseconds(i.header.stamp) for i in (info, depth_info)]
+            outdated = min(stamps) < pending.stamp_ns and other_intrinsics(info, depth_info)
+            return outdated and waited < self._config.depth_info_timeout_s
+        if self._without_depth_info:
             return False
         if waited < self._config.depth_info_timeout_s:
             return True

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import Image, PointCloud2
 from std_msgs.msg import Header
-from tf2_ros import StaticTransformBroadcaster
+from tf2_msgs.msg import TFMessage
 
 from semantic_field.config import MappingNodeConfig
 from semantic_field.field.description import describe
@@ -58,7 +58,9 @@ class MapPublisher:
             name: node.create_publisher(Image, f"view/{name}", RELIABLE)
             for name in ("color", "depth", "label")
         }
-        self._static_tf, self._placed_at = StaticTransformBroadcaster(node), np.zeros(3)
+        # Not tf2's broadcaster: it sends the first transform of a frame for ever.
+        self._static_tf = node.create_publisher(TFMessage, "/tf_static", LATCHED)
+        self._placed_at = np.zeros(3)
         self._corrections: deque[tuple[float, NDArray, NDArray]] = deque()
         self._published: tuple[MapState, SurfacePoints] | None = None
         self._due = {"snapshot": 0.0, "cloud": 0.0, "view": 0.0}
@@ -104,7 +106,7 @@ class MapPublisher:
             self._snapshot,
             self._cloud,
             *self._views.values(),
-            self._static_tf.pub_tf,
+            self._static_tf,
         ):
             self._node.destroy_publisher(publisher)
 
@@ -192,7 +194,7 @@ class MapPublisher:
     def _place(self, state: MapState) -> None:
         """Tell where the frame of clouds is, where that is not the global one."""
         if state.origin.any() and not np.array_equal(state.origin, self._placed_at):
-            self._static_tf.sendTransform(local_transform(state))
+            self._static_tf.publish(TFMessage(transforms=[local_transform(state)]))
         self._placed_at = state.origin
 
     def _send_cloud(self, state: MapState, points: SurfacePoints) -> None:

@@ -72,8 +72,8 @@ def test_a_map_in_utm(
     listener = TransformListener(buffer, watcher)
     spin.in_background(watcher)
     feed(UTM, range(4))
-    assert wait_until(lambda: status().keyframes >= 3 and status().steps > 200), status()
-    assert wait_until(lambda: snapshots.last and load_map(bytes(snapshots.last.data)).steps > 200)
+    assert wait_until(lambda: status().keyframes >= 3 and status().steps > 800), status()
+    assert wait_until(lambda: snapshots.last and load_map(bytes(snapshots.last.data)).steps > 800)
     state = load_map(bytes(snapshots.last.data))
     assert np.abs(state.origin - UTM).max() <= 100 and snapshots.last.header.frame_id == "map"
 
@@ -137,24 +137,37 @@ def test_a_map_in_utm(
 
 
 def test_a_first_gps_fix_begins_a_new_map(
-    start_node, quick, feed, status, listen, log, tmp_path, wait_until
+    start_node, quick, feed, status, listen, log, tmp_path, wait_until, make_node, spin
 ):
+    buffer, watcher = Buffer(), make_node("watcher")
+    listener = TransformListener(buffer, watcher)  # noqa: F841 (kept)
+    spin.in_background(watcher)
     path = tmp_path / "map.safetensors"
     snapshots = listen(FieldSnapshot, "snapshot")
     start_node(MappingNode, **quick | {"teacher.kind": "none", "map_path": str(path)})
-    feed(np.zeros(3), range(4))
+    feed(np.zeros(3), range(3))
     assert wait_until(lambda: status().steps > 10)
-    feed(UTM, range(4, 10))
+    feed(UTM, range(3, 7))
     assert wait_until(lambda: log("a new map: the world has moved by 5.44"))
     before = load_map((tmp_path / "before_map.safetensors").read_bytes())
     assert not before.origin.any() and before.steps > 10
 
-    def moved_on() -> bool:
-        return bool(snapshots.last and load_map(bytes(snapshots.last.data)).origin.any())
+    def is_at(position: np.ndarray) -> bool:
+        """Whether the map, and the frame of its clouds, lie there."""
+        state = snapshots.last and load_map(bytes(snapshots.last.data))
+        if not (state and buffer.can_transform("map", "map_local", Time())):
+            return False
+        found = buffer.lookup_transform("map", "map_local", Time()).transform.translation
+        lies_there = np.abs(state.origin - position).max() <= 100
+        return lies_there and [found.x, found.y, found.z] == state.origin.tolist()
 
-    assert wait_until(moved_on)
+    assert wait_until(lambda: is_at(UTM))
     counts = {entry.cause: entry.count for entry in status().dropped}
-    assert counts["outside_map"] == 2 and status().keyframes >= 3
+    assert counts["outside_map"] == 2 and status().keyframes == 2
+    farther = UTM + [5000.0, 0.0, 0.0]
+    feed(farther, range(7, 10))
+    assert wait_until(lambda: log("a new map: the world has moved by 5000"))
+    assert wait_until(lambda: is_at(farther))
 
 
 RUN = """

@@ -288,7 +288,7 @@ def test_views_are_rendered(mapping, feed, status, call, room, wait_until):
         text="floor",
     )
     assert asked.success, asked.message
-    relevancy = conversions.numpy_image_array(asked.relevancy)
+    relevancy = conversions.image_array(asked.relevancy)
     assert relevancy.shape == (30, 40) and relevancy.min() >= 0 and relevancy.max() <= 1
     small = conversions.depth_metres(asked.depth)
     both = (small > 0) & (depth[::2, ::2] > 0)

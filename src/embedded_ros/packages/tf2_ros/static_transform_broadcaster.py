@@ -14,7 +14,7 @@ STATIC_QOS = QoSProfile(
 
 
 class StaticTransformBroadcaster:
-    """Publishes on /tf_static; the newest transform of each child frame counts."""
+    """Publishes on /tf_static; the first transform of each child frame stays, as in Jazzy."""
 
     def __init__(self, node: Node, qos: QoSProfile | int | None = None) -> None:
         self._transforms: dict[str, TransformStamped] = {}
@@ -23,5 +23,6 @@ class StaticTransformBroadcaster:
     def sendTransform(self, transform: TransformStamped | list[TransformStamped]) -> None:
         """Publish all transforms so far together with this one or these."""
         transforms = transform if isinstance(transform, list | tuple) else [transform]
-        self._transforms.update({item.child_frame_id: item for item in transforms})
+        for item in transforms:
+            self._transforms.setdefault(item.child_frame_id, item)
         self.pub_tf.publish(TFMessage(transforms=list(self._transforms.values())))

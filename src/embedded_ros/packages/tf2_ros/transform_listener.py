@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from threading import Thread
 
 from rclpy.callback_groups import ReentrantCallbackGroup
@@ -24,7 +23,7 @@ STATIC_TF_QOS = QoSProfile(
 
 
 class TransformListener:
-    """Subscribes for a buffer; ``unregister()`` ends it, and so does forgetting the object.
+    """Subscribes for a buffer until ``unregister()``; its node keeps it alive, as in Jazzy.
 
     Args:
         node: whose executor delivers the transforms.
@@ -45,20 +44,12 @@ class TransformListener:
         # In the default group, which is mutually exclusive, transforms could not arrive while
         # another callback of the node waits for them.
         self.group = ReentrantCallbackGroup()
-        store = weakref.proxy(self)
+        group = {"callback_group": self.group}
         self.tf_sub = node.create_subscription(
-            TFMessage,
-            "/tf",
-            lambda data: store.callback(data),
-            qos or TF_QOS,
-            callback_group=self.group,
+            TFMessage, "/tf", self.callback, qos or TF_QOS, **group
         )
         self.tf_static_sub = node.create_subscription(
-            TFMessage,
-            "/tf_static",
-            lambda data: store.static_callback(data),
-            static_qos or STATIC_TF_QOS,
-            callback_group=self.group,
+            TFMessage, "/tf_static", self.static_callback, static_qos or STATIC_TF_QOS, **group
         )
         self.executor: SingleThreadedExecutor | None = None
         if spin_thread:
@@ -68,10 +59,6 @@ class TransformListener:
                 target=_spin, args=(self.executor,), name="tf2_listener", daemon=True
             )
             self.dedicated_listener_thread.start()
-
-    def __del__(self) -> None:
-        if hasattr(self, "executor"):
-            self.unregister()
 
     def unregister(self) -> None:
         """Stop listening, and the thread where there is one."""
