@@ -214,7 +214,7 @@ def test_a_failed_configure_says_why_and_may_be_tried_again(
     path.write_bytes(b"no map")
     assert change(Transition.TRANSITION_CONFIGURE) == (False, State.PRIMARY_STATE_UNCONFIGURED)
     assert wait_until(lambda: log("damaged") == 1)
-    assert node.mapper is None and "annotate" not in {s.srv_name for s in node.services}
+    assert node.mapper is None and "/annotate" not in {s.service_name for s in node.services}
     path.write_bytes(saved_map(tmp_path))
     assert change(Transition.TRANSITION_CONFIGURE) == (True, State.PRIMARY_STATE_INACTIVE)
     assert change(Transition.TRANSITION_ACTIVATE) == (True, State.PRIMARY_STATE_ACTIVE)
@@ -247,7 +247,7 @@ def test_a_fault_while_configuring_is_told_with_its_traceback(
         patched.setattr(mapping_node, "StatusPublisher", broken)  # the last thing that is opened
         assert change(Transition.TRANSITION_CONFIGURE) == (False, State.PRIMARY_STATE_UNCONFIGURED)
     assert wait_until(lambda: log("Traceback") and log("TypeError: a bug of ours"))
-    assert node.mapper is None and "pause" not in {s.srv_name for s in node.services}
+    assert node.mapper is None and "/pause" not in {s.service_name for s in node.services}
     assert change(Transition.TRANSITION_CONFIGURE) == (True, State.PRIMARY_STATE_INACTIVE)
 
 

@@ -102,9 +102,9 @@ def heard_topics(node: Node) -> list:
 def services(node: Node) -> list:
     lifecycle = ("change_state", "get_", "shutdown")
     return [
-        (s.srv_name, s.srv_type)
+        (s.service_name, s.srv_type)
         for s in node.services
-        if not s.srv_name.rpartition("/")[2].startswith(lifecycle)
+        if not s.service_name.rpartition("/")[2].startswith(lifecycle)
     ]
 
 
