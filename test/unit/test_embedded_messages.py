@@ -19,6 +19,8 @@ embedded_ros.install()
 
 from embedded_ros import cdr, definitions, messages  # noqa: E402
 
+pytestmark = pytest.mark.embedded_only("embedded_ros' own messages, and their bytes")
+
 ALL_MESSAGES = definitions.all_messages()
 ALL_PARTS = ALL_MESSAGES + [
     service + part for service in definitions.all_services() for part in ("_Request", "_Response")

@@ -84,9 +84,11 @@ def _plain(value: Any, kind: str, limit: int | None, no_arr: bool, no_str: bool)
 
 
 def _plain_array(value: Any, kind: str, limit: int | None, no_arr: bool, no_str: bool) -> Any:
+    if no_arr and kind.startswith("sequence<"):
+        inner, _, bound = kind.removeprefix("sequence<").removesuffix(">").partition(", ")
+        return f"<sequence type: {inner}{bound and f'[{bound}]'}, length: {len(value)}>"
     if no_arr:
-        word = "sequence type" if kind.startswith("sequence") else "array type"
-        return f"<{word}: {kind}, length: {len(value)}>"
+        return f"<array type: {kind}>"
     cut = limit is not None and len(value) > limit
     items = [_plain(item, "", limit, no_arr, no_str) for item in (value[:limit] if cut else value)]
     items = [item.item() if isinstance(item, np.generic) else item for item in items]
@@ -105,5 +107,5 @@ def _leaves(value: Any) -> list[Any]:
     if isinstance(value, dict):
         return [leaf for item in value.values() for leaf in _leaves(item)]
     if isinstance(value, list):
-        return [leaf for item in value for leaf in _leaves(item)]
+        return [leaf for item in value for leaf in _leaves(item)] or [""]
     return [value]

@@ -182,7 +182,7 @@ def _to_message(found: Rigid, target: str, source: str, stamp_ns: int) -> Transf
 
 def _frame_yaml(child: str, parent: str, authority: str, span: tuple[int, int, int] | None) -> str:
     first, last, count = span or (0, 0, 0)
-    rate = (count - 1) * 1e9 / (last - first) if last > first else 10000.0
+    rate = count * 1e9 / max(last - first, 100_000)  # as tf2 counts
     return (
         f"{child}: \n  parent: '{parent}'\n  broadcaster: '{authority}'\n  rate: {rate:.3f}\n"
         f"  most_recent_transform: {seconds(last)}\n  oldest_transform: {seconds(first)}\n"
