@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import MappingProxyType
@@ -529,6 +529,12 @@ class SourceConfig(Settings, fixed=START):
         "true moves the depth of another camera to colour, false takes it as it is",
         choices=("auto", "true", "false"),
     )
+
+    @classmethod
+    def of_texts(cls, texts: Mapping[str, str]) -> SourceConfig:
+        """The settings that texts say, by the names of the options."""
+        kinds = {name: type(value) for name, _, value in walk(cls())}
+        return updated(cls(), {name: kinds[name](text) for name, text in texts.items()})
 
     def options(self) -> dict[str, Any]:
         """What differs from the defaults, as options of ``open_source``."""

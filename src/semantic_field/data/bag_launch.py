@@ -6,7 +6,7 @@ import json
 import sys
 from pathlib import Path
 
-from semantic_field.config import SourceConfig, updated, walk
+from semantic_field.config import SourceConfig
 from semantic_field.data.bag_topics import Topics
 from semantic_field.data.rosbag import BagSource
 
@@ -59,9 +59,7 @@ def main() -> int:
     texts by the names of ``SourceConfig``."""
     try:
         texts = json.loads(sys.argv[2]) if len(sys.argv) > 2 else {}
-        kinds = {name: type(value) for name, _, value in walk(SourceConfig())}
-        reading = updated(SourceConfig(), {n: kinds[n](text) for n, text in texts.items()})
-        arguments = launch_arguments(sys.argv[1], reading)
+        arguments = launch_arguments(sys.argv[1], SourceConfig.of_texts(texts))
     except ValueError as error:
         sys.stderr.write(f"{error}\n")
         return 1

@@ -22,7 +22,7 @@ class PoseSource(Protocol):
         pose_frame: the frame that the messages of a pose topic are of, empty: the camera's.
         mounts: all that this may be, where the topic does not say it and TF has several.
         remarks: what is doubtful about these poses, as sentences.
-        tf_topics: of the camera's own namespace.
+        tree: the TF of the camera.
     """
 
     kind: str
@@ -31,7 +31,6 @@ class PoseSource(Protocol):
     tree: TransformTree
     mounts: list[str]
     remarks: list[str]
-    tf_topics: tuple[str, ...]
 
     def at(self, stamp_ns: int, frame_id: str) -> Pose:
         """``T_world_camera`` for an image of that frame_id; PoseError where there is none."""
@@ -48,7 +47,6 @@ class TfPoses:
         self.global_frame = global_frame
         self.mounts: list[str] = []
         self.remarks: list[str] = []
-        self.tf_topics = tree.topics
         self.tree, self._camera_frame = tree, camera_frame
 
     def at(self, stamp_ns: int, frame_id: str) -> Pose:
@@ -78,7 +76,6 @@ class TopicPoses:
         self.pose_frame = child
         self.mounts: list[str] = []
         self.remarks: list[str] = []
-        self.tf_topics = tree.topics
         self._track, self.tree, self._camera_frame = track, tree, camera_frame
 
     def at(self, stamp_ns: int, frame_id: str) -> Pose:

@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 
 from semantic_field.data.pose_check import shows_the_same
 from semantic_field.data.sources import FrameSource
-from semantic_field.data.world import AGREE, REACH_M, chains_of, origin_of, possible
+from semantic_field.data.world import AGREE, JUMP_M, REACH_M, chains_of, origin_of, possible
 from semantic_field.frames import Frame
 from semantic_field.geometry import moved
 
 log = logging.getLogger(__name__)
-JUMP_M = 5.0  # a world that moves by less is taken for drift
 NAMED = 5  # frames that a note names
 
 

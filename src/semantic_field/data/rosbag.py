@@ -135,7 +135,7 @@ class BagSource:
         if len(self._poses.mounts) > 1:
             self._choose_mount()
         self.pose_source, self.pose_frame = self._poses.kind, self._poses.pose_frame
-        self.tf_topics = self._poses.tf_topics
+        self.tf_topics = self._poses.tree.topics
         self.notes = [*self._poses.remarks, *_stillness(self)]
         for note in self.notes:
             log.warning("%s: %s", self.path, note)

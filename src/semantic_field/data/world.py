@@ -21,6 +21,7 @@ FAR_M = 500.0  # from the world's zero: from there on a map has an origin of its
 ROUND_M = 100.0  # origins are whole multiples of this
 REACH_M = 1000.0  # of one map, from its origin
 FARTHEST_M = 1e8  # no place on Earth has larger coordinates, in any system
+JUMP_M = 5.0  # a world that moves by less is taken for drift
 SLACK_M = 2.0  # poses may differ by so much at any time
 MAX_SPEED_MPS = 10.0
 TIMES_USUAL = 20.0  # or by so many of the usual steps: photographs may be taken far apart

@@ -9,11 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semantic_field.data.pose_check import shows_the_same
-from semantic_field.data.world import AGREE, REACH_M, PoseJudge, Verdict, origin_of, possible
+from semantic_field.data.world import (
+    AGREE,
+    JUMP_M,
+    REACH_M,
+    PoseJudge,
+    Verdict,
+    origin_of,
+    possible,
+)
 from semantic_field.frames import Frame
 from semantic_field.geometry import moved
-
-JUMP_M = 5.0  # a world that moves by less is taken for drift
 
 
 @dataclass(frozen=True)

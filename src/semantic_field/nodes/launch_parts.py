@@ -20,7 +20,7 @@ from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterFile, ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
-from semantic_field.config import ReplayNodeConfig, SourceConfig, updated, walk
+from semantic_field.config import ReplayNodeConfig, SourceConfig, walk
 from semantic_field.data.bag_files import is_bag
 
 TRUE = ("true", "1", "yes", "on")
@@ -248,7 +248,7 @@ def topics_of_bag() -> OpaqueFunction:
         reading = {name: given.get(name, default) for name, (default, _) in texts.items()}
         if "register" in given:
             reading["register"] = Truth("register", ("auto",)).perform(context)
-        plain = not reading_config(reading).changes_images
+        plain = not SourceConfig.of_texts(reading).changes_images
         topics = {f"replayed_{name}": reading[name] for name in READING_POSES}
         if location and not location.startswith("room") and is_bag(path) and plain:
             found = bag_arguments(path, reading)
@@ -258,12 +258,6 @@ def topics_of_bag() -> OpaqueFunction:
         return [SetLaunchConfiguration(name, topic) for name, topic in topics.items()]
 
     return OpaqueFunction(function=found)
-
-
-def reading_config(texts: Mapping[str, str]) -> SourceConfig:
-    """The settings that texts, by the names of ``SourceConfig``, say."""
-    kinds = {name: type(value) for name, _, value in walk(SourceConfig())}
-    return updated(SourceConfig(), {name: kinds[name](text) for name, text in texts.items()})
 
 
 def bag_arguments(path: Path, reading: Mapping[str, str]) -> dict[str, str]:

@@ -12,7 +12,7 @@ from geometry_msgs.msg import TransformStamped
 from tf2_ros import Buffer
 
 from semantic_field.data.bag_poses import MAX_DEPTH, longest_gap_s
-from semantic_field.nodes.conversions import to_nanoseconds
+from semantic_field.nodes.conversions import to_nanoseconds, without_slash
 
 BACKWARD_NS = 1_000_000_000  # less is disorder of the network, more is a clock that went back
 MAX_STAMPS = 2000
@@ -80,7 +80,7 @@ class RewindingBuffer(Buffer):
     def gap(self, target: str, source: str, stamp_ns: int) -> str | None:
         """What is silent for too long around a stamp between two frames; None: nothing is."""
         with self._lock:
-            above = [set(self._above(name)) for name in (target.lstrip("/"), source.lstrip("/"))]
+            above = [set(self._above(name)) for name in (target, source)]
             for name in above[0] ^ above[1]:
                 if (gap := self._links[name].gap_s(stamp_ns)) > 0:
                     parent = self._links[name].parent
@@ -109,5 +109,5 @@ class RewindingBuffer(Buffer):
 
 def _without_slashes(transform: TransformStamped) -> None:
     """Frame names have no leading slash since tf2; some publishers still give them one."""
-    transform.header.frame_id = transform.header.frame_id.lstrip("/")
+    without_slash(transform.header)
     transform.child_frame_id = transform.child_frame_id.lstrip("/")
