@@ -116,12 +116,14 @@ def _precompute(arguments: argparse.Namespace) -> int:
     config = updated(updated(Config(), always), values)
     if not config.teacher.store:
         raise ValueError("expected a folder to keep features in: --set teacher.store=FOLDER")
-    eyes = make_image_teachers(config, make_language_teacher(config.teacher))
-    if eyes is None:
+    image_teachers = make_image_teachers(config, make_language_teacher(config.teacher))
+    if image_teachers is None:
         raise ValueError(f"expected teachers of images, got teacher.kind {config.teacher.kind}")
     source = open_source(arguments.input, **source_config(arguments).options())
     frames = (source[i] for i in range(len(source)))
-    for _ in track(precompute(frames, eyes, config.mapping), "looking", total=len(source)):
+    for _ in track(
+        precompute(frames, image_teachers, config.mapping), "looking", total=len(source)
+    ):
         pass
     return 0
 

@@ -11,7 +11,7 @@ from semantic_field.config import Config, updated
 from semantic_field.data.folder_writer import write_folder
 from semantic_field.data.simulated_room import SimulatedRoom
 from semantic_field.data.sources import open_source
-from semantic_field.evaluation.protocols.protocol import Protocol, Training, Views
+from semantic_field.evaluation.protocols.protocol import HeldOutViews, Protocol, Training
 from semantic_field.evaluation.runner import evaluate
 from semantic_field.field.map_file import load_map
 
@@ -30,7 +30,7 @@ PROTOCOL = Protocol(
     split="every_nth",
     split_options={"n": 6},
     training=Training(steps=30),
-    views=Views(curve=1, curve_points=2),
+    views=HeldOutViews(curve=1, curve_points=2),
     points=(),
     surface_voxel_m=0.06,
 )

@@ -15,9 +15,9 @@ from semantic_field.data.folder_writer import write_folder
 from semantic_field.data.sources import open_source
 from semantic_field.evaluation import runner
 from semantic_field.evaluation.protocols.protocol import (
+    HeldOutViews,
     Protocol,
     Training,
-    Views,
     load_protocol,
     make_protocol,
     protocol_files,
@@ -44,7 +44,7 @@ PROTOCOL = Protocol(
     split="every_nth",
     split_options={"n": 6},
     training=Training(steps=80),
-    views=Views(curve=1, curve_points=3),
+    views=HeldOutViews(curve=1, curve_points=3),
     points=("concept_graphs", "rayfronts", "rayfronts_same_voxel"),
     surface_voxel_m=0.06,
 )
@@ -104,7 +104,7 @@ def test_figures_are_there_and_make_sense(evaluation: Evaluation) -> None:
 
 @pytest.mark.slow
 def test_two_runs_of_one_seed_agree_and_another_seed_does_not(evaluation: Evaluation) -> None:
-    protocol = dataclasses.replace(PROTOCOL, views=Views(curve=0))
+    protocol = dataclasses.replace(PROTOCOL, views=HeldOutViews(curve=0))
     again = evaluate(ROOM, protocol, small_config()).report
     assert compare.same_quality(evaluation.report, again) == []
     other = evaluate(ROOM, protocol, small_config(**{"mapping.seed": 5})).report
@@ -177,7 +177,7 @@ def test_online_mode_runs_the_worker_and_answers(tmp_path: Path) -> None:
     protocol = dataclasses.replace(
         PROTOCOL,
         training=Training("online", steps=30, rate_hz=40),
-        views=Views(curve=1, curve_points=2),
+        views=HeldOutViews(curve=1, curve_points=2),
         points=(),
     )
     report = evaluate(ROOM, protocol, small_config()).report

@@ -12,7 +12,7 @@ from semantic_field.config import Config, QueryConfig, updated
 from semantic_field.data.believed_poses import PoseJudge, chains_of, origin_of
 from semantic_field.data.placed import placed
 from semantic_field.data.simulated_room import SimulatedRoom
-from semantic_field.evaluation.protocols.protocol import Protocol, Training, Views
+from semantic_field.evaluation.protocols.protocol import HeldOutViews, Protocol, Training
 from semantic_field.evaluation.runner import evaluate
 from semantic_field.field.map_file import dump_map, load_map
 from semantic_field.field.surface.extraction import extract_surface
@@ -342,7 +342,7 @@ PROTOCOL = Protocol(
     split="every_nth",
     split_options={"n": 6},
     training=Training(steps=60),
-    views=Views(curve=1, curve_points=2),
+    views=HeldOutViews(curve=1, curve_points=2),
     points=(),
     surface_voxel_m=0.06,
 )

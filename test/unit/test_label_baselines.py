@@ -12,7 +12,7 @@ from semantic_field.evaluation.baselines.frequency_field import FrequencyMapper
 from semantic_field.evaluation.baselines.label_baselines import (
     BaselineScores,
     depth_projection,
-    labelled_views,
+    labelled_frames,
     nearest_frame,
     projection,
 )
@@ -57,7 +57,7 @@ def halves() -> np.ndarray:
 
 
 def test_nearest_frame_gives_its_image_as_it_is() -> None:
-    views = labelled_views([frame(0.0, halves()), frame(1.0, 0 * halves() + 3), frame(5)], CLASSES)
+    views = labelled_frames([frame(0.0, halves()), frame(1.0, 0 * halves() + 3), frame(5)], CLASSES)
     assert len(views) == 2
     found = nearest_frame(views, frame(0.4))
     assert (found[:, :10] == 0).all() and (found[:, 10:] == 1).all()
@@ -65,7 +65,7 @@ def test_nearest_frame_gives_its_image_as_it_is() -> None:
 
 @pytest.mark.parametrize("predict", [projection, depth_projection])
 def test_projection_moves_labels_by_the_disparity(predict) -> None:
-    views = labelled_views([frame(0.0, halves())], CLASSES)
+    views = labelled_frames([frame(0.0, halves())], CLASSES)
     found = predict(views, frame(0.6), 2)  # 0.6 m * 10 px / 2 m = 3 pixels to the left
     assert (found[:, :7] == 0).all() and (found[:, 7:17] == 1).all()
     assert (found[:, 17:] == -1).all()  # seen by nobody
@@ -74,15 +74,15 @@ def test_projection_moves_labels_by_the_disparity(predict) -> None:
 @pytest.mark.parametrize("predict", [projection, depth_projection])
 def test_projection_votes_and_respects_what_is_in_front(predict) -> None:
     wall, box = 0 * halves() + 3, 0 * halves() + 8
-    views = labelled_views([frame(0.0, box), frame(0.0, wall), frame(0.0, wall)], CLASSES)
+    views = labelled_frames([frame(0.0, box), frame(0.0, wall), frame(0.0, wall)], CLASSES)
     assert (predict(views, frame(0.0), 2) == 0).all()
-    views += labelled_views([frame(0.0, box, depth=1.0)] * 3, CLASSES)
+    views += labelled_frames([frame(0.0, box, depth=1.0)] * 3, CLASSES)
     nearer = predict(views, frame(0.0, depth=1.0), 2)
     assert (nearer == 1).all()
 
 
 def test_scores_tell_holes_and_what_the_map_does_there() -> None:
-    views = labelled_views([frame(0.0, halves())], CLASSES)
+    views = labelled_frames([frame(0.0, halves())], CLASSES)
     scores = BaselineScores(views, CLASSES, Protocol("x"), ("projection",))
     truth = frame(0.6, 0 * halves() + 8)
     rendered = np.full((10, 20), 3, np.int32)

@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 
 from semantic_field.data import plane_sweep
-from semantic_field.data.plane_sweep import EstimatedDepth, confirmed, neighbours, sweep, view_of
+from semantic_field.data.plane_sweep import (
+    EstimatedDepth,
+    confirmed,
+    neighbours,
+    sweep,
+    sweep_image,
+)
 from semantic_field.frames import Frame
 from semantic_field.geometry import Camera, make_transform
 
@@ -52,7 +58,7 @@ class Recording:
 
 def test_a_wall_is_found() -> None:
     frames = [frame(x) for x in (0.0, 0.2, 0.4)]
-    views = [view_of(f) for f in frames]
+    views = [sweep_image(f) for f in frames]
     depth = sweep(views[1], [views[0], views[2]])
     inner = depth[6:-6, 14:-14]
     error = np.abs(inner - frames[1].depth[6:-6, 14:-14])[inner > 0]
@@ -68,7 +74,7 @@ def test_neighbours_are_near_and_look_the_same_way() -> None:
 
 
 def test_unconfirmed_depth_is_left_out() -> None:
-    views = [view_of(frame(x)) for x in (0.0, 0.2, 0.4)]
+    views = [sweep_image(frame(x)) for x in (0.0, 0.2, 0.4)]
     truth = [frame(x).depth for x in (0.0, 0.2, 0.4)]
     others = list(zip(views[1:], truth[1:]))
     wrong = truth[0].copy()

@@ -13,13 +13,13 @@ from semantic_field.frames import Frame
 from semantic_field.geometry import Camera, make_transform
 from semantic_field.mapping.language import teacher_worker as worker_module
 from semantic_field.mapping.language.teacher_worker import TeacherWorker
-from semantic_field.mapping.language.teaching import Lessons, precompute, sight_of
+from semantic_field.mapping.language.teaching import TeacherInbox, precompute, teacher_input
 from semantic_field.mapping.mapper import Mapper
 from semantic_field.teachers.depth_regions import DepthRegions
 from semantic_field.teachers.image_teachers import (
     ImageTargets,
     ImageTeachers,
-    Sight,
+    TeacherInput,
     make_image_teachers,
     regions_from_arrays,
     regions_to_arrays,
@@ -86,7 +86,7 @@ def frames():
 
 def taught(teacher: MeanColor) -> tuple[Mapper, list]:
     """A mapper that learns from images, and a record of what comes in: slot and targets."""
-    mapper, got = Mapper(SMALL, teacher, eyes=ImageTeachers(teacher)), []
+    mapper, got = Mapper(SMALL, teacher, image_teachers=ImageTeachers(teacher)), []
     add = mapper._trainer.language.add
 
     def recorded(store, slot, targets) -> None:
@@ -110,11 +110,11 @@ def test_a_keyframe_as_teachers_see_it(frames):
     frame = replace(frames[0], depth=holed)
     mapper.add_frame(frame)
     store = mapper._keyframes
-    sight = sight_of(store, 0, {0: "chair"})
-    assert np.array_equal(sight.color, frame.color) and sight.stamp_ns == frame.stamp_ns
-    assert np.allclose(sight.depth, holed, atol=1e-3)
-    assert sight.camera.fx == pytest.approx(frame.camera.fx) and sight.label_names == {0: "chair"}
-    assert sight.serial == store.identities[0]
+    image = teacher_input(store, 0, {0: "chair"})
+    assert np.array_equal(image.color, frame.color) and image.stamp_ns == frame.stamp_ns
+    assert np.allclose(image.depth, holed, atol=1e-3)
+    assert image.camera.fx == pytest.approx(frame.camera.fx) and image.label_names == {0: "chair"}
+    assert image.serial == store.identities[0]
 
 
 def test_results_come_to_their_keyframes_at_once_without_a_thread(frames):
@@ -231,14 +231,14 @@ def test_patches_that_do_not_fit_are_refused(frames):
             return self.features
 
     patches = Patches()
-    eyes = ImageTeachers(MeanColor(), patches=patches)
-    sight = Sight(1, 0, frames[0].color)
+    image_teachers = ImageTeachers(MeanColor(), patches=patches)
+    image = TeacherInput(1, 0, frames[0].color)
     for features in (torch.ones(2, 3), torch.ones(2, 3, 4), torch.full((2, 3, 2), torch.nan)):
         patches.features = features
         with pytest.raises(ValueError, match=r"expected finite patch features .*'patches'"):
-            eyes.look(sight)
+            image_teachers.look(image)
     patches.features = torch.ones(2, 3, 2)
-    assert eyes.look(sight).patches.shape == (2, 3, 2)
+    assert image_teachers.look(image).patches.shape == (2, 3, 2)
 
 
 class Strange(Exception):
@@ -247,21 +247,21 @@ class Strange(Exception):
 
 @pytest.mark.parametrize("error", [OSError, TypeError, IndexError, KeyError, Strange])
 def test_one_failure_of_any_kind_costs_one_keyframe_and_stays_known(error):
-    sights = [Sight(i, 0, np.zeros((2, 2, 3), np.uint8)) for i in range(3)]
+    inputs = [TeacherInput(i, 0, np.zeros((2, 2, 3), np.uint8)) for i in range(3)]
     done, delivered = threading.Event(), []
 
-    def look(sight):
-        if sight.serial == 1:
+    def look(image):
+        if image.serial == 1:
             raise error("strange")
         return ImageTargets(torch.zeros(1, 1, 1, 2))
 
-    def next_sight(skip):
-        left = [s for s in sights if s.serial not in skip | set(delivered)]
+    def next_input(skip):
+        left = [s for s in inputs if s.serial not in skip | set(delivered)]
         if not left:
             done.set()
         return left[0] if left else None
 
-    worker = TeacherWorker(look, next_sight, lambda s, t: delivered.append(s.serial), len)
+    worker = TeacherWorker(look, next_input, lambda s, t: delivered.append(s.serial), len)
     worker.start()
     assert done.wait(30)
     status = worker.status()
@@ -274,7 +274,7 @@ def test_a_worker_that_ends_by_itself_has_failed():
     def lost(skip):
         raise Strange("the keyframes are gone")
 
-    worker = TeacherWorker(lambda sight: pytest.fail("saw"), lost, lambda *seen: None, len)
+    worker = TeacherWorker(lambda image: pytest.fail("saw"), lost, lambda *seen: None, len)
     worker.start()
     worker._thread.join()
     status = worker.status()
@@ -287,13 +287,13 @@ def test_stopping_does_not_wait_for_a_slow_teacher(monkeypatch):
     monkeypatch.setattr(worker_module, "STOP_WAIT_S", 0.01)
     begun, go_on, delivered = threading.Event(), threading.Event(), []
 
-    def look(sight):
+    def look(image):
         begun.set()
         assert go_on.wait(30)
         return ImageTargets(torch.zeros(1, 1, 1, 2))
 
-    sight = Sight(1, 0, np.zeros((2, 2, 3), np.uint8))
-    worker = TeacherWorker(look, lambda skip: sight, lambda *seen: delivered.append(seen), len)
+    image = TeacherInput(1, 0, np.zeros((2, 2, 3), np.uint8))
+    worker = TeacherWorker(look, lambda skip: image, lambda *seen: delivered.append(seen), len)
     worker.start()
     assert begun.wait(30)
     behind = worker._thread
@@ -309,21 +309,21 @@ def test_forgotten_keyframes(frames):
     mapper = Mapper(SMALL, MeanColor())
     for frame in frames[:3]:
         mapper.add_frame(frame)
-    store, lessons = mapper._keyframes, Lessons()
-    assert lessons.waiting(store) == [2, 1, 0]
-    sights = [sight_of(store, slot, {}) for slot in range(3)]
-    for sight in sights:
-        lessons.deliver(sight, ImageTargets(torch.full((1, 1, 1, 1), float(sight.serial))))
+    store, inbox = mapper._keyframes, TeacherInbox()
+    assert inbox.waiting(store) == [2, 1, 0]
+    inputs = [teacher_input(store, slot, {}) for slot in range(3)]
+    for image in inputs:
+        inbox.deliver(image, ImageTargets(torch.full((1, 1, 1, 1), float(image.serial))))
     store.remove(0)  # the last one moves into its place
     gone = np.zeros(store.pixels, bool)
     gone[:9] = True
     store.mask(1, gone)  # what was seen of it still holds
-    arrived = lessons.arrived(store)
+    arrived = inbox.arrived(store)
     assert {slot: float(t.embedding.sum()) for slot, t in arrived} == {
-        0: sights[2].serial,
-        1: sights[1].serial,
+        0: inputs[2].serial,
+        1: inputs[1].serial,
     }
-    assert lessons.arrived(store) == [] and lessons.waiting(store) == []
+    assert inbox.arrived(store) == [] and inbox.waiting(store) == []
 
 
 def test_regions_and_patches_are_kept_in_the_store(frames, tmp_path):
@@ -335,12 +335,12 @@ def test_regions_and_patches_are_kept_in_the_store(frames, tmp_path):
             return torch.ones(2, 3, 2)
 
     frame = frames[0]
-    sight = Sight(1, 0, frame.color, frame.depth, frame.camera)
+    image = TeacherInput(1, 0, frame.color, frame.depth, frame.camera)
     seen = []
     for _ in range(2):
         proposer = DepthRegions()
-        eyes = ImageTeachers(MeanColor(), proposer, Patches(), str(tmp_path))
-        seen.append(eyes.look(sight))
+        image_teachers = ImageTeachers(MeanColor(), proposer, Patches(), str(tmp_path))
+        seen.append(image_teachers.look(image))
         proposer.propose = lambda *images: pytest.fail("was stored already")
     assert Patches.calls == 1
     first, second = seen
@@ -353,15 +353,15 @@ def test_regions_and_patches_are_kept_in_the_store(frames, tmp_path):
 @pytest.mark.parametrize("drop_veils", [False, True])
 def test_precomputed_is_what_mapping_asks_for(frames, tmp_path, drop_veils):
     proposer = DepthRegions()
-    eyes = ImageTeachers(MeanColor(), proposer, store=str(tmp_path))
+    image_teachers = ImageTeachers(MeanColor(), proposer, store=str(tmp_path))
     config = updated(SMALL, {"mapping.drop_veils": drop_veils})
     if drop_veils:  # one that hangs between the box and the wall
         hanging = frames[0].depth.copy()
         hanging[10:30, 40] = 1.5
         frames = [replace(frame, depth=hanging) for frame in frames]
-    assert len(list(precompute(frames[:3], eyes, config.mapping))) == 3
+    assert len(list(precompute(frames[:3], image_teachers, config.mapping))) == 3
     proposer.propose = lambda *images: pytest.fail("was stored already")
-    mapper = Mapper(config, MeanColor(), eyes=eyes)
+    mapper = Mapper(config, MeanColor(), image_teachers=image_teachers)
     assert all(mapper.add_frame(frame) for frame in frames[:3])
 
 
@@ -369,5 +369,5 @@ def test_images_are_looked_at_where_language_comes_from_them():
     assert make_image_teachers(Config(), MeanColor()) is None
     images = updated(Config(), {"language.source": "images"})
     assert make_image_teachers(images, None) is None
-    eyes = make_image_teachers(images, MeanColor())
-    assert isinstance(eyes.proposer, DepthRegions) and eyes.patches is None
+    image_teachers = make_image_teachers(images, MeanColor())
+    assert isinstance(image_teachers.proposer, DepthRegions) and image_teachers.patches is None

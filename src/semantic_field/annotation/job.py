@@ -26,7 +26,7 @@ from semantic_field.annotation.label_calibration import (
     held_out_blocks,
     without,
 )
-from semantic_field.annotation.labelled_view import LabelViews, finished_labels
+from semantic_field.annotation.labelled_view import LabelRenderer, finished_labels
 from semantic_field.config import Config, updated
 from semantic_field.data.folder_writer import ids_to_uint16
 from semantic_field.data.sources import FrameSource
@@ -98,11 +98,11 @@ class AnnotationJob:
     def run(self) -> dict[str, Any]:
         """Train, label all frames, and write the summary, which is returned."""
         self._train()
-        views = LabelViews(self._mapper.snapshot())
-        calibration = self._calibrate(views)
+        renderer = LabelRenderer(self._mapper.snapshot())
+        calibration = self._calibrate(renderer)
         for position in range(len(self._source)):
             if not self._finished(position):
-                self._label(position, views, calibration)
+                self._label(position, renderer, calibration)
             self._progress("labelling frames", (position + 1) / len(self._source))
         return self._summarise(calibration)
 
@@ -217,15 +217,15 @@ class AnnotationJob:
 
     # labelling
 
-    def _calibrate(self, views: LabelViews) -> Calibration:
+    def _calibrate(self, renderer: LabelRenderer) -> Calibration:
         """Tell the views where trained labels are, then judge the held-out ones."""
         frames = {position: self._source[position] for position in sorted(self._given.images)}
         masks = {p: held_out_blocks(self._given.images[p], p) for p in frames}
         for position, frame in frames.items():
-            views.add(frame, without(self._given.images[position], masks[position]))
+            renderer.add(frame, without(self._given.images[position], masks[position]))
         parts = []
         for number, (position, frame) in enumerate(frames.items()):
-            view, mask = views.render(frame), masks[position]
+            view, mask = renderer.render(frame), masks[position]
             right = view.label == self._given.images[position]
             known = mask & view.observed
             parts.append((view.probability[known], view.distance_m[known], right[known]))
@@ -233,9 +233,9 @@ class AnnotationJob:
         probability, distance, right = (np.concatenate(part) for part in zip(*parts))
         return calibrate(probability, distance, right, self._request.wrong_cost)
 
-    def _label(self, position: int, views: LabelViews, calibration: Calibration) -> None:
+    def _label(self, position: int, renderer: LabelRenderer, calibration: Calibration) -> None:
         frame = self._source[position]
-        view = views.render(frame)
+        view = renderer.render(frame)
         confidence = calibration.confidence(view.probability, view.distance_m)
         confidence[~view.observed] = 0.0
         labels = finished_labels(view, confidence, calibration.threshold)

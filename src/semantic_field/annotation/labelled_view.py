@@ -22,7 +22,7 @@ STRIDE = 4  # distances are taken at every fourth pixel and row
 
 
 @dataclass(frozen=True)
-class LabelView:
+class RenderedLabels:
     """Images (H, W) of one frame.
 
     Attributes:
@@ -38,7 +38,7 @@ class LabelView:
     depth: NDArray[np.float32]
 
 
-class LabelViews:
+class LabelRenderer:
     """Renders frames; ``add`` first tells where trained labels are."""
 
     def __init__(self, state: MapState) -> None:
@@ -54,12 +54,12 @@ class LabelViews:
         self._labelled.append(chosen[first_of_cells(chosen, SPACING_M)])
         self._tree = None
 
-    def render(self, frame: Frame) -> LabelView:
+    def render(self, frame: Frame) -> RenderedLabels:
         """The frame's view of the map."""
         view = render_view(self._state, frame.camera, frame.T_world_camera, with_latent=True)
         assert view.latent is not None
         points = _points(frame.camera, frame.T_world_camera, view.depth)
-        return LabelView(
+        return RenderedLabels(
             label=view.label,
             probability=_settled(self._probability(view.latent)),
             distance_m=self._distance(points, view.depth),
@@ -98,7 +98,7 @@ def _points(
 
 
 def finished_labels(
-    view: LabelView, confidence: NDArray[np.float32], threshold: float
+    view: RenderedLabels, confidence: NDArray[np.float32], threshold: float
 ) -> NDArray[np.int32]:
     """The labels with void where nothing was observed or the confidence is too low."""
     keep = view.observed & (confidence >= threshold)

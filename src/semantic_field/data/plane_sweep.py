@@ -39,7 +39,7 @@ _jit = njit(nogil=True, cache=True, error_model="numpy")
 
 
 @dataclass(frozen=True)
-class View:
+class SweepImage:
     """A grey image at the working size, float32 0..1, with its camera and pose."""
 
     grey: NDArray[np.float32]
@@ -47,14 +47,14 @@ class View:
     T_world_camera: NDArray[np.float64]
 
 
-def view_of(frame: Frame) -> View:
+def sweep_image(frame: Frame) -> SweepImage:
     """The frame as the sweep needs it."""
     camera = frame.camera
     small = camera.resized(WIDTH, max(1, round(camera.height * WIDTH / camera.width)))
     grey = cv2.cvtColor(frame.color, cv2.COLOR_RGB2GRAY)
     grey = cv2.resize(grey, (small.width, small.height), interpolation=cv2.INTER_AREA)
     scaled = (grey / 255).astype(np.float32)
-    return View(scaled, small, frame.T_world_camera)
+    return SweepImage(scaled, small, frame.T_world_camera)
 
 
 def neighbours(poses: NDArray[np.float64], index: int, count: int = SOURCES) -> list[int]:
@@ -68,7 +68,7 @@ def neighbours(poses: NDArray[np.float64], index: int, count: int = SOURCES) -> 
     return [int(i) for i in order if np.isfinite(unlike[i])]
 
 
-def sweep(reference: View, sources: Sequence[View]) -> NDArray[np.float32]:
+def sweep(reference: SweepImage, sources: Sequence[SweepImage]) -> NDArray[np.float32]:
     """z-depth (H, W) of the reference in metres, 0 where no plane fits."""
     inverse = np.linspace(1 / FAR_M, 1 / NEAR_M, PLANES)
     costs = np.ones((*reference.grey.shape, PLANES), np.float32)
@@ -94,7 +94,9 @@ def _moments(grey: NDArray[np.float32]) -> tuple[NDArray, NDArray]:
     return np.asarray(mean), np.asarray(cv2.blur(grey * grey, (WINDOW, WINDOW))) - mean * mean
 
 
-def _cost(reference: View, own: tuple, source: View, inverse_depth: float) -> NDArray[np.float32]:
+def _cost(
+    reference: SweepImage, own: tuple, source: SweepImage, inverse_depth: float
+) -> NDArray[np.float32]:
     """1 - correlation with the source over windows, 0..1; 1 outside of it or without texture."""
     T = invert_transform(source.T_world_camera) @ reference.T_world_camera
     normal = np.array([[0, 0, inverse_depth]])
@@ -169,7 +171,9 @@ def _choose(total, costs, inverse, worst, depth):
 
 
 def confirmed(
-    depth: NDArray[np.float32], view: View, others: Sequence[tuple[View, NDArray[np.float32]]]
+    depth: NDArray[np.float32],
+    view: SweepImage,
+    others: Sequence[tuple[SweepImage, NDArray[np.float32]]],
 ) -> NDArray[np.float32]:
     """The depth where at least two others show a surface within 3 % there; 0 elsewhere."""
     points = transform_points(view.T_world_camera, view.camera.backproject(depth))
@@ -221,7 +225,7 @@ class EstimatedDepth:
 
     def _estimate(self, progress: Callable[[str, float], None]) -> None:
         n = len(self._source)
-        views = [view_of(self._source[i]) for i in range(n)]
+        views = [sweep_image(self._source[i]) for i in range(n)]
         poses = np.stack([view.T_world_camera for view in views])
         near = [neighbours(poses, i) for i in range(n)]
         if not any(near):

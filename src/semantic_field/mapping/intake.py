@@ -9,7 +9,7 @@ from semantic_field.config import Config
 from semantic_field.field.voxels.voxel_grid import VoxelGrid
 from semantic_field.frames import Frame
 from semantic_field.kernels.threads import run_together
-from semantic_field.mapping.corrections.claims import View
+from semantic_field.mapping.corrections.claims import StampedCamera
 from semantic_field.mapping.keyframes.readings import mark_voxels
 from semantic_field.mapping.keyframes.store import KeyframeStore
 from semantic_field.mapping.labels.classes import ClassTable
@@ -20,7 +20,7 @@ from semantic_field.mapping.robustness.vanished import NOVEL_SHARE, MovedThings,
 
 log = logging.getLogger(__name__)
 VOXEL_STRIDE = 2  # every second pixel and row marks observed voxels
-REMEMBERED_VIEWS = 1000  # of the last frames, for annotations that name a stamp
+REMEMBERED_CAMERAS = 1000  # of the last frames, for annotations that name a stamp
 
 
 class Intake:
@@ -30,7 +30,7 @@ class Intake:
         keyframes: None before the first one.
         voxels, reach: the observed space, see ``MapState``.
         moved: forgets what has moved away; None where the settings do not ask for it.
-        seen: the views of the newest frames.
+        recent_cameras: those of the newest frames, with poses and stamps.
         frames: how many were offered. dropped: how many of these were not taken, by cause.
         stamp_ns: of the newest keyframe.
     """
@@ -40,7 +40,7 @@ class Intake:
         self.keyframes: KeyframeStore | None = None
         self.voxels, self.reach = VoxelGrid(voxel_m, with_errors=True), VoxelGrid(voxel_m)
         self.moved = MovedThings(voxel_m, mapping.threads) if mapping.forget_moved else None
-        self.seen: deque[View] = deque(maxlen=REMEMBERED_VIEWS)
+        self.recent_cameras: deque[StampedCamera] = deque(maxlen=REMEMBERED_CAMERAS)
         self.frames = self.stamp_ns = 0
         self.dropped: dict[str, int] = {}
 
@@ -51,7 +51,9 @@ class Intake:
     def wants(self, frame: Frame, busy: bool) -> bool:
         """Whether an offered frame is worth taking; while ``busy`` only new views are."""
         self.frames += 1
-        self.seen.append(View(frame.stamp_ns, frame.camera, frame.T_world_camera))
+        self.recent_cameras.append(
+            StampedCamera(frame.stamp_ns, frame.camera, frame.T_world_camera)
+        )
         cause = self._without_depth(frame)
         if cause:
             self.drop(cause)

@@ -28,10 +28,10 @@ from semantic_field.mapping.checkpoint import KeyframePacker, pack_training, unp
 from semantic_field.mapping.corrections.pointing import (
     Answer,
     Labels,
-    Target,
+    PointedAt,
     claim_of,
-    keyframe_views,
-    target_from,
+    keyframe_cameras,
+    relative_to,
 )
 from semantic_field.mapping.corrections.ray_overrides import Corrections
 from semantic_field.mapping.intake import Intake
@@ -73,10 +73,10 @@ class Mapper:
         config: all settings.
         teacher: gives class names their embeddings; None for a map without language.
         frame_id: name of the frame that ``Frame.T_world_camera`` leads to.
-        proposer: finds regions in the map's own views, see ``ImageLanguage``; that of ``eyes``
-            where none is given.
-        eyes: teachers that look at the keyframes: while the worker runs in a thread of their
-            own at the rate they manage, otherwise at once in ``add_frame``.
+        proposer: finds regions in rendered views, see ``ImageLanguage``; that of
+            ``image_teachers`` where none is given.
+        image_teachers: compute features of the keyframes: in a background thread while the mapper
+            runs, otherwise at once in ``add_frame``.
         before_new_map: called with the reason when a new map is about to take the place of this
             one, because the world has moved; ``save`` still writes the old one.
 
@@ -90,14 +90,14 @@ class Mapper:
         teacher: TextTeacher | None = None,
         frame_id: str = "map",
         proposer: RegionProposer | None = None,
-        eyes: ImageTeachers | None = None,
+        image_teachers: ImageTeachers | None = None,
         before_new_map: Callable[[str], None] = lambda reason: None,
     ) -> None:
         self._before_new_map, self._map_number = before_new_map, 0
         self._placing = threading.Lock()
         self.config, self.frame_id, self._teacher = config, frame_id, teacher
         self._device = training_device(config)
-        self._proposer = proposer or (eyes.proposer if eyes else None)
+        self._proposer = proposer or (image_teachers.proposer if image_teachers else None)
         self._turns = Turns()
         self._inbox: tuple[Frame, int] | None = None  # and the map that it is for
         self._arrived = threading.Condition()
@@ -105,14 +105,14 @@ class Mapper:
         self._thread: threading.Thread | None = None
         self._error = ""
         self._version = 0
-        self._teaching = self._make_teaching(eyes) if eyes is not None else None
+        self._teaching = self._make_teaching(image_teachers) if image_teachers else None
         self._renamed = 0  # how often classes got other names
         self._clear()
         self._follow_classes()
 
-    def _make_teaching(self, eyes: ImageTeachers) -> Teaching:
+    def _make_teaching(self, image_teachers: ImageTeachers) -> Teaching:
         return Teaching(
-            eyes,
+            image_teachers,
             self.config.teacher.threads,
             keyframes=lambda: self._keyframes,
             names=lambda: dict(enumerate(self._classes.row_names())),
@@ -371,14 +371,14 @@ class Mapper:
 
     # what people say
 
-    def annotate(self, name: str, target: Target) -> Answer:
+    def annotate(self, name: str, pointed_at: PointedAt) -> Answer:
         """Let a part of the map belong to the class ``name``, which may be new.
 
         Training rests while the part is found: a person waits. Frames are taken in all the same.
         Of contradictory annotations the newest counts.
 
         Raises:
-            ValueError: where there is no map, no surface or no view at the target, the name
+            ValueError: where there is no map, no surface, or no frame of that stamp, the name
                 means no class, or training runs on a GPU.
         """
         if self._device.type != "cpu":
@@ -386,19 +386,20 @@ class Mapper:
                 f"expected mapping.device 'cpu' for annotations, got {self._device.type!r}: a "
                 "GPU's step draws its rays where annotations do not reach them"
             )
-        names = target.names if isinstance(target, Labels) else {0: checked_name(name)}
-        seen = self._intake.seen
-        views = [*seen, *(keyframe_views(self._keyframes) if self._keyframes else [])]
-        newest = seen[-1] if seen else None
+        names = pointed_at.names if isinstance(pointed_at, Labels) else {0: checked_name(name)}
+        recent = self._intake.recent_cameras
+        cameras = [*recent, *(keyframe_cameras(self._keyframes) if self._keyframes else [])]
+        newest = recent[-1] if recent else None
         with self._turns.rest():
-            state, target = self.snapshot().in_own_frame(), target_from(target, self.origin)
-            claimed = claim_of(state, target, views, newest, self._annotations.cell_m)
+            state = self.snapshot().in_own_frame()
+            pointed_at = relative_to(pointed_at, self.origin)
+            claimed = claim_of(state, pointed_at, cameras, newest, self._annotations.cell_m)
         with self._turns.visit():
             given, which = np.unique(claimed.classes, return_inverse=True)
             ids = np.array([self._classes.id_of(names[i]) for i in given.tolist()], np.int32)
             entry = Annotation(
                 id=self._annotations.next_id,
-                kind=target.kind,
+                kind=pointed_at.kind,
                 name=", ".join(self._classes.names[i] for i in ids.tolist()),
                 stamp_ns=time.time_ns(),
                 points=claimed.points,

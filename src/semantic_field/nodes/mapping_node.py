@@ -83,13 +83,13 @@ class MappingNode(GuardedNode, LifecycleNode):
     def _open(self, opened: ExitStack) -> None:
         slow = MutuallyExclusiveCallbackGroup()  # services that take a while
         self.drops = DropCounter(self)
-        teacher, eyes = self._teachers()
+        teacher, image_teachers = self._teachers()
         frame_id = self.settings.input.global_frame
         mapper = Mapper(
             self.config,
             teacher=teacher,
             frame_id=frame_id,
-            eyes=eyes,
+            image_teachers=image_teachers,
             before_new_map=self._before_new_map,
         )
         if self.settings.load_map_at_start:

@@ -36,7 +36,7 @@ class BoxedHit(Protocol):
     def size(self) -> NDArray[np.float64]: ...
 
 
-class _View:
+class _GroundRaster:
     """Ground coordinates to pixels: forward to the right, left upwards."""
 
     def __init__(
@@ -99,20 +99,20 @@ def top_down_image(
     if not len(points):
         return _titled(np.full((240, 640, 3), BACKGROUND, np.uint8), title)
     local = points.xyz.astype(np.float64) @ axes.T
-    view = _View(local, axes, points.origin)
-    image = np.full((view.height, view.width, 3), BACKGROUND, np.uint8)
+    raster = _GroundRaster(local, axes, points.origin)
+    image = np.full((raster.height, raster.width, 3), BACKGROUND, np.uint8)
     seen = points.normals @ axes[2] > -0.3  # a ceiling faces down and would hide the room
     order = np.flatnonzero(seen)
     shown = np.asarray(relevancy)[order] >= SHOWN_FROM
     order = order[np.lexsort((local[order, 2], shown))]  # what matters is never hidden
-    _paint(image, view.pixels(local[order]), _point_colors(points, relevancy)[order], view)
+    _paint(image, raster.pixels(local[order]), _point_colors(points, relevancy)[order], raster)
     for hit in hits:
-        _draw_box(image, hit, view)
+        _draw_box(image, hit, raster)
     if goal is not None:
-        _draw_goal(image, goal, view)
+        _draw_goal(image, goal, raster)
     for hit in hits:
-        _caption(image, hit, view)
-    return _titled(_scaled(image, view), title)
+        _caption(image, hit, raster)
+    return _titled(_scaled(image, raster), title)
 
 
 def _point_colors(points: SurfacePoints, relevancy: NDArray[np.floating]) -> NDArray[np.uint8]:
@@ -122,49 +122,54 @@ def _point_colors(points: SurfacePoints, relevancy: NDArray[np.floating]) -> NDA
 
 
 def _paint(
-    image: NDArray[np.uint8], pixels: NDArray[np.int64], colors: NDArray[np.uint8], view: _View
+    image: NDArray[np.uint8],
+    pixels: NDArray[np.int64],
+    colors: NDArray[np.uint8],
+    raster: _GroundRaster,
 ) -> None:
     """Points as squares of about 3 cm; later ones over earlier ones."""
-    radius = max(0, round(0.015 * view.pixels_per_m))
-    inside = ((pixels >= radius) & (pixels < [view.width - radius, view.height - radius])).all(1)
+    radius = max(0, round(0.015 * raster.pixels_per_m))
+    inside = ((pixels >= radius) & (pixels < [raster.width - radius, raster.height - radius])).all(
+        1
+    )
     pixels, colors = pixels[inside], colors[inside]
     for du in range(-radius, radius + 1):
         for dv in range(-radius, radius + 1):
             image[pixels[:, 1] + dv, pixels[:, 0] + du] = colors
 
 
-def _corners(hit: BoxedHit, view: _View) -> NDArray[np.int64]:
+def _corners(hit: BoxedHit, raster: _GroundRaster) -> NDArray[np.int64]:
     x, y = 0.5 * hit.size[0], 0.5 * hit.size[1]
     corners = np.array([[x, y, 0.0], [-x, y, 0.0], [-x, -y, 0.0], [x, -y, 0.0]])
     world = corners @ hit.T_world_object[:3, :3].T + hit.T_world_object[:3, 3]
-    return view.pixels_of(world)
+    return raster.pixels_of(world)
 
 
-def _draw_box(image: NDArray[np.uint8], hit: BoxedHit, view: _View) -> None:
-    outline = _corners(hit, view).astype(np.int32).reshape(-1, 1, 2)
+def _draw_box(image: NDArray[np.uint8], hit: BoxedHit, raster: _GroundRaster) -> None:
+    outline = _corners(hit, raster).astype(np.int32).reshape(-1, 1, 2)
     cv2.polylines(image, [outline], True, (255, 255, 255), 5, cv2.LINE_AA)
     cv2.polylines(image, [outline], True, INK, 2, cv2.LINE_AA)
 
 
-def _caption(image: NDArray[np.uint8], hit: BoxedHit, view: _View) -> None:
-    corners = _corners(hit, view)
+def _caption(image: NDArray[np.uint8], hit: BoxedHit, raster: _GroundRaster) -> None:
+    corners = _corners(hit, raster)
     place = (int(corners[:, 0].min()), int(corners[:, 1].min()) - 6)
     _text(image, f"{hit.label or 'object'} {hit.score:.2f}", place, 0.5)
 
 
-def _draw_goal(image: NDArray[np.uint8], goal: NDArray[np.float64], view: _View) -> None:
+def _draw_goal(image: NDArray[np.uint8], goal: NDArray[np.float64], raster: _GroundRaster) -> None:
     ends = np.stack([goal[:3, 3], goal[:3, 3] + 0.35 * goal[:3, 0]])
-    start, tip = (tuple(int(v) for v in pixel) for pixel in view.pixels_of(ends))
+    start, tip = (tuple(int(v) for v in pixel) for pixel in raster.pixels_of(ends))
     cv2.circle(image, start, 7, (200, 0, 160), -1, cv2.LINE_AA)
     cv2.arrowedLine(image, start, tip, (200, 0, 160), 3, cv2.LINE_AA, tipLength=0.35)
 
 
-def _scaled(image: NDArray[np.uint8], view: _View) -> NDArray[np.uint8]:
-    y, length = view.height - MARGIN_PX // 2, round(view.pixels_per_m)
+def _scaled(image: NDArray[np.uint8], raster: _GroundRaster) -> NDArray[np.uint8]:
+    y, length = raster.height - MARGIN_PX // 2, round(raster.pixels_per_m)
     cv2.line(image, (MARGIN_PX, y), (MARGIN_PX + length, y), INK, 3)
     _text(image, "1 m", (MARGIN_PX + length + 8, y + 5), 0.5)
     bar = relevancy_colors(np.tile(np.linspace(0.0, 1.0, 120), (12, 1)))
-    left = view.width - MARGIN_PX - 120
+    left = raster.width - MARGIN_PX - 120
     image[y - 6 : y + 6, left : left + 120] = bar
     _text(image, "relevancy 0", (left - 100, y + 5), 0.45)
     _text(image, "1", (left + 126, y + 5), 0.45)

@@ -38,7 +38,7 @@ class ImageTargets:
 
 
 @dataclass(frozen=True)
-class Sight:
+class TeacherInput:
     """What the teachers look at.
 
     Attributes:
@@ -79,17 +79,17 @@ class ImageTeachers:
             if store and teacher is not None
         }
 
-    def look(self, sight: Sight) -> ImageTargets:
+    def look(self, image: TeacherInput) -> ImageTargets:
         """Everything that the teachers say of an image; takes milliseconds to minutes.
 
         Raises:
             ValueError: where they cannot look at it, or what they say is not of the shape that
                 they promise, of as many scales as before, and finite.
         """
-        embedding = self.language.embed_image(sight.color, sight.labels, sight.label_names)
+        embedding = self.language.embed_image(image.color, image.labels, image.label_names)
         self._check_embedding(embedding)
         footprint = self.language.footprint
-        return ImageTargets(embedding, self._regions(sight), self._patches(sight), footprint)
+        return ImageTargets(embedding, self._regions(image), self._patches(image), footprint)
 
     def forget(self) -> None:
         """A map begins anew: its embeddings may be of another number of scales."""
@@ -113,27 +113,27 @@ class ImageTeachers:
             )
         self._scales = shape[0]
 
-    def _regions(self, sight: Sight) -> Regions | None:
+    def _regions(self, image: TeacherInput) -> Regions | None:
         proposer = self.proposer
         if proposer is None:
             return None
 
         def compute() -> Arrays:
-            return regions_to_arrays(proposer.propose(sight.color, sight.depth, sight.camera))
+            return regions_to_arrays(proposer.propose(image.color, image.depth, image.camera))
 
-        camera = None if sight.camera is None else sight.camera.matrix
-        key = image_key(sight.color, sight.depth, camera)
+        camera = None if image.camera is None else image.camera.matrix
+        key = image_key(image.color, image.depth, camera)
         return regions_from_arrays(self._kept(proposer, key, compute))
 
-    def _patches(self, sight: Sight) -> Float[Tensor, "h w K"] | None:
+    def _patches(self, image: TeacherInput) -> Float[Tensor, "h w K"] | None:
         teacher = self.patches
         if teacher is None:
             return None
 
         def compute() -> Arrays:
-            return {"patches": teacher.patch_features(sight.color).numpy()}
+            return {"patches": teacher.patch_features(image.color).numpy()}
 
-        features = self._kept(teacher, image_key(sight.color), compute)["patches"]
+        features = self._kept(teacher, image_key(image.color), compute)["patches"]
         shape = features.shape
         if features.ndim != 3 or shape[-1] != teacher.dim or not np.isfinite(features).all():
             raise ValueError(

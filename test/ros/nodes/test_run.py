@@ -14,13 +14,13 @@ import numpy as np, torch
 from rclpy.node import Node
 from semantic_field.nodes.ros.run import run_node
 from semantic_field.mapping.language import teacher_worker as worker
-from semantic_field.teachers.image_teachers import Sight
+from semantic_field.teachers.image_teachers import TeacherInput
 
 worker.STOP_WAIT_S = 0.01
 net = torch.nn.Sequential(*[torch.nn.Conv2d(8, 8, 3, padding=1) for _ in range(8)])
 image = torch.zeros(1, 8, 64, 64)
 
-def look(sight):
+def look(image):
     for i in range(10**9):
         net(image)
         if i == 3:
@@ -29,8 +29,8 @@ def look(sight):
 class Taught(Node):
     def __init__(self):
         super().__init__("taught")
-        sight = Sight(1, 0, np.zeros((2, 2, 3), np.uint8))
-        self.teachers = worker.TeacherWorker(look, lambda _: sight, print, len)
+        image = TeacherInput(1, 0, np.zeros((2, 2, 3), np.uint8))
+        self.teachers = worker.TeacherWorker(look, lambda _: image, print, len)
         self.teachers.start()
 
     def destroy_node(self):

@@ -18,7 +18,7 @@ DAYLIGHT, LAMPLIGHT = np.array([0.95, 1.0, 1.08]), np.array([1.0, 0.90, 0.74])
 
 
 @dataclass(frozen=True)
-class View:
+class SceneImages:
     """What a perfect camera sees: colour uint8 (H, W, 3), z-depth (H, W) in metres, class ids and
     instance ids int32 (H, W) with -1 = none, and the cosine (H, W) at which surfaces are seen."""
 
@@ -46,12 +46,12 @@ class Scene:
         inside = np.array([[-w / 2, -d / 2, 0], [w / 2, d / 2, h]])
         self._light = lighting.bake(self._tables, inside, _lights(layout), threads=threads)
 
-    def view(self, camera: Camera, T_world_camera: NDArray[np.float64]) -> View:
+    def view(self, camera: Camera, T_world_camera: NDArray[np.float64]) -> SceneImages:
         """The view of a pinhole camera at ``T_world_camera`` (4, 4)."""
         color, depth, shape, cosine = renderer.render(
             self._tables, self._surfaces, self._light, camera, T_world_camera, self._threads
         )
-        return View(color, depth, self._labels[shape], self._instances[shape], cosine)
+        return SceneImages(color, depth, self._labels[shape], self._instances[shape], cosine)
 
 
 def _shape_tables(shapes: list[Shape]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from semantic_field.data.room.scene import View
+from semantic_field.data.room.scene import SceneImages
 from semantic_field.geometry import Camera
 
 BASELINE_M = 0.075
@@ -21,7 +21,7 @@ EDGE_STEP = 0.04  # of the depth: a larger jump between neighbours is an edge
 
 
 def degrade(
-    view: View, camera: Camera, rng: np.random.Generator, without_echo: NDArray[np.bool_]
+    view: SceneImages, camera: Camera, rng: np.random.Generator, without_echo: NDArray[np.bool_]
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """Colour and depth as a sensor gives them; ``without_echo`` (H, W) marks glass and screens."""
     depth = _noisy(view.depth, camera, rng)
@@ -40,7 +40,7 @@ def _noisy(depth: NDArray, camera: Camera, rng: np.random.Generator) -> NDArray:
     return np.rint(1000 * steps / np.maximum(disparity, 1)) / 1000
 
 
-def _holes(view: View, camera: Camera, rng: np.random.Generator) -> NDArray[np.bool_]:
+def _holes(view: SceneImages, camera: Camera, rng: np.random.Generator) -> NDArray[np.bool_]:
     depth, shape = view.depth, view.depth.shape
     grazing = view.cosine < GRAZING_COSINE * rng.uniform(0.6, 1.2, shape)
     # The projector sits beside the camera: it does not reach the far side's strip at an edge.

@@ -25,7 +25,7 @@ _jit = njit(nogil=True, cache=True, error_model="numpy")
 
 
 @dataclass(frozen=True)
-class LabelledView:
+class LabelledFrame:
     """A labelled frame as a baseline keeps it: rows of the classes (H, W), -1 = void."""
 
     rows: NDArray[np.int32]
@@ -34,10 +34,10 @@ class LabelledView:
     T_world_camera: NDArray[np.float64]
 
 
-def labelled_views(frames: Iterable[Frame], classes: ClassSet) -> list[LabelledView]:
+def labelled_frames(frames: Iterable[Frame], classes: ClassSet) -> list[LabelledFrame]:
     """The frames that have labels."""
     return [
-        LabelledView(
+        LabelledFrame(
             classes.rows(frame.labels), frame.depth, _intrinsics(frame), frame.T_world_camera
         )
         for frame in frames
@@ -45,49 +45,53 @@ def labelled_views(frames: Iterable[Frame], classes: ClassSet) -> list[LabelledV
     ]
 
 
-def nearest_frame(views: list[LabelledView], target: Frame, classes: int = 0) -> NDArray[np.int32]:
+def nearest_frame(
+    labelled: list[LabelledFrame], frame: Frame, classes: int = 0
+) -> NDArray[np.int32]:
     """No field at all: the label image of the nearest labelled frame, as it is.
 
     Distances are metres, a radian counts as one.
     """
-    view = min(views, key=lambda v: _apart(v.T_world_camera, target.T_world_camera))
-    size = target.camera.height, target.camera.width
-    down, right = (np.arange(n) * old // n for n, old in zip(size, view.rows.shape))
-    return view.rows[down[:, None], right]
+    one = min(labelled, key=lambda other: _apart(other.T_world_camera, frame.T_world_camera))
+    size = frame.camera.height, frame.camera.width
+    down, right = (np.arange(n) * old // n for n, old in zip(size, one.rows.shape))
+    return one.rows[down[:, None], right]
 
 
-def projection(views: list[LabelledView], target: Frame, classes: int) -> NDArray[np.int32]:
-    """Labelled pixels thrown into the target view through their own sensor depth.
+def projection(labelled: list[LabelledFrame], frame: Frame, classes: int) -> NDArray[np.int32]:
+    """Labelled pixels thrown into a held-out view through their own sensor depth.
 
     Of what falls on a pixel only the nearest surface counts (within 3 % of its depth). The class
-    with the most votes wins, the first one where several have them; -1 without any. The target's
-    own depth is not used: it is a view, as it is for the map.
+    with the most votes wins, the first one where several have them; -1 without any. The frame's
+    own depth is not used: the map does not know it either.
     """
-    nearest = np.full(target.depth.shape, np.inf, np.float32)
-    votes = np.zeros((*target.depth.shape, classes), np.uint16)
+    nearest = np.full(frame.depth.shape, np.inf, np.float32)
+    votes = np.zeros((*frame.depth.shape, classes), np.uint16)
     for count in (False, True):
-        for view in views:
-            T_target_view = invert_transform(target.T_world_camera) @ view.T_world_camera
+        for one in labelled:
+            T_frame_labelled = invert_transform(frame.T_world_camera) @ one.T_world_camera
             _throw(
-                view.depth, view.intrinsics, view.rows, T_target_view, _intrinsics(target),
+                one.depth, one.intrinsics, one.rows, T_frame_labelled, _intrinsics(frame),
                 SAME_SURFACE, nearest, votes, count,
             )  # fmt: skip
     return _winner(votes)
 
 
-def depth_projection(views: list[LabelledView], target: Frame, classes: int) -> NDArray[np.int32]:
-    """Each pixel of the target, lifted by *its own sensor depth*, asks all labelled frames.
+def depth_projection(
+    labelled: list[LabelledFrame], frame: Frame, classes: int
+) -> NDArray[np.int32]:
+    """Each pixel of the frame, lifted by *its own sensor depth*, asks all labelled frames.
 
     A frame votes for the label at the pixel it projects to, where its reading there is that of
-    the same surface (within 3 % of the depth). This knows the target's depth, which the map is
+    the same surface (within 3 % of the depth). This knows the frame's depth, which the map is
     not given.
     """
-    votes = np.zeros((*target.depth.shape, classes), np.uint16)
-    for view in views:
-        T_view_target = invert_transform(view.T_world_camera) @ target.T_world_camera
+    votes = np.zeros((*frame.depth.shape, classes), np.uint16)
+    for one in labelled:
+        T_labelled_frame = invert_transform(one.T_world_camera) @ frame.T_world_camera
         _vote(
-            target.depth, _intrinsics(target), T_view_target, view.depth, view.intrinsics,
-            view.rows, SAME_SURFACE, votes,
+            frame.depth, _intrinsics(frame), T_labelled_frame, one.depth, one.intrinsics,
+            one.rows, SAME_SURFACE, votes,
         )  # fmt: skip
     return _winner(votes)
 
@@ -110,7 +114,7 @@ def _meets(u, v, depth, intrinsics, T, camera):
 
 @_jit
 def _throw(depth, intrinsics, rows, T, camera, tolerance, nearest, votes, count):
-    """Note the nearest depths of the target (``count`` false), or vote where they are met."""
+    """Note the nearest depths of the frame (``count`` false), or vote where they are met."""
     for v in range(depth.shape[0]):
         for u in range(depth.shape[1]):
             i, j, z = _meets(u, v, depth[v, u], intrinsics, T, camera)
@@ -137,14 +141,14 @@ class BaselineScores:
     """Scores of the baselines, and of the map where the projection leaves holes.
 
     Args:
-        views: the labelled frames, as the mapper was given them.
+        labelled: the labelled frames, as the mapper was given them.
         names: of ``PREDICTORS``.
     """
 
     def __init__(
-        self, views: list[LabelledView], classes: ClassSet, protocol: Protocol, names: tuple
+        self, labelled: list[LabelledFrame], classes: ClassSet, protocol: Protocol, names: tuple
     ) -> None:
-        self._views, self._classes = views, classes
+        self._labelled, self._classes = labelled, classes
         rule = convention(protocol.headline).rule
         self._matrices = {name: ConfusionMatrix(classes.names, rule) for name in names}
         self._in_holes = {name: ConfusionMatrix(classes.names, rule) for name in names}
@@ -154,7 +158,7 @@ class BaselineScores:
         assert truth.labels is not None
         rows, mapped = self._classes.rows(truth.labels), self._classes.rows(labels)
         for name, matrix in self._matrices.items():
-            found = PREDICTORS[name](self._views, truth, len(self._classes))
+            found = PREDICTORS[name](self._labelled, truth, len(self._classes))
             matrix.add(rows, found)
             self._in_holes[name].add(np.where(found < 0, rows, VOID_LABEL), mapped)
 

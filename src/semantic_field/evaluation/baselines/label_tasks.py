@@ -11,7 +11,7 @@ from semantic_field.config import Config
 from semantic_field.data.sources import FrameSource
 from semantic_field.evaluation.baselines.label_baselines import (
     BaselineScores,
-    labelled_views,
+    labelled_frames,
     summary,
 )
 from semantic_field.evaluation.mapping_run import MappingJob
@@ -103,7 +103,7 @@ def _baselines(
     if not names:
         return {}
     labelled = (frames[i] for i in sorted(frames.labelled))
-    scores = BaselineScores(labelled_views(labelled, classes), classes, protocol, names)
+    scores = BaselineScores(labelled_frames(labelled, classes), classes, protocol, names)
     for number, frame in enumerate(held):
         if frame.labels is not None:
             scores.add(frame, render_view(state, frame.camera, frame.T_world_camera).label)

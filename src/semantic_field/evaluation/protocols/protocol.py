@@ -67,7 +67,7 @@ class Training:
 
 
 @dataclass(frozen=True)
-class Views:
+class HeldOutViews:
     """Which held-out views are rendered and how large.
 
     Attributes:
@@ -117,7 +117,7 @@ class Protocol:
     split: str = "ov_nerf"
     split_options: dict[str, Any] = field(default_factory=dict)
     training: Training = field(default_factory=lambda: Training(seconds=60.0))
-    views: Views = field(default_factory=Views)
+    views: HeldOutViews = field(default_factory=HeldOutViews)
     classes: Classes = field(default_factory=Classes)
     headline: str = "semantic_nerf"
     conventions: tuple[str, ...] = REQUIRED_CONVENTIONS
@@ -169,7 +169,12 @@ class Protocol:
         return json.loads(json.dumps(dataclasses.asdict(self)))
 
 
-PARTS = {"training": Training, "views": Views, "classes": Classes, "supervision": Supervision}
+PARTS = {
+    "training": Training,
+    "views": HeldOutViews,
+    "classes": Classes,
+    "supervision": Supervision,
+}
 
 
 def load_protocol(choice: str | Path) -> Protocol:

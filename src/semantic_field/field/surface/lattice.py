@@ -27,7 +27,7 @@ from semantic_field.field.surface.lattice_baking import (
     flag_voxels,
 )
 from semantic_field.field.surface.lattice_casting import DIP, DIPS, cast
-from semantic_field.field.surface.tiles import View, first_depths
+from semantic_field.field.surface.tiles import Viewpoint, first_depths
 from semantic_field.field.voxels.traversal import Strides
 from semantic_field.field.voxels.voxel_grid import VoxelGrid
 from semantic_field.kernels.threads import run_chunks
@@ -128,7 +128,7 @@ class Lattice:
         directions: NDArray[np.float32],
         near: float,
         far: float,
-        view: View | None = None,
+        view: Viewpoint | None = None,
     ) -> NDArray[np.float32]:
         """Ray parameter (N,) of the first surface along ``origin + t * directions``; inf = none.
 
@@ -169,7 +169,7 @@ class Lattice:
         self,
         arrays: tuple,
         rays: NDArray[np.int64],
-        view: View | None,
+        view: Viewpoint | None,
         hit: NDArray[np.float32],
         dips: NDArray[np.float32],
     ) -> None:

@@ -22,7 +22,7 @@ _jit = njit(nogil=True, cache=True, error_model="numpy")
 
 
 @dataclass(frozen=True)
-class View:
+class Viewpoint:
     """A camera at a pose (4, 4) in the map frame, whose rays begin at z-depth ``near_m``."""
 
     camera: Camera
@@ -82,7 +82,7 @@ def _draw(bricks, flags, voxel, origin, rotation, intrinsics, near, tiles):
 
 
 def first_depths(
-    view: View, bricks: NDArray[np.int32], flags: NDArray[np.uint8], grid: VoxelGrid
+    view: Viewpoint, bricks: NDArray[np.int32], flags: NDArray[np.uint8], grid: VoxelGrid
 ) -> NDArray[np.float32]:
     """The z-depth (H * W,) before which no pixel's ray is in a voxel with a flag; inf = never.
 

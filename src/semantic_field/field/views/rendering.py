@@ -16,7 +16,7 @@ from torch import Tensor
 
 from semantic_field.field.description import Description, describe
 from semantic_field.field.map_state import LanguageSpace, MapState
-from semantic_field.field.surface.tiles import View
+from semantic_field.field.surface.tiles import Viewpoint
 from semantic_field.field.views.tracing import correct_depth, points_on_rays, ray_directions
 from semantic_field.geometry import Camera, moved
 
@@ -71,7 +71,7 @@ def render_view(
     directions = ray_directions(camera, T_world_camera)
     origin = np.array(T_world_camera[:3, 3], dtype=np.float64)
     with state.surfaces.lattice(state.field, state.reach) as lattice:
-        view = View(camera, T_world_camera, near_m)
+        view = Viewpoint(camera, T_world_camera, near_m)
         depth = lattice.cast(origin, directions, near_m, far_m, view)
     hit = np.flatnonzero(np.isfinite(depth))
     points = np.empty((len(hit), 3), np.float32)

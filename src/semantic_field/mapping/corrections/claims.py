@@ -29,7 +29,7 @@ INSIDE_SHARE = 0.5  # of a segment that a box means
 
 
 @dataclass(frozen=True)
-class View:
+class StampedCamera:
     """A camera and where it was."""
 
     stamp_ns: int
@@ -66,7 +66,7 @@ def claim_at_point(state: MapState, point: NDArray, cell_m: float) -> Claim:
         reach, spacing = np.where(wider, 2 * reach, reach), COARSER * cell_m
 
 
-def point_at_pixel(state: MapState, view: View, u: float, v: float) -> NDArray[np.float64]:
+def point_at_pixel(state: MapState, view: StampedCamera, u: float, v: float) -> NDArray[np.float64]:
     """The surface point (3,) that a pixel of a view shows.
 
     Raises:
@@ -117,7 +117,9 @@ def claim_in_box(state: MapState, T_world_box: NDArray, size: NDArray, cell_m: f
     return claim(around.xyz, np.where(chosen, 0, -1), cell_m)
 
 
-def claim_in_view(state: MapState, view: View, labels: NDArray[np.int32], cell_m: float) -> Claim:
+def claim_in_view(
+    state: MapState, view: StampedCamera, labels: NDArray[np.int32], cell_m: float
+) -> Claim:
     """What a label image (H, W) of class ids, -1 = nothing said, says of the surface it shows.
 
     Raises:

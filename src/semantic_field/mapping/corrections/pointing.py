@@ -14,7 +14,7 @@ from semantic_field.frames import VOID_LABEL, split_void
 from semantic_field.geometry import Camera, moved
 from semantic_field.mapping.corrections.claims import (
     Claim,
-    View,
+    StampedCamera,
     claim_at_point,
     claim_in_box,
     claim_in_view,
@@ -68,7 +68,7 @@ class Labels:
         return np.where(known, self.labels, VOID_LABEL).astype(np.int32)
 
 
-Target = Point | Pixel | Box | Labels
+PointedAt = Point | Pixel | Box | Labels
 
 
 @dataclass(frozen=True)
@@ -80,39 +80,47 @@ class Answer:
 
 
 def claim_of(
-    state: MapState, target: Target, views: list[View], newest: View | None, cell_m: float
+    state: MapState,
+    pointed_at: PointedAt,
+    cameras: list[StampedCamera],
+    newest: StampedCamera | None,
+    cell_m: float,
 ) -> Claim:
-    """The cells that are meant; ``views`` are those of frames whose stamps may be named.
+    """The cells that are meant; ``cameras`` are those of frames whose stamps may be named.
 
     Raises:
-        ValueError: where there is no map, no surface or no view at the target.
+        ValueError: where there is no map, no surface, or no frame of that stamp.
     """
-    if isinstance(target, Box):
-        return claim_in_box(state, target.T_world_box, target.size, cell_m)
-    if isinstance(target, Point):
-        return claim_at_point(state, np.asarray(target.xyz, np.float64), cell_m)
-    view = newest if newest and not target.stamp_ns else _nearest_view(views, target.stamp_ns)
-    if isinstance(target, Labels):
-        return claim_in_view(state, view, target.named_labels(), cell_m)
-    return claim_at_point(state, point_at_pixel(state, view, target.u, target.v), cell_m)
+    if isinstance(pointed_at, Box):
+        return claim_in_box(state, pointed_at.T_world_box, pointed_at.size, cell_m)
+    if isinstance(pointed_at, Point):
+        return claim_at_point(state, np.asarray(pointed_at.xyz, np.float64), cell_m)
+    camera = (
+        newest
+        if newest and not pointed_at.stamp_ns
+        else _nearest_camera(cameras, pointed_at.stamp_ns)
+    )
+    if isinstance(pointed_at, Labels):
+        return claim_in_view(state, camera, pointed_at.named_labels(), cell_m)
+    return claim_at_point(state, point_at_pixel(state, camera, pointed_at.u, pointed_at.v), cell_m)
 
 
-def target_from(target: Target, origin: NDArray[np.float64]) -> Target:
-    """The target in the coordinates of a map that begins at ``origin`` (3,)."""
-    if isinstance(target, Box):
-        return replace(target, T_world_box=moved(target.T_world_box, -origin))
-    if isinstance(target, Point):
-        return replace(target, xyz=np.asarray(target.xyz, np.float64) - origin)
-    return target
+def relative_to(pointed_at: PointedAt, origin: NDArray[np.float64]) -> PointedAt:
+    """What is pointed at, in the coordinates of a map that begins at ``origin`` (3,)."""
+    if isinstance(pointed_at, Box):
+        return replace(pointed_at, T_world_box=moved(pointed_at.T_world_box, -origin))
+    if isinstance(pointed_at, Point):
+        return replace(pointed_at, xyz=np.asarray(pointed_at.xyz, np.float64) - origin)
+    return pointed_at
 
 
-def _nearest_view(views: list[View], stamp_ns: int) -> View:
-    """The view of that time, or for 0 the latest one; ValueError where there is none."""
-    if not views:
+def _nearest_camera(cameras: list[StampedCamera], stamp_ns: int) -> StampedCamera:
+    """The one of that time, or for 0 the latest one; ValueError where there is none."""
+    if not cameras:
         raise ValueError("expected a frame before an annotation, got no frame yet; map first")
     if stamp_ns == 0:
-        return max(views, key=lambda view: view.stamp_ns)
-    best = min(views, key=lambda view: abs(view.stamp_ns - stamp_ns))
+        return max(cameras, key=lambda camera: camera.stamp_ns)
+    best = min(cameras, key=lambda camera: abs(camera.stamp_ns - stamp_ns))
     apart_s = abs(best.stamp_ns - stamp_ns) * 1e-9
     if apart_s > STAMP_SLOP_S:
         raise ValueError(
@@ -122,12 +130,14 @@ def _nearest_view(views: list[View], stamp_ns: int) -> View:
     return best
 
 
-def keyframe_views(keyframes: KeyframeStore) -> list[View]:
+def keyframe_cameras(keyframes: KeyframeStore) -> list[StampedCamera]:
     """Cameras and poses of all keyframes."""
-    views = []
+    cameras = []
     for slot in range(keyframes.count):
         intrinsics, pose, size = (part[slot] for part in keyframes.cameras)
         fx, fy, cx, cy = (float(value) for value in intrinsics)
         camera = Camera(fx, fy, cx, cy, int(size[0]), int(size[1]))
-        views.append(View(int(keyframes.stamps_ns[slot]), camera, pose.astype(np.float64)))
-    return views
+        cameras.append(
+            StampedCamera(int(keyframes.stamps_ns[slot]), camera, pose.astype(np.float64))
+        )
+    return cameras

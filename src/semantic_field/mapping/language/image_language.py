@@ -45,7 +45,7 @@ from semantic_field.mapping.language.region_ranking import (
 )
 from semantic_field.mapping.language.self_enhancement import Schedule
 from semantic_field.mapping.language.surface_labels import SurfaceLabels
-from semantic_field.mapping.language.view_labels import OwnViews
+from semantic_field.mapping.language.view_labels import ViewLabels
 from semantic_field.mapping.training.adam import Adam
 from semantic_field.teachers.image_teachers import ImageTargets
 from semantic_field.teachers.regions import RegionProposer, Regions
@@ -77,7 +77,7 @@ class ImageLanguage:
         basis: shared with the mapper; grows with what the teacher's embeddings need.
         field: its geometry codes are what the selection of scales reads.
         snapshot, proposer, up: the map as it is now, what finds regions, and the axis of the map's
-            frame that points up ("+z" …), all for views from new poses, see ``OwnViews``.
+            frame that points up ("+z" …), all for views from new poses, see ``ViewLabels``.
         seed: of new poses and of the choice of rays.
         memory_bytes: for labels of the surface, see ``SurfaceLabels``.
         live: whether steps must not wait while the surface is cut.
@@ -108,7 +108,7 @@ class ImageLanguage:
             self._own = SurfaceLabels(memory_bytes, field.kernels.threads)
         else:
             axis = np.roll([1.0, 0.0, 0.0], "xyz".index(up[1])) * (1.0 if up[0] == "+" else -1.0)
-            self._own = OwnViews(
+            self._own = ViewLabels(
                 config, field, snapshot, self._ranked, proposer, self._random, axis
             )
         self._make_selection(1)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 
 from semantic_field.kernels.threads import become_background
-from semantic_field.teachers.image_teachers import ImageTargets, Sight
+from semantic_field.teachers.image_teachers import ImageTargets, TeacherInput
 
 log = logging.getLogger(__name__)
 IDLE_WAIT_S = 0.5
@@ -58,7 +58,7 @@ class TeacherWorker:
 
     Args:
         look: the teachers.
-        next_sight: the next keyframe to look at, without those of the given serials; None = none.
+        next_input: the next keyframe to look at, without those of the given serials; None = none.
         deliver: takes what was seen. Both are called in the worker's thread.
         backlog: how many keyframes wait, without those of the given serials.
         threads: processor threads of torch for the teachers.
@@ -66,13 +66,13 @@ class TeacherWorker:
 
     def __init__(
         self,
-        look: Callable[[Sight], ImageTargets],
-        next_sight: Callable[[frozenset[int]], Sight | None],
-        deliver: Callable[[Sight, ImageTargets], None],
+        look: Callable[[TeacherInput], ImageTargets],
+        next_input: Callable[[frozenset[int]], TeacherInput | None],
+        deliver: Callable[[TeacherInput, ImageTargets], None],
         backlog: Callable[[frozenset[int]], int],
         threads: int = 1,
     ) -> None:
-        self._look, self._next, self._deliver = look, next_sight, deliver
+        self._look, self._next, self._deliver = look, next_input, deliver
         self._backlog, self._threads = backlog, threads
         self._wake, self._stopping = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
@@ -136,25 +136,25 @@ class TeacherWorker:
 
     def _look_once(self, stopping: threading.Event) -> None:
         """Look at the next keyframe, or wait where there is none."""
-        sight = self._next(self._failed)
-        if sight is None:
+        image = self._next(self._failed)
+        if image is None:
             self._wake.wait(IDLE_WAIT_S)
             return
         started = time.monotonic()
-        targets = self._seen(sight)
+        targets = self._targets_of(image)
         if targets is not None and not stopping.is_set():
-            self._deliver(sight, targets)
+            self._deliver(image, targets)
             self._count(time.monotonic() - started)
 
-    def _seen(self, sight: Sight) -> ImageTargets | None:
+    def _targets_of(self, image: TeacherInput) -> ImageTargets | None:
         """What the teachers say of a keyframe; None where they fail, which is noted."""
         try:
-            targets = self._look(sight)
+            targets = self._look(image)
         except Exception as error:  # of any library; counted, logged and told in the status
-            self._failed |= {sight.serial}
+            self._failed |= {image.serial}
             self._in_a_row += 1
             self._note(error)
-            log.error("keyframe %d was not looked at: %s", sight.serial, self._error)
+            log.error("keyframe %d was not looked at: %s", image.serial, self._error)
             return None
         self._in_a_row, self._error = 0, ""
         return targets

@@ -14,18 +14,18 @@ from semantic_field.geometry import Camera
 from semantic_field.mapping.keyframes.store import KeyframeStore
 from semantic_field.mapping.language.teacher_worker import TeacherWorker
 from semantic_field.mapping.turns import Turns
-from semantic_field.teachers.image_teachers import ImageTargets, ImageTeachers, Sight
+from semantic_field.teachers.image_teachers import ImageTargets, ImageTeachers, TeacherInput
 
 
-class Lessons:
+class TeacherInbox:
     """Which keyframes were looked at, and what was seen and has not been learnt yet.
 
     Keyframes are known by their identities: one that gave way while a teacher looked at it is
-    forgotten. ``next_sight`` and ``arrived`` must be called while the keyframes hold still.
+    forgotten. ``next_input`` and ``arrived`` must be called while the keyframes hold still.
     """
 
     def __init__(self) -> None:
-        self._seen: set[int] = set()
+        self._looked_at: set[int] = set()
         self._arrived: dict[int, ImageTargets] = {}
         self._lock = threading.Lock()
 
@@ -35,32 +35,32 @@ class Lessons:
             return []
         with self._lock:
             serials = store.identities[: store.count].tolist()
-            known = self._seen | skip
+            known = self._looked_at | skip
         slots = [i for i, serial in enumerate(serials) if serial not in known]
         return sorted(slots, key=lambda slot: -serials[slot])
 
-    def next_sight(
+    def next_input(
         self, store: KeyframeStore | None, names: Mapping[int, str], skip: frozenset[int]
-    ) -> Sight | None:
+    ) -> TeacherInput | None:
         """A copy of the newest keyframe that waits; None where none does."""
         slots = self.waiting(store, skip)
         if store is None or not slots:
             return None
-        return sight_of(store, slots[0], names)
+        return teacher_input(store, slots[0], names)
 
-    def deliver(self, sight: Sight, targets: ImageTargets) -> None:
+    def deliver(self, image: TeacherInput, targets: ImageTargets) -> None:
         """What the teachers saw, until the map learns it."""
         with self._lock:
-            self._seen.add(sight.serial)
-            self._arrived[sight.serial] = targets
+            self._looked_at.add(image.serial)
+            self._arrived[image.serial] = targets
 
     def arrived(self, store: KeyframeStore) -> list[tuple[int, ImageTargets]]:
         """What has come since the last call, with the slots that its keyframes are in now."""
         slots = {serial: i for i, serial in enumerate(store.identities[: store.count].tolist())}
         with self._lock:
             arrived, self._arrived = self._arrived, {}
-            self._seen.intersection_update(slots)
-        return [(slots[serial], seen) for serial, seen in arrived.items() if serial in slots]
+            self._looked_at.intersection_update(slots)
+        return [(slots[serial], targets) for serial, targets in arrived.items() if serial in slots]
 
 
 class Teaching:
@@ -81,16 +81,16 @@ class Teaching:
         turns: Turns,
     ) -> None:
         self.teachers, self._keyframes, self._names = teachers, keyframes, names
-        self._turns, self._lessons = turns, Lessons()
+        self._turns, self._inbox = turns, TeacherInbox()
         self._worker = TeacherWorker(
-            teachers.look, self._next_sight, self._deliver, self._backlog, threads
+            teachers.look, self._next_input, self._deliver, self._backlog, threads
         )
         self.start, self.stop = self._worker.start, self._worker.stop
         self.wake, self.status = self._worker.wake, self._worker.status
 
     def forget(self) -> None:
         """The keyframes are gone."""
-        self._lessons = Lessons()
+        self._inbox = TeacherInbox()
         self.teachers.forget()
 
     def look_now(self) -> None:
@@ -99,23 +99,23 @@ class Teaching:
         Raises:
             ValueError: what the teachers raise.
         """
-        while sight := self._lessons.next_sight(self._keyframes(), self._names(), frozenset()):
-            self._deliver(sight, self.teachers.look(sight))
+        while image := self._inbox.next_input(self._keyframes(), self._names(), frozenset()):
+            self._deliver(image, self.teachers.look(image))
 
     def arrived(self) -> list[tuple[int, ImageTargets]]:
-        """See ``Lessons.arrived``."""
+        """See ``TeacherInbox.arrived``."""
         store = self._keyframes()
-        return self._lessons.arrived(store) if store is not None else []
+        return self._inbox.arrived(store) if store is not None else []
 
-    def _next_sight(self, skip: frozenset[int]) -> Sight | None:
+    def _next_input(self, skip: frozenset[int]) -> TeacherInput | None:
         with self._turns.visit():
-            return self._lessons.next_sight(self._keyframes(), self._names(), skip)
+            return self._inbox.next_input(self._keyframes(), self._names(), skip)
 
-    def _deliver(self, sight: Sight, targets: ImageTargets) -> None:
-        self._lessons.deliver(sight, targets)
+    def _deliver(self, image: TeacherInput, targets: ImageTargets) -> None:
+        self._inbox.deliver(image, targets)
 
     def _backlog(self, skip: frozenset[int]) -> int:
-        return len(self._lessons.waiting(self._keyframes(), skip))
+        return len(self._inbox.waiting(self._keyframes(), skip))
 
 
 def precompute(
@@ -129,16 +129,16 @@ def precompute(
         if store is None:
             size = frame.camera.width, frame.camera.height
             store = KeyframeStore(*size, 1, depth_range, config.drop_veils)
-        yield teachers.look(sight_of(store, store.add(frame, None), {}))
+        yield teachers.look(teacher_input(store, store.add(frame, None), {}))
 
 
-def sight_of(store: KeyframeStore, slot: int, names: Mapping[int, str]) -> Sight:
+def teacher_input(store: KeyframeStore, slot: int, names: Mapping[int, str]) -> TeacherInput:
     """A copy of a keyframe for the teachers; its labels are rows, ``names`` those of the rows."""
     width, height = (int(side) for side in store.cameras.sizes[slot])
     fx, fy, cx, cy = store.cameras.intrinsics[slot].tolist()
     color, stored, labels = (image[slot, : width * height] for image in store.images)
     depth = np.where(stored & GUESSED, 0, stored).astype(np.float32) * np.float32(DEPTH_UNIT_M)
-    return Sight(
+    return TeacherInput(
         serial=int(store.identities[slot]),
         stamp_ns=int(store.stamps_ns[slot]),
         color=color.reshape(height, width, 3).copy(),

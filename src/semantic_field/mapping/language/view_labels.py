@@ -36,7 +36,7 @@ LabelledPoints = tuple[NDArray[np.float32], NDArray[np.integer], NDArray[np.floa
 Rank = Callable[[Float[Tensor, "h w S D"], Regions | None], Labels]
 
 
-class OwnViews:
+class ViewLabels:
     """Labels keyframes, and points of views from new poses, by what the map says.
 
     Args:

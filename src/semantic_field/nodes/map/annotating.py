@@ -19,7 +19,7 @@ from visualization_msgs.msg import MarkerArray
 from semantic_field.config import MappingNodeConfig
 from semantic_field.field.annotations import Annotation
 from semantic_field.geometry import moved
-from semantic_field.mapping.corrections.pointing import Answer, Box, Labels, Pixel, Point, Target
+from semantic_field.mapping.corrections.pointing import Answer, Box, Labels, Pixel, Point, PointedAt
 from semantic_field.mapping.mapper import Mapper
 from semantic_field.msg import Annotation as AnnotationMessage
 from semantic_field.msg import AnnotationList
@@ -176,7 +176,7 @@ class Annotator:
 
     def _annotate(self, request: Annotate.Request) -> tuple[Answer | None, str]:
         try:
-            answer = self._mapper.annotate(request.name or self._name, self._target(request))
+            answer = self._mapper.annotate(request.name or self._name, self._pointed_at(request))
         except ValueError as error:
             self._say(False, f"not annotated: {error}")
             return None, f"not annotated: {error}"
@@ -218,7 +218,7 @@ class Annotator:
 
     # --- what is meant ------------------------------------------------------------------------
 
-    def _target(self, request: Annotate.Request) -> Target:
+    def _pointed_at(self, request: Annotate.Request) -> PointedAt:
         kind = request.kind or _given(request)
         if kind not in KINDS:
             raise ValueError(f"expected the kind to be one of {KINDS}, got {kind!r}")
