@@ -34,7 +34,6 @@ MODULES = (
     "torchmetrics.image",
     "open_clip",
     "transformers",
-    "open3d",
 )
 
 

@@ -9,9 +9,6 @@ cd -P "$(dirname "${BASH_SOURCE[0]}")/.."
 # Must match the version the package is tested with (docs/install.md).
 TORCH_VERSION=2.13.0
 TORCHVISION_VERSION=0.28.0 # the one that was made with it
-# Open3D's wheel expects these from the system: file to look for = Debian package that has it.
-SYSTEM_LIBRARIES="libusb-1.0.so.0=libusb-1.0-0 libGL.so.1=libgl1 libEGL.so.1=libegl1
-    libX11.so.6=libx11-6 libudev.so.1=libudev1 libidn2.so.0=libidn2-0"
 
 say() { printf 'setup: %s\n' "$*"; }
 fail() { printf 'setup: %s\n' "$*" >&2; exit 1; }
@@ -49,17 +46,6 @@ make_venv() {
     fi
     say "creating .venv with $("$PYTHON" --version)"
     "$PYTHON" -m venv --clear .venv
-}
-
-system_libraries() {
-    local entry packages=()
-    [ "$(uname -s)" = Linux ] || return 0
-    for entry in $SYSTEM_LIBRARIES; do
-        .venv/bin/python -c "import ctypes; ctypes.CDLL('${entry%=*}')" 2>/dev/null ||
-            packages+=("${entry#*=}")
-    done
-    [ ${#packages[@]} -eq 0 ] || apt_install "${packages[@]}" ||
-        say "Open3D will need system libraries; run: sudo apt-get install ${packages[*]}"
 }
 
 pip_install() { .venv/bin/python -m pip install --disable-pip-version-check -qq "$@"; }
@@ -113,7 +99,6 @@ started=$SECONDS
 check_python
 make_venv
 rm -f .venv/.ready-*
-system_libraries
 install_torch
 install_torchvision
 say "installing the package and the rest of its dependencies (a few minutes the first time)"

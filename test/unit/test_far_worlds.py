@@ -7,6 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import trimesh
+from pypcd4 import PointCloud
 
 from semantic_field.config import Config, QueryConfig, updated
 from semantic_field.data.believed_poses import PoseJudge, chains_of, origin_of
@@ -207,21 +209,19 @@ def test_the_map_file_keeps_the_origin(far, tmp_path):
 
 
 def test_exported_files_are_in_the_world(far, tmp_path):
-    import open3d
-
     state = far.snapshot()
     points, mesh = extract_surface(state, 0.05), extract_mesh(state)
     write_ply(tmp_path / "cloud.ply", points)
     write_pcd(tmp_path / "cloud.pcd", points)
     write_mesh(tmp_path / "mesh.ply", mesh)
     write_mesh(tmp_path / "mesh.glb", mesh)
-    read = np.asarray(open3d.io.read_point_cloud(str(tmp_path / "cloud.ply")).points)
+    read = trimesh.load(tmp_path / "cloud.ply").vertices
     np.testing.assert_allclose(read, points.world, atol=1e-6)
-    read = np.asarray(open3d.io.read_point_cloud(str(tmp_path / "cloud.pcd")).points)
-    np.testing.assert_allclose(read, points.xyz, atol=1e-6)  # PCL and Open3D read floats alone
+    read = PointCloud.from_path(tmp_path / "cloud.pcd").numpy(("x", "y", "z"))
+    np.testing.assert_allclose(read, points.xyz, atol=1e-6)  # PCL reads floats alone
     header = (tmp_path / "cloud.pcd").read_bytes()[:400].decode("ascii", "replace")
     assert "VIEWPOINT 458000.0 5429000.0 100.0 1 0 0 0" in header
-    read = np.asarray(open3d.io.read_triangle_mesh(str(tmp_path / "mesh.ply")).vertices)
+    read = trimesh.load(tmp_path / "mesh.ply", process=False).vertices
     np.testing.assert_allclose(read, mesh.vertices.world, atol=1e-6)
     data = (tmp_path / "mesh.glb").read_bytes()
     node = json.loads(data[20 : 20 + int.from_bytes(data[12:16], "little")])["nodes"][0]

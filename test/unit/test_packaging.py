@@ -107,7 +107,7 @@ def test_every_import_is_the_standard_librarys_ros_s_or_pips():
     known = set(sys.stdlib_module_names) | {"semantic_field", "embedded_ros"} | ros_modules()
     pip = {"torch", "numpy", "numba", "llvmlite", "scipy", "skimage", "cv2", "matplotlib", "yaml"}
     pip |= {"torchmetrics", "safetensors", "jaxtyping", "rich", "tokenizers", "huggingface_hub"}
-    pip |= {"open_clip", "transformers", "rosbags", "triton", "tinycudann", "open3d"}
+    pip |= {"open_clip", "transformers", "rosbags", "triton", "tinycudann"}
     pip |= {"backports", "compression"}  # zstd, before Python 3.14 and since
     assert imported_names(files) <= known | pip
 

@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("torch", "numpy", "numba", "scipy", "scikit-image", "open3d", "opencv-python-headless")
+PACKAGES = ("torch", "numpy", "numba", "scipy", "scikit-image", "opencv-python-headless")
 WHOLE_FILE_BYTES = 64 << 20
 SAMPLE_BYTES = 8 << 20
 
