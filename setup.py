@@ -19,7 +19,7 @@ TEST = [
     "catkin_pkg>=1",  # reads package.xml as ROS 2's tools do
     "setuptools>=70.1",  # builds the wheel that is tried out
     "pytest>=8",
-    "trimesh>=4.5",  # reads what we write as PLY and GLB
+    "trimesh>=4.6",  # reads what we write as PLY and GLB
     "pypcd4>=1.4",  # and as PCD
     # the GPU's kernels under Triton's interpreter, and compiled for GPUs that are not there
     "triton>=3.3; platform_system == 'Linux' and platform_machine == 'x86_64'",

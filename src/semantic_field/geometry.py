@@ -78,6 +78,10 @@ class Camera:
         """Camera-frame points (H, W, 3) of a z-depth image (H, W) in metres."""
         return self.rays() * depth[..., None]
 
+    def lift(self, u: NDArray | float, v: NDArray | float, z: NDArray | float) -> Array:
+        """Camera-frame points (..., 3) of pixels at columns ``u``, rows ``v`` and z-depth ``z``."""
+        return np.stack([(u - self.cx) / self.fx * z, (v - self.cy) / self.fy * z, z], axis=-1)
+
     def project(self, points: Array) -> tuple[Array, Array]:
         """Pixel coordinates (..., 2) and z-depth (...) of camera-frame points (..., 3).
 
@@ -89,6 +93,33 @@ class Camera:
         u = points[..., 0] * inverse * self.fx + self.cx
         v = points[..., 1] * inverse * self.fy + self.cy
         return np.stack([u, v], axis=-1), z
+
+    def pixels_inside(
+        self, points: Array
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], Array]:
+        """The pixels that camera-frame points (N, 3) fall on, for the M points inside the image.
+
+        Returns:
+            Indices of these points, columns and rows of their nearest pixels, all int64 (M,), and
+            their z-depths (M,), above 0. Whether something hides them is not known.
+        """
+        pixels, z = self.project(points)
+        u, v = np.rint(pixels).T
+        inside = (u >= 0) & (u < self.width) & (v >= 0) & (v < self.height)  # NaN is outside
+        index = np.flatnonzero(inside)
+        return index, u[index].astype(np.int64), v[index].astype(np.int64), z[index]
+
+
+def depth_to_world(
+    depth: Array, camera: Camera, T_world_camera: Array, use: NDArray[np.bool_] | None = None
+) -> Array:
+    """World points (N, 3) of the pixels ``use`` (H, W) of a z-depth image (H, W) in metres.
+
+    None = of all pixels, as an image (H, W, 3); where there is no depth these are the camera's
+    own position.
+    """
+    points = camera.backproject(depth)
+    return transform_points(T_world_camera, points if use is None else points[use])
 
 
 def transform_points(T_target_source: Array, points: Array) -> Array:

@@ -221,7 +221,7 @@ def test_exported_files_are_in_the_world(far, tmp_path):
     np.testing.assert_allclose(read, points.xyz, atol=1e-6)  # PCL reads floats alone
     header = (tmp_path / "cloud.pcd").read_bytes()[:400].decode("ascii", "replace")
     assert "VIEWPOINT 458000.0 5429000.0 100.0 1 0 0 0" in header
-    read = trimesh.load(tmp_path / "mesh.ply", process=False).vertices
+    read = trimesh.load_mesh(tmp_path / "mesh.ply", process=False).vertices
     np.testing.assert_allclose(read, mesh.vertices.world, atol=1e-6)
     data = (tmp_path / "mesh.glb").read_bytes()
     node = json.loads(data[20 : 20 + int.from_bytes(data[12:16], "little")])["nodes"][0]

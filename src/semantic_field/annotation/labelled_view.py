@@ -14,7 +14,7 @@ from semantic_field.data.view_selection import first_of_cells
 from semantic_field.field.map_state import MapState
 from semantic_field.field.views.rendering import render_view
 from semantic_field.frames import VOID_LABEL, Frame
-from semantic_field.geometry import Camera, transform_points
+from semantic_field.geometry import Camera, depth_to_world
 
 SPACING_M = 0.04
 FAR_M = 2.0
@@ -94,7 +94,7 @@ def _settled(image: NDArray) -> NDArray:
 def _points(
     camera: Camera, T_world_camera: NDArray[np.float64], depth: NDArray[np.float32]
 ) -> NDArray[np.float64]:
-    return np.asarray(transform_points(T_world_camera, camera.backproject(depth)), np.float64)
+    return np.asarray(depth_to_world(depth, camera, T_world_camera), np.float64)
 
 
 def finished_labels(

@@ -162,17 +162,13 @@ def _residual(
     v, u = np.nonzero(first.depth[::step, ::step])
     v, u = v * step, u * step
     z = first.depth[v, u] * scale
-    rays = np.stack([(u - camera.cx) / camera.fx, (v - camera.cy) / camera.fy, np.ones(len(u))], -1)
     T_second_first = invert_transform(second.T_world_camera) @ first.T_world_camera
-    pixels, z = camera.project(transform_points(T_second_first, rays * z[:, None]))
-    pixels = np.where(np.isfinite(pixels), np.rint(pixels), -1).astype(np.int64)
-    inside = (pixels >= 0).all(1) & (pixels < (camera.width, camera.height)).all(1)
-    x, y = pixels[inside].T
+    points = transform_points(T_second_first, camera.lift(u, v, z))
+    inside, x, y, z = camera.pixels_inside(points)
     there = second.depth[y, x] * scale
     both = there > 0
     if both.sum() < LEAST_POINTS:
         return float("nan")
-    z = z[inside]
     apart = np.abs(z[both] - there[both]) / (DEPTH_SHARE * z[both])
     grey = greys[0][v[inside], u[inside]] - greys[1][y, x]
     photometric = np.minimum(np.abs(grey) / GREY_LEVELS, 1).mean()

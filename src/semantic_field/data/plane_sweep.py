@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from semantic_field.data.folder_writer import depth_millimetres
 from semantic_field.data.sources import FrameSource
 from semantic_field.frames import Frame
-from semantic_field.geometry import Camera, invert_transform, transform_points
+from semantic_field.geometry import Camera, depth_to_world, invert_transform, transform_points
 
 WIDTH = 256
 PLANES = 128
@@ -176,17 +176,14 @@ def confirmed(
     others: Sequence[tuple[SweepImage, NDArray[np.float32]]],
 ) -> NDArray[np.float32]:
     """The depth where at least two others show a surface within 3 % there; 0 elsewhere."""
-    points = transform_points(view.T_world_camera, view.camera.backproject(depth))
-    votes = np.zeros(depth.shape, np.int32)
-    for other, seen in others:
-        pixel, z = other.camera.project(
-            transform_points(invert_transform(other.T_world_camera), points)
-        )
-        u, v = np.rint(np.nan_to_num(pixel, nan=-1.0)).astype(int).transpose(2, 0, 1)
-        inside = (u >= 0) & (u < seen.shape[1]) & (v >= 0) & (v < seen.shape[0]) & (z > 0)
-        there = seen[np.where(inside, v, 0), np.where(inside, u, 0)]
-        votes += inside & (np.abs(there - z) < CONFIRMED_WITHIN * z)
-    return np.where((depth > 0) & (votes >= CONFIRMATIONS), depth, 0).astype(np.float32)
+    points = depth_to_world(depth, view.camera, view.T_world_camera).reshape(-1, 3)
+    votes = np.zeros(depth.size, np.int32)
+    for other, their_depth in others:
+        T_other_world = invert_transform(other.T_world_camera)
+        inside, u, v, z = other.camera.pixels_inside(transform_points(T_other_world, points))
+        votes[inside] += np.abs(their_depth[v, u] - z) < CONFIRMED_WITHIN * z
+    enough = votes.reshape(depth.shape) >= CONFIRMATIONS
+    return np.where((depth > 0) & enough, depth, 0).astype(np.float32)
 
 
 class EstimatedDepth:

@@ -43,14 +43,12 @@ def depth_disagreement(first: Frame, second: Frame, T_second_first: Array) -> fl
     """
     depth = first.depth[::STRIDE, ::STRIDE]
     points = first.camera.backproject(first.depth)[::STRIDE, ::STRIDE][depth > 0]
-    pixels, z = second.camera.project(transform_points(T_second_first, points))
-    u, v = np.nan_to_num(pixels, nan=-1.0).round().clip(-1, 1 << 20).astype(int).T
-    inside = (u >= 0) & (u < second.camera.width) & (v >= 0) & (v < second.camera.height) & (z > 0)
-    seen = second.depth[v[inside], u[inside]]
-    both = seen > 0
+    _, u, v, z = second.camera.pixels_inside(transform_points(T_second_first, points))
+    there = second.depth[v, u]
+    both = there > 0
     if both.sum() < LEAST_POINTS:
         return float("nan")
-    return float(np.median(np.abs(z[inside][both] - seen[both]) / seen[both]))
+    return float(np.median(np.abs(z[both] - there[both]) / there[both]))
 
 
 def shows_the_same(first: Frame, second: Frame, others: tuple[Frame, Frame] | None) -> bool:

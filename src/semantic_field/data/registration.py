@@ -210,11 +210,8 @@ def move_depth(
     Where the target has more pixels than readings small holes stay 0.
     """
     points = transform_points(T_target_source, source.backproject(depth)[depth > 0])
-    pixels, z = target.project(points)
-    u, v = np.rint(pixels[:, 0]), np.rint(pixels[:, 1])
-    inside = (u >= 0) & (u < target.width) & (v >= 0) & (v < target.height) & (z > 0)
-    flat = (v[inside] * target.width + u[inside]).astype(np.int64)
+    _, u, v, z = target.pixels_inside(points)
     moved = np.full(target.width * target.height, np.inf, np.float32)
-    np.minimum.at(moved, flat, z[inside].astype(np.float32))
+    np.minimum.at(moved, v * target.width + u, z.astype(np.float32))
     moved[~np.isfinite(moved)] = 0
     return moved.reshape(target.height, target.width)

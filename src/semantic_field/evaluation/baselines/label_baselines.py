@@ -1,7 +1,5 @@
 """Labels of held-out views without a field: what the map has to beat."""
 
-# Compiled functions carry no annotations: Numba infers their types.
-# pyright: basic
 from __future__ import annotations
 
 from collections.abc import Iterable
@@ -9,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from semantic_field.evaluation.protocols.protocol import Protocol
@@ -17,11 +14,10 @@ from semantic_field.evaluation.scores.class_set import ClassSet
 from semantic_field.evaluation.scores.confusion import ConfusionMatrix, Scores
 from semantic_field.evaluation.scores.conventions import convention
 from semantic_field.frames import VOID_LABEL, Frame
-from semantic_field.geometry import invert_transform
+from semantic_field.geometry import Camera, invert_transform, transform_points
 
 SAME_SURFACE = 0.03  # share of the depth by which two readings of one surface may differ
 METRES_PER_RADIAN = 1.0
-_jit = njit(nogil=True, cache=True, error_model="numpy")
 
 
 @dataclass(frozen=True)
@@ -30,16 +26,14 @@ class LabelledFrame:
 
     rows: NDArray[np.int32]
     depth: NDArray[np.float32]
-    intrinsics: NDArray[np.float64]
+    camera: Camera
     T_world_camera: NDArray[np.float64]
 
 
 def labelled_frames(frames: Iterable[Frame], classes: ClassSet) -> list[LabelledFrame]:
     """The frames that have labels."""
     return [
-        LabelledFrame(
-            classes.rows(frame.labels), frame.depth, _intrinsics(frame), frame.T_world_camera
-        )
+        LabelledFrame(classes.rows(frame.labels), frame.depth, frame.camera, frame.T_world_camera)
         for frame in frames
         if frame.labels is not None
     ]
@@ -67,13 +61,13 @@ def projection(labelled: list[LabelledFrame], frame: Frame, classes: int) -> NDA
     """
     nearest = np.full(frame.depth.shape, np.inf, np.float32)
     votes = np.zeros((*frame.depth.shape, classes), np.uint16)
-    for count in (False, True):
-        for one in labelled:
-            T_frame_labelled = invert_transform(frame.T_world_camera) @ one.T_world_camera
-            _throw(
-                one.depth, one.intrinsics, one.rows, T_frame_labelled, _intrinsics(frame),
-                SAME_SURFACE, nearest, votes, count,
-            )  # fmt: skip
+    thrown = [_project(one, frame) for one in labelled]
+    for _, u, v, z in thrown:
+        np.minimum.at(nearest, (v, u), z.astype(np.float32))
+    for one, (pixel, u, v, z) in zip(labelled, thrown, strict=True):
+        rows = one.rows.ravel()[pixel]
+        counts = (rows >= 0) & (z <= nearest[v, u] * (1 + SAME_SURFACE))
+        np.add.at(votes, (v[counts], u[counts], rows[counts]), 1)
     return _winner(votes)
 
 
@@ -86,55 +80,30 @@ def depth_projection(
     the same surface (within 3 % of the depth). This knows the frame's depth, which the map is
     not given.
     """
-    votes = np.zeros((*frame.depth.shape, classes), np.uint16)
+    votes = np.zeros((frame.depth.size, classes), np.uint16)
     for one in labelled:
-        T_labelled_frame = invert_transform(one.T_world_camera) @ frame.T_world_camera
-        _vote(
-            frame.depth, _intrinsics(frame), T_labelled_frame, one.depth, one.intrinsics,
-            one.rows, SAME_SURFACE, votes,
-        )  # fmt: skip
-    return _winner(votes)
+        pixel, u, v, z = _project(frame, one)
+        rows = one.rows[v, u]
+        counts = (rows >= 0) & (np.abs(one.depth[v, u] - z) <= SAME_SURFACE * z)
+        votes[pixel[counts], rows[counts]] += 1
+    return _winner(votes.reshape(*frame.depth.shape, classes))
+
+
+def _project(
+    source: Frame | LabelledFrame, other: Frame | LabelledFrame
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.floating]]:
+    """Pixel numbers of the readings that lie in another image, their columns, rows and z-depths
+    there."""
+    pixel = np.flatnonzero(source.depth > 0)
+    v, u = np.divmod(pixel, source.depth.shape[1])
+    points = source.camera.lift(u, v, source.depth.ravel()[pixel])
+    T_other_source = invert_transform(other.T_world_camera) @ source.T_world_camera
+    inside, u, v, z = other.camera.pixels_inside(transform_points(T_other_source, points))
+    return pixel[inside], u, v, z
 
 
 def _winner(votes: NDArray[np.uint16]) -> NDArray[np.int32]:
     return np.where(votes.any(axis=-1), votes.argmax(axis=-1), VOID_LABEL).astype(np.int32)
-
-
-@njit(inline="always")
-def _meets(u, v, depth, intrinsics, T, camera):
-    """Row, column and z-depth at which another camera meets a pixel's point; row -1: behind it."""
-    x, y = (u - intrinsics[2]) / intrinsics[0] * depth, (v - intrinsics[3]) / intrinsics[1] * depth
-    z = T[2, 0] * x + T[2, 1] * y + T[2, 2] * depth + T[2, 3]
-    if depth <= 0 or z <= 0:
-        return -1, -1, 0.0
-    px = (T[0, 0] * x + T[0, 1] * y + T[0, 2] * depth + T[0, 3]) / z * camera[0] + camera[2]
-    py = (T[1, 0] * x + T[1, 1] * y + T[1, 2] * depth + T[1, 3]) / z * camera[1] + camera[3]
-    return int(np.rint(py)), int(np.rint(px)), z
-
-
-@_jit
-def _throw(depth, intrinsics, rows, T, camera, tolerance, nearest, votes, count):
-    """Note the nearest depths of the frame (``count`` false), or vote where they are met."""
-    for v in range(depth.shape[0]):
-        for u in range(depth.shape[1]):
-            i, j, z = _meets(u, v, depth[v, u], intrinsics, T, camera)
-            if not (0 <= i < nearest.shape[0] and 0 <= j < nearest.shape[1]):
-                continue
-            if not count:
-                nearest[i, j] = min(nearest[i, j], z)
-            elif rows[v, u] >= 0 and z <= nearest[i, j] * (1 + tolerance):
-                votes[i, j, rows[v, u]] += 1
-
-
-@_jit
-def _vote(depth, intrinsics, T, seen, camera, rows, tolerance, votes):
-    for v in range(depth.shape[0]):
-        for u in range(depth.shape[1]):
-            i, j, z = _meets(u, v, depth[v, u], intrinsics, T, camera)
-            if not (0 <= i < seen.shape[0] and 0 <= j < seen.shape[1]):
-                continue
-            if rows[i, j] >= 0 and abs(seen[i, j] - z) <= tolerance * z:
-                votes[v, u, rows[i, j]] += 1
 
 
 class BaselineScores:
@@ -182,11 +151,6 @@ def summary(scores: Scores) -> dict[str, Any]:
         "miou_frequent": scores.miou_frequent,
         "total_accuracy": scores.total_accuracy,
     }
-
-
-def _intrinsics(frame: Frame) -> NDArray[np.float64]:
-    camera = frame.camera
-    return np.array([camera.fx, camera.fy, camera.cx, camera.cy])
 
 
 def _apart(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
 from semantic_field.frames import Frame
-from semantic_field.geometry import transform_points
+from semantic_field.geometry import depth_to_world
 
 NEAR_M = 0.05
 CELL_BITS, LABEL_BITS = 17, 12  # of a voxel along one axis, and of a class id: 63 in all
@@ -95,7 +95,7 @@ def _readings(frame: Frame, max_depth_m: float, stride: int) -> tuple[NDArray, N
     grid = np.zeros_like(use)
     grid[::stride, ::stride] = True
     use &= grid
-    points = transform_points(frame.T_world_camera, frame.camera.backproject(frame.depth)[use])
+    points = depth_to_world(frame.depth, frame.camera, frame.T_world_camera, use)
     labels = frame.labels[use] if frame.labels is not None else np.full(len(points), -1, np.int32)
     return points, labels
 

@@ -13,7 +13,7 @@ from semantic_field.evaluation.truth.true_objects import ReferenceObject, refere
 from semantic_field.field.surface.points import SurfacePoints
 from semantic_field.field.views.rendering import RenderedView
 from semantic_field.frames import Frame
-from semantic_field.geometry import Camera, transform_points
+from semantic_field.geometry import Camera, depth_to_world
 from semantic_field.query.clusters import cluster
 
 MIN_READINGS = 200
@@ -49,7 +49,7 @@ def objects_from_instances(
             return []
         use = (frame.depth > 0) & (frame.depth < max_depth_m) & (frame.instances >= 0)
         use[1::2] = use[:, 1::2] = False
-        world = transform_points(frame.T_world_camera, frame.camera.backproject(frame.depth)[use])
+        world = depth_to_world(frame.depth, frame.camera, frame.T_world_camera, use)
         instances, labels = frame.instances[use], frame.labels[use]
         for instance in np.unique(instances).tolist():
             mine = instances == instance
@@ -109,7 +109,7 @@ class ObjectMasks:
         use = (view.depth > 0) & np.isin(view.label, list(self._things))
         if self._tree is None or not use.any():
             return result
-        world = transform_points(T_world_camera, camera.backproject(view.depth)[use])
+        world = depth_to_world(view.depth, camera, T_world_camera, use)
         distance, nearest = self._tree.query(world, distance_upper_bound=NEAR_M)
         reached = np.isfinite(distance)
         numbers = np.full(len(world), -1, np.int64)

@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from semantic_field.data.sources import FrameSource
 from semantic_field.frames import Frame
-from semantic_field.geometry import transform_points
+from semantic_field.geometry import depth_to_world
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,7 @@ def objects_from_labels(
             continue
         use = (frame.depth > 0) & (frame.depth < max_depth_m) & (frame.labels >= 0)
         use[1::2] = use[:, 1::2] = False  # every fourth pixel is plenty
-        camera_points = frame.camera.backproject(frame.depth)[use]
-        points.append(transform_points(frame.T_world_camera, camera_points))
+        points.append(depth_to_world(frame.depth, frame.camera, frame.T_world_camera, use))
         labels.append(frame.labels[use])
     if not points:
         return []

@@ -16,7 +16,7 @@ from semantic_field.field.surface.points import SurfacePoints
 from semantic_field.field.surface.segments import region_of, segment_surface
 from semantic_field.field.views.rendering import render_view
 from semantic_field.field.voxels.voxel_grid import BRICK, VoxelGrid
-from semantic_field.geometry import Camera, invert_transform, transform_points
+from semantic_field.geometry import Camera, depth_to_world, invert_transform, transform_points
 
 FARTHEST_CLICK_M = 0.15  # from the surface
 FIRST_REACH_M = 1.0  # around a click; more on the sides where the region comes near the edge
@@ -78,8 +78,7 @@ def point_at_pixel(state: MapState, view: StampedCamera, u: float, v: float) -> 
         raise ValueError(
             f"expected a pixel of an image of {camera.width} x {camera.height}, got ({u}, {v})"
         )
-    ray = np.array([(u - camera.cx) / camera.fx, (v - camera.cy) / camera.fy, 1.0])
-    direction = (pose[:3, :3] @ ray).astype(np.float32)
+    direction = (pose[:3, :3] @ camera.lift(u, v, 1.0)).astype(np.float32)
     with state.surfaces.lattice(state.field, state.reach) as lattice:
         (depth,) = lattice.cast(pose[:3, 3].copy(), direction[None], 0.05, 60.0)
     if not np.isfinite(depth):
@@ -134,7 +133,7 @@ def claim_in_view(
     columns = ((np.arange(small.width) + 0.5) * width / small.width).astype(int)
     labels = labels[np.ix_(rows, columns)]
     depth = render_view(state, small, view.T_world_camera).depth
-    points = transform_points(view.T_world_camera, small.backproject(depth))
+    points = depth_to_world(depth, small, view.T_world_camera)
     hit = depth > 0
     if not (labels[hit] >= 0).any():
         raise ValueError(

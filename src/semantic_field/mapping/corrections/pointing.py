@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from semantic_field.field.annotations import Annotation, Conflict
 from semantic_field.field.map_state import MapState
 from semantic_field.frames import VOID_LABEL, split_void
-from semantic_field.geometry import Camera, moved
+from semantic_field.geometry import moved
 from semantic_field.mapping.corrections.claims import (
     Claim,
     StampedCamera,
@@ -134,9 +134,7 @@ def keyframe_cameras(keyframes: KeyframeStore) -> list[StampedCamera]:
     """Cameras and poses of all keyframes."""
     cameras = []
     for slot in range(keyframes.count):
-        intrinsics, pose, size = (part[slot] for part in keyframes.cameras)
-        fx, fy, cx, cy = (float(value) for value in intrinsics)
-        camera = Camera(fx, fy, cx, cy, int(size[0]), int(size[1]))
+        camera, pose = keyframes.camera(slot), keyframes.cameras.poses[slot]
         cameras.append(
             StampedCamera(int(keyframes.stamps_ns[slot]), camera, pose.astype(np.float64))
         )

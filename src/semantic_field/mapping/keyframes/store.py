@@ -105,6 +105,12 @@ class KeyframeStore:
         """Call a method, while its object lives, when a keyframe moves: from and to which slot."""
         self._followers.append(WeakMethod(follow))
 
+    def camera(self, slot: int) -> Camera:
+        """The camera of a keyframe."""
+        fx, fy, cx, cy = self.cameras.intrinsics[slot].tolist()
+        width, height = self.cameras.sizes[slot].tolist()
+        return Camera(fx, fy, cx, cy, width, height)
+
     def memory_bytes(self) -> int:
         """Bytes of the slots in use."""
         return self.count * self.pixels * BYTES_PER_PIXEL

@@ -10,7 +10,6 @@ import numpy as np
 from semantic_field.config import MappingConfig
 from semantic_field.field.rays.sampling import DEPTH_UNIT_M, GUESSED
 from semantic_field.frames import Frame
-from semantic_field.geometry import Camera
 from semantic_field.mapping.keyframes.store import KeyframeStore
 from semantic_field.mapping.language.teacher_worker import TeacherWorker
 from semantic_field.mapping.turns import Turns
@@ -134,8 +133,8 @@ def precompute(
 
 def teacher_input(store: KeyframeStore, slot: int, names: Mapping[int, str]) -> TeacherInput:
     """A copy of a keyframe for the teachers; its labels are rows, ``names`` those of the rows."""
-    width, height = (int(side) for side in store.cameras.sizes[slot])
-    fx, fy, cx, cy = store.cameras.intrinsics[slot].tolist()
+    camera = store.camera(slot)
+    width, height = camera.width, camera.height
     color, stored, labels = (image[slot, : width * height] for image in store.images)
     depth = np.where(stored & GUESSED, 0, stored).astype(np.float32) * np.float32(DEPTH_UNIT_M)
     return TeacherInput(
@@ -143,7 +142,7 @@ def teacher_input(store: KeyframeStore, slot: int, names: Mapping[int, str]) -> 
         stamp_ns=int(store.stamps_ns[slot]),
         color=color.reshape(height, width, 3).copy(),
         depth=depth.reshape(height, width),
-        camera=Camera(fx, fy, cx, cy, width, height),
+        camera=camera,
         labels=np.maximum(labels, -1).reshape(height, width).astype(np.int32),
         label_names=names,
     )

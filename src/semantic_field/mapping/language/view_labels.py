@@ -19,7 +19,7 @@ from semantic_field.config import LanguageConfig
 from semantic_field.field.map_state import MapState
 from semantic_field.field.model import SemanticField
 from semantic_field.field.views.rendering import render_view
-from semantic_field.geometry import Camera
+from semantic_field.geometry import transform_points
 from semantic_field.mapping.keyframes.pixels_and_points import points_at
 from semantic_field.mapping.keyframes.store import KeyframeStore
 from semantic_field.mapping.language.keyframe_features import DenseTargets
@@ -116,11 +116,9 @@ class ViewLabels:
         self, store: KeyframeStore, state: MapState, number: int, pose: NDArray[np.float64]
     ) -> None:
         """Points and labels of a view from a new pose, with regions of its rendered image."""
-        width, height = store.cameras.sizes[0].tolist()
-        fx, fy, cx, cy = (float(v) for v in store.cameras.intrinsics[0])
-        first = Camera(fx, fy, cx, cy, width, height)
-        small = min(width, self._config.novel_width)
-        camera = first.resized(small, max(1, round(height * small / width)))
+        first = store.camera(0)
+        small = min(first.width, self._config.novel_width)
+        camera = first.resized(small, max(1, round(first.height * small / first.width)))
         view = render_view(state, camera, pose, with_latent=True)
         regions = None
         if self._proposer is not None:
@@ -134,8 +132,7 @@ class ViewLabels:
         good = self._random.choice(good, min(len(good), POINTS_PER_VIEW), replace=False)
         v, u = np.divmod(good, camera.width)
         z = view.depth.ravel()[good]
-        seen = np.stack([(u - camera.cx) / camera.fx * z, (v - camera.cy) / camera.fy * z, z], 1)
-        points = (seen @ pose[:3, :3].T + pose[:3, 3]).astype(np.float32)
+        points = transform_points(pose, camera.lift(u, v, z)).astype(np.float32)
         self._new[number] = (points, rows.ravel()[good], weights.ravel()[good])
         self._pool = None
 

@@ -15,7 +15,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from semantic_field.field.rays.sampling import DEPTH_UNIT_M, GUESSED, MASKED
-from semantic_field.geometry import invert_transform
+from semantic_field.geometry import invert_transform, transform_points
 from semantic_field.kernels.threads import run_shared
 from semantic_field.mapping.keyframes.store import KeyframeStore
 from semantic_field.mapping.robustness.carving import MARGIN_M, MARGIN_SHARE, WINDOW, clear_depth
@@ -108,16 +108,16 @@ def _stride(width: int) -> int:
 
 def _points(store: KeyframeStore, slot: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Points (N, 3) in the map frame of every few readings of a keyframe, and their pixels."""
-    width, height = store.cameras.sizes[slot].tolist()
+    camera = store.camera(slot)
+    width, height = camera.width, camera.height
     stride = _stride(width)
     v, u = np.mgrid[stride // 2 : height : stride, stride // 2 : width : stride].reshape(2, -1)
     stored = store.images.depths[slot, v * width + u]
     read = (stored > 0) & (stored & GUESSED == 0)
     u, v, z = u[read], v[read], stored[read] * DEPTH_UNIT_M
-    fx, fy, cx, cy = store.cameras.intrinsics[slot].astype(np.float64)
     pose = store.cameras.poses[slot].astype(np.float64)
-    local = np.stack([(u - cx) / fx * z, (v - cy) / fy * z, z], 1)
-    return local @ pose[:3, :3].T + pose[:3, 3], v * width + u
+    points = np.asarray(transform_points(pose, camera.lift(u, v, z)), np.float64)
+    return points, v * width + u
 
 
 def shows(store: KeyframeStore, slot: int, points: NDArray[np.floating]) -> bool:

@@ -123,8 +123,7 @@ def novel_share(frame: Frame, reach: VoxelGrid, stride: int = 8) -> float:
     depth = frame.depth[::stride, ::stride]
     v, u = np.nonzero(depth > 0)
     z, camera = depth[v, u], frame.camera
-    x, y = (stride * u - camera.cx) / camera.fx, (stride * v - camera.cy) / camera.fy
-    points = np.stack([x * z, y * z, z], 1)
+    points = camera.lift(stride * u, stride * v, z)
     points = transform_points(frame.T_world_camera, points).astype(np.float32)
     if not len(points):
         return 0.0
