@@ -6,15 +6,9 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from semantic_field.kernels.union_find import find_root
+
 _jit = njit(nogil=True, cache=True, error_model="numpy")
-
-
-@_jit
-def _root(parent, i):
-    while parent[i] != i:
-        parent[i] = parent[parent[i]]
-        i = parent[i]
-    return i
 
 
 @_jit
@@ -46,7 +40,7 @@ def superpixels(weight, order, grain, least):
                 if pixel >= pixels - width:
                     continue
                 other = pixel + width
-            a, b = _root(parent, pixel), _root(parent, other)
+            a, b = find_root(parent, pixel), find_root(parent, other)
             if a == b:
                 continue
             limit = min(inner[a] + grain / size[a], inner[b] + grain / size[b])
@@ -60,7 +54,7 @@ def superpixels(weight, order, grain, least):
     labels = np.empty(pixels, np.int32)
     count = 0
     for pixel in range(pixels):
-        root = _root(parent, pixel)
+        root = find_root(parent, pixel)
         if number[root] < 0:
             number[root] = count
             count += 1
@@ -197,5 +191,5 @@ def merge(pairs, sums, colors, sizes, limits, color_unit, small, least, thin):
                     at[q if p == a else p] = -1
                     cost[e] = _cost(sums[e], colors, sizes, p, q, color_unit, small)
         for i in range(count):
-            result[level, i] = _root(parent, i)
+            result[level, i] = find_root(parent, i)
     return result

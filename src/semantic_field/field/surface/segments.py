@@ -20,6 +20,7 @@ from scipy.spatial import KDTree
 
 from semantic_field.field.surface.points import SurfacePoints
 from semantic_field.kernels.threads import run_shared
+from semantic_field.kernels.union_find import find_root
 
 NEIGHBOURS = 10
 REACH = 2.3  # how far neighbours may be apart, in spacings
@@ -33,20 +34,12 @@ _jit = njit(nogil=True, cache=True, error_model="numpy")
 
 
 @_jit
-def _root(parent, i):
-    while parent[i] != i:
-        parent[i] = parent[parent[i]]
-        i = parent[i]
-    return i
-
-
-@_jit
 def _merge(first, second, weight, tolerance, parent):
     """Join the ends of edges that come in order of their weight."""
     size = np.ones(len(parent), np.int64)
     inner = np.zeros(len(parent), np.float32)
     for e in range(len(first)):
-        a, b = _root(parent, first[e]), _root(parent, second[e])
+        a, b = find_root(parent, first[e]), find_root(parent, second[e])
         if a == b:
             continue
         limit = min(inner[a] + tolerance / size[a], inner[b] + tolerance / size[b])
@@ -55,7 +48,7 @@ def _merge(first, second, weight, tolerance, parent):
             size[a] += size[b]
             inner[a] = weight[e]
     for i in range(len(parent)):
-        parent[i] = _root(parent, i)
+        parent[i] = find_root(parent, i)
 
 
 def segment_surface(points: SurfacePoints, spacing_m: float) -> tuple[NDArray, NDArray, NDArray]:
