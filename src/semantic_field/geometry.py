@@ -164,53 +164,30 @@ def check_transform(transform: ArrayLike, tolerance: float = 1e-3) -> Array:
 
 
 def quaternion_from_matrix(rotation: Array) -> Array:
-    """Unit quaternion (x, y, z, w), w >= 0, of a rotation matrix (3, 3) (Shepperd 1978)."""
-    m = rotation
-    trace = np.trace(m)
-    pivots = np.array([m[0, 0], m[1, 1], m[2, 2], trace])
-    i = int(np.argmax(pivots))
-    q = np.empty(4)
-    if i == 3:
-        q[3] = 1.0 + trace
-        q[0], q[1], q[2] = m[2, 1] - m[1, 2], m[0, 2] - m[2, 0], m[1, 0] - m[0, 1]
-    else:
-        j, k = (i + 1) % 3, (i + 2) % 3
-        q[i] = 1.0 + m[i, i] - m[j, j] - m[k, k]
-        q[j], q[k] = m[j, i] + m[i, j], m[k, i] + m[i, k]
-        q[3] = m[k, j] - m[j, k]
-    q /= np.linalg.norm(q)
-    return q if q[3] >= 0 else -q
+    """Unit quaternion (x, y, z, w), w >= 0, of a rotation matrix (3, 3)."""
+    from scipy.spatial.transform import Rotation  # here: its import takes a quarter of a second
+
+    return Rotation.from_matrix(rotation).as_quat(canonical=True)
 
 
 def matrix_from_quaternion(quaternion: ArrayLike) -> Array:
     """Rotation matrix (3, 3) of a quaternion (x, y, z, w), which is normalised first."""
+    from scipy.spatial.transform import Rotation
+
     q = np.asarray(quaternion, dtype=np.float64)
     norm = np.linalg.norm(q)
     if q.shape != (4,) or not np.isfinite(norm) or norm < 1e-6:
         raise ValueError(f"expected a quaternion (x, y, z, w) that is not zero, got {q.tolist()}")
-    x, y, z, w = q / norm
-    return np.array(
-        [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-        ]
-    )
+    return Rotation.from_quat(q).as_matrix()
 
 
 def interpolate_transform(T0: Array, T1: Array, fraction: float) -> Array:
     """The rigid transform at ``fraction`` (0..1) between two: linear and slerp (Shoemake 1985)."""
-    q0, q1 = quaternion_from_matrix(T0[:3, :3]), quaternion_from_matrix(T1[:3, :3])
-    if q0 @ q1 < 0:
-        q1 = -q1
-    angle = math.acos(min(1.0, float(q0 @ q1)))
-    if angle < 1e-6:
-        q = q0 + fraction * (q1 - q0)
-    else:
-        weights = math.sin((1 - fraction) * angle), math.sin(fraction * angle)
-        q = (weights[0] * q0 + weights[1] * q1) / math.sin(angle)
+    from scipy.spatial.transform import Rotation, Slerp
+
+    ends = Rotation.from_matrix(np.stack([T0[:3, :3], T1[:3, :3]]))
     translation = (1 - fraction) * T0[:3, 3] + fraction * T1[:3, 3]
-    return make_transform(matrix_from_quaternion(q), translation)
+    return make_transform(Slerp([0, 1], ends)(fraction).as_matrix(), translation)
 
 
 def look_at(eye: ArrayLike, target: ArrayLike, up: ArrayLike = (0.0, 0.0, 1.0)) -> Array:

@@ -8,6 +8,7 @@ import pytest
 from semantic_field.geometry import (
     Camera,
     check_transform,
+    depth_to_world,
     interpolate_transform,
     invert_transform,
     look_at,
@@ -42,6 +43,38 @@ def test_backproject_then_project_is_the_pixel_grid():
     u, v = np.meshgrid(np.arange(64), np.arange(48))
     np.testing.assert_allclose(pixels, np.stack([u, v], -1), atol=1e-3)
     np.testing.assert_allclose(z, depth)
+
+
+def test_lift_by_hand():
+    expected = [[0.5, -0.2, 2.0], [0.0, 0.0, 4.0]]
+    u, v, z = np.array([[56.5, 11.5, 2.0], [31.5, 23.5, 4.0]]).T
+    np.testing.assert_allclose(CAMERA.lift(u, v, z), expected)
+    np.testing.assert_allclose(CAMERA.lift(56.5, 11.5, 2.0), expected[0])
+
+
+def test_only_points_inside_the_image_have_pixels():
+    points = CAMERA.lift(
+        np.array([0.4, -0.6, 63.4, 63.6, 5.0]),
+        np.array([7.0, 7.0, 47.2, 0.0, 9.0]),
+        np.full(5, 3.0),
+    )
+    points[4] *= -1.0  # behind the camera
+    index, u, v, z = CAMERA.pixels_inside(points)
+    assert index.tolist() == [0, 2] and u.tolist() == [0, 63] and v.tolist() == [7, 47]
+    np.testing.assert_allclose(z, 3.0)
+
+
+def test_depth_to_world_by_hand():
+    depth = np.zeros((48, 64), np.float32)
+    depth[24, 32] = 2.0
+    pose = make_transform([[0, 0, 1], [-1, 0, 0], [0, -1, 0]], [1.0, 2.0, 3.0])
+    expected = [1 + 2.0, 2 - 2 * 0.5 / 100, 3 - 2 * 0.5 / 120]  # x of the world = ahead
+    image = depth_to_world(depth, CAMERA, pose)
+    np.testing.assert_allclose(image[24, 32], expected, atol=1e-6)
+    np.testing.assert_allclose(image[0, 0], [1.0, 2.0, 3.0])
+    np.testing.assert_allclose(
+        depth_to_world(depth, CAMERA, pose, depth > 0), [expected], atol=1e-6
+    )
 
 
 def test_resized_camera_sees_the_same_corners():
