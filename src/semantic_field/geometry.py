@@ -151,6 +151,14 @@ def moved(T_target_source: Array, offset: ArrayLike) -> NDArray[np.float64]:
     return transform
 
 
+def moved_and_turned(T_world_first: Array, T_world_second: Array) -> tuple[Array, Array]:
+    """Distances in metres (...) and angles in radians (...) between poses (..., 4, 4)."""
+    moved = np.linalg.norm(T_world_first[..., :3, 3] - T_world_second[..., :3, 3], axis=-1)
+    rotations = T_world_first[..., :3, :3], T_world_second[..., :3, :3]
+    trace = np.einsum("...ij,...ij->...", *rotations)
+    return moved, np.arccos(np.clip((trace - 1) / 2, -1, 1))
+
+
 def check_transform(transform: ArrayLike, tolerance: float = 1e-3) -> Array:
     """The transform as float64 (4, 4), or ValueError where it is not rigid and finite."""
     matrix = np.asarray(transform, dtype=np.float64)

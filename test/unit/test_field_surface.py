@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import trimesh
+from pypcd4 import PointCloud
 
 from semantic_field.cli import main
 from semantic_field.config import Config, updated

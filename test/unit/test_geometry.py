@@ -14,6 +14,7 @@ from semantic_field.geometry import (
     look_at,
     make_transform,
     matrix_from_quaternion,
+    moved_and_turned,
     quaternion_from_matrix,
     transform_points,
 )
@@ -75,6 +76,13 @@ def test_depth_to_world_by_hand():
     np.testing.assert_allclose(
         depth_to_world(depth, CAMERA, pose, depth > 0), [expected], atol=1e-6
     )
+
+
+def test_moved_and_turned_by_hand():
+    first, second = np.eye(4), make_transform([[0, -1, 0], [1, 0, 0], [0, 0, 1]], [3.0, 0.0, 4.0])
+    moved, turned = moved_and_turned(np.stack([first, second]), first)
+    np.testing.assert_allclose(moved, [0.0, 5.0])
+    np.testing.assert_allclose(turned, [0.0, math.pi / 2])
 
 
 def test_resized_camera_sees_the_same_corners():

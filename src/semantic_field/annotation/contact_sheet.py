@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from semantic_field.annotation.job import LABELS, write_atomically
+from semantic_field.annotation.job import LABELS
+from semantic_field.atomic_files import write_atomically
 from semantic_field.data.layouts.sequence import read_image
 from semantic_field.data.message_images import void_to_minus_one
 from semantic_field.data.sources import FrameSource

@@ -7,7 +7,6 @@ the checkpoint, ``.annotate/`` what is finished. A run that was killed goes on w
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable
@@ -27,6 +26,7 @@ from semantic_field.annotation.label_calibration import (
     without,
 )
 from semantic_field.annotation.labelled_view import LabelRenderer, finished_labels
+from semantic_field.atomic_files import replacing, write_atomically
 from semantic_field.config import Config, updated
 from semantic_field.data.folder_writer import ids_to_uint16
 from semantic_field.data.sources import FrameSource
@@ -254,9 +254,8 @@ class AnnotationJob:
     def _write_notes(self, position: int, ids: NDArray, counts: NDArray, cells: NDArray) -> None:
         """Written last: a frame with notes is finished."""
         path = self._notes(position)
-        hidden = path.with_name(f".{path.name}.tmp.npz")
-        np.savez(hidden, ids=ids, counts=counts, cells=cells)
-        os.replace(hidden, path)
+        with replacing(path) as hidden, hidden.open("wb") as file:
+            np.savez(file, ids=ids, counts=counts, cells=cells)
 
     # the end
 
@@ -319,13 +318,3 @@ def write_png(path: Path, image: NDArray) -> None:
     fine, data = cv2.imencode(".png", image)
     assert fine
     write_atomically(path, data.tobytes())
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Replace a file whole or not at all; where the disk is full nothing is left behind."""
-    hidden = path.with_name(f".{path.name}.tmp")
-    try:
-        hidden.write_bytes(data)
-        os.replace(hidden, path)
-    finally:
-        hidden.unlink(missing_ok=True)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from semantic_field.data.registration import OutlineEvidence
 from semantic_field.frames import Frame
-from semantic_field.geometry import Camera, invert_transform, transform_points
+from semantic_field.geometry import Camera, invert_transform, moved_and_turned, transform_points
 
 log = logging.getLogger(__name__)
 FACTORS: Final = (
@@ -205,5 +205,5 @@ def _choose(source: PosedSource) -> list[tuple[int, int]]:
 
 def _motion(T: NDArray[np.floating]) -> float:
     """How much a camera moved; 1 is enough to tell focal lengths apart, with much in common."""
-    turn = float(np.arccos(np.clip((np.trace(T[:3, :3]) - 1) / 2, -1, 1)))
-    return turn / USUAL_TURN_RAD + float(np.linalg.norm(T[:3, 3])) / USUAL_STEP_M
+    moved, turned = moved_and_turned(T, np.eye(4))
+    return float(turned / USUAL_TURN_RAD + moved / USUAL_STEP_M)

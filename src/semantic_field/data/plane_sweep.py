@@ -10,7 +10,6 @@ left out. Holes are what a depth camera's holes are: the mapper knows what to do
 # pyright: basic
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,10 +19,17 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from semantic_field.atomic_files import write_atomically
 from semantic_field.data.folder_writer import depth_millimetres
 from semantic_field.data.sources import FrameSource
 from semantic_field.frames import Frame
-from semantic_field.geometry import Camera, depth_to_world, invert_transform, transform_points
+from semantic_field.geometry import (
+    Camera,
+    depth_to_world,
+    invert_transform,
+    moved_and_turned,
+    transform_points,
+)
 
 WIDTH = 256
 PLANES = 128
@@ -59,9 +65,7 @@ def sweep_image(frame: Frame) -> SweepImage:
 
 def neighbours(poses: NDArray[np.float64], index: int, count: int = SOURCES) -> list[int]:
     """The frames to compare one with: about 25 cm apart, looking the same way."""
-    moved = np.linalg.norm(poses[:, :3, 3] - poses[index, :3, 3], axis=1)
-    trace = np.einsum("kij,ij->k", poses[:, :3, :3], poses[index, :3, :3])
-    turned = np.arccos(np.clip((trace - 1) / 2, -1, 1))
+    moved, turned = moved_and_turned(poses, poses[index])
     unlike = np.abs(np.log(np.maximum(moved, 1e-3) / BASELINE_M)) + turned / LARGEST_TURN
     unlike[(turned > LARGEST_TURN) | (moved < 0.02)] = np.inf
     order = np.argsort(unlike, kind="stable")[:count]
@@ -259,6 +263,4 @@ class EstimatedDepth:
         path.parent.mkdir(parents=True, exist_ok=True)
         fine, data = cv2.imencode(".png", depth_millimetres(depth))
         assert fine
-        hidden = path.with_name(f".{path.name}.tmp")
-        hidden.write_bytes(data.tobytes())
-        os.replace(hidden, path)
+        write_atomically(path, data.tobytes())

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from semantic_field.geometry import Camera, transform_points
+from semantic_field.geometry import Camera, moved_and_turned, transform_points
 
 BASELINES_M: Final = np.arange(-30, 31) * 0.005  # of cameras beside or above each other
 JUMP: Final = 0.08  # of depth, as a share of the nearer side
@@ -181,9 +181,8 @@ class RegistrationWatch:
 
 def same_view(T_color_depth: NDArray[np.floating]) -> bool:
     """Whether two frames are those of one camera: within 5 mm and .01 rad."""
-    cosine = np.clip((np.trace(T_color_depth[:3, :3]) - 1) / 2, -1, 1)
-    apart = float(np.linalg.norm(T_color_depth[:3, 3]))
-    return apart < SAME_PLACE_M and float(np.arccos(cosine)) < SAME_DIRECTION_RAD
+    moved, turned = moved_and_turned(T_color_depth, np.eye(4))
+    return bool(moved < SAME_PLACE_M and turned < SAME_DIRECTION_RAD)
 
 
 def other_intrinsics(color: Any, depth: Any) -> bool:

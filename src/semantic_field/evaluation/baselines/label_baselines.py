@@ -14,7 +14,7 @@ from semantic_field.evaluation.scores.class_set import ClassSet
 from semantic_field.evaluation.scores.confusion import ConfusionMatrix, Scores
 from semantic_field.evaluation.scores.conventions import convention
 from semantic_field.frames import VOID_LABEL, Frame
-from semantic_field.geometry import Camera, invert_transform, transform_points
+from semantic_field.geometry import Camera, invert_transform, moved_and_turned, transform_points
 
 SAME_SURFACE = 0.03  # share of the depth by which two readings of one surface may differ
 METRES_PER_RADIAN = 1.0
@@ -154,9 +154,8 @@ def summary(scores: Scores) -> dict[str, Any]:
 
 
 def _apart(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    cosine = (np.trace(one[:3, :3].T @ other[:3, :3]) - 1) / 2
-    turned = float(np.arccos(np.clip(cosine, -1, 1)))
-    return float(np.linalg.norm(one[:3, 3] - other[:3, 3])) + METRES_PER_RADIAN * turned
+    moved, turned = moved_and_turned(one, other)
+    return float(moved + METRES_PER_RADIAN * turned)
 
 
 PREDICTORS = {

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from semantic_field.data.sources import FrameSource
 from semantic_field.frames import Frame
+from semantic_field.geometry import moved_and_turned
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,5 @@ def nearest_by_angle(
     T_world_cameras: NDArray[np.floating], T_world_target: NDArray[np.floating], k: int
 ) -> NDArray[np.int64]:
     """The k cameras (N, 4, 4) whose orientation is nearest to the target's (GP-NeRF's pool)."""
-    relative = np.einsum("ji,njk->nik", T_world_target[:3, :3], T_world_cameras[:, :3, :3])
-    cosine = np.clip((np.trace(relative, axis1=1, axis2=2) - 1) / 2, -1, 1)
-    return np.argsort(np.arccos(cosine), kind="stable")[:k]
+    _, turned = moved_and_turned(T_world_cameras, T_world_target)
+    return np.argsort(turned, kind="stable")[:k]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
+from semantic_field.atomic_files import write_atomically
 from semantic_field.evaluation.runner import FORMAT, FORMAT_VERSION, Evaluation
 
 
@@ -18,15 +18,9 @@ def write_report(evaluation: Evaluation, folder: str | Path) -> tuple[Path, Path
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(evaluation.report, indent=1, allow_nan=False) + "\n"
     paths = folder / "report.json", folder / "report.html"
-    _write(paths[0], text)  # the figures are safe before any picture is drawn
-    _write(paths[1], render_page(evaluation))
+    write_atomically(paths[0], text.encode())  # the figures are safe before any picture is drawn
+    write_atomically(paths[1], render_page(evaluation).encode())
     return paths
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
 
 
 def read_report(path: str | Path) -> dict[str, Any]:

@@ -43,10 +43,7 @@ class ViewRecord:
 
 def fit(frame: Frame, width: int) -> Frame:
     """The frame at ``width`` pixels, where that is smaller than it is (0 = as it is)."""
-    camera = frame.camera
-    if not 0 < width < camera.width:
-        return frame
-    return frame.resized(width, max(1, round(camera.height * width / camera.width)))
+    return frame.no_wider_than(width) if width > 0 else frame
 
 
 class HeldOutFrames:

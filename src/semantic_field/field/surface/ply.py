@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from semantic_field.atomic_files import replacing
 from semantic_field.field.surface.points import SurfacePoints
 from semantic_field.field.surface.surface_files import positions_of
 
@@ -52,12 +52,9 @@ def write_ply(
             vertices[name] = array[:, column]
     vertices["relevancy"] = 0.0 if relevancy is None else relevancy
     vertices["label"] = points.label
-    path = Path(path)
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
+    with replacing(path) as hidden, hidden.open("wb") as file:
         file.write(_header(kind, count))
         file.write(vertices.tobytes())
-    os.replace(partial, path)
 
 
 def _header(kind: np.dtype, count: int) -> bytes:

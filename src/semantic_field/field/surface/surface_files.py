@@ -6,12 +6,12 @@ A file appears under its name only when it is complete.
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from semantic_field.atomic_files import replacing
 from semantic_field.field.surface.mesh import Mesh
 from semantic_field.field.surface.points import SurfacePoints
 
@@ -153,7 +153,5 @@ def _linear(color: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _replace(path: Path, parts: list[bytes]) -> None:
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
+    with replacing(path) as hidden, hidden.open("wb") as file:
         file.writelines(parts)
-    os.replace(partial, path)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from semantic_field.geometry import moved_and_turned
+
 METRES_PER_RADIAN = 1.0  # how a turn weighs against a motion when views are compared
 
 
@@ -65,13 +67,6 @@ class ViewNeighbours:
         self._neighbour[slot] = np.argmin(apart)
         self.nearest[slot] = apart[self._neighbour[slot]]
         return apart
-
-
-def moved_and_turned(poses: NDArray, T_world_camera: NDArray) -> tuple[NDArray, NDArray]:
-    """Metres and radians (N,) between one pose (4, 4) and others (N, 4, 4), all to one frame."""
-    moved = np.linalg.norm(poses[:, :3, 3] - T_world_camera[:3, 3], axis=1)
-    trace = np.einsum("kij,ij->k", poses[:, :3, :3], T_world_camera[:3, :3])
-    return moved, np.arccos(np.clip((trace - 1) / 2, -1, 1))
 
 
 def distances(poses: NDArray, T_world_camera: NDArray) -> NDArray[np.float64]:

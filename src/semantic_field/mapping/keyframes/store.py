@@ -17,11 +17,11 @@ from semantic_field.field.rays.keyframe_arrays import (
 )
 from semantic_field.field.rays.sampling import DEPTH_UNIT_M, GUESSED, MASKED
 from semantic_field.frames import Frame
-from semantic_field.geometry import Camera
+from semantic_field.geometry import Camera, moved_and_turned
 from semantic_field.mapping.keyframes.depth_packing import contour_pixels, pack_depth
 from semantic_field.mapping.keyframes.labelled_pixels import LabelledPixels
 from semantic_field.mapping.keyframes.readings import surface_points
-from semantic_field.mapping.keyframes.redundancy import ViewNeighbours, distances, moved_and_turned
+from semantic_field.mapping.keyframes.redundancy import ViewNeighbours, distances
 
 BYTES_PER_PIXEL = 8  # colour 3, depth 2, label 2, and contours: 4 for one in four at most
 _serials = itertools.count(1)
