@@ -18,7 +18,7 @@ pytestmark = pytest.mark.launch
 if not embedded_ros.install():
     pytest.skip("ROS 2's own launch is installed", allow_module_level=True)
 
-from launch._guard import group_lives  # noqa: E402
+from launch.processes.guard import group_lives  # noqa: E402
 
 REPOSITORY = Path(__file__).parents[2]
 # Longer than anything here takes on a busy machine: to end a test that hangs, not to time it.

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from launch.frontend.parse_substitution import parse_substitution
 from launch.launch_context import LaunchContext
-from launch.some_substitutions_type import SomeSubstitutionsType
-from launch.substitutions import SubstitutionFailure
-from launch.utilities import perform_substitutions, text_of
+from launch.substitution import SomeSubstitutionsType, SubstitutionFailure, text_of
+from launch.supported import names_of
 from launch.utilities.type_utils import perform_typed_substitution
+
+from launch_ros.text_substitutions import parse_substitution
 
 
 class ParameterValue:
@@ -24,20 +24,6 @@ class ParameterValue:
     def evaluate(self, context: LaunchContext) -> Any:
         """Raises ValueError where the text is not of that type."""
         return perform_typed_substitution(context, self.value, self.value_type)
-
-
-class Parameter:
-    """A parameter: name and value."""
-
-    def __init__(self, name: SomeSubstitutionsType, value: Any, *, value_type: Any = None) -> None:
-        self.name = name
-        self.value = value
-        self.value_type = value_type
-
-    def evaluate(self, context: LaunchContext) -> tuple[str, Any]:
-        """Raises ValueError where the text is not of that type."""
-        value = ParameterValue(self.value, value_type=self.value_type)
-        return text_of(context, self.name), value.evaluate(context)
 
 
 class ParameterFile:
@@ -67,13 +53,9 @@ class ParameterFile:
         text = path.read_text(encoding="utf-8")
         if "$(" not in text:
             return path
-        filled = _unused(context.temporary_folder(), path.stem)
+        filled = context.unused_file(path.stem)
         filled.write_text(_filled(context, text, path), encoding="utf-8")
         return filled
-
-
-def _unused(folder: Path, stem: str) -> Path:
-    return folder / f"{stem}_{sum(1 for _ in folder.iterdir())}.yaml"
 
 
 def _filled(context: LaunchContext, text: str, path: Path) -> str:
@@ -91,7 +73,7 @@ def _performed(context: LaunchContext, node: yaml.Node | None) -> yaml.Node | No
     elif isinstance(node, yaml.SequenceNode):
         node.value = [_performed(context, item) for item in node.value]
     elif isinstance(node, yaml.ScalarNode) and "$(" in node.value:
-        text = perform_substitutions(context, parse_substitution(node.value))
+        text = text_of(context, parse_substitution(node.value))
         if node.style is None:
             # Written without quotes: what comes out may be a number, a truth value or a list.
             return yaml.compose(text, Loader=yaml.SafeLoader) or _text_node("")
@@ -101,3 +83,7 @@ def _performed(context: LaunchContext, node: yaml.Node | None) -> yaml.Node | No
 
 def _text_node(text: str) -> yaml.ScalarNode:
     return yaml.ScalarNode("tag:yaml.org,2002:str", text, style='"')
+
+
+__all__ = ["ParameterFile", "ParameterValue"]
+__getattr__ = names_of(__name__, __all__)

@@ -1,6 +1,6 @@
 """Ends the processes of a launch when the launcher can no longer do so.
 
-Runs as a process of its own: ``python _guard.py GRACE_S``. The launcher writes ``+PGID`` for every
+Runs as a process of its own: ``python guard.py GRACE_S``. The launcher writes ``+PGID`` for every
 process group it starts and ``-PGID`` for every group that is gone. The end of the input means that
 the launcher is gone too, killed perhaps: what is left is asked to end (SIGTERM), and killed after
 GRACE_S seconds.

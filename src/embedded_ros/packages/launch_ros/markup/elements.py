@@ -7,8 +7,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import yaml
-
-from launch.invalid_launch_file_error import InvalidLaunchFileError
+from launch.launch_description_source import InvalidLaunchFileError
 
 _REQUIRED = object()
 

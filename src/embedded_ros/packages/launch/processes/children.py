@@ -9,15 +9,15 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-from launch._guard import end_groups, group_lives
 from launch.logging import get_logger
+from launch.processes.guard import end_groups, group_lives
 
 GRACE_S = 10.0
 _GUARD_EXIT_S = 3.0
+_LONGEST_LINE = 1 << 16
 _PR_SET_PDEATHSIG = 1
 # Loaded before any fork: little may be done between fork and exec.
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
@@ -27,14 +27,20 @@ class Guard:
     """A process that ends what this launcher leaves behind, however the launcher itself ends."""
 
     def __init__(self) -> None:
-        command = [sys.executable, "-I", "-S", str(Path(__file__).with_name("_guard.py"))]
         self._groups: set[int] = set()
-        self._process = subprocess.Popen(
-            [*command, str(GRACE_S)], stdin=subprocess.PIPE, start_new_session=True, text=True
-        )
-        assert self._process.stdin is not None
-        self._input = self._process.stdin
+        self._process: subprocess.Popen[str] | None = None
         self._lost = False
+
+    def start(self) -> None:
+        """Start it, before the first process that it is to end."""
+        if self._process is None:
+            script = str(Path(__file__).with_name("guard.py"))
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-S", script, str(GRACE_S)],
+                stdin=subprocess.PIPE,
+                start_new_session=True,
+                text=True,
+            )
 
     def add(self, group: int) -> None:
         self._groups.add(group)
@@ -48,21 +54,24 @@ class Guard:
 
     def close(self) -> None:
         """End what is left of the processes' own children, and the guard itself."""
+        if self._process is None:
+            return
         self.forget_ended()
         with contextlib.suppress(BrokenPipeError):
-            self._input.close()
+            self._process.stdin.close()
         try:
             self._process.wait(GRACE_S + _GUARD_EXIT_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._process = None
         if self._lost:
             end_groups(self._groups, GRACE_S)
 
     def _tell(self, line: str) -> None:
         try:
-            self._input.write(line)
-            self._input.flush()
+            self._process.stdin.write(line)
+            self._process.stdin.flush()
         except BrokenPipeError:
             if not self._lost:
                 get_logger().warning(
@@ -74,8 +83,6 @@ class Guard:
 class Lines(asyncio.Protocol):
     """Cuts what a process writes into lines and hands them to ``sink``."""
 
-    LONGEST = 1 << 16
-
     def __init__(self, sink: Callable[[str], None]) -> None:
         self._sink = sink
         self._rest = b""
@@ -85,56 +92,47 @@ class Lines(asyncio.Protocol):
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
             self._write(line)
-        if len(self._rest) > self.LONGEST:
+        if len(self._rest) > _LONGEST_LINE:
             self._write(self._rest)
             self._rest = b""
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._rest:
             self._write(self._rest)
-        if not self.closed.done():
-            self.closed.set_result(None)
+        self.closed.set_result(None)
 
     def _write(self, line: bytes) -> None:
         self._sink(line.decode(errors="replace").rstrip("\r"))
 
 
 async def start(
-    command: Sequence[str],
-    *,
-    shell: bool,
-    cwd: str | None,
-    env: Mapping[str, str],
-    emulate_tty: bool,
+    command: Sequence[str], env: dict[str, str]
 ) -> tuple[asyncio.subprocess.Process, list[int]]:
     """Start a process as leader of its own group; it and where to read stdout and stderr.
 
     Raises:
         OSError: it cannot be started.
     """
-    channels = [os.openpty() if emulate_tty else os.pipe() for _ in range(2)]
-    options: dict[str, Any] = {
-        "stdin": asyncio.subprocess.DEVNULL,
-        "stdout": channels[0][1],
-        "stderr": channels[1][1],
-        "cwd": cwd,
-        "env": dict(env),
-        "start_new_session": True,
-        "preexec_fn": _die_with_parent(os.getpid()),
-    }
+    # Pipes of our own: asyncio's would count the process as running while its children write.
+    pipes = [os.pipe(), os.pipe()]
     try:
-        if shell:
-            process = await asyncio.create_subprocess_shell(" ".join(command), **options)
-        else:
-            process = await asyncio.create_subprocess_exec(*command, **options)
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=pipes[0][1],
+            stderr=pipes[1][1],
+            env=env,
+            start_new_session=True,
+            preexec_fn=_die_with_parent(os.getpid()),
+        )
     except BaseException:
-        for reading, _ in channels:
+        for reading, _ in pipes:
             os.close(reading)
         raise
     finally:
-        for _, writing in channels:
+        for _, writing in pipes:
             os.close(writing)
-    return process, [reading for reading, _ in channels]
+    return process, [reading for reading, _ in pipes]
 
 
 async def read_lines(descriptor: int, sink: Callable[[str], None]) -> Lines:

@@ -1,0 +1,116 @@
+"""Texts that a launch file can name before they are known."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable
+from typing import Any
+
+from launch.launch_context import LaunchContext
+from launch.substitution import (
+    SomeSubstitutionsType,
+    Substitution,
+    SubstitutionFailure,
+    TextSubstitution,
+    describe,
+    text_of,
+)
+from launch.supported import names_of
+
+
+class LaunchConfiguration(Substitution):
+    """The value of a launch argument or configuration."""
+
+    def __init__(self, variable_name: SomeSubstitutionsType, *, default: Any = None) -> None:
+        self.variable_name = variable_name
+        self.default = str(default) if isinstance(default, bool | int | float) else default
+
+    def describe(self) -> str:
+        return f"LaunchConfig({describe(self.variable_name)})"
+
+    def perform(self, context: LaunchContext) -> str:
+        name = text_of(context, self.variable_name)
+        if name in context.launch_configurations:
+            return str(context.launch_configurations[name])
+        if self.default is None:
+            raise SubstitutionFailure(
+                f"launch configuration {name!r} does not exist: declare it with "
+                "DeclareLaunchArgument before it is used"
+            )
+        return text_of(context, self.default)
+
+
+class EnvironmentVariable(Substitution):
+    """The value of an environment variable."""
+
+    def __init__(
+        self, name: SomeSubstitutionsType, *, default_value: SomeSubstitutionsType | None = None
+    ) -> None:
+        self.name = name
+        self.default_value = default_value
+
+    def describe(self) -> str:
+        return f"EnvVar({describe(self.name)})"
+
+    def perform(self, context: LaunchContext) -> str:
+        name = text_of(context, self.name)
+        if name in context.environment:
+            return context.environment[name]
+        if self.default_value is None:
+            raise SubstitutionFailure(f"environment variable {name!r} does not exist")
+        return text_of(context, self.default_value)
+
+
+class PathJoinSubstitution(Substitution):
+    """Path components joined by the separator; each component may be a list of texts."""
+
+    def __init__(self, substitutions: Iterable[SomeSubstitutionsType]) -> None:
+        self.substitutions = list(substitutions)
+
+    def describe(self) -> str:
+        return f"PathJoin({', '.join(describe(part) for part in self.substitutions)})"
+
+    def perform(self, context: LaunchContext) -> str:
+        return os.path.join(*[text_of(context, part) for part in self.substitutions])
+
+
+class ThisLaunchFileDir(Substitution):
+    """The folder of the launch file this is written in."""
+
+    def perform(self, context: LaunchContext) -> str:
+        if context.launch_file is None:
+            raise SubstitutionFailure("ThisLaunchFileDir: no launch file is being read")
+        return str(context.launch_file.parent)
+
+
+class PythonExpression(Substitution):
+    """The value of a Python expression, with the names of ``math`` at hand."""
+
+    def __init__(self, expression: SomeSubstitutionsType) -> None:
+        self.expression = expression
+
+    def describe(self) -> str:
+        return f"PythonExpr({describe(self.expression)})"
+
+    def perform(self, context: LaunchContext) -> str:
+        expression = text_of(context, self.expression)
+        try:
+            # A launch file is a program of the user's own; so is its expression.
+            return str(eval(expression, {}, {"math": math, **vars(math)}))
+        except Exception as error:
+            raise SubstitutionFailure(
+                f"Python expression {expression!r} failed: {type(error).__name__}: {error}"
+            ) from error
+
+
+__all__ = [
+    "EnvironmentVariable",
+    "LaunchConfiguration",
+    "PathJoinSubstitution",
+    "PythonExpression",
+    "SubstitutionFailure",
+    "TextSubstitution",
+    "ThisLaunchFileDir",
+]
+__getattr__ = names_of(__name__, __all__)
