@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-import threading
 import traceback
 from collections.abc import Iterable, Iterator
 
@@ -26,7 +25,6 @@ class LaunchService:
         self.context = LaunchContext(argv=argv)
         self._debug = debug
         self._descriptions: list[LaunchDescription] = []
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._return_code = 0
         self._interrupted = False
 
@@ -34,31 +32,23 @@ class LaunchService:
         """Have a description visited when the service runs."""
         self._descriptions.append(launch_description)
 
-    def shutdown(self) -> None:
-        """End the launch, from any thread."""
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self.context.shut_down, "shutdown() was called")
-
     def run(self) -> int:
-        """Run until all is done; 0, or 1 where the launch itself failed."""
-        return asyncio.run(self.run_async())
+        """Run until all is done, from the main thread; 0, or 1 where the launch itself failed."""
+        return asyncio.run(self._run())
 
-    async def run_async(self) -> int:
-        """As ``run``, in a running event loop."""
-        self._loop = asyncio.get_running_loop()
+    async def _run(self) -> int:
         output.on_screen_lost = self._on_screen_lost
         get_logger().info(f"log files can be found below {output.folder}")
         try:
             with self._signals():
-                await self._run()
+                await self._visit_and_wait()
                 self.context.cleanup()
         finally:
             output.close()
             output.on_screen_lost = None
-            self._loop = None
         return self._return_code
 
-    async def _run(self) -> None:
+    async def _visit_and_wait(self) -> None:
         for description in self._descriptions:
             try:
                 visit(description, self.context)
@@ -87,17 +77,15 @@ class LaunchService:
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
-        """Signals ask for an orderly end; only the main thread can take them."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
+        """Signals ask for an orderly end."""
+        loop = asyncio.get_running_loop()
         for number in _SIGNALS:
-            self._loop.add_signal_handler(number, self._on_signal, number)
+            loop.add_signal_handler(number, self._on_signal, number)
         try:
             yield
         finally:
             for number in _SIGNALS:
-                self._loop.remove_signal_handler(number)
+                loop.remove_signal_handler(number)
 
     def _on_signal(self, number: signal.Signals) -> None:
         if self._interrupted:

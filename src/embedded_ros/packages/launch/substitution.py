@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from launch.launch_context import LaunchContext
 
@@ -17,8 +18,9 @@ class Substitution(ABC):
     """A piece of text that is worked out in the context of a launch."""
 
     def describe(self) -> str:
-        """The substitution itself in words."""
-        return f"{type(self).__name__}()"
+        """The substitution itself in words: its name, and what it was made with."""
+        parts = (describe(value) for value in vars(self).values() if value is not None)
+        return f"{type(self).__name__}({', '.join(parts)})"
 
     @abstractmethod
     def perform(self, context: LaunchContext) -> str:
@@ -34,7 +36,7 @@ class TextSubstitution(Substitution):
         self.text = text
 
     def describe(self) -> str:
-        return f"'{self.text}'"
+        return repr(self.text)
 
     def perform(self, context: LaunchContext) -> str:
         return self.text
@@ -63,6 +65,10 @@ def text_of(context: LaunchContext, subs: SomeSubstitutionsType) -> str:
     return "".join(sub.perform(context) for sub in normalize_to_list_of_substitutions(subs))
 
 
-def describe(subs: SomeSubstitutionsType) -> str:
+def describe(value: Any) -> str:
     """Whatever may stand for text, in words."""
-    return "".join(sub.describe() for sub in normalize_to_list_of_substitutions(subs))
+    if isinstance(value, Substitution):
+        return value.describe()
+    if isinstance(value, list | tuple):
+        return " + ".join(describe(item) for item in value)
+    return repr(value)

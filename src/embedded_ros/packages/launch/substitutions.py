@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterable
 from typing import Any
@@ -13,7 +12,6 @@ from launch.substitution import (
     Substitution,
     SubstitutionFailure,
     TextSubstitution,
-    describe,
     text_of,
 )
 from launch.supported import names_of
@@ -25,9 +23,6 @@ class LaunchConfiguration(Substitution):
     def __init__(self, variable_name: SomeSubstitutionsType, *, default: Any = None) -> None:
         self.variable_name = variable_name
         self.default = str(default) if isinstance(default, bool | int | float) else default
-
-    def describe(self) -> str:
-        return f"LaunchConfig({describe(self.variable_name)})"
 
     def perform(self, context: LaunchContext) -> str:
         name = text_of(context, self.variable_name)
@@ -50,9 +45,6 @@ class EnvironmentVariable(Substitution):
         self.name = name
         self.default_value = default_value
 
-    def describe(self) -> str:
-        return f"EnvVar({describe(self.name)})"
-
     def perform(self, context: LaunchContext) -> str:
         name = text_of(context, self.name)
         if name in context.environment:
@@ -68,9 +60,6 @@ class PathJoinSubstitution(Substitution):
     def __init__(self, substitutions: Iterable[SomeSubstitutionsType]) -> None:
         self.substitutions = list(substitutions)
 
-    def describe(self) -> str:
-        return f"PathJoin({', '.join(describe(part) for part in self.substitutions)})"
-
     def perform(self, context: LaunchContext) -> str:
         return os.path.join(*[text_of(context, part) for part in self.substitutions])
 
@@ -84,31 +73,10 @@ class ThisLaunchFileDir(Substitution):
         return str(context.launch_file.parent)
 
 
-class PythonExpression(Substitution):
-    """The value of a Python expression, with the names of ``math`` at hand."""
-
-    def __init__(self, expression: SomeSubstitutionsType) -> None:
-        self.expression = expression
-
-    def describe(self) -> str:
-        return f"PythonExpr({describe(self.expression)})"
-
-    def perform(self, context: LaunchContext) -> str:
-        expression = text_of(context, self.expression)
-        try:
-            # A launch file is a program of the user's own; so is its expression.
-            return str(eval(expression, {}, {"math": math, **vars(math)}))
-        except Exception as error:
-            raise SubstitutionFailure(
-                f"Python expression {expression!r} failed: {type(error).__name__}: {error}"
-            ) from error
-
-
 __all__ = [
     "EnvironmentVariable",
     "LaunchConfiguration",
     "PathJoinSubstitution",
-    "PythonExpression",
     "SubstitutionFailure",
     "TextSubstitution",
     "ThisLaunchFileDir",

@@ -19,7 +19,8 @@ def names_of(
         if name.startswith("_") or name in not_loaded:
             raise AttributeError(f"module {module!r} has no attribute {name!r} as yet")
         raise ImportError(
-            f"{module}.{name} is not there without ROS 2; there are: {', '.join(names)}"
+            f"{module}.{name} is not there without ROS 2; there are: "
+            f"{', '.join([*names, *not_loaded])}"
         )
 
     return __getattr__

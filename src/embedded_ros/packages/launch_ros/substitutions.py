@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ament_index_python.packages import get_package_share_directory
 from launch.launch_context import LaunchContext
-from launch.substitution import SomeSubstitutionsType, Substitution, describe, text_of
+from launch.substitution import SomeSubstitutionsType, Substitution, text_of
 from launch.supported import names_of
 
 
@@ -13,9 +13,6 @@ class FindPackageShare(Substitution):
 
     def __init__(self, package: SomeSubstitutionsType) -> None:
         self.package = package
-
-    def describe(self) -> str:
-        return f"FindPackageShare({describe(self.package)})"
 
     def perform(self, context: LaunchContext) -> str:
         return get_package_share_directory(text_of(context, self.package))

@@ -9,7 +9,6 @@ from launch.substitution import Substitution, SubstitutionFailure, TextSubstitut
 from launch.substitutions import (
     EnvironmentVariable,
     LaunchConfiguration,
-    PythonExpression,
     ThisLaunchFileDir,
 )
 
@@ -76,14 +75,9 @@ def _made(arguments: list[Part]) -> Substitution:
     return make(*arguments[1:])
 
 
-def _expression(*parts: Part) -> Substitution:
-    return PythonExpression([piece for part in parts for piece in (*part, " ")])
-
-
 _MAKERS: dict[str, tuple[Callable[..., Substitution], int, int]] = {
     "var": (lambda name, default=None: LaunchConfiguration(name, default=default), 1, 2),
     "env": (lambda name, default=None: EnvironmentVariable(name, default_value=default), 1, 2),
     "dirname": (ThisLaunchFileDir, 0, 0),
     "find-pkg-share": (FindPackageShare, 1, 1),
-    "eval": (_expression, 1, 64),
 }

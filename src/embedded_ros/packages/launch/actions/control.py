@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from launch.entities import Action, Entities, LaunchDescriptionEntity, as_entities
@@ -12,25 +12,18 @@ from launch.substitution import SomeSubstitutionsType, text_of
 
 
 class OpaqueFunction(Action):
-    """Calls ``function(context, *args, **kwargs)``, which may return actions."""
+    """Calls ``function(context)``, which may return actions."""
 
     def __init__(
-        self,
-        *,
-        function: Callable[..., Entities | None],
-        args: Iterable[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-        **left_over: Any,
+        self, *, function: Callable[[LaunchContext], Entities | None], **kwargs: Any
     ) -> None:
-        super().__init__(**left_over)
+        super().__init__(**kwargs)
         if not callable(function):
             raise TypeError(f"expected a function, got {function!r}")
         self.function = function
-        self.args = list(args or ())
-        self.kwargs = dict(kwargs or {})
 
     def execute(self, context: LaunchContext) -> list[LaunchDescriptionEntity]:
-        return as_entities(self.function(context, *self.args, **self.kwargs))
+        return as_entities(self.function(context))
 
 
 class RegisterEventHandler(Action):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from launch.entities import Action, Entities, LaunchDescriptionEntity, as_entities
 from launch.event_handlers import Handling, OnProcessExit
 from launch.launch_context import LaunchContext
-from launch.processes.runner import Plan, Runner
+from launch.processes.runner import Runner
 from launch.substitution import SomeSubstitutionsType, text_of
 from launch.substitutions import LaunchConfiguration
 from launch.utilities.type_utils import perform_typed_substitution
@@ -35,7 +35,6 @@ class ExecuteProcess(Action):
         *,
         cmd: Iterable[SomeSubstitutionsType],
         name: SomeSubstitutionsType | None = None,
-        additional_env: Mapping[SomeSubstitutionsType, SomeSubstitutionsType] | None = None,
         output: SomeSubstitutionsType = "log",
         on_exit: Entities | Handling | None = None,
         **kwargs: Any,
@@ -43,7 +42,6 @@ class ExecuteProcess(Action):
         super().__init__(**kwargs)
         self.cmd = list(cmd)
         self.name = name
-        self.additional_env = dict(additional_env or {})
         self.output = output
         self.on_exit = on_exit
         self._task: asyncio.Task | None = None
@@ -54,11 +52,11 @@ class ExecuteProcess(Action):
     def execute(self, context: LaunchContext) -> None:
         if context.is_shutdown:
             return
-        plan = self._plan(context)
+        runner = self._runner(context)
         if self.on_exit is not None:
             handler = OnProcessExit(target_action=self, on_exit=self.on_exit)
             context.event_handlers.insert(0, handler)
-        self._task = asyncio.get_running_loop().create_task(Runner(plan, self, context).run())
+        self._task = asyncio.get_running_loop().create_task(runner.run())
 
     def get_asyncio_future(self) -> asyncio.Task | None:
         return self._task
@@ -75,10 +73,9 @@ class ExecuteProcess(Action):
 
     def environment(self, context: LaunchContext) -> dict[str, str]:
         """The environment of the process."""
-        added = {text_of(context, k): text_of(context, v) for k, v in self.additional_env.items()}
-        return {**context.environment, **added}
+        return dict(context.environment)
 
-    def _plan(self, context: LaunchContext) -> Plan:
+    def _runner(self, context: LaunchContext) -> Runner:
         command = self.command(context)
         if not command or not command[0]:
             raise ValueError(f"expected a command to execute, got {self.cmd!r}")
@@ -86,13 +83,14 @@ class ExecuteProcess(Action):
         if output not in _ROUTES:
             raise ValueError(f"expected output to be one of {', '.join(_ROUTES)}, got {output!r}")
         label = os.path.basename(self.label(context))
-        return Plan(
+        return Runner(
+            self,
+            context,
             label=f"{label}-{context.next_process_number()}",
             command=command,
             env=self.environment(context),
             routes=_ROUTES[output],
-            sigterm_timeout_s=_seconds(context, "sigterm_timeout"),
-            sigkill_timeout_s=_seconds(context, "sigkill_timeout"),
+            patience_s=(_seconds(context, "sigterm_timeout"), _seconds(context, "sigkill_timeout")),
         )
 
 

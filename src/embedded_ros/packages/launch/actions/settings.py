@@ -14,29 +14,24 @@ from launch.substitution import (
 )
 
 
-class SetLaunchConfiguration(Action):
-    """Sets a launch configuration."""
-
+class _Setting(Action):
     def __init__(
         self, name: SomeSubstitutionsType, value: SomeSubstitutionsType, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
         self.name = name
         self.value = value
+
+
+class SetLaunchConfiguration(_Setting):
+    """Sets a launch configuration."""
 
     def execute(self, context: LaunchContext) -> None:
         context.launch_configurations[text_of(context, self.name)] = text_of(context, self.value)
 
 
-class SetEnvironmentVariable(Action):
+class SetEnvironmentVariable(_Setting):
     """Sets an environment variable for the processes started from now on."""
-
-    def __init__(
-        self, name: SomeSubstitutionsType, value: SomeSubstitutionsType, **kwargs: Any
-    ) -> None:
-        super().__init__(**kwargs)
-        self.name = name
-        self.value = value
 
     def execute(self, context: LaunchContext) -> None:
         context.environment[text_of(context, self.name)] = text_of(context, self.value)

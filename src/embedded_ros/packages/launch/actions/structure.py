@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,9 @@ class IncludeLaunchDescription(Action):
                 f"{launch_description_source!r}"
             )
         self.launch_description_source = launch_description_source
-        self.launch_arguments = _pairs(launch_arguments)
+        if isinstance(launch_arguments, Mapping):
+            raise TypeError("expected launch_arguments as pairs, got a dict: add .items()")
+        self.launch_arguments = [(name, value) for name, value in launch_arguments]
 
     def get_sub_entities(self) -> list[LaunchDescriptionEntity]:
         found = self.launch_description_source.try_get_launch_description_without_context()
@@ -92,13 +94,3 @@ class IncludeLaunchDescription(Action):
             return {text_of(LaunchContext(), name) for name, _ in self.launch_arguments}
         except SubstitutionFailure:
             return set()
-
-
-def _pairs(arguments: Iterable) -> list[tuple]:
-    if isinstance(arguments, dict):
-        raise TypeError("expected launch_arguments as pairs, got a dict: add .items()")
-    result = [tuple(argument) for argument in arguments]
-    for pair in result:
-        if len(pair) != 2:
-            raise TypeError(f"expected launch_arguments as pairs of name and value, got {pair!r}")
-    return result

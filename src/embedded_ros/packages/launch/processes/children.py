@@ -1,9 +1,8 @@
-"""Starting processes that never outlive the launcher."""
+"""Starting processes that never outlive the launcher, and reading what they write."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ctypes
 import os
 import signal
@@ -13,10 +12,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from launch.logging import get_logger
-from launch.processes.guard import end_groups, group_lives
+from launch.processes.guard import end_groups, living
 
 GRACE_S = 10.0
-_GUARD_EXIT_S = 3.0
 _LONGEST_LINE = 1 << 16
 _PR_SET_PDEATHSIG = 1
 # Loaded before any fork: little may be done between fork and exec.
@@ -28,7 +26,7 @@ class Guard:
 
     def __init__(self) -> None:
         self._groups: set[int] = set()
-        self._process: subprocess.Popen[str] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self._lost = False
 
     def start(self) -> None:
@@ -38,71 +36,37 @@ class Guard:
             self._process = subprocess.Popen(
                 [sys.executable, "-I", "-S", script, str(GRACE_S)],
                 stdin=subprocess.PIPE,
+                bufsize=0,
                 start_new_session=True,
-                text=True,
             )
 
     def add(self, group: int) -> None:
+        """Watch a process group."""
         self._groups.add(group)
-        self._tell(f"+{group}\n")
+        self._tell(b"+%d\n" % group)
 
     def forget_ended(self) -> None:
         """Drop the groups that have no processes any more."""
-        for group in [group for group in self._groups if not group_lives(group)]:
+        for group in self._groups - set(living(self._groups)):
             self._groups.discard(group)
-            self._tell(f"-{group}\n")
+            self._tell(b"-%d\n" % group)
 
     def close(self) -> None:
         """End what is left of the processes' own children, and the guard itself."""
-        if self._process is None:
-            return
-        self.forget_ended()
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.close()
-        try:
-            self._process.wait(GRACE_S + _GUARD_EXIT_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._process = None
-        if self._lost:
-            end_groups(self._groups, GRACE_S)
+        end_groups(self._groups, GRACE_S)
+        if self._process is not None:
+            with self._process:
+                self._process.kill()
 
-    def _tell(self, line: str) -> None:
+    def _tell(self, line: bytes) -> None:
         try:
             self._process.stdin.write(line)
-            self._process.stdin.flush()
         except BrokenPipeError:
             if not self._lost:
                 get_logger().warning(
                     "the guard process is gone: if this launcher is killed, processes may be left"
                 )
             self._lost = True
-
-
-class Lines(asyncio.Protocol):
-    """Cuts what a process writes into lines and hands them to ``sink``."""
-
-    def __init__(self, sink: Callable[[str], None]) -> None:
-        self._sink = sink
-        self._rest = b""
-        self.closed = asyncio.get_running_loop().create_future()
-
-    def data_received(self, data: bytes) -> None:
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        for line in lines:
-            self._write(line)
-        if len(self._rest) > _LONGEST_LINE:
-            self._write(self._rest)
-            self._rest = b""
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self._rest:
-            self._write(self._rest)
-        self.closed.set_result(None)
-
-    def _write(self, line: bytes) -> None:
-        self._sink(line.decode(errors="replace").rstrip("\r"))
 
 
 async def start(
@@ -113,7 +77,8 @@ async def start(
     Raises:
         OSError: it cannot be started.
     """
-    # Pipes of our own: asyncio's would count the process as running while its children write.
+    # Pipes of our own: with asyncio's, some versions of Python take a process for running as long
+    # as a child of it holds its output.
     pipes = [os.pipe(), os.pipe()]
     try:
         process = await asyncio.create_subprocess_exec(
@@ -135,12 +100,21 @@ async def start(
     return process, [reading for reading, _ in pipes]
 
 
-async def read_lines(descriptor: int, sink: Callable[[str], None]) -> Lines:
-    """Hand every line that comes to ``sink``; the result's ``closed`` is done at the end."""
-    pipe = os.fdopen(descriptor, "rb", buffering=0)
-    loop = asyncio.get_running_loop()
-    _, lines = await loop.connect_read_pipe(lambda: Lines(sink), pipe)
-    return lines
+async def copy_lines(descriptor: int, sink: Callable[[str], None]) -> None:
+    """Hand every line that comes to ``sink``, until the other end is closed."""
+    reader = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(descriptor, "rb", buffering=0)
+    )
+    rest = b""
+    while data := await reader.read(_LONGEST_LINE):
+        *lines, rest = (rest + data).split(b"\n")
+        if len(rest) > _LONGEST_LINE:
+            lines, rest = [*lines, rest], b""
+        for line in lines:
+            sink(line.decode(errors="replace").rstrip("\r"))
+    if rest:
+        sink(rest.decode(errors="replace"))
 
 
 def _die_with_parent(parent: int) -> Callable[[], None] | None:

@@ -13,52 +13,47 @@ from launch.entities import Action
 from launch.event_handlers import ProcessExited
 from launch.launch_context import LaunchContext
 from launch.logging import get_logger, output
-from launch.processes.children import read_lines, start
+from launch.processes.children import copy_lines, start
 
 _LAST_OUTPUT_S = 1.0
 _NOT_STARTED = 127
 _ASKED_TO_END = (-signal.SIGINT, 128 + signal.SIGINT, -signal.SIGTERM, 128 + signal.SIGTERM)
 
 
-@dataclass(frozen=True)
-class Plan:
-    """Everything there is to know before a process is started.
+@dataclass(eq=False)
+class Runner:
+    """Runs the process of an action until it has ended.
 
     ``routes`` has where stdout and stderr go: "screen", "log" (launch.log), or both.
+    ``patience_s`` is how long the process has after SIGINT, and after SIGTERM.
     """
 
+    action: Action
+    context: LaunchContext
     label: str
     command: list[str]
     env: dict[str, str]
     routes: tuple[tuple[str, ...], tuple[str, ...]]
-    sigterm_timeout_s: float
-    sigkill_timeout_s: float
+    patience_s: tuple[float, float]
 
-
-class Runner:
-    """Runs the process of an action until it has ended."""
-
-    def __init__(self, plan: Plan, action: Action, context: LaunchContext) -> None:
-        self._plan = plan
-        self._action = action
-        self._context = context
-        self._logger = get_logger(plan.label)
-        self._shown_command = " ".join(plan.command)
+    def __post_init__(self) -> None:
+        self._logger = get_logger(self.label)
+        self._shown_command = " ".join(self.command)
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
 
     async def run(self) -> None:
         """Run the process, unless the launch has ended before; then ask the event handlers."""
-        if self._context.is_shutdown:
+        if self.context.is_shutdown:
             return
-        self._context.processes.add(self)
+        self.context.processes.add(self)
         try:
             pid, code = await self._run()
         finally:
-            self._context.processes.discard(self)
-        event = ProcessExited(self._action, self._plan.label, self._plan.command, pid, code)
-        for handler in tuple(self._context.event_handlers):
-            handler.handle(event, self._context)
+            self.context.processes.discard(self)
+        event = ProcessExited(self.action, self.label, self.command, pid, code)
+        for handler in tuple(self.context.event_handlers):
+            handler.handle(event, self.context)
 
     def stop(self) -> None:
         """Ask it to end, and see to it that it does."""
@@ -70,10 +65,10 @@ class Runner:
 
     async def _run(self) -> tuple[int, int]:
         """Id and exit code of the process."""
-        guard = self._context.guard
+        guard = self.context.guard
         guard.start()
         try:
-            process, outputs = await start(self._plan.command, self._plan.env)
+            process, outputs = await start(self.command, self.env)
         except OSError as error:
             self._logger.error(f"cannot be started: {error} (cmd {self._shown_command})")
             return 0, _NOT_STARTED
@@ -81,12 +76,12 @@ class Runner:
         self._logger.info(f"process started with pid [{process.pid}]")
         stopper = asyncio.create_task(self._stop(process))
         readers = [
-            await read_lines(output, functools.partial(self._write, route))
-            for output, route in zip(outputs, self._plan.routes)
+            asyncio.create_task(copy_lines(output, functools.partial(self._write, route)))
+            for output, route in zip(outputs, self.routes)
         ]
         code = await process.wait()
         stopper.cancel()
-        await asyncio.wait([lines.closed for lines in readers], timeout=_LAST_OUTPUT_S)
+        await asyncio.wait(readers, timeout=_LAST_OUTPUT_S)
         guard.forget_ended()
         self._report(process.pid, code)
         return process.pid, code
@@ -94,30 +89,25 @@ class Runner:
     async def _stop(self, process: asyncio.subprocess.Process) -> None:
         """Once told to: SIGINT, then SIGTERM, then SIGKILL, with time in between."""
         await self._stopping.wait()
-        steps = (
-            (signal.SIGINT, self._plan.sigterm_timeout_s),
-            (signal.SIGTERM, self._plan.sigkill_timeout_s),
-        )
-        for number, patience_s in steps:
+        for number, patience_s in zip((signal.SIGINT, signal.SIGTERM), self.patience_s):
             self._hurry.clear()
             self._send(process, number)
             try:
                 await asyncio.wait_for(self._hurry.wait(), patience_s)
             except asyncio.TimeoutError:
                 self._logger.error(
-                    f"process[{self._plan.label}] did not stop within {patience_s:g} s of "
-                    f"{number.name}"
+                    f"process[{self.label}] did not stop within {patience_s:g} s of {number.name}"
                 )
         self._send(process, signal.SIGKILL)
 
     def _send(self, process: asyncio.subprocess.Process, number: signal.Signals) -> None:
         if process.returncode is None:
-            self._logger.info(f"sending signal '{number.name}' to process[{self._plan.label}]")
+            self._logger.info(f"sending signal '{number.name}' to process[{self.label}]")
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, number)
 
     def _write(self, route: tuple[str, ...], line: str) -> None:
-        text = f"[{self._plan.label}] {line}"
+        text = f"[{self.label}] {line}"
         if "screen" in route:
             output.to_screen(text)
         if "log" in route:

@@ -38,6 +38,12 @@ class Element:
         self._below = [item for item in self._below if item not in taken]
         return taken
 
+    def only(self, *names: str) -> list[Any]:
+        """Attributes of an element that has no others."""
+        values = [self.take(name) for name in names]
+        self.finish()
+        return values
+
     def finish(self) -> None:
         """Raises InvalidLaunchFileError where something was not read: misspelt perhaps."""
         left = [*self._attributes, *(f"<{item.tag}>" for item in self._below)]

@@ -82,7 +82,7 @@ def _condition(element: Element) -> dict[str, Any]:
 
 
 def _argument(element: Element, **given: Any) -> Action:
-    choices = [_finished(item, "value") for item in element.take_below("choice")]
+    choices = [item.only("value")[0] for item in element.take_below("choice")]
     return DeclareLaunchArgument(
         element.take("name"),
         description=element.take("description", None),
@@ -90,18 +90,6 @@ def _argument(element: Element, **given: Any) -> Action:
         **_optional(element, default_value="default"),
         **given,
     )
-
-
-def _let(element: Element, **given: Any) -> Action:
-    return SetLaunchConfiguration(element.take("name"), _text(element.take("value")), **given)
-
-
-def _environment(element: Element, **given: Any) -> Action:
-    return SetEnvironmentVariable(*(_text(element.take(n)) for n in ("name", "value")), **given)
-
-
-def _namespace(element: Element, **given: Any) -> Action:
-    return PushRosNamespace(_text(element.take("namespace")), **given)
 
 
 def _executable(element: Element, **given: Any) -> Action:
@@ -130,10 +118,8 @@ def _process_options(element: Element) -> dict[str, Any]:
     on_exit = element.take("on_exit", None)
     if on_exit not in (None, "shutdown"):
         raise InvalidLaunchFileError(f"<{element.tag}>: expected on_exit=shutdown, got {on_exit!r}")
-    environment = [_pair(item, "name", "value") for item in element.take_below("env")]
     return {
         "on_exit": [Shutdown()] if on_exit else None,
-        "additional_env": {tuple(name): value for name, value in environment},
         **_optional(element, output="output"),
     }
 
@@ -189,23 +175,20 @@ def _optional(element: Element, **names: str) -> dict[str, Any]:
     return {argument: _text(value) for argument, value in found.items() if value is not None}
 
 
-def _pair(element: Element, first: str, second: str) -> tuple[list, list]:
-    pair = _text(element.take(first)), _text(element.take(second))
-    element.finish()
-    return pair
-
-
-def _finished(element: Element, name: str) -> Any:
-    value = element.take(name)
-    element.finish()
-    return value
+def _pair(element: Element, *names: str) -> tuple[list, list]:
+    first, second = element.only(*names)
+    return _text(first), _text(second)
 
 
 _MAKERS: dict[str, Callable[..., Action]] = {
     "arg": _argument,
-    "let": _let,
-    "node": _node,
+    "let": lambda e, **given: SetLaunchConfiguration(
+        _text(e.take("name")), _text(e.take("value")), **given
+    ),
+    "set_env": lambda e, **given: SetEnvironmentVariable(
+        _text(e.take("name")), _text(e.take("value")), **given
+    ),
+    "push_ros_namespace": lambda e, **given: PushRosNamespace(_text(e.take("namespace")), **given),
     "executable": _executable,
-    "set_env": _environment,
-    "push_ros_namespace": _namespace,
+    "node": _node,
 }
