@@ -24,8 +24,6 @@ _LAUNCH_MODULES = (
     "launch.actions, conditions, event_handlers, launch_description_sources, substitutions and "
     "launch_ros.actions, descriptions, parameter_descriptions, substitutions"
 )
-# Of ROS 2's own launch the most used part is served; what is missing shall be told.
-LAUNCH_PACKAGES = ("launch", "launch_ros", "launch_xml", "launch_yaml")
 
 
 class EmbeddedFinder(MetaPathFinder):

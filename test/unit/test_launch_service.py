@@ -1,7 +1,9 @@
 """The embedded launch service: order, scopes, events, processes of its own."""
 
 import ast
+import importlib
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -381,6 +383,18 @@ def test_an_argument_that_is_not_there_is_told_with_those_that_are():
         Node(executable="x", respawn=True)
     with pytest.raises(TypeError, match=r"GroupAction takes no scoped .*: actions, condition"):
         GroupAction([], scoped=False)
+
+
+def test_the_documented_names_are_those_that_are_there():
+    text = (Path(__file__).parents[2] / "docs" / "launch.md").read_text()
+    rows = re.findall(r"^\| (`launch.*?) \| (.*) \|$", text, re.MULTILINE)
+    assert len(rows) == 9
+    for modules, names in rows:
+        for module in re.findall(r"`(\S+)`", modules):
+            public = set(importlib.import_module(module).__all__)
+            assert set(names.split(", ")) == {name for name in public if name[0].isupper()} | {
+                name for name in public if name.startswith("get_")
+            }
 
 
 def test_submodules_can_be_imported_from_the_package():

@@ -27,8 +27,12 @@ from launch.substitutions import (
     TextSubstitution,
     ThisLaunchFileDir,
 )
-from launch_ros.descriptions import ParameterFile, ParameterValue
-from launch_ros.parameter_files import evaluate_dict, parameter_file
+from launch_ros.parameter_descriptions import (
+    ParameterFile,
+    ParameterValue,
+    evaluate_dict,
+    parameter_file,
+)
 from launch_ros.substitutions import FindPackageShare
 from launch_ros.text_substitutions import parse_substitution
 from rclpy._parameter_yaml import load_yaml

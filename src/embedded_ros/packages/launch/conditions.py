@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from launch.launch_context import LaunchContext
-from launch.substitution import SomeSubstitutionsType, describe, text_of
+from launch.substitution import SomeSubstitutionsType, text_of
 from launch.supported import names_of
 
 _TRUTHS = {"true": True, "1": True, "false": False, "0": False}
@@ -34,9 +34,6 @@ class Condition:
 
     def __init__(self, predicate_expression: SomeSubstitutionsType) -> None:
         self.expression = predicate_expression
-
-    def describe(self) -> str:
-        return f"{type(self).__name__}({describe(self.expression)})"
 
     def evaluate(self, context: LaunchContext) -> bool:
         """Raises InvalidConditionExpressionError where the text is neither true nor false."""

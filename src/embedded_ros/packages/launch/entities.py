@@ -58,7 +58,8 @@ class Action(LaunchDescriptionEntity):
     def describe_conditional_sub_entities(
         self,
     ) -> Sequence[tuple[str, Iterable[LaunchDescriptionEntity]]]:
-        return [(self.condition.describe(), self.get_sub_entities())] if self.condition else []
+        kind = type(self.condition).__name__
+        return [(kind, self.get_sub_entities())] if self.condition else []
 
     def visit(self, context: LaunchContext) -> Sequence[LaunchDescriptionEntity] | None:
         if self.condition is None or self.condition.evaluate(context):

@@ -67,22 +67,18 @@ class ExecuteProcess(Action):
         """Program and arguments."""
         return [text_of(context, part) for part in self.cmd]
 
-    def label(self, context: LaunchContext) -> str:
-        """The name of the process in the output, without its number."""
-        return text_of(context, self.cmd[0] if self.name is None else self.name)
-
     def environment(self, context: LaunchContext) -> dict[str, str]:
         """The environment of the process."""
         return dict(context.environment)
 
     def _runner(self, context: LaunchContext) -> Runner:
         command = self.command(context)
-        if not command or not command[0]:
+        if not any(command[:1]):
             raise ValueError(f"expected a command to execute, got {self.cmd!r}")
         output = text_of(context, self.output)
         if output not in _ROUTES:
             raise ValueError(f"expected output to be one of {', '.join(_ROUTES)}, got {output!r}")
-        label = os.path.basename(self.label(context))
+        label = os.path.basename(text_of(context, self.name or self.cmd[0]))
         return Runner(
             self,
             context,

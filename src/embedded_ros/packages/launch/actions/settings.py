@@ -50,10 +50,6 @@ class DeclareLaunchArgument(Action):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if choices and isinstance(default_value, str) and default_value not in choices:
-            raise RuntimeError(
-                f"launch argument {name!r}: its default {default_value!r} is none of {choices}"
-            )
         self.name = name
         self.choices = None if choices is None else list(choices)
         self.description = _described(description, self.choices)

@@ -12,7 +12,7 @@ from launch.substitution import SomeSubstitutionsType, text_of
 
 from launch_ros.actions.scoping import NAMESPACE, PARAMETERS, absolute_namespace
 from launch_ros.executables import Executable, executable_command
-from launch_ros.parameter_files import SomeParameters, parameter_file
+from launch_ros.parameter_descriptions import SomeParameters, parameter_file
 
 _NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
 _ANY_NODE = "/**"
