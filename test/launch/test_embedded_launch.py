@@ -279,6 +279,21 @@ def test_a_node_that_dies_is_named_and_the_others_go_on(tmp_path):
     assert not living({steady})
 
 
+@pytest.mark.parametrize(("code", "ends_with"), [(0, 0), (5, 1)])
+def test_a_node_whose_end_ends_the_launch_settles_how_it_ended(tmp_path, code, ends_with):
+    path = tmp_path / "ending.launch.py"
+    path.write_text(
+        "from launch import LaunchDescription\n"
+        "from launch.actions import ExecuteProcess, Shutdown\n"
+        "def generate_launch_description():\n"
+        f"    last = ExecuteProcess(cmd=['sh', '-c', 'exit {code}'], on_exit=Shutdown())\n"
+        "    return LaunchDescription([ExecuteProcess(cmd=['sleep', '1000']), last])\n"
+    )
+    done = completed(tmp_path, "launch", path)
+    assert done.returncode == ends_with
+    assert ("ended with an error: sh-2\n" in done.stderr) is (code != 0)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_every_usual_signal_stops_all_in_order(tmp_path, number):
     polite = "trap 'echo bye; exit 0' INT; echo pid $$; while true; do sleep 0.05; done"

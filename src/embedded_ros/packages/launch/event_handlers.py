@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from launch.entities import Action, Entities, LaunchDescriptionEntity, as_entities, visit
+from launch.entities import Action, Entities, LaunchDescriptionEntity, as_entities
 from launch.launch_context import LaunchContext
 from launch.supported import names_of
 
@@ -41,12 +41,12 @@ class OnProcessExit:
         """The entities, as far as they are known before the event."""
         return [] if callable(self._on_exit) else as_entities(self._on_exit)
 
-    def handle(self, event: ProcessExited, context: LaunchContext) -> None:
-        """Visit the entities, if it is this process that has ended."""
-        if self._target in (None, event.action):
-            brought = self._on_exit(event, context) if callable(self._on_exit) else self._on_exit
-            for entity in as_entities(brought):
-                visit(entity, context)
+    def handle(self, event: ProcessExited, context: LaunchContext) -> list[LaunchDescriptionEntity]:
+        """The entities to visit now, if it is this process that has ended."""
+        if self._target not in (None, event.action):
+            return []
+        brought = self._on_exit(event, context) if callable(self._on_exit) else self._on_exit
+        return as_entities(brought)
 
 
 __all__ = ["OnProcessExit"]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import itertools
 import os
 import signal
 from dataclasses import dataclass
 
-from launch.entities import Action
+from launch.entities import Action, visit
 from launch.event_handlers import ProcessExited
 from launch.launch_context import LaunchContext
 from launch.logging import get_logger, output
@@ -52,8 +53,11 @@ class Runner:
         finally:
             self.context.processes.discard(self)
         event = ProcessExited(self.action, self.label, self.command, pid, code)
-        for handler in tuple(self.context.event_handlers):
-            handler.handle(event, self.context)
+        handlers = tuple(self.context.event_handlers)
+        # All are asked before one of them may end the launch.
+        brought = [handler.handle(event, self.context) for handler in handlers]
+        for entity in itertools.chain.from_iterable(brought):
+            visit(entity, self.context)
 
     def stop(self) -> None:
         """Ask it to end, and see to it that it does."""
@@ -76,8 +80,8 @@ class Runner:
         self._logger.info(f"process started with pid [{process.pid}]")
         stopper = asyncio.create_task(self._stop(process))
         readers = [
-            asyncio.create_task(copy_lines(output, functools.partial(self._write, route)))
-            for output, route in zip(outputs, self.routes)
+            asyncio.create_task(copy_lines(descriptor, functools.partial(self._write, route)))
+            for descriptor, route in zip(outputs, self.routes)
         ]
         code = await process.wait()
         stopper.cancel()
