@@ -1,6 +1,6 @@
 """Ends the processes of a launch when the launcher can no longer do so.
 
-Runs as a process of its own: ``python _guard.py GRACE_S``. The launcher writes ``+PGID`` for every
+Runs as a process of its own: ``python guard.py GRACE_S``. The launcher writes ``+PGID`` for every
 process group it starts and ``-PGID`` for every group that is gone. The end of the input means that
 the launcher is gone too, killed perhaps: what is left is asked to end (SIGTERM), and killed after
 GRACE_S seconds.
@@ -8,7 +8,6 @@ GRACE_S seconds.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
 import signal
@@ -16,7 +15,6 @@ import sys
 import time
 from collections.abc import Callable
 
-_ENDED = ("Z", "X")
 _FORGET_S = 5.0
 
 
@@ -40,7 +38,7 @@ def watched_groups() -> set[int]:
                 (groups.add if line[:1] == b"+" else groups.discard)(int(line[1:]))
         else:
             # The number of a group that has ended may be given to somebody else's.
-            groups = {group for group in groups if group_lives(group)}
+            groups &= set(living(groups))
 
 
 def end_groups(groups: set[int], grace_s: float) -> None:
@@ -50,45 +48,36 @@ def end_groups(groups: set[int], grace_s: float) -> None:
     they save what they have.
     """
     deadline = time.monotonic() + grace_s
-    left = {group for group in groups if group_lives(group)}
+    left = living(groups)
     if sys.platform != "linux":
         for leader in left:
-            _signal(os.kill, leader, signal.SIGTERM)
+            _send(os.kill, leader, signal.SIGTERM)
     asked = set()
     while left and time.monotonic() < deadline:
-        for group in left - asked:
-            if not leader_lives(group):
+        for group in set(left) - asked:
+            if group not in left[group]:
                 asked.add(group)
-                _signal(os.killpg, group, signal.SIGTERM)
+                _send(os.killpg, group, signal.SIGTERM)
         time.sleep(0.05)
-        left = {group for group in left if group_lives(group)}
+        left = living(groups)
     for group in left:
-        _signal(os.killpg, group, signal.SIGKILL)
+        _send(os.killpg, group, signal.SIGKILL)
 
 
-def group_lives(group: int) -> bool:
-    """Whether a process of the group is there that has not ended (a zombie has)."""
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
+def living(groups: set[int]) -> dict[int, set[int]]:
+    """The groups that have processes which have not ended (a zombie has), with the ids of these.
+
+    Without /proc, the leader's id at most.
+    """
+    there = {group for group in groups if _send(os.killpg, group, 0)}
     if not os.path.exists("/proc/self/stat"):
-        return True
-    members = (_state_and_group(int(pid)) for pid in os.listdir("/proc") if pid.isdigit())
-    return any(pgrp == group and state not in _ENDED for state, pgrp in members)
-
-
-def leader_lives(group: int) -> bool:
-    """Whether the process that the group is named after has not ended."""
-    try:
-        os.kill(group, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return _state_and_group(group)[0] not in _ENDED
+        return {group: {group} if _send(os.kill, group, 0) else set() for group in there}
+    found: dict[int, set[int]] = {}
+    for pid in map(int, filter(str.isdigit, os.listdir("/proc") if there else ())):
+        state, group = _state_and_group(pid)
+        if group in there and state not in ("Z", "X"):
+            found.setdefault(group, set()).add(pid)
+    return found
 
 
 def _state_and_group(pid: int) -> tuple[str, int]:
@@ -103,9 +92,15 @@ def _state_and_group(pid: int) -> tuple[str, int]:
     return state, int(group)
 
 
-def _signal(send: Callable[[int, int], None], target: int, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
+def _send(send: Callable[[int, int], None], target: int, number: int) -> bool:
+    """Send a signal, 0 to ask only; whether there is somebody to get it."""
+    try:
         send(target, number)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 if __name__ == "__main__":

@@ -1,14 +1,40 @@
-"""Arguments of a launch file."""
+"""Actions that set launch configurations and the environment."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from launch.action import Action
+from launch.entities import Action
 from launch.launch_context import LaunchContext
-from launch.some_substitutions_type import SomeSubstitutionsType
-from launch.utilities import normalize_to_list_of_substitutions, perform_substitutions
+from launch.substitution import (
+    SomeSubstitutionsType,
+    normalize_to_list_of_substitutions,
+    text_of,
+)
+
+
+class _Setting(Action):
+    def __init__(
+        self, name: SomeSubstitutionsType, value: SomeSubstitutionsType, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.name = name
+        self.value = value
+
+
+class SetLaunchConfiguration(_Setting):
+    """Sets a launch configuration."""
+
+    def execute(self, context: LaunchContext) -> None:
+        context.launch_configurations[text_of(context, self.name)] = text_of(context, self.value)
+
+
+class SetEnvironmentVariable(_Setting):
+    """Sets an environment variable for the processes started from now on."""
+
+    def execute(self, context: LaunchContext) -> None:
+        context.environment[text_of(context, self.name)] = text_of(context, self.value)
 
 
 class DeclareLaunchArgument(Action):
@@ -24,12 +50,6 @@ class DeclareLaunchArgument(Action):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if choices is not None and not list(choices):
-            raise RuntimeError(f"launch argument {name!r}: expected choices or None, got none")
-        if choices and isinstance(default_value, str) and default_value not in choices:
-            raise RuntimeError(
-                f"launch argument {name!r}: its default {default_value!r} is none of {choices}"
-            )
         self.name = name
         self.choices = None if choices is None else list(choices)
         self.description = _described(description, self.choices)
@@ -37,6 +57,9 @@ class DeclareLaunchArgument(Action):
             None if default_value is None else normalize_to_list_of_substitutions(default_value)
         )
         self._conditionally_included = False
+
+    def declared(self, conditional: bool) -> Iterator[tuple[Any, bool]]:
+        yield self, conditional or self.condition is not None
 
     def execute(self, context: LaunchContext) -> None:
         """Raises RuntimeError for a value that is missing or none of the choices."""
@@ -47,7 +70,7 @@ class DeclareLaunchArgument(Action):
                     f"required launch argument {self.name!r} ({self.description}) was not "
                     f"provided: add {self.name}:=<value>"
                 )
-            configurations[self.name] = perform_substitutions(context, self.default_value)
+            configurations[self.name] = text_of(context, self.default_value)
         value = configurations[self.name]
         if self.choices is not None and value not in self.choices:
             raise RuntimeError(

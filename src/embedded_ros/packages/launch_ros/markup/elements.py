@@ -7,8 +7,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import yaml
-
-from launch.invalid_launch_file_error import InvalidLaunchFileError
+from launch.launch_description_source import InvalidLaunchFileError
 
 _REQUIRED = object()
 
@@ -38,6 +37,12 @@ class Element:
         taken = [item for item in self._below if tag in (None, item.tag)]
         self._below = [item for item in self._below if item not in taken]
         return taken
+
+    def only(self, *names: str) -> list[Any]:
+        """Attributes of an element that has no others."""
+        values = [self.take(name) for name in names]
+        self.finish()
+        return values
 
     def finish(self) -> None:
         """Raises InvalidLaunchFileError where something was not read: misspelt perhaps."""

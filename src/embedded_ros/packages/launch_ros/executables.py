@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ament_index_python.packages import get_packages_with_prefixes
-from launch.substitutions import SubstitutionFailure
+from launch.substitution import SubstitutionFailure
 
 # Where the nodes of a package are modules that run with ``python -m``.
 _NODE_MODULES = {"semantic_field": "semantic_field.nodes"}
