@@ -12,6 +12,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from semantic_field.evaluation.baselines.reprojection import pose_distances
 from semantic_field.evaluation.protocols.protocol import Protocol
 from semantic_field.evaluation.scores.class_set import ClassSet
 from semantic_field.evaluation.scores.confusion import ConfusionMatrix, Scores
@@ -20,7 +21,6 @@ from semantic_field.frames import VOID_LABEL, Frame
 from semantic_field.geometry import invert_transform
 
 SAME_SURFACE = 0.03  # share of the depth by which two readings of one surface may differ
-METRES_PER_RADIAN = 1.0
 _jit = njit(nogil=True, cache=True, error_model="numpy")
 
 
@@ -50,7 +50,8 @@ def nearest_frame(views: list[LabelledView], target: Frame, classes: int = 0) ->
 
     Distances are metres, a radian counts as one.
     """
-    view = min(views, key=lambda v: _apart(v.T_world_camera, target.T_world_camera))
+    distances = pose_distances([v.T_world_camera for v in views], target.T_world_camera)
+    view = views[int(distances.argmin())]
     size = target.camera.height, target.camera.width
     down, right = (np.arange(n) * old // n for n, old in zip(size, view.rows.shape))
     return view.rows[down[:, None], right]
@@ -183,12 +184,6 @@ def summary(scores: Scores) -> dict[str, Any]:
 def _intrinsics(frame: Frame) -> NDArray[np.float64]:
     camera = frame.camera
     return np.array([camera.fx, camera.fy, camera.cx, camera.cy])
-
-
-def _apart(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    cosine = (np.trace(one[:3, :3].T @ other[:3, :3]) - 1) / 2
-    turned = float(np.arccos(np.clip(cosine, -1, 1)))
-    return float(np.linalg.norm(one[:3, 3] - other[:3, 3])) + METRES_PER_RADIAN * turned
 
 
 PREDICTORS = {
