@@ -71,6 +71,13 @@ def test_folders_and_modules_of_the_library_that_a_page_names_exist(page: Path) 
     assert not missing
 
 
+def test_the_picture_names_files_and_folders_that_exist() -> None:
+    picture = (ROOT / "docs" / "images" / "architecture.svg").read_text(encoding="utf-8")
+    named = re.findall(r">(\w+/[\w/]*(?:\.py)?)<", picture)
+    assert len(named) > 15
+    assert not {name for name in named if not is_there(name)}
+
+
 def test_nothing_that_has_come_is_still_announced() -> None:
     assert not {name for name in COMING if (SOURCES / name).exists()}
 
