@@ -14,7 +14,16 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FOLDERS = [ROOT, SOURCES, ROOT / "src" / "embedded_ros", ROOT / "launch", ROOT / "src"]
 OF_OTHERS = {"rs_launch.py", "my.launch.py"}  # another package's, and a file of the reader's
 WORKSPACE = "src/semantic_field/"  # of the sources, and of the repository in a ROS 2 workspace
-COMING = {"mapping/live_map.py"}  # described already, and about to be merged
+COMING = {  # described already, and about to be merged
+    "field/rays/rays.py",
+    "mapping/corrections/annotating.py",
+    "mapping/entrance.py",
+    "mapping/live_map.py",
+    "mapping/renderer.py",
+    "mapping/snapshots.py",
+    "mapping/training/operations.py",
+    "mapping/worker.py",
+}
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 PYTHON_FILE = re.compile(r"[\w./]*\w\.py\b")
 FOLDER_OR_MODULE = re.compile(r"`((?:\w+/)+)`")
