@@ -11,7 +11,7 @@ import importlib.machinery
 import importlib.util
 from collections.abc import Sequence
 from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
 
@@ -19,6 +19,11 @@ from embedded_ros import definitions, messages
 
 PACKAGES_DIR = Path(__file__).parent / "packages"
 INTERFACE_KINDS = ("msg", "srv")
+_LAUNCH = ("launch", "launch_ros", "launch_xml", "launch_yaml")
+_LAUNCH_MODULES = (
+    "launch.actions, conditions, event_handlers, launch_description_sources, substitutions and "
+    "launch_ros.actions, descriptions, parameter_descriptions, substitutions"
+)
 
 
 class EmbeddedFinder(MetaPathFinder):
@@ -28,10 +33,14 @@ class EmbeddedFinder(MetaPathFinder):
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         parent, _, name = fullname.rpartition(".")
-        if not parent:
-            return _python_package_spec(name) or _message_package_spec(name)
+        if not parent and (spec := _python_package_spec(name) or _message_package_spec(name)):
+            return spec
         if name in INTERFACE_KINDS and _has_interfaces(parent, name):
             return ModuleSpec(fullname, InterfaceLoader(), origin="embedded_ros")
+        if fullname.partition(".")[0] in _LAUNCH and PathFinder.find_spec(fullname, path) is None:
+            raise ModuleNotFoundError(
+                f"{fullname} is not there without ROS 2; there are {_LAUNCH_MODULES}", name=fullname
+            )
         return None
 
 

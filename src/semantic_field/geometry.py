@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.floating]
+METRES_PER_RADIAN = 1.0  # how a turn weighs against a motion when poses are compared
 
 
 @dataclass(frozen=True)
@@ -157,6 +158,12 @@ def moved_and_turned(T_world_first: Array, T_world_second: Array) -> tuple[Array
     rotations = T_world_first[..., :3, :3], T_world_second[..., :3, :3]
     trace = np.einsum("...ij,...ij->...", *rotations)
     return moved, np.arccos(np.clip((trace - 1) / 2, -1, 1))
+
+
+def pose_distances(T_world_first: Array, T_world_second: Array) -> Array:
+    """How far poses (..., 4, 4) are apart (...): metres, where one radian counts as one metre."""
+    moved, turned = moved_and_turned(T_world_first, T_world_second)
+    return moved + METRES_PER_RADIAN * turned
 
 
 def check_transform(transform: ArrayLike, tolerance: float = 1e-3) -> Array:

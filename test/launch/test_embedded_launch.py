@@ -18,7 +18,7 @@ pytestmark = pytest.mark.launch
 if not embedded_ros.install():
     pytest.skip("ROS 2's own launch is installed", allow_module_level=True)
 
-from launch._guard import group_lives  # noqa: E402
+from launch.processes.guard import living  # noqa: E402
 
 REPOSITORY = Path(__file__).parents[2]
 # Longer than anything here takes on a busy machine: to end a test that hangs, not to time it.
@@ -273,10 +273,25 @@ def test_a_node_that_dies_is_named_and_the_others_go_on(tmp_path):
     with launched(tmp_path, path) as launch:
         launch.wait_for("[ERROR] [fragile-1]: process has died [pid")
         steady = launch.pid_after("steady-2")
-        assert "exit code 7" in launch.text and group_lives(steady)
+        assert "exit code 7" in launch.text and living({steady})
         assert launch.end(signal.SIGINT) == 1
     assert "ended with an error: fragile-1" in launch.text
-    assert not group_lives(steady)
+    assert not living({steady})
+
+
+@pytest.mark.parametrize(("code", "ends_with"), [(0, 0), (5, 1)])
+def test_a_node_whose_end_ends_the_launch_settles_how_it_ended(tmp_path, code, ends_with):
+    path = tmp_path / "ending.launch.py"
+    path.write_text(
+        "from launch import LaunchDescription\n"
+        "from launch.actions import ExecuteProcess, Shutdown\n"
+        "def generate_launch_description():\n"
+        f"    last = ExecuteProcess(cmd=['sh', '-c', 'exit {code}'], on_exit=Shutdown())\n"
+        "    return LaunchDescription([ExecuteProcess(cmd=['sleep', '1000']), last])\n"
+    )
+    done = completed(tmp_path, "launch", path)
+    assert done.returncode == ends_with
+    assert ("ended with an error: sh-2\n" in done.stderr) is (code != 0)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -287,7 +302,7 @@ def test_every_usual_signal_stops_all_in_order(tmp_path, number):
         assert launch.end(number) == 0
     assert "[one-1] bye" in launch.text and "[two-2] bye" in launch.text
     assert launch.text.count("process has finished cleanly") == 2
-    assert not any(group_lives(group) for group in groups)
+    assert not any(living({group}) for group in groups)
 
 
 def test_more_interrupts_do_not_wait(tmp_path):
@@ -299,10 +314,10 @@ def test_more_interrupts_do_not_wait(tmp_path):
         for name in ("SIGINT", "SIGTERM"):
             launch.process.send_signal(signal.SIGINT)
             launch.wait_for(f"sending signal '{name}' to process[deaf-1]")
-            assert group_lives(group)
+            assert living({group})
         assert launch.end(signal.SIGINT) == 0
     assert "exit code -9, SIGKILL" in launch.text
-    assert not group_lives(group)
+    assert not living({group})
 
 
 def test_nothing_survives_a_killed_launcher(tmp_path):
@@ -314,7 +329,7 @@ def test_nothing_survives_a_killed_launcher(tmp_path):
     with launched(tmp_path, path) as launch:
         groups = [launch.pid_after(name) for name in ("orderly-1", "deaf-2", "parent-3")]
         assert launch.end(signal.SIGKILL) == -signal.SIGKILL
-        until(lambda: not any(group_lives(group) for group in groups))
+        until(lambda: not any(living({group}) for group in groups))
     assert (tmp_path / "saved").exists()
 
 
@@ -330,7 +345,7 @@ def test_a_launcher_ends_with_the_script_that_started_it(tmp_path):
     steady = Launched(script, output).pid_after("steady-1")
     script.kill()
     script.wait()
-    until(lambda: not group_lives(steady))
+    until(lambda: not living({steady}))
     until(lambda: "stopping all processes" in output.read_text())
 
 
@@ -339,7 +354,7 @@ def test_what_a_process_leaves_behind_ends_with_the_launch(tmp_path):
     with launched(tmp_path, path) as launch:
         group = launch.pid_after("starter-1")
         assert launch.process.wait(PATIENCE_S) == 0
-    assert not group_lives(group)
+    assert not living({group})
 
 
 def test_a_screen_that_goes_away_ends_the_launch(tmp_path):
@@ -352,7 +367,7 @@ def test_a_screen_that_goes_away_ends_the_launch(tmp_path):
     line = next(line for line in process.stdout if "pid " in line and line.startswith("[chatty"))
     process.stdout.close()
     assert process.wait(PATIENCE_S) == 1
-    assert not group_lives(int(line.split()[-1]))
+    assert not living({int(line.split()[-1])})
 
 
 def test_topics_and_services_from_the_command_line(tmp_path):

@@ -100,6 +100,11 @@ def test_figures_are_there_and_make_sense(evaluation: Evaluation) -> None:
     assert report["protocol"]["hash"] == PROTOCOL.hash and report["seed"] == 0
     assert report["versions"]["torch"] and report["input"]["checksum"].startswith("text:")
     assert report["notes"]  # says why LPIPS is not there
+    baseline = quality["baseline"]
+    assert baseline["views"]["count"] == 4 and baseline["views"]["psnr"] > 15
+    assert baseline["semantics"]["conventions"]["semantic_nerf"]["value"] > 0.5
+    assert baseline["queries"]["asked"] == quality["queries"]["asked"]
+    assert any(note.startswith("The map is below the reproj") for note in report["notes"])
 
 
 @pytest.mark.slow
@@ -107,7 +112,8 @@ def test_two_runs_of_one_seed_agree_and_another_seed_does_not(evaluation: Evalua
     protocol = dataclasses.replace(PROTOCOL, views=HeldOutViews(curve=0))
     again = evaluate(ROOM, protocol, small_config()).report
     assert compare.same_quality(evaluation.report, again) == []
-    other = evaluate(ROOM, protocol, small_config(**{"mapping.seed": 5})).report
+    other = evaluate(ROOM, protocol, small_config(**{"mapping.seed": 5}), baseline=False).report
+    assert "baseline" in again["quality"] and "baseline" not in other["quality"]
     assert "views.psnr" in compare.same_quality(evaluation.report, other)
 
 
@@ -118,6 +124,7 @@ def test_the_report_is_one_file_that_needs_no_other(evaluation: Evaluation, tmp_
     for text in ("Over time", "Confusion", "Questions", "Worst and best", "Running cost", "mIoU"):
         assert text in page
     assert page.count("data:image/") >= 8
+    assert "reprojection of the 8 nearest frames" in page
     assert "http" not in page.replace("http-equiv", "") and "<script" not in page
     assert rows(QUALITY, evaluation.report) and rows(COST, evaluation.report)
 
@@ -196,6 +203,7 @@ def test_a_recording_without_labels_is_scored_without_them(tmp_path: Path) -> No
     evaluation = evaluate(str(tmp_path / "plain"), protocol, small_config(), labels="none")
     quality = evaluation.report["quality"]
     assert quality["semantics"] is quality["queries"] is quality["points"] is None
+    assert quality["baseline"]["semantics"] is quality["baseline"]["queries"] is None
     assert quality["views"]["psnr"] > 0 and quality["geometry"]["true_points"] > 100
     assert any("Queries left out" in note for note in evaluation.report["notes"])
     assert evaluation.report["input"]["checksum"].startswith("sha256:")

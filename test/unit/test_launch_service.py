@@ -1,9 +1,11 @@
 """The embedded launch service: order, scopes, events, processes of its own."""
 
-import asyncio
+import ast
+import importlib
+import os
+import re
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
@@ -14,37 +16,30 @@ if not embedded_ros.install():
     pytest.skip("ROS 2's own launch is installed", allow_module_level=True)
 
 from launch import LaunchDescription, LaunchService
-from launch._children import Guard
-from launch._guard import group_lives
 from launch.actions import (
     DeclareLaunchArgument,
-    EmitEvent,
     ExecuteProcess,
     GroupAction,
     IncludeLaunchDescription,
-    LogInfo,
     OpaqueFunction,
     RegisterEventHandler,
     SetEnvironmentVariable,
     SetLaunchConfiguration,
     Shutdown,
-    TimerAction,
-    UnsetEnvironmentVariable,
 )
 from launch.conditions import IfCondition, UnlessCondition
-from launch.event_handlers import OnProcessExit, OnProcessIO, OnProcessStart, OnShutdown
-from launch.events import Shutdown as ShutdownEvent
+from launch.event_handlers import OnProcessExit
 from launch.launch_description_sources import PythonLaunchDescriptionSource
-from launch.substitutions import LaunchConfiguration, LocalSubstitution, ThisLaunchFileDir
-from launch_ros.actions import Node, PushRosNamespace, SetParameter, SetRemap
+from launch.processes.children import Guard
+from launch.processes.guard import living
+from launch.substitutions import LaunchConfiguration, ThisLaunchFileDir
+from launch_ros.actions import Node, PushRosNamespace, SetParameter
 from rclpy._parameter_yaml import load_yaml
 
 
 @pytest.fixture(autouse=True)
 def _logs(tmp_path, monkeypatch):
-    from launch.logging import launch_config
-
-    launch_config.log_dir = str(tmp_path / "log")
+    monkeypatch.setenv("ROS_LOG_DIR", str(tmp_path / "log"))
 
 
 def run(*entities) -> int:
@@ -62,6 +57,11 @@ def note(into: list, *names: str) -> OpaqueFunction:
     )
 
 
+def code_of(into: list):
+    """Appends the exit code of a process that has ended."""
+    return lambda event, context: into.append(event.returncode)
+
+
 def shell(script: str, **kwargs) -> ExecuteProcess:
     return ExecuteProcess(cmd=["sh", "-c", script], **{"output": "screen", **kwargs})
 
@@ -72,18 +72,16 @@ def test_groups_keep_their_settings_to_themselves(monkeypatch):
     set_a = SetLaunchConfiguration
     code = run(
         set_a("a", "outer"),
-        GroupAction([set_a("a", "inner"), note(seen, "a", "b")], launch_configurations={"b": "B"}),
+        GroupAction([set_a("a", "inner"), set_a("b", "B"), note(seen, "a", "b")]),
         note(seen, "a", "b"),
-        GroupAction([note(seen, "a")], forwarding=False),
-        GroupAction([set_a("a", "leaks")], scoped=False),
-        note(seen, "a"),
         GroupAction(
-            [UnsetEnvironmentVariable("FROM_OUTSIDE"), SetEnvironmentVariable("INSIDE", "2")]
+            [SetEnvironmentVariable("FROM_OUTSIDE", "2"), SetEnvironmentVariable("INSIDE", "2")]
         ),
-        shell('[ "$FROM_OUTSIDE" = 1 ] && [ -z "$INSIDE" ]', on_exit=[note(seen, "a")]),
+        shell('[ "$FROM_OUTSIDE" = 1 ] && [ -z "$INSIDE" ]', on_exit=code_of(seen)),
     )
     assert code == 0
-    assert seen == [("inner", "B"), ("outer", None), (None,), ("leaks",), ("leaks",)]
+    assert seen == [("inner", "B"), ("outer", None), 0]
+    assert os.environ["FROM_OUTSIDE"] == "1" and "INSIDE" not in os.environ
 
 
 def test_conditions_choose_what_is_executed():
@@ -117,12 +115,13 @@ def included(tmp_path: Path) -> Path:
     path = tmp_path / "below" / "inner.launch.py"
     path.write_text(
         "from launch import LaunchDescription\n"
-        "from launch.actions import DeclareLaunchArgument, LogInfo\n"
+        "from launch.actions import DeclareLaunchArgument, ExecuteProcess\n"
         "from launch.substitutions import LaunchConfiguration, ThisLaunchFileDir\n"
         "def generate_launch_description():\n"
         "    return LaunchDescription([DeclareLaunchArgument('who'),\n"
         "        DeclareLaunchArgument('free', default_value='f'),\n"
-        "        LogInfo(msg=[ThisLaunchFileDir(), ' ', LaunchConfiguration('who')])])\n"
+        "        ExecuteProcess(cmd=['echo', ThisLaunchFileDir(), LaunchConfiguration('who')],\n"
+        "            output='screen')])\n"
     )
     return path
 
@@ -177,105 +176,84 @@ def test_output_to_the_log_only_shows_errors(capsys, tmp_path):
     assert run(shell("echo quiet; echo loud >&2", output="log")) == 0
     out = capsys.readouterr().out
     assert "loud" in out and "] quiet" not in out
-    assert "[sh-1] quiet" in (tmp_path / "log" / "launch.log").read_text()
+    (log,) = (tmp_path / "log").glob("*/launch.log")
+    assert "[sh-1] quiet" in log.read_text()
 
 
-def test_a_log_folder_that_cannot_be_written_does_not_stop_the_launch(capsys, tmp_path):
-    from launch.logging import launch_config
-
+def test_a_log_folder_that_cannot_be_written_does_not_stop_the_launch(
+    capsys, tmp_path, monkeypatch
+):
     (tmp_path / "file").touch()
-    launch_config.log_dir = str(tmp_path / "file" / "log")
+    monkeypatch.setenv("ROS_LOG_DIR", str(tmp_path / "file" / "log"))
     assert run(shell("echo fine", output="both")) == 0
     out = capsys.readouterr().out
     assert "[sh-1] fine" in out and out.count("no more log files") == 1
 
 
-def test_a_terminal_is_emulated_when_asked(capsys):
-    script = "[ -t 1 ] && echo terminal || echo pipe"
-    assert run(shell(script, emulate_tty=True), shell(script)) == 0
-    out = capsys.readouterr().out
-    assert "[sh-1] terminal" in out and "[sh-2] pipe" in out
-
-
 def test_a_dead_process_is_reported_by_name_and_exit_code(capsys):
-    action = shell("exit 3", name="fragile")
-    assert run(action, shell("kill -9 $$", name="killed")) == 0
+    assert run(shell("exit 3", name="fragile"), shell("kill -9 $$", name="killed")) == 0
     out = capsys.readouterr().out
     assert "[ERROR] [fragile-1]: process has died [pid" in out and "exit code 3, cmd" in out
     assert "exit code -9, SIGKILL" in out
-    assert action.return_code == 3
 
 
 def test_a_program_that_is_not_there_is_an_exit_too(capsys):
     seen = []
-    handler = OnProcessExit(on_exit=lambda event, context: seen.append(event.returncode))
+    handler = OnProcessExit(on_exit=code_of(seen))
     run(RegisterEventHandler(handler), ExecuteProcess(cmd=["/no/such/program"]))
     assert seen == [127]
     assert "[ERROR] [program-1]: cannot be started" in capsys.readouterr().out
 
 
-def test_events_of_processes_in_order():
+def test_the_end_of_a_process_brings_what_its_handlers_say():
     seen = []
-    first = shell("echo out; echo err >&2; exit 5", cached_output=True)
-    other = shell("true")
+    other = shell("exit 6", on_exit=code_of(seen))
+    first = shell("exit 5", on_exit=[SetLaunchConfiguration("ended", "yes"), other])
     run(
-        RegisterEventHandler(OnProcessStart(target_action=first, on_start=[note(seen, "started")])),
-        RegisterEventHandler(
-            OnProcessIO(target_action=first, on_stdout=lambda event: seen.append(event.text))
-        ),
-        RegisterEventHandler(
-            OnProcessExit(
-                target_action=first,
-                on_exit=[
-                    SetLaunchConfiguration("code", LocalSubstitution("event.returncode")),
-                    note(seen, "code"),
-                    other,
-                ],
-            )
-        ),
-        RegisterEventHandler(OnShutdown(on_shutdown=lambda event, _: seen.append(event.reason))),
+        RegisterEventHandler(OnProcessExit(target_action=first, on_exit=code_of(seen))),
+        RegisterEventHandler(OnProcessExit(target_action=other, on_exit=note(seen, "ended"))),
         first,
     )
-    assert seen == [(None,), b"out\n", ("5",), "idle"]
-    assert first.get_stdout() == "out\n" and first.get_stderr() == "err\n"
-    assert other.return_code == 0
+    assert seen == [5, 6, ("yes",)]
 
 
-def test_a_dead_process_is_started_again_while_the_launch_lasts(capsys, tmp_path):
-    counter = tmp_path / "runs"
-    script = f"echo x >> {counter}; exit 1"
-    run(shell(script, respawn=True, respawn_delay=0.01, respawn_max_retries=2))
-    assert counter.read_text() == "x\n" * 3
-    endless = shell("exit 1", respawn=True, respawn_delay=1000.0)
-    assert run(endless, TimerAction(period=0.3, actions=[Shutdown(reason="enough")])) == 0
+def test_an_error_in_a_handler_ends_the_launch(capsys):
+    def fail(event, context):
+        raise KeyError("what is asked for")
+
+    assert run(shell("true", on_exit=fail), shell("sleep 1000")) == 1
+    assert "KeyError: 'what is asked for'" in capsys.readouterr().out
 
 
 def test_shutdown_stops_what_runs_and_starts_no_more(capsys):
     seen = []
     code = run(
-        shell("sleep 1000", name="sleeper"),
-        TimerAction(period=1000.0, actions=[note(seen, "late")]),
-        shell("true", on_exit=EmitEvent(event=ShutdownEvent(reason="the test ends"))),
-        RegisterEventHandler(OnShutdown(on_shutdown=[shell("echo too late"), LogInfo(msg="bye")])),
+        shell("sleep 1000", name="sleeper", on_exit=code_of(seen)),
+        shell("true", on_exit=[Shutdown(reason="the test ends"), shell("echo too late")]),
     )
     out = capsys.readouterr().out
-    assert code == 0 and seen == []
+    assert code == 0 and seen == [-2]
+    assert "shutting down: the test ends" in out
     assert "sending signal 'SIGINT' to process[sleeper-1]" in out
     assert "[sleeper-1]: process has stopped" in out
-    assert "bye" in out and "] too late" not in out
+    assert "] too late" not in out
 
 
-def test_a_process_that_does_not_listen_is_killed_in_the_end(capsys):
-    deaf = "trap '' INT TERM; echo ready; while true; do sleep 0.05; done"
-    action = shell(deaf, name="deaf", sigterm_timeout="0.2", sigkill_timeout="0.2")
-    ready = OnProcessIO(
-        target_action=action, on_stdout=lambda event: Shutdown(reason="all is ready")
-    )
-    assert run(RegisterEventHandler(ready), action) == 0
+def test_a_process_that_does_not_listen_is_killed_in_the_end(capsys, tmp_path):
+    seen = []
+    ready = tmp_path / "ready"
+    deaf = f"trap '' INT TERM; touch {ready}; while true; do sleep 0.05; done"
+    waiting = f"until [ -e {ready} ]; do sleep 0.05; done"
+    assert run(
+        SetLaunchConfiguration("sigterm_timeout", "0.2"),
+        SetLaunchConfiguration("sigkill_timeout", "0.2"),
+        shell(deaf, name="deaf", on_exit=code_of(seen)),
+        shell(waiting, on_exit=Shutdown(reason="all is ready")),
+    ) == 0  # fmt: skip
     out = capsys.readouterr().out
     order = [out.index(f"sending signal '{name}'") for name in ("SIGINT", "SIGTERM", "SIGKILL")]
     assert order == sorted(order)
-    assert "[ERROR] [deaf-1]: process has died" in out and action.return_code == -9
+    assert "[ERROR] [deaf-1]: process has died" in out and seen == [-9]
 
 
 @pytest.mark.parametrize("guard_dies_first", [False, True])
@@ -286,50 +264,21 @@ def test_a_guard_ends_the_groups_that_are_left(guard_dies_first, capfd):
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"started\n"
-    assert group_lives(process.pid)
+    assert living({process.pid})
     guard = Guard()
+    guard.start()
     if guard_dies_first:
         guard._process.kill()
         guard._process.wait()
     guard.add(process.pid)
     guard.close()
-    assert not group_lives(process.pid)
+    assert not living({process.pid})
     assert ("guard process is gone" in capfd.readouterr().out) is guard_dies_first
 
 
-def test_the_service_can_be_ended_from_another_thread():
-    service = LaunchService()
-    service.include_launch_description(LaunchDescription([shell("sleep 1000")]))
-    threading.Timer(0.3, service.shutdown).start()
-    assert service.run() == 0
-
-
-def test_it_runs_in_a_thread_and_in_a_loop_of_the_users_own():
-    codes = []
-
-    def work() -> None:
-        service = LaunchService()
-        service.include_launch_description(LaunchDescription([shell("exit 0")]))
-        codes.append(asyncio.run(service.run_async()))
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    assert codes == [0]
-
-
-def command_of(*entities) -> list[str]:
-    """The arguments that a node gets, which this stand-in for a node prints."""
-    script = "import sys; print('\\n'.join(sys.argv[1:]))"
-    node = Node(
-        executable=sys.executable,
-        name="camera",
-        arguments=["-c", script, "own argument"],
-        parameters=[{"rate": LaunchConfiguration("rate", default="5.0")}],
-        remappings=[("image", LaunchConfiguration("topic", default="/color"))],
-        ros_arguments=["--log-level", "debug"],
-        cached_output=True,
-    )
+def command_of(capsys, *entities) -> tuple[list[str], list[dict]]:
+    """The arguments that a node gets, which this stand-in for a node prints, and its parameters."""
+    script = "import sys; print(sys.argv[1:])"
     parameters = []
 
     def keep(event, context):
@@ -337,42 +286,45 @@ def command_of(*entities) -> list[str]:
         files = [command[i + 1] for i, word in enumerate(command) if word == "--params-file"]
         parameters.extend(load_yaml(Path(file).read_text()) for file in files)
 
-    handler = RegisterEventHandler(OnProcessStart(target_action=node, on_start=keep))
-    assert run(handler, *entities, node) == 0
-    return node.get_stdout().splitlines(), parameters, node.node_name
+    node = Node(
+        executable=sys.executable,
+        exec_name="stand_in",
+        name="camera",
+        arguments=["-c", script, "own argument"],
+        parameters=[{"rate": LaunchConfiguration("rate", default="5.0")}],
+        remappings=[("image", LaunchConfiguration("topic", default="/color"))],
+        ros_arguments=["--log-level", "debug"],
+        output="screen",
+        on_exit=keep,
+    )
+    assert run(*entities, node) == 0
+    out = capsys.readouterr().out
+    (line,) = (line for line in out.splitlines() if line.startswith("[stand_in-1] "))
+    return ast.literal_eval(line.removeprefix("[stand_in-1] ")), parameters
 
 
-def test_a_node_gets_what_ros_passes():
-    words, parameters, name = command_of()
-    assert words[:6] == [
-        "own argument",
-        "--ros-args",
-        "--log-level",
-        "debug",
-        "-r",
-        "__node:=camera",
-    ]
+def test_a_node_gets_what_ros_passes(capsys):
+    words, parameters = command_of(capsys)
+    assert words[:4] == ["own argument", "--ros-args", "--log-level", "debug"]
+    assert words[4:6] == ["-r", "__node:=camera"]
     assert words[6] == "--params-file" and words[8:] == ["-r", "image:=/color"]
     assert parameters == [{"/**": {"ros__parameters": {"rate": 5.0}}}]
-    assert name == "/camera"
 
 
-def test_scoped_settings_reach_the_nodes():
-    words, parameters, name = command_of(
+def test_scoped_settings_reach_the_nodes(capsys):
+    words, parameters = command_of(
+        capsys,
         PushRosNamespace("robot"),
         GroupAction([PushRosNamespace("never"), SetParameter("never", 1)]),
         PushRosNamespace("left"),
         SetParameter("use_sim_time", True),
-        SetRemap("/tf", "tf"),
         SetLaunchConfiguration("rate", "2"),
     )
     assert "__ns:=/robot/left" in words
-    assert words[-4:] == ["-r", "/tf:=tf", "-r", "image:=/color"]
     assert parameters == [
         {"/**": {"ros__parameters": {"use_sim_time": True}}},
         {"/robot/left/camera": {"ros__parameters": {"rate": 2}}},
     ]
-    assert name == "/robot/left/camera"
 
 
 def test_a_node_that_cannot_be_run_here_says_so(capsys):
@@ -410,6 +362,43 @@ def test_a_program_of_an_installed_package_runs_as_a_node(tmp_path, monkeypatch,
     assert "[tool-1] tool runs\n" in capsys.readouterr().out
 
 
-def test_what_needs_ros_is_named():
-    with pytest.raises(ImportError, match="needs ROS 2"):
-        from launch_ros.actions import ComposableNodeContainer  # noqa: F401
+@pytest.mark.parametrize(
+    ("statement", "complaint"),
+    [
+        ("from launch.actions import TimerAction", r"actions\.TimerAction .*GroupAction"),
+        ("from launch import events", r"launch\.events .*event_handlers"),
+        ("import launch.events.process", r"launch\.events .*event_handlers"),
+        ("import launch_xml", r"launch_xml .*launch_description_sources"),
+        ("from launch_ros.actions import ComposableNodeContainer", "Container .*Node"),
+        ("import launch; launch.substitutions.Command", "Command .*LaunchConfiguration"),
+    ],
+)
+def test_a_name_that_is_not_there_is_told_with_those_that_are(statement, complaint):
+    with pytest.raises(ImportError, match=complaint):
+        exec(statement, {})
+
+
+def test_an_argument_that_is_not_there_is_told_with_those_that_are():
+    with pytest.raises(TypeError, match=r"Node takes no respawn .*: executable.*output"):
+        Node(executable="x", respawn=True)
+    with pytest.raises(TypeError, match=r"GroupAction takes no scoped .*: actions, condition"):
+        GroupAction([], scoped=False)
+
+
+def test_the_documented_names_are_those_that_are_there():
+    text = (Path(__file__).parents[2] / "docs" / "launch.md").read_text()
+    rows = re.findall(r"^\| (`launch.*?) \| (.*) \|$", text, re.MULTILINE)
+    assert len(rows) == 9
+    for modules, names in rows:
+        for module in re.findall(r"`(\S+)`", modules):
+            public = set(importlib.import_module(module).__all__)
+            assert set(names.split(", ")) == {name for name in public if name[0].isupper()} | {
+                name for name in public if name.startswith("get_")
+            }
+
+
+def test_submodules_can_be_imported_from_the_package():
+    code = "from launch import launch_description_sources as s; s.AnyLaunchDescriptionSource"
+    command = f"import embedded_ros; embedded_ros.install(); {code}"
+    source = str(Path(__file__).parents[2] / "src")
+    subprocess.run([sys.executable, "-c", command], check=True, env={"PYTHONPATH": source})

@@ -8,6 +8,7 @@ import embedded_ros
 
 embedded_ros.install()
 
+import rclpy  # noqa: E402
 from rclpy.clock import Clock, JumpThreshold, ROSClock  # noqa: E402
 from rclpy.clock_type import ClockType  # noqa: E402
 from rclpy.duration import Duration, Infinite  # noqa: E402
@@ -159,3 +160,11 @@ def test_classes_by_name():
     assert get_service("std_srvs/srv/Trigger") is get_interface("std_srvs/srv/Trigger") is Trigger
     with pytest.raises(ValueError):
         get_message("String")
+
+
+def test_a_clock_sleeps_as_long_as_the_default_context_is_there():
+    rclpy.init(args=[])
+    try:
+        assert Clock().sleep_for(Duration(nanoseconds=1000))
+    finally:
+        rclpy.shutdown()

@@ -19,7 +19,7 @@ from semantic_field.data.believed_poses import (
     possible,
 )
 from semantic_field.data.pose_check import shows_the_same
-from semantic_field.data.sources import FrameSource
+from semantic_field.data.sources import FrameSource, poses_of
 from semantic_field.frames import Frame
 from semantic_field.geometry import moved
 
@@ -62,6 +62,12 @@ class PlacedSource:
         frame = self._source[self.kept[index]]
         return replace(frame, T_world_camera=moved(frame.T_world_camera, -self.origin))
 
+    @property
+    def poses(self) -> list[NDArray[np.float64]]:
+        """``T_world_camera`` of all frames, from ``origin`` on."""
+        known = poses_of(self._source)
+        return [moved(known[i], -self.origin) for i in self.kept]
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self.__dict__["_source"], name)
 
@@ -103,10 +109,7 @@ def placed(
 
 def positions_of(source: FrameSource) -> NDArray[np.float64]:
     """Where the camera was (N, 3), without decoding images where the source knows it."""
-    poses = getattr(source, "poses", None)
-    if poses is None:
-        poses = [source[i].T_world_camera for i in range(len(source))]
-    return np.stack([pose[:3, 3] for pose in poses])
+    return np.stack([pose[:3, 3] for pose in poses_of(source)])
 
 
 def _left_out(

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+import numpy as np
+from numpy.typing import NDArray
+
 from semantic_field.data.bag_files import is_bag
 from semantic_field.data.geometry_check import PosedSource, check_geometry
 from semantic_field.frames import Frame
@@ -57,6 +60,14 @@ def open_source(location: str | Path, **options: Any) -> FrameSource:
     if recorded and getattr(source, "has_depth", True):
         check_geometry(cast(PosedSource, source), options.keys())
     return source
+
+
+def poses_of(source: FrameSource) -> Sequence[NDArray[np.float64]]:
+    """``T_world_camera`` (4, 4) of all frames; decodes images only where the source needs it."""
+    known = getattr(source, "poses", None)
+    if known is not None:
+        return known
+    return [source[i].T_world_camera for i in range(len(source))]
 
 
 def _open(location: str | Path, options: dict[str, Any]) -> FrameSource:

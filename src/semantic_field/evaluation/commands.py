@@ -38,6 +38,9 @@ def _add_evaluate(subparsers) -> None:
     )
     command.add_argument("--seconds", type=float, help="another budget of mapping time")
     command.add_argument("--steps", type=int, help="another budget of training steps")
+    command.add_argument(
+        "--no-baseline", action="store_true", help="leave out the scores without a map"
+    )
     add_source_options(command)
     command.set_defaults(handler=_evaluate)
 
@@ -62,6 +65,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
             progress,
             arguments.out,
             source_config(arguments),
+            baseline=not arguments.no_baseline,
         )
         progress("drawing the report", 0.0)
         paths = write_report(evaluation, arguments.out)
@@ -150,11 +154,16 @@ def progress_bar(console):
 def _print_summary(console, report: dict) -> None:
     from rich.table import Table
 
-    from semantic_field.evaluation.report.figures import COST, QUALITY, rows
+    from semantic_field.evaluation.report.figures import COST, QUALITY, compared_rows, rows
 
-    for title, group in (("quality on held-out views", QUALITY), ("running cost", COST)):
-        shown = Table(title=title, title_justify="left", show_header=False)
-        for row in rows(group, report):
+    quality, cost = rows(QUALITY, report), rows(COST, report)
+    heads: tuple[str, ...] = ("", "map")
+    if report["quality"].get("baseline"):
+        quality, heads = compared_rows(QUALITY, report), (*heads, "reprojection")
+    tables = (("quality on held-out views", quality, heads), ("running cost", cost, ("", "")))
+    for title, body, head in tables:
+        shown = Table(*head, title=title, title_justify="left", show_header=len(head) > 2)
+        for row in body:
             shown.add_row(*row)
         console.print(shown)
     semantics = report["quality"]["semantics"]

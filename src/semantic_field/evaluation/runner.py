@@ -16,6 +16,7 @@ from semantic_field.config import Config, SourceConfig, to_dict
 from semantic_field.data.placed import placed
 from semantic_field.data.sources import FrameSource, open_source
 from semantic_field.evaluation.baselines.label_tasks import score_label_task, verdicts
+from semantic_field.evaluation.baselines.without_map import score_without_map, shortfalls
 from semantic_field.evaluation.mapping_run import MappingJob, MappingRun, Progress
 from semantic_field.evaluation.protocols.protocol import Protocol
 from semantic_field.evaluation.protocols.supervision import SupervisedFrames
@@ -57,6 +58,7 @@ def evaluate(
     progress: Progress = lambda text, share: None,
     out: Path | None = None,
     reading: SourceConfig | None = None,
+    baseline: bool = True,
 ) -> Evaluation:
     """Map the train frames of a recording, and score the held-out ones.
 
@@ -66,6 +68,7 @@ def evaluate(
         progress: told what is being done, and how much of it (0..1).
         out: a folder that keeps the map where scoring it fails.
         reading: how the recording is read.
+        baseline: whether predictions without a map are scored beside it.
     Raises:
         ValueError: where the recording is too short for the split or damaged, or its classes do
             not go with the protocol.
@@ -105,6 +108,10 @@ def evaluate(
             scores = score_map(run.state, frames, source, protocol, teacher, config.query, progress)
             curve = _curve(run, source, positions, protocol, progress)
             task = score_label_task(run.state, source, mapped, frames, protocol, config, progress)
+            if baseline:
+                scores.quality["baseline"] = score_without_map(
+                    mapped, frames, source, run.state, protocol, teacher, config.query, progress
+                )
     report = about | {
         "split": {
             "train": len(split.train),
@@ -119,6 +126,7 @@ def evaluate(
         "notes": label_notes(location, labels)
         + list(getattr(source, "notes", ()))
         + scores.notes
+        + shortfalls(scores.quality)
         + verdicts(task, scores.quality["semantics"]),
     }
     return Evaluation(plain(report), source, protocol, run.state, scores.engine)

@@ -1,111 +1,53 @@
-"""Handlers of the usual events."""
+"""What is done when a process ends."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-from launch.action import Action
-from launch.event import Event
-from launch.event_handler import Entities, EventHandler, Handling, as_entities
-from launch.events import ExecutionComplete, Shutdown
-from launch.events.process import ProcessExited, ProcessIO, ProcessStarted
+from launch.entities import Action, Entities, LaunchDescriptionEntity, as_entities
 from launch.launch_context import LaunchContext
-
-Target = Action | Callable[[Action], bool] | None
-SomeHandling = Entities | Handling | None
+from launch.supported import names_of
 
 
-class OnActionEvent(EventHandler):
-    """Handles one kind of event, of one action, of those a function holds for, or of all."""
+@dataclass(frozen=True)
+class ProcessExited:
+    """A process has ended. ``process_name`` is its label in the output, ``returncode`` is negative
+    where a signal ended it."""
+
+    action: Action
+    process_name: str
+    cmd: Sequence[str]
+    pid: int
+    returncode: int
+
+
+Handling = Callable[[ProcessExited, LaunchContext], Entities | None]
+
+
+class OnProcessExit:
+    """Brings entities into the launch when a process has ended: that of an action, or any.
+
+    ``on_exit`` are the entities, or a function of event and context that returns them.
+    """
 
     def __init__(
-        self,
-        kind: type[Event],
-        target_action: Target,
-        entities: SomeHandling,
-        handle_once: bool = False,
+        self, *, target_action: Action | None = None, on_exit: Entities | Handling
     ) -> None:
-        if entities is None:
-            raise ValueError(f"{type(self).__name__}: expected what to do, got None")
-        super().__init__(matcher=self._concerns, entities=entities, handle_once=handle_once)
-        self._kind = kind
         self._target = target_action
+        self._on_exit = on_exit
 
-    def _concerns(self, event: Event) -> bool:
-        if not isinstance(event, self._kind):
-            return False
-        if self._target is None or isinstance(self._target, Action):
-            return self._target is None or event.action is self._target
-        return bool(self._target(event.action))
+    def known_entities(self) -> list[LaunchDescriptionEntity]:
+        """The entities, as far as they are known before the event."""
+        return [] if callable(self._on_exit) else as_entities(self._on_exit)
 
-
-class OnProcessStart(OnActionEvent):
-    """When a process has started."""
-
-    def __init__(
-        self, *, target_action: Target = None, on_start: SomeHandling, handle_once: bool = False
-    ) -> None:
-        super().__init__(ProcessStarted, target_action, on_start, handle_once)
+    def handle(self, event: ProcessExited, context: LaunchContext) -> list[LaunchDescriptionEntity]:
+        """The entities to visit now, if it is this process that has ended."""
+        if self._target not in (None, event.action):
+            return []
+        brought = self._on_exit(event, context) if callable(self._on_exit) else self._on_exit
+        return as_entities(brought)
 
 
-class OnProcessExit(OnActionEvent):
-    """When a process has ended."""
-
-    def __init__(
-        self, *, target_action: Target = None, on_exit: SomeHandling, handle_once: bool = False
-    ) -> None:
-        super().__init__(ProcessExited, target_action, on_exit, handle_once)
-
-
-class OnExecutionComplete(OnActionEvent):
-    """When an action has finished: a process, a timer."""
-
-    def __init__(
-        self,
-        *,
-        target_action: Target = None,
-        on_completion: SomeHandling,
-        handle_once: bool = False,
-    ) -> None:
-        super().__init__(ExecutionComplete, target_action, on_completion, handle_once)
-
-
-class OnProcessIO(OnActionEvent):
-    """When a process has written something; the functions get the event with ``text``."""
-
-    def __init__(
-        self,
-        *,
-        target_action: Target = None,
-        on_stdin: Callable[[ProcessIO], Any] | None = None,
-        on_stdout: Callable[[ProcessIO], Any] | None = None,
-        on_stderr: Callable[[ProcessIO], Any] | None = None,
-    ) -> None:
-        super().__init__(ProcessIO, target_action, self._dispatch)
-        self._functions = {0: on_stdin, 1: on_stdout, 2: on_stderr}
-
-    def _dispatch(self, event: ProcessIO, context: LaunchContext) -> Entities | None:
-        function = self._functions[event.fd]
-        return function(event) if function else None
-
-
-class OnShutdown(EventHandler):
-    """When the launch ends."""
-
-    def __init__(self, *, on_shutdown: SomeHandling, handle_once: bool = False) -> None:
-        super().__init__(
-            matcher=lambda event: isinstance(event, Shutdown),
-            entities=on_shutdown,
-            handle_once=handle_once,
-        )
-
-
-__all__ = [
-    "OnExecutionComplete",
-    "OnProcessExit",
-    "OnProcessIO",
-    "OnProcessStart",
-    "OnShutdown",
-    "as_entities",
-]
+__all__ = ["OnProcessExit"]
+__getattr__ = names_of(__name__, __all__)

@@ -2,36 +2,27 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
+from launch.entities import LaunchDescription
+from launch.launch_context import LaunchContext
+from launch.substitution import SomeSubstitutionsType, SubstitutionFailure, describe, text_of
 
-from launch.some_substitutions_type import SomeSubstitutionsType
-from launch.utilities import describe, text_of
 
-if TYPE_CHECKING:
-    from launch.launch_context import LaunchContext
-    from launch.launch_description import LaunchDescription
+class InvalidLaunchFileError(ValueError):
+    """The file is no launch file, or of a kind that is not read here."""
 
 
 class LaunchDescriptionSource:
-    """A launch description that is at hand, or made of the file at ``location``."""
+    """A launch description made of the file at ``launch_file_path``; subclasses say how."""
 
-    def __init__(
-        self,
-        launch_description: LaunchDescription | None = None,
-        location: SomeSubstitutionsType = "<script>",
-        method: str = "unspecified mechanism from a script",
-    ) -> None:
-        self._fixed = launch_description
-        self._read_description: LaunchDescription | None = None
-        self._location = location
+    def __init__(self, launch_file_path: SomeSubstitutionsType) -> None:
+        self._given = launch_file_path
         self._path: str | None = None
-        self.method = method
+        self._description: LaunchDescription | None = None
 
     @property
     def location(self) -> str:
         """The path where it is known, the substitutions in words before."""
-        return self._path or describe(self._location)
+        return self._path or describe(self._given)
 
     def get_launch_description(self, context: LaunchContext) -> LaunchDescription:
         """The description, read at the first call.
@@ -40,23 +31,18 @@ class LaunchDescriptionSource:
             FileNotFoundError: there is no such file.
             InvalidLaunchFileError: it is no launch file.
         """
-        if self._fixed is not None:
-            return self._fixed
-        path = text_of(context, self._location)
-        if self._read_description is None or path != self._path:
-            self._read_description = self._read(Path(path))
+        path = text_of(context, self._given)
+        if self._description is None or path != self._path:
+            self._description = self._read(path)
             self._path = path
-        return self._read_description
+        return self._description
 
     def try_get_launch_description_without_context(self) -> LaunchDescription | None:
         """The description, or None where its place is not known before the launch."""
-        from launch.launch_context import LaunchContext
-        from launch.substitutions import SubstitutionFailure
-
         try:
             return self.get_launch_description(LaunchContext())
         except (SubstitutionFailure, LookupError, FileNotFoundError):
             return None
 
-    def _read(self, path: Path) -> LaunchDescription:
-        raise ValueError(f"a {type(self).__name__} has no file: {path}")
+    def _read(self, path: str) -> LaunchDescription:
+        raise NotImplementedError

@@ -1,5 +1,8 @@
 """Descriptions of parameters."""
 
-from launch_ros.parameter_descriptions import Parameter, ParameterFile, ParameterValue
+from launch.supported import names_of
 
-__all__ = ["Parameter", "ParameterFile", "ParameterValue"]
+from launch_ros.parameter_descriptions import ParameterFile, ParameterValue
+
+__all__ = ["ParameterFile", "ParameterValue"]
+__getattr__ = names_of(__name__, __all__)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from enum import IntEnum
 from typing import Any
 
+from rclpy._default_context import KEPT, LOCK
 from rclpy.clock_type import ClockType
 from rclpy.duration import Duration
 from rclpy.time import Time
@@ -127,14 +128,13 @@ class Clock:
     def sleep_until(self, until: Time, context: Any = None) -> bool:
         """Sleep until this clock reaches ``until``; False where the context was shut down or
         simulated time was switched on or off meanwhile."""
-        from rclpy.utilities import get_default_context
-
         if until.clock_type != self._clock_type:
             raise ValueError("until's clock type does not match this clock's type")
-        context = context or get_default_context()
+        with LOCK:
+            context = context or next(iter(KEPT), None)
         started_with_wall_time = self._follows_wall_time()
         with self._changed:
-            while context.ok():
+            while context is not None and context.ok():
                 left_s = (until.nanoseconds - self._now_ns()) / 1e9
                 if left_s <= 0:
                     return True

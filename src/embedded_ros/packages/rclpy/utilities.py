@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import sys
-import threading
 from typing import Any
 
+from rclpy._default_context import KEPT, LOCK
 from rclpy.context import Context
-
-_LOCK = threading.Lock()
-_DEFAULT: list[Context] = []
 
 
 def get_default_context(*, shutting_down: bool = False) -> Context:
     """The context used where none is given; made when first asked for."""
-    with _LOCK:
-        if not _DEFAULT:
-            _DEFAULT.append(Context())
-        return _DEFAULT.pop() if shutting_down else _DEFAULT[0]
+    with LOCK:
+        if not KEPT:
+            KEPT.append(Context())
+        return KEPT.pop() if shutting_down else KEPT[0]
 
 
 def ok(*, context: Context | None = None) -> bool:

@@ -14,10 +14,9 @@ from semantic_field.evaluation.scores.class_set import ClassSet
 from semantic_field.evaluation.scores.confusion import ConfusionMatrix, Scores
 from semantic_field.evaluation.scores.conventions import convention
 from semantic_field.frames import VOID_LABEL, Frame
-from semantic_field.geometry import Camera, invert_transform, moved_and_turned, transform_points
+from semantic_field.geometry import Camera, invert_transform, pose_distances, transform_points
 
 SAME_SURFACE = 0.03  # share of the depth by which two readings of one surface may differ
-METRES_PER_RADIAN = 1.0
 
 
 @dataclass(frozen=True)
@@ -46,10 +45,11 @@ def nearest_frame(
 
     Distances are metres, a radian counts as one.
     """
-    one = min(labelled, key=lambda other: _apart(other.T_world_camera, frame.T_world_camera))
+    poses = np.stack([one.T_world_camera for one in labelled])
+    nearest = labelled[int(pose_distances(poses, frame.T_world_camera).argmin())]
     size = frame.camera.height, frame.camera.width
-    down, right = (np.arange(n) * old // n for n, old in zip(size, one.rows.shape))
-    return one.rows[down[:, None], right]
+    down, right = (np.arange(n) * old // n for n, old in zip(size, nearest.rows.shape))
+    return nearest.rows[down[:, None], right]
 
 
 def projection(labelled: list[LabelledFrame], frame: Frame, classes: int) -> NDArray[np.int32]:
@@ -151,11 +151,6 @@ def summary(scores: Scores) -> dict[str, Any]:
         "miou_frequent": scores.miou_frequent,
         "total_accuracy": scores.total_accuracy,
     }
-
-
-def _apart(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    moved, turned = moved_and_turned(one, other)
-    return float(moved + METRES_PER_RADIAN * turned)
 
 
 PREDICTORS = {

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semantic_field.data.sources import FrameSource
+from semantic_field.data.sources import FrameSource, poses_of
 from semantic_field.frames import Frame
 from semantic_field.geometry import moved_and_turned
 
@@ -100,6 +100,12 @@ class TrainFrames:
         self.name, self.label_names = source.name, dict(source.label_names)
         self._source, self._indices = source, split.train
         self.stamps: Sequence[int] = [source.stamps[i] for i in split.train]
+
+    @property
+    def poses(self) -> list[NDArray[np.float64]]:
+        """``T_world_camera`` of all frames; images are decoded only where the source needs it."""
+        known = poses_of(self._source)
+        return [known[i] for i in self._indices]
 
     def __len__(self) -> int:
         return len(self._indices)

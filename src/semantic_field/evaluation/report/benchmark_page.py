@@ -10,8 +10,9 @@ HEAD = """\
 # Benchmarks
 
 Written by `semantic-field benchmarks` from [benchmarks/results](../benchmarks/results); do not
-edit. What the figures mean stands in [evaluation.md](evaluation.md). The newest results of each
-benchmark and machine are shown; `make bench` makes those of your machine.
+edit. What the figures mean is explained in [evaluation.md](evaluation.md). The newest results of
+each benchmark and machine are shown; `make bench` makes those of your machine. Figures that were
+measured by hand are in [measurements.md](measurements.md).
 """
 
 

@@ -86,6 +86,15 @@ COST = (
 )
 
 
+def compared_rows(
+    figures: tuple[Figure, ...], report: dict[str, Any]
+) -> list[tuple[str, str, str]]:
+    """(name, text, text of the baseline) of the figures that a report has."""
+    baseline = {"quality": report["quality"].get("baseline") or {}}
+    texts = dict(rows(figures, baseline))
+    return [(name, text, texts.get(name, "–")) for name, text in rows(figures, report)]
+
+
 def rows(figures: tuple[Figure, ...], report: dict[str, Any]) -> list[tuple[str, str]]:
     """(name, text) of the figures that a report has."""
     values = [(figure, figure.value(report)) for figure in figures]

@@ -91,7 +91,7 @@ def _cards(report: dict[str, Any]) -> str:
 
 
 def _tables(report: dict[str, Any]) -> str:
-    quality, cost = (_rows(figures.rows(group, report)) for group in (QUALITY, COST))
+    quality, cost = _quality(report), _rows(figures.rows(COST, report))
     dropped = report["cost"].get("frames_dropped") or {}
     drops = ", ".join(f"{escape(cause)} {count}" for cause, count in sorted(dropped.items()))
     given = report["cost"].get("frames_given")
@@ -102,6 +102,19 @@ def _tables(report: dict[str, Any]) -> str:
         f"<div><h3>Quality on held-out views</h3>{quality}</div>"
         f"<div><h3>Running cost</h3>{cost}{counts}</div></div>"
     )
+
+
+def _quality(report: dict[str, Any]) -> str:
+    """The figures of the map, and of the baseline beside them where it was scored."""
+    baseline = report["quality"].get("baseline")
+    if not baseline:
+        return _rows(figures.rows(QUALITY, report))
+    body = [[escape(c) for c in row] for row in figures.compared_rows(QUALITY, report)]
+    about = (
+        f"<p class='sub'>Baseline: {escape(baseline['name'])}, without a map; "
+        f"{100 * baseline['holes']:.1f} % of the pixels are holes, filled from nearby.</p>"
+    )
+    return _grid(["", "map", "baseline"], body, 2) + about
 
 
 def _rows(pairs: list[tuple[str, str]]) -> str:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from semantic_field.geometry import moved_and_turned
-
-METRES_PER_RADIAN = 1.0  # how a turn weighs against a motion when views are compared
+from semantic_field.geometry import pose_distances
 
 
 class ViewNeighbours:
@@ -19,7 +17,7 @@ class ViewNeighbours:
         capacity: most keyframes.
     Attributes:
         nearest: float64 (capacity,), distance of each to the nearest other view (see
-            ``distances``); inf where there is no other.
+            ``geometry.pose_distances``); inf where there is no other.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -28,7 +26,7 @@ class ViewNeighbours:
 
     def most_redundant(self, poses: NDArray, T_world_camera: NDArray) -> int:
         """The slot whose view another keyframe, or a new one, covers best."""
-        from_frame = distances(poses, T_world_camera)
+        from_frame = pose_distances(poses, T_world_camera)
         return int(np.argmin(np.minimum(self.nearest[: len(poses)], from_frame)))
 
     def add(self, poses: NDArray, slot: int) -> None:
@@ -62,14 +60,8 @@ class ViewNeighbours:
 
     def _find(self, poses: NDArray, slot: int) -> NDArray[np.float64]:
         """Note the nearest other view of one; returns its distances to all (own: inf)."""
-        apart = distances(poses, poses[slot])
+        apart = pose_distances(poses, poses[slot])
         apart[slot] = np.inf
         self._neighbour[slot] = np.argmin(apart)
         self.nearest[slot] = apart[self._neighbour[slot]]
         return apart
-
-
-def distances(poses: NDArray, T_world_camera: NDArray) -> NDArray[np.float64]:
-    """How different one view is from others (N,): metres, and radians as metres."""
-    moved, turned = moved_and_turned(poses, T_world_camera)
-    return moved + METRES_PER_RADIAN * turned

@@ -17,11 +17,11 @@ from semantic_field.field.rays.keyframe_arrays import (
 )
 from semantic_field.field.rays.sampling import DEPTH_UNIT_M, GUESSED, MASKED
 from semantic_field.frames import Frame
-from semantic_field.geometry import Camera, moved_and_turned
+from semantic_field.geometry import Camera, moved_and_turned, pose_distances
 from semantic_field.mapping.keyframes.depth_packing import contour_pixels, pack_depth
 from semantic_field.mapping.keyframes.labelled_pixels import LabelledPixels
 from semantic_field.mapping.keyframes.readings import surface_points
-from semantic_field.mapping.keyframes.redundancy import ViewNeighbours, distances
+from semantic_field.mapping.keyframes.redundancy import ViewNeighbours
 
 BYTES_PER_PIXEL = 8  # colour 3, depth 2, label 2, and contours: 4 for one in four at most
 _serials = itertools.count(1)
@@ -278,7 +278,7 @@ class KeyframeStore:
 
     def apart(self, T_world_camera: NDArray) -> NDArray[np.float64]:
         """How different a view is from every keyframe's: metres, and radians as metres."""
-        return distances(self._poses, T_world_camera)
+        return pose_distances(self._poses, T_world_camera)
 
 
 def _resized_labels(labels: NDArray[np.int16], camera: Camera) -> NDArray[np.int16]:

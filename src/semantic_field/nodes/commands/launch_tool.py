@@ -29,7 +29,7 @@ from launch.substitutions import SubstitutionFailure
 _PACKAGE = "semantic_field"
 _PR_SET_PDEATHSIG = 1
 # Configurations that every launch has.
-_ALWAYS = ("sigterm_timeout", "sigkill_timeout", "emulate_tty", "launch-prefix")
+_ALWAYS = ("sigterm_timeout", "sigkill_timeout")
 
 
 def file_and_arguments(file: str, rest: Sequence[str]) -> tuple[Path, dict[str, str]]:

@@ -1,61 +1,24 @@
 """What a launch file can do."""
 
-from launch.actions.configuration import (
-    AppendEnvironmentVariable,
-    PopEnvironment,
-    PopLaunchConfigurations,
-    PushEnvironment,
-    PushLaunchConfigurations,
-    ResetEnvironment,
-    ResetLaunchConfigurations,
+from launch.actions.control import OpaqueFunction, RegisterEventHandler, Shutdown
+from launch.actions.execute_process import ExecuteProcess
+from launch.actions.settings import (
+    DeclareLaunchArgument,
     SetEnvironmentVariable,
     SetLaunchConfiguration,
-    UnsetEnvironmentVariable,
-    UnsetLaunchConfiguration,
 )
-from launch.actions.declare_launch_argument import DeclareLaunchArgument
-from launch.actions.events import (
-    EmitEvent,
-    Log,
-    LogError,
-    LogInfo,
-    LogWarning,
-    RegisterEventHandler,
-    Shutdown,
-    UnregisterEventHandler,
-)
-from launch.actions.execute_process import ExecuteProcess
-from launch.actions.grouping import (
-    GroupAction,
-    IncludeLaunchDescription,
-    OpaqueFunction,
-    TimerAction,
-)
+from launch.actions.structure import GroupAction, IncludeLaunchDescription
+from launch.supported import names_of
 
 __all__ = [
-    "AppendEnvironmentVariable",
     "DeclareLaunchArgument",
-    "EmitEvent",
     "ExecuteProcess",
     "GroupAction",
     "IncludeLaunchDescription",
-    "Log",
-    "LogError",
-    "LogInfo",
-    "LogWarning",
     "OpaqueFunction",
-    "PopEnvironment",
-    "PopLaunchConfigurations",
-    "PushEnvironment",
-    "PushLaunchConfigurations",
     "RegisterEventHandler",
-    "ResetEnvironment",
-    "ResetLaunchConfigurations",
     "SetEnvironmentVariable",
     "SetLaunchConfiguration",
     "Shutdown",
-    "TimerAction",
-    "UnregisterEventHandler",
-    "UnsetEnvironmentVariable",
-    "UnsetLaunchConfiguration",
 ]
+__getattr__ = names_of(__name__, __all__)

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, get_args, get_origin
+from typing import Any, get_args, get_origin
 
 import yaml
 
-from launch.substitution import Substitution
-from launch.utilities import text_of
+from launch.launch_context import LaunchContext
+from launch.substitution import Substitution, text_of
 
-if TYPE_CHECKING:
-    from launch.launch_context import LaunchContext
+_SCALARS = (bool, int, float, str)
 
-# PyYAML takes 1e-3 for text; ROS 2's own parser does not.
-_EXPONENT = re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$")
-SCALARS = (bool, int, float, str)
+
+class _Loader(yaml.SafeLoader):
+    """YAML as ROS 2's own parser reads it: 1e-3 is a number, which PyYAML takes for text."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"),
+    list("-+0123456789"),
+)
 
 
 def get_typed_value(text: str, data_type: Any = None) -> Any:
@@ -26,75 +32,67 @@ def get_typed_value(text: str, data_type: Any = None) -> Any:
     Raises:
         ValueError: the text is not of that type, or is a mapping.
     """
-    if data_type is None:
-        return _guessed(text)
     if data_type is str:
         return text
-    value = _guessed(text)
-    if get_origin(data_type) is list or data_type is list:
+    try:
+        value = yaml.load(text, _Loader)
+    except yaml.YAMLError:
+        value = text
+    if isinstance(value, list) and (data_type in (None, list) or get_origin(data_type) is list):
         (kind,) = get_args(data_type) or (None,)
-        if not isinstance(value, list):
-            raise _wrong(text, data_type)
-        return [_cast(item, kind, text) for item in value] if kind else value
-    return _cast(value, data_type, text)
+        return _uniform(value) if kind is None else [_cast(item, kind, text) for item in value]
+    if data_type is not None:
+        return _cast(value, data_type, text)
+    if isinstance(value, dict):
+        raise ValueError(f"expected bool, int, float, str or a list of these, got {text!r}")
+    return value if type(value) in _SCALARS else text
 
 
 def perform_typed_substitution(context: LaunchContext, value: Any, data_type: Any = None) -> Any:
-    """A value given as itself or by substitutions, of the type asked for."""
-    if isinstance(value, Substitution) or _has_substitution(value):
-        return get_typed_value(text_of(context, value), data_type)
-    if isinstance(value, str):
-        return value if data_type in (None, str) else get_typed_value(value, data_type)
-    if data_type in SCALARS:
-        return _cast(value, data_type, value)
-    return uniform(list(value)) if isinstance(value, list | tuple) else value
+    """A value given as itself or by substitutions, of the type asked for.
 
-
-def uniform(values: list) -> list:
-    """The values of a list, whole numbers among decimals as decimals.
+    A list with substitutions is one text. In a list without, an inner list is one text.
 
     Raises:
-        ValueError: they are not all of one of the types that a parameter can be.
+        TypeError, ValueError: it is not of that type, or of none that a parameter can have.
     """
+    if _is_text_to_be(value):
+        return get_typed_value(text_of(context, value), data_type)
+    if isinstance(value, str) and data_type is not None:
+        return get_typed_value(value, data_type)
+    if isinstance(value, list | tuple):
+        items = [text_of(context, v) if isinstance(v, list | tuple) else v for v in value]
+        return _uniform(items)
+    if type(value) not in _SCALARS:
+        raise TypeError(
+            f"expected bool, int, float, str, a list of these or substitutions, got {value!r} "
+            f"({type(value).__name__})"
+        )
+    return value if data_type is None else _cast(value, data_type, value)
+
+
+def _is_text_to_be(value: Any) -> bool:
+    several = value if isinstance(value, list | tuple) else [value]
+    return any(isinstance(item, Substitution) for item in several)
+
+
+def _uniform(values: list) -> list:
+    """The values of a list of one type; whole numbers among decimals become decimals."""
     kinds = {type(value) for value in values}
     if kinds == {int, float}:
         return [float(value) for value in values]
-    if len(kinds) > 1 or not kinds <= set(SCALARS):
+    if len(kinds) > 1 or not kinds <= set(_SCALARS):
         raise ValueError(f"expected a list of only bool, int, float or str, got {values!r}")
     return values
 
 
-def _has_substitution(value: Any) -> bool:
-    return isinstance(value, list | tuple) and any(isinstance(v, Substitution) for v in value)
-
-
-def _guessed(text: str) -> Any:
-    if _EXPONENT.match(text.strip()):
-        return float(text)
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        return text
-    if isinstance(value, list):
-        return uniform([_exponent(item) for item in value])
-    if isinstance(value, dict):
-        raise ValueError(f"expected bool, int, float, str or a list of these, got {text!r}")
-    return value if type(value) in SCALARS else text
-
-
-def _exponent(item: Any) -> Any:
-    return float(item) if isinstance(item, str) and _EXPONENT.match(item) else item
-
-
-def _cast(value: Any, kind: type, text: Any) -> Any:
+def _cast(value: Any, kind: Any, given: Any) -> Any:
     if kind is float and type(value) is int:
         return float(value)
     if kind is str:
         return str(value)
     if type(value) is not kind:
-        raise _wrong(text, kind)
+        raise ValueError(
+            f"expected a value of type {getattr(kind, '__name__', kind)}, got {given!r}"
+        )
     return value
-
-
-def _wrong(text: Any, kind: Any) -> ValueError:
-    return ValueError(f"expected a value of type {getattr(kind, '__name__', kind)}, got {text!r}")

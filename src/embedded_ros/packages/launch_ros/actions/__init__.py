@@ -1,33 +1,9 @@
 """What a launch file can do with nodes."""
 
-from typing import Any
+from launch.supported import names_of
 
-from launch_ros.actions.node import LifecycleNode, Node
-from launch_ros.actions.scoping import (
-    PushROSNamespace,
-    PushRosNamespace,
-    SetParameter,
-    SetParametersFromFile,
-    SetRemap,
-    SetUseSimTime,
-)
+from launch_ros.actions.node import Node
+from launch_ros.actions.scoping import PushROSNamespace, PushRosNamespace, SetParameter
 
-_NEEDS_ROS = ("ComposableNodeContainer", "LoadComposableNodes", "LifecycleTransition", "RosTimer")
-
-
-def __getattr__(name: str) -> Any:
-    if name in _NEEDS_ROS:
-        raise ImportError(f"launch_ros.actions.{name} needs ROS 2, which is not on this machine")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-__all__ = [
-    "LifecycleNode",
-    "Node",
-    "PushROSNamespace",
-    "PushRosNamespace",
-    "SetParameter",
-    "SetParametersFromFile",
-    "SetRemap",
-    "SetUseSimTime",
-]
+__all__ = ["Node", "PushROSNamespace", "PushRosNamespace", "SetParameter"]
+__getattr__ = names_of(__name__, __all__)

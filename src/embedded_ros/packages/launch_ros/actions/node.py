@@ -8,13 +8,11 @@ from typing import Any
 
 from launch.actions import ExecuteProcess
 from launch.launch_context import LaunchContext
-from launch.some_substitutions_type import SomeSubstitutionsType
-from launch.utilities import text_of
+from launch.substitution import SomeSubstitutionsType, text_of
 
-from launch_ros._executables import Executable, executable_command
-from launch_ros._parameters import parameter_file
-from launch_ros.actions.scoping import NAMESPACE, PARAMETERS, REMAPPINGS, absolute_namespace
-from launch_ros.parameters_type import SomeParameters
+from launch_ros.actions.scoping import NAMESPACE, PARAMETERS, absolute_namespace
+from launch_ros.executables import Executable, executable_command
+from launch_ros.parameter_descriptions import SomeParameters, parameter_file
 
 _NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
 _ANY_NODE = "/**"
@@ -50,14 +48,6 @@ class Node(ExecuteProcess):
         self._given_name = name
         self._given_namespace = namespace
         self._found = Executable([])
-        self._full_name: str | None = None
-
-    @property
-    def node_name(self) -> str:
-        """The node's full name as far as it is given; RuntimeError before it is executed."""
-        if self._full_name is None:
-            raise RuntimeError("the name of a node is known only once it is executed")
-        return self._full_name
 
     def command(self, context: LaunchContext) -> list[str]:
         """Program, arguments, and what goes to ROS after ``--ros-args``."""
@@ -69,13 +59,8 @@ class Node(ExecuteProcess):
         arguments = [text_of(context, argument) for argument in self.arguments]
         return [*self._found.command, *arguments, "--ros-args", *self._ros_arguments(context)]
 
-    def label(self, context: LaunchContext, command: list[str]) -> str:
-        if self.name is not None:
-            return text_of(context, self.name)
-        return text_of(context, self.executable).rpartition("/")[2]
-
-    def _environment(self, context: LaunchContext) -> dict[str, str]:
-        return super()._environment(context) | self._found.env
+    def environment(self, context: LaunchContext) -> dict[str, str]:
+        return super().environment(context) | self._found.env
 
     def _ros_arguments(self, context: LaunchContext) -> list[str]:
         settings = context.launch_configurations
@@ -84,17 +69,16 @@ class Node(ExecuteProcess):
             raise ValueError(f"expected a node name of letters, digits and _, got {name!r}")
         given = None if self._given_namespace is None else text_of(context, self._given_namespace)
         namespace = absolute_namespace(settings.get(NAMESPACE), given)
-        self._full_name = f"{(namespace or '').rstrip('/')}/{name or '<node_name_unspecified>'}"
         result = [text_of(context, argument) for argument in self.ros_arguments]
         if name is not None:
             result += ["-r", f"__node:={name}"]
         if namespace is not None:
             result += ["-r", f"__ns:={namespace}"]
-        node = self._full_name if name is not None and namespace is not None else _ANY_NODE
+        known = name is not None and namespace is not None
+        node = f"{namespace.rstrip('/')}/{name}" if known else _ANY_NODE
         result += self._parameter_arguments(context, node)
-        own = ((text_of(context, old), text_of(context, new)) for old, new in self.remappings)
-        for old, new in (*settings.get(REMAPPINGS, []), *own):
-            result += ["-r", f"{old}:={new}"]
+        for old, new in self.remappings:
+            result += ["-r", f"{text_of(context, old)}:={text_of(context, new)}"]
         return result
 
     def _parameter_arguments(self, context: LaunchContext, node: str) -> list[str]:
@@ -102,12 +86,3 @@ class Node(ExecuteProcess):
         files = [parameter_file(context, entry, _ANY_NODE) for entry in shared]
         files += [parameter_file(context, entry, node) for entry in self.parameters]
         return [argument for path in files for argument in ("--params-file", str(path))]
-
-
-class LifecycleNode(Node):
-    """A node with a managed life; who manages it is up to the launch file."""
-
-    def __init__(
-        self, *, name: SomeSubstitutionsType, namespace: SomeSubstitutionsType, **kwargs: Any
-    ) -> None:
-        super().__init__(name=name, namespace=namespace, **kwargs)

@@ -1,0 +1,87 @@
+"""Actions that set launch configurations and the environment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from launch.entities import Action
+from launch.launch_context import LaunchContext
+from launch.substitution import (
+    SomeSubstitutionsType,
+    normalize_to_list_of_substitutions,
+    text_of,
+)
+
+
+class _Setting(Action):
+    def __init__(
+        self, name: SomeSubstitutionsType, value: SomeSubstitutionsType, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.name = name
+        self.value = value
+
+
+class SetLaunchConfiguration(_Setting):
+    """Sets a launch configuration."""
+
+    def execute(self, context: LaunchContext) -> None:
+        context.launch_configurations[text_of(context, self.name)] = text_of(context, self.value)
+
+
+class SetEnvironmentVariable(_Setting):
+    """Sets an environment variable for the processes started from now on."""
+
+    def execute(self, context: LaunchContext) -> None:
+        context.environment[text_of(context, self.name)] = text_of(context, self.value)
+
+
+class DeclareLaunchArgument(Action):
+    """Gives a launch configuration its default, and checks the value that was given."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        default_value: SomeSubstitutionsType | None = None,
+        description: str | None = None,
+        choices: Sequence[str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.name = name
+        self.choices = None if choices is None else list(choices)
+        self.description = _described(description, self.choices)
+        self.default_value = (
+            None if default_value is None else normalize_to_list_of_substitutions(default_value)
+        )
+        self._conditionally_included = False
+
+    def declared(self, conditional: bool) -> Iterator[tuple[Any, bool]]:
+        yield self, conditional or self.condition is not None
+
+    def execute(self, context: LaunchContext) -> None:
+        """Raises RuntimeError for a value that is missing or none of the choices."""
+        configurations = context.launch_configurations
+        if self.name not in configurations:
+            if self.default_value is None:
+                raise RuntimeError(
+                    f"required launch argument {self.name!r} ({self.description}) was not "
+                    f"provided: add {self.name}:=<value>"
+                )
+            configurations[self.name] = text_of(context, self.default_value)
+        value = configurations[self.name]
+        if self.choices is not None and value not in self.choices:
+            raise RuntimeError(
+                f"launch argument {self.name!r}: expected one of {', '.join(self.choices)}, "
+                f"got {value!r}"
+            )
+
+
+def _described(description: str | None, choices: list[str] | None) -> str:
+    if choices is None:
+        return description or "no description given"
+    if description is None:
+        return f"One of: {choices}"
+    return f"{description.removesuffix('.')}. Valid choices are: {choices}"

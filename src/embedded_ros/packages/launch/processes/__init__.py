@@ -1,0 +1,1 @@
+"""Processes of a launch: started, read, stopped, and never left behind."""

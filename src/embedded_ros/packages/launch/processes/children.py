@@ -1,0 +1,131 @@
+"""Starting processes that never outlive the launcher, and reading what they write."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from launch.logging import get_logger
+from launch.processes.guard import end_groups, living
+
+GRACE_S = 10.0
+_LONGEST_LINE = 1 << 16
+_PR_SET_PDEATHSIG = 1
+# Loaded before any fork: little may be done between fork and exec.
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+class Guard:
+    """A process that ends what this launcher leaves behind, however the launcher itself ends."""
+
+    def __init__(self) -> None:
+        self._groups: set[int] = set()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lost = False
+
+    def start(self) -> None:
+        """Start it, before the first process that it is to end."""
+        if self._process is None:
+            script = str(Path(__file__).with_name("guard.py"))
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-S", script, str(GRACE_S)],
+                stdin=subprocess.PIPE,
+                bufsize=0,
+                start_new_session=True,
+            )
+
+    def add(self, group: int) -> None:
+        """Watch a process group."""
+        self._groups.add(group)
+        self._tell(b"+%d\n" % group)
+
+    def forget_ended(self) -> None:
+        """Drop the groups that have no processes any more."""
+        for group in self._groups - set(living(self._groups)):
+            self._groups.discard(group)
+            self._tell(b"-%d\n" % group)
+
+    def close(self) -> None:
+        """End what is left of the processes' own children, and the guard itself."""
+        end_groups(self._groups, GRACE_S)
+        if self._process is not None:
+            with self._process:
+                self._process.kill()
+
+    def _tell(self, line: bytes) -> None:
+        try:
+            self._process.stdin.write(line)
+        except BrokenPipeError:
+            if not self._lost:
+                get_logger().warning(
+                    "the guard process is gone: if this launcher is killed, processes may be left"
+                )
+            self._lost = True
+
+
+async def start(
+    command: Sequence[str], env: dict[str, str]
+) -> tuple[asyncio.subprocess.Process, list[int]]:
+    """Start a process as leader of its own group; it and where to read stdout and stderr.
+
+    Raises:
+        OSError: it cannot be started.
+    """
+    # Pipes of our own: with asyncio's, some versions of Python take a process for running as long
+    # as a child of it holds its output.
+    pipes = [os.pipe(), os.pipe()]
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=pipes[0][1],
+            stderr=pipes[1][1],
+            env=env,
+            start_new_session=True,
+            preexec_fn=_die_with_parent(os.getpid()),
+        )
+    except BaseException:
+        for reading, _ in pipes:
+            os.close(reading)
+        raise
+    finally:
+        for _, writing in pipes:
+            os.close(writing)
+    return process, [reading for reading, _ in pipes]
+
+
+async def copy_lines(descriptor: int, sink: Callable[[str], None]) -> None:
+    """Hand every line that comes to ``sink``, until the other end is closed."""
+    reader = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(descriptor, "rb", buffering=0)
+    )
+    rest = b""
+    while data := await reader.read(_LONGEST_LINE):
+        *lines, rest = (rest + data).split(b"\n")
+        if len(rest) > _LONGEST_LINE:
+            lines, rest = [*lines, rest], b""
+        for line in lines:
+            sink(line.decode(errors="replace").rstrip("\r"))
+    if rest:
+        sink(rest.decode(errors="replace"))
+
+
+def _die_with_parent(parent: int) -> Callable[[], None] | None:
+    """What the child does before it becomes the program: ask for SIGTERM at the parent's death."""
+    if _LIBC is None:
+        return None
+    libc = _LIBC
+
+    def prepare() -> None:
+        libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM))
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return prepare

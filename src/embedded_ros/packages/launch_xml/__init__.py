@@ -1,1 +1,0 @@
-"""XML launch files without ROS 2."""

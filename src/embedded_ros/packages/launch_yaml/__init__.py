@@ -1,1 +1,0 @@
-"""YAML launch files without ROS 2."""

@@ -1,0 +1,170 @@
+"""Views without a map: the nearest recorded frames, reprojected through their own depth.
+
+The simplest alternative to a map. Each target view takes the ``NEAREST`` mapped frames by pose,
+splats their pixels with a z-buffer, averages their colours and votes on their labels. Pixels that
+no frame reaches are copied from the nearest pixel that one does.
+"""
+
+# Compiled functions carry no annotations: Numba infers their types.
+# pyright: basic
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
+
+from semantic_field.data.sources import FrameSource, poses_of
+from semantic_field.field.views.rendering import RenderedView
+from semantic_field.frames import VOID_LABEL, Frame
+from semantic_field.geometry import Camera, invert_transform, pose_distances
+
+NEAREST = 8  # frames a view
+SAME_SURFACE = 0.03  # share of the depth by which two readings of one surface may differ
+CLOSE_M = 0.05  # added to a frame's distance before its weight is taken
+MOST_LABELS = 4  # different classes that one pixel keeps votes for
+CACHED_FRAMES = 4 * NEAREST  # neighbouring views share most of their frames
+_jit = njit(nogil=True, cache=True, error_model="numpy")
+
+
+@dataclass(frozen=True)
+class ReprojectedView:
+    """A view made of recorded frames.
+
+    Attributes:
+        view: its images; depth and confidence are 0 in holes, colour and label are filled in.
+        holes: share of the pixels that no frame reaches.
+    """
+
+    view: RenderedView
+    holes: float
+
+
+class Reprojection:
+    """Predicts views from the mapped frames alone.
+
+    Args:
+        frames: what the map was made of, with the labels that it was given.
+        nearest: frames for each view.
+    """
+
+    def __init__(self, frames: FrameSource, nearest: int = NEAREST) -> None:
+        self._nearest = nearest
+        self._frame = lru_cache(CACHED_FRAMES)(frames.__getitem__)
+        self._poses = poses_of(frames)
+
+    def __call__(self, camera: Camera, T_world_camera: NDArray[np.float64]) -> ReprojectedView:
+        """The view of a camera at a pose in the recording's frame."""
+        distances = pose_distances(np.asarray(self._poses), T_world_camera)
+        chosen = np.argsort(distances, kind="stable")[: self._nearest]
+        images = _Images(camera.height, camera.width)
+        for collect in (False, True):  # the z-buffer needs all frames first
+            for index in chosen.tolist():
+                frame = self._frame(index)
+                T_target_frame = invert_transform(T_world_camera) @ frame.T_world_camera
+                weight = float(1.0 / (CLOSE_M + distances[index]))
+                images.splat(frame, camera, T_target_frame, weight, collect)
+        return images.view()
+
+
+class _Images:
+    """A z-buffer with sums of colours and votes for labels."""
+
+    def __init__(self, height: int, width: int) -> None:
+        self._depth = np.full((height, width), np.inf, np.float32)
+        self._sums = np.zeros((height, width, 5), np.float32)  # weight, depth, colour
+        self._labels = np.full((height, width, MOST_LABELS), VOID_LABEL, np.int32)
+        self._votes = np.zeros((height, width, MOST_LABELS), np.float32)
+
+    def splat(
+        self,
+        frame: Frame,
+        camera: Camera,
+        T_target_frame: NDArray[np.float64],
+        weight: float,
+        collect: bool,
+    ) -> None:
+        labels = np.zeros((0, 0), np.int32) if frame.labels is None else frame.labels
+        _splat(
+            frame.depth, frame.color, labels, _intrinsics(frame.camera), T_target_frame,
+            _intrinsics(camera), np.float32(weight), collect, SAME_SURFACE,
+            self._depth, self._sums, self._labels, self._votes,
+        )  # fmt: skip
+
+    def view(self) -> ReprojectedView:
+        known = self._sums[..., 0] > 0
+        means = self._sums[..., 1:] / np.maximum(self._sums[..., :1], 1e-12)
+        best = self._votes.argmax(axis=2)[..., None]
+        label = np.take_along_axis(self._labels, best, axis=2)[..., 0]
+        labelled = np.asarray(self._votes.any(axis=2))
+        view = RenderedView(
+            color=filled(np.rint(means[..., 1:]).astype(np.uint8), known),
+            depth=np.where(known, means[..., 0], 0).astype(np.float32),
+            normal=np.zeros((*known.shape, 3), np.float32),
+            label=filled(label, labelled),
+            confidence=known.astype(np.float32),
+        )
+        return ReprojectedView(view, 1.0 - float(known.mean()))
+
+
+def filled(image: NDArray, known: NDArray[np.bool_]) -> NDArray:
+    """The image (H, W, ...) with each unknown pixel copied from the nearest known one.
+
+    Unchanged where nothing is known.
+    """
+    if known.all() or not known.any():
+        return image
+    nearest = distance_transform_edt(~known, return_distances=False, return_indices=True)
+    return image[tuple(np.asarray(nearest))]
+
+
+def _intrinsics(camera: Camera) -> NDArray[np.float64]:
+    return np.array([camera.fx, camera.fy, camera.cx, camera.cy])
+
+
+@_jit
+def _splat(
+    depth, color, labels, intrinsics, T, target, weight, collect, tolerance,
+    nearest, sums, kept, votes,
+):  # fmt: skip
+    """Note the nearest depths (``collect`` false), or add up what lies on that surface."""
+    height, width = nearest.shape
+    for v in range(depth.shape[0]):
+        y = (v - intrinsics[3]) / intrinsics[1]
+        for u in range(depth.shape[1]):
+            z = depth[v, u]
+            if not z > 0:
+                continue
+            x = (u - intrinsics[2]) / intrinsics[0]
+            far = (T[2, 0] * x + T[2, 1] * y + T[2, 2]) * z + T[2, 3]
+            if far <= 0.01:
+                continue
+            px = ((T[0, 0] * x + T[0, 1] * y + T[0, 2]) * z + T[0, 3]) / far * target[0] + target[2]
+            py = ((T[1, 0] * x + T[1, 1] * y + T[1, 2]) * z + T[1, 3]) / far * target[1] + target[3]
+            if not (-0.5 <= px < width - 0.5 and -0.5 <= py < height - 0.5):
+                continue
+            i, j = int(np.rint(py)), int(np.rint(px))
+            if not collect:
+                nearest[i, j] = min(nearest[i, j], far)
+                continue
+            if far > nearest[i, j] * (1 + tolerance):
+                continue
+            sums[i, j, 0] += weight
+            sums[i, j, 1] += weight * far
+            for channel in range(3):
+                sums[i, j, 2 + channel] += weight * color[v, u, channel]
+            if labels.size and labels[v, u] >= 0:
+                _vote(kept, votes, i, j, labels[v, u], weight)
+
+
+@_jit
+def _vote(kept, votes, i, j, label, weight):
+    """Add to a class's votes; where all places are taken, further classes do not count."""
+    for place in range(kept.shape[2]):
+        if kept[i, j, place] == label or kept[i, j, place] < 0:
+            kept[i, j, place] = label
+            votes[i, j, place] += weight
+            return

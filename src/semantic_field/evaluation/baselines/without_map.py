@@ -1,0 +1,133 @@
+"""The figures of a report once more, of predictions made from the recorded frames alone.
+
+Views come from ``Reprojection``. Questions are asked of the sensor's own point cloud: the mean
+point of each voxel with the class that most of its readings had, where language knows each point
+by its class name alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from semantic_field.config import QueryConfig
+from semantic_field.data.sources import FrameSource
+from semantic_field.evaluation.baselines.reprojection import NEAREST, Reprojection
+from semantic_field.evaluation.protocols.protocol import Protocol
+from semantic_field.evaluation.report.figures import QUALITY
+from semantic_field.evaluation.scores.held_out_views import HeldOutFrames, ViewScores
+from semantic_field.evaluation.scores.queries import score_queries, take_latency
+from semantic_field.evaluation.scores.surfaces import fuse
+from semantic_field.evaluation.truth.object_masks import true_objects
+from semantic_field.field.map_state import MapState
+from semantic_field.field.surface.points import SurfacePoints
+from semantic_field.mapping.language.basis import LanguageBasis
+from semantic_field.query.engine import QueryEngine
+from semantic_field.teachers.language import LanguageTeacher
+
+NAME = f"reprojection of the {NEAREST} nearest frames"
+Progress = Callable[[str, float], None]
+
+
+def score_without_map(
+    mapped: FrameSource,
+    held: HeldOutFrames,
+    source: FrameSource,
+    state: MapState,
+    protocol: Protocol,
+    teacher: LanguageTeacher | None,
+    query: QueryConfig,
+    progress: Progress = lambda text, share: None,
+) -> dict[str, Any]:
+    """``views``, ``geometry``, ``semantics`` and ``queries`` as in a report's ``quality``.
+
+    Args:
+        mapped: the frames that the map was made of, with the labels that it was given.
+        held: the held-out views.
+        source: the whole recording; its objects are the truth that answers are held against.
+        state: the map; only its frame and version are used here.
+        teacher: the language of the map; None leaves queries out.
+    """
+    figures, holes = _score_views(mapped, held, source.label_names, protocol, progress)
+    figures |= {"name": NAME, "k": NEAREST, "holes": holes, "queries": None}
+    if protocol.queries and teacher is not None and source.label_names:
+        progress("queries without a map", 0.0)
+        objects = true_objects(source, protocol.max_depth_m)
+        objects = [item for item in objects if item.name not in protocol.classes.ignore]
+        points = labelled_points(mapped, protocol)
+        if objects and len(points):
+            engine = _engine(state, points, mapped.label_names, teacher, query)
+            figures["queries"] = score_queries(engine, objects, source.label_names)
+            take_latency(figures["queries"])
+    return figures
+
+
+def _score_views(
+    mapped: FrameSource,
+    held: HeldOutFrames,
+    names: dict[int, str],
+    protocol: Protocol,
+    progress: Progress,
+) -> tuple[dict[str, Any], float]:
+    reproject, scores, holes = Reprojection(mapped), ViewScores(names, protocol), []
+    for number, position in enumerate(held.positions):
+        frame = held[number]
+        found = reproject(frame.camera, frame.T_world_camera)
+        scores.add(position, frame, found.view, render_s=float("nan"))
+        holes.append(found.holes)
+        progress("reprojected views", (number + 1) / len(held))
+    result = scores.result()
+    kept = {name: result[name] for name in ("views", "semantics")}
+    return kept | {"geometry": result["depth"]}, float(np.mean(holes))
+
+
+def labelled_points(mapped: FrameSource, protocol: Protocol) -> SurfacePoints:
+    """The sensor's cloud of the mapped frames; points without a class are left out."""
+    frames: Iterable = (mapped[i] for i in range(len(mapped)))
+    cloud = fuse(frames, protocol.surface_voxel_m, protocol.max_depth_m)
+    named = np.isin(cloud.label, list(mapped.label_names))
+    n = int(named.sum())
+    return SurfacePoints(
+        xyz=cloud.xyz[named],
+        normals=np.zeros((n, 3), np.float32),
+        color=np.zeros((n, 3), np.uint8),
+        latent=np.zeros((n, 0), np.float16),
+        label=cloud.label[named],
+        confidence=np.ones(n, np.float32),
+    )
+
+
+def _engine(
+    state: MapState,
+    points: SurfacePoints,
+    names: dict[int, str],
+    teacher: LanguageTeacher,
+    query: QueryConfig,
+) -> QueryEngine:
+    """Answers from points whose latents are those of their class names."""
+    ids = sorted(names)
+    basis = LanguageBasis(teacher, len(ids))
+    latents = basis.latents_of([names[i] for i in ids]).numpy().astype(np.float16)
+    latent = latents[np.searchsorted(ids, points.label)]
+    engine = QueryEngine(teacher, query)
+    language = replace(state, language=basis.space(), label_names=names)
+    engine.set_points(language, replace(points, latent=latent))
+    return engine
+
+
+def shortfalls(quality: dict[str, Any]) -> list[str]:
+    """One sentence that names the figures in which the map is below the baseline, if any."""
+    baseline = quality.get("baseline")
+    if baseline is None:
+        return []
+    own, other = {"quality": quality}, {"quality": baseline}
+    pairs = [(figure, figure.value(own), figure.value(other)) for figure in QUALITY]
+    below = [
+        f"{figure.name} ({figure.text(mine)} against {figure.text(its)})"
+        for figure, mine, its in pairs
+        if mine is not None and its is not None and figure.better * (mine - its) < 0
+    ]
+    return [f"The map is below the {baseline['name']} in {', '.join(below)}"] if below else []
