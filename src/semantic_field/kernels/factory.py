@@ -14,9 +14,10 @@ def make_kernels(
 ) -> GridKernels:
     """Return the grid kernels called ``name``, which run on ``device``.
 
-    Names are "reference" (torch), "cpu" (Numba), "cuda" (Triton), "tcnn" and "auto". "auto" selects the fastest for the device: "cpu" on a CPU, "cuda" on a GPU if Triton is
-    installed, else "reference". "tcnn" is tiny-cuda-nn on a GPU, and on the CPU an implementation
-    in plain torch for reading maps.
+    Names are "reference" (torch), "cpu" (Numba), "cuda" (Triton), "tcnn" and "auto". "auto"
+    selects the fastest for the device: "cpu" on a CPU, "cuda" on a GPU if Triton is installed,
+    else "reference". "tcnn" is tiny-cuda-nn on a GPU, and on the CPU an implementation in plain
+    torch for reading maps.
 
     Raises:
         ValueError: if the named kernels do not run on the device, a package that they need is

@@ -73,7 +73,7 @@ def floor_height(local: NDArray[np.floating], normals_up: NDArray[np.floating]) 
 
 
 def distance_to(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return the distance (X, Y) in metres to the nearest marked cell; infinite if there is none."""
+    """Return the distance (X, Y) in metres to the nearest marked cell; infinite if none is."""
     if not mask.any():
         return np.full(mask.shape, np.inf)
     return np.asarray(ndimage.distance_transform_edt(~mask), np.float64) * CELL_M

@@ -153,7 +153,10 @@ class Interpreter:
         )
 
     def embed_classes(self, class_names: list[str]) -> Float[Tensor, "C E"]:
-        """Return centred unit embeddings of class names; zeros for "background" and unknown ones."""
+        """Return centred unit embeddings (C, E) of class names.
+
+        Zeros for names such as "background" and for names unknown to the teacher.
+        """
         result = torch.zeros(len(class_names), self._teacher.dim)
         usable = [
             i
@@ -225,7 +228,7 @@ class Interpreter:
         return self.embed(list(negatives or filter(self._teacher.knows, usual_negatives)))
 
     def _thing_fits(self, embedding: Float[Tensor, " E"]) -> NDArray[np.float32]:
-        """Return how well each thing answers: by its most similar name or use, or as a substitute."""
+        """Return how well each thing answers: by its closest name or use, or as a substitute."""
         fits = np.zeros(len(self._teacher.things), np.float32)
         np.maximum.at(fits, self._thing_of_name, (self._name_vectors @ embedding).numpy())
         np.maximum.at(fits, self._thing_of_use, (self._use_vectors @ embedding).numpy())

@@ -52,7 +52,7 @@ def _best(
     footprint: NDArray[np.bool_],
     target: NDArray[np.float64],
 ) -> NDArray[np.int64]:
-    """Return the best candidate cell (2,): reachable and with a view of the object, then closest."""
+    """Return the best candidate cell (2,): connected, with a view of the object, then closest."""
     parts = np.asarray(ndimage.label(ground.free)[0], np.int64)  # type: ignore[index]
     sizes = np.bincount(parts.ravel())
     size = sizes[parts[tuple(candidates.T)]]

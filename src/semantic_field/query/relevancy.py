@@ -91,9 +91,9 @@ class LatentIndex:
         return self._units.shape[1]
 
     def _unit_columns(self, latent: Float[Tensor, "N D"]) -> Float[Tensor, "U N"]:
-        """Return [z / n - V'c, 1 / n, 1] / d of every point: n = |V z + m|, d = |(V z + m) / n - c|.
+        """Return [z / n - V'c, 1 / n, 1] / d of every point.
 
-        Its product with [V'q, q.m, -q.(c - V V'c)] is the cosine with q. This form has no large
+        Here n = |V z + m| and d = |(V z + m) / n - c|. Its product with [V'q, q.m, -q.(c - V V'c)] is the cosine with q. This form has no large
         terms that cancel, which float16 could not represent. Points are columns, which is the
         fastest layout for products with a few texts.
         """
@@ -271,6 +271,6 @@ def _asked(likely: Tensor) -> Tensor:
 
 
 def _answers(meaning: Interpretation, fit: Tensor, limits: Calibration) -> Tensor:
-    """Return the probability, 0..1, that a fit is an answer, by its gap to the best possible fit."""
+    """Return the probability that a fit is an answer, by its gap to the best possible fit."""
     gap = max(meaning.best, limits.floor) - fit
     return torch.sigmoid(limits.sharpness * (limits.margin - gap))

@@ -1,4 +1,4 @@
-"""Labels of held-out views without a field: what the map has to beat."""
+"""Label baselines without a field: nearest frame, projection, depth projection."""
 
 # Compiled functions carry no annotations: Numba infers their types.
 # pyright: basic
@@ -19,14 +19,21 @@ from semantic_field.evaluation.scores.conventions import convention
 from semantic_field.frames import VOID_LABEL, Frame
 from semantic_field.geometry import invert_transform
 
-SAME_SURFACE = 0.03  # share of the depth by which two readings of one surface may differ
+SAME_SURFACE = 0.03  # relative depth difference up to which two readings are of one surface
 METRES_PER_RADIAN = 1.0
 _jit = njit(nogil=True, cache=True, error_model="numpy")
 
 
 @dataclass(frozen=True)
 class LabelledView:
-    """A labelled frame as a baseline keeps it: rows of the classes (H, W), -1 = void."""
+    """A labelled frame, with labels as class rows.
+
+    Attributes:
+        rows: int32 (H, W), rows of a ``ClassSet``, -1 = void.
+        depth: float32 (H, W), metres, 0 = no reading.
+        intrinsics: (4,), fx, fy, cx, cy in pixels.
+        T_world_camera: (4, 4), metres.
+    """
 
     rows: NDArray[np.int32]
     depth: NDArray[np.float32]
@@ -35,7 +42,7 @@ class LabelledView:
 
 
 def labelled_views(frames: Iterable[Frame], classes: ClassSet) -> list[LabelledView]:
-    """The frames that have labels."""
+    """Return the frames that have labels."""
     return [
         LabelledView(
             classes.rows(frame.labels), frame.depth, _intrinsics(frame), frame.T_world_camera
@@ -46,9 +53,12 @@ def labelled_views(frames: Iterable[Frame], classes: ClassSet) -> list[LabelledV
 
 
 def nearest_frame(views: list[LabelledView], target: Frame, classes: int = 0) -> NDArray[np.int32]:
-    """No field at all: the label image of the nearest labelled frame, as it is.
+    """Predict the label image of the nearest labelled frame, unchanged except for its size.
 
-    Distances are metres, a radian counts as one.
+    The distance of poses is translation in metres plus rotation in radians.
+
+    Returns:
+        Class rows (H, W) of the target, -1 = void.
     """
     view = min(views, key=lambda v: _apart(v.T_world_camera, target.T_world_camera))
     size = target.camera.height, target.camera.width
@@ -57,11 +67,13 @@ def nearest_frame(views: list[LabelledView], target: Frame, classes: int = 0) ->
 
 
 def projection(views: list[LabelledView], target: Frame, classes: int) -> NDArray[np.int32]:
-    """Labelled pixels thrown into the target view through their own sensor depth.
+    """Predict labels by projecting labelled pixels into the target view with their sensor depth.
 
-    Of what falls on a pixel only the nearest surface counts (within 3 % of its depth). The class
-    with the most votes wins, the first one where several have them; -1 without any. The target's
-    own depth is not used: it is a view, as it is for the map.
+    At each target pixel only the nearest surface counts (within 3 % of its depth). The target's
+    own depth is not used, as it is not given to the map either.
+
+    Returns:
+        Class rows (H, W) with the most votes (the first on ties), -1 without votes.
     """
     nearest = np.full(target.depth.shape, np.inf, np.float32)
     votes = np.zeros((*target.depth.shape, classes), np.uint16)
@@ -76,11 +88,13 @@ def projection(views: list[LabelledView], target: Frame, classes: int) -> NDArra
 
 
 def depth_projection(views: list[LabelledView], target: Frame, classes: int) -> NDArray[np.int32]:
-    """Each pixel of the target, lifted by *its own sensor depth*, asks all labelled frames.
+    """Predict labels by projecting the target's pixels, with *their own sensor depth*, into frames.
 
-    A frame votes for the label at the pixel it projects to, where its reading there is that of
-    the same surface (within 3 % of the depth). This knows the target's depth, which the map is
-    not given.
+    Each labelled frame votes for the label at that pixel if its depth there is of the same surface
+    (within 3 %). This baseline uses the target's depth, which the map is not given.
+
+    Returns:
+        Class rows (H, W) with the most votes (the first on ties), -1 without votes.
     """
     votes = np.zeros((*target.depth.shape, classes), np.uint16)
     for view in views:
@@ -98,7 +112,7 @@ def _winner(votes: NDArray[np.uint16]) -> NDArray[np.int32]:
 
 @njit(inline="always")
 def _meets(u, v, depth, intrinsics, T, camera):
-    """Row, column and z-depth at which another camera meets a pixel's point; row -1: behind it."""
+    """Project a pixel's point to another camera: row, column, z-depth; row -1 if behind it."""
     x, y = (u - intrinsics[2]) / intrinsics[0] * depth, (v - intrinsics[3]) / intrinsics[1] * depth
     z = T[2, 0] * x + T[2, 1] * y + T[2, 2] * depth + T[2, 3]
     if depth <= 0 or z <= 0:
@@ -110,7 +124,7 @@ def _meets(u, v, depth, intrinsics, T, camera):
 
 @_jit
 def _throw(depth, intrinsics, rows, T, camera, tolerance, nearest, votes, count):
-    """Note the nearest depths of the target (``count`` false), or vote where they are met."""
+    """Update the target's nearest depths (``count`` false), or vote where a point is at them."""
     for v in range(depth.shape[0]):
         for u in range(depth.shape[1]):
             i, j, z = _meets(u, v, depth[v, u], intrinsics, T, camera)
@@ -134,11 +148,11 @@ def _vote(depth, intrinsics, T, seen, camera, rows, tolerance, votes):
 
 
 class BaselineScores:
-    """Scores of the baselines, and of the map where the projection leaves holes.
+    """Scores baselines, and the map in the pixels for which they predict nothing ("holes").
 
     Args:
         views: the labelled frames, as the mapper was given them.
-        names: of ``PREDICTORS``.
+        names: keys of ``PREDICTORS``.
     """
 
     def __init__(
@@ -150,7 +164,7 @@ class BaselineScores:
         self._in_holes = {name: ConfusionMatrix(classes.names, rule) for name in names}
 
     def add(self, truth: Frame, labels: NDArray[np.int32]) -> None:
-        """Predict a held-out view; ``labels`` are the class ids that the map renders there."""
+        """Score the predictions of a held-out view; ``labels`` are the map's class ids (H, W)."""
         assert truth.labels is not None
         rows, mapped = self._classes.rows(truth.labels), self._classes.rows(labels)
         for name, matrix in self._matrices.items():
@@ -159,8 +173,10 @@ class BaselineScores:
             self._in_holes[name].add(np.where(found < 0, rows, VOID_LABEL), mapped)
 
     def result(self) -> dict[str, dict[str, Any]]:
-        """Figures by baseline, with the share of pixels without a label (``holes``), and how
-        many of those the map gets right."""
+        """Return the scores of each baseline.
+
+        ``holes`` is the share of pixels without a predicted label, ``map_accuracy_in_holes`` the
+        map's accuracy in them (None if there are none)."""
         figures = {}
         for name, matrix in self._matrices.items():
             scores, inside = matrix.result(), self._in_holes[name].result()
@@ -172,7 +188,7 @@ class BaselineScores:
 
 
 def summary(scores: Scores) -> dict[str, Any]:
-    """The figures of a table's row."""
+    """Return mIoU, mIoU of frequent classes and total accuracy, for a row of a table."""
     return {
         "miou": scores.miou,
         "miou_frequent": scores.miou_frequent,
