@@ -1,7 +1,7 @@
-"""Cameras, rigid transforms and the maps between pixels and points.
+"""Pinhole cameras, rigid transforms, projection and back-projection.
 
-Everything is in metres and radians; camera axes are OpenCV's (x right, y down, z forward), and
-``T_target_source`` takes points of *source* to *target*.
+Units are metres and radians; camera axes are OpenCV's (x right, y down, z forward), and
+``T_target_source`` transforms points from the *source* to the *target* frame.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ Array = NDArray[np.floating]
 class Camera:
     """A pinhole camera without distortion: focal lengths and principal point in pixels.
 
-    Pixel centres lie at integer coordinates, so the image spans ``[-0.5, width - 0.5]``.
+    Pixel centres are at integer coordinates, so the image spans ``[-0.5, width - 0.5]``.
+
+    Raises:
+        ValueError: if a number is not finite, or a focal length or size is not positive.
     """
 
     fx: float
@@ -40,7 +43,11 @@ class Camera:
 
     @classmethod
     def from_field_of_view(cls, width: int, height: int, horizontal_fov_rad: float) -> Camera:
-        """The camera of that horizontal field of view (radians), looking through its middle."""
+        """Return a camera with this horizontal field of view (radians) and a centred principal point.
+
+        Raises:
+            ValueError: if the field of view is not between 0 and pi.
+        """
         if not 0.0 < horizontal_fov_rad < math.pi:
             raise ValueError(
                 f"expected a horizontal field of view in (0, pi) rad, got {horizontal_fov_rad}"
@@ -54,7 +61,7 @@ class Camera:
         return np.array([[self.fx, 0, self.cx], [0, self.fy, self.cy], [0, 0, 1]], dtype=np.float64)
 
     def resized(self, width: int, height: int) -> Camera:
-        """The camera of the same view resampled to ``width`` x ``height`` pixels."""
+        """Return the camera of the same view resampled to ``width`` x ``height`` pixels."""
         sx, sy = width / self.width, height / self.height
         return replace(
             self,
@@ -67,7 +74,7 @@ class Camera:
         )
 
     def rays(self) -> Array:
-        """Directions of all pixels in the camera frame with z = 1, float32 (H, W, 3)."""
+        """Return the ray directions of all pixels in the camera frame, z = 1, float32 (H, W, 3)."""
         x = (np.arange(self.width, dtype=np.float32) - self.cx) / self.fx
         y = (np.arange(self.height, dtype=np.float32) - self.cy) / self.fy
         directions = np.ones((self.height, self.width, 3), dtype=np.float32)
@@ -75,11 +82,11 @@ class Camera:
         return directions
 
     def backproject(self, depth: Array) -> Array:
-        """Camera-frame points (H, W, 3) of a z-depth image (H, W) in metres."""
+        """Return camera-frame points (H, W, 3) of a z-depth image (H, W) in metres."""
         return self.rays() * depth[..., None]
 
     def project(self, points: Array) -> tuple[Array, Array]:
-        """Pixel coordinates (..., 2) and z-depth (...) of camera-frame points (..., 3).
+        """Return pixel coordinates (..., 2) and z-depth (...) of camera-frame points (..., 3).
 
         Points at or behind the camera (z <= 0) get NaN pixels.
         """
@@ -92,12 +99,12 @@ class Camera:
 
 
 def transform_points(T_target_source: Array, points: Array) -> Array:
-    """Points (..., 3) of the source frame, in the target frame."""
+    """Transform points (..., 3) from the source frame to the target frame."""
     return points @ T_target_source[:3, :3].T + T_target_source[:3, 3]
 
 
 def invert_transform(T_target_source: Array) -> Array:
-    """``T_source_target`` of a rigid 4x4 transform."""
+    """Return the inverse ``T_source_target`` (4, 4) of a rigid transform."""
     rotation = T_target_source[:3, :3].T
     inverse = np.eye(4)
     inverse[:3, :3] = rotation
@@ -106,7 +113,7 @@ def invert_transform(T_target_source: Array) -> Array:
 
 
 def make_transform(rotation: ArrayLike, translation: ArrayLike) -> Array:
-    """A 4x4 rigid transform from a rotation matrix (3, 3) and a translation (3,)."""
+    """Return a rigid transform (4, 4) from a rotation matrix (3, 3) and a translation (3,)."""
     transform = np.eye(4)
     transform[:3, :3] = rotation
     transform[:3, 3] = translation
@@ -114,14 +121,14 @@ def make_transform(rotation: ArrayLike, translation: ArrayLike) -> Array:
 
 
 def moved(T_target_source: Array, offset: ArrayLike) -> NDArray[np.float64]:
-    """The transform with ``offset`` (3,) added to its translation."""
+    """Return the transform (4, 4) with ``offset`` (3,) added to its translation."""
     transform = np.array(T_target_source, dtype=np.float64)
     transform[:3, 3] += np.asarray(offset, dtype=np.float64)
     return transform
 
 
 def check_transform(transform: ArrayLike, tolerance: float = 1e-3) -> Array:
-    """The transform as float64 (4, 4), or ValueError where it is not rigid and finite."""
+    """Return the transform as float64 (4, 4); ValueError if it is not rigid and finite."""
     matrix = np.asarray(transform, dtype=np.float64)
     if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
         raise ValueError(f"expected a finite 4x4 transform, got {matrix.tolist()}")
@@ -133,7 +140,7 @@ def check_transform(transform: ArrayLike, tolerance: float = 1e-3) -> Array:
 
 
 def quaternion_from_matrix(rotation: Array) -> Array:
-    """Unit quaternion (x, y, z, w), w >= 0, of a rotation matrix (3, 3) (Shepperd 1978)."""
+    """Return the unit quaternion (x, y, z, w), w >= 0, of a rotation matrix (Shepperd 1978)."""
     m = rotation
     trace = np.trace(m)
     pivots = np.array([m[0, 0], m[1, 1], m[2, 2], trace])
@@ -152,7 +159,11 @@ def quaternion_from_matrix(rotation: Array) -> Array:
 
 
 def matrix_from_quaternion(quaternion: ArrayLike) -> Array:
-    """Rotation matrix (3, 3) of a quaternion (x, y, z, w), which is normalised first."""
+    """Return the rotation matrix (3, 3) of a quaternion (x, y, z, w), which is normalised first.
+
+    Raises:
+        ValueError: if the quaternion is zero, not finite or of another shape.
+    """
     q = np.asarray(quaternion, dtype=np.float64)
     norm = np.linalg.norm(q)
     if q.shape != (4,) or not np.isfinite(norm) or norm < 1e-6:
@@ -168,7 +179,7 @@ def matrix_from_quaternion(quaternion: ArrayLike) -> Array:
 
 
 def interpolate_transform(T0: Array, T1: Array, fraction: float) -> Array:
-    """The rigid transform at ``fraction`` (0..1) between two: linear and slerp (Shoemake 1985)."""
+    """Interpolate two rigid transforms at ``fraction`` 0..1: linear, and slerp (Shoemake 1985)."""
     q0, q1 = quaternion_from_matrix(T0[:3, :3]), quaternion_from_matrix(T1[:3, :3])
     if q0 @ q1 < 0:
         q1 = -q1
@@ -183,7 +194,11 @@ def interpolate_transform(T0: Array, T1: Array, fraction: float) -> Array:
 
 
 def look_at(eye: ArrayLike, target: ArrayLike, up: ArrayLike = (0.0, 0.0, 1.0)) -> Array:
-    """``T_world_camera`` of a camera at ``eye`` that looks at ``target`` with ``up`` upwards."""
+    """Return ``T_world_camera`` of a camera at ``eye`` that looks at ``target``, with ``up`` up.
+
+    Raises:
+        ValueError: if ``up`` is parallel to the view direction.
+    """
     eye = np.asarray(eye, dtype=np.float64)
     forward = np.asarray(target, dtype=np.float64) - eye
     forward /= np.linalg.norm(forward)

@@ -1,9 +1,9 @@
-"""Depth from colour and poses alone, for recordings without a depth camera.
+"""Multi-view stereo by plane sweep: depth from colour and poses, without a depth camera.
 
 Each frame is compared with neighbours warped over planes parallel to its image (plane sweep;
-Collins 1996) by zero-mean normalised cross-correlation; the costs are made smooth along four
-directions (semi-global matching; Hirschmueller 2008); what other frames' depths do not confirm is
-left out. Holes are what a depth camera's holes are: the mapper knows what to do with them.
+Collins 1996) by zero-mean normalised cross-correlation; costs are aggregated along four directions
+(semi-global matching; Hirschmueller 2008); depth that other frames' depths do not confirm is
+removed. The mapper treats the holes like those of a depth camera.
 """
 
 # Compiled functions carry no annotations: Numba infers their types.
@@ -31,8 +31,8 @@ NEAR_M, FAR_M = 0.4, 12.0
 SOURCES = 5
 BASELINE_M, LARGEST_TURN = 0.25, 0.5
 WINDOW = 5
-TEXTURE = 1e-6  # variance of grey (0..1) below which there is nothing to compare
-GENTLE, STEEP = 0.05, 0.6  # costs of a step of one plane, and of more, between neighbours
+TEXTURE = 1e-6  # variance of grey (0..1) below which there is no texture to compare
+GENTLE, STEEP = 0.05, 0.6  # penalties of a step of one plane, and of more, between neighbours
 WORST_COST = 0.6  # 1 - correlation
 CONFIRMED_WITHIN, CONFIRMATIONS = 0.03, 2
 _jit = njit(nogil=True, cache=True, error_model="numpy")
@@ -48,7 +48,7 @@ class View:
 
 
 def view_of(frame: Frame) -> View:
-    """The frame as the sweep needs it."""
+    """Return the grey view of a frame at the working size."""
     camera = frame.camera
     small = camera.resized(WIDTH, max(1, round(camera.height * WIDTH / camera.width)))
     grey = cv2.cvtColor(frame.color, cv2.COLOR_RGB2GRAY)
@@ -58,7 +58,11 @@ def view_of(frame: Frame) -> View:
 
 
 def neighbours(poses: NDArray[np.float64], index: int, count: int = SOURCES) -> list[int]:
-    """The frames to compare one with: about 25 cm apart, looking the same way."""
+    """Return the best frames to compare frame ``index`` with: about 25 cm away, similar rotation.
+
+    Args:
+        poses: ``T_world_camera`` (N, 4, 4) of all frames.
+    """
     moved = np.linalg.norm(poses[:, :3, 3] - poses[index, :3, 3], axis=1)
     trace = np.einsum("kij,ij->k", poses[:, :3, :3], poses[index, :3, :3])
     turned = np.arccos(np.clip((trace - 1) / 2, -1, 1))
@@ -69,13 +73,13 @@ def neighbours(poses: NDArray[np.float64], index: int, count: int = SOURCES) -> 
 
 
 def sweep(reference: View, sources: Sequence[View]) -> NDArray[np.float32]:
-    """z-depth (H, W) of the reference in metres, 0 where no plane fits."""
+    """Return z-depth (H, W) of the reference view in metres, 0 where no plane fits."""
     inverse = np.linspace(1 / FAR_M, 1 / NEAR_M, PLANES)
     costs = np.ones((*reference.grey.shape, PLANES), np.float32)
     own = _moments(reference.grey)
     for plane, value in enumerate(inverse):
         each = [_cost(reference, own, source, float(value)) for source in sources]
-        # The better half: what is hidden in some neighbours is seen in others.
+        # Average the better half: a point occluded in some neighbours is visible in others.
         best = np.sort(np.stack(each), axis=0)[: max(1, (len(each) + 1) // 2)]
         costs[..., plane] = best.mean(axis=0)
     total = np.zeros_like(costs)
@@ -95,7 +99,7 @@ def _moments(grey: NDArray[np.float32]) -> tuple[NDArray, NDArray]:
 
 
 def _cost(reference: View, own: tuple, source: View, inverse_depth: float) -> NDArray[np.float32]:
-    """1 - correlation with the source over windows, 0..1; 1 outside of it or without texture."""
+    """Return 1 - correlation with the source in windows, 0..1; 1 outside or without texture."""
     T = invert_transform(source.T_world_camera) @ reference.T_world_camera
     normal = np.array([[0, 0, inverse_depth]])
     H = source.camera.matrix @ (T[:3, :3] + T[:3, 3:] @ normal)
@@ -114,7 +118,7 @@ def _cost(reference: View, own: tuple, source: View, inverse_depth: float) -> ND
 
 @_jit
 def _step(before, cost, gentle, steep, out):
-    """One step of the recursion: costs of a pixel from those of the one before it."""
+    """One step of semi-global matching: path costs of a pixel from those of the previous one."""
     planes = len(cost)
     least = before[0]
     for p in range(1, planes):
@@ -130,7 +134,7 @@ def _step(before, cost, gentle, steep, out):
 
 @_jit
 def _smooth(costs, gentle, steep, total):
-    """Add the costs smoothed from the left, and from above."""
+    """Add the path costs from the left and from above to ``total``."""
     height, width, planes = costs.shape
     above = costs[0].copy()
     total[0] += above
@@ -152,7 +156,7 @@ def _smooth(costs, gentle, steep, total):
 
 @_jit
 def _choose(total, costs, inverse, worst, depth):
-    """The plane of the least cost, between planes by a parabola."""
+    """Fill ``depth`` with the plane of least cost, refined between planes by a parabola."""
     height, width, planes = total.shape
     for v in range(height):
         for u in range(width):
@@ -171,7 +175,7 @@ def _choose(total, costs, inverse, worst, depth):
 def confirmed(
     depth: NDArray[np.float32], view: View, others: Sequence[tuple[View, NDArray[np.float32]]]
 ) -> NDArray[np.float32]:
-    """The depth where at least two others show a surface within 3 % there; 0 elsewhere."""
+    """Return the depth that at least two other views confirm within 3 %; 0 elsewhere."""
     points = transform_points(view.T_world_camera, view.camera.backproject(depth))
     votes = np.zeros(depth.shape, np.int32)
     for other, seen in others:
@@ -186,13 +190,13 @@ def confirmed(
 
 
 class EstimatedDepth:
-    """A recording whose depths are estimated from its colours: a ``FrameSource`` of its own.
+    """A ``FrameSource`` that wraps a recording and replaces depth by plane-sweep estimates.
 
-    Depths are kept in ``folder`` as PNGs in millimetres, each written whole: a run that was
-    interrupted goes on with those that are missing.
+    Depths are stored in ``folder`` as PNGs in millimetres, written atomically: an interrupted run
+    can be resumed.
 
     Raises:
-        ValueError: where no two frames are a stereo pair.
+        ValueError: if no two frames are a stereo pair.
     """
 
     estimated = True

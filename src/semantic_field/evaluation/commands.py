@@ -1,4 +1,4 @@
-"""``semantic-field evaluate``, ``compare`` and ``benchmarks``. Heavy imports stay inside."""
+"""``semantic-field evaluate``, ``compare`` and ``benchmarks``; heavy imports are in functions."""
 
 from __future__ import annotations
 

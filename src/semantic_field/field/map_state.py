@@ -68,7 +68,7 @@ class MapState:
             rows are zero while nothing has been observed.
         voxels: how often a surface was observed in each voxel.
         reach: the voxels in which rendering looks for a surface: around depth readings, and
-            around interpolated depths that fill holes of the depth images. Interpolated depths
+            around depths that were filled in for holes of the depth images. Filled-in depths
             are used to render views and are never part of the extracted surface.
         label_names: class id (as in the input labels) to name; may name classes never seen.
         class_ids: the class id of each row of the field's label head.

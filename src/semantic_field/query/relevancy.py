@@ -93,9 +93,10 @@ class LatentIndex:
     def _unit_columns(self, latent: Float[Tensor, "N D"]) -> Float[Tensor, "U N"]:
         """Return [z / n - V'c, 1 / n, 1] / d of every point.
 
-        Here n = |V z + m| and d = |(V z + m) / n - c|. Its product with [V'q, q.m, -q.(c - V V'c)] is the cosine with q. This form has no large
-        terms that cancel, which float16 could not represent. Points are columns, which is the
-        fastest layout for products with a few texts.
+        Here n = |V z + m| and d = |(V z + m) / n - c|. The product with
+        [V'q, q.m, -q.(c - V V'c)] is the cosine with q. This form has no large terms that cancel,
+        which float16 could not represent. Points are columns, which is the fastest layout for
+        products with a few texts.
         """
         rank, mean = self._basis.shape[1], self._mean
         units = torch.empty(rank + 2, len(latent), dtype=self._dtype, device=self.device)

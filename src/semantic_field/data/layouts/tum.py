@@ -1,7 +1,7 @@
-"""TUM RGB-D: ``rgb.txt``, ``depth.txt``, ``groundtruth.txt`` and the images that they list.
+"""TUM RGB-D: ``rgb.txt``, ``depth.txt``, ``groundtruth.txt`` and the images listed there.
 
-Depth has 5000 units a metre and is registered to colour. Colour and depth are paired by time, as
-the benchmark's ``associate.py`` does; the pose is interpolated at the colour image's time.
+Depth has 5000 units per metre and is registered to colour. Colour and depth are paired by time, as
+in the benchmark's ``associate.py``; the pose is interpolated at the colour image's time.
 """
 
 from __future__ import annotations

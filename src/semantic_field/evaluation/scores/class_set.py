@@ -52,7 +52,7 @@ class ClassSet:
         return len(self.names)
 
     def rows(self, ids: NDArray[np.integer]) -> NDArray[np.int32]:
-        """Return the rows of class ids, same shape; -1 for ids that are void, ignored or unknown."""
+        """Return the rows of class ids, same shape; -1 for void, ignored and unknown ids."""
         shifted = ids.astype(np.int64) - self._low
         inside = (shifted >= 0) & (shifted < len(self._rows))
         return np.where(inside, self._rows[np.where(inside, shifted, 0)], -1).astype(np.int32)

@@ -32,7 +32,7 @@ class RenderedView:
         depth: float32 z-depth (H, W), metres, 0 = nothing.
         normal: float32 unit normals (H, W, 3) in the map frame, 0 = nothing.
         label: int32 class ids (H, W), -1 = nothing or no classes.
-        confidence: float32 (H, W) in 0..1, 0 where the surface comes from interpolated depth only.
+        confidence: float32 (H, W) in 0..1, 0 where the surface comes from filled-in depth only.
         latent: float16 (H, W, D), only on request.
         relevancy: float32 (H, W) in 0..1, only on request; 0 = nothing.
     """
