@@ -43,7 +43,7 @@ class Camera:
 
     @classmethod
     def from_field_of_view(cls, width: int, height: int, horizontal_fov_rad: float) -> Camera:
-        """Return a camera with this horizontal field of view (radians) and a centred principal point.
+        """Return a camera with this horizontal field of view (radians) and central principal point.
 
         Raises:
             ValueError: if the field of view is not between 0 and pi.

@@ -48,7 +48,7 @@ def storage_files(path: Path) -> list[Path]:
 
 
 def whole_file(file: Path, folder: Callable[[], Path]) -> Path:
-    """Return a complete, uncompressed file: itself, or a copy in the folder that ``folder`` returns.
+    """Return a complete, uncompressed file: itself, or a copy in the folder given by ``folder``.
 
     Raises:
         OSError: if there is no space for the copy.

@@ -98,7 +98,7 @@ class OutlineEvidence:
         return max(found, key=lambda o: o.score - o.registered_score, default=None)
 
     def prefers_registered(self, T_color_depth: NDArray[np.floating]) -> bool:
-        """Return whether the outlines fit colour better unchanged than shifted by ``T_color_depth``.
+        """Return whether outlines fit colour better unchanged than shifted by ``T_color_depth``.
 
         The transform is between the frame_ids of colour and depth. True means that depth is
         registered although the frame_ids differ."""
