@@ -30,7 +30,7 @@ def inverse(component):
 
 @njit(inline="always")
 def ray_box(groups, g, ox, oy, oz, ix, iy, iz):
-    """Return the parameter where a ray (origin, inverse direction) enters a box, FAR if it misses."""
+    """Return the parameter at which a ray (origin, inverse direction) enters a box, or FAR."""
     t0, t1 = (groups[g, 0] - ox) * ix, (groups[g, 3] - ox) * ix
     near, far = min(t0, t1), max(t0, t1)
     t0, t1 = (groups[g, 1] - oy) * iy, (groups[g, 4] - oy) * iy

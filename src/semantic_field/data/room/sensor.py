@@ -36,7 +36,7 @@ def degrade(
 
 
 def _noisy(depth: NDArray, camera: Camera, rng: np.random.Generator) -> NDArray:
-    """Add noise of 1.2 mm + 1.9 mm (z - 0.4)^2, correlated over a few pixels; quantise disparity."""
+    """Add noise of 1.2 mm + 1.9 mm (z - 0.4)^2, correlated between pixels; quantise disparity."""
     blobs = cv2.GaussianBlur(rng.standard_normal(depth.shape).astype(np.float32), (0, 0), 1.2)
     blobs /= blobs.std()
     noisy = depth + blobs * (0.0012 + 0.0019 * (depth - 0.4) ** 2)

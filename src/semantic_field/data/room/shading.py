@@ -18,7 +18,7 @@ DECODE_STEPS = 8  # entries of the decoding table for one step of an 8-bit value
 
 
 def decode_table() -> NDArray[np.float32]:
-    """Return linear light 0..1 of the sRGB values 0..255 (gamma 2.2), ``DECODE_STEPS`` per value."""
+    """Return linear light 0..1 of sRGB values 0..255 (gamma 2.2), ``DECODE_STEPS`` per value."""
     return ((np.arange(255 * DECODE_STEPS + 2) / (255.0 * DECODE_STEPS)) ** 2.2).astype(np.float32)
 
 
