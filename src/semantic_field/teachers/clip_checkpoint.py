@@ -53,7 +53,7 @@ class LoadedClip:
 
 
 def load_clip(path: str, architecture: str) -> LoadedClip:
-    """Load the model in ``path``: a checkpoint, or a folder with one and optionally its description.
+    """Load the model in ``path``: a checkpoint, or a folder with one and maybe its description.
 
     Args:
         path: .safetensors, or .pt, .pth or .bin that contains only tensors.

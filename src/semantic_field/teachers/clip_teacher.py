@@ -82,7 +82,7 @@ class OpenClipTeacher:
 
     @property
     def calibration(self) -> Calibration:
-        """Calibration, centred on the mean of common things: uncentred CLIP texts are all similar."""
+        """Centred on the mean of common things, as uncentred CLIP texts are all similar."""
         return self._calibration
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Keyframes on a GPU: a copy of the store that takes over only what has changed."""
+"""Incremental copy of the keyframe store on a GPU."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ RESERVED_SLOTS = 64
 
 
 class DeviceKeyframes:
-    """The images and cameras of a store as tensors of one device.
+    """The images and cameras of a store as tensors on one device.
 
-    Room for some slots is reserved; it doubles when they are used up.
+    Memory is reserved for some slots and doubled when they are used up.
 
     Attributes:
         images: colours uint8 (K, P, 3), depths int16 (K, P) with the bits of the store's uint16,
@@ -34,11 +34,11 @@ class DeviceKeyframes:
 
     @property
     def room(self) -> int:
-        """Slots that fit without new memory."""
+        """Number of reserved slots."""
         return len(self._serials)
 
     def follow(self, store: KeyframeStore) -> None:
-        """Copy the slots of the store that hold another keyframe than before, and all cameras."""
+        """Copy the slots that have changed since the last call, and all cameras."""
         count = store.count
         if count > self.room:
             self._make_room(store, min(max(2 * self.room, count), store.capacity))
@@ -53,7 +53,7 @@ class DeviceKeyframes:
             target[:count].copy_(torch.from_numpy(source[:count]))
 
     def is_behind(self, store: KeyframeStore) -> bool:
-        """Whether the store holds keyframes that are not here."""
+        """Return whether the store has keyframes or changes that are not copied yet."""
         count = store.count
         return count > self.room or not np.array_equal(store.serials[:count], self._serials[:count])
 
@@ -77,6 +77,6 @@ class DeviceKeyframes:
 
 
 def _signed(images: tuple) -> tuple:
-    """Torch calculates with int16, hardly with uint16: the same bits."""
+    """View depths as int16 (same bits), as torch hardly supports uint16."""
     colors, depths, labels = images
     return colors, depths.view(np.int16), labels
