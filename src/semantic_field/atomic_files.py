@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Atomic replacement of files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Yields a hidden path beside ``path`` (suffix ``.tmp``) for the block to write to.
+    """Yield a hidden path beside ``path`` (suffix ``.tmp``) for the block to write to.
 
     What was written there takes the place of ``path`` when the block ends, and is removed where
     the block raises. A block that writes nothing leaves ``path`` as it was.
@@ -26,6 +26,6 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 def write_atomically(path: str | Path, data: bytes) -> None:
-    """Replace a file whole or not at all; where the disk is full nothing is left behind."""
+    """Write a file atomically; on failure the old file stays and no temporary file is left."""
     with replacing(path) as hidden:
         hidden.write_bytes(data)

@@ -1,4 +1,4 @@
-"""``semantic-field``: the command line. Heavy imports stay inside the commands."""
+"""``semantic-field`` command line. Heavy imports are inside the commands, for a fast start."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Handler = Callable[[argparse.Namespace], int]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; its exit code. Expected errors are one line on stderr."""
+    """Run one command and return its exit code; expected errors are one line on stderr."""
     arguments = _parser().parse_args(joined_axes(sys.argv[1:] if argv is None else argv))
     try:
         return arguments.handler(arguments)

@@ -1,8 +1,8 @@
 """All settings and their defaults, as frozen nested dataclasses.
 
-``option`` gives a setting its default, its sentence of documentation and its range; the same
-record is what a ROS parameter's descriptor is made of (``mapping.rays_per_step`` and so on).
-Settings may change while a node runs unless they say why they are fixed.
+``option`` gives a setting its default, documentation and range; ROS parameters and their
+descriptors are generated from the same record (``mapping.rays_per_step`` and so on). Settings may
+be changed while a node runs unless they are marked as fixed, with the reason.
 """
 
 from __future__ import annotations
@@ -27,19 +27,23 @@ def option(
     choices: tuple[str, ...] = (),
     fixed: str | None = None,
 ) -> Any:
-    """A dataclass field with documentation and limits (inclusive).
+    """Return a dataclass field with documentation and inclusive limits.
 
-    ``fixed`` says why it cannot change while a node runs, "" that it can; None leaves that to its
-    class.
+    Args:
+        fixed: why the setting cannot be changed while a node runs; "" = it can; None = as its
+            class says.
     """
     about = {"doc": doc, "minimum": minimum, "maximum": maximum, "choices": choices, "fixed": fixed}
     return dataclasses.field(default=default, metadata=about)
 
 
 class Settings:
-    """Base of the settings: checks every option against its type, range and choices.
+    """Base class of settings: checks every option against its type, range and choices.
 
-    ``class X(Settings, fixed="why")`` makes all its options fixed that do not say otherwise.
+    ``class X(Settings, fixed="why")`` fixes all its options that do not set ``fixed`` themselves.
+
+    Raises:
+        ValueError: on a value of the wrong type or out of range.
     """
 
     def __init_subclass__(cls, fixed: str = "") -> None:
@@ -65,7 +69,7 @@ def _check(owner: str, item: dataclasses.Field, value: Any) -> None:
 
 
 def _is_like(default: Any, value: Any) -> bool:
-    """Whether a value may stand where ``default`` does: whole numbers may for decimal ones."""
+    """Return whether a value has the type of ``default``; ints are accepted as floats."""
     if isinstance(default, tuple):
         return isinstance(value, tuple) and all(_is_like(default[0], entry) for entry in value)
     if isinstance(value, bool) or isinstance(default, bool):
@@ -76,7 +80,7 @@ def _is_like(default: Any, value: Any) -> bool:
 
 
 def kind_of(item: dataclasses.Field) -> str:
-    """What an option's values are, in words."""
+    """Return the type of an option's values in words."""
     words = {bool: "true or false", int: "a whole number", float: "a finite number", str: "a text"}
     if isinstance(item.default, tuple):
         return "a list of " + {int: "whole numbers", str: "texts"}[type(item.default[0])]
@@ -84,7 +88,7 @@ def kind_of(item: dataclasses.Field) -> str:
 
 
 def limits_of(item: dataclasses.Field) -> str:
-    """The limits of an option in words; empty where it has none."""
+    """Return the limits of an option in words, "" if it has none."""
     low, high = item.metadata["minimum"], item.metadata["maximum"]
     if item.metadata["choices"]:
         return "one of " + ", ".join(item.metadata["choices"])
@@ -95,7 +99,7 @@ def limits_of(item: dataclasses.Field) -> str:
     return "" if high is None else f"at most {high}"
 
 
-# Why settings are fixed while a node runs.
+# Reasons why settings are fixed while a node runs.
 MAP = "the map is made with it"
 START = "it is read at start"
 KEYFRAMES = "the keyframes in memory are made with it"
@@ -107,7 +111,7 @@ class GridConfig(Settings, fixed=MAP):
 
     levels: int = option(8, "number of resolutions", 1, 32)
     features: int = option(4, "features stored per cell and level", 1, 8)
-    log2_table_size: int = option(19, "log2 of the most table entries per level", 8, 24)
+    log2_table_size: int = option(19, "log2 of the maximum table entries per level", 8, 24)
     coarsest_cell_m: float = option(0.64, "edge of a cell of the coarsest level, metres", 0.01)
     finest_cell_m: float = option(0.014, "edge of a cell of the finest level, metres", 0.001)
     kernels: str = option(
@@ -122,7 +126,7 @@ class GridConfig(Settings, fixed=MAP):
 
 @dataclass(frozen=True)
 class FieldConfig(Settings, fixed=MAP):
-    """The semantic field on top of the grid."""
+    """The semantic field: networks, truncation and voxels."""
 
     grid: GridConfig = dataclasses.field(default_factory=GridConfig)
     hidden_dim: int = option(32, "width of the hidden layers", 8, 256)
@@ -130,7 +134,7 @@ class FieldConfig(Settings, fixed=MAP):
     latent_dim: int = option(64, "length D of the semantic latent", 4, 512)
     truncation_m: float = option(0.025, "truncation of the signed distance, metres", 0.005, 1.0)
     sharpness_m: float = option(
-        0.01, "half width of a surface's weight along a ray, metres", 0.001, 1.0
+        0.01, "half width of the compositing weights around a surface, metres", 0.001, 1.0
     )
     voxel_m: float = option(0.04, "edge of a voxel of the observed space, metres", 0.005, 0.5)
 
@@ -142,7 +146,7 @@ class MappingConfig(Settings):
     seed: int = option(0, "seed of all random numbers", 0, fixed=START)
     device: str = option(
         "auto",
-        "where to train; auto = a GPU where there is one",
+        "where to train; auto = on a GPU if there is one",
         choices=("auto", "cpu", "cuda"),
         fixed=START,
     )
@@ -154,17 +158,17 @@ class MappingConfig(Settings):
     )
     max_speed_mps: float = option(
         10.0,
-        "a camera that seems faster has a wrong pose, until three frames agree; 0 = believe all",
+        "faster camera motion is rejected as a wrong pose unless three frames agree, m/s; 0 = off",
         0.0,
     )
     contour_share: float = option(
-        0.3, "share of the rays that is drawn beside jumps of the depth", 0.0, 1.0
+        0.3, "share of the rays drawn next to depth discontinuities", 0.0, 1.0
     )
     near_samples: int = option(4, "samples of a ray around the sensor's depth", 1, 256)
     free_samples: int = option(3, "samples of a ray in front of the sensor's depth", 1, 256)
     learning_rate: float = option(5e-2, "initial learning rate of the grid", 1e-6, 1.0)
     network_rate: float = option(0.2, "learning rate of the networks, times the grid's", 0.0, 10.0)
-    decay_rays: float = option(1e4, "rays per keyframe after which the rate is half of it", 1.0)
+    decay_rays: float = option(1e4, "rays per keyframe after which learning rates are halved", 1.0)
     color_weight: float = option(100.0, "weight of the colour loss", 0.0)
     depth_weight: float = option(1.0, "weight of the rendered-depth loss", 0.0)
     distance_weight: float = option(10.0, "weight of the signed-distance loss", 0.0)
@@ -172,88 +176,96 @@ class MappingConfig(Settings):
     label_weight: float = option(1.0, "weight of the label cross-entropy", 0.0)
     language_weight: float = option(1.0, "weight of the language loss", 0.0)
     labelled_share: float = option(
-        0.25, "share of the rays that go to labelled pixels where there are any", 0.0, 1.0
+        0.25, "share of the rays drawn from labelled pixels, if there are any", 0.0, 1.0
     )
     class_balance: float = option(
-        0.5, "of those: 0 = classes as frequent as they are, 1 = all classes alike", 0.0, 1.0
+        0.5, "of those: 0 = by the frequency of classes, 1 = all classes equally often", 0.0, 1.0
     )
     vote_on_noise: bool = option(
-        True, "let pixels of noisy label images take a vote of their neighbours"
+        True, "clean noisy label images by a majority vote among neighbouring pixels"
     )
     stream_label_weight: float = option(
-        1.0, "weight of a ray's label and its language where the label image says so", 0.0
+        1.0, "weight of label and language losses where labels come from label images", 0.0
     )
     annotation_weight: float = option(
-        4.0, "weight of a ray's label and its language where a person said so", 0.0
+        4.0, "weight of label and language losses where labels come from a person", 0.0
     )
     annotation_share: float = option(
-        0.5, "share of the rays that look at a fresh annotation and what is beside it", 0.0, 1.0
+        0.5, "share of the rays through a fresh annotation and its surroundings", 0.0, 1.0
     )
     annotation_rays: float = option(
-        250_000.0, "rays of training for which an annotation counts as fresh", 0.0
+        250_000.0, "number of training rays during which an annotation counts as fresh", 0.0
     )
     annotation_cell_m: float = option(
         0.02,
-        "edge of the cells of space that annotations are kept in, metres",
+        "edge of the voxels in which annotations are stored, metres",
         0.005,
         0.2,
         fixed=MAP,
     )
-    labels_shape_geometry: bool = option(True, "let given labels move the geometry")
-    color_shapes_geometry: bool = option(True, "let colours move samples' weights along a ray")
+    labels_shape_geometry: bool = option(True, "let label gradients flow into the geometry")
+    color_shapes_geometry: bool = option(
+        True, "let colour gradients flow into the compositing weights"
+    )
     guess_trust: float = option(
-        0.1, "weight of a depth that was filled in for a missing reading", 0.0, 1.0
+        0.1, "weight of depths that were filled in for missing readings", 0.0, 1.0
     )
     min_depth_m: float = option(
-        0.1, "readings of later images nearer than this are not used, metres", 0.0
+        0.1, "nearer depth readings are not used, metres; applies to later images", 0.0
     )
     max_depth_m: float = option(
-        20.0, "readings of later images farther than this are not used, metres", 0.1
+        20.0, "farther depth readings are not used, metres; applies to later images", 0.1
     )
     max_image_width: int = option(
         640, "wider images are resized to this width, pixels", 32, fixed=KEYFRAMES
     )
-    keyframe_translation_m: float = option(0.05, "a new keyframe after this motion, metres", 0.0)
-    keyframe_rotation_rad: float = option(0.1, "a new keyframe after this turn, radians", 0.0)
+    keyframe_translation_m: float = option(
+        0.05, "translation after which a frame becomes a new keyframe, metres", 0.0
+    )
+    keyframe_rotation_rad: float = option(
+        0.1, "rotation after which a frame becomes a new keyframe, radians", 0.0
+    )
     depth_noise: float = option(
         0.0,
-        "standard deviation of a reading at 1 m, growing with the depth's square (a Kinect's: "
-        "0.002), metres; noisier readings count less",
+        "standard deviation of depth at 1 m, metres, growing with the square of the depth "
+        "(Kinect: 0.002); noisier readings get a lower weight; 0 = off",
         0.0,
         0.1,
     )
     drop_veils: bool = option(
-        False, "use no readings that hang between front and background", fixed=KEYFRAMES
+        False,
+        "drop flying pixels: depth readings between foreground and background",
+        fixed=KEYFRAMES,
     )
     replay_by_error: float = option(
-        0.0, "share of the rays drawn from keyframes in proportion to their errors", 0.0, 1.0
+        0.0, "share of the rays drawn from keyframes in proportion to their loss", 0.0, 1.0
     )
     forget_moved: bool = option(
         True,
-        "forget surfaces that later images see through, and doubt what moves through a view",
+        "remove surfaces that later images see through, and down-weight moving objects",
         fixed=START,
     )
-    refine_poses: bool = option(False, "correct small errors of the keyframes' poses", fixed=START)
+    refine_poses: bool = option(False, "optimise small corrections of keyframe poses", fixed=START)
     pose_rate: float = option(5e-4, "learning rate of pose corrections, metres and radians", 0.0)
     pose_max_shift_m: float = option(0.03, "largest correction of a position, metres", 0.0)
     pose_max_turn_deg: float = option(1.0, "largest correction of an orientation, degrees", 0.0)
     adapt_exposure: bool = option(
-        False, "give each keyframe a gain and bias of its colours", fixed=START
+        False, "optimise a gain and bias of the colours of each keyframe", fixed=START
     )
     memory_budget_mb: int = option(
         900,
-        "limit of keyframes, grid and voxels together, MiB",
+        "memory limit of keyframes, grid and voxels together, MiB",
         16,
         fixed="the keyframes' memory is reserved for it",
     )
     vertices_per_entry: float = option(
-        1.0, "vertices of mapped space for each entry of a level's table before it doubles", 0.01
+        1.0, "grid vertices in mapped space per table entry at which a level's table doubles", 0.01
     )
 
 
 @dataclass(frozen=True)
 class TeacherConfig(Settings, fixed="the teachers are made with it"):
-    """The frozen model that gives text and images their embeddings."""
+    """The frozen models that embed texts and images, and propose regions."""
 
     kind: str = option(
         "label_text",
@@ -262,7 +274,7 @@ class TeacherConfig(Settings, fixed="the teachers are made with it"):
     )
     path: str = option(
         "",
-        "local checkpoint or features file of the language teacher, if it needs one; for "
+        "local checkpoint or feature file of the language teacher, if it needs one; for "
         "open_clip a .pt, .bin or .safetensors file, or a folder with one",
     )
     architecture: str = option(
@@ -270,32 +282,32 @@ class TeacherConfig(Settings, fixed="the teachers are made with it"):
     )
     dense: str = option(
         "patches",
-        "how an image gets dense embeddings: one pass over all patches, a pass for each of many "
-        "overlapping crops at several scales, or only what the store holds",
+        "how dense image embeddings are computed: one pass over all patches, one pass for each of "
+        "many overlapping crops at several scales, or only read from the store",
         choices=("patches", "crops", "store"),
     )
     crop_divisors: tuple = option(
-        (5, 7, 10), "the shorter side of the image in crops, for each scale"
+        (5, 7, 10), "for each scale: a crop's side is the image's shorter side divided by this"
     )
-    crop_shrink: int = option(8, "images are made smaller by this before they are cropped", 1, 64)
+    crop_shrink: int = option(8, "factor by which images are downsampled before cropping", 1, 64)
     prompts: str = option(
         "single",
-        "a text as it is, or the mean over 85 sentences around it",
+        "embedding of a text: of the text itself, or averaged over 85 prompt templates",
         choices=("single", "average"),
     )
-    store: str = option("", "folder that keeps what teachers said of images; empty = none")
+    store: str = option("", "folder where teachers' image features are stored; empty = none")
     regions: str = option(
         "depth",
-        "which pixels of an image belong together: by colour and depth, or by SAM",
+        "region proposals in images: by colour and depth, or by SAM",
         choices=("depth", "sam", "none"),
     )
     regions_path: str = option("", "folder of the SAM or SAM 2 checkpoint (transformers' format)")
     dino_path: str = option(
         "", "folder of a DINO, DINOv2 or DINOv3 checkpoint (transformers' format); empty = none"
     )
-    dino_rows: int = option(32, "patches along the shorter side of the image DINO sees", 1, 512)
+    dino_rows: int = option(32, "patches along the shorter side of DINO's input image", 1, 512)
     device: str = option("auto", "where teachers run", choices=("auto", "cpu", "cuda"))
-    threads: int = option(1, "processor threads of the teachers of images", 1, 256)
+    threads: int = option(1, "processor threads of the image teachers", 1, 256)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -308,67 +320,69 @@ class TeacherConfig(Settings, fixed="the teachers are made with it"):
 
 @dataclass(frozen=True)
 class LanguageConfig(Settings, fixed="labels in memory are made with it"):
-    """What the language latent learns from images (see docs/open_vocabulary.md)."""
+    """Training of the language latent, from labels or images (see docs/open_vocabulary.md)."""
 
     source: str = option(
         "labels",
-        "what language is learnt from: names of label images, or dense embeddings of the images",
+        "source of language supervision: class names of labels, or dense image embeddings",
         choices=("labels", "images"),
     )
     vocabulary: tuple = option(
         ("",),
-        "texts to tell apart while mapping; empty = the label names, and while there are none "
-        "common things of rooms",
+        "texts that the map learns to distinguish; empty = the label names, or if there are none "
+        "the names of common household objects",
         fixed="",
     )
-    feature_weight: float = option(1.0, "weight of the teacher's features", 0.0, fixed="")
-    select_scales: bool = option(True, "learn which scale of the features counts for each ray")
-    relevancy_weight: float = option(4.0, "weight of the vocabulary's cross-entropy", 0.0, fixed="")
+    feature_weight: float = option(1.0, "weight of the teacher's feature loss", 0.0, fixed="")
+    select_scales: bool = option(True, "learn which feature scale to use for each ray")
+    relevancy_weight: float = option(
+        4.0, "weight of the cross-entropy over the vocabulary", 0.0, fixed=""
+    )
     relevancy_temperature: float = option(
-        0.05, "temperature of its cosines; 0 = plain products, as OV-NeRF's code has it", 0.0
+        0.05, "softmax temperature of its cosines; 0 = dot products, as in OV-NeRF's code", 0.0
     )
     vote_temperature: float = option(
-        0.02, "temperature of cosines where regions vote", 1e-3, fixed=""
+        0.02, "softmax temperature of cosines when regions vote", 1e-3, fixed=""
     )
     ranking: str = option(
         "mended",
-        "how regions rank: by what they show without their surroundings, or as OV-NeRF's code does",
+        "region ranking (RSR): with a region's context subtracted, or as in OV-NeRF's code",
         choices=("mended", "released"),
     )
-    rank_teacher: bool = option(True, "let regions vote on what the teacher says (RSR)")
+    rank_teacher: bool = option(True, "let regions vote on the teacher's classes (RSR)")
     unlabelled: str = option(
-        "", "text that pixels without a region stand for, released ranking; empty = left out"
+        "", "text for pixels without a region in the released ranking; empty = left out"
     )
-    self_enhancement: bool = option(True, "learn from what all views say later on (CSE)")
+    self_enhancement: bool = option(True, "train on pseudo-labels from the map itself (CSE)")
     enhancement: str = option(
         "surface",
-        "what is labelled then: segments of the surface, or the map's own views as in OV-NeRF",
+        "what gets pseudo-labels: segments of the surface, or rendered views as in OV-NeRF",
         choices=("surface", "views"),
     )
-    enhance_from: int = option(400, "training step of the first own pseudo-labels (T)", 0)
-    enhance_every: int = option(150, "training steps between later ones (N)", 1)
+    enhance_from: int = option(400, "training step of the first pseudo-labels (T)", 0)
+    enhance_every: int = option(150, "training steps between later pseudo-labels (N)", 1)
     enhance_per_step: int = option(
         2,
-        "views relabelled before each training step while some wait; 0 = all at once",
+        "pending views that get pseudo-labels before each training step; 0 = all at once",
         0,
         fixed="",
     )
-    novel_views: int = option(60, "own views from new poses", 0)
+    novel_views: int = option(60, "number of rendered views from novel poses", 0)
     novel_poses: str = option(
         "trajectory",
-        "new poses: near the real ones, or the camera spinning in place of OV-NeRF's code",
+        "novel poses: near the recorded ones, or a camera rotating in place as in OV-NeRF's code",
         choices=("trajectory", "circle"),
     )
     novel_rays: int = option(
-        512, "labelled points, of the surface or of new poses, in a training step", 0, fixed=""
+        512, "pseudo-labelled surface points or rays of novel poses per training step", 0, fixed=""
     )
-    novel_width: int = option(160, "width of views from new poses, pixels", 16)
+    novel_width: int = option(160, "width of views from novel poses, pixels", 16)
     label_width: int = option(320, "width of pseudo-label images, pixels", 16)
     fda_positive_weight: float = option(
-        200.0, "weight of alike patches answering alike", 0.0, fixed=""
+        200.0, "weight of similar outputs at pixels with similar DINO features", 0.0, fixed=""
     )
     fda_negative_weight: float = option(
-        0.2, "weight of unlike patches answering otherwise", 0.0, fixed=""
+        0.2, "weight of different outputs at pixels with different DINO features", 0.0, fixed=""
     )
     fda_every: int = option(4, "training steps between two patches of that loss", 1, fixed="")
     fda_side: int = option(16, "rays along one side of such a patch", 2, 64, fixed="")
@@ -376,24 +390,25 @@ class LanguageConfig(Settings, fixed="labels in memory are made with it"):
 
     @property
     def texts(self) -> list[str]:
-        """The vocabulary without empty texts."""
+        """The vocabulary, stripped, without empty texts."""
         return [text.strip() for text in self.vocabulary if text.strip()]
 
 
 @dataclass(frozen=True)
 class QueryConfig(Settings):
-    """From text to hits."""
+    """Queries: relevancy, hits, navigation goals."""
 
     negatives: tuple = option(
-        ("object", "things", "stuff", "texture"), "texts that a relevant point must beat"
+        ("object", "things", "stuff", "texture"),
+        "texts that a relevant point must be less similar to",
     )
-    threshold: float = option(0.5, "relevancy from which a point belongs to a hit", 0.01, 1.0)
-    max_hits: int = option(10, "most hits of one answer", 1, 1000)
+    threshold: float = option(0.5, "least relevancy of a hit's points", 0.01, 1.0)
+    max_hits: int = option(10, "largest number of hits of one answer", 1, 1000)
     voxel_m: float = option(0.03, "spacing of the surface points, metres", 0.005, 0.5)
-    min_hit_points: int = option(30, "smaller clusters are not hits", 1)
+    min_hit_points: int = option(30, "least number of surface points of a hit", 1)
     standoff_m: float = option(0.6, "distance of the goal pose from the object's edge, metres", 0.0)
-    robot_radius_m: float = option(0.25, "room that the robot needs around a goal, metres", 0.0)
-    robot_height_m: float = option(1.2, "what hangs higher than this is no obstacle, metres", 0.05)
+    robot_radius_m: float = option(0.25, "free space needed around a goal pose, metres", 0.0)
+    robot_height_m: float = option(1.2, "things above this height are no obstacles, metres", 0.05)
     up: str = option(
         "+z",
         "axis of the map's frame that points up; +z by REP-103",
@@ -403,7 +418,7 @@ class QueryConfig(Settings):
 
 @dataclass(frozen=True)
 class InputConfig(Settings):
-    """How camera topics and poses become frames."""
+    """Assembly of frames from camera topics and poses."""
 
     global_frame: str = option(
         "map", "frame the map is built in; gravity is along its -z", fixed=MAP
@@ -416,8 +431,8 @@ class InputConfig(Settings):
     )
     pose_frame: str = option(
         "",
-        "frame that a PoseStamped is of (and an Odometry that names no child frame), with TF from "
-        "there to the camera; empty = the optical frame itself",
+        "frame whose pose a PoseStamped gives (and an Odometry without child_frame_id); TF must "
+        "connect it to the camera; empty = the optical frame",
         fixed="the subscriptions are made with it",
     )
     tf_timeout_s: float = option(0.5, "how long a frame waits for its transform, seconds", 0.0)
@@ -434,7 +449,9 @@ class InputConfig(Settings):
         "registered to colour, seconds; some drivers publish none",
         0.0,
     )
-    camera_info_timeout_s: float = option(5.0, "warn when no CameraInfo came by then, seconds", 0.1)
+    camera_info_timeout_s: float = option(
+        5.0, "warn if no CameraInfo has arrived after this time, seconds", 0.1
+    )
     input_qos: str = option(
         "sensor_data",
         "reliability of the image subscriptions (sensor_data is best effort)",
@@ -455,11 +472,11 @@ class InputConfig(Settings):
     )
     rectified: bool = option(
         False,
-        "the images are rectified already: CameraInfo's P counts and its distortion does not; "
-        "a colour topic named image_rect… says so by itself",
+        "whether the images are rectified: then P of CameraInfo is used and its distortion "
+        "ignored; colour topics named image_rect… are always taken as rectified",
         fixed=START,
     )
-    max_pending: int = option(30, "most frames that wait for a transform or labels", 1)
+    max_pending: int = option(30, "largest number of frames waiting for a transform or labels", 1)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -471,7 +488,7 @@ class InputConfig(Settings):
 
 @dataclass(frozen=True)
 class MappingNodeConfig(Settings):
-    """The mapping node around the mapper."""
+    """The mapping node: inputs, map file, publishing periods."""
 
     input: InputConfig = dataclasses.field(default_factory=InputConfig)
     autostart: bool = option(
@@ -479,65 +496,67 @@ class MappingNodeConfig(Settings):
     )
     map_path: str = option(
         "",
-        "file of save_map and load_map where the request names none; "
+        "file for save_map and load_map if the request names none; "
         "empty = $ROS_HOME/semantic_field/map.safetensors",
     )
-    load_map_at_start: bool = option(False, "go on with the map in map_path", fixed=START)
+    load_map_at_start: bool = option(False, "load map_path at start and continue it", fixed=START)
     save_map_at_shutdown: bool = option(True, "write map_path when the node stops")
     autosave_period_s: float = option(
-        120.0, "time between writings of map_path while mapping, seconds; 0 = never", 0.0
+        120.0, "period of writing map_path while mapping, seconds; 0 = never", 0.0
     )
-    status_period_s: float = option(1.0, "time between status messages, seconds", 0.05)
-    snapshot_period_s: float = option(2.0, "least time between snapshots, seconds", 0.1)
-    cloud_period_s: float = option(5.0, "least time between semantic clouds, seconds", 0.1)
-    view_period_s: float = option(1.0, "least time between views of the current camera, s", 0.05)
+    status_period_s: float = option(1.0, "period of status messages, seconds", 0.05)
+    snapshot_period_s: float = option(2.0, "shortest period of map snapshots, seconds", 0.1)
+    cloud_period_s: float = option(5.0, "shortest period of semantic clouds, seconds", 0.1)
+    view_period_s: float = option(
+        1.0, "shortest period of rendered views of the current camera, seconds", 0.05
+    )
     annotation_name: str = option(
-        "", "class of clicks and boxes that come without a name, until annotate/name says another"
+        "", "class of clicks and boxes without a name; annotate/name changes it"
     )
     view_width: int = option(320, "width of the published views, pixels", 16)
 
 
 @dataclass(frozen=True)
 class QueryNodeConfig(Settings):
-    """The query node around the query engine."""
+    """The query node."""
 
-    refresh: bool = option(True, "answer the last question again when the map has changed")
-    refresh_period_s: float = option(3.0, "least time between refreshed answers, seconds", 0.1)
+    refresh: bool = option(True, "repeat the last query when the map has changed")
+    refresh_period_s: float = option(3.0, "shortest period of repeated queries, seconds", 0.1)
 
 
 @dataclass(frozen=True)
 class SourceConfig(Settings, fixed=START):
-    """How a recording is read, where it does not say so itself. Empty, 0 and auto: as found."""
+    """How a recording is read. Empty, 0 and auto: detected from the recording."""
 
     color_topic: str = option("", "a bag's topic of colour images")
     depth_topic: str = option("", "a bag's topic of depth images")
     labels_topic: str = option("", "a bag's topic of label images")
-    color_info_topic: str = option("", "a bag's topic with the CameraInfo of colour")
+    color_info_topic: str = option("", "a bag's CameraInfo topic of the colour camera")
     pose_topic: str = option("", "a bag's topic of camera poses (PoseStamped)")
     odometry_topic: str = option("", "a bag's topic of odometry")
-    tf_topic: str = option("", "a bag's topic of TF, where several robots have their own")
-    camera_frame: str = option("", "a bag's optical frame of colour, in place of its frame_id")
+    tf_topic: str = option("", "a bag's TF topic, if several robots have their own")
+    camera_frame: str = option("", "optical frame of the colour camera, replaces frame_id in a bag")
     pose_source: str = option(
-        "auto", "where a bag's poses come from", choices=("auto", "tf", "pose", "odometry")
+        "auto", "source of poses in a bag", choices=("auto", "tf", "pose", "odometry")
     )
-    global_frame: str = option("", "a bag's frame that poses are given in")
+    global_frame: str = option("", "fixed frame of the poses in a bag")
     slop: float = option(0.03, "largest stamp difference of a frame's images in a bag, s", 0.0)
-    camera: str = option("", "FX,FY,CX,CY,W,H of the images without distortion, pixels")
-    depth_scale: float = option(0.0, "metres of one unit of the depth images", 0.0)
+    camera: str = option("", "intrinsics FX,FY,CX,CY,W,H of undistorted images, pixels")
+    depth_scale: float = option(0.0, "metres per unit of the depth images", 0.0)
     register: str = option(
         "auto",
-        "true moves the depth of another camera to colour, false takes it as it is",
+        "true reprojects depth of another camera to colour, false uses it unchanged",
         choices=("auto", "true", "false"),
     )
 
     @classmethod
     def of_texts(cls, texts: Mapping[str, str]) -> SourceConfig:
-        """The settings that texts say, by the names of the options."""
+        """Build the settings from texts, given by option name; ValueError on a bad value."""
         kinds = {name: type(value) for name, _, value in walk(cls())}
         return updated(cls(), {name: kinds[name](text) for name, text in texts.items()})
 
     def options(self) -> dict[str, Any]:
-        """What differs from the defaults, as options of ``open_source``."""
+        """Return the options that differ from the defaults, as arguments of ``open_source``."""
         given = {n: v for n, item, v in walk(self) if v != item.default}
         if "slop" in given:
             given["slop_s"] = given.pop("slop")
@@ -547,13 +566,13 @@ class SourceConfig(Settings, fixed=START):
 
     @property
     def changes_images(self) -> bool:
-        """Whether frames differ from the messages of a bag by more than the choice of topics."""
+        """Whether the settings change images or intrinsics, not only the choice of topics."""
         return bool(self.camera or self.depth_scale or self.register == "true")
 
 
 @dataclass(frozen=True)
 class ReplayNodeConfig(Settings):
-    """The replay node: a recording as live topics."""
+    """The replay node, which publishes a recording as live topics."""
 
     input: str = option("room", "folder, rosbag2, or room[:seed=3,frames=60]", fixed=START)
     source: SourceConfig = dataclasses.field(default_factory=SourceConfig)
@@ -565,35 +584,35 @@ class ReplayNodeConfig(Settings):
     step: bool = option(False, "publish one frame for each call of the service ~/step", fixed=START)
     publish_clock: bool = option(True, "publish /clock", fixed=START)
     wait_for_subscriber_s: float = option(
-        20.0, "wait so long for someone to listen, seconds", 0.0, fixed=START
+        20.0, "longest wait for a subscriber, seconds", 0.0, fixed=START
     )
     wait_for_mapping: bool = option(
-        False, "wait for a mapping node whose status says that it maps, too", fixed=START
+        False, "also wait until the status of a mapping node is mapping", fixed=START
     )
-    exit_when_done: bool = option(False, "leave when the recording has ended")
+    exit_when_done: bool = option(False, "exit when the recording has ended")
     global_frame: str = option("map", "parent frame of the published poses", fixed=START)
     camera_frame: str = option(
         "camera_color_optical_frame", "frame of the published images", fixed=START
     )
     protocol: str = option(
         "",
-        "evaluation protocol whose held-out frames go to held_out/ topics; empty = none",
+        "evaluation protocol whose held-out frames are published on held_out/ topics; empty = none",
         fixed=START,
     )
 
 
 @dataclass(frozen=True)
 class ScorerNodeConfig(Settings):
-    """The scorer node: a live run as a report."""
+    """The scorer node, which scores a live run and writes a report."""
 
     input: InputConfig = dataclasses.field(default_factory=InputConfig)
     source: SourceConfig = dataclasses.field(default_factory=SourceConfig)
     recording: str = option(
-        "room", "what is replayed: its depth and labels are the truth", fixed=START
+        "room", "the replayed recording, whose depth and labels are the ground truth", fixed=START
     )
     protocol: str = option("online", "name or YAML file of the protocol", fixed=START)
     out: str = option("evaluation", "folder of the report", fixed=START)
-    settle_s: float = option(15.0, "longest wait for the last snapshot, seconds", 0.0)
+    settle_s: float = option(15.0, "longest wait for the last map snapshot, seconds", 0.0)
 
 
 @dataclass(frozen=True)
@@ -608,7 +627,7 @@ class Config(Settings):
 
 
 def walk(settings: Settings, prefix: str = "") -> Iterator[tuple[str, dataclasses.Field, Any]]:
-    """Every option as (dotted name, dataclass field, value), nested ones included."""
+    """Yield every option as (dotted name, dataclass field, value), nested ones included."""
     for item in fields(settings):  # type: ignore[arg-type]
         value = getattr(settings, item.name)
         if isinstance(value, Settings):
@@ -618,7 +637,11 @@ def walk(settings: Settings, prefix: str = "") -> Iterator[tuple[str, dataclasse
 
 
 def updated(settings: Any, values: dict[str, Any]) -> Any:
-    """The settings with ``values`` (dotted names) in place; ValueError on an unknown name."""
+    """Return the settings with ``values`` (by dotted name) replaced; lists become tuples.
+
+    Raises:
+        ValueError: on an unknown name or a bad value.
+    """
     nested: dict[str, dict[str, Any]] = {}
     own: dict[str, Any] = {}
     known = {item.name for item in fields(settings)}
@@ -636,12 +659,16 @@ def updated(settings: Any, values: dict[str, Any]) -> Any:
 
 
 def to_dict(settings: Settings) -> dict[str, Any]:
-    """All options under their dotted names, tuples as lists: what ``updated`` takes back."""
+    """Return all options by dotted name, tuples as lists; ``updated`` accepts the result."""
     return {n: list(v) if isinstance(v, tuple) else v for n, _, v in walk(settings)}
 
 
 def load_config(path: str | Path, base: Config | None = None) -> Config:
-    """``base`` (or the defaults) with the deliberate overrides of a YAML file in place."""
+    """Return ``base`` (or the defaults) with the values of a YAML file replaced.
+
+    Raises:
+        ValueError: if the file is no mapping, on an unknown name or a bad value.
+    """
     content = yaml.safe_load(Path(path).read_text()) or {}
     if not isinstance(content, dict):
         raise ValueError(f"expected a YAML mapping of settings in {path}, got {content!r}")

@@ -1,4 +1,4 @@
-"""One posed RGB-D image: what every reader gives and every mapper takes."""
+"""``Frame``: one posed RGB-D image, the output of all readers and the input of the mapper."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class Frame:
             negative values are turned into 0.
         camera: intrinsics, of the images' size.
         T_world_camera: rigid (4, 4), OpenCV camera axes, metres.
-        labels: int32 class ids (H, W), -1 = void; None where the frame has no label image.
+        labels: int32 class ids (H, W), -1 = void; None if the frame has no label image.
         instances: int32 object ids (H, W), -1 = none; ground truth, for scoring only.
     Raises:
-        ValueError: where shapes, types or the pose do not fit together.
+        ValueError: if shapes differ from the camera's, types are wrong, or the pose is not rigid.
     """
 
     stamp_ns: int
@@ -55,7 +55,10 @@ class Frame:
         object.__setattr__(self, "T_world_camera", check_transform(self.T_world_camera))
 
     def resized(self, width: int, height: int) -> Frame:
-        """The frame at another size: colour by area, depth, labels and instances by nearest."""
+        """Return the frame at another size.
+
+        Colour is averaged over pixel areas; depth, labels and instances take the nearest pixel.
+        """
         if (width, height) == (self.camera.width, self.camera.height):
             return self
         import cv2
@@ -81,7 +84,7 @@ class Frame:
         )
 
     def no_wider_than(self, width: int) -> Frame:
-        """The frame, made smaller in proportion where it is wider than ``width`` pixels."""
+        """Return the frame, resized in proportion if it is wider than ``width`` pixels."""
         camera = self.camera
         if camera.width <= width:
             return self
@@ -89,9 +92,12 @@ class Frame:
 
 
 def split_void(names: dict[int, str]) -> tuple[dict[int, str], frozenset[int]]:
-    """Label names without those that mean "no class", and the ids that do.
+    """Split class names into real classes and the ids of names that mean "no class" (void).
 
-    A class without a name, or with nothing but spaces for one, is called "class 17" by its id.
+    A class with an empty or blank name is called by its id, such as "class 17".
+
+    Returns:
+        The names without void ones, and the ids of the void ones.
     """
     names = {i: name if name.strip() else f"class {i}" for i, name in names.items()}
     void = frozenset(i for i, name in names.items() if name.strip().lower() in VOID_NAMES)

@@ -1,7 +1,7 @@
-"""Cameras, rigid transforms and the maps between pixels and points.
+"""Pinhole cameras, rigid transforms, projection and back-projection.
 
-Everything is in metres and radians; camera axes are OpenCV's (x right, y down, z forward), and
-``T_target_source`` takes points of *source* to *target*.
+Units are metres and radians; camera axes are OpenCV's (x right, y down, z forward), and
+``T_target_source`` transforms points from the *source* to the *target* frame.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ METRES_PER_RADIAN = 1.0  # how a turn weighs against a motion when poses are com
 class Camera:
     """A pinhole camera without distortion: focal lengths and principal point in pixels.
 
-    Pixel centres lie at integer coordinates, so the image spans ``[-0.5, width - 0.5]``.
+    Pixel centres are at integer coordinates, so the image spans ``[-0.5, width - 0.5]``.
+
+    Raises:
+        ValueError: if a number is not finite, or a focal length or size is not positive.
     """
 
     fx: float
@@ -41,7 +44,11 @@ class Camera:
 
     @classmethod
     def from_field_of_view(cls, width: int, height: int, horizontal_fov_rad: float) -> Camera:
-        """The camera of that horizontal field of view (radians), looking through its middle."""
+        """Return a camera with this horizontal field of view (radians) and central principal point.
+
+        Raises:
+            ValueError: if the field of view is not between 0 and pi.
+        """
         if not 0.0 < horizontal_fov_rad < math.pi:
             raise ValueError(
                 f"expected a horizontal field of view in (0, pi) rad, got {horizontal_fov_rad}"
@@ -55,7 +62,7 @@ class Camera:
         return np.array([[self.fx, 0, self.cx], [0, self.fy, self.cy], [0, 0, 1]], dtype=np.float64)
 
     def resized(self, width: int, height: int) -> Camera:
-        """The camera of the same view resampled to ``width`` x ``height`` pixels."""
+        """Return the camera of the same view resampled to ``width`` x ``height`` pixels."""
         sx, sy = width / self.width, height / self.height
         return replace(
             self,
@@ -68,7 +75,7 @@ class Camera:
         )
 
     def rays(self) -> Array:
-        """Directions of all pixels in the camera frame with z = 1, float32 (H, W, 3)."""
+        """Return the ray directions of all pixels in the camera frame, z = 1, float32 (H, W, 3)."""
         x = (np.arange(self.width, dtype=np.float32) - self.cx) / self.fx
         y = (np.arange(self.height, dtype=np.float32) - self.cy) / self.fy
         directions = np.ones((self.height, self.width, 3), dtype=np.float32)
@@ -76,15 +83,15 @@ class Camera:
         return directions
 
     def backproject(self, depth: Array) -> Array:
-        """Camera-frame points (H, W, 3) of a z-depth image (H, W) in metres."""
+        """Return camera-frame points (H, W, 3) of a z-depth image (H, W) in metres."""
         return self.rays() * depth[..., None]
 
     def lift(self, u: NDArray | float, v: NDArray | float, z: NDArray | float) -> Array:
-        """Camera-frame points (..., 3) of pixels at columns ``u``, rows ``v`` and z-depth ``z``."""
+        """Return camera-frame points (..., 3) of columns ``u``, rows ``v`` and z-depths ``z``."""
         return np.stack([(u - self.cx) / self.fx * z, (v - self.cy) / self.fy * z, z], axis=-1)
 
     def project(self, points: Array) -> tuple[Array, Array]:
-        """Pixel coordinates (..., 2) and z-depth (...) of camera-frame points (..., 3).
+        """Return pixel coordinates (..., 2) and z-depth (...) of camera-frame points (..., 3).
 
         Points at or behind the camera (z <= 0) get NaN pixels.
         """
@@ -98,11 +105,11 @@ class Camera:
     def pixels_inside(
         self, points: Array
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], Array]:
-        """The pixels that camera-frame points (N, 3) fall on, for the M points inside the image.
+        """Find the pixels of the M camera-frame points, of (N, 3), that project into the image.
 
         Returns:
             Indices of these points, columns and rows of their nearest pixels, all int64 (M,), and
-            their z-depths (M,), above 0. Whether something hides them is not known.
+            their z-depths (M,), above 0. Occlusion is not considered.
         """
         pixels, z = self.project(points)
         u, v = np.rint(pixels).T
@@ -114,22 +121,22 @@ class Camera:
 def depth_to_world(
     depth: Array, camera: Camera, T_world_camera: Array, use: NDArray[np.bool_] | None = None
 ) -> Array:
-    """World points (N, 3) of the pixels ``use`` (H, W) of a z-depth image (H, W) in metres.
+    """Return world points (N, 3) of the pixels ``use`` (H, W) of a z-depth image (H, W), metres.
 
-    None = of all pixels, as an image (H, W, 3); where there is no depth these are the camera's
-    own position.
+    With ``use`` None all pixels are returned, as an image (H, W, 3); pixels without depth give
+    the camera's own position.
     """
     points = camera.backproject(depth)
     return transform_points(T_world_camera, points if use is None else points[use])
 
 
 def transform_points(T_target_source: Array, points: Array) -> Array:
-    """Points (..., 3) of the source frame, in the target frame."""
+    """Transform points (..., 3) from the source frame to the target frame."""
     return points @ T_target_source[:3, :3].T + T_target_source[:3, 3]
 
 
 def invert_transform(T_target_source: Array) -> Array:
-    """``T_source_target`` of a rigid 4x4 transform."""
+    """Return the inverse ``T_source_target`` (4, 4) of a rigid transform."""
     rotation = T_target_source[:3, :3].T
     inverse = np.eye(4)
     inverse[:3, :3] = rotation
@@ -138,7 +145,7 @@ def invert_transform(T_target_source: Array) -> Array:
 
 
 def make_transform(rotation: ArrayLike, translation: ArrayLike) -> Array:
-    """A 4x4 rigid transform from a rotation matrix (3, 3) and a translation (3,)."""
+    """Return a rigid transform (4, 4) from a rotation matrix (3, 3) and a translation (3,)."""
     transform = np.eye(4)
     transform[:3, :3] = rotation
     transform[:3, 3] = translation
@@ -146,28 +153,28 @@ def make_transform(rotation: ArrayLike, translation: ArrayLike) -> Array:
 
 
 def moved(T_target_source: Array, offset: ArrayLike) -> NDArray[np.float64]:
-    """The transform with ``offset`` (3,) added to its translation."""
+    """Return the transform (4, 4) with ``offset`` (3,) added to its translation."""
     transform = np.array(T_target_source, dtype=np.float64)
     transform[:3, 3] += np.asarray(offset, dtype=np.float64)
     return transform
 
 
 def moved_and_turned(T_world_first: Array, T_world_second: Array) -> tuple[Array, Array]:
-    """Distances in metres (...) and angles in radians (...) between poses (..., 4, 4)."""
-    moved = np.linalg.norm(T_world_first[..., :3, 3] - T_world_second[..., :3, 3], axis=-1)
+    """Return distances (m) and rotation angles (rad), both (...), between poses (..., 4, 4)."""
+    distance = np.linalg.norm(T_world_first[..., :3, 3] - T_world_second[..., :3, 3], axis=-1)
     rotations = T_world_first[..., :3, :3], T_world_second[..., :3, :3]
     trace = np.einsum("...ij,...ij->...", *rotations)
-    return moved, np.arccos(np.clip((trace - 1) / 2, -1, 1))
+    return distance, np.arccos(np.clip((trace - 1) / 2, -1, 1))
 
 
 def pose_distances(T_world_first: Array, T_world_second: Array) -> Array:
-    """How far poses (..., 4, 4) are apart (...): metres, where one radian counts as one metre."""
+    """Return distances (...) of poses (..., 4, 4): metres, where one radian counts as a metre."""
     moved, turned = moved_and_turned(T_world_first, T_world_second)
     return moved + METRES_PER_RADIAN * turned
 
 
 def check_transform(transform: ArrayLike, tolerance: float = 1e-3) -> Array:
-    """The transform as float64 (4, 4), or ValueError where it is not rigid and finite."""
+    """Return the transform as float64 (4, 4); ValueError if it is not rigid and finite."""
     matrix = np.asarray(transform, dtype=np.float64)
     if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
         raise ValueError(f"expected a finite 4x4 transform, got {matrix.tolist()}")
@@ -179,14 +186,18 @@ def check_transform(transform: ArrayLike, tolerance: float = 1e-3) -> Array:
 
 
 def quaternion_from_matrix(rotation: Array) -> Array:
-    """Unit quaternion (x, y, z, w), w >= 0, of a rotation matrix (3, 3)."""
+    """Return the unit quaternion (x, y, z, w), w >= 0, of a rotation matrix (3, 3)."""
     from scipy.spatial.transform import Rotation  # here: its import takes a quarter of a second
 
     return Rotation.from_matrix(rotation).as_quat(canonical=True)
 
 
 def matrix_from_quaternion(quaternion: ArrayLike) -> Array:
-    """Rotation matrix (3, 3) of a quaternion (x, y, z, w), which is normalised first."""
+    """Return the rotation matrix (3, 3) of a quaternion (x, y, z, w), which is normalised first.
+
+    Raises:
+        ValueError: if the quaternion is zero, not finite or of another shape.
+    """
     from scipy.spatial.transform import Rotation
 
     q = np.asarray(quaternion, dtype=np.float64)
@@ -197,7 +208,7 @@ def matrix_from_quaternion(quaternion: ArrayLike) -> Array:
 
 
 def interpolate_transform(T0: Array, T1: Array, fraction: float) -> Array:
-    """The rigid transform at ``fraction`` (0..1) between two: linear and slerp (Shoemake 1985)."""
+    """Interpolate two rigid transforms at ``fraction`` 0..1: linear, and slerp (Shoemake 1985)."""
     from scipy.spatial.transform import Rotation, Slerp
 
     ends = Rotation.from_matrix(np.stack([T0[:3, :3], T1[:3, :3]]))
@@ -206,7 +217,11 @@ def interpolate_transform(T0: Array, T1: Array, fraction: float) -> Array:
 
 
 def look_at(eye: ArrayLike, target: ArrayLike, up: ArrayLike = (0.0, 0.0, 1.0)) -> Array:
-    """``T_world_camera`` of a camera at ``eye`` that looks at ``target`` with ``up`` upwards."""
+    """Return ``T_world_camera`` of a camera at ``eye`` that looks at ``target``, with ``up`` up.
+
+    Raises:
+        ValueError: if ``up`` is parallel to the view direction.
+    """
     eye = np.asarray(eye, dtype=np.float64)
     forward = np.asarray(target, dtype=np.float64) - eye
     forward /= np.linalg.norm(forward)

@@ -1,9 +1,9 @@
-"""Lets torchvision be imported beside a build of torch that it was not compiled for.
+"""Makes torchvision importable with a build of torch that it was not compiled for.
 
 open_clip, torchmetrics and transformers' vision models use torchvision's Python code (resizing,
-normalising). Its compiled operators fit one build of torch alone, and where they cannot be loaded
-the import itself fails, because it describes two operators that are not there. Declared by hand
-they are: calling them still fails, and nothing here does.
+normalising). Its compiled operators fit only one build of torch. If they cannot be loaded the
+import itself fails, because it refers to two missing operators. These are declared here; calling
+them still fails, but this library never does.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from importlib.abc import MetaPathFinder
 from importlib.util import find_spec
 from pathlib import Path
 
-_declared: list = []  # a library's operators vanish with it
+_declared: list = []  # keeps the library alive, as its operators are removed with it
 
 
 class TorchvisionFinder(MetaPathFinder):
-    """Prepares the first import of torchvision, whoever asks for it; finds nothing itself."""
+    """Import hook that prepares the first import of torchvision; it never finds a module itself."""
 
     def find_spec(self, fullname, path=None, target=None) -> None:
         if fullname == "torchvision":
@@ -26,7 +26,7 @@ class TorchvisionFinder(MetaPathFinder):
 
 
 def install() -> None:
-    """Watch for the first import of torchvision; costs nothing until then."""
+    """Install the import hook; it has no cost until torchvision is imported."""
     if "torchvision" not in sys.modules:
         sys.meta_path.insert(0, TorchvisionFinder())
 
@@ -41,7 +41,7 @@ def _prepare() -> None:
     try:
         for file in Path(spec.origin).parent.glob("_C.*"):
             torch.ops.load_library(str(file))
-    except OSError:  # made for another torch
+    except OSError:  # compiled for another torch
         pass
     if not hasattr(torch.ops.torchvision, "nms"):
         library = torch.library.Library("torchvision", "DEF")

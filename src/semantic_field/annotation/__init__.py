@@ -1,1 +1,1 @@
-"""A few labelled frames in, dense labels for every frame out."""
+"""Offline annotation: propagates labels of a few frames to all frames of a recording."""

@@ -1,4 +1,4 @@
-"""``semantic-field annotate``. Heavy imports stay inside."""
+"""``semantic-field annotate``. Heavy imports are inside the functions, for a fast start."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _annotate(arguments: argparse.Namespace) -> int:
 
 
 def _open(arguments: argparse.Namespace, progress):
-    """The recording; with depths estimated from colour where it has none."""
+    """Open the recording; depth is estimated from colour if it has none or must not be used."""
     from semantic_field.data.placed import placed
     from semantic_field.data.plane_sweep import EstimatedDepth
     from semantic_field.data.sources import open_source

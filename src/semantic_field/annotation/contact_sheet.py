@@ -1,4 +1,4 @@
-"""What the labels look like: a contact sheet, and a video."""
+"""Contact sheet and video of the labels."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
 def overlay(color: NDArray[np.uint8], labels: NDArray[np.int32], width: int) -> NDArray[np.uint8]:
-    """RGB of ``width``: the image with its labels over it; unlabelled pixels are grey."""
+    """Return an RGB image of this width with labels drawn over it; unlabelled pixels are grey."""
     size = (width, max(1, round(color.shape[0] * width / color.shape[1])))
     photo = cv2.resize(color, size, interpolation=cv2.INTER_AREA)
     ids = cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST_EXACT)
@@ -35,14 +35,14 @@ def overlay(color: NDArray[np.uint8], labels: NDArray[np.int32], width: int) -> 
 
 
 def read_labels(out: Path, number: int) -> NDArray[np.int32]:
-    """The finished labels of a frame."""
+    """Read the finished labels of a frame, int32 (H, W), -1 = void."""
     return void_to_minus_one(read_image(out / LABELS / f"{number:06d}.png", cv2.IMREAD_UNCHANGED))
 
 
 def contact_sheet(
     source: FrameSource, numbers: list[int], out: Path, summary: dict[str, Any]
 ) -> NDArray[np.uint8]:
-    """RGB: evenly spaced frames with their labels, and the classes' colours below.
+    """Return an RGB image of evenly spaced frames with labels, and a legend of the classes.
 
     Frames labelled by hand have a white border.
     """
@@ -79,7 +79,7 @@ def _write(image: NDArray[np.uint8], text: str, x: int, y: int) -> None:
 
 
 def write_contact_sheet(path: Path, image: NDArray[np.uint8]) -> None:
-    """As PNG or JPEG, by the suffix."""
+    """Write an RGB image as PNG or JPEG; the suffix selects the format."""
     quality = [cv2.IMWRITE_JPEG_QUALITY, 90] if path.suffix == ".jpg" else []
     fine, data = cv2.imencode(path.suffix, image[..., ::-1], quality)
     assert fine
@@ -87,7 +87,7 @@ def write_contact_sheet(path: Path, image: NDArray[np.uint8]) -> None:
 
 
 def write_video(source: FrameSource, numbers: list[int], out: Path, path: Path) -> bool:
-    """All frames with their labels as MP4; False where this OpenCV cannot write one."""
+    """Write all frames with their labels as MP4; returns False if OpenCV cannot write MP4."""
     hidden = path.with_name(f".{path.stem}.tmp{path.suffix}")
     writer = None
     try:

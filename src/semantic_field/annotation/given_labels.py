@@ -1,4 +1,4 @@
-"""The label images that a person has drawn: found, checked, and matched with frames."""
+"""Reads hand-drawn label images: finds, checks, and matches them with frames."""
 
 from __future__ import annotations
 
@@ -17,19 +17,24 @@ from semantic_field.data.sources import FrameSource
 from semantic_field.frames import VOID_LABEL, split_void
 
 SAME_TIME_NS = 1_000_000
-FIRST_STAMP_NS = 1_000_000_000  # a smaller number is a frame's, a larger one a stamp
+FIRST_STAMP_NS = 1_000_000_000  # smaller file numbers are frame numbers, others are stamps
 NAMES = ("labels.json", "names.txt")
 
 
 @dataclass(frozen=True)
 class GivenLabels:
-    """Label images by position in the recording: int32 ids (H, W), -1 = void, and the names."""
+    """Hand-drawn labels.
+
+    Attributes:
+        images: position in the recording to int32 class ids (H, W), -1 = void.
+        names: class id to name.
+    """
 
     images: dict[int, NDArray[np.int32]]
     names: dict[int, str]
 
     def fingerprint(self) -> str:
-        """Changes with any pixel or name."""
+        """Return a hash of all pixels and names."""
         digest = hashlib.sha256(json.dumps(sorted(self.names.items())).encode())
         for position, image in sorted(self.images.items()):
             digest.update(str(position).encode() + image.tobytes())
@@ -37,16 +42,17 @@ class GivenLabels:
 
 
 def read_given_labels(folder: str | Path, source: FrameSource) -> GivenLabels:
-    """Read ``folder``: PNGs of one channel named by frame number or stamp (ns), and the names.
+    """Read ``folder``: PNGs of one channel named by frame number or stamp (ns), and class names.
 
-    A number is the one in the recording's own file names, or the position where it has none;
-    a stamp has to be within 1 ms of a frame's. 255 (8 bits) and 65535 (16 bits) are unlabelled,
-    and so are names like "void". Names stand in ``labels.json`` or in ``names.txt`` (an id and
-    a name on each line).
+    A frame number is the one in the recording's file names, or the position if these have none;
+    a stamp must be within 1 ms of a frame's. 255 (8 bits) and 65535 (16 bits) are unlabelled,
+    and so are classes with names like "void". Class names are in ``labels.json`` or in
+    ``names.txt`` (an id and a name on each line).
 
     Raises:
-        ValueError: no images, no names, an image that fits no frame, two for one frame, colours
-            in place of ids, another size than the recording's, or an id without a name.
+        ValueError: if there are no images or no names, an image matches no frame, two match the
+            same, or an image has colours instead of ids, another size than the recording, or an
+            id without a name.
     """
     folder = Path(folder)
     files = sorted(f for f in folder.glob("*.png") if not f.name.startswith("."))
@@ -68,7 +74,7 @@ def read_given_labels(folder: str | Path, source: FrameSource) -> GivenLabels:
 
 
 def frame_numbers(source: FrameSource) -> list[int]:
-    """The number of each frame in the recording's own file names, or its position."""
+    """Return the number of each frame in the recording's file names, or its position."""
     return list(getattr(source, "indices", range(len(source))))
 
 
@@ -97,7 +103,7 @@ def _name_line(file: Path, number: int, line: str) -> tuple[int, str]:
 
 
 def _position(file: Path, numbers: dict[int, int], source: FrameSource) -> int:
-    """Where the frame of a label image stands in the recording."""
+    """Return the position in the recording of a label image's frame."""
     if not file.stem.isdecimal():
         raise ValueError(f"expected a frame number or a stamp as in 000012.png, got {file}")
     number = int(file.stem)

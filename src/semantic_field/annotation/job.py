@@ -1,7 +1,7 @@
 """``semantic-field annotate``: trains a map on a few labelled frames, labels every frame.
 
-All that is known lies in the output folder, each file whole or not at all: ``map.safetensors`` is
-the checkpoint, ``.annotate/`` what is finished. A run that was killed goes on where it was.
+All state is in the output folder and written atomically: ``map.safetensors`` is the training
+checkpoint, ``.annotate/`` records which frames are finished. An interrupted run can be resumed.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ Progress = Callable[[str, float], None]
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked for.
+    """Options of an annotation job.
 
     Attributes:
-        seconds, steps: of training in all, over all runs; what is reached first ends it, 0 = no
-            limit. Only steps give the same result on a busy machine.
-        wrong_cost: how many right labels a wrong one undoes, see ``calibration``.
-        keep_given: a person's pixels stay as they are in the output.
+        seconds, steps: training budget over all runs; the first limit reached ends training, 0 =
+            no limit. Only a budget in steps gives the same result on a busy machine.
+        wrong_cost: cost of a wrong label, in right labels; see ``label_calibration``.
+        keep_given: copy hand-drawn labels unchanged to the output.
     """
 
     seconds: float = 180.0
@@ -64,14 +64,14 @@ class Request:
 
 
 class AnnotationJob:
-    """One recording, the labels of some of its frames, and a folder for the result.
+    """Annotates one recording from the labels of some of its frames.
 
     Args:
-        source: the recording; frames without depth must have been given one (``plane_sweep``).
+        source: the recording; its frames must have depth, if necessary estimated (``plane_sweep``).
         given: the labels.
-        out: made where it is missing; a folder with another run's files is refused.
+        out: output folder, created if missing; must be empty or of an earlier run of this job.
     Raises:
-        ValueError: where ``out`` holds something else, or there is no limit to the training.
+        ValueError: if ``out`` holds other files, or training has no limit.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class AnnotationJob:
             raise ValueError("expected seconds or steps of training above 0, got neither")
         self._source, self._given, self._out = source, given, out
         self._request, self._progress = request, progress
-        # Frames near each other are as good as others here: none is left out as "covered".
+        # Offline, frames with similar poses are useful as well: keep all of them as keyframes.
         every = {"mapping.keyframe_translation_m": 0.0, "mapping.keyframe_rotation_rad": 0.0}
         self._config = updated(config or Config(), every)
         self._numbers = frame_numbers(source)
@@ -96,7 +96,7 @@ class AnnotationJob:
         self._mapper.set_label_names(given.names)
 
     def run(self) -> dict[str, Any]:
-        """Train, label all frames, and write the summary, which is returned."""
+        """Train, label all frames, write the summary, and return it."""
         self._train()
         renderer = LabelRenderer(self._mapper.snapshot())
         calibration = self._calibrate(renderer)
@@ -106,7 +106,7 @@ class AnnotationJob:
             self._progress("labelling frames", (position + 1) / len(self._source))
         return self._summarise(calibration)
 
-    # what is known from before
+    # state of earlier runs
 
     def _open(self, identity: dict[str, Any]) -> dict[str, Any]:
         identity["recording"] = [self._source.name, len(self._source)]
@@ -135,7 +135,7 @@ class AnnotationJob:
         return state | {"identity": identity}
 
     def _forget_results(self) -> None:
-        """Of a run with other settings only the map is of use."""
+        """Delete the labels of a run with other settings; its map is kept."""
         shutil.rmtree(self._out / LABELS, ignore_errors=True)
         for file in (self._out / WORK).glob("*.npz"):
             file.unlink()
@@ -176,7 +176,7 @@ class AnnotationJob:
         self._checkpoint()
 
     def _share(self) -> float:
-        """How much of the training is done."""
+        """Return the share of training that is done; 1 and more when it is finished."""
         request, shares = self._request, [0.0]
         if request.seconds:
             shares.append(self._state["trained_s"] / request.seconds)
@@ -204,7 +204,7 @@ class AnnotationJob:
         self._mapper.spread_clicks()
 
     def _chosen(self) -> list[int]:
-        """All labelled frames, and as many others, evenly spaced, as the memory budget holds."""
+        """Return all labelled frames, and as many others, evenly spaced, as fit into memory."""
         camera, mapping = self._source[0].camera, self._config.mapping
         width = min(camera.width, mapping.max_image_width)
         pixels = width * round(camera.height * width / camera.width)
@@ -218,7 +218,7 @@ class AnnotationJob:
     # labelling
 
     def _calibrate(self, renderer: LabelRenderer) -> Calibration:
-        """Tell the views where trained labels are, then judge the held-out ones."""
+        """Register the trained labels with ``views``, then calibrate on the held-out ones."""
         frames = {position: self._source[position] for position in sorted(self._given.images)}
         masks = {p: held_out_blocks(self._given.images[p], p) for p in frames}
         for position, frame in frames.items():
@@ -252,7 +252,7 @@ class AnnotationJob:
         self._write_notes(position, ids, counts, _cells(frame, view.depth, void))
 
     def _write_notes(self, position: int, ids: NDArray, counts: NDArray, cells: NDArray) -> None:
-        """Written last: a frame with notes is finished."""
+        """Write a frame's statistics; written last, as they mark the frame as finished."""
         path = self._notes(position)
         with replacing(path) as hidden, hidden.open("wb") as file:
             np.savez(file, ids=ids, counts=counts, cells=cells)
@@ -291,8 +291,7 @@ class AnnotationJob:
         return summary
 
     def _suggest(self, cells: list[NDArray[np.int64]]) -> list[dict[str, Any]]:
-        """The frames to label next: those that show most uncertain surface, each what those
-        before it leave."""
+        """Return the frames to label next: greedily those that add most uncertain surface."""
         mine = [c if i not in self._given.images else c[:0] for i, c in enumerate(cells)]
         chosen, covered = greedy_cover(mine, SUGGESTIONS), np.zeros(0, np.int64)
         found = []
@@ -305,7 +304,7 @@ class AnnotationJob:
 
 
 def _cells(frame: Frame, depth: NDArray, void: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Cells of 10 cm of the surface that is seen here and has no label."""
+    """Return the keys of the 10 cm cells with visible surface that has no label."""
     part = (slice(POINT_STRIDE // 2, None, POINT_STRIDE),) * 2
     points = frame.camera.backproject(np.where(depth > 0, depth, frame.depth))[part]
     wanted = void[part] & (points[..., 2] > 0)
@@ -313,7 +312,7 @@ def _cells(frame: Frame, depth: NDArray, void: NDArray[np.bool_]) -> NDArray[np.
 
 
 def write_png(path: Path, image: NDArray) -> None:
-    """A PNG, whole or not at all."""
+    """Write an image as PNG atomically."""
     path.parent.mkdir(exist_ok=True)
     fine, data = cv2.imencode(".png", image)
     assert fine

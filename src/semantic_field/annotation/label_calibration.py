@@ -1,11 +1,10 @@
-"""How far a rendered label can be trusted, learnt on labelled pixels that training never saw.
+"""Confidence of rendered labels, calibrated on labelled pixels held out from training.
 
-In every labelled frame some blocks are held out: their labels are not trained on. After training
-each of their pixels is known to be right or wrong, and a logistic regression of that on two
-figures (log odds of the best class, distance to the nearest trained label) gives the confidence:
-the chance that a label is right. Below the threshold a label becomes void. The threshold is the
-one that would have been best on the held-out pixels, where a right label counts 1 and a wrong
-one costs ``wrong_cost``.
+In every labelled frame some blocks of pixels are held out: their labels are not trained on. After
+training, each of them is known to be right or wrong. A logistic regression on two features (log
+odds of the best class, distance to the nearest trained label) gives the confidence: the probability
+that a label is right. Labels below a threshold become void. The threshold maximises the gain on the
+held-out pixels, where a right label counts 1 and a wrong one ``-wrong_cost``.
 """
 
 from __future__ import annotations
@@ -18,9 +17,9 @@ from scipy.optimize import minimize
 
 from semantic_field.frames import VOID_LABEL
 
-BLOCKS = 4  # across the image: large, so that their middle is far from any trained label
+BLOCKS = 4  # across the image: large, so that their centre is far from any trained label
 HELD_OUT = 0.1
-LEAST_KEPT = 0.5  # of the pixels of each class stay in training
+LEAST_KEPT = 0.5  # least share of each class's pixels that stays in training
 NEAR_M = 0.05
 FEWEST = 200  # held-out pixels for a calibration
 RIDGE = 1e-3
@@ -28,9 +27,9 @@ THRESHOLDS = np.linspace(0.0, 0.99, 100)
 
 
 def held_out_blocks(labels: NDArray[np.int32], seed: int) -> NDArray[np.bool_]:
-    """Which pixels (H, W) of a label image are kept from training: a tenth of its blocks.
+    """Return a mask (H, W) of held-out labelled pixels: a random tenth of the image's blocks.
 
-    Where that would take more than half of a class's pixels in the image, they stay.
+    Classes that would lose more than half of their pixels in the image are not held out.
     """
     height, width = labels.shape
     edge = max(1, width // BLOCKS)
@@ -45,12 +44,12 @@ def held_out_blocks(labels: NDArray[np.int32], seed: int) -> NDArray[np.bool_]:
 
 
 def without(labels: NDArray[np.int32], mask: NDArray[np.bool_]) -> NDArray[np.int32]:
-    """The labels with void where the mask is true."""
+    """Return the labels with void where the mask is true."""
     return np.where(mask, VOID_LABEL, labels).astype(np.int32)
 
 
 def features(probability: NDArray, distance_m: NDArray) -> NDArray[np.float64]:
-    """1, log odds of the best class's probability, and the log of the distance (in 5 cm)."""
+    """Return the regression features (..., 3): 1, log odds, and log(1 + distance / 5 cm)."""
     p = np.clip(np.asarray(probability, np.float64), 1e-4, 1 - 1e-4)
     away = np.log1p(np.minimum(np.asarray(distance_m, np.float64), 10.0) / NEAR_M)
     return np.stack([np.ones_like(p), np.log(p / (1 - p)), away], axis=-1)
@@ -58,16 +57,17 @@ def features(probability: NDArray, distance_m: NDArray) -> NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class Calibration:
-    """From the figures of a pixel to the chance that its label is right.
+    """Maps the features of a pixel to the probability that its label is right.
 
     Attributes:
         weights: of ``features``.
-        threshold: labels of less confidence are void.
-        pixels: held-out pixels behind it; 0 = there were too few, and the best class's own
-            probability counts, halved in odds at 5 cm from the next label and so on, with the
-            threshold that the cost alone implies.
-        accuracy, kept, kept_accuracy: on the held-out pixels: before the threshold, the share
-            that passes it, and the share of those that is right.
+        threshold: labels of lower confidence become void.
+        pixels: number of held-out pixels of the fit. 0 = too few for a fit: default weights (the
+            best class's probability, with its odds halved at 5 cm from the nearest label) and
+            the threshold implied by the cost alone.
+        accuracy: of all held-out pixels.
+        kept, kept_accuracy: share of the held-out pixels that pass the threshold, and their
+            accuracy.
         error: expected calibration error over ten bins.
     """
 
@@ -80,7 +80,7 @@ class Calibration:
     error: float | None = None
 
     def confidence(self, probability: NDArray, distance_m: NDArray) -> NDArray[np.float32]:
-        """0..1, the shape of both."""
+        """Return the confidence, 0..1, in the shape of both arguments."""
         return _sigmoid(features(probability, distance_m) @ np.array(self.weights)).astype(
             np.float32
         )
@@ -89,8 +89,15 @@ class Calibration:
 def calibrate(
     probability: NDArray, distance_m: NDArray, right: NDArray[np.bool_], wrong_cost: float
 ) -> Calibration:
-    """Fit on held-out pixels (N,), see the module."""
-    prior = np.array([0.0, 1.0, -1.0])  # what nothing speaks against
+    """Fit a calibration on held-out pixels (N,).
+
+    Args:
+        probability: of the best class, 0..1.
+        distance_m: to the nearest trained label, metres.
+        right: whether the label is right.
+        wrong_cost: cost of a wrong label, in right labels.
+    """
+    prior = np.array([0.0, 1.0, -1.0])  # weights without evidence
     if len(right) < FEWEST:
         return Calibration((0.0, 1.0, -1.0), wrong_cost / (1 + wrong_cost))
     x, y = features(probability, distance_m), right.astype(np.float64)
@@ -101,8 +108,8 @@ def calibrate(
         value = (np.logaddexp(0.0, score) - y * score).mean() + 0.5 * RIDGE * (off**2).sum()
         return value, x.T @ (_sigmoid(score) - y) / len(y) + RIDGE * off
 
-    # More probable is never less certain, farther from any label never more, whatever a few
-    # pixels say.
+    # Confidence never falls with probability and never rises with distance, even if a few
+    # pixels suggest it.
     limits = [(None, None), (0.0, None), (None, 0.0)]
     weights = minimize(loss, prior, jac=True, method="L-BFGS-B", bounds=limits).x
     confidence = _sigmoid(x @ weights)
@@ -120,10 +127,10 @@ def calibrate(
 
 
 def best_threshold(confidence: NDArray, right: NDArray[np.bool_], wrong_cost: float) -> float:
-    """Of 0, .01, ... .99 the lowest where the kept right ones less the cost of wrong ones is most.
+    """Return the threshold of 0, .01, ... .99 with the highest gain; the lowest one on ties.
 
-    Pixels that are almost all right say little about the threshold: it is never below
-    ``wrong_cost / (1 + wrong_cost) / 2``, half of what a perfect confidence would ask for.
+    It is at least ``wrong_cost / (1 + wrong_cost) / 2``, half the optimum for a perfect
+    confidence: if almost all pixels are right they hardly determine the threshold.
     """
     gain = np.where(right, 1.0, -wrong_cost)
     gains = [gain[confidence >= threshold].sum() for threshold in THRESHOLDS]
@@ -132,7 +139,7 @@ def best_threshold(confidence: NDArray, right: NDArray[np.bool_], wrong_cost: fl
 
 
 def calibration_error(confidence: NDArray, right: NDArray[np.bool_], bins: int = 10) -> float:
-    """Mean distance between confidence and accuracy over equal bins, weighted by pixels."""
+    """Return the expected calibration error over bins of equal width, weighted by pixels."""
     which = np.minimum((confidence * bins).astype(int), bins - 1)
     counts = np.bincount(which, minlength=bins)
     apart = np.abs(

@@ -1,4 +1,4 @@
-"""A frame as the map labels it: class, probability, and how near the next given label is."""
+"""Rendered labels of a frame: class, probability, and distance to the nearest given label."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from semantic_field.geometry import Camera, depth_to_world
 
 SPACING_M = 0.04
 FAR_M = 2.0
-STRIDE = 4  # distances are taken at every fourth pixel and row
+STRIDE = 4  # distances are computed at every fourth pixel of every fourth row
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,11 @@ class RenderedLabels:
     """Images (H, W) of one frame.
 
     Attributes:
-        label: int32 class ids, -1 = no surface. probability: float32, of that class.
+        label: int32 class ids, -1 = no surface.
+        probability: float32, of that class.
         distance_m: float32, from the surface to the nearest trained label, at most ``FAR_M``.
-        observed: whether a reading of any frame lies there. depth: float32 as rendered, metres.
+        observed: whether the surface was observed by any frame.
+        depth: float32 rendered z-depth, metres, 0 = no surface.
     """
 
     label: NDArray[np.int32]
@@ -39,7 +41,7 @@ class RenderedLabels:
 
 
 class LabelRenderer:
-    """Renders frames; ``add`` first tells where trained labels are."""
+    """Renders the labels of frames; register all trained labels with ``add`` first."""
 
     def __init__(self, state: MapState) -> None:
         self._state = state
@@ -47,7 +49,7 @@ class LabelRenderer:
         self._tree: KDTree | None = None
 
     def add(self, frame: Frame, labels: NDArray[np.int32]) -> None:
-        """Labels (H, W) that were trained on; they lie on the surface that the map shows."""
+        """Register the labels (H, W) of a frame that were trained on, at the rendered surface."""
         view = render_view(self._state, frame.camera, frame.T_world_camera)
         points = _points(frame.camera, frame.T_world_camera, view.depth)
         chosen = points[(labels >= 0) & (view.depth > 0)]
@@ -55,7 +57,7 @@ class LabelRenderer:
         self._tree = None
 
     def render(self, frame: Frame) -> RenderedLabels:
-        """The frame's view of the map."""
+        """Render labels, probabilities and distances of a frame."""
         view = render_view(self._state, frame.camera, frame.T_world_camera, with_latent=True)
         assert view.latent is not None
         points = _points(frame.camera, frame.T_world_camera, view.depth)
@@ -69,7 +71,7 @@ class LabelRenderer:
 
     @torch.no_grad()
     def _probability(self, latent: NDArray[np.float16]) -> NDArray[np.float32]:
-        """The softmax's greatest value (H, W)."""
+        """Return the highest class probability (H, W)."""
         rows = torch.from_numpy(latent).flatten(0, 1).float()
         scores = self._state.field.label_scores(rows)
         return torch.softmax(scores, 1).amax(1).view(latent.shape[:2]).numpy()
@@ -87,7 +89,7 @@ class LabelRenderer:
 
 
 def _settled(image: NDArray) -> NDArray:
-    """The median of 5 x 5: no speckles."""
+    """Return the image after a 5 x 5 median filter, which removes speckles."""
     return np.asarray(cv2.medianBlur(image, 5))
 
 
@@ -100,6 +102,6 @@ def _points(
 def finished_labels(
     view: RenderedLabels, confidence: NDArray[np.float32], threshold: float
 ) -> NDArray[np.int32]:
-    """The labels with void where nothing was observed or the confidence is too low."""
+    """Return the labels, int32 (H, W), void where not observed or below the threshold."""
     keep = view.observed & (confidence >= threshold)
     return np.where(keep, view.label, VOID_LABEL).astype(np.int32)

@@ -1,4 +1,4 @@
-"""The arguments of ``mapping.launch.py`` that make the mapping node listen to a bag's topics."""
+"""Derives the arguments of ``mapping.launch.py`` from the topics of a rosbag2."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ TRANSPORTS = ("compressed", "compressedDepth")
 
 
 def launch_arguments(path: str | Path, reading: SourceConfig | None = None) -> dict[str, str]:
-    """Topics, transports, pose source and world frame of a rosbag2, found by type and name or
-    as ``reading`` says.
+    """Return the launch arguments for a rosbag2: topics, transports, pose source, global frame.
 
+    Args:
+        reading: overrides what is detected by type and name.
     Raises:
-        ValueError: where the bag is damaged or a topic is missing or in question.
+        ValueError: if the bag is damaged or a topic is missing or ambiguous.
     """
     reading = reading or SourceConfig()
     source = BagSource(path, **reading.options())
@@ -35,7 +36,7 @@ def launch_arguments(path: str | Path, reading: SourceConfig | None = None) -> d
 
 
 def _image(name: str, topic: str) -> dict[str, str]:
-    """Image transports append their name to the topic of the raw images."""
+    """Split base topic and transport: transports append their name to the raw image topic."""
     base, _, last = topic.rpartition("/")
     if last in TRANSPORTS:
         return {name: base, f"{name}_transport": last}
@@ -55,8 +56,9 @@ def _other(topics: Topics) -> dict[str, str]:
 
 
 def main() -> int:
-    """``python -m semantic_field.data.bag_launch BAG [JSON]``: the arguments as JSON; JSON are
-    texts by the names of ``SourceConfig``."""
+    """``python -m semantic_field.data.bag_launch BAG [JSON]``: print the arguments as JSON.
+
+    The argument JSON holds texts by the option names of ``SourceConfig``. Returns the exit code."""
     try:
         texts = json.loads(sys.argv[2]) if len(sys.argv) > 2 else {}
         arguments = launch_arguments(sys.argv[1], SourceConfig.of_texts(texts))

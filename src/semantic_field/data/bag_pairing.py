@@ -1,4 +1,4 @@
-"""Which images of a recording belong together, by their stamps."""
+"""Pairs images of a recording by their stamps."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from semantic_field.data.bag_reader import Message
 
 
 def with_stamps(messages: list[Message]) -> tuple[list[Message], Counter[str]]:
-    """The messages whose stamps are times, and how many others there are, by cause.
+    """Return the messages with usable stamps, and the number of the others by cause.
 
     ``zero_stamp``: the driver left it empty. ``negative_stamp``: before 1970.
     ``constant_stamp``: all of several messages have the same.
@@ -30,11 +30,12 @@ def with_stamps(messages: list[Message]) -> tuple[list[Message], Counter[str]]:
 
 
 def pair(first: list[Message], second: list[Message], slop_s: float) -> dict[int, Message]:
-    """For positions in ``first``, the message of ``second`` that was taken with it.
+    """Return for positions in ``first`` the message of ``second`` that belongs to it.
 
-    Both lists are sorted by stamp, then reception. Messages of one stamp are a group; groups are
-    paired where each is the other's nearest and their stamps differ by at most ``slop_s``. In
-    groups of the same length messages go in order; in others each with its nearest in reception.
+    Both lists must be sorted by stamp, then reception time. Messages with the same stamp form a
+    group; two groups are paired if each is the other's nearest and their stamps differ by at most
+    ``slop_s``. Within groups of equal length, messages are paired in order; else by mutually
+    nearest reception time.
     """
     ours, theirs = _groups(first), _groups(second)
     pairs: dict[int, Message] = {}
@@ -49,7 +50,7 @@ def pair(first: list[Message], second: list[Message], slop_s: float) -> dict[int
 
 
 def _groups(messages: list[Message]) -> list[list[tuple[int, Message]]]:
-    """Positions and messages, those of one stamp together."""
+    """Group positions and messages by stamp."""
     by_stamp = groupby(enumerate(messages), lambda item: item[1].stamp_ns)
     return [list(group) for _, group in by_stamp]
 
@@ -61,7 +62,7 @@ def _stamps(groups: list[list[tuple[int, Message]]]) -> list[int]:
 def _mutual(
     first: list[int], second: list[int], slop: float = float("inf")
 ) -> list[tuple[int, int]]:
-    """Positions in two lists of sorted times, of pairs that are each other's nearest."""
+    """Return the position pairs in two sorted lists of times that are each other's nearest."""
     found = []
     for a, time in enumerate(first):
         b = _nearest(second, time)
@@ -71,7 +72,7 @@ def _mutual(
 
 
 def _nearest(times: list[int], time: int) -> int | None:
-    """The position of the time nearest to ``time``."""
+    """Return the position of the time nearest to ``time``, None in an empty list."""
     after = bisect_left(times, time)
     around = [i for i in (after - 1, after) if 0 <= i < len(times)]
     return min(around, key=lambda i: abs(times[i] - time), default=None)

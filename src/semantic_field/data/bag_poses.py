@@ -1,4 +1,4 @@
-"""Poses of a recording at any time: TF trees, and tracks of pose or odometry messages."""
+"""Interpolated poses of a recording: TF trees, and tracks of pose or odometry messages."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from semantic_field.geometry import (
 )
 
 Pose = NDArray[np.floating]
-MAX_DEPTH = 100  # of a TF tree; more is a loop
-MAX_GAP_S = 0.5  # poses farther apart are not interpolated, unless they come as slowly as that
+MAX_DEPTH = 100  # of a TF tree; more means a loop
+MAX_GAP_S = 0.5  # longest interval for interpolation, unless the source publishes more slowly
 SAME = 1e-6  # metres and quaternion components
 
 
 class PoseError(LookupError):
-    """No pose at that time; ``cause`` is what such frames are counted under."""
+    """There is no pose at this time; ``cause`` is the key under which such frames are counted."""
 
     def __init__(self, cause: str, detail: str) -> None:
         super().__init__(detail)
@@ -32,9 +32,9 @@ class PoseError(LookupError):
 
 
 def longest_gap_s(intervals_s: Sequence[float]) -> float:
-    """Seconds over which poses that came at these intervals may be interpolated.
+    """Return the longest interval in seconds over which poses may be interpolated.
 
-    That is ``MAX_GAP_S``, or twice the period of a source that is slower than that.
+    That is ``MAX_GAP_S``, or twice the period of a slow source, estimated from ``intervals_s``.
     """
     usual = sorted(intervals_s)[len(intervals_s) // 4] if len(intervals_s) else 0.0
     return max(MAX_GAP_S, 2.0 * usual)
@@ -42,13 +42,13 @@ def longest_gap_s(intervals_s: Sequence[float]) -> float:
 
 @dataclass
 class Track:
-    """Poses of one frame in its parent over time.
+    """Poses of one frame in its parent frame over time.
 
     Attributes:
         name: for error messages.
-        max_gap_s: poses farther apart are not interpolated; None: see ``longest_gap_s``.
-        gap_cause: what frames in a gap between poses are counted under.
-        conflicts: sentences about poses that contradict each other.
+        max_gap_s: longest interval for interpolation; None: see ``longest_gap_s``.
+        gap_cause: key under which frames in longer gaps are counted.
+        conflicts: sentences about contradicting poses, as keys.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Track:
     _longest_gap_s: float = MAX_GAP_S
 
     def add(self, stamp_ns: int, parent: str, translation: NDArray, quaternion: NDArray) -> None:
-        """A pose at a stamp; the last one of a stamp counts. Quaternions are (x, y, z, w)."""
+        """Add a pose at a stamp; it replaces an earlier one. Quaternions are (x, y, z, w)."""
         values = np.concatenate([translation, quaternion])
         samples = self._samples.setdefault(parent, {})
         before = samples.get(stamp_ns)
@@ -72,23 +72,23 @@ class Track:
 
     @property
     def parent(self) -> str:
-        """The parent that most poses are in; only those count."""
+        """The parent frame of most poses; poses in other parents are ignored."""
         return max(self._samples, key=lambda name: len(self._samples[name]))
 
     def parents(self) -> list[str]:
-        """The names of all parents, in the order in which they came."""
+        """Return the names of all parents in order of arrival."""
         return list(self._samples)
 
     def moves(self) -> bool:
-        """Whether its poses differ."""
+        """Return whether the poses differ."""
         samples = list(self._samples[self.parent].values()) if self._samples else []
         return any(not _same(samples[0], values) for values in samples)
 
     def at(self, stamp_ns: int) -> tuple[str, Pose]:
-        """The parent and ``T_parent_frame``: linear and slerp between the neighbours in time.
+        """Return the parent and ``T_parent_frame``, interpolated linearly and by slerp.
 
         Raises:
-            PoseError: before the first or after the last pose, in a gap, or a broken quaternion.
+            PoseError: before the first or after the last pose, in a gap, or on a bad quaternion.
         """
         parent = self.parent
         if self._stamps is None:
@@ -124,10 +124,10 @@ def _same(first: NDArray, second: NDArray) -> bool:
 
 
 class TransformTree:
-    """All transforms of one robot's /tf and /tf_static."""
+    """The TF tree of one robot, from /tf and /tf_static."""
 
     def __init__(self) -> None:
-        self.topics: tuple[str, ...] = ()  # that it was read from, the camera's own namespace
+        self.topics: tuple[str, ...] = ()  # TF topics of the camera's namespace
         self._moving: dict[str, Track] = {}
         self._static: dict[str, Track] = {}
         self._parents: dict[str, str] = {}
@@ -141,7 +141,7 @@ class TransformTree:
         quaternion: NDArray,
         static: bool,
     ) -> None:
-        """A transform ``T_parent_child``; a static one holds at all times, its newest counts."""
+        """Add ``T_parent_child``; a static one is valid at all times and replaces earlier ones."""
         parent, child = parent.lstrip("/"), child.lstrip("/")
         tracks = self._static if static else self._moving
         track = tracks.setdefault(child, Track(child, gap_cause="tf_gap"))
@@ -149,15 +149,15 @@ class TransformTree:
         self._parents[child] = self._static.get(child, track).parent
 
     def has(self, child: str) -> bool:
-        """Whether a transform of that frame is known."""
+        """Return whether the frame has a parent."""
         return child in self._parents
 
     def children(self) -> list[str]:
-        """The names of all frames that have a parent."""
+        """Return the names of all frames that have a parent."""
         return list(self._parents)
 
     def conflicts(self, camera: str) -> list[str]:
-        """What is contradictory about the frames above the camera, as sentences."""
+        """Return sentences about contradictions in the frames above the camera."""
         found: dict[str, None] = {}
         for frame in self._above(camera):
             tracks = [t[frame] for t in (self._static, self._moving) if frame in t]
@@ -169,11 +169,11 @@ class TransformTree:
         return list(found)
 
     def moves(self, camera: str) -> bool:
-        """Whether anything moves between the camera and the top of its tree."""
+        """Return whether any transform between the camera and the root changes."""
         return any(self._link_moves(frame) for frame in self._above(camera))
 
     def mount(self, camera: str) -> str:
-        """The highest frame that the camera is fixed to."""
+        """Return the highest frame to which the camera is rigidly attached."""
         for frame in self._above(camera):
             if self._link_moves(frame):
                 return frame
@@ -183,7 +183,7 @@ class TransformTree:
         return frame not in self._static and self._moving[frame].moves()
 
     def _above(self, frame: str) -> Iterator[str]:
-        """The frame and those above it that have a parent."""
+        """Yield the frame and its ancestors, without the root."""
         for _ in range(MAX_DEPTH):
             if frame not in self._parents:
                 return
@@ -191,11 +191,11 @@ class TransformTree:
             frame = self._parents[frame]
 
     def frames(self) -> list[str]:
-        """The names of all frames."""
+        """Return the names of all frames."""
         return sorted({*self._parents, *self._parents.values()})
 
     def root(self, frame: str) -> str:
-        """The frame at the top of the tree that ``frame`` hangs in."""
+        """Return the root of the tree that contains ``frame``."""
         for _ in range(MAX_DEPTH):
             if frame not in self._parents:
                 break
@@ -203,10 +203,10 @@ class TransformTree:
         return frame
 
     def at(self, target: str, source: str, stamp_ns: int) -> Pose:
-        """``T_target_source`` at a time.
+        """Return ``T_target_source`` at a time.
 
         Raises:
-            PoseError: a frame that is not known, no connection, or a time that is not covered.
+            PoseError: if a frame is unknown, they are not connected, or the time is not covered.
         """
         for name in (target, source):
             if name not in self._parents and name not in self._parents.values():
@@ -219,7 +219,7 @@ class TransformTree:
         raise PoseError("no_transform", f"TF does not connect {source!r} to {target!r}")
 
     def _upwards(self, frame: str, stamp_ns: int) -> Iterator[tuple[str, Pose]]:
-        """The frame and all above it, each with the transform that takes points of it there."""
+        """Yield the frame and its ancestors, each with ``T_ancestor_frame``."""
         start, T_frame_start = frame, np.eye(4)
         for _ in range(MAX_DEPTH):
             yield frame, T_frame_start

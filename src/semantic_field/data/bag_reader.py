@@ -1,4 +1,4 @@
-"""Opens rosbag2 recordings of any storage and gives their messages one by one."""
+"""Message-level access to rosbag2 recordings of any storage."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from semantic_field.data.bag_types import typestore
 
 @dataclass(frozen=True)
 class Message:
-    """Where one message lies: its file, its stamp (of the header) and when it was received.
+    """Location of one message: file, header stamp and reception time.
 
-    ``repeat`` counts the messages of the same topic, stamp and time of reception before it.
+    ``repeat`` is the number of earlier messages with the same topic, stamp and reception time.
     """
 
     file: int
@@ -37,11 +37,13 @@ class Message:
 
 
 class BagReader:
-    """The messages of a rosbag2 directory or storage file.
+    """Reads messages of a rosbag2 directory or storage file.
 
-    A directory whose metadata.yaml was never written (the recorder was killed) is read file by
-    file, with what lies in write-ahead logs. Raises ValueError where files are missing, damaged
-    or without index.
+    A directory without metadata.yaml (the recorder was killed) is read file by file, including
+    write-ahead logs.
+
+    Raises:
+        ValueError: if files are missing, damaged or without index.
     """
 
     def __init__(self, path: Path) -> None:
@@ -67,7 +69,7 @@ class BagReader:
         }
 
     def _copies_folder(self) -> Path:
-        """Where copies of files go that have to be put together; gone when this is."""
+        """Return a temporary folder for repaired copies of files; deleted with this reader."""
         if self._copies is None:
             self._copies = Path(mkdtemp(prefix="semantic_field_bag_"))
             weakref.finalize(self, shutil.rmtree, self._copies, ignore_errors=True)
@@ -75,12 +77,12 @@ class BagReader:
 
     @property
     def start_ns(self) -> int:
-        """When the first message was received."""
+        """Reception time of the first message, nanoseconds."""
         return min(reader.start_time for reader in self._readers)
 
     @property
     def end_ns(self) -> int:
-        """When the last message was received."""
+        """Reception time of the last message, nanoseconds."""
         return max(reader.end_time for reader in self._readers) - 1
 
     def _check_index(self) -> None:
@@ -103,12 +105,12 @@ class BagReader:
             shutil.rmtree(self._copies, ignore_errors=True)
 
     def messages(self, *topics: str) -> Iterator[tuple[str, Any]]:
-        """Topic and content of all messages of those topics."""
+        """Yield topic and deserialised message of all messages of these topics."""
         for topic, _, raw, kind in self.raw_messages(*topics):
             yield topic, self._decode(topic, raw, kind)
 
     def index(self, topic: str) -> list[Message]:
-        """All messages of a topic whose type begins with a Header, by stamp."""
+        """Return all messages of a topic, sorted by stamp; its type must begin with a Header."""
         found = []
         seen: Counter[tuple[int, int, int, int]] = Counter()
         for number, reader in enumerate(self._readers):
@@ -125,7 +127,7 @@ class BagReader:
         return sorted(found, key=lambda message: (message.stamp_ns, message.received_ns))
 
     def read(self, message: Message) -> Any:
-        """The content of one message of ``index``."""
+        """Return one deserialised message of ``index``."""
         reader, at = self._readers[message.file], message.received_ns
         before = message.repeat
         for connection, _, raw in _checked(
@@ -138,7 +140,7 @@ class BagReader:
         raise ValueError(f"expected a message at {at} ns in {self.path}; the file has changed")
 
     def raw_messages(self, *topics: str) -> Iterator[tuple[str, int, bytes, str]]:
-        """Topic, time of reception (ns), CDR bytes and type of all messages of those topics."""
+        """Yield topic, reception time (ns), CDR bytes and type of all messages of these topics."""
         for reader in self._readers:
             connections = [c for c in reader.connections if c.topic in topics]
             if connections:
@@ -156,7 +158,7 @@ class BagReader:
 
 
 def _checked(messages: Iterator, path: Path) -> Iterator:
-    """The same messages as CDR, with ValueError where the file turns out to be damaged."""
+    """Yield the messages as CDR; ValueError if the file turns out to be damaged."""
     while True:
         try:
             connection, received, raw = next(messages)
@@ -171,7 +173,7 @@ def _checked(messages: Iterator, path: Path) -> Iterator:
 
 
 def read_header(raw: bytes) -> tuple[int, str]:
-    """Stamp in nanoseconds and frame_id of a CDR message that begins with a Header."""
+    """Return stamp (ns) and frame_id of a CDR message that begins with a Header."""
     order = "<" if raw[1] & 1 else ">"
     sec, nanosec, length = struct.unpack_from(f"{order}iII", raw, 4)
     frame_id = bytes(raw[16 : 16 + length]).rstrip(b"\0").decode("utf-8", "replace")

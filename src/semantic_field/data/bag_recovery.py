@@ -1,6 +1,6 @@
-"""Recordings whose recorder was killed: write-ahead logs, compressed files without metadata.
+"""Recovery of recordings whose recorder was killed: write-ahead logs, missing metadata.
 
-The user's files are never written to: what has to be put together is put together in a copy.
+The user's files are never modified; repairs are made on copies.
 """
 
 from __future__ import annotations
@@ -22,22 +22,23 @@ ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"  # no CDR message begins with it
 
 
 def has_log(file: Path) -> bool:
-    """Whether a .db3 file has messages in a write-ahead log beside it."""
+    """Return whether a .db3 file has a write-ahead log with messages."""
     log = file.with_name(f"{file.name}-wal")
     return file.suffix == ".db3" and log.exists() and log.stat().st_size > 0
 
 
 def storage_files(path: Path) -> list[Path]:
-    """What to open: the bag itself, or its files one by one where its metadata.yaml is missing
-    or older than what lies in a write-ahead log.
+    """Return what to open: the bag itself, or its files one by one.
+
+    The latter if metadata.yaml is missing, or if messages are in a write-ahead log.
 
     Raises:
-        ValueError: where there are no such files.
+        ValueError: if there are no storage files.
     """
     if not path.is_dir():
         return [path]
     files = sorted(file for file in path.iterdir() if storage_name(file))
-    # What was being compressed lies there twice.
+    # A file that was being compressed exists in both forms.
     files = [f for f in files if f.suffix in STORAGE or f.with_suffix("") not in files]
     if (path / "metadata.yaml").exists() and not any(map(has_log, files)):
         return [path]
@@ -47,10 +48,11 @@ def storage_files(path: Path) -> list[Path]:
 
 
 def whole_file(file: Path, folder: Callable[[], Path]) -> Path:
-    """The file with all that belongs to it: itself, or a copy in what ``folder`` gives.
+    """Return a complete, uncompressed file: itself, or a copy in the folder given by ``folder``.
 
     Raises:
-        OSError: where there is no room for the copy. ValueError: a damaged file.
+        OSError: if there is no space for the copy.
+        ValueError: if the file is damaged.
     """
     if file.suffix == ".zstd":
         return _decompressed(file, folder() / file.stem)
@@ -67,7 +69,7 @@ def _decompressed(file: Path, copy: Path) -> Path:
 
 
 def _checkpointed(file: Path, copy: Path) -> Path:
-    """A copy of a database with the messages of its write-ahead log in it."""
+    """Copy a database and merge its write-ahead log into the copy."""
     shutil.copyfile(file, copy)
     shutil.copyfile(f"{file}-wal", f"{copy}-wal")
     try:
@@ -80,10 +82,10 @@ def _checkpointed(file: Path, copy: Path) -> Path:
 
 
 def message_bytes(raw: bytes) -> bytes:
-    """A message as it was before the recorder compressed it, message by message.
+    """Return the bytes of a message, decompressed if the recorder used message compression.
 
     Raises:
-        ValueError: where it is damaged.
+        ValueError: if it is damaged.
     """
     if raw[:4] != ZSTD_MAGIC:
         return raw

@@ -1,4 +1,4 @@
-"""Depth of a bag that another camera saw: recognised, or moved to the colour camera."""
+"""Depth registration of a bag: detects depth of another camera, or reprojects it to colour."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from semantic_field.frames import Frame
 from semantic_field.geometry import Camera
 
 log = logging.getLogger(__name__)
-LOOKS = 6  # frames whose outlines are looked at where frames and TF speak of two cameras
+LOOKS = 6  # frames whose outlines are examined if frame_ids and TF indicate two cameras
 REMEDY = (
     "take the driver's depth that is aligned to colour (--depth-topic, such as "
     "aligned_depth_to_color/image_raw), or --register, or --no-register if it is aligned after all"
@@ -31,7 +31,7 @@ REMEDY = (
 
 
 class Frames(Protocol):
-    """Frames with the depth as it is."""
+    """Frames with unregistered depth."""
 
     def __len__(self) -> int: ...
 
@@ -39,13 +39,15 @@ class Frames(Protocol):
 
 
 class DepthRegistration:
-    """What the CameraInfo, frame_ids and TF of a bag say about where its depth was seen from.
+    """Decides by CameraInfo, frame_ids and TF whether depth is registered to the colour camera.
 
     Args:
-        tree: the TF of the camera.
-        wanted: True moves depth to the colour camera; False takes it as it is; None refuses depth
-            of another camera.
-        camera_frame: in place of the colour images' frame_id.
+        tree: the TF tree of the camera.
+        wanted: True reprojects depth to the colour camera; False uses it unchanged; None refuses
+            depth of another camera.
+        camera_frame: replaces the colour images' frame_id.
+    Attributes:
+        moves: whether depth has to be reprojected with ``moved``; set by ``check``.
     """
 
     def __init__(
@@ -70,14 +72,14 @@ class DepthRegistration:
         return next((info for _, info in self._reader.messages(topic)), None)
 
     def check(self, color_frame: str, depth_frame: str, stamp_ns: int, frames: Frames) -> None:
-        """Decide, before the first frame is used, what is done with depth.
+        """Decide, before the first frame is used, how depth is handled.
 
         Args:
-            color_frame, depth_frame: of the images' headers.
+            color_frame, depth_frame: frame_ids of the images.
             stamp_ns: a time at which TF knows the camera.
-            frames: looked at only where frames and TF speak of two cameras.
+            frames: only examined if frame_ids and TF indicate two cameras.
         Raises:
-            ValueError: depth is another camera's and shall not or cannot be moved.
+            ValueError: if depth is of another camera and must not or cannot be reprojected.
         """
         if self._wanted is False:
             return
@@ -103,7 +105,7 @@ class DepthRegistration:
     def _look(
         self, color_frame: str, depth_frame: str, transform: NDArray[np.floating], frames: Frames
     ) -> None:
-        """Two frames, one set of intrinsics: the images say whether depth is aligned after all."""
+        """Two frame_ids but the same intrinsics: decide by the images whether depth is aligned."""
         evidence = OutlineEvidence()
         for index in np.unique(np.linspace(0, len(frames) - 1, LOOKS).astype(int)).tolist():
             frame = frames[index]
@@ -123,7 +125,7 @@ class DepthRegistration:
     def _transform(
         self, color_frame: str, depth_frame: str, stamp_ns: int
     ) -> NDArray[np.floating] | None:
-        """``T_color_depth``, or None where TF does not know."""
+        """Return ``T_color_depth``, or None if TF does not know it."""
         if color_frame == depth_frame:
             return np.eye(4)
         try:
@@ -152,7 +154,11 @@ class DepthRegistration:
         self._T_color_depth, self.moves = transform, True
 
     def moved(self, depth: NDArray[np.float32], camera: Camera) -> NDArray[np.float32]:
-        """Depth in metres as the (undistorted) colour camera sees it."""
+        """Reproject depth (H, W) in metres to the (undistorted) colour camera.
+
+        Raises:
+            ValueError: if the size is not that of the depth CameraInfo.
+        """
         assert self._rectifier is not None and self._T_color_depth is not None
         expected = (self._rectifier.camera.height, self._rectifier.camera.width)
         if depth.shape != expected:

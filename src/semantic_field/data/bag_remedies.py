@@ -1,4 +1,4 @@
-"""Why a rosbag2 cannot be read, and what helps: each cause with its own remedy."""
+"""Explanations why a rosbag2 cannot be read, with a remedy for each cause."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _REINDEX = (
     "a recording that was not closed can be repaired with: mcap recover FILE, or "
     "ros2 bag reindex DIRECTORY"
 )
-# Words of the library's messages, and what to do.
+# Words in the library's error messages, and the remedy.
 _REMEDIES = {
     "files are missing": "put the file back beside metadata.yaml; or remove metadata.yaml, and "
     "the files that are there are read without it",
@@ -42,14 +42,14 @@ _REMEDIES = {
 
 
 def is_lfs_pointer(path: Path) -> bool:
-    """Whether a file is what git-lfs leaves in the place of one that was not fetched."""
+    """Return whether a file is only a git-lfs pointer, whose content was not fetched."""
     with path.open("rb") as file:
         return file.read(len(LFS_POINTER)) == LFS_POINTER
 
 
 def explain(path: Path, error: object) -> str:
-    """What is wrong with the bag at ``path``, which the library refused with ``error``, and what
-    to do about it."""
+    """Return what is wrong with the bag at ``path``, which the library rejected with ``error``,
+    and the remedy."""
     for file in _files(path):
         if is_lfs_pointer(file):
             return (
@@ -68,7 +68,7 @@ def _files(path: Path) -> Iterator[Path]:
 
 
 def _foreign_mcap(file: Path) -> str:
-    """What a whole MCAP file holds in place of ROS 2 messages; empty where it holds these."""
+    """Return why an intact MCAP file is not a ROS 2 recording, "" if it is one."""
     raw = file.read_bytes() if file.stat().st_size < 1 << 20 else _both_ends(file)
     if not (raw.startswith(_MCAP_MAGIC) and raw.endswith(_MCAP_MAGIC)):
         return ""
@@ -103,7 +103,7 @@ def _both_ends(file: Path) -> bytes:
 
 
 def _channels(file: Path) -> list[tuple[str, str]]:
-    """Topic and message encoding of the channels that the summary at the end of a file lists."""
+    """Return topic and message encoding of the channels in the summary at the end of a file."""
     with file.open("rb") as stream:
         stream.seek(-_FOOTER_BYTES, 2)
         (start,) = struct.unpack_from("<Q", stream.read(), 9)

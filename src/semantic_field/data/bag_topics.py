@@ -1,4 +1,4 @@
-"""Which topics of a recording are the colour, depth, labels, camera and pose."""
+"""Detects the topics of colour, depth, labels, CameraInfo and poses of a recording."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ IMAGES = (IMAGE, COMPRESSED_IMAGE)
 _LABEL_WORDS = {"label", "labels", "semantic", "semantics", "segmentation", "seg"}
 _OTHER_WORDS = {"ir", "infra", "infra1", "infra2", "infrared", "confidence", "mask", "overlay"}
 _OTHER_WORDS |= {"theora", "ffmpeg", "debug", "visualization", "right", "disparity", "instance"}
-_WISH_WORDS = {"goal", "target", "setpoint", "cmd", "command", "desired"}  # no pose that is
+_WISH_WORDS = {"goal", "target", "setpoint", "cmd", "command", "desired"}  # not actual poses
 _COLOR_WORDS = {"color", "colour", "rgb"}
 
 
 @dataclass(frozen=True)
 class Topics:
-    """The topics to read; empty where the recording has none."""
+    """The topics to read; "" or () if the recording has none."""
 
     color: str
     depth: str
@@ -43,17 +43,17 @@ class Topics:
 
 
 def detect_topics(types: dict[str, str], choice: dict[str, str], need_info: bool = True) -> Topics:
-    """The topics of a recording by type and name.
+    """Detect the topics of a recording by type and name.
 
-    Of several cameras one is chosen, with a warning that says which.
+    If there are several cameras, one is chosen, with a warning.
 
     Args:
         types: message type of every topic that has messages.
-        choice: topics that the caller has named, by field of ``Topics``.
+        choice: topics chosen by the caller, by field of ``Topics``.
         need_info: whether colour must have a CameraInfo.
     Raises:
-        ValueError: none in question, or a chosen topic that is not there; with the topics found
-            and the option to set.
+        ValueError: if no topic fits, or a chosen topic does not exist; the message lists the
+            topics found and the option to set.
     """
     for name, topic in choice.items():
         if topic and topic not in types:
@@ -90,18 +90,18 @@ def _option(name: str) -> str:
 
 
 def found(types: dict[str, str]) -> str:
-    """The topics of a recording as a part of an error message."""
+    """Return the topics of a recording as a part of an error message."""
     listed = ", ".join(f"{topic} ({kind.split('/')[-1]})" for topic, kind in sorted(types.items()))
     return f"topics found: {listed or 'none'}"
 
 
 def role(topic: str) -> str:
-    """What an image topic is by its name: depth, labels, color, or empty for anything else."""
+    """Return the role of an image topic by its name: "depth", "labels", "color", or ""."""
     words = _words(topic)
     if set(words) & _OTHER_WORDS:
         return ""
     if "rgb_to_depth" in topic.lower():
-        return ""  # Azure Kinect's colour as the depth camera sees it
+        return ""  # Azure Kinect's colour, reprojected to the depth camera
     if "depth" in topic.lower():
         return "depth"
     if "stereo" in words:  # OAK-D's depth is called stereo/image_raw; others' pairs have sides
@@ -110,14 +110,14 @@ def role(topic: str) -> str:
 
 
 def is_rectified(topic: str) -> bool:
-    """Whether the images of a topic are rectified already, by image_proc's naming."""
+    """Return whether the images of a topic are rectified, by image_proc's naming."""
     return any("rect" in word.split("_") for word in topic.lower().split("/"))
 
 
 def _pick_camera(
     images: dict[str, str], choice: dict[str, str], types: dict[str, str]
 ) -> tuple[str, str]:
-    """The colour and depth topics that belong together best."""
+    """Return the best matching pair of colour and depth topics."""
     candidates = {}
     for name in ("color", "depth"):
         chosen = choice.get(name)
@@ -142,7 +142,7 @@ def _pick_camera(
 
 
 def _fit(color: str, depth: str, images: dict[str, str]) -> tuple:
-    """How well two topics fit as colour and depth of one camera; the greatest is best."""
+    """Return a sort key of how well two topics fit as colour and depth of one camera."""
     own, words = _words(color), _words(depth)
     colorful = sum(word in _COLOR_WORDS for word in own)
     aligned = bool({"aligned", "registered"} & set(words)) or "depth_to_" in depth.lower()
@@ -159,7 +159,7 @@ def _fit(color: str, depth: str, images: dict[str, str]) -> tuple:
 
 
 def _pick_labels(images: dict[str, str], color: str) -> str:
-    """The label images beside the colour images; empty where there are none."""
+    """Return the label topic closest to the colour topic by name, "" if there is none."""
     named = [topic for topic in sorted(images) if role(topic) == "labels"]
     fits = {t: (_shared(t.split("/"), color.split("/")), images[t] == IMAGE) for t in named}
     best = [topic for topic in named if fits[topic] == max(fits.values())]
@@ -177,7 +177,7 @@ def _words(topic: str) -> list[str]:
 
 
 def info_of(topic: str, infos: list[str]) -> str:
-    """The CameraInfo topic of an image topic: beside it, or the only one there is."""
+    """Return the CameraInfo topic of an image topic: next to it, or the only one; else ""."""
     parts = topic.split("/")
     for length in range(len(parts) - 1, 0, -1):
         beside = "/".join([*parts[:length], "camera_info"])
@@ -187,7 +187,7 @@ def info_of(topic: str, infos: list[str]) -> str:
 
 
 def _shared(first: Sequence[str], second: Sequence[str]) -> int:
-    """How many elements two sequences have in common at their beginning."""
+    """Return the length of the common prefix of two sequences."""
     count = 0
     for a, b in zip(first, second):
         if a != b:
@@ -197,7 +197,7 @@ def _shared(first: Sequence[str], second: Sequence[str]) -> int:
 
 
 def _nearest(topic: str, others: list[str]) -> str:
-    """The topic that shares most of its name with ``topic``."""
+    """Return the topic with the longest common prefix with ``topic``."""
     shared = {other: _shared(topic, other) for other in sorted(others)}
     return max(shared, key=lambda other: shared[other]) if topic and shared else ""
 

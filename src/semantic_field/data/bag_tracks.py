@@ -1,4 +1,4 @@
-"""Where the camera was in a recording: from TF, a pose topic or an odometry topic."""
+"""Camera poses of a recording: from TF, a pose topic or an odometry topic."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from semantic_field.data.bag_topics import Topics, found
 from semantic_field.data.bag_trees import quaternion, read_tree, stamp_of, vector
 
 DEFAULT_GLOBAL_FRAME = "map"
-PROBES = 50  # images at whose stamps sources of poses are compared
+PROBES = 50  # images at whose stamps pose sources are compared
 
 
 class PoseSource(Protocol):
@@ -18,11 +18,11 @@ class PoseSource(Protocol):
 
     Attributes:
         kind: "tf", "pose" or "odometry".
-        global_frame: the frame that poses are given in; empty until the first one was asked for.
-        pose_frame: the frame that the messages of a pose topic are of, empty: the camera's.
-        mounts: all that this may be, where the topic does not say it and TF has several.
-        remarks: what is doubtful about these poses, as sentences.
-        tree: the TF of the camera.
+        global_frame: the frame in which poses are given; "" until the first one is requested.
+        pose_frame: the frame whose pose the messages of a pose topic give; "" = the camera.
+        mounts: candidates for ``pose_frame`` if the topic does not name it and TF has several.
+        remarks: sentences about doubtful poses.
+        tree: the TF tree of the camera.
     """
 
     kind: str
@@ -33,7 +33,7 @@ class PoseSource(Protocol):
     remarks: list[str]
 
     def at(self, stamp_ns: int, frame_id: str) -> Pose:
-        """``T_world_camera`` for an image of that frame_id; PoseError where there is none."""
+        """Return ``T_world_camera`` for an image with this frame_id; PoseError if there is none."""
         ...
 
 
@@ -61,7 +61,7 @@ class TfPoses:
 
 
 class TopicPoses:
-    """Poses from messages of one topic, with TF for what lies between these and the camera."""
+    """Poses from one topic, extended by TF from the topic's frame to the camera."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class TopicPoses:
         return T_parent_child
 
     def moves(self) -> bool:
-        """Whether the topic's poses differ."""
+        """Return whether the topic's poses differ."""
         return self._track.moves()
 
 
@@ -101,10 +101,13 @@ def make_pose_source(
     camera_frame: str,
     tf_topic: str = "",
 ) -> PoseSource:
-    """The poses of a recording; see ``BagSource``. ValueError where the bag has none.
+    """Return the pose source of a recording; see ``BagSource`` for the arguments.
 
-    "auto": TF where something moves above the camera in it; else the topic that does move and
-    knows most images' poses, with TF for the mount of the camera.
+    "auto" selects TF if a transform above the camera changes; else the topic with changing poses
+    that covers most images, with TF for the mount of the camera.
+
+    Raises:
+        ValueError: if the bag has no poses of this kind.
     """
     if kind not in ("auto", "tf", "pose", "odometry"):
         raise ValueError(f"expected pose_source auto, tf, pose or odometry, got {kind!r}")
@@ -138,9 +141,9 @@ def _choose(
     images: list[tuple[int, str]],
     has_tf: bool,
 ) -> PoseSource:
-    """The source that tells most of how the camera moved; see ``make_pose_source``."""
+    """Return the source that best covers the camera's motion; see ``make_pose_source``."""
     moving = [poses for poses in others if poses.moves()]
-    # An odometry whose robot is the top of the tree is the link that TF lacks.
+    # Odometry of the frame that is the root of the TF tree is the link missing in TF.
     above = [p for p in moving if p.kind == "odometry" and p.pose_frame == tree.root(camera)]
     if has_tf and tree.moves(camera) and not above:
         return tf
@@ -152,7 +155,7 @@ def _choose(
 
 
 def _known(poses: PoseSource, images: list[tuple[int, str]]) -> int:
-    """How many of these images have a pose; that leaves the choice of the world open."""
+    """Return how many of these images have a pose; does not change ``global_frame``."""
     world, count = poses.global_frame, 0
     for stamp, frame in images:
         try:
@@ -173,8 +176,10 @@ def _topic_poses(
     camera_frame: str,
     camera: str,
 ) -> TopicPoses:
-    """The poses of a topic. Where it does not name the frame that they are of, and the camera is
-    mounted on something, that is the mount's top or the camera: ``mounts``."""
+    """Return the poses of a topic.
+
+    If the topic does not name the frame whose pose it gives, and the camera is mounted on another
+    frame, both the mount's top frame and the camera are candidates (``mounts``)."""
     track, child = Track(topic, MAX_GAP_S), ""
     for _, message in reader.messages(topic):
         child = getattr(message, "child_frame_id", "").lstrip("/")

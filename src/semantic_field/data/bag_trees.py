@@ -1,6 +1,6 @@
-"""Which TF topics of a recording belong together, and the tree that a camera hangs in.
+"""Selects the TF topics of a camera's robot and reads its TF tree.
 
-Robots in namespaces of their own have a tree each, often with the same names of frames.
+Robots with their own namespaces have a tree each, often with the same frame names.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ STANDARD = ("tf", "tf_static")
 
 
 def namespace(topic: str) -> str:
-    """``/robot1`` of ``/robot1/tf``; the name itself where it is no standard one: ``/tf_old``."""
+    """Return ``/robot1`` of ``/robot1/tf``, and non-standard names unchanged: ``/tf_old``."""
     base, _, last = topic.rpartition("/")
     return base if last in STANDARD else topic.replace("_static", "")
 
@@ -25,16 +25,18 @@ def namespace(topic: str) -> str:
 def read_tree(
     reader: BagReader, topics: tuple[str, ...], camera: str, camera_topic: str, chosen: str = ""
 ) -> TransformTree:
-    """The tree of the camera's robot: TF of the camera's namespace and of those around it.
+    """Read the TF tree of the camera's robot: TF of the camera's namespace and enclosing ones.
 
-    Where two of these know a frame the inner one counts. Topics whose names are no standard ones
-    (``/tf_old``) only serve where they are chosen, or where there are no others.
+    If several of these define a frame, the innermost one wins. Topics with non-standard names
+    (``/tf_old``) are only used if chosen, or if there are no others.
 
     Args:
-        topics: all TF topics. camera: its frame. camera_topic: of its images.
-        chosen: a TF topic whose namespace is to be used instead.
+        topics: all TF topics.
+        camera: the camera's frame.
+        camera_topic: topic of its images.
+        chosen: a TF topic whose namespace is used instead.
     Raises:
-        ValueError: where the camera's namespace has no TF and several others know its frame.
+        ValueError: if the camera's namespace has no TF and not exactly one other knows its frame.
     """
     groups: dict[str, list[str]] = {}
     for topic in sorted(topics):
@@ -53,12 +55,12 @@ def read_tree(
 
 
 def _around(names: list[str], camera_topic: str) -> list[str]:
-    """The namespaces that the camera's topic lies in."""
+    """Return the namespaces that contain the camera's topic."""
     return [name for name in names if camera_topic.startswith(f"{name}/")]
 
 
 def _only_one_with(camera: str, groups: dict[str, list[str]], reader: BagReader) -> str:
-    """The namespace of the only tree, or of the only one that knows the camera's frame."""
+    """Return the namespace of the only tree, or of the only one that knows the camera's frame."""
     if len(groups) == 1:
         return next(iter(groups))
     knowing = []
@@ -78,7 +80,7 @@ def _only_one_with(camera: str, groups: dict[str, list[str]], reader: BagReader)
 
 
 def _add(tree: TransformTree, reader: BagReader, topics: list[str]) -> None:
-    """Add the transforms of one namespace, but for frames that an inner one knows."""
+    """Add the transforms of one namespace, except for frames of inner namespaces."""
     inner = set(tree.children())
     for topic, message in reader.messages(*topics):
         for item in message.transforms:
@@ -94,15 +96,15 @@ def _add(tree: TransformTree, reader: BagReader, topics: list[str]) -> None:
 
 
 def stamp_of(header: Any) -> int:
-    """Nanoseconds of a header's stamp."""
+    """Return the stamp of a header in nanoseconds."""
     return header.stamp.sec * 1_000_000_000 + header.stamp.nanosec
 
 
 def vector(v: Any) -> NDArray[np.float64]:
-    """(x, y, z) of a message."""
+    """Return (x, y, z) of a message."""
     return np.array([v.x, v.y, v.z])
 
 
 def quaternion(q: Any) -> NDArray[np.float64]:
-    """(x, y, z, w) of a message."""
+    """Return (x, y, z, w) of a message."""
     return np.array([q.x, q.y, q.z, q.w])

@@ -1,4 +1,4 @@
-"""The message types that recordings are read and written with."""
+"""ROS message types for reading and writing recordings."""
 
 from __future__ import annotations
 
@@ -30,8 +30,9 @@ LABEL_INFO_TYPE: Final = "vision_msgs/msg/LabelInfo"
 
 @cache
 def typestore() -> Typestore:
-    """The types of ROS 2 Jazzy, whose sensor and geometry messages are those of every ROS 2
-    since Foxy, with LabelInfo and VisionClass of vision_msgs."""
+    """Return the types of ROS 2 Jazzy, plus LabelInfo and VisionClass of vision_msgs.
+
+    Sensor and geometry messages are the same in every ROS 2 since Foxy."""
     store = get_typestore(Stores.ROS2_JAZZY)
     types = get_types_from_msg(VISION_CLASS, "vision_msgs/msg/VisionClass")
     types |= get_types_from_msg(LABEL_INFO, LABEL_INFO_TYPE)

@@ -1,4 +1,4 @@
-"""Writes any source of frames as a rosbag2 that `ros2 bag info` and `ros2 bag play` accept."""
+"""rosbag2 writer for any ``FrameSource``; `ros2 bag info` and `ros2 bag play` accept the result."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ def _qos(depth: int, durability: QosDurability = QosDurability.VOLATILE) -> Qos:
 
 
 STREAM, TRANSFORMS = _qos(10), _qos(100)
-LATCHED = _qos(1, QosDurability.TRANSIENT_LOCAL)  # late joiners need it: said once
-# The optical frame in camera_link: x forward, y left, z up (REP-103) against x right, z forward.
+LATCHED = _qos(1, QosDurability.TRANSIENT_LOCAL)  # published once; also for late subscribers
+# Optical axes (x right, y down, z forward) in camera_link (x forward, y left, z up; REP-103).
 _T_LINK_OPTICAL: Final = make_transform([[0, 0, 1], [-1, 0, 0], [0, -1, 0]], [0, 0, 0])
 _T_BASE_LINK: Final = make_transform(np.eye(3), [0.1, 0.0, 0.5])
 
@@ -96,18 +96,18 @@ def write_bag(
     """Write the frames of ``source`` to the new rosbag2 directory ``path``.
 
     Topics: /camera/color/image_raw (rgb8), /camera/depth/image_raw (16UC1 millimetres), a
-    camera_info beside each, /tf, /tf_static, and where there are labels /camera/labels/image
+    camera_info for each, /tf, /tf_static, and if there are labels /camera/labels/image
     (mono8, or 16UC1 for ids from 255 on) with /camera/labels/label_info.
 
     Args:
         storage: "sqlite3" or "mcap".
-        rate_hz: new stamps at that rate; None keeps the source's.
+        rate_hz: new stamps at this rate; None keeps the source's.
         compressed: JPEG colour and PNG depth instead, on the topics of image_transport.
         frames: names of the TF frames.
         indices: the frames to write; None writes all. (A progress bar may wrap them.)
     Raises:
-        ValueError: ``path`` exists, an unknown storage, or a source without frames.
-        OSError: the disk is full. In every case nothing is left behind.
+        ValueError: if ``path`` exists, on an unknown storage, or a source without frames.
+        OSError: if there is not enough disk space. On errors no partial bag is left.
     """
     path = Path(path)
     if storage not in STORAGES:
@@ -116,7 +116,7 @@ def write_bag(
         raise ValueError(f"expected frames and rate_hz > 0, got {len(source)} frames, {rate_hz}")
     with new_folder(path) as folder:
         _check_space(source, folder, compressed)
-        folder.rmdir()  # the storage makes it itself
+        folder.rmdir()  # the storage creates it
         try:
             with Writer(
                 folder, version=METADATA_VERSION, storage_plugin=STORAGES[storage]
@@ -186,7 +186,7 @@ class _Bag:
         self._writer.write(connection, stamp, data)
 
     def write(self, frame: Frame, stamp: int) -> None:
-        """All messages of one frame; what is said once comes with the first."""
+        """Write all messages of one frame; the first call also writes static ones."""
         if not self._started:
             self._start(stamp)
             self._started = True
@@ -294,7 +294,7 @@ class _Bag:
         return self._packed("rgb8; jpeg compressed bgr8", encoded, stamp)
 
     def _depth_png(self, millimetres: NDArray[np.uint16], stamp: int) -> Any:
-        """As compressed_depth_image_transport sends it: a header of 12 bytes, then the PNG."""
+        """Encode as compressed_depth_image_transport does: a 12-byte header, then the PNG."""
         encoded = np.concatenate([np.zeros(12, np.uint8), _encode(".png", millimetres, [])])
         return self._packed("16UC1; compressedDepth png", encoded, stamp)
 

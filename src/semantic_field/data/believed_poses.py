@@ -1,7 +1,7 @@
-"""Where in the world a map lies, and which poses are believed.
+"""Rejection of implausible camera poses, and the choice of a map's origin.
 
-A camera cannot be kilometres away in a tenth of a second: poses fall into chains, each of poses
-that follow one another at a speed that is possible. One pose alone decides nothing.
+Poses are grouped into chains of poses that follow one another at a plausible speed. A single pose
+far from the others is an outlier; several that agree mean that the world frame has moved.
 """
 
 from __future__ import annotations
@@ -17,33 +17,33 @@ from scipy.spatial import KDTree
 
 Position = NDArray[np.float64]
 
-FAR_M = 500.0  # from the world's zero: from there on a map has an origin of its own
+FAR_M = 500.0  # distance from the world's zero from which on a map gets an origin of its own
 ROUND_M = 100.0  # origins are whole multiples of this
-REACH_M = 1000.0  # of one map, from its origin
-FARTHEST_M = 1e8  # no place on Earth has larger coordinates, in any system
-JUMP_M = 5.0  # a world that moves by less is taken for drift
-SLACK_M = 2.0  # poses may differ by so much at any time
+REACH_M = 1000.0  # largest distance in one map from its origin
+FARTHEST_M = 1e8  # no place on Earth has larger coordinates, in any coordinate system
+JUMP_M = 5.0  # smaller shifts of the world frame are treated as drift
+SLACK_M = 2.0  # position difference that is always allowed between two poses
 MAX_SPEED_MPS = 10.0
-TIMES_USUAL = 20.0  # or by so many of the usual steps: photographs may be taken far apart
-AGREE = 3  # poses that outweigh those before
-RECENT = 20
-LEAST_RECENT = 5
+TIMES_USUAL = 20.0  # or so many usual steps are allowed: photographs may be taken far apart
+AGREE = 3  # number of agreeing poses that replace the current chain
+RECENT = 20  # poses from which the usual step is estimated
+LEAST_RECENT = 5  # fewer poses give no estimate
 
 
 def origin_of(position: Position) -> Position:
-    """The origin (3,) of a map that begins at a position: zero, unless that is far away."""
+    """Return the origin (3,), metres, of a map that begins at a position: zero if that is near."""
     if np.abs(position).max() < FAR_M:
         return np.zeros(3)
     return np.round(position / ROUND_M) * ROUND_M
 
 
 def possible(position: Position) -> bool:
-    """Whether a position (3,) can be one on Earth."""
+    """Return whether a position (3,), metres, can be on Earth."""
     return bool((np.abs(position) <= FARTHEST_M).all())
 
 
 def usual_step(positions: Sequence[Position]) -> float:
-    """How far a pose usually is from the nearest other one, metres; small where most are close."""
+    """Return the lower quartile of the distances to the nearest other position, metres."""
     if len(positions) < 2:
         return 0.0
     distances, _ = KDTree(np.stack(positions)).query(np.stack(positions), k=2)
@@ -52,14 +52,14 @@ def usual_step(positions: Sequence[Position]) -> float:
 
 @dataclass
 class Chain:
-    """Poses that follow one another: the newest, and how many they are."""
+    """A chain of plausible successive poses: stamp and position of the newest, and the count."""
 
     stamp_ns: int
     position: Position
     count: int = 1
 
     def reaches(self, stamp_ns: int, position: Position, usual_m: float, speed_mps: float) -> bool:
-        """Whether a pose may be the next one."""
+        """Return whether a pose can be the next one in this chain."""
         seconds = abs(stamp_ns - self.stamp_ns) / 1e9
         limit = max(SLACK_M + speed_mps * seconds, TIMES_USUAL * usual_m)
         return float(np.linalg.norm(position - self.position)) <= limit
@@ -69,8 +69,10 @@ class Chain:
 
 
 class Verdict(Enum):
-    """What is thought of a pose: it follows those before, it stands alone, or it is the newest of
-    several that agree with each other and not with those before."""
+    """The verdict on a pose.
+
+    BELIEVED: it follows the poses before. DOUBTED: it is (so far) an outlier. MOVED: it is the
+    last of several that agree with each other but not with the poses before."""
 
     BELIEVED = "believed"
     DOUBTED = "doubted"
@@ -78,13 +80,13 @@ class Verdict(Enum):
 
 
 class PoseJudge:
-    """Judges poses as they come.
+    """Judges the poses of a live stream one by one.
 
     Args:
-        max_speed_mps: a faster camera is not believed; 0 = every possible pose is.
+        max_speed_mps: largest plausible speed; 0 = every pose on Earth is believed.
     Attributes:
-        believed: how many poses there were in the chain before the last verdict.
-        doubted: how many agree with each other and not with those.
+        believed: length of the current chain before the last verdict.
+        doubted: number of poses that agree with each other but not with that chain.
     """
 
     def __init__(self, max_speed_mps: float) -> None:
@@ -95,7 +97,7 @@ class PoseJudge:
         self.believed = self.doubted = 0
 
     def judge(self, stamp_ns: int, position: Position) -> Verdict:
-        """The verdict on the next pose (3,), metres. ``believed`` tells of those before it."""
+        """Return the verdict on the next position (3,), metres."""
         if not possible(position):
             return Verdict.DOUBTED
         chain, other = self._chain, self._other
@@ -121,9 +123,9 @@ class PoseJudge:
 
 
 def chains_of(stamps_ns: Sequence[int], positions: Sequence[Position]) -> NDArray[np.int64]:
-    """For each pose of a recording the number of its chain; -1 = no place on Earth.
+    """Return the chain number (N,) of each pose of a recording; -1 = not on Earth.
 
-    A pose joins the newest chain that it can follow, so that outliers interrupt none.
+    A pose joins the newest chain that it can follow, so that outliers do not interrupt chains.
     """
     good = [position for position in positions if possible(position)]
     usual, chains, numbers = usual_step(good), [], []

@@ -1,8 +1,8 @@
-"""A camera from what is said about it: an option, or a file that lies beside the images.
+"""Camera intrinsics from a command line option or a file next to the images.
 
-Read are JSON (``fx fy cx cy``, also below "camera", or a matrix "K" or "camera_matrix"), ROS's and
-OpenCV's YAML (``camera_matrix: data``), ``name = value`` lines, a 3x3 or 4x4 matrix, and one line
-``fx fy cx cy`` with or without further numbers.
+Supported formats: JSON (``fx fy cx cy``, also below "camera", or a matrix "K" or "camera_matrix"),
+ROS's and OpenCV's YAML (``camera_matrix: data``), ``name = value`` lines, a 3x3 or 4x4 matrix, and
+one line ``fx fy cx cy`` with or without further numbers.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ CAMERA_FILES: Final = (
     "_info.txt",
     "info.txt",
 )
-ASPECT: Final = 0.01  # of two sizes of one image, rounded to pixels
+ASPECT: Final = 0.01  # tolerance of aspect ratios, as image sizes are rounded to pixels
 _NUMBER: Final = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _LINE: Final = re.compile(r"^\s*([A-Za-z_][\w.]*)\s*[:=]\s*(.*)$")
 
 
 def parse_camera(camera: str | Camera, size: tuple[int, int]) -> Camera:
-    """The camera ``FX,FY,CX,CY`` or ``FX,FY,CX,CY,W,H`` at the size (width, height) of the images.
+    """Parse ``FX,FY,CX,CY`` or ``FX,FY,CX,CY,W,H`` and scale it to ``size`` (width, height).
 
     Raises:
-        ValueError: other text, or a size W, H of another aspect than the images'.
+        ValueError: on other text, or if the result does not fit the images, see ``at_size``.
     """
     if isinstance(camera, Camera):
         return at_size(camera, size, "--camera")
@@ -67,10 +67,12 @@ def parse_camera(camera: str | Camera, size: tuple[int, int]) -> Camera:
 
 
 def find_camera(size: tuple[int, int], *folders: Path) -> Camera | None:
-    """The camera of images (width, height) that a file in one of the folders describes.
+    """Return the camera from the first known camera file in the folders, scaled to ``size``.
 
+    Returns:
+        The camera of images of ``size`` (width, height), or None if no file describes one.
     Raises:
-        ValueError: a file that describes none, or one of images of another aspect.
+        ValueError: if a file is damaged, or its camera does not fit the images.
     """
     for folder in folders:
         for file in (folder / name for name in CAMERA_FILES):
@@ -80,7 +82,11 @@ def find_camera(size: tuple[int, int], *folders: Path) -> Camera | None:
 
 
 def read_camera(file: Path, size: tuple[int, int]) -> Camera | None:
-    """The camera that a file describes; None where it says nothing of one."""
+    """Return the camera described by a file, scaled to ``size``; None if it describes none.
+
+    Raises:
+        ValueError: as ``find_camera``.
+    """
     text = file.read_text(errors="replace")
     try:
         values = _from_tree(_parse_tree(file, text)) or _from_lines(text) or _from_numbers(text)
@@ -97,11 +103,13 @@ def read_camera(file: Path, size: tuple[int, int]) -> Camera | None:
 
 
 def at_size(camera: Camera, size: tuple[int, int], where: str) -> Camera:
-    """The camera at the size (width, height) of the images.
+    """Scale a camera to the size (width, height) of the images.
 
+    Args:
+        where: source of the camera, for error messages.
     Raises:
-        ValueError: another aspect, or a principal point far from the middle of the image: it is
-            the camera of other images.
+        ValueError: if the aspect ratio differs, or the principal point is far from the image
+            centre: then it is the camera of other images.
     """
     same_aspect = abs(camera.width * size[1] / (camera.height * size[0]) - 1) <= ASPECT
     if not same_aspect:

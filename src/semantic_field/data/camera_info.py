@@ -13,14 +13,14 @@ GIVE_CAMERA = "calibrate the camera, or give its values: --camera FX,FY,CX,CY,W,
 
 
 def read_camera_info(info: Any, rectified: bool = False) -> tuple[Camera, NDArray[np.float64], str]:
-    """The pinhole camera, the distortion coefficients and the distortion model of a CameraInfo.
+    """Return pinhole camera, distortion coefficients and distortion model of a CameraInfo.
 
-    Of a raw image K and D count; of a rectified one P (K, where P was left at zero) and no
-    distortion. The calibration is of the whole sensor: the camera is that of the region of
-    interest, after binning (as image_geometry has it).
+    For raw images K and D are used; for rectified ones P (or K if P is zero) and no distortion.
+    The calibration is of the whole sensor; the returned camera is that of the region of
+    interest, after binning (as in image_geometry).
 
     Raises:
-        ValueError: a field without the values of a camera; the field and its value are named.
+        ValueError: if a field has no valid values; the message names it.
     """
     matrix = np.asarray(info.k, np.float64).reshape(3, 3)
     field, distortion = "K", np.asarray(info.d, np.float64).ravel()
@@ -54,20 +54,20 @@ def read_camera_info(info: Any, rectified: bool = False) -> tuple[Camera, NDArra
 
 
 def image_size(info: Any) -> tuple[int, int]:
-    """Width and height of the images that belong to a CameraInfo."""
+    """Return width and height of the images that belong to a CameraInfo."""
     width, height, _, _ = _window(info)
     return width // max(int(info.binning_x), 1), height // max(int(info.binning_y), 1)
 
 
 def _window(info: Any) -> tuple[int, int, int, int]:
-    """Width, height and first column and row of the part of the sensor that is sent."""
+    """Return width, height, first column and first row of the region of interest."""
     width, height, roi = int(info.width), int(info.height), info.roi
     if width <= 0 or height <= 0:
         raise ValueError(
             f"expected the size of the images in width and height of the CameraInfo, got "
             f"width = {width}, height = {height}; {GIVE_CAMERA}"
         )
-    if roi.width == 0 or roi.height == 0:  # nothing chosen: all of it
+    if roi.width == 0 or roi.height == 0:  # no region of interest: the full image
         return width, height, 0, 0
     x, y, w, h = int(roi.x_offset), int(roi.y_offset), int(roi.width), int(roi.height)
     if x + w > width or y + h > height:

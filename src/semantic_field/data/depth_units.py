@@ -1,5 +1,4 @@
-"""The unit of depth images. Where it is in doubt the values decide: a room has no depths of
-4341 m, and none of a millimetre."""
+"""Detects the unit of depth images: if it is ambiguous, the one that gives plausible depths."""
 
 from __future__ import annotations
 
@@ -12,20 +11,18 @@ from numpy.typing import NDArray
 
 log = logging.getLogger(__name__)
 MILLIMETRE: Final = 0.001
-NEAREST_M, FARTHEST_M = 0.05, 100.0  # of what a depth camera sees
+NEAREST_M, FARTHEST_M = 0.05, 100.0  # range of plausible depths
 LEAST_READINGS: Final = 20
 
 
 class DepthUnit:
-    """Metres of one unit of a stream of depth images.
-
-    The first image with readings decides for the whole stream.
+    """The unit of a stream of depth images, chosen by the first image with enough readings.
 
     Args:
         name: of the stream, for messages.
-        candidates: metres of one unit, the likeliest first; one alone is taken as it is.
+        candidates: possible units in metres, the most likely first; a single one is not checked.
     Attributes:
-        metres: the choice; None before there were readings.
+        metres: the chosen unit; None until there were enough readings.
     """
 
     def __init__(self, name: str, candidates: Sequence[float]) -> None:
@@ -33,10 +30,10 @@ class DepthUnit:
         self.metres = self._candidates[0] if len(self._candidates) == 1 else None
 
     def to_metres(self, units: NDArray[np.floating]) -> NDArray[np.float32]:
-        """float32 metres of depth in the stream's unit, 0 = no reading.
+        """Convert depth in the stream's unit to float32 metres, 0 = no reading.
 
         Raises:
-            ValueError: no candidate makes these the depths of a room.
+            ValueError: if no candidate gives plausible depths.
         """
         if self.metres is None:
             readings = units[np.isfinite(units) & (units > 0)]
@@ -48,7 +45,7 @@ class DepthUnit:
     def _choose(self, readings: NDArray[np.floating]) -> float:
         near, middle = np.quantile(readings, [0.1, 0.5])
         for metres in self._candidates:
-            # Sky and walls of glass may be far; the nearest tenth of a picture is not.
+            # Depths of sky and glass can be very large, but not in the nearest tenth of an image.
             if middle * metres >= NEAREST_M and near * metres <= FARTHEST_M:
                 if metres != self._candidates[0]:
                     log.warning(
@@ -69,8 +66,12 @@ class DepthUnit:
 
 
 def message_unit(topic: str, is_float: bool, given: float | None = None) -> DepthUnit:
-    """The unit of a topic: 16 bits are millimetres, floats metres (REP-118) or, as some drivers
-    send them, millimetres; ``given`` metres of one unit count before that."""
+    """Return the unit of a depth topic.
+
+    16 bits are millimetres, floats are metres (REP-118) or, with some drivers, millimetres.
+
+    Args:
+        given: metres per unit, overrides detection; ValueError if not positive."""
     if given is not None:
         return DepthUnit(topic, [check_scale(given)])
     return DepthUnit(topic, [1.0, MILLIMETRE] if is_float else [MILLIMETRE])
@@ -79,8 +80,12 @@ def message_unit(topic: str, is_float: bool, given: float | None = None) -> Dept
 def file_unit(
     name: str, stated: float | None, is_float: bool, given: float | None = None
 ) -> DepthUnit:
-    """The unit of image files: ``given``, or what their description states (which some take for
-    the units of one metre), else metres for floats and millimetres for integers."""
+    """Return the unit of depth image files.
+
+    Args:
+        stated: metres per unit as stated by the recording, in some recordings units per metre;
+            None = metres for floats, millimetres for integers.
+        given: metres per unit, overrides detection; ValueError if not positive."""
     if given is not None:
         return DepthUnit(name, [check_scale(given)])
     usual = [1.0, MILLIMETRE] if is_float else [MILLIMETRE]
@@ -88,7 +93,7 @@ def file_unit(
 
 
 def check_scale(scale: float) -> float:
-    """The scale; ValueError where it is no positive number."""
+    """Return the scale; ValueError if it is not a positive number."""
     if not (np.isfinite(scale) and scale > 0):
         raise ValueError(f"expected depth_scale > 0 (metres of one unit), got {scale}")
     return float(scale)

@@ -1,10 +1,10 @@
-"""Reads recordings that are folders of images.
+"""Reader of recordings that are folders of images.
 
-``color/NNNNNN.jpg|png``; ``depth/NNNNNN.png`` (also .pgm, .tiff, .npy, .exr) z-depth of uint16 or
-floats, 0 = none; ``poses.txt`` = index and a 4x4 camera-to-world matrix row by row, OpenCV axes,
+``color/NNNNNN.jpg|png``; ``depth/NNNNNN.png`` (also .pgm, .tiff, .npy, .exr): z-depth as uint16 or
+floats, 0 = none; ``poses.txt``: index and a 4x4 camera-to-world matrix row by row, OpenCV axes,
 metres; ``intrinsics.json`` (or another file that ``camera_files`` reads). Optional:
 ``semantic/`` with ``labels.json``, or ``NAME/`` with ``NAME.json`` (class ids and names),
-``instance/`` and ``stamps.txt`` = index and nanoseconds.
+``instance/``, and ``stamps.txt``: index and nanoseconds.
 """
 
 from __future__ import annotations
@@ -35,7 +35,13 @@ FIRST_STAMP_NS: Final = 1_000_000_000  # ROS reads stamp 0 as "no time"
 
 @dataclass(frozen=True)
 class LabelSet:
-    """A folder of label images, the names of their ids and the ids that mean "no class"."""
+    """A folder of label images.
+
+    Attributes:
+        names: class id to name.
+        void: ids that mean "no class".
+        instances: ids listed as instances in the names file.
+    """
 
     folder: Path
     names: dict[int, str]
@@ -44,20 +50,24 @@ class LabelSet:
 
 
 class FolderSource:
-    """A folder as a list of frames, decoded when they are asked for.
+    """A ``FrameSource`` of a folder; frames are decoded on access.
 
     Args:
         path: the folder.
-        labels: "auto" (``semantic`` first, then the first other folder of labels), "none", or the
-            name of the folder to use, such as ``labels_deeplab``.
-        rate_hz: frames per second where there is no ``stamps.txt``.
-        need_depth: whether a folder without ``depth/`` is an error; else its frames have none.
-        camera: "FX,FY,CX,CY[,W,H]", in place of that of ``intrinsics.json``.
-        depth_scale: metres of one unit of the depth images; else as ``intrinsics.json`` and the
-            values say.
+        labels: "auto" (``semantic`` if it exists, else the first ``labels_*`` folder), "none", or
+            the name of the folder to use, such as ``labels_deeplab``.
+        rate_hz: frames per second if there is no ``stamps.txt``.
+        need_depth: whether a missing ``depth/`` is an error; else its frames have no depth.
+        camera: "FX,FY,CX,CY[,W,H]", replaces ``intrinsics.json``.
+        depth_scale: metres per unit of the depth images; by default from ``intrinsics.json``,
+            checked against the values.
+    Attributes:
+        indices: frame numbers in the file names.
+        stamps: of the frames, nanoseconds.
+        skipped: number of label images that were not used, by cause.
     Raises:
-        ValueError: a file that is missing, a frame without pose, an index that comes twice, a
-            damaged file; always with the file's name.
+        ValueError: if a file is missing or damaged, a frame lacks a part, or an index comes twice;
+            the message names the file.
     """
 
     def __init__(
@@ -93,17 +103,17 @@ class FolderSource:
 
     @property
     def poses(self) -> list[NDArray[np.float64]]:
-        """``T_world_camera`` of all frames."""
+        """``T_world_camera`` (4, 4) of all frames."""
         return [self._poses[index] for index in self.indices]
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def __getitem__(self, position: int) -> Frame:
-        """The frame at a position 0..len-1 (its number in the recording is ``indices[position]``).
+        """Return the frame at a position 0..len-1; its frame number is ``indices[position]``.
 
         Raises:
-            ValueError: where an image is damaged or its size is not that of intrinsics.json.
+            ValueError: if an image is damaged or its size differs from the camera's.
         """
         index = self.indices[position]
         color = read_image(self._color[index], _COLOR)
@@ -128,7 +138,7 @@ class FolderSource:
         return self._units.setdefault(is_float, unit).to_metres(depth)
 
     def _read_camera(self, given: str | Camera) -> Camera:
-        """The camera of the colour images: as given, or from a file beside them."""
+        """Return the camera of the colour images: as given, or from a file next to them."""
         if not given and (self.path / INTRINSICS).exists():
             return _read_intrinsics(self.path / INTRINSICS)
         if not self._color:
@@ -145,8 +155,9 @@ class FolderSource:
         return camera
 
     def _read_labels(self, index: int) -> NDArray[np.int32] | None:
-        """Class ids; -1 for void classes and for ids without a name. None without an image, or
-        where it is of another shape than the colour images (these are counted)."""
+        """Return class ids (H, W), -1 for void classes and ids without a name.
+
+        None if there is no image, or its aspect ratio differs from the colour images' (counted)."""
         if self._labels is None:
             return None
         path = self._labels.folder / self._color[index].with_suffix(".png").name
@@ -188,7 +199,7 @@ class FolderSource:
             )
 
     def _check_complete(self) -> list[int]:
-        """The indices of all frames in order; ValueError for one that lacks a part."""
+        """Return the sorted indices of all frames; ValueError if one lacks a part."""
         parts = {"colour image": self._color, "pose": self._poses}
         if self.has_depth:
             parts["depth image"] = self._depth
@@ -217,7 +228,13 @@ class FolderSource:
 
 
 def find_labels(path: Path, choice: str) -> LabelSet | None:
-    """The label images of a recording; ``choice`` as ``FolderSource`` has it."""
+    """Find the label images of a recording, None if there are none.
+
+    Args:
+        choice: see ``labels`` of ``FolderSource``.
+    Raises:
+        ValueError: if the chosen folder or the names of its labels do not exist.
+    """
     if choice == "none":
         return None
     found = [path / "semantic", *sorted(path.glob("labels_*"))]
@@ -241,7 +258,7 @@ def _read_label_set(folder: Path) -> LabelSet:
 
 
 def read_class_names(file: Path) -> dict[int, str]:
-    """Class ids and names of a ``labels.json``; ValueError where it is something else."""
+    """Read class ids and names from a ``labels.json``; ValueError if the format is wrong."""
     classes = _read_list(file, "classes", required=True)
     return {class_id: str(item["name"]) for class_id, item in classes.items()}
 
@@ -271,7 +288,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _read_intrinsics(path: Path) -> Camera:
-    """The camera of ``intrinsics.json``."""
+    """Read the camera of ``intrinsics.json``."""
     content = _read_json(path)
     names = ("fx", "fy", "cx", "cy", "width", "height")
     missing = [name for name in names if name not in content]
@@ -282,7 +299,7 @@ def _read_intrinsics(path: Path) -> Camera:
 
 
 def _read_scale(path: Path) -> float | None:
-    """The metres of one unit of the depth images, where ``intrinsics.json`` states it."""
+    """Return the metres per unit of the depth images if ``intrinsics.json`` states it."""
     if not path.exists() or "depth_scale" not in (content := _read_json(path)):
         return None
     scale = float(content["depth_scale"])

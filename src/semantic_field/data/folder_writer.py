@@ -1,4 +1,4 @@
-"""Writes any source of frames as a folder that ``FolderSource`` reads."""
+"""Folder writer for any ``FrameSource``; ``FolderSource`` reads the result."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ NO_ID = 65535
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """A hidden folder to write in, which gets its name ``path`` when everything is written.
+    """Context manager that yields a temporary folder and renames it to ``path`` at the end.
 
-    What a killed process left behind is removed; an error or Ctrl-C leaves nothing.
+    On an error or Ctrl-C the temporary folder is deleted, as are leftovers of killed processes.
 
     Raises:
-        ValueError: where ``path`` exists.
+        ValueError: if ``path`` exists.
     """
     if path.exists():
         raise ValueError(f"expected a new path to write to, {path} exists; remove it first")
@@ -33,7 +33,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     shutil.rmtree(hidden, ignore_errors=True)
     hidden.mkdir(parents=True)
     try:
-        # One level deeper under its own name: files inside may be named after their folder.
+        # One level deeper, under the final name, as files inside may be named after their folder.
         (hidden / path.name).mkdir()
         yield hidden / path.name
         (hidden / path.name).rename(path)
@@ -49,11 +49,11 @@ def write_folder(
 ) -> None:
     """Write the frames of ``source`` (all, or those of ``indices``) to the new folder ``path``.
 
-    Depth is rounded to millimetres (at most 65.535 m); colour is JPEG of quality 95 or PNG, as
-    ``color_suffix`` says. Labels go to ``semantic/`` with ``labels.json``.
+    Depth is rounded to millimetres (at most 65.535 m, else 0); colour is JPEG of quality 95 or
+    PNG, by ``color_suffix``. Labels are written to ``semantic/`` with ``labels.json``.
 
     Raises:
-        ValueError: ``path`` exists, no frames, frames of different cameras, ids above 65534.
+        ValueError: if ``path`` exists, there are no frames, cameras differ, or ids exceed 65534.
     """
     if color_suffix not in (".jpg", ".png"):
         raise ValueError(f"expected color_suffix .jpg or .png, got {color_suffix!r}")
@@ -100,13 +100,13 @@ def _write_images(folder: Path, stem: str, frame: Frame, color_suffix: str) -> N
 
 
 def depth_millimetres(depth: NDArray[np.float32]) -> NDArray[np.uint16]:
-    """uint16 millimetres of depth in metres; 0 where there is none or it is above 65.535 m."""
+    """Convert depth in metres to uint16 millimetres; 0 if there is none or above 65.535 m."""
     millimetres = np.rint(depth * 1000)
     return np.where(millimetres <= 65535, millimetres, 0).astype(np.uint16)
 
 
 def ids_to_uint16(ids: NDArray[np.int32]) -> NDArray[np.uint16]:
-    """uint16 ids with 65535 for -1; ValueError for ids above 65534."""
+    """Convert ids to uint16, -1 becomes 65535; ValueError for ids above 65534."""
     if ids.max(initial=0) >= NO_ID:
         raise ValueError(f"expected ids up to 65534, got {ids.max()}")
     return np.where(ids < 0, NO_ID, ids).astype(np.uint16)

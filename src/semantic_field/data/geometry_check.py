@@ -1,10 +1,10 @@
-"""Whether a recording's camera, depth and poses fit together: its own images say so.
+"""Consistency check of a recording's intrinsics, depth unit and poses, by reprojection.
 
-The depth of one frame, moved by the poses into another, must meet that frame's depth and colours.
-The residual of a pair is the mean of both differences, each cut off at 1: depth in 3 % of itself,
-colour in 30 grey levels. If another focal length or another unit of depth makes the residual much
-smaller, the recording's own is wrong. What is wrong is an error, and only a warning where the
-caller gave the value himself.
+The depth of one frame, reprojected into another one by the poses, must agree with that frame's
+depth and colours. The residual of a pair is the mean of both differences, each clipped at 1: depth
+in units of 3 %, colour in units of 30 grey levels. If another focal length or depth unit makes the
+residual much smaller, the recording's value is wrong. This is an error, or only a warning if the
+caller gave the value explicitly.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ FACTORS: Final = (
     *(0.2, 0.25, 0.33, 0.5, 0.6, 0.7, 0.75, 0.8, 0.84, 0.88, 0.92, 0.95, 0.97, 1.0),
     *(1.03, 1.06, 1.1, 1.15, 1.2, 1.25, 1.33, 1.5, 1.67, 2.0, 3.0, 4.0, 5.0),
 )
-LEAST_GAIN: Final = 0.15  # share of the residual; right recordings have 0 (docs/data.md)
-LEAST_DROP: Final = 0.03  # of the residual itself
-GOOD_RESIDUAL: Final = 0.4  # of frames that fit each other; more says nothing
-LEAST_CHANGE: Final = 0.04
+LEAST_GAIN: Final = 0.15  # relative gain of the residual; correct recordings have 0 (docs/data.md)
+LEAST_DROP: Final = 0.03  # absolute gain of the residual
+GOOD_RESIDUAL: Final = 0.4  # largest residual of frames that agree; higher ones are ignored
+LEAST_CHANGE: Final = 0.04  # of the factor from 1
 PAIRS, LEAST_PAIRS, LEAST_POINTS = 6, 3, 150
-POINTS_ACROSS: Final = 64  # points of a frame's width that are moved
+POINTS_ACROSS: Final = 64  # reprojected points along a frame's width
 DEPTH_SHARE, GREY_LEVELS = 0.03, 30.0
 USUAL_TURN_RAD, USUAL_STEP_M, FARTHEST_FRAME = 0.2, 0.35, 40
 
@@ -54,7 +54,7 @@ class PosedSource(Protocol):
 
 @dataclass(frozen=True)
 class Fit:
-    """What fits better than the recording's own: a factor on ``what`` ("focal" or "depth")."""
+    """A better fit than the recording's value: a factor on ``what`` ("focal" or "depth")."""
 
     what: str
     factor: float
@@ -67,12 +67,13 @@ class Fit:
 
 
 def check_geometry(source: PosedSource, given: Set[str] = frozenset()) -> None:
-    """Look at a few frames of a recording.
+    """Check focal length, depth unit and depth registration on a few frames of a recording.
 
     Args:
-        given: what the caller chose himself: "camera", "depth_scale", "register".
+        given: values set by the caller, for which errors become warnings: "camera",
+            "depth_scale", "register".
     Raises:
-        ValueError: the focal length, the unit of depth or the place of the depth camera is wrong.
+        ValueError: if one of them is wrong.
     """
     pairs = _decoded(source)
     frames = [frame for pair in pairs for frame in pair]
@@ -118,14 +119,14 @@ def _describe(name: str, fit: Fit, camera: Camera) -> str:
 
 
 def better_fit(pairs: list[tuple[Frame, Frame]]) -> Fit | None:
-    """The factor on focal length or depth with which frames fit each other clearly better."""
+    """Return the factor on focal length or depth with a clearly smaller residual, or None."""
     residuals = {what: _residuals(pairs, what) for what in ("focal", "depth")}
     found = []
     for what, table in residuals.items():  # (pairs, factors)
         usable = table[~np.isnan(table).all(1)]
         if len(usable) < LEAST_PAIRS:
             continue
-        # Frames that show nothing in common with one factor, and do with another, do not fit.
+        # A factor with which frames have nothing in common counts as a bad fit.
         middle = np.median(np.where(np.isnan(usable), 1.0, usable), axis=0)
         best = int(middle.argmin())
         fit = Fit(what, FACTORS[best], float(middle[best]), float(middle[FACTORS.index(1.0)]))
@@ -138,7 +139,7 @@ def better_fit(pairs: list[tuple[Frame, Frame]]) -> Fit | None:
 
 
 def _residuals(pairs: list[tuple[Frame, Frame]], what: str) -> NDArray[np.float64]:
-    """Residuals (pairs, factors); NaN where two frames show little in common."""
+    """Return the residuals (pairs, factors); NaN if two frames have little in common."""
     rows = []
     for first, second in pairs:
         greys = _grey(first), _grey(second)
@@ -181,12 +182,12 @@ def _grey(frame: Frame) -> NDArray[np.float32]:
 
 
 def _decoded(source: PosedSource) -> list[tuple[Frame, Frame]]:
-    """Pairs of frames with some motion between them, spread over the recording."""
+    """Return decoded pairs of frames with some motion between them, over the recording."""
     pairs = []
     for i, j in _choose(source):
         try:
             pairs.append((source[i], source[j]))
-        except ValueError as error:  # it is an error again when the frame itself is asked for
+        except ValueError as error:  # raised again when the frame itself is read
             log.debug("not looked at: %s", error)
     return [(a, b) for a, b in pairs if a.camera == b.camera]
 
@@ -204,6 +205,6 @@ def _choose(source: PosedSource) -> list[tuple[int, int]]:
 
 
 def _motion(T: NDArray[np.floating]) -> float:
-    """How much a camera moved; 1 is enough to tell focal lengths apart, with much in common."""
+    """Return a measure of camera motion; 1 is enough to distinguish focal lengths."""
     moved, turned = moved_and_turned(T, np.eye(4))
     return float(turned / USUAL_TURN_RAD + moved / USUAL_STEP_M)

@@ -1,4 +1,4 @@
-"""Image files of recordings, of every kind that depth is written in."""
+"""Reading of image files, including all common formats of depth images."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ os.environ.setdefault("OPENCV_IO_ENABLE_OPENEXR", "1")  # read when the first EX
 
 
 def read_image(path: Path, flags: int) -> NDArray:
-    """The pixels of an image file.
+    """Return the pixels of an image file; ``flags`` are those of ``cv2.imdecode``.
 
     Raises:
-        ValueError: where it is missing, empty, damaged or only git-lfs's pointer to it.
+        ValueError: if it is missing, empty, damaged or only a git-lfs pointer.
     """
     if not path.exists():
         raise ValueError(f"expected the image {path}, found none")
@@ -48,17 +48,17 @@ def read_image(path: Path, flags: int) -> NDArray:
 
 
 def read_depth(path: Path) -> NDArray:
-    """Depth (H, W) in the file's own unit: uint16, or float32 with 0 for NaN and infinity.
+    """Return depth (H, W) in the file's unit: uint16, or float32 with 0 for NaN and infinity.
 
     Raises:
-        ValueError: damaged, or not one channel of uint16 or floating point.
+        ValueError: if the file is damaged, or not one channel of uint16 or floating point.
     """
     if path.suffix.lower() == ".npy":
         depth = _read_npy(path)
     else:
         depth = read_image(path, cv2.IMREAD_UNCHANGED)
     if depth.ndim == 3 and depth.shape[2] in (3, 4) and depth.dtype == np.float32:
-        depth = depth[..., 2]  # an EXR that holds depth in each of its colours
+        depth = depth[..., 2]  # an EXR with depth in each of its colour channels
     if depth.ndim == 3 and depth.shape[2] == 1:
         depth = depth[..., 0]
     if depth.ndim != 2 or depth.dtype not in (np.uint16, np.float16, np.float32, np.float64):
@@ -78,8 +78,10 @@ def _read_npy(path: Path) -> NDArray:
 
 
 def fitted_labels(labels: NDArray, shape: tuple[int, int]) -> NDArray | None:
-    """Label ids (h, w) at the size (H, W) of the images, by nearest pixel; None where they show
-    another part of the scene: the aspect differs by more than a pixel's rounding."""
+    """Resize label ids (h, w) to the size ``shape`` (H, W) by nearest pixel.
+
+    Returns None if the aspect ratios differ by more than rounding: then the labels show another
+    part of the scene."""
     (h, w), (height, width) = labels.shape, shape
     if (h, w) == shape:
         return labels

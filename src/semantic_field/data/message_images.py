@@ -1,8 +1,8 @@
-"""From the bytes of an image message to arrays: encodings, units, compression and distortion.
+"""Decoding of ROS image messages: encodings, units and compression.
 
 Encodings are those of sensor_msgs/image_encodings. Colour is rgb8, bgr8, rgba8, bgra8 or mono8;
-depth is 16UC1 or mono16 in millimetres or 32FC1 in metres (REP-118); label images are mono8 or
-16UC1. Any other is an error that names it.
+depth is 16UC1 or mono16 in millimetres or 32FC1 in metres (REP-118); label images have one
+channel of 8 or 16 bits. Any other encoding is an error that names it.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _DEPTH_HEADER: Final = struct.Struct("<iff")  # of compressed_depth_image_transp
 
 
 def pixel_type(encoding: str) -> tuple[np.dtype, int]:
-    """Type and channels of a pixel; ValueError for encodings that are not plain pixels."""
+    """Return dtype and number of channels of a pixel; ValueError for other encodings."""
     if encoding in _NAMED:
         kind, channels = _NAMED[encoding]
         return np.dtype(kind), channels
@@ -57,7 +57,7 @@ def pixel_type(encoding: str) -> tuple[np.dtype, int]:
 
 
 def check_size(height: int, width: int, encoding: str, step: int, n_bytes: int) -> None:
-    """ValueError where ``n_bytes`` of data with rows of ``step`` bytes cannot hold the image."""
+    """Raise ValueError if ``n_bytes`` of data with rows of ``step`` bytes are too few."""
     dtype, channels = pixel_type(encoding)
     row = width * channels * dtype.itemsize
     if height <= 0 or width <= 0:
@@ -74,17 +74,18 @@ def check_size(height: int, width: int, encoding: str, step: int, n_bytes: int) 
 def decode_raw(
     height: int, width: int, encoding: str, step: int, is_bigendian: bool, data: Bytes
 ) -> NDArray:
-    """The pixels of a sensor_msgs/Image as sent, (H, W) or (H, W, channels), in this machine's
-    byte order; a view of ``data`` where that is possible.
+    """Return the pixels of a sensor_msgs/Image, (H, W) or (H, W, channels), in native byte order.
+
+    The result is a view of ``data`` if possible.
 
     Raises:
-        ValueError: unknown encoding, or step or data too short for the size.
+        ValueError: on an unknown encoding, or if step or data are too short for the size.
     """
     buffer = np.frombuffer(data, np.uint8)
     check_size(height, width, encoding, step, buffer.size)
     dtype, channels = pixel_type(encoding)
     row = width * channels * dtype.itemsize
-    if buffer.size < step * height:  # the padding of the last row was left out
+    if buffer.size < step * height:  # the padding of the last row is missing
         buffer = np.pad(buffer, (0, step * height - buffer.size))
     rows = buffer[: step * height].reshape(height, step)[:, :row]
     wire = dtype.newbyteorder(">" if is_bigendian else "<")
@@ -93,7 +94,7 @@ def decode_raw(
 
 
 def decode_message(message: Any) -> NDArray:
-    """``decode_raw`` of anything with the fields of a sensor_msgs/Image."""
+    """Apply ``decode_raw`` to an object with the fields of a sensor_msgs/Image."""
     return decode_raw(
         message.height,
         message.width,
@@ -105,7 +106,7 @@ def decode_message(message: Any) -> NDArray:
 
 
 def color_to_rgb(pixels: NDArray, encoding: str) -> NDArray[np.uint8]:
-    """uint8 RGB (H, W, 3) of colour pixels in one of ``COLOR_ENCODINGS``."""
+    """Convert colour pixels to uint8 RGB (H, W, 3); ValueError if not in ``COLOR_ENCODINGS``."""
     if encoding not in COLOR_ENCODINGS:
         raise ValueError(f"expected colour in {', '.join(COLOR_ENCODINGS)}, got {encoding!r}")
     if encoding == "mono8":
@@ -115,8 +116,10 @@ def color_to_rgb(pixels: NDArray, encoding: str) -> NDArray[np.uint8]:
 
 
 def depth_units(pixels: NDArray, encoding: str) -> tuple[NDArray[np.float32], bool]:
-    """float32 z-depth (H, W) of pixels in ``DEPTH_ENCODINGS``, in their own unit, and whether
-    that is of floats. 0 = no reading; NaN, infinite and negative readings become 0."""
+    """Convert depth pixels to float32 (H, W) in their unit; also return if the encoding is float.
+
+    0 = no reading; NaN, infinite and negative readings become 0. ValueError if the encoding is not
+    in ``DEPTH_ENCODINGS``."""
     if encoding in ("16UC1", "mono16"):
         return pixels.astype(np.float32), False
     if encoding == "32FC1":
@@ -127,35 +130,37 @@ def depth_units(pixels: NDArray, encoding: str) -> tuple[NDArray[np.float32], bo
 
 
 def depth_to_metres(pixels: NDArray, encoding: str) -> NDArray[np.float32]:
-    """float32 z-depth (H, W) in metres, 0 = no reading, of pixels in ``DEPTH_ENCODINGS``.
+    """Convert depth pixels to float32 metres (H, W), 0 = no reading.
 
     16 bits are millimetres, floats are metres; NaN, infinite and negative readings become 0.
+    ValueError if the encoding is not in ``DEPTH_ENCODINGS``.
     """
     return in_metres(*depth_units(pixels, encoding))
 
 
 def in_metres(units: NDArray[np.float32], is_float: bool) -> NDArray[np.float32]:
-    """Depth in metres as REP-118 has it: floats are metres, integers are millimetres."""
+    """Convert depth to metres by REP-118: floats are metres, integers are millimetres."""
     return units if is_float else units * np.float32(0.001)
 
 
 def labels_to_ids(pixels: NDArray, encoding: str) -> NDArray[np.int32]:
-    """int32 class ids (H, W) of pixels in ``LABEL_ENCODINGS``; 255 (8 bits) and 65535 (16 bits)
-    mean unlabelled and become -1."""
+    """Convert label pixels to int32 class ids (H, W); 255 (8 bits) and 65535 (16 bits) become -1.
+
+    ValueError if the encoding is not in ``LABEL_ENCODINGS``."""
     if encoding not in LABEL_ENCODINGS:
         raise ValueError(f"expected labels in {', '.join(LABEL_ENCODINGS)}, got {encoding!r}")
     return void_to_minus_one(pixels)
 
 
 def void_to_minus_one(pixels: NDArray) -> NDArray[np.int32]:
-    """int32 of uint8 or uint16 ids, their greatest value turned into -1."""
+    """Convert uint8 or uint16 ids to int32; the largest value of the type becomes -1 (void)."""
     ids = pixels.astype(np.int32)
     ids[ids == np.iinfo(pixels.dtype).max] = VOID_LABEL
     return ids
 
 
 def decode_compressed_color(data: Bytes) -> NDArray[np.uint8]:
-    """uint8 RGB (H, W, 3) of JPEG or PNG bytes; ValueError where they are damaged."""
+    """Decode JPEG or PNG bytes to uint8 RGB (H, W, 3); ValueError if they are damaged."""
     raw = bytes(data)
     if raw.startswith(_JPEG_START) and _JPEG_END not in raw[-4096:]:
         raise ValueError(f"expected a whole JPEG image, got {len(raw)} bytes that are cut off")
@@ -164,16 +169,20 @@ def decode_compressed_color(data: Bytes) -> NDArray[np.uint8]:
 
 
 def decode_compressed_depth(data: Bytes, encoding: str = "") -> NDArray[np.float32]:
-    """float32 metres (H, W) of compressed depth, see ``compressed_depth_units``."""
+    """Decode compressed depth to float32 metres (H, W), see ``compressed_depth_units``."""
     return in_metres(*compressed_depth_units(data, encoding))
 
 
 def compressed_depth_units(data: Bytes, encoding: str = "") -> tuple[NDArray[np.float32], bool]:
-    """Depth (H, W) in its own unit, and whether that is of floats: a 16-bit PNG of millimetres,
-    or what compressed_depth_image_transport sends (a 12-byte header, then a PNG).
+    """Decode compressed depth (H, W) in its unit; also return whether the encoding is float.
 
-    ``encoding`` is the message's format, such as "32FC1; compressedDepth png". Where it names
-    32FC1 the PNG holds quantised inverse depth a / (value - b) with a and b from the header.
+    The data are a 16-bit PNG of millimetres, or a message of compressed_depth_image_transport (a
+    12-byte header, then a PNG). ``encoding`` is the message's format, such as
+    "32FC1; compressedDepth png". For 32FC1 the PNG holds quantised inverse depth: the depth is
+    a / (value - b) with a and b from the header.
+
+    Raises:
+        ValueError: if the data are damaged or in another format.
     """
     raw = bytes(data)
     header_at = raw.find(_PNG, 0, 64)
@@ -196,7 +205,10 @@ def compressed_depth_units(data: Bytes, encoding: str = "") -> tuple[NDArray[np.
 
 
 def decode_compressed_labels(data: Bytes) -> NDArray[np.int32]:
-    """int32 class ids (H, W) of a PNG of 8 or 16 bits, its greatest value turned into -1."""
+    """Decode a PNG of 8 or 16 bits to int32 class ids (H, W); the largest value becomes -1.
+
+    ValueError if it is damaged or not a PNG of one channel.
+    """
     raw = bytes(data)
     if not raw.startswith(_PNG):
         raise ValueError(f"expected labels compressed as PNG (lossless), got {raw[:4].hex()}")

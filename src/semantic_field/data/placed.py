@@ -1,4 +1,4 @@
-"""A recording near the zero of its coordinates, without the poses that nothing agrees with."""
+"""Wraps a recording: coordinates relative to a nearby origin, frames with outlier poses removed."""
 
 from __future__ import annotations
 
@@ -24,18 +24,19 @@ from semantic_field.frames import Frame
 from semantic_field.geometry import moved
 
 log = logging.getLogger(__name__)
-NAMED = 5  # frames that a note names
+NAMED = 5  # most frames named in a note
 
 
 class PlacedSource:
-    """The frames of another source that are to be used, with poses that begin at ``origin``.
+    """The usable frames of another source, with poses relative to ``origin``.
 
-    Everything else is the other source's own.
+    All other attributes are those of the wrapped source.
 
     Attributes:
-        origin: float64 (3,), where in the recording's world these coordinates begin, metres.
-        skipped: of the source, with the frames left out here by cause.
-        notes: of the source, and why frames were left out, naming them.
+        origin: float64 (3,), position in the recording's world frame, metres.
+        kept: positions of the used frames in the wrapped source.
+        skipped: number of unused frames by cause, including those of the wrapped source.
+        notes: of the wrapped source, plus sentences that name the frames left out here.
     """
 
     def __init__(
@@ -75,17 +76,18 @@ class PlacedSource:
 def placed(
     source: FrameSource, origin: NDArray[np.float64] | None = None
 ) -> FrameSource | PlacedSource:
-    """The source for those who work in float32; itself where there is nothing to be done.
+    """Return a source with coordinates near zero, so that float32 is precise, and without outliers.
 
-    Frames whose poses nothing agrees with are left out (``pose_outlier``), and where the whole
-    world moves on the way (a first GPS fix), the frames of all its places but the one with most
-    frames (``world_moved``).
+    Frames with outlier poses are left out (``pose_outlier``). If the world frame jumps during the
+    recording (such as at a first GPS fix), only the longest part is kept (``world_moved``).
 
     Args:
-        origin: of the coordinates (3,); None: zero, or a place near the first pose where that is
-            far from zero.
+        origin: of the new coordinates (3,); None: zero, or if the first pose is far from zero a
+            point near it.
+    Returns:
+        A ``PlacedSource``, or ``source`` itself if nothing has to be changed.
     Raises:
-        ValueError: where no pose is a place on Earth.
+        ValueError: if no pose is on Earth.
     """
     places = positions_of(source)
     chains = chains_of(source.stamps, list(places))
@@ -108,14 +110,14 @@ def placed(
 
 
 def positions_of(source: FrameSource) -> NDArray[np.float64]:
-    """Where the camera was (N, 3), without decoding images where the source knows it."""
+    """Return the camera positions (N, 3), without decoding images if the source knows its poses."""
     return np.stack([pose[:3, 3] for pose in poses_of(source)])
 
 
 def _left_out(
     source: FrameSource, places: NDArray[np.float64], chains: NDArray[np.int64]
 ) -> dict[int, str]:
-    """The frames not to be used, with their causes."""
+    """Return the frames that are left out, with the cause."""
     counts = np.bincount(chains[chains >= 0])
     if not len(counts):
         return dict.fromkeys(range(len(chains)), "pose_outlier")
@@ -136,13 +138,13 @@ def _left_out(
 def _another_world(
     source: FrameSource, places: NDArray[np.float64], main: NDArray, members: list[int]
 ) -> bool:
-    """Whether a chain is out of reach of the main one, or shows the same from elsewhere."""
+    """Return whether a chain is too far from the main one, or shows the same scene elsewhere."""
     if np.abs(places[members] - places[main[0]]).max() > REACH_M:
         return True
     for own, other in ((members[0], members[0] - 1), (members[-1], members[-1] + 1)):
         if other not in main or np.linalg.norm(places[own] - places[other]) < JUMP_M:
             continue
-        inner = own + (own - other)  # beyond it, on the same side of the jump
+        inner = own + (own - other)  # its neighbour on the same side of the jump
         others = (source[own], source[inner]) if inner in members else None
         if shows_the_same(source[own], source[other], others):
             return True

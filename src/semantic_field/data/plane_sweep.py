@@ -1,9 +1,9 @@
-"""Depth from colour and poses alone, for recordings without a depth camera.
+"""Multi-view stereo by plane sweep: depth from colour and poses, without a depth camera.
 
 Each frame is compared with neighbours warped over planes parallel to its image (plane sweep;
-Collins 1996) by zero-mean normalised cross-correlation; the costs are made smooth along four
-directions (semi-global matching; Hirschmueller 2008); what other frames' depths do not confirm is
-left out. Holes are what a depth camera's holes are: the mapper knows what to do with them.
+Collins 1996) by zero-mean normalised cross-correlation; costs are aggregated along four directions
+(semi-global matching; Hirschmueller 2008); depth that other frames' depths do not confirm is
+removed. The mapper treats the holes like those of a depth camera.
 """
 
 # Compiled functions carry no annotations: Numba infers their types.
@@ -37,8 +37,8 @@ NEAR_M, FAR_M = 0.4, 12.0
 SOURCES = 5
 BASELINE_M, LARGEST_TURN = 0.25, 0.5
 WINDOW = 5
-TEXTURE = 1e-6  # variance of grey (0..1) below which there is nothing to compare
-GENTLE, STEEP = 0.05, 0.6  # costs of a step of one plane, and of more, between neighbours
+TEXTURE = 1e-6  # variance of grey (0..1) below which there is no texture to compare
+GENTLE, STEEP = 0.05, 0.6  # penalties of a step of one plane, and of more, between neighbours
 WORST_COST = 0.6  # 1 - correlation
 CONFIRMED_WITHIN, CONFIRMATIONS = 0.03, 2
 _jit = njit(nogil=True, cache=True, error_model="numpy")
@@ -54,7 +54,7 @@ class SweepImage:
 
 
 def sweep_image(frame: Frame) -> SweepImage:
-    """The frame as the sweep needs it."""
+    """Return the grey view of a frame at the working size."""
     camera = frame.camera
     small = camera.resized(WIDTH, max(1, round(camera.height * WIDTH / camera.width)))
     grey = cv2.cvtColor(frame.color, cv2.COLOR_RGB2GRAY)
@@ -64,7 +64,11 @@ def sweep_image(frame: Frame) -> SweepImage:
 
 
 def neighbours(poses: NDArray[np.float64], index: int, count: int = SOURCES) -> list[int]:
-    """The frames to compare one with: about 25 cm apart, looking the same way."""
+    """Return the best frames to compare frame ``index`` with: about 25 cm away, similar rotation.
+
+    Args:
+        poses: ``T_world_camera`` (N, 4, 4) of all frames.
+    """
     moved, turned = moved_and_turned(poses, poses[index])
     unlike = np.abs(np.log(np.maximum(moved, 1e-3) / BASELINE_M)) + turned / LARGEST_TURN
     unlike[(turned > LARGEST_TURN) | (moved < 0.02)] = np.inf
@@ -73,13 +77,13 @@ def neighbours(poses: NDArray[np.float64], index: int, count: int = SOURCES) -> 
 
 
 def sweep(reference: SweepImage, sources: Sequence[SweepImage]) -> NDArray[np.float32]:
-    """z-depth (H, W) of the reference in metres, 0 where no plane fits."""
+    """Return z-depth (H, W) of the reference view in metres, 0 where no plane fits."""
     inverse = np.linspace(1 / FAR_M, 1 / NEAR_M, PLANES)
     costs = np.ones((*reference.grey.shape, PLANES), np.float32)
     own = _moments(reference.grey)
     for plane, value in enumerate(inverse):
         each = [_cost(reference, own, source, float(value)) for source in sources]
-        # The better half: what is hidden in some neighbours is seen in others.
+        # Average the better half: a point occluded in some neighbours is visible in others.
         best = np.sort(np.stack(each), axis=0)[: max(1, (len(each) + 1) // 2)]
         costs[..., plane] = best.mean(axis=0)
     total = np.zeros_like(costs)
@@ -101,7 +105,7 @@ def _moments(grey: NDArray[np.float32]) -> tuple[NDArray, NDArray]:
 def _cost(
     reference: SweepImage, own: tuple, source: SweepImage, inverse_depth: float
 ) -> NDArray[np.float32]:
-    """1 - correlation with the source over windows, 0..1; 1 outside of it or without texture."""
+    """Return 1 - correlation with the source in windows, 0..1; 1 outside or without texture."""
     T = invert_transform(source.T_world_camera) @ reference.T_world_camera
     normal = np.array([[0, 0, inverse_depth]])
     H = source.camera.matrix @ (T[:3, :3] + T[:3, 3:] @ normal)
@@ -120,7 +124,7 @@ def _cost(
 
 @_jit
 def _step(before, cost, gentle, steep, out):
-    """One step of the recursion: costs of a pixel from those of the one before it."""
+    """One step of semi-global matching: path costs of a pixel from those of the previous one."""
     planes = len(cost)
     least = before[0]
     for p in range(1, planes):
@@ -136,7 +140,7 @@ def _step(before, cost, gentle, steep, out):
 
 @_jit
 def _smooth(costs, gentle, steep, total):
-    """Add the costs smoothed from the left, and from above."""
+    """Add the path costs from the left and from above to ``total``."""
     height, width, planes = costs.shape
     above = costs[0].copy()
     total[0] += above
@@ -158,7 +162,7 @@ def _smooth(costs, gentle, steep, total):
 
 @_jit
 def _choose(total, costs, inverse, worst, depth):
-    """The plane of the least cost, between planes by a parabola."""
+    """Fill ``depth`` with the plane of least cost, refined between planes by a parabola."""
     height, width, planes = total.shape
     for v in range(height):
         for u in range(width):
@@ -179,7 +183,7 @@ def confirmed(
     view: SweepImage,
     others: Sequence[tuple[SweepImage, NDArray[np.float32]]],
 ) -> NDArray[np.float32]:
-    """The depth where at least two others show a surface within 3 % there; 0 elsewhere."""
+    """Return the depth that at least two other views confirm within 3 %; 0 elsewhere."""
     points = depth_to_world(depth, view.camera, view.T_world_camera).reshape(-1, 3)
     votes = np.zeros(depth.size, np.int32)
     for other, their_depth in others:
@@ -191,13 +195,13 @@ def confirmed(
 
 
 class EstimatedDepth:
-    """A recording whose depths are estimated from its colours: a ``FrameSource`` of its own.
+    """A ``FrameSource`` that wraps a recording and replaces depth by plane-sweep estimates.
 
-    Depths are kept in ``folder`` as PNGs in millimetres, each written whole: a run that was
-    interrupted goes on with those that are missing.
+    Depths are stored in ``folder`` as PNGs in millimetres, written atomically: an interrupted run
+    can be resumed.
 
     Raises:
-        ValueError: where no two frames are a stereo pair.
+        ValueError: if no two frames are a stereo pair.
     """
 
     estimated = True

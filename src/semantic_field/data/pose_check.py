@@ -1,4 +1,4 @@
-"""Whether images say of the camera's poses that they are right: by reprojected depth."""
+"""Checks of camera poses by reprojecting depth from one image into another."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ import numpy as np
 from semantic_field.frames import Frame
 from semantic_field.geometry import Array, invert_transform, transform_points
 
-STRIDE = 4  # every fourth pixel and row
+STRIDE = 4  # every fourth pixel of every fourth row is used
 LEAST_POINTS = 100
 PAIRS = 8
-MOVED = 0.02  # of the depth: images of a camera at rest differ by less
+MOVED = 0.02  # relative depth difference; images of a camera at rest differ by less
 MOST_MOVED = 0.3  # images of different places differ by more
-EVERY = 10  # frames between two looks at a camera whose pose stays
+EVERY = 10  # frames between two checks of a camera whose pose is constant
 
 
 class StillCamera:
-    """Notices images that move while their poses do not."""
+    """Detects cameras whose images change while their pose is constant."""
 
     def __init__(self) -> None:
         self._first: Frame | None = None
         self._frames, self._moved = 0, False
 
     def moves_unseen(self, frame: Frame) -> bool:
-        """Whether this image is of another view than the first one, at the very same pose."""
+        """Return whether this image shows another view than the first one at the same pose."""
         first = self._first = self._first or frame
         self._frames += 1
         self._moved = self._moved or not np.allclose(
@@ -37,9 +37,9 @@ class StillCamera:
 
 
 def depth_disagreement(first: Frame, second: Frame, T_second_first: Array) -> float:
-    """How far the readings of two images are apart where both see: median of |z1 - z2| / z2.
+    """Return the median relative depth difference |z1 - z2| / z2 of two images.
 
-    NaN where too few readings of the first image lie in the second one.
+    NaN if too few readings of the first image project onto readings of the second one.
     """
     depth = first.depth[::STRIDE, ::STRIDE]
     points = first.camera.backproject(first.depth)[::STRIDE, ::STRIDE][depth > 0]
@@ -52,10 +52,11 @@ def depth_disagreement(first: Frame, second: Frame, T_second_first: Array) -> fl
 
 
 def shows_the_same(first: Frame, second: Frame, others: tuple[Frame, Frame] | None) -> bool:
-    """Whether two images were taken nearly from one place, whatever their poses say.
+    """Return whether two images were taken from nearly the same place, regardless of their poses.
 
-    ``others``: two neighbouring images of the same recording, which say how much changes there
-    from one image to the next.
+    Args:
+        others: two neighbouring images of the recording, as a reference for the usual difference
+            between successive images.
     """
     at_rest = np.eye(4)
     usual = depth_disagreement(*others, at_rest) if others else 0.0
@@ -64,7 +65,7 @@ def shows_the_same(first: Frame, second: Frame, others: tuple[Frame, Frame] | No
 
 
 def spread_pairs(count: int) -> list[tuple[int, int]]:
-    """Some pairs of frames of a recording that lie close together, all over it."""
+    """Return pairs of close frames, evenly spread over a recording of ``count`` frames."""
     step = max(1, count // 50)
     starts = np.linspace(0, count - 1 - step, PAIRS).round().astype(int) if count > step else []
     return [(i, i + step) for i in dict.fromkeys(np.asarray(starts, int).tolist())]
@@ -73,9 +74,13 @@ def spread_pairs(count: int) -> list[tuple[int, int]]:
 def best_poses(
     frame: Callable[[int], Frame], alternatives: Sequence[Sequence[Array]]
 ) -> list[float]:
-    """Mean disagreement of neighbouring images, for each of several ways to place all frames.
+    """Return the mean depth disagreement of neighbouring images for each alternative.
 
-    NaN where no pair can be compared. ``frame(i)`` decodes frame i; its own pose does not count.
+    Args:
+        frame: decodes frame i; its own pose is not used.
+        alternatives: for each alternative the poses ``T_world_camera`` of all frames.
+    Returns:
+        One value for each alternative; NaN if no pair can be compared.
     """
     totals = np.full((len(alternatives), 0), np.nan)
     for i, j in spread_pairs(len(alternatives[0])):

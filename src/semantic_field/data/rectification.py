@@ -1,4 +1,4 @@
-"""Removes lens distortion from colour, depth and label images."""
+"""Lens undistortion of colour, depth and label images."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _FISHEYE: Final = ("equidistant", "fisheye", "kannala_brandt4")
 
 
 class Rectifier:
-    """Turns images of a distorted camera into those of the pinhole camera with the same K.
+    """Undistorts images to the pinhole camera with the same K.
 
     Attributes:
-        camera: the pinhole camera of the images that come out.
+        camera: the pinhole camera of the undistorted images.
     Raises:
-        ValueError: where the distortion model of CameraInfo is not known or its coefficients
-            do not fit it.
+        ValueError: if the distortion model of CameraInfo is unknown or has a wrong number of
+            coefficients.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class Rectifier:
     def fits(
         self, camera: Camera, distortion: ArrayLike, distortion_model: str | None = None
     ) -> bool:
-        """Whether this rectifier is the one of that camera: CameraInfo may change at any time."""
+        """Return whether this rectifier is for that camera; CameraInfo may change at any time."""
         same_model = distortion_model in (None, self._model)
         return (
             same_model
@@ -45,15 +45,15 @@ class Rectifier:
         )
 
     def color(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Undistorted uint8 (H, W, 3), linearly interpolated; black where nothing was seen."""
+        """Undistort uint8 (H, W, 3) with linear interpolation; black outside the image."""
         return self._remap(image, cv2.INTER_LINEAR, 0)
 
     def depth(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Undistorted float32 depth (H, W): the nearest reading, never a mixture of two."""
+        """Undistort float32 depth (H, W) by nearest pixel, so that readings are never mixed."""
         return self._remap(image, cv2.INTER_NEAREST, 0)
 
     def labels(self, image: NDArray[np.int32], void: int = VOID_LABEL) -> NDArray[np.int32]:
-        """Undistorted int32 ids (H, W); ``void`` where nothing was seen."""
+        """Undistort int32 ids (H, W) by nearest pixel; ``void`` outside the image."""
         return self._remap(image, cv2.INTER_NEAREST, void)
 
     def _remap(self, image: NDArray, interpolation: int, border: int) -> NDArray:
@@ -76,10 +76,7 @@ class Rectifier:
 
 
 def _make_maps(camera: Camera, d: NDArray[np.float64], model: str) -> tuple | None:
-    """The source pixel of every pixel, or None where there is no distortion.
-
-    Without coefficients there is none, whatever the model is called.
-    """
+    """Return OpenCV remap tables, or None if all coefficients are zero."""
     if not np.isfinite(d).all():
         raise ValueError(f"expected finite distortion coefficients, got D = {d.tolist()}")
     if not d.any():

@@ -1,9 +1,10 @@
-"""Whether depth is seen from the colour camera, and how it gets there.
+"""Detection of unregistered depth, and reprojection of depth to the colour camera.
 
-Where depth jumps, the near side is the outline of a thing, which colour mostly shows as well. Seen
-from a camera beside the colour camera, outlines lie off by ``focal * b / z`` pixels, b being the
-distance of the two. The score of a distance is the mean rank of colour's gradient (.5 anywhere, 1
-the strongest of the image) under the outlines moved by it: registered depth scores best at 0.
+At a depth discontinuity, the near side is the outline of an object, which usually is an edge in
+colour as well. Depth of a camera next to the colour camera has its outlines shifted by
+``focal * b / z`` pixels, where b is the distance (baseline) of the two. The score of a baseline is
+the mean rank of the colour gradient (0.5 on average, 1 for the strongest in the image) at the
+outlines shifted by it: registered depth has its best score at 0.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ from numpy.typing import NDArray
 
 from semantic_field.geometry import Camera, moved_and_turned, transform_points
 
-BASELINES_M: Final = np.arange(-30, 31) * 0.005  # of cameras beside or above each other
-JUMP: Final = 0.08  # of depth, as a share of the nearer side
-MAX_WIDTH: Final = 640  # wider images are looked at with fewer pixels
-LEAST_OUTLINES: Final = 1000  # pixels; fewer say nothing
+BASELINES_M: Final = np.arange(-30, 31) * 0.005  # of cameras next to or above each other
+JUMP: Final = 0.08  # depth discontinuity, relative to the nearer side
+MAX_WIDTH: Final = 640  # wider images are subsampled
+LEAST_OUTLINES: Final = 1000  # pixels; fewer are no evidence
 LEAST_GAIN: Final = 0.05  # of the score; registered recordings have 0 (docs/data.md)
 LEAST_BASELINE_M: Final = 0.01
-LEAST_LOOKS, MOST_LOOKS, LOOK_PERIOD_NS = 3, 12, 300_000_000  # of a live stream
-SAME_PLACE_M, SAME_DIRECTION_RAD = 0.005, 0.01  # nearer frames are one camera
+LEAST_LOOKS, MOST_LOOKS, LOOK_PERIOD_NS = 3, 12, 300_000_000  # checks of a live stream
+SAME_PLACE_M, SAME_DIRECTION_RAD = 0.005, 0.01  # frames closer than this are one camera
 SAME_INTRINSICS: Final = 0.02
 
 _ZERO: Final = len(BASELINES_M) // 2
@@ -33,12 +34,12 @@ _CENTRED: Final = np.abs(BASELINES_M) < LEAST_BASELINE_M
 
 @dataclass(frozen=True)
 class Offset:
-    """Where the outlines say that the depth camera is: metres from the colour camera.
+    """Estimated position of the depth camera relative to the colour camera.
 
     Attributes:
-        axis: "x" (beside it, positive = right) or "y" (positive = below).
+        axis: "x" (positive = right) or "y" (positive = below).
         metres: along that axis.
-        score, registered_score: of that place, and of the colour camera's own.
+        score, registered_score: of that position, and of the colour camera's own.
     """
 
     axis: str
@@ -57,14 +58,14 @@ class Offset:
 
 
 class OutlineEvidence:
-    """Collects from frames where their depth was seen from."""
+    """Accumulates evidence from frames about the position of the depth camera."""
 
     def __init__(self) -> None:
         self._sums = np.zeros((2, len(BASELINES_M)))
         self._counts = np.zeros(2, int)
 
     def add(self, color: NDArray[np.uint8], depth: NDArray[np.float32], camera: Camera) -> None:
-        """Look at colour (H, W, 3) and depth (H, W) in metres of one camera."""
+        """Add the evidence of colour, uint8 RGB (H, W, 3), and depth (H, W) in metres."""
         step = -(-camera.width // MAX_WIDTH)
         gray = cv2.cvtColor(color, cv2.COLOR_RGB2GRAY)[::step, ::step]
         gray = np.asarray(cv2.GaussianBlur(gray, (0, 0), 1.0), np.uint8)
@@ -77,7 +78,7 @@ class OutlineEvidence:
 
     @property
     def scores(self) -> NDArray[np.float64]:
-        """By axis (x, y) and baseline (2, B); .5 where there is no outline."""
+        """Scores (2, B) by axis (x, y) and baseline; 0.5 without outlines."""
         counts = self._counts[:, None]
         return np.where(counts > 0, self._sums / np.maximum(counts, 1), 0.5)
 
@@ -86,19 +87,21 @@ class OutlineEvidence:
         return bool(self._counts.sum() >= LEAST_OUTLINES)
 
     def offset(self) -> Offset | None:
-        """Where the depth camera is, if the outlines say that it is not the colour camera."""
+        """Return the depth camera's position if it is not that of the colour camera, else None."""
         found = []
         for axis, scores in enumerate(self.scores):
             best, own = int(scores.argmax()), float(scores[_CENTRED].max())
             if self._counts[axis] < LEAST_OUTLINES or scores[best] - own < LEAST_GAIN:
                 continue
-            # The outlines move to where colour has them: against the camera's own place.
+            # The best shift of the outlines gives the depth camera's position.
             found.append(Offset("xy"[axis], float(BASELINES_M[best]), float(scores[best]), own))
         return max(found, key=lambda o: o.score - o.registered_score, default=None)
 
     def prefers_registered(self, T_color_depth: NDArray[np.floating]) -> bool:
-        """Whether the outlines lie better on colour as they are than moved by the transform
-        ``T_color_depth`` between the frames that colour and depth name."""
+        """Return whether outlines fit colour better unchanged than shifted by ``T_color_depth``.
+
+        The transform is between the frame_ids of colour and depth. True means that depth is
+        registered although the frame_ids differ."""
         axis = int(np.abs(T_color_depth[:2, 3]).argmax())
         moved = int(np.abs(BASELINES_M - T_color_depth[axis, 3]).argmin())
         scores = self.scores[axis]
@@ -110,7 +113,7 @@ class OutlineEvidence:
 def _score(
     gray: NDArray[np.uint8], depth: NDArray[np.float32], focal: float
 ) -> tuple[NDArray[np.float64], int]:
-    """Sums over the outlines along the rows, by baseline, and their number."""
+    """Return the sums of ranks over outlines along rows, by baseline (B,), and their number."""
     change = np.abs(cv2.Sobel(np.ascontiguousarray(gray), cv2.CV_16S, 1, 0))
     change = np.asarray(cv2.dilate(change, np.ones((1, 3), np.uint8)), np.int64)
     ranks = (np.cumsum(np.bincount(change.ravel())) / change.size)[change]
@@ -124,7 +127,7 @@ def _score(
 
 
 def _outlines(depth: NDArray[np.float32]) -> tuple[NDArray, NDArray, NDArray]:
-    """Rows, columns and depths of the readings on the near side of jumps along the rows.
+    """Return rows, columns and depths of readings on the near side of discontinuities along rows.
 
     A hole (the sensor's shadow) counts as the farther of its two sides.
     """
@@ -139,14 +142,14 @@ def _outlines(depth: NDArray[np.float32]) -> tuple[NDArray, NDArray, NDArray]:
 
 
 def _last_reading(depth: NDArray[np.float32]) -> NDArray[np.float32]:
-    """For every pixel the last reading up to it in its row; 0 where there is none."""
+    """Return for every pixel the last reading up to it in its row; 0 if there is none."""
     columns = np.arange(depth.shape[1])
     last = np.maximum.accumulate(np.where(depth > 0, columns, 0), axis=1)
     return np.take_along_axis(depth, last, axis=1)
 
 
 class RegistrationWatch:
-    """Looks at the first frames of a live stream: is their depth seen from the colour camera?"""
+    """Checks on the first frames of a live stream whether depth is registered to colour."""
 
     def __init__(self) -> None:
         self._evidence, self._looks, self._last_ns = OutlineEvidence(), 0, 0
@@ -160,11 +163,10 @@ class RegistrationWatch:
         camera: Camera,
         T_color_depth: NDArray[np.floating] | None,
     ) -> str:
-        """Why depth cannot be used; empty where nothing speaks against it.
+        """Return why depth cannot be used, "" if it can.
 
         Args:
-            T_color_depth: between the frames that colour and depth name; None where TF does not
-                know it.
+            T_color_depth: between the frame_ids of colour and depth; None if unknown to TF.
         """
         if self._looks < MOST_LOOKS and abs(stamp_ns - self._last_ns) >= LOOK_PERIOD_NS:
             self._evidence.add(color, depth, camera)
@@ -180,16 +182,18 @@ class RegistrationWatch:
 
 
 def same_view(T_color_depth: NDArray[np.floating]) -> bool:
-    """Whether two frames are those of one camera: within 5 mm and .01 rad."""
+    """Return whether two frames are those of one camera: within 5 mm and 0.01 rad."""
     moved, turned = moved_and_turned(T_color_depth, np.eye(4))
     return bool(moved < SAME_PLACE_M and turned < SAME_DIRECTION_RAD)
 
 
 def other_intrinsics(color: Any, depth: Any) -> bool:
-    """Whether two CameraInfo say that depth has other intrinsics than colour, as raw (K) or as
-    rectified (P) images, at the size of the depth images."""
+    """Return whether the CameraInfo of depth has other intrinsics than that of colour.
+
+    Compared with both K (raw) and P (rectified) of colour, scaled to the size of the depth images.
+    """
     if not (np.any(depth.k) and depth.width and depth.height and color.width and color.height):
-        return False  # not filled in: says nothing
+        return False  # not filled in: no evidence
     scale = np.array([depth.width / color.width, depth.height / color.height, 1])
     own = np.asarray(depth.k, float).reshape(3, 3)
     others = np.asarray(color.k, float).reshape(3, 3), np.asarray(color.p, float).reshape(3, 4)
@@ -204,9 +208,10 @@ def move_depth(
     target: Camera,
     T_target_source: NDArray[np.floating],
 ) -> NDArray[np.float32]:
-    """The depth image (metres, 0 = none) as another camera sees it: nearest pixel, nearest first.
+    """Reproject a depth image (metres, 0 = none) to another camera.
 
-    Where the target has more pixels than readings small holes stay 0.
+    Points are rounded to the nearest pixel; the nearest depth wins. If the target has a higher
+    resolution, small holes remain (0).
     """
     points = transform_points(T_target_source, source.backproject(depth)[depth > 0])
     _, u, v, z = target.pixels_inside(points)

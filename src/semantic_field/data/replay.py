@@ -1,4 +1,4 @@
-"""When each event of a recording is due: real time, faster, paused, stepwise, looped."""
+"""Timing of a replay: real time or scaled, with pause, single steps and loop."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ POLL_S = 0.05
 
 @dataclass(frozen=True)
 class Event:
-    """Something of a recording that is due at ``stamp_ns``, nanoseconds."""
+    """An event of a recording, due at ``stamp_ns``, nanoseconds."""
 
     stamp_ns: int
     payload: Any
 
 
 class Recording(Protocol):
-    """Events in order of time, read while they are played."""
+    """Events in order of time, read while they are played; times in nanoseconds."""
 
     start_ns: int
     end_ns: int
@@ -30,12 +30,12 @@ class Recording(Protocol):
 
 @dataclass(frozen=True)
 class Due:
-    """An event whose time has come.
+    """An event that is due now.
 
     Attributes:
-        event: of the recording; a loop starts again at the first, as `ros2 bag play` does.
-        progress: share of the recorded time that is over with it, 0..1.
-        round: how often the recording was played before.
+        event: of the recording; a loop starts again at the first, as in `ros2 bag play`.
+        progress: share of the recorded time that has passed, 0..1.
+        round: number of completed loops.
     """
 
     event: Event
@@ -44,13 +44,15 @@ class Due:
 
 
 class Pacer:
-    """Gives events out in time; one that lies behind its predecessor comes at once.
+    """Yields events when they are due; an event with an earlier stamp than the last is due at once.
 
     Args:
         recording: what is played.
         rate: speed; 2 = twice as fast as recorded.
         loop: start again at the end.
-        step: give one event out for each call of ``step``, whenever that comes.
+        step: yield one event for each call of ``step``, regardless of time.
+    Raises:
+        ValueError: if the rate is not positive, or the recording ends before its start.
     """
 
     def __init__(
@@ -67,27 +69,27 @@ class Pacer:
         self._steps = threading.Semaphore(0)
         start = recording.start_ns
         self._anchor = (time.monotonic(), start)  # wall seconds and recorded time then
-        self._limit_ns = start  # recorded time does not run past the next event
+        self._limit_ns = start  # recorded time never passes the next event
 
     def step(self) -> None:
-        """Let one more event out."""
+        """Release one more event in step mode."""
         self._steps.release()
 
     def follow(self, rate: float, loop: bool) -> None:
-        """Go on at another speed; start again at the end, or do not."""
+        """Change speed and looping while playing."""
         with self._lock:
             self._anchor = (time.monotonic(), self._now())
             self._rate, self._loop = rate, loop
 
     def pause(self, paused: bool) -> None:
-        """Stop the recorded time, or let it run on."""
+        """Pause or resume the recorded time."""
         with self._lock:
             now = self._now()
             self._anchor = (time.monotonic(), now)
             (self._paused.set if paused else self._paused.clear)()
 
     def now_ns(self) -> int:
-        """The recorded time at this moment: it runs evenly and waits for a late event."""
+        """Return the current recorded time (ns), which runs evenly and waits for late events."""
         with self._lock:
             return self._now()
 
@@ -99,7 +101,7 @@ class Pacer:
         return min(recorded + passed, self._limit_ns)
 
     def play(self, stop: threading.Event) -> Iterator[Due]:
-        """Give each event out when it is due, until the end or until ``stop`` is set."""
+        """Yield each event when it is due, until the end or until ``stop`` is set."""
         played = 0
         start, length = self._recording.start_ns, self._recording.end_ns - self._recording.start_ns
         while not stop.is_set():
@@ -118,7 +120,7 @@ class Pacer:
             self._anchor, self._limit_ns = (time.monotonic(), stamp), stamp
 
     def _wait(self, stamp: int, stop: threading.Event) -> bool:
-        """Wait until ``stamp`` is due; False when stopped."""
+        """Wait until ``stamp`` is due; returns False if stopped."""
         with self._lock:
             self._limit_ns = stamp
         if self._stepwise:

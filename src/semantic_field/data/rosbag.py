@@ -1,4 +1,4 @@
-"""Reads posed RGB-D frames from rosbag2 recordings (sqlite3 and mcap)."""
+"""Reader of posed RGB-D frames from rosbag2 recordings (sqlite3 and mcap)."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ STAMPS = {
 
 @dataclass(frozen=True)
 class Entry:
-    """One usable frame: where its images lie and where the camera was."""
+    """One usable frame: the location of its images, and the camera pose."""
 
     color: Message
     depth: Message
@@ -47,36 +47,35 @@ class Entry:
 
 
 class BagSource:
-    """A rosbag2 as a list of frames, decoded when they are asked for.
+    """A ``FrameSource`` of a rosbag2; frames are decoded on access.
 
     Args:
         path: the bag's directory, or a .db3 or .mcap file.
         color_topic, depth_topic, labels_topic, color_info_topic, label_info_topic, pose_topic,
-            odometry_topic: found by type and name where they are empty.
-        labels: "auto", or "none" to leave label images alone.
-        pose_source: "tf", "pose" (PoseStamped, of the camera or of what it is mounted on),
-            "odometry" (with TF from its child frame to the camera), or "auto": TF where
-            something moves above the camera, else the topic that moves.
-        global_frame: the world; empty: "map" where TF has it, else the root of the camera's tree.
+            odometry_topic: detected by type and name if empty.
+        labels: "auto", or "none" to ignore label images.
+        pose_source: "tf", "pose" (PoseStamped, of the camera or of the frame it is mounted on),
+            "odometry" (with TF from its child frame to the camera), or "auto": TF if a transform
+            above the camera changes, else the topic whose poses change.
+        global_frame: the world frame; empty: "map" if TF has it, else the root of the TF tree.
         camera_frame: the optical frame; empty: the frame_id of the colour images.
-        tf_topic: a topic of the TF to use; empty: that of the colour images' namespace.
+        tf_topic: a TF topic to use; empty: that of the colour images' namespace.
         slop_s: largest stamp difference of the images of a frame, seconds.
-        camera: "FX,FY,CX,CY[,W,H]" of the colour images, without distortion, in place of the
-            CameraInfo.
-        depth_scale: metres of one unit of the depth images; else as their encoding says, and for
-            floats as their values say.
-        register: move the depth of another camera to the colour camera, with TF and its
-            CameraInfo; False takes depth as it is; None refuses depth of another camera.
+        camera: "FX,FY,CX,CY[,W,H]" of undistorted colour images, replaces the CameraInfo.
+        depth_scale: metres per unit of the depth images; by default by their encoding, and for
+            floats by their values.
+        register: reproject depth of another camera to the colour camera, with TF and its
+            CameraInfo; False uses depth unchanged; None refuses depth of another camera.
     Attributes:
         stamps: of the frames, nanoseconds.
-        skipped: how many colour images are not used, by cause.
-        global_frame: the frame that poses are given in.
-        pose_source: "tf", "pose" or "odometry", what poses are taken from.
-        pose_frame: the frame that the messages of a pose topic are of; empty: the camera's.
+        skipped: number of unused colour images by cause.
+        global_frame: the frame in which poses are given.
+        pose_source: "tf", "pose" or "odometry", the source of poses in use.
+        pose_frame: the frame whose pose a pose topic gives; "" = the camera.
         tf_topics: the TF topics of the camera's namespace.
-        notes: what is doubtful about the recording, as sentences; also logged as warnings.
+        notes: sentences about doubtful data; also logged as warnings.
     Raises:
-        ValueError: damaged bag, topics missing or in question, no frame that can be used.
+        ValueError: if the bag is damaged, topics are missing or ambiguous, or no frame is usable.
     """
 
     def __init__(
@@ -142,17 +141,17 @@ class BagSource:
 
     @property
     def poses(self) -> list[NDArray[np.float64]]:
-        """``T_world_camera`` of all frames."""
+        """``T_world_camera`` (4, 4) of all frames."""
         return [entry.T_world_camera for entry in self._entries]
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def __getitem__(self, index: int) -> Frame:
-        """The frame at 0..len-1, undistorted.
+        """Return the frame at 0..len-1, undistorted.
 
         Raises:
-            ValueError: damaged image, an encoding that is not supported, or sizes that differ.
+            ValueError: if an image is damaged, its encoding unsupported, or its size wrong.
         """
         entry = self._entries[index]
         color = self._decode(entry.color, _decode_color)
@@ -169,7 +168,7 @@ class BagSource:
         )
 
     def _depth(self, entry: Entry, rectify: Rectifier) -> NDArray[np.float32]:
-        """Metres, undistorted, from the colour camera."""
+        """Return undistorted depth in metres, registered to the colour camera."""
         units, is_float = self._decode(entry.depth, _decode_depth)
         unit = message_unit(self.topics.depth, is_float, self._depth_scale)
         depth = self._units.setdefault(is_float, unit).to_metres(units)
@@ -193,7 +192,7 @@ class BagSource:
         )
 
     def _read_labels(self, index: int, rectify: Rectifier) -> NDArray[np.int32] | None:
-        """Class ids at the size of the colour images; None without, or of another shape."""
+        """Return class ids at the size of the colour images; None without, or of another aspect."""
         message = self._entries[index].labels
         if message is None:
             return None
@@ -206,7 +205,7 @@ class BagSource:
         return rectify.labels(labels)
 
     def _leave_labels_out(self, index: int, shape: tuple[int, ...]) -> None:
-        """Count a label image of another shape; if it is the first, all of its topic."""
+        """Drop and count a label image of another aspect; if it is the first, the whole topic."""
         every = range(len(self)) if index == 0 else [index]
         left_out = [i for i in every if self._entries[i].labels is not None]
         for i in left_out:
@@ -252,13 +251,13 @@ class BagSource:
         entries, detail, last_stamp = [], "", 0
         for position, message in enumerate(color):
             if position not in depth:
-                # Depth images without a time of their own are why there is no pair.
+                # If depth images have unusable stamps, these are the cause of a missing pair.
                 cause = next((cause for cause in lost if lost[cause] > 0), "stamps_apart")
                 lost[cause] -= 1
                 skipped[cause] += 1
                 continue
             if message.stamp_ns == last_stamp:
-                skipped["duplicate_stamp"] += 1  # its pose is that of the first image
+                skipped["duplicate_stamp"] += 1  # its pose belongs to the first image
                 continue
             last_stamp = message.stamp_ns
             try:
@@ -279,7 +278,7 @@ class BagSource:
         return entries
 
     def _choose_mount(self) -> None:
-        """Let the depth images say which frame the poses of a topic are of, where it does not."""
+        """Choose by depth consistency which frame's pose a topic gives, if it does not name it."""
         choices = {}
         for mount in self._poses.mounts:
             self._poses.pose_frame = mount
@@ -297,7 +296,7 @@ class BagSource:
         self.stamps = [entry.color.stamp_ns for entry in self._entries]
 
     def _check_first(self) -> None:
-        """Decode one frame now, so that a wrong encoding or size shows when the bag is opened."""
+        """Decode one frame, so that a wrong encoding or size is reported when the bag is opened."""
         first = self._entries[0]
         stamp = first.color.stamp_ns
         self._registration.check(first.color.frame_id, first.depth.frame_id, stamp, self)
@@ -305,10 +304,10 @@ class BagSource:
 
 
 class CameraTrack:
-    """The camera of a recording, which may change.
+    """The cameras of a recording over time, as CameraInfo may change.
 
     Args:
-        given: the camera of all images, in place of their CameraInfo; see ``parse_camera``.
+        given: the camera of all images, replaces CameraInfo; see ``parse_camera``.
     """
 
     def __init__(self, reader: BagReader, topics: Topics, given: str | Camera = "") -> None:
@@ -326,8 +325,9 @@ class CameraTrack:
                 self._infos.append(info)
 
     def rectifier(self, stamp_ns: int, shape: tuple[int, ...]) -> Rectifier:
-        """What undistorts the images (height, width, …) of that time; ValueError where CameraInfo
-        is not filled in."""
+        """Return the rectifier for images of ``shape`` (height, width, …) at that time.
+
+        ValueError if CameraInfo is not filled in."""
         at = max(bisect_right(self._stamps, stamp_ns) - 1, 0)
         if at not in self._rectifiers:
             self._rectifiers[at] = self._make(at, (shape[1], shape[0]))
@@ -343,7 +343,7 @@ class CameraTrack:
 
 
 def _stillness(source: BagSource) -> list[str]:
-    """A sentence where all poses are one, and whether the images say so too."""
+    """Return a sentence if all poses are equal, and whether the images agree; else []."""
     poses = source.poses
     if len(poses) < 2 or any(not np.allclose(pose, poses[0], atol=1e-6) for pose in poses):
         return []
@@ -371,7 +371,7 @@ def _decode_color(message: Any) -> NDArray[np.uint8]:
 
 
 def _decode_depth(message: Any) -> tuple[NDArray[np.float32], bool]:
-    """Depth in its own unit, and whether its encoding is of floats."""
+    """Return depth in its unit, and whether its encoding is float."""
     if not hasattr(message, "encoding"):
         return message_images.compressed_depth_units(message.data, message.format)
     return message_images.depth_units(message_images.decode_message(message), message.encoding)

@@ -1,4 +1,4 @@
-"""A furnished room that is rendered on demand: exact depth, labels, instances and known objects."""
+"""Simulated furnished room, rendered on demand, with exact depth, labels, instances and objects."""
 
 from __future__ import annotations
 
@@ -16,18 +16,21 @@ from semantic_field.data.room.trajectory import make_trajectory
 from semantic_field.frames import Frame
 from semantic_field.geometry import Camera
 
-FOCAL_SHARE = 525 / 640  # focal length of the camera in image widths: a Kinect's or Xtion's
+FOCAL_SHARE = 525 / 640  # focal length in image widths, as of a Kinect or Xtion
 FIRST_STAMP_NS = 1_000_000_000
 NO_ECHO = ("window", "tv")
 
 
 @dataclass(frozen=True)
 class RoomObject:
-    """Ground truth of one named thing: the box around it.
+    """Ground truth bounding box of one object.
 
     Attributes:
-        name: its class name. centre: (3,) and size: (3,) in metres, z up; size along its own
-            axes. yaw: of its x axis, radians about z. instance: its id in ``Frame.instances``.
+        name: class name.
+        centre: (3,), metres, z up.
+        size: (3,), metres, along the box's own axes.
+        yaw: of the box's x axis, radians about z.
+        instance: id in ``Frame.instances``.
     """
 
     name: str
@@ -38,14 +41,17 @@ class RoomObject:
 
 
 class SimulatedRoom:
-    """A walk of ``n_frames`` frames through the room of a seed, as a source of frames.
+    """A ``FrameSource``: a camera path through a random room.
 
     Args:
-        seed: decides sizes, colours and places of everything; the same seed gives the same room.
-        n_frames: the walk is always the whole one; more frames lie closer together.
+        seed: of sizes, colours and positions; the same seed gives the same room.
+        n_frames: number of frames along the whole path; more frames are closer together.
         size: width and height of the images, pixels.
-        noise: depth and colour as a real sensor has them, with holes (see ``room.sensor``).
+        noise: simulate noise and holes of a real sensor (see ``room.sensor``).
         rate_hz: frames per second of the stamps.
+    Attributes:
+        poses: ``T_world_camera`` (4, 4) of all frames.
+        stamps: of the frames, nanoseconds.
     """
 
     def __init__(
@@ -70,7 +76,7 @@ class SimulatedRoom:
 
     @property
     def objects(self) -> tuple[RoomObject, ...]:
-        """Everything but floor, walls and ceiling."""
+        """All objects except floor, walls and ceiling."""
         return tuple(
             RoomObject(
                 piece.name,
@@ -100,13 +106,13 @@ class SimulatedRoom:
         return Frame(stamp_ns, color, depth, self.camera, pose, view.labels, view.instances)
 
     def view(self, camera: Camera, T_world_camera: NDArray[np.float64]) -> Frame:
-        """What another camera sees, without noise, stamp 0: for scoring rendered views."""
+        """Render a noise-free frame (stamp 0) for any camera, as reference for rendered views."""
         view = self._scene.view(camera, T_world_camera)
         return Frame(0, view.color, view.depth, camera, T_world_camera, view.labels, view.instances)
 
 
 @lru_cache(maxsize=4)
 def _build(seed: int) -> tuple[Layout, Scene]:
-    """The room of a seed; a few are kept, since lighting one takes seconds."""
+    """Build the room of a seed; a few are cached, as computing the lighting takes seconds."""
     layout = make_layout(seed)
     return layout, Scene(layout)

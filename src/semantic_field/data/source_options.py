@@ -1,4 +1,4 @@
-"""The options of the command line that say how a recording is read; the same everywhere."""
+"""Command line options for reading recordings, shared by all commands."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
 
 
 def source_config(arguments: argparse.Namespace) -> SourceConfig:
-    """What ``add_source_options`` has read; ValueError where a value is out of its limits."""
+    """Return the values of ``add_source_options``; ValueError if one is out of range."""
     given = {item.name: getattr(arguments, item.name) for item in fields(SourceConfig)}
     if given["register"] is not None:
         given["register"] = str(given["register"]).lower()
@@ -39,7 +39,7 @@ def source_config(arguments: argparse.Namespace) -> SourceConfig:
 
 
 def joined_axes(argv: Sequence[str]) -> list[str]:
-    """The arguments with ``--up -y`` as ``--up=-y``, which argparse would take for an option."""
+    """Replace ``--up -y`` by ``--up=-y``; argparse would take ``-y`` for an option."""
     result: list[str] = []
     for argument in argv:
         if result and result[-1] == "--up" and argument in _AXES:

@@ -1,4 +1,4 @@
-"""What every recording looks like to the rest of the library, and how one is opened."""
+"""``FrameSource``, the common interface of recordings, and ``open_source``."""
 
 from __future__ import annotations
 
@@ -25,9 +25,12 @@ ROOM_OPTIONS = {
 
 
 class FrameSource(Protocol):
-    """A list of posed RGB-D frames, each decoded or rendered when it is asked for.
+    """A sequence of posed RGB-D frames, decoded or rendered on access.
 
-    ``stamps`` are the frames' ``stamp_ns``, known without decoding a frame.
+    Attributes:
+        name: short, for reports.
+        label_names: class id to name; {} without labels.
+        stamps: the frames' ``stamp_ns``, known without decoding them.
     """
 
     name: str
@@ -37,7 +40,7 @@ class FrameSource(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int, /) -> Frame:
-        """The frame at 0..len-1; ValueError where its data is damaged."""
+        """Return the frame at 0..len-1; ValueError if its data is damaged."""
         ...
 
 
@@ -48,15 +51,15 @@ def open_source(location: str | Path, **options: Any) -> FrameSource:
         location: a folder (see ``folder``), a rosbag2 (its directory, a .db3 or .mcap file), a
             folder in a published layout (see ``layouts``; also ``tum:PATH`` and so on), or
             ``room``, also with options: ``room:seed=3,frames=60,noise=1,width=320,height=240``.
-        options: of FolderSource, BagSource, a layout or SimulatedRoom. ``rate_hz`` goes with all
-            of them and counts where the recording itself has no stamps; ``register=False`` goes
-            with all recordings and takes their depth as it is.
+        options: of FolderSource, BagSource, a layout or SimulatedRoom. ``rate_hz`` is accepted by
+            all and used if the recording has no stamps; ``register=False`` is accepted by all
+            recordings and uses their depth unchanged.
     Raises:
-        ValueError: nothing is there, it is none of these, an option it does not have, or images
-            that deny the recording's camera, depth or poses (see ``geometry_check``).
+        ValueError: if there is no recording, on an unknown option, or if the images contradict the
+            recording's camera, depth or poses (see ``geometry_check``).
     """
     source = _open(location, options)
-    recorded = not _is_room(str(location))  # what is simulated is right
+    recorded = not _is_room(str(location))  # simulated data need no check
     if recorded and getattr(source, "has_depth", True):
         check_geometry(cast(PosedSource, source), options.keys())
     return source
@@ -71,7 +74,7 @@ def poses_of(source: FrameSource) -> Sequence[NDArray[np.float64]]:
 
 
 def _open(location: str | Path, options: dict[str, Any]) -> FrameSource:
-    """The recording, before anything of it is looked at."""
+    """Open a recording without checking its geometry."""
     text, options = str(location), dict(options)
     if _is_room(text):
         from semantic_field.data.simulated_room import SimulatedRoom
@@ -107,7 +110,7 @@ def _is_room(text: str) -> bool:
 
 
 def parse_room(text: str) -> dict[str, Any]:
-    """The options of ``room:seed=3,frames=60``; ValueError for unknown ones."""
+    """Parse the options of ``room:seed=3,frames=60``; ValueError for unknown ones."""
     options: dict[str, Any] = {}
     for item in text.partition(":")[2].split(","):
         name, _, value = item.strip().partition("=")

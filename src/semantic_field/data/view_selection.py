@@ -1,4 +1,4 @@
-"""Which few views together show the most: a greedy cover of cells of the surface."""
+"""View selection by greedy set cover of surface cells."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from semantic_field.frames import Frame
 from semantic_field.geometry import transform_points
 
 CELL_M = 0.1
-ACROSS = 80  # pixels of an image row that are looked at
+ACROSS = 80  # pixels per image row that are used
 
 
 def cells_of(points: NDArray[np.floating], cell_m: float = CELL_M) -> NDArray[np.int64]:
-    """The cells of edge ``cell_m`` in which points (N, 3) lie, each once, as rising numbers."""
+    """Return the sorted, unique keys of the cells of edge ``cell_m`` that hold points (N, 3)."""
     return np.unique(cell_numbers(points, cell_m))
 
 
 def first_of_cells(points: NDArray[np.floating], cell_m: float) -> NDArray[np.int64]:
-    """Index of the first point of each cell that holds any."""
+    """Return the index of the first point in each occupied cell."""
     return np.unique(cell_numbers(points, cell_m), return_index=True)[1]
 
 
 def visible_cells(frame: Frame) -> NDArray[np.int64]:
-    """Cells of the surface that a frame's depth shows."""
+    """Return the keys of the surface cells that are visible in a frame's depth."""
     stride = max(1, frame.camera.width // ACROSS)
     points = frame.camera.backproject(frame.depth)[::stride, ::stride]
     seen = points[frame.depth[::stride, ::stride] > 0]
@@ -34,9 +34,10 @@ def visible_cells(frame: Frame) -> NDArray[np.int64]:
 
 
 def greedy_cover(sets: Sequence[NDArray[np.int64]], count: int) -> list[int]:
-    """At most ``count`` sets, each the one that adds most to those before; ends when none adds.
+    """Choose at most ``count`` sets, each the one that adds most elements; stops if none adds any.
 
-    At least 1 - 1/e of what the best choice would cover (Nemhauser et al. 1978).
+    Covers at least 1 - 1/e of the optimum (Nemhauser et al. 1978). Returns indices in the order
+    of choice.
     """
     left, chosen = list(sets), []
     while len(chosen) < count:
@@ -51,5 +52,5 @@ def greedy_cover(sets: Sequence[NDArray[np.int64]], count: int) -> list[int]:
 
 
 def choose_views(frames: Iterable[Frame], count: int) -> list[int]:
-    """Positions of the ``count`` frames that together show the most surface, in order."""
+    """Return the sorted positions of ``count`` frames that together show the most surface."""
     return sorted(greedy_cover([visible_cells(frame) for frame in frames], count))

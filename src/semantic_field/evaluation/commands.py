@@ -1,4 +1,4 @@
-"""``semantic-field evaluate``, ``compare`` and ``benchmarks``. Heavy imports stay inside."""
+"""``semantic-field evaluate``, ``compare`` and ``benchmarks``; heavy imports are in functions."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 
 def _ablate(arguments: argparse.Namespace, protocol, console) -> int:
-    """The table of an ablation; written after every cell, so an interrupted run keeps its own."""
+    """Run an ablation; results are written after every cell, so an interruption loses one cell."""
     import json
 
     from rich.table import Table
@@ -136,7 +136,7 @@ def _config(arguments: argparse.Namespace):
 
 
 def progress_bar(console):
-    """A context that shows what is being done, and how much of it."""
+    """Return a context manager that shows a progress bar and yields its update function."""
     from contextlib import contextmanager
 
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn

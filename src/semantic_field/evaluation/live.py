@@ -1,4 +1,4 @@
-"""A live run over topics as a report: what the scorer node hands over, and how it is scored."""
+"""Report of a live run over topics: the data collected by the scorer node, and its scoring."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from semantic_field.teachers import make_language_teacher
 
 
 class ReceivedFrames:
-    """Frames that came over topics, in order of stamps: a ``FrameSource``."""
+    """A ``FrameSource`` of frames received over topics, ordered by stamp."""
 
     def __init__(self, name: str, label_names: dict[int, str], frames: Sequence[Frame]) -> None:
         self.name, self.label_names = name, label_names
@@ -41,18 +41,22 @@ class ReceivedFrames:
 
 @dataclass
 class LiveRun:
-    """What a live run left behind.
+    """Data collected during a live run.
 
     Attributes:
-        recording: what was replayed, for ``open_source``.
-        state: of the last snapshot.
-        frames: held-out frames as they came over topics.
+        recording: the replayed recording, for ``open_source``.
+        protocol: the protocol of the run.
+        state: the last map snapshot.
+        frames: held-out frames as received over topics.
         config: settings of the mapping and query node.
         mapping_s: seconds from the first frame to the end of mapping.
         status: the mapping node's last FieldStatus, as plain values.
-        processes: resources of the nodes' processes by name.
-        answer_s: seconds of each call of the query service.
+        first_answer_s: seconds until a text was answered; None if none was.
+        processes: resources of the nodes' processes by name, see ``sibling_processes``.
+        answer_s: durations of the calls of the query service, seconds.
         rays_per_s: as reported while mapping.
+        curve: points of the curves over time.
+        reading: how the recording is read.
     """
 
     recording: str
@@ -71,10 +75,10 @@ class LiveRun:
 
 
 def live_report(run: LiveRun) -> Evaluation:
-    """Score a live run.
+    """Score a live run and return its report.
 
     Raises:
-        ValueError: where no held-out frame came, or the recording cannot be read here.
+        ValueError: if no held-out frame was received, or the recording cannot be read here.
     """
     if not len(run.frames):
         raise ValueError(
@@ -150,9 +154,10 @@ def _cost(run: LiveRun) -> dict[str, Any]:
 
 
 def sibling_processes(names: Sequence[str]) -> dict[str, dict[str, float]]:
-    """CPU seconds and memory of processes started by this one's parent, by their node's name.
+    """Return CPU seconds and memory (MB) of the sibling processes with these node names.
 
-    Names that are not found among them (another machine, another launch) are left out.
+    Siblings have the same parent process. Names that are not among them (on another machine, from
+    another launch) are left out.
     """
     found = {}
     for pid in _children(os.getppid()):
@@ -186,5 +191,5 @@ def _peak_rss_mb(pid: int) -> float:
 def _read(path: Path) -> str:
     try:
         return path.read_text()
-    except OSError:  # the process has just ended
+    except OSError:  # the process has ended in the meantime
         return ""

@@ -1,4 +1,4 @@
-"""Maps the train frames within a budget, and keeps snapshots of the way there."""
+"""Mapping of the train frames within a budget, with intermediate snapshots."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Progress = Callable[[str, float], None]
 
 @dataclass(frozen=True)
 class Milestone:
-    """The map on its way: seconds of mapping, the mapper's status, and the snapshot's file."""
+    """An intermediate snapshot: seconds of mapping, the mapper's status, and the map file."""
 
     seconds: float
     status: MapperStatus
@@ -37,12 +37,15 @@ class Milestone:
 
 @dataclass
 class MappingRun:
-    """What mapping left behind.
+    """Result of a mapping job.
 
     Attributes:
-        seconds: of mapping; snapshots for the curves do not count.
+        state, status: the final map, and the mapper's status.
+        seconds: mapping time, without the time for saving snapshots in "batch" mode.
+        given, taken: number of frames offered to the mapper, and accepted.
+        loading_s: time to read the frames; 0 in "online" mode.
         first_answer_s: seconds from the first frame until a text was answered (online only).
-        given, taken: frames offered to the mapper, and accepted.
+        milestones: intermediate snapshots, and the final one.
     """
 
     state: MapState
@@ -56,7 +59,7 @@ class MappingRun:
 
 
 class Stopwatch:
-    """Seconds since its start, without those spent in ``pause``."""
+    """Measures seconds since its start, except those spent in ``pause``."""
 
     def __init__(self) -> None:
         self._start, self._paused = time.monotonic(), 0.0
@@ -72,16 +75,16 @@ class Stopwatch:
 
 
 class MappingJob:
-    """One mapper, its frames and its budget.
+    """Maps frames with one mapper within a budget.
 
     Args:
         mapper: not started; its label names are set here.
-        frames: the only frames that it will see.
+        frames: the only frames that the mapper gets.
         training: mode and budget.
         folder: for the snapshots of the curves.
-        points: how many; 0 = none.
-        first_answer: asks a snapshot something; called once, "online" only.
-        progress: told what is done and how much of it, 0..1.
+        points: number of snapshots; 0 = none.
+        first_answer: queries a snapshot; called once, in "online" mode only.
+        progress: called with what is being done and the share that is done, 0..1.
     """
 
     def __init__(
@@ -96,7 +99,7 @@ class MappingJob:
     ) -> None:
         self._mapper, self._frames, self._training = mapper, frames, training
         self._folder, self._first_answer, self._progress = folder, first_answer, progress
-        # Most happens early: each point at twice the time of the one before.
+        # Most changes happen early: each point is at twice the time of the one before.
         self._fractions = [LAST_FRACTION / 2**i for i in reversed(range(points))]
         self._points = points
         self._milestones: list[Milestone] = []
@@ -104,17 +107,17 @@ class MappingJob:
         self._answered_s: float | None = None
 
     def run(self) -> MappingRun:
-        """Map until the budget is used up.
+        """Map until the budget is used up, and return the result.
 
         Raises:
-            RuntimeError: where training stopped on its own.
+            RuntimeError: if training failed, no frame became a keyframe, or no step was done.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         self._mapper.set_label_names(self._frames.label_names)
         return self._batch() if self._training.mode == "batch" else self._online()
 
     def _share(self) -> float:
-        """How much of the budget is used."""
+        """Return the used share of the budget; 1 and more when it is used up."""
         training, shares = self._training, [0.0]
         if training.seconds:
             shares.append(self._watch.seconds() / training.seconds)
@@ -137,7 +140,7 @@ class MappingJob:
         return self._finished(len(self._frames), taken, loading)
 
     def _chunk(self) -> int:
-        """Steps until the clock is looked at again, or the next point of the curves."""
+        """Return the number of steps until the next check of the budget, at least 1."""
         if not self._training.steps:
             return CHUNK_STEPS
         ahead = self._fractions[0] if self._fractions else 1.0
@@ -174,7 +177,7 @@ class MappingJob:
             time.sleep(POLL_S)
 
     def _mark(self) -> None:
-        """Keep a snapshot where the next point of the curves is reached."""
+        """Keep a snapshot if the next point of the curves is reached."""
         share = self._share()
         status = self._mapper.status()
         while self._fractions and share >= self._fractions[0] - 1e-9:

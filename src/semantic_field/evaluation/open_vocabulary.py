@@ -1,8 +1,9 @@
-"""The open-vocabulary ablation: base, +RSR, +CSE, both; T and N; regions proposed and true.
+"""Open-vocabulary ablation: base, +RSR, +CSE, both; T and N; proposed and true regions.
 
-A recording is read once; each cell of the table is a map of its own, trained for the same number
-of steps from the same images. Label images never reach the mapper: they are what the simulated
-teacher looks at, the truth of held-out views, and (true instances) an upper bound for regions.
+RSR is region semantic ranking, CSE cross-view self-enhancement (OV-NeRF). A recording is read once;
+each cell of the table is a map of its own, trained for the same number of steps from the same
+images. The mapper never gets label images: they are only used by the simulated teacher, as ground
+truth of held-out views, and (true instances) as an upper bound for region proposals.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ from semantic_field.teachers.regions import RegionProposer, Regions
 
 RECALL = 0.9
 SAME_FEATURE = 0.999  # a cosine
-# Other lists' names for what the recordings show, or for a kind of it.
+# Names of other vocabularies for classes of the recordings, or for kinds of them.
 SYNONYMS = {
     "sofa": ("couch", "loveseat", "studio couch"),
     "trash bin": ("garbage", "waste container", "trash bin can"),
@@ -62,10 +63,13 @@ class Cell:
     """One map of the ablation.
 
     Attributes:
-        regions: "depth" = the checkpoint-free proposer, "instances" = the recording's own, which
-            no robot has: an upper bound.
-        rsr: regions vote on the teacher's maps. cse: the map labels itself from step ``first`` on,
-            every ``every`` steps (its own maps always go through the regions).
+        name: of the table's row.
+        rsr: whether regions vote on the teacher's features.
+        cse: whether the map generates pseudo-labels for itself.
+        regions: "depth" = the proposer without a checkpoint; "instances" = the recording's true
+            instances, which no robot has: an upper bound.
+        first, every: first step of the pseudo-labels (T) and steps between later ones (N), as
+            shares of the step budget.
     """
 
     name: str
@@ -76,7 +80,7 @@ class Cell:
     every: float = 0.15
 
     def config(self, config: Config, steps: int) -> Config:
-        """The settings of this cell for a budget; T and N are shares of it."""
+        """Return ``config`` with the settings of this cell, for a budget of ``steps`` steps."""
         return updated(
             config,
             {
@@ -90,7 +94,7 @@ class Cell:
 
 
 def ablation_cells() -> list[Cell]:
-    """The paper's four, the upper bounds, and the sweeps of T and N (as shares of the budget)."""
+    """Return the paper's four cells, the upper bounds, and the sweeps of T and N."""
     cells = [Cell("base", False, False)]
     for regions, suffix in (("depth", ""), ("instances", ", true instances")):
         cells += [
@@ -104,7 +108,7 @@ def ablation_cells() -> list[Cell]:
 
 @dataclass(frozen=True)
 class TaughtFrame:
-    """A frame without truth, what the teacher says of it, and its regions by kind."""
+    """A frame without ground truth, the teacher's features and regions, and the true regions."""
 
     frame: Frame
     targets: ImageTargets
@@ -112,11 +116,14 @@ class TaughtFrame:
 
 
 class AblationRun:
-    """A recording made ready once; ``score`` gives one cell's figures.
+    """Reads a recording and computes the teachers' features once; ``score`` scores one cell.
 
     Args:
-        location: a recording with labels. protocol: split, views, steps of training.
-        config: settings; ``teacher`` names the language teacher and the proposer of regions.
+        location: a recording with labels.
+        protocol: split, views and number of training steps.
+        config: settings; ``teacher`` selects the language teacher and the region proposer.
+        progress: called with what is being done and the share that is done, 0..1.
+        options: of ``open_source``.
     Raises:
         ValueError: without a budget in steps, labels, or a language teacher.
     """
@@ -164,17 +171,17 @@ class AblationRun:
         self.teacher_s = (time.process_time() - began) / max(len(positions), 1)
 
     def labelled_frames(self) -> Iterator[Frame]:
-        """The mapped frames with their label images: what a map of given labels is made from."""
+        """Yield the mapped frames with their label images, for a map trained on labels."""
         for position in self._mapped:
             yield replace(fit(self.source[position], self.protocol.views.width), instances=None)
 
     @property
     def vocabulary(self) -> list[str]:
-        """The texts that the map learns to tell apart: the recording's class names."""
+        """The texts that the map learns to distinguish: class names known to the teacher."""
         return [name for name in self.source.label_names.values() if self.teacher.knows(name)]
 
     def train(self, cell: Cell) -> tuple[Mapper, float]:
-        """A map of one cell, and its training's processor seconds."""
+        """Train the map of one cell; returns the mapper and the CPU seconds of training."""
         steps = self.protocol.training.steps
         mapper = Mapper(cell.config(self._config, steps), self.teacher, proposer=self._proposer)
         ids = {name: i for i, name in self.source.label_names.items()}
@@ -192,10 +199,10 @@ class AblationRun:
         return mapper, time.process_time() - began
 
     def score(self, cell: Cell) -> dict[str, Any]:
-        """Train one cell and score it: held-out views, synonyms, absent names, cost."""
+        """Train and score one cell; returns scores of held-out views and queries, and costs."""
         mapper, seconds = self.train(cell)
         state, status = mapper.snapshot(), mapper.status()
-        del mapper  # its parts know each other: only the collector frees them
+        del mapper  # it has reference cycles: only the garbage collector frees it
         gc.collect()
         result: dict[str, Any] = {"name": cell.name, "teacher": self.teacher.name}
         result |= self._score_views(state) | self._score_queries(state)
@@ -252,9 +259,10 @@ class AblationRun:
         }
 
     def questions(self) -> tuple[list[Question], list[Question], list[Question]]:
-        """Present objects by name, by another list's synonym, and things that are not there.
+        """Return questions for present objects by name, by synonym, and for absent objects.
 
-        A synonym has a feature of its own (LVIS gives "drapery" that of "curtain").
+        Only synonyms with an embedding of their own are used (in LVIS "drapery" has the same one
+        as "curtain").
         """
         present = sorted({item.name for item in self.objects} & set(self.vocabulary))
         names = [Question(name, frozenset({name})) for name in present]
@@ -278,7 +286,7 @@ class AblationRun:
 
 
 def ablation_table(results: list[dict[str, Any]]) -> list[list[str]]:
-    """Head and rows of the table, mIoU also as a multiple of the first row's."""
+    """Return head and rows of the table; mIoU also as a multiple of the first row's."""
     columns = {
         "accuracy": "accuracy",
         "synonyms": "localisation_synonyms",
@@ -299,7 +307,7 @@ def ablation_table(results: list[dict[str, Any]]) -> list[list[str]]:
 
 
 def true_regions(frame: Frame) -> Regions | None:
-    """The objects of a frame as they really are, what is no object by class; None: no labels."""
+    """Return a frame's true instances as regions, other pixels by class; None without labels."""
     if frame.labels is None:
         return None
     instances = np.full_like(frame.labels, -1) if frame.instances is None else frame.instances

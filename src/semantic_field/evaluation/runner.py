@@ -1,4 +1,4 @@
-"""``semantic-field evaluate``: a recording in, one report out."""
+"""``semantic-field evaluate``: maps and scores a recording, and makes one report."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ CURVE_WIDTH = 320
 
 @dataclass
 class Evaluation:
-    """A finished run: the report as plain values, and what its pictures are made of."""
+    """A finished evaluation: the report as plain values, and the data for its pictures."""
 
     report: dict[str, Any]
     source: FrameSource
@@ -65,15 +65,14 @@ def evaluate(
     Args:
         location: folder, rosbag2, published layout or ``room`` (see ``open_source``).
         labels: which label images of a folder to use.
-        progress: told what is being done, and how much of it (0..1).
-        out: a folder that keeps the map where scoring it fails.
+        progress: called with what is being done and the share that is done (0..1).
+        out: a folder to which the map is saved if scoring fails.
         reading: how the recording is read.
         baseline: whether predictions without a map are scored beside it.
     Raises:
-        ValueError: where the recording is too short for the split or damaged, or its classes do
-            not go with the protocol.
-        RuntimeError: where training stops or the budget allows no step, or the map cannot be
-            scored.
+        ValueError: if the recording is damaged or too short for the split, or its classes do
+            not fit the protocol.
+        RuntimeError: if training fails, the budget allows no step, or the map cannot be scored.
     """
     config = config or Config()
     options = (reading or SourceConfig()).options()
@@ -83,7 +82,7 @@ def evaluate(
     positions = held_out(split.test, protocol)
     mapped = SupervisedFrames(source, split, protocol.supervision)
     teacher = make_language_teacher(config.teacher) if protocol.queries else None
-    ViewScores(source.label_names, protocol)  # whether classes and protocol go together
+    ViewScores(source.label_names, protocol)  # raises early if classes do not fit the protocol
     if out is not None:
         writable_folder(out)
     progress("warming up", 0.0)
@@ -133,7 +132,7 @@ def evaluate(
 
 
 def head(location: str, source: FrameSource, protocol: Protocol, config: Config) -> dict[str, Any]:
-    """The part of a report that says how it was made."""
+    """Return the part of a report that describes input, protocol, settings and machine."""
     return {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -162,7 +161,7 @@ def head(location: str, source: FrameSource, protocol: Protocol, config: Config)
 
 
 def label_notes(location: str, labels: str = "auto") -> list[str]:
-    """A sentence where the recording's labels are no ground truth."""
+    """Return a sentence if the labels of a folder are not ground truth, else []."""
     from semantic_field.data.folder import find_labels
 
     path = Path(location)
@@ -178,7 +177,7 @@ def label_notes(location: str, labels: str = "auto") -> list[str]:
 
 
 def _first_question(teacher: LanguageTeacher | None, config: Config):
-    """Asks a first snapshot a first question; None without language."""
+    """Return a function that queries a snapshot for the first time; None without language."""
     if teacher is None:
         return None
 
@@ -197,7 +196,7 @@ def _curve(
     protocol: Protocol,
     progress: Progress,
 ) -> list[dict[str, Any]]:
-    """Quality, loss and memory at each milestone, over a few held-out views."""
+    """Return quality, losses and memory at each milestone, over a few held-out views."""
     few = dataclasses.replace(
         protocol,
         conventions=(),
@@ -263,7 +262,10 @@ def _cost(
 def _nearest_train_view(
     source: FrameSource, train: tuple[int, ...], positions: list[int]
 ) -> dict[str, float]:
-    """How far held-out cameras are from the nearest mapped one: 0 = a loop, nothing to predict."""
+    """Return the distances (metres) of held-out cameras to the mapped frames just before and after.
+
+    Small distances mean that held-out views are easy to predict.
+    """
     near = sorted({i for p in positions for i in _around(train, p)})
     centres = {i: source[i].T_world_camera[:3, 3] for i in {*near, *positions}}
     distances = [
@@ -274,14 +276,14 @@ def _nearest_train_view(
 
 
 def _around(train: tuple[int, ...], position: int) -> list[int]:
-    """The mapped frames just before and just after a position."""
+    """Return the mapped frames just before and just after a position."""
     before = [i for i in train if i < position][-1:]
     after = [i for i in train if i > position][:1]
     return before + after
 
 
 def plain(value: Any) -> Any:
-    """The value with NaN and infinities as None, so that it is JSON."""
+    """Convert to plain JSON values; NaN and infinities become None."""
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -1,4 +1,7 @@
-"""What people have said about the map: classes of cells of space, kept apart from the field."""
+"""Human annotations of a map: immutable sets of labelled voxels, stored apart from the field.
+
+A cell is a voxel of edge ``AnnotationSet.cell_m``, given by its integer coordinates.
+"""
 
 from __future__ import annotations
 
@@ -19,17 +22,17 @@ NO_CELLS = np.zeros((0, 3), np.int32)
 
 @dataclass(frozen=True)
 class Annotation:
-    """One statement of a person.
+    """One annotation made by a person.
 
     Attributes:
-        id: counts from 1 in the order in which they came; never given twice in one map.
+        id: counts from 1 in order of arrival; never reused within one map.
         kind: "point", "pixel", "box" or "labels".
-        name: the class name; of a label image all of them, with commas.
+        name: the class name; for a label image all its class names, comma-separated.
         stamp_ns: when it was made, nanoseconds.
-        points: surface points that it reached.
-        cells: int32 (N, 3), the cells of space it speaks of, each once; see ``field.cells`` for
+        points: number of surface points that it labelled.
+        cells: int32 (N, 3), the labelled cells, without duplicates; see ``field.cells`` for
             how far they may lie from the origin.
-        class_ids: int32 (N,), what it says of each.
+        class_ids: int32 (N,), the class id given to each cell.
     """
 
     id: int
@@ -46,8 +49,9 @@ class Conflict:
     """An earlier annotation that a new one contradicts.
 
     Attributes:
-        id, name: of the earlier one.
-        overlap: the share of the earlier one's cells of which the new one says something else.
+        id, name: of the earlier annotation.
+        overlap: the fraction of the earlier annotation's cells (0..1) to which the new one gives
+            a different class.
     """
 
     id: int
@@ -57,13 +61,13 @@ class Conflict:
 
 @dataclass(frozen=True)
 class AnnotationSet:
-    """All annotations of a map, never changed: each method gives a new set.
+    """All annotations of a map. Immutable: methods that change it return a new set.
 
     Attributes:
         cell_m: edge of a cell, metres; cell (i, j, k) begins at (i, j, k) * cell_m.
-        entries: oldest first; of two that speak of one cell the later one counts.
-        released: int32 (N, 3), cells of annotations that were taken back.
-        next_id: for the next annotation.
+        entries: oldest first; where two label the same cell, the later one wins.
+        released: int32 (N, 3), cells of deleted annotations that no other annotation labels.
+        next_id: id of the next annotation.
     """
 
     cell_m: float = 0.02
@@ -75,7 +79,7 @@ class AnnotationSet:
         return bool(self.entries) or len(self.released) > 0
 
     def get(self, annotation_id: int) -> Annotation:
-        """The annotation of that number; ValueError where there is none."""
+        """Return the annotation with this id; ValueError if there is none."""
         for entry in self.entries:
             if entry.id == annotation_id:
                 return entry
@@ -83,7 +87,11 @@ class AnnotationSet:
         raise ValueError(f"expected the id of an annotation, one of {known}, got {annotation_id}")
 
     def conflicts(self, cells: Cells, class_ids: NDArray[np.int32]) -> tuple[Conflict, ...]:
-        """Which annotations say something else of some of these cells, oldest first."""
+        """Return the annotations that label some of these cells differently, oldest first.
+
+        Args:
+            cells: int32 (N, 3), without duplicates. class_ids: int32 (N,), their new classes.
+        """
         keys, found = numbers_of(cells), []
         for entry in self.entries:
             _, new, old = np.intersect1d(
@@ -95,14 +103,18 @@ class AnnotationSet:
         return tuple(found)
 
     def extended(self, entry: Annotation) -> AnnotationSet:
-        """With a new annotation, whose id is ``next_id``."""
+        """Return the set with a new annotation appended, whose id must be ``next_id``."""
         assert entry.id == self.next_id
         released = self.released[~np.isin(numbers_of(self.released), numbers_of(entry.cells))]
         entries = (*self.entries, entry)
         return replace(self, entries=entries, released=released, next_id=entry.id + 1)
 
     def without(self, annotation_id: int) -> AnnotationSet:
-        """Without an annotation; the cells that only it spoke of are released."""
+        """Return the set without this annotation; cells that only it labelled become released.
+
+        Raises:
+            ValueError: if there is no annotation with this id.
+        """
         gone = self.get(annotation_id)
         entries = tuple(entry for entry in self.entries if entry is not gone)
         left = np.concatenate([NO_CELLS, *_cells(entries)])
@@ -111,7 +123,7 @@ class AnnotationSet:
         return replace(self, entries=entries, released=released)
 
     def renumbered(self, new_id: Callable[[int], int]) -> AnnotationSet:
-        """The same with other class ids; what is said stays."""
+        """Return the same annotations with each class id replaced by ``new_id`` of it."""
         entries = []
         for entry in self.entries:
             old, which = np.unique(entry.class_ids, return_inverse=True)
@@ -120,7 +132,7 @@ class AnnotationSet:
         return replace(self, entries=tuple(entries))
 
     def claims(self) -> tuple[Cells, NDArray[np.int32]]:
-        """Every annotated cell (N, 3) once, and what is said of it (N,): the newest counts."""
+        """Return every annotated cell once (N, 3), and the class ids (N,) of the newest labels."""
         if not self.entries:
             return NO_CELLS, np.zeros(0, np.int32)
         cells = np.concatenate(_cells(self.entries))[::-1]
@@ -129,7 +141,7 @@ class AnnotationSet:
         return cells[newest], class_ids[newest]
 
     def overrule(self, xyz: NDArray[np.float32], label: NDArray[np.integer]) -> NDArray:
-        """The labels (N,) of surface points (N, 3), with what people have said of them."""
+        """Return the labels (N,) of surface points (N, 3), replaced where a point is annotated."""
         if not self.entries:
             return label
         table, kinds = self._table
@@ -138,13 +150,13 @@ class AnnotationSet:
 
     @cached_property
     def _table(self) -> tuple[VoxelGrid, NDArray[np.int32]]:
-        """A table of the claims, and the class id that each of its values stands for."""
+        """A voxel grid of indices into the returned class ids; index 0 means not annotated."""
         cells, class_ids = self.claims()
         kinds, which = np.unique(class_ids, return_inverse=True)
         return cell_table(self.cell_m, cells, (which + 1).astype(np.uint16)), np.append(0, kinds)
 
     def packed(self) -> tuple[dict[str, Any], dict[str, NDArray]]:
-        """JSON and arrays for the map file."""
+        """Return JSON data and arrays for the map file; ``unpacked`` reads them."""
         about = {
             "cell_m": self.cell_m,
             "next_id": self.next_id,
@@ -162,7 +174,7 @@ class AnnotationSet:
 
     @classmethod
     def unpacked(cls, about: dict[str, Any], arrays: dict[str, NDArray]) -> AnnotationSet:
-        """The set that ``packed`` was asked for."""
+        """Rebuild the set from what ``packed`` returned."""
         ends = np.cumsum([entry["cells"] for entry in about["entries"]])
         parts = zip(
             about["entries"],
@@ -178,12 +190,12 @@ class AnnotationSet:
 
 
 def distinct(cells: Cells) -> Cells:
-    """Each of the cells (N, 3) once."""
+    """Return the cells (N, 3) without duplicates, sorted by their cell numbers."""
     return cells[np.unique(numbers_of(cells), return_index=True)[1]]
 
 
 def cell_table(cell_m: float, cells: Cells, values: NDArray[np.uint16]) -> VoxelGrid:
-    """A sparse table of cells (N, 3); values (N,) are what its ``lookup`` gives, 0 elsewhere."""
+    """Return a sparse grid whose ``lookup`` gives ``values`` (N,) in ``cells`` (N, 3), else 0."""
     bricks = cells >> 3
     _, first, slot = np.unique(numbers_of(bricks), return_index=True, return_inverse=True)
     counts = np.zeros((len(first), BRICK**3), np.uint16)

@@ -1,4 +1,4 @@
-"""How far a point of the map can be trusted."""
+"""Confidence of map points, from observation counts and reprojection errors."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ HALF_TRUSTED_COLOR = 0.2
 
 
 def confidence_of(observations: Numbers, errors: Numbers | None = None) -> Numbers:
-    """Confidence in 0..1 of points seen so many times (N,): n / (n + 2), less where images differ.
+    """Return the confidence (N,) in 0..1 of points observed n times: n / (n + 2), less with errors.
 
-    ``errors`` (N, 2) are the mean disagreements of depth (metres) and colour (0..1) between the
-    images and the map around the points; each halves the confidence at its constant above.
-    Floating arrays of NumPy, or tensors.
+    Args:
+        observations: (N,), floating point; a NumPy array or a tensor.
+        errors: (N, 2), mean absolute differences of depth (metres) and colour (0..1) between the
+            images and the map around the points. Each halves the confidence at its constant above.
     """
     trust = observations / (observations + HALF_TRUSTED_AT)
     if errors is not None:

@@ -1,4 +1,4 @@
-"""What the field says at points: colour, normal, latent, label, confidence."""
+"""Field evaluation at points: colour, normal, latent, label, confidence, signed distance."""
 
 # Compiled functions carry no annotations: Numba infers their types.
 # pyright: basic
@@ -22,11 +22,16 @@ COLUMNS = 256
 
 @dataclass(frozen=True)
 class Description:
-    """Of N points: unit normals float32 (N, 3) out of the surface, uint8 RGB (N, 3), float16
-    latents (N, D), int32 class ids (N,) with -1 = no classes, confidence float32 (N,) in 0..1.
+    """Outputs of the field at N points.
 
-    ``latent`` has no columns where it was not asked for. ``distance`` float32 (N,) is the signed
-    distance in metres and ``gradient`` float32 (N, 3) its gradient, not normalised.
+    Attributes:
+        normal: float32 (N, 3), unit length, pointing out of the surface.
+        color: uint8 RGB (N, 3).
+        latent: float16 (N, D); (N, 0) if not requested.
+        label: int32 class ids (N,), -1 if the map has no classes.
+        confidence: float32 (N,) in 0..1.
+        distance: float32 (N,), signed distance in metres.
+        gradient: float32 (N, 3), gradient of the distance, not normalised.
     """
 
     normal: NDArray[np.float32]
@@ -39,7 +44,11 @@ class Description:
 
 
 def describe(state: MapState, points: NDArray[np.float32], with_latent: bool = True) -> Description:
-    """What the map says at points (N, 3) of its frame, in one pass over the grid."""
+    """Evaluate the map at ``points`` float32 (N, 3), metres, in the map's own coordinates.
+
+    Returns:
+        A ``Description`` of the N points, computed in one pass over the grid.
+    """
     n = len(points)
     found = Description(
         normal=np.empty((n, 3), np.float32),
@@ -60,7 +69,7 @@ def describe(state: MapState, points: NDArray[np.float32], with_latent: bool = T
 
 
 class _Reader:
-    """One description while it is filled in, chunk by chunk, by several threads."""
+    """Fills a ``Description`` chunk by chunk; ``read`` may be called from several threads."""
 
     def __init__(self, state: MapState) -> None:
         self._field = state.field.on_one_thread()
@@ -94,8 +103,9 @@ class _Reader:
 
 
 def _label_head_of_hidden(field: SemanticField) -> tuple[Tensor, Tensor]:
-    """Weight (C, D) and bias (C, 1) from the latent head's hidden layer straight to the scores:
-    its second layer and the label head are both linear.
+    """Return weight (C, D) and bias (C, 1) from the latent head's hidden layer to the label scores.
+
+    The latent head's second layer and the label head are both linear, so they merge into one.
     """
     second, head = _layer(field.latent_head, 2), field.label_head
     weight = head.weight.detach() @ second.weight.detach()
@@ -111,7 +121,7 @@ def _layer(head: nn.Sequential, number: int) -> nn.Linear:
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _highest(scores, best):
-    """The row of the highest score of each column; the first one where several are."""
+    """Column-wise argmax of ``scores`` into ``best``; on ties the first row."""
     rows, columns = scores.shape
     value, row = np.empty(COLUMNS, np.float32), np.empty(COLUMNS, np.int32)
     for first in range(0, columns, COLUMNS):

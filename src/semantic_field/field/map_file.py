@@ -1,9 +1,8 @@
-"""The map as bytes: the file on disk, the snapshot on the wire and the training checkpoint.
+"""Map serialisation: file on disk, snapshot message and training checkpoint.
 
 One safetensors blob whose metadata holds JSON: format version, frame, bounds, label names,
-language fingerprint, and a checksum over everything else. Of the grid only lines that were ever
-written are stored. Coordinates are the map's own, see ``MapState.origin``. Nothing in it is
-executed on loading.
+language fingerprint, and a checksum over everything else. Only grid lines with a non-zero entry
+are stored. Coordinates are relative to ``MapState.origin``. Loading executes no code from the file.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ Arrays = dict[str, np.ndarray]
 
 
 def dump_map(state: MapState) -> bytes:
-    """The map as bytes; the table in float16, in float32 where training state is included."""
+    """Serialise a map. The grid is stored as float16, or float32 if training state is included."""
     arrays = _field_arrays(state.field, precise=bool(state.training))
     for name, grid in (("voxels", state.voxels), ("reach", state.reach)):
         arrays[f"{name}.bricks"] = grid.bricks[: len(grid)]
@@ -57,11 +56,11 @@ def dump_map(state: MapState) -> bytes:
 
 
 def load_map(data: bytes) -> MapState:
-    """The map in ``data``.
+    """Deserialise a map from bytes; the field is on the CPU and needs no gradients.
 
     Raises:
-        ValueError: where the bytes are truncated, damaged, of another format or version, or
-            where their contents contradict each other.
+        ValueError: if the bytes are truncated, damaged, of another format or version, or
+            if their contents contradict each other.
     """
     about = _read_about(data)
     try:
@@ -80,12 +79,19 @@ def load_map(data: bytes) -> MapState:
 
 
 def checksum_of(data: bytes) -> str:
-    """What tells one map's bytes from another's, read from their header; ValueError as above."""
+    """Return the checksum stored in the header of a map's bytes, "" if there is none.
+
+    Reads only the header, to tell maps apart cheaply; raises ValueError if it is damaged.
+    """
     return _read_about(data).get("checksum", "")
 
 
 def write_map(path: str | Path, data: bytes) -> None:
-    """Replace the file by ``data``: whole or not at all, also when the machine stops midway."""
+    """Write ``data`` to a file atomically: after a crash it holds the old or the new map.
+
+    Raises:
+        OSError: if the file cannot be written.
+    """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -104,7 +110,7 @@ def write_map(path: str | Path, data: bytes) -> None:
 
 
 def read_map(path: str | Path) -> bytes:
-    """The bytes of a map file."""
+    """Return the bytes of a map file."""
     return Path(path).read_bytes()
 
 
@@ -130,7 +136,7 @@ def _about(state: MapState) -> dict[str, Any]:
 
 
 def _read_about(data: bytes) -> dict[str, Any]:
-    """The metadata of the blob, checked for format and version."""
+    """Return the blob's metadata, checked for format and version."""
     header = int.from_bytes(data[:8], "little")
     if len(data) < 8 or not 2 <= header <= len(data) - 8:
         raise _damaged(f"its header does not fit into {len(data)} bytes")
@@ -213,7 +219,7 @@ def _state(about: dict[str, Any], arrays: Arrays) -> MapState:
 
 
 def _annotations(about: dict[str, Any], arrays: Arrays) -> AnnotationSet:
-    """What people said; a map without annotations has no entry about them."""
+    """Return the stored annotations; maps without any have no entry for them."""
     if "annotations" not in about:
         return AnnotationSet()
     names = ("cells", "class_ids", "released")

@@ -1,4 +1,4 @@
-"""What the mapper hands to its readers: one immutable state of the map."""
+"""Immutable map snapshot (``MapState``), which the mapper hands to its readers."""
 
 from __future__ import annotations
 
@@ -25,11 +25,12 @@ class LanguageSpace:
     Attributes:
         basis: V, float32 (E, D); the first ``rank`` columns are orthonormal, the rest are zero.
         mean: float32 (E,).
-        rank: how many columns are in use.
-        fingerprint: that of the teacher whose embeddings these are; texts must be embedded by
-            the same teacher.
-        temperature: where latents have learnt to tell the map's names apart, the probability of
-            a name is softmax(cosine / temperature); 0 where they are embeddings of names.
+        rank: number of columns in use.
+        fingerprint: of the teacher that made the embeddings; texts must be embedded by the same
+            teacher.
+        temperature: positive if latents were trained with a softmax over the map's class names:
+            the probability of a name is softmax(cosine / temperature). 0 if latents were trained
+            to equal the names' embeddings.
     """
 
     basis: Float[Tensor, "E D"]
@@ -41,10 +42,11 @@ class LanguageSpace:
     def similarity(
         self, latent: Float[Tensor, "N D"], text: Float[Tensor, "Q E"]
     ) -> Float[Tensor, "N Q"]:
-        """Cosine of every decoded latent with every text; costs D, not E, per point.
+        """Return the cosine similarity (N, Q) of every decoded latent with every text embedding.
 
-        Exact: q.(Vz + m) = (V'q).z + q.m and |Vz + m|^2 = |z_rank|^2 + 2 (V'm).z + |m|^2.
-        A latent that decodes to nothing has similarity 0.
+        Latents are never decoded, so a point costs O(D), not O(E). This is exact, as
+        q.(Vz + m) = (V'q).z + q.m and |Vz + m|^2 = |z_rank|^2 + 2 (V'm).z + |m|^2.
+        A latent that decodes to the zero vector has similarity 0.
         """
         latent = latent.float()
         text = torch.nn.functional.normalize(text.float(), dim=-1)
@@ -57,31 +59,31 @@ class LanguageSpace:
 
 @dataclass(frozen=True)
 class MapState:
-    """Everything a reader of the map needs, never changed after it was handed out.
+    """A snapshot of the map with everything a reader needs. Never modified after creation.
 
     Attributes:
         field: the trained field, in evaluation mode, without gradients, on the CPU.
         frame_id: frame of all coordinates, metres.
         bounds: float64 (2, 3), lowest and highest corner of the observed surface, metres; both
             rows are zero while nothing has been observed.
-        voxels: how often each voxel of space was seen as a surface.
-        reach: the voxels in which a viewing ray looks for a surface: around the readings, and
-            around guesses that fill holes of the depth images (those are good enough to colour
-            a view, and never part of the extracted surface).
-        label_names: class id (as the source gives it) to name; may name classes never seen.
+        voxels: how often a surface was observed in each voxel.
+        reach: the voxels in which rendering looks for a surface: around depth readings, and
+            around depths that were filled in for holes of the depth images. Filled-in depths
+            are used to render views and are never part of the extracted surface.
+        label_names: class id (as in the input labels) to name; may name classes never seen.
         class_ids: the class id of each row of the field's label head.
         language: None where the map was built without a language teacher.
-        version: grows with every snapshot of one mapper.
-        steps: training steps behind this state.
-        stamp_ns: acquisition time of the newest frame in the map.
-        origin: float64 (3,), where in ``frame_id`` the map's own coordinates begin, metres. Bounds,
-            voxels, annotations and the points of the field are in the map's own coordinates, so
-            that float32 is precise in a far world; poses that readers give and get are in
-            ``frame_id``.
-        annotations: what people have said about the map.
-        training: what resuming needs (optimiser moments, keyframes); empty in a snapshot that
-            is only to be read.
-        surfaces: what readers found out about the surface; snapshots of one map share it.
+        version: increases with every snapshot of one mapper.
+        steps: number of training steps done so far.
+        stamp_ns: acquisition time of the newest frame in the map, nanoseconds.
+        origin: float64 (3,), position of the map's own coordinate origin in ``frame_id``, metres.
+            Bounds, voxels, annotations and the points of the field are in the map's own
+            coordinates, so that float32 stays precise far from the origin of ``frame_id``; poses
+            that readers pass and receive are in ``frame_id``.
+        annotations: labels given by people.
+        training: state to resume training (optimiser moments, keyframes); empty in a snapshot
+            that is only read.
+        surfaces: cache of the extracted surface, shared by all snapshots of one map.
     """
 
     field: SemanticField
@@ -103,10 +105,10 @@ class MapState:
     )
 
     def in_own_frame(self) -> MapState:
-        """The same map for those who speak of it in its own coordinates."""
+        """Return the same map with a zero origin, for callers that use its own coordinates."""
         return dataclasses.replace(self, origin=np.zeros(3))
 
     @property
     def teacher_fingerprint(self) -> str:
-        """The fingerprint of the language teacher, "" without one."""
+        """Fingerprint of the language teacher, "" without one."""
         return self.language.fingerprint if self.language else ""

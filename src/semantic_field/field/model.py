@@ -25,7 +25,7 @@ from semantic_field.kernels.threads import run_chunks, run_parallel, split
 
 
 def shape_of(grid: GridConfig) -> GridShape:
-    """The grid's layout that the settings ask for."""
+    """Return the layout of the hash grid for these settings."""
     return grid_shape(
         grid.levels,
         grid.features,
@@ -41,10 +41,10 @@ class SemanticField(nn.Module):
 
     Args:
         config: sizes; the grid needs no bounds.
-        classes: rows of the label head to begin with; ``grow_classes`` adds more.
-        kernels: the grid kernels; chosen by ``config.grid.kernels`` when not given. Their shape
-            may use less of the levels' tables than there is, see ``GridShape``.
-        device: where it lies.
+        classes: initial number of classes of the label head; ``grow_classes`` adds more.
+        kernels: the grid kernels; by default chosen by ``config.grid.kernels``. Their shape
+            may use less of the levels' tables than is reserved, see ``GridShape``.
+        device: of all parameters.
     """
 
     def __init__(
@@ -71,9 +71,9 @@ class SemanticField(nn.Module):
         self.to(device)
 
     def _init_trunk(self) -> None:
-        """Unseen space starts as free: the table is zero, so the biases decide.
+        """Make unseen space free: the table is zero there, so the biases alone set the distance.
 
-        The table's zeros also mean that memory of cells never seen is never touched.
+        Zeros also leave the memory of cells that are never seen unallocated.
         """
         nn.init.kaiming_uniform_(self.trunk_in.weight, nonlinearity="relu")
         nn.init.uniform_(self.trunk_in.bias, 0.0, 0.5)
@@ -86,9 +86,10 @@ class SemanticField(nn.Module):
         return self.label_head.out_features
 
     def grow_classes(self, classes: int) -> None:
-        """Let the label head tell ``classes`` classes apart; what it knows stays as it is.
+        """Grow the label head to ``classes`` classes; scores of the old classes stay the same.
 
-        A new class begins as the mean of the others: it wins nowhere before it is learnt.
+        A new class starts with the mean weights of the others, so that it never has the highest
+        score before it is trained. Does nothing if there are that many classes already.
         """
         old = self.label_head
         if classes <= old.out_features:
@@ -103,7 +104,7 @@ class SemanticField(nn.Module):
         self.label_head = grown
 
     def frozen_copy(self, device: torch.device | str = "cpu") -> SemanticField:
-        """A copy on a device that nobody trains, for readers."""
+        """Return a copy on ``device`` for readers: in evaluation mode, without gradients."""
         kernels = self.kernels
         if torch.device(device).type != self.table.device.type:
             kernels = make_reader(kernels.name, kernels.shape, device, kernels.threads)
@@ -112,27 +113,27 @@ class SemanticField(nn.Module):
         return twin.eval().requires_grad_(False)
 
     def assign(self, source: SemanticField) -> None:
-        """Take over what another field of the same shape says."""
+        """Copy the parameters of another field of the same shape."""
         copy_used(source.table, self.table, source.kernels.shape)
         for mine, theirs in zip(self.network_parameters(), source.network_parameters()):
             mine.data.copy_(theirs.data)
 
     def on_one_thread(self) -> SemanticField:
-        """This field, sharing its parameters, for callers that share the work out themselves.
+        """Return a field with the same parameters whose kernels run on the calling thread only.
 
-        It works on the calling thread alone.
+        For callers that split the points over threads themselves.
         """
         twin = copy(self)
         twin.kernels = self.kernels.with_threads(1)
         return twin
 
     def network_parameters(self) -> list[nn.Parameter]:
-        """The parameters outside the grid."""
+        """Return all parameters except the grid's table."""
         return [p for name, p in self.named_parameters() if name != "table"]
 
     @torch.no_grad()
     def distance(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, " N"]:
-        """Signed distance in metres, positive outside; meaningful up to the truncation."""
+        """Return signed distances in metres, positive in free space; valid up to the truncation."""
         if points.device.type != "cpu":
             return self._scaled_distance(self._hidden(points)) * self.config.truncation_m
         out = torch.empty(len(points))
@@ -149,7 +150,7 @@ class SemanticField(nn.Module):
     def geometry(
         self, points: Float[Tensor, "N 3"]
     ) -> tuple[Float[Tensor, " N"], Float[Tensor, "N G"]]:
-        """Signed distance in metres and geometry code."""
+        """Return signed distances (N,) in metres and geometry codes (N, G)."""
         out = affine(self.trunk_out, self._hidden(points), threads=self.kernels.threads)
         return out[0] * self.config.truncation_m, out[1:].T
 
@@ -157,7 +158,7 @@ class SemanticField(nn.Module):
     def distance_and_gradient(
         self, points: Float[Tensor, "N 3"]
     ) -> tuple[Float[Tensor, " N"], Float[Tensor, "N 3"]]:
-        """Signed distance (metres) and its gradient, which points out of the surface."""
+        """Return signed distances (N,) in metres and their gradients (N, 3), pointing outwards."""
         hidden = self._hidden(points)
         distance = self._scaled_distance(hidden) * self.config.truncation_m
         return distance, self._gradient(points, hidden)
@@ -166,13 +167,13 @@ class SemanticField(nn.Module):
     def distance_code_gradient(
         self, points: Float[Tensor, "N 3"]
     ) -> tuple[Float[Tensor, " N"], Float[Tensor, "G N"], Float[Tensor, "N 3"]]:
-        """Signed distance in metres, geometry code (feature-major), gradient of the distance."""
+        """Return signed distances (N,) in metres, geometry codes (G, N) and gradients (N, 3)."""
         hidden = self._hidden(points)
         out = affine(self.trunk_out, hidden, threads=self.kernels.threads)
         return out[0] * self.config.truncation_m, out[1:], self._gradient(points, hidden)
 
     def _scaled_distance(self, hidden: Float[Tensor, "H N"]) -> Float[Tensor, " N"]:
-        """Signed distance in truncations."""
+        """Return signed distances in units of the truncation distance."""
         return self.trunk_out.weight[0].detach() @ hidden + self.trunk_out.bias[0].detach()
 
     def _gradient(
@@ -184,15 +185,15 @@ class SemanticField(nn.Module):
         return gradient * self.config.truncation_m
 
     def color(self, code: Float[Tensor, "N G"]) -> Float[Tensor, "N 3"]:
-        """RGB in 0..1."""
+        """Return RGB in 0..1 from geometry codes."""
         return torch.sigmoid(self.color_head(code))
 
     def latent(self, code: Float[Tensor, "N G"]) -> Float[Tensor, "N D"]:
-        """The semantic latent, see ``LanguageSpace``."""
+        """Return semantic latents from geometry codes; see ``LanguageSpace`` for their meaning."""
         return self.latent_head(code)
 
     def label_scores(self, latent: Float[Tensor, "N D"]) -> Float[Tensor, "N C"]:
-        """Unnormalised log probabilities of the classes; linear in the latent."""
+        """Return unnormalised log probabilities (logits) of the classes; linear in the latent."""
         return self.label_head(latent)
 
     def _hidden(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "H N"]:
@@ -203,10 +204,10 @@ class SemanticField(nn.Module):
 def affine(
     layer: nn.Linear, columns: Float[Tensor, "I N"], rectified: bool = False, threads: int = 2
 ) -> Float[Tensor, "O N"]:
-    """A linear layer (and a ReLU) over feature-major columns, without gradients.
+    """Apply a linear layer (and a ReLU if ``rectified``) to feature-major columns, no gradients.
 
-    On the CPU the columns are shared out over the kernels' threads: torch's own pool would spin
-    beside them and take the cores from everybody else.
+    On the CPU the columns are split over the kernels' threads: torch's own thread pool would
+    busy-wait beside them and take processor time from the other threads.
     """
     weight, bias = layer.weight.detach(), layer.bias.detach()[:, None]
     if columns.device.type != "cpu":
@@ -227,14 +228,14 @@ def affine(
 def two_layers(
     head: nn.Sequential, columns: Float[Tensor, "I N"], threads: int = 2
 ) -> Float[Tensor, "O N"]:
-    """A head of two linear layers with a ReLU between over feature-major columns."""
+    """Apply a head (linear, ReLU, linear) to feature-major columns, without gradients."""
     first, second = head[0], head[2]
     assert isinstance(first, nn.Linear) and isinstance(second, nn.Linear)
     return affine(second, affine(first, columns, True, threads), False, threads)
 
 
 def _label_head(latent_dim: int, classes: int) -> nn.Linear:
-    """A linear layer that may have no rows; torch would warn about initialising none."""
+    """Return a linear layer, possibly with no rows (torch warns about initialising none)."""
     head = nn.Linear(latent_dim, max(classes, 1))
     if not classes:
         head.out_features = 0

@@ -1,9 +1,9 @@
-"""The grid kernels for the CPU, compiled by Numba.
+"""Hash grid kernels for the CPU, compiled by Numba.
 
-Loops are level-major, so that one level's table stays in cache while all points pass. Points go
-in batches: a first pass computes the eight table rows of each point and prefetches them, a second
-one reads them. In the backward pass one thread owns a level: no atomics, and the result does not
-depend on the number of threads.
+Loops are level-major, so that one level's table stays in cache for all points. Points are
+processed in batches: a first pass computes and prefetches the eight table rows of each point, a
+second pass reads them. In the backward pass each level belongs to one thread: no atomics are
+needed, and the result does not depend on the number of threads.
 """
 
 # Compiled functions carry no annotations: Numba infers their types.
@@ -36,7 +36,7 @@ _jit = njit(nogil=True, cache=True, fastmath={"contract", "nsz", "arcp"}, error_
 
 @njit(inline="always")
 def _axis(position):
-    """On one axis: the two vertices' hashed coordinates, places in their blocks, and fraction."""
+    """On one axis: block coordinates of both vertices, positions in their blocks, and fraction."""
     low = np.floor(position)
     vertex = np.int32(low)
     block, next_block = (vertex >> 1) + CENTRE, ((vertex + 1) >> 1) + CENTRE
@@ -178,7 +178,11 @@ def _adam(table, grad, first, second, touched, lines, counts, rates, width, leve
 
 
 class CpuKernels(GridKernels):
-    """Compiled loops on ``threads`` threads, the calling one included."""
+    """Compiled loops on ``threads`` threads, including the calling one.
+
+    Raises:
+        ValueError: with more than 8 features per level.
+    """
 
     name = "cpu"
 
@@ -188,7 +192,7 @@ class CpuKernels(GridKernels):
             raise ValueError(f"expected at most 8 features per level, got {shape.features}")
         self._lattice = (shape.inverse_cells().numpy(), shape.block_masks().numpy().view(np.uint32))
         self._width = (0.0,) * shape.features
-        self._levels = range(shape.levels - 1, -1, -1)  # the finest takes longest: first
+        self._levels = range(shape.levels - 1, -1, -1)  # the finest level first: it takes longest
 
     def encode(
         self, points: Float[Tensor, "N 3"], table: Float[Tensor, "L T F"]

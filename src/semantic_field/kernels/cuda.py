@@ -1,12 +1,12 @@
-"""The grid kernels for NVIDIA GPUs: the interface over the Triton functions of ``triton_grid``.
+"""Hash grid kernels for NVIDIA GPUs, which launch the Triton functions of ``triton_grid``.
 
 Tables and gradients may be float32 or float16; arithmetic, master table and moments are float32.
-Atomics add in any order: gradients repeat up to rounding only.
+Atomic additions have no fixed order: gradients are reproducible only up to rounding.
 
-Nothing here waits for the GPU, and with ``out`` given nothing allocates: after a first step, which
-compiles, a step can be captured in a CUDA graph. What changes from step to step (learning rate,
-bias corrections) lies in device memory; see ``CudaKernels.set_rates``. Importing this module needs
-Triton, which the CUDA builds of torch bring along.
+No function here synchronises with the GPU, and with ``out`` given none allocates memory: after a
+first step, which compiles, a step can be captured in a CUDA graph. Values that change from step to
+step (learning rate, bias corrections) are kept in device memory; see ``CudaKernels.set_rates``.
+Importing this module needs Triton, which comes with the CUDA builds of torch.
 """
 
 # pyright: basic, reportMissingImports=false, reportIndexIssue=false, reportArgumentType=false
@@ -26,8 +26,8 @@ from semantic_field.kernels.interface import (
     power_of_two,
 )
 
-BLOCK = 128  # points of one program
-LINES = 64  # lines of the table of one optimiser program
+BLOCK = 128  # points per program
+LINES = 64  # table lines per optimiser program
 RATES = 7
 
 
@@ -37,10 +37,10 @@ class CudaKernels(GridKernels):
     Beyond the interface, ``table`` may be a float16 working copy for ``encode`` and
     ``backward_points``, the gradient may be float16 (see ``GridGradient``), features and their
     gradients may have any floating type, and results can be written to given tensors. Only the
-    flags of a ``GridGradient`` are kept here, not its lists: a GPU scans flags faster.
+    ``touched`` flags of a ``GridGradient`` are used, not its lists: a GPU scans flags faster.
 
     Args:
-        device: where all tensors lie. Under Triton's interpreter this may be the CPU.
+        device: of all tensors. Under Triton's interpreter this may be the CPU.
     """
 
     name = "cuda"
@@ -119,9 +119,9 @@ class CudaKernels(GridKernels):
         betas: tuple[float, float] = (0.9, 0.99),
         epsilon: float = 1e-15,
     ) -> None:
-        """Put what the next ``apply_adam`` uses into device memory.
+        """Write learning rate and bias corrections for the next ``apply_adam`` to device memory.
 
-        A captured step holds ``apply_adam`` alone; call this before every replay.
+        Call it outside the captured CUDA graph, before every replay.
         """
         corrections = (1.0 - betas[0] ** step, 1.0 - betas[1] ** step)
         values = (*betas, 1.0 - betas[0], 1.0 - betas[1])
@@ -136,9 +136,9 @@ class CudaKernels(GridKernels):
         moments: GridMoments,
         working: Float[Tensor, "L T F"] | None = None,
     ) -> None:
-        """Adam with the rates set last, then clear the gradient.
+        """Apply Adam with the rates set last, then clear the gradient.
 
-        ``working`` (any floating type) receives the new value of each element that moves.
+        ``working`` (any floating type) is a copy of the table that is updated with it.
         """
         assert table.is_contiguous() and table.dtype == torch.float32
         lanes = VERTICES_PER_LINE * self.shape.features

@@ -1,4 +1,4 @@
-"""Chooses the grid kernels once, by device and by what can be imported."""
+"""Factory of the grid kernels: selects an implementation by device and installed packages."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ from semantic_field.kernels.interface import GridKernels, GridShape
 def make_kernels(
     name: str, shape: GridShape, device: torch.device | str = "cpu", threads: int = 2
 ) -> GridKernels:
-    """The kernels called ``name``: "reference", "cpu" (Numba), "cuda" (Triton), "tcnn", or "auto".
+    """Return the grid kernels called ``name``, which run on ``device``.
 
-    "auto" takes the fastest for the device: "cpu", "cuda" where Triton is installed, else
-    "reference". "tcnn" is tiny-cuda-nn on a GPU and plain torch, for readers, on the CPU.
+    Names are "reference" (torch), "cpu" (Numba), "cuda" (Triton), "tcnn" and "auto". "auto"
+    selects the fastest for the device: "cpu" on a CPU, "cuda" on a GPU if Triton is installed,
+    else "reference". "tcnn" is tiny-cuda-nn on a GPU, and on the CPU an implementation in plain
+    torch for reading maps.
 
     Raises:
-        ValueError: where the named kernels do not run on the device, or the device is not there.
+        ValueError: if the named kernels do not run on the device, a package that they need is
+            missing, or torch cannot use the GPU.
     """
     from semantic_field.kernels.reference import ReferenceKernels
 
@@ -51,7 +54,11 @@ def make_kernels(
 def make_reader(
     name: str, shape: GridShape, device: torch.device | str = "cpu", threads: int = 2
 ) -> GridKernels:
-    """Kernels for ``device`` that read what the kernels called ``name`` have trained elsewhere."""
+    """Return kernels for ``device`` that can read tables trained with the kernels ``name``.
+
+    Raises:
+        ValueError: as ``make_kernels``.
+    """
     return make_kernels("tcnn" if name == "tcnn" else "auto", shape, device, threads)
 
 

@@ -1,4 +1,4 @@
-"""Results of a device on the processor: through pinned memory, as a GPU writes fastest."""
+"""Copies from a GPU to the CPU through pinned memory, which is the fastest way."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ from torch import Tensor
 
 
 def host_like(tensor: Tensor) -> Tensor:
-    """Memory of the processor for the contents of a tensor; pinned where that is on a GPU.
+    """Return an uninitialised CPU tensor of the same shape and dtype.
 
-    Torch keeps pinned memory for the next caller.
+    Pinned if ``tensor`` is on a GPU. Torch caches pinned memory, so repeated calls are cheap.
     """
     return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=tensor.is_cuda)
 
 
 def to_host(*tensors: Tensor) -> list[Tensor]:
-    """Tensors of one device as tensors of the processor; those that are there are not copied."""
+    """Return CPU copies of tensors on one device; tensors on the CPU are returned as they are.
+
+    Waits until the copies are complete.
+    """
     if not tensors[0].is_cuda:
         return [tensor.cpu() for tensor in tensors]
     copies = [host_like(t).copy_(t, non_blocking=True) for t in tensors]

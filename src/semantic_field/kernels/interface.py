@@ -1,11 +1,11 @@
-"""What every implementation of the grid kernels offers, and the grid's layout in memory.
+"""Interface of the hash grid kernels, and the memory layout of the grid.
 
 The grid is L lattices of growing resolution. A vertex with the integer coordinates (i, j, k) of
 level l lies at (i, j, k) * cell_l in the map frame: absolute coordinates, so the grid has no
-bounds and a map grows without moving anything. Vertices are hashed by blocks of 2 x 2 x 2: the
-block's coordinates, made positive, are hashed as in Instant-NGP (Mueller et al. 2022, eq. 4), its
-eight vertices lie side by side, x fastest. Neighbours therefore share cache lines: the eight
-corners of a cell lie in 3.4 blocks on average instead of in four to eight unrelated places.
+bounds and a map can grow without moving data. Vertices are hashed by blocks of 2 x 2 x 2: the
+block's coordinates, made positive, are hashed as in Instant-NGP (Mueller et al. 2022, eq. 4), and
+its eight vertices are stored side by side, x fastest. Neighbours therefore share cache lines: the
+eight corners of a cell lie in 3.4 blocks on average, not in four to eight unrelated places.
 
 A *line* is four vertices of one block (2 x 2 x 1): the unit in which gradients are tracked.
 """
@@ -25,10 +25,11 @@ VERTICES_PER_BLOCK = 8
 VERTICES_PER_LINE = 4
 HASH_PRIMES = (1, 2654435761, 805459861)
 HASH_CENTRE = 0x155555
-"""Added to the blocks' coordinates before they are hashed. The low bits of a and -a differ by a
-mask that depends only on a's trailing zeros, so that without it block (x, y, z) shares its entry
-with (-x, -y, z) for a third of all x and y, on every level: half a room with the other half. With
-it, what is mirrored lies hundreds of metres from the map's origin."""
+"""Offset added to block coordinates before hashing, against collisions of mirrored blocks. The low
+bits of a and -a differ by a mask that depends only on a's trailing zeros. Without the offset, block
+(x, y, z) would therefore collide with (-x, -y, z) for a third of all x and y, on every level, so
+that the two halves of a room share entries. With it, the centre of this symmetry is hundreds of
+metres from the map's origin."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +39,11 @@ class GridShape:
     Attributes:
         cells_m: cell edge of each level, metres.
         table_size: entries reserved for each level, a power of two.
-        features: floats of an entry.
-        extent_m: edge of the cube around the origin that bounded kernels cover ("tcnn"); the
-            others know no bounds.
-        level_sizes: entries in use of each level, the first so many; powers of two. All of them
-            where nothing is given.
+        features: floats per entry.
+        extent_m: edge of the cube around the origin that bounded kernels ("tcnn") cover; the
+            others are unbounded.
+        level_sizes: number of entries in use at each level, powers of two; by default
+            ``table_size``. The entries in use are the first ones of the level.
     """
 
     cells_m: tuple[float, ...]
@@ -73,11 +74,11 @@ class GridShape:
         return self.levels, self.table_size, self.features
 
     def with_sizes(self, level_sizes: tuple[int, ...]) -> GridShape:
-        """The same lattices in other parts of the reserved tables."""
+        """Return the same lattices with other numbers of entries in use."""
         return replace(self, level_sizes=level_sizes)
 
     def block_masks(self, device: torch.device | str = "cpu") -> Int[Tensor, " L"]:
-        """What hashes of blocks are cut to on each level."""
+        """Return each level's bit mask, int32 (L,), from a block's hash to its index."""
         masks = [size // VERTICES_PER_BLOCK - 1 for size in self.level_sizes]
         return torch.tensor(masks, dtype=torch.int32, device=device)
 
@@ -93,7 +94,11 @@ def grid_shape(
     finest_m: float,
     extent_m: float = math.inf,
 ) -> GridShape:
-    """The grid whose cells shrink by a constant factor from ``coarsest_m`` to ``finest_m``."""
+    """Return a grid whose cells shrink by a constant factor from ``coarsest_m`` to ``finest_m``.
+
+    Raises:
+        ValueError: if the cell sizes are not positive and in this order.
+    """
     if not coarsest_m >= finest_m > 0:
         raise ValueError(
             f"expected coarsest_cell_m >= finest_cell_m > 0, got {coarsest_m} and {finest_m}"
@@ -104,7 +109,7 @@ def grid_shape(
 
 
 def power_of_two(n: int) -> int:
-    """The least one that is not less than ``n``."""
+    """Return the smallest power of two that is at least ``n``."""
     return 1 << (n - 1).bit_length()
 
 
@@ -113,9 +118,9 @@ def reserve_zeros(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """Zeros whose memory the operating system only provides where they are written.
+    """Return zeros whose memory pages the operating system allocates when they are first written.
 
-    ``torch.zeros`` writes them. On a GPU there is no such thing, and memory is taken at once.
+    ``torch.zeros`` would write all of them. On a GPU all memory is allocated at once.
     """
     if torch.device(device).type != "cpu":
         return torch.zeros(shape, dtype=dtype, device=device)
@@ -126,12 +131,12 @@ def reserve_zeros(
 
 
 class GridGradient:
-    """The gradient of a loss with respect to the table, and which lines of it are not zero.
+    """Gradient of a loss with respect to the table, and which lines of it are not zero.
 
     Args:
-        dtype: float32; the CUDA kernels also add up in float16, with packed atomics.
-        scale: what float16 gradients are multiplied by, so that small ones do not vanish; the
-            optimiser divides by it. Only the CUDA kernels take another one than 1.
+        dtype: float32; the CUDA kernels also accumulate in float16, with packed atomics.
+        scale: loss scale: factor on float16 gradients, so that small ones do not underflow; the
+            optimiser divides by it. Only the CUDA kernels support other values than 1.
 
     Attributes:
         table: (L, T, F), of type ``dtype``.
@@ -156,7 +161,7 @@ class GridGradient:
 
 
 class GridMoments:
-    """Adam's running means of the gradient and of its square, float32 (L, T, F) each."""
+    """Adam's moments: running means of the gradient and of its square, float32 (L, T, F) each."""
 
     def __init__(self, shape: GridShape, device: torch.device | str = "cpu") -> None:
         self.first = reserve_zeros(shape.table_shape, device)
@@ -164,17 +169,17 @@ class GridMoments:
 
 
 class GridKernels(ABC):
-    """The operations on a grid that decide the speed of training and rendering.
+    """Abstract base of the performance-critical operations on a hash grid.
 
     Points are float32 (N, 3) in metres, tables float32 (L, T, F), features are feature-major
-    float32 (L * F, N). N may be 0. Everything lies on one device.
+    float32 (L * F, N). N may be 0. All tensors are on one device.
     """
 
     name: str
     half = False
-    """Whether a table to read and its gradient may be float16 (see ``GridGradient``)."""
+    """Whether the table that is read and the gradient may be float16 (see ``GridGradient``)."""
     grows = True
-    """Whether levels may use a part of their table that grows (``GridShape.level_sizes``)."""
+    """Whether a level may start with a small table that grows (``GridShape.level_sizes``)."""
     capturable = False
     """Whether everything but ``set_rates`` may be captured in a CUDA graph."""
 
@@ -182,11 +187,11 @@ class GridKernels(ABC):
         self.shape, self.threads = shape, threads
 
     def with_shape(self, shape: GridShape) -> GridKernels:
-        """The same kernels for tables of another size (same levels and features)."""
+        """Return the same kernels for tables of another size (same levels and features)."""
         return self._like(shape, self.threads)
 
     def with_threads(self, threads: int) -> GridKernels:
-        """The same kernels on another number of threads."""
+        """Return the same kernels with another number of threads."""
         return self._like(self.shape, threads)
 
     def _like(self, shape: GridShape, threads: int) -> GridKernels:
@@ -196,7 +201,7 @@ class GridKernels(ABC):
     def encode(
         self, points: Float[Tensor, "N 3"], table: Float[Tensor, "L T F"]
     ) -> Float[Tensor, "LF N"]:
-        """Features of the points: trilinear interpolation on every level."""
+        """Return the points' features (L * F, N) by trilinear interpolation on every level."""
 
     @abstractmethod
     def backward_table(
@@ -205,7 +210,7 @@ class GridKernels(ABC):
         grad_features: Float[Tensor, "LF N"],
         gradient: GridGradient,
     ) -> None:
-        """Add the gradient with respect to the table to ``gradient``."""
+        """Add the gradient with respect to the table to ``gradient``, in place."""
 
     @abstractmethod
     def backward_points(
@@ -214,7 +219,7 @@ class GridKernels(ABC):
         table: Float[Tensor, "L T F"],
         grad_features: Float[Tensor, "LF N"],
     ) -> Float[Tensor, "N 3"]:
-        """The gradient with respect to the points (one-sided on cell borders)."""
+        """Return the gradient (N, 3) with respect to the points (one-sided at cell borders)."""
 
     @abstractmethod
     def adam_step(
@@ -227,10 +232,10 @@ class GridKernels(ABC):
         betas: tuple[float, float] = (0.9, 0.99),
         epsilon: float = 1e-15,
     ) -> None:
-        """Adam (Kingma & Ba 2015, algorithm 1) in place, then clear the gradient.
+        """Apply Adam (Kingma & Ba 2015, algorithm 1) in place, then clear the gradient.
 
-        Elements whose gradient is exactly zero stay as they are, moments included. ``step``
-        counts from 1 for the bias correction.
+        Elements whose gradient is exactly zero are skipped: value and moments stay unchanged.
+        ``step`` counts from 1, for the bias correction.
         """
 
     def set_rates(
@@ -240,7 +245,7 @@ class GridKernels(ABC):
         betas: tuple[float, float] = (0.9, 0.99),
         epsilon: float = 1e-15,
     ) -> None:
-        """What the next ``apply_adam`` uses."""
+        """Set the arguments of the next ``apply_adam``; see ``adam_step``."""
         self._next_rates = (step, learning_rate, betas, epsilon)
 
     def apply_adam(
@@ -250,9 +255,10 @@ class GridKernels(ABC):
         moments: GridMoments,
         working: Float[Tensor, "L T F"] | None = None,
     ) -> None:
-        """``adam_step`` with the rates set last.
+        """Run ``adam_step`` with the rates set last by ``set_rates``.
 
-        ``working`` is a copy of another floating type that follows; only where ``half`` is true.
+        ``working`` is a copy of the table in another floating type that is updated with it; only
+        if ``half`` is true.
         """
         assert working is None
         self.adam_step(table, gradient, moments, *self._next_rates)

@@ -1,7 +1,7 @@
-"""Instructions that Numba does not offer by itself: prefetch, and vectors of one entry's features.
+"""LLVM intrinsics for Numba: cache prefetch, and SIMD operations on a table entry's features.
 
-An entry of the table is F floats; F must be known when code is generated. ``width`` arguments
-are tuples of length F: a tuple's length is part of its type.
+A table entry has F floats; F must be known when code is generated. ``width`` arguments are
+tuples of length F, because a tuple's length is part of its type.
 """
 
 # Numba's typing hooks have no stubs, and compiled functions carry no annotations.
@@ -31,7 +31,7 @@ def _element(context, builder, array_type, array, row, column):
 
 @intrinsic
 def prefetch(typing_context, array, row):
-    """Ask for the cache line of ``array[row]`` ahead of its use."""
+    """Prefetch the cache line of ``array[row]``."""
     signature = types.void(array, row)
 
     def generate(context, builder, signature, arguments):
@@ -48,7 +48,7 @@ def prefetch(typing_context, array, row):
 
 
 def _splat(builder, vector, scalar):
-    """The scalar in every lane of a vector type."""
+    """Return a vector with the scalar in every lane."""
     result = ir.Constant(vector, ir.Undefined)
     for lane in range(vector.count):
         result = builder.insert_element(result, scalar, ir.IntType(32)(lane))
@@ -56,7 +56,7 @@ def _splat(builder, vector, scalar):
 
 
 def _corner_entries(context, builder, types_, entries, rows, weights, slot, vector):
-    """For each corner: pointer to its entry as a vector, and its weight in all lanes."""
+    """Yield for each corner a vector pointer to its entry, and its weight in all lanes."""
     for corner in range(CORNERS):
         c = context.get_constant(types.intp, corner)
         row = builder.load(_element(context, builder, types_[1], rows, c, slot))
@@ -67,7 +67,7 @@ def _corner_entries(context, builder, types_, entries, rows, weights, slot, vect
 
 @intrinsic
 def gather(typing_context, entries, rows, weights, slot, out, first_row, column, width):
-    """The entries at ``rows[:, slot]``, weighted and summed, into ``out[first_row:, column]``.
+    """Write the weighted sum of the entries at ``rows[:, slot]`` to ``out[first_row:, column]``.
 
     ``entries`` float32 (T, F), ``rows`` int32 (8, B), ``weights`` float32 (8, B).
     """
@@ -146,10 +146,10 @@ def project(typing_context, entries, rows, out, slot, grad, first_row, column, w
 
 @intrinsic
 def adam_line(typing_context, table, grad, first, second, line, rates, width):
-    """Adam's update of ``table[line]`` where ``grad[line]`` is not zero; clears ``grad[line]``.
+    """Apply Adam to ``table[line]`` where ``grad[line]`` is not zero, then clear ``grad[line]``.
 
-    Arrays are float32 (lines, 4 F). ``rates``: beta1, beta2, 1 - beta1, 1 - beta2, learning rate
-    over bias correction 1, 1 / bias correction 2, epsilon.
+    Arrays are float32 (lines, 4 F). ``rates`` are beta1, beta2, 1 - beta1, 1 - beta2, learning rate
+    / bias correction 1, 1 / bias correction 2, epsilon.
     """
     signature = types.void(table, grad, first, second, types.intp, rates, width)
 

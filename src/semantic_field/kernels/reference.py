@@ -1,4 +1,4 @@
-"""The grid kernels in plain torch: the oracle of the others, and the fallback everywhere."""
+"""Hash grid kernels in plain torch: reference for tests of the others, and fallback."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from semantic_field.kernels.interface import (
 def hash_vertices(
     vertex: Int[Tensor, "... 3"], table_size: int | Int[Tensor, "..."]
 ) -> Int[Tensor, "..."]:
-    """Table index of integer lattice coordinates (int64, negative ones included).
+    """Return the table index (...) of integer lattice coordinates (int64, may be negative).
 
     ``table_size`` may differ from vertex to vertex.
     """
@@ -36,7 +36,7 @@ def hash_vertices(
 def corner_indices(
     points: Float[Tensor, "N 3"], shape: GridShape
 ) -> tuple[Int[Tensor, "L N 8"], Float[Tensor, "L N 3"]]:
-    """Table indices of the corners around each point, and its position within the cell."""
+    """Return table indices of the corners around each point, and its position in the cell, 0..1."""
     scaled = points * shape.inverse_cells(points.device)[:, None, None]  # (L, N, 3)
     lowest = scaled.floor()
     corner = torch.arange(8, device=points.device)
@@ -47,14 +47,14 @@ def corner_indices(
 
 
 def corner_weights(fraction: Float[Tensor, "L N 3"]) -> Float[Tensor, "L N 8"]:
-    """Trilinear weights of the eight corners."""
+    """Return the trilinear weights of the eight corners."""
     x, y, z = (torch.stack([1.0 - fraction[..., a], fraction[..., a]], -1) for a in range(3))
     xy = y[..., :, None] * x[..., None, :]
     return (z[..., :, None, None] * xy[..., None, :, :]).flatten(-3)
 
 
 class ReferenceKernels(GridKernels):
-    """Torch indexing and autograd."""
+    """Kernels from torch indexing and autograd."""
 
     name = "reference"
 

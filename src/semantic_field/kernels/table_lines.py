@@ -1,7 +1,7 @@
-"""Tables by the lines that are in use: copied, stored, and grown.
+"""Copying, packing and growing the used part of grid tables.
 
-Tables are reserved for the largest map and start as zeros that the operating system provides
-only where they are written; a level uses the first ``GridShape.level_sizes`` of its entries.
+Tables are reserved for the largest map and start as zeros whose memory is allocated when they are
+written; a level uses the first ``GridShape.level_sizes`` of its entries.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from semantic_field.kernels.interface import VERTICES_PER_LINE, GridShape
 
 
 def lines_of(table: Float[Tensor, "L T F"]) -> Float[Tensor, "N E"]:
-    """A table as lines (L * T / 4, 4 * F): a view."""
+    """Return a view of a table as lines (L * T / 4, 4 * F)."""
     return table.detach().view(-1, VERTICES_PER_LINE * table.shape[-1])
 
 
 def used_lines(
     table: Float[Tensor, "L T F"], shape: GridShape
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Numbers (M,) and contents (M, 4 F) of the lines that are not zero."""
+    """Return indices (M,) and contents (M, 4 F) of the lines that are not zero, on the CPU."""
     per_level = shape.table_size // VERTICES_PER_LINE
     found = []
     for level, size in enumerate(shape.level_sizes):
@@ -34,13 +34,13 @@ def used_lines(
 
 
 def lines_at(table: Float[Tensor, "L T F"], numbers: NDArray[np.int32]) -> NDArray[np.float32]:
-    """Copies of the numbered lines, (M, 4 F)."""
+    """Return CPU copies (M, 4 F) of the lines with these indices."""
     place = torch.from_numpy(numbers.astype(np.int64)).to(table.device)
     return lines_of(table)[place].cpu().numpy()
 
 
 def fill_lines(table: Float[Tensor, "L T F"], numbers: NDArray, lines: NDArray) -> None:
-    """Put lines into a table on any device, at the places ``numbers``."""
+    """Write lines (M, 4 F) to a table on any device, at the indices ``numbers`` (M,)."""
     place = torch.from_numpy(numbers.astype(np.int64)).to(table.device)
     lines_of(table)[place] = torch.from_numpy(lines.astype(np.float32)).to(table.device)
 
@@ -48,17 +48,17 @@ def fill_lines(table: Float[Tensor, "L T F"], numbers: NDArray, lines: NDArray) 
 def copy_used(
     source: Float[Tensor, "L T F"], target: Float[Tensor, "L T F"], shape: GridShape
 ) -> None:
-    """Copy the part of a table that is in use."""
+    """Copy the part of ``source`` that is in use to ``target``."""
     for level, size in enumerate(shape.level_sizes):
         target.detach()[level, :size].copy_(source.detach()[level, :size])
 
 
 def grow(table: Float[Tensor, "L T F"], old: GridShape, new: GridShape) -> None:
-    """Let each level's part in use grow by doubling; every point reads what it read before.
+    """Grow each level's used part by doubling, in place, without changing any point's features.
 
-    A block's row is its hash modulo the level's size, a power of two: in one of twice the size it
-    is either the old row or the old row plus the old size. Both get the old contents, so nothing
-    moves, and blocks that shared a row can part from there on.
+    A block's row is its hash modulo the level's size, a power of two: after doubling it is either
+    the old row or the old row plus the old size. Both get the old contents, so features stay the
+    same, and blocks that collided before can learn different values from now on.
     """
     for level, (size, wanted) in enumerate(zip(old.level_sizes, new.level_sizes, strict=True)):
         while size < wanted:

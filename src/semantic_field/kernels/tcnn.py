@@ -1,17 +1,16 @@
-"""The grid kernels over tiny-cuda-nn, where the package ``tinycudann`` is installed.
+"""Hash grid kernels that use tiny-cuda-nn, if the package ``tinycudann`` is installed.
 
-tiny-cuda-nn has its own grid, which differs from this project's in three ways that the interface
-cannot hide; a map trained with it can only be read with the kernels "tcnn":
+The grid of tiny-cuda-nn differs from this project's in three ways that the interface cannot hide;
+a map trained with it can only be read with the kernels "tcnn":
 
-- it is bounded: a cube of ``extent_m`` around the map's origin, with lattices of the unit cube
-  (``position = x * scale + 0.5``). Points outside are read, and not trained, as the nearest point
-  on the cube's sides;
+- it is bounded: a cube of edge ``extent_m`` around the map's origin, with lattices on the unit cube
+  (``position = x * scale + 0.5``). Points outside are clamped to the cube's sides;
 - coarse lattices that fit are stored densely, x fastest; the finer ones are hashed vertex by vertex
-  (Mueller et al. 2022, eq. 4), not by blocks. Of each level's T entries the first few are in use;
-- the number of vertices along a side is whole, so the coarsest cell is rounded.
+  (Mueller et al. 2022, eq. 4), not by blocks. Coarse levels use only some of their T entries;
+- the number of vertices along a side is a whole number, so the coarsest cell size is rounded.
 
 Two implementations: ``TcnnKernels`` calls the package on a GPU; ``TcnnReader`` is plain torch over
-the same layout, for reading such a map on a machine without GPU, and the oracle of the tests.
+the same layout, for reading such a map on a machine without a GPU and as a reference for tests.
 """
 
 # pyright: basic, reportMissingImports=false
@@ -34,11 +33,16 @@ from semantic_field.kernels.reference import ReferenceKernels
 
 
 class TcnnLayout:
-    """Where tiny-cuda-nn keeps the vertices of the grid that comes nearest to ``shape``.
+    """Memory layout of the tiny-cuda-nn grid that is closest to ``shape``.
 
     Attributes:
-        scales: cells along the cube's edge of each level, not whole numbers.
-        resolutions: vertices along the edge. sizes: entries in use, multiples of 8.
+        scales: cells along the cube's edge at each level, not whole numbers.
+        resolutions: vertices along the edge at each level.
+        sizes: entries in use at each level, multiples of 8.
+
+    Raises:
+        ValueError: if ``shape`` has no finite extent, or a number of features that tiny-cuda-nn
+            does not support.
     """
 
     def __init__(self, shape: GridShape) -> None:
@@ -63,7 +67,7 @@ class TcnnLayout:
         self.sizes = [min(-(-(r**3) // 8) * 8, shape.table_size) for r in self.resolutions]
 
     def encoding_config(self) -> dict[str, object]:
-        """The settings of a ``tinycudann.Encoding`` with this layout."""
+        """Return the settings of a ``tinycudann.Encoding`` with this layout."""
         return {
             "otype": "Grid",
             "type": "Hash",
@@ -76,21 +80,21 @@ class TcnnLayout:
         }
 
     def unit(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
-        """Points of the map as points of the unit cube."""
+        """Map points (metres) to the unit cube; points outside are clamped."""
         return (points / self.extent_m + 0.5).clamp(0.0, 1.0)
 
     def packed(self, table: Float[Tensor, "L T F"]) -> Float[Tensor, " P"]:
-        """tiny-cuda-nn's parameter vector of a table."""
+        """Return the parameter vector of tiny-cuda-nn for a table."""
         return torch.cat([rows[:n].flatten() for rows, n in zip(table, self.sizes, strict=True)])
 
     def unpacked(self, packed: Float[Tensor, " P"]) -> list[Float[Tensor, "T F"]]:
-        """The entries in use of each level: views of a parameter vector."""
+        """Return views of a parameter vector: the entries in use of each level."""
         features = self.shape.features
         parts = packed.split([n * features for n in self.sizes])
         return [part.view(-1, features) for part in parts]
 
     def vertex_index(self, vertex: Int[Tensor, "... 3"], level: int) -> Int[Tensor, "..."]:
-        """Entry of a vertex (not negative): dense where the lattice fits, hashed elsewhere."""
+        """Return the entry of a vertex (coordinates >= 0): dense if the level fits, else hashed."""
         size, side = self.sizes[level], self.resolutions[level]
         x, y, z = vertex.unbind(-1)
         if side**3 <= size:
@@ -100,10 +104,10 @@ class TcnnLayout:
 
 
 class TcnnReader(ReferenceKernels):
-    """tiny-cuda-nn's layout in plain torch, on any device."""
+    """Kernels for tiny-cuda-nn's layout in plain torch, on any device."""
 
     name = "tcnn"
-    grows = False  # a level that fits into the larger table would not be hashed any more
+    grows = False  # growth could turn a hashed level into a dense one
 
     def __init__(self, shape: GridShape, threads: int = 2) -> None:
         super().__init__(shape, threads)
@@ -124,10 +128,13 @@ class TcnnReader(ReferenceKernels):
 
 
 class TcnnKernels(TcnnReader):
-    """tiny-cuda-nn on a GPU, through ``tinycudann.Encoding``.
+    """Kernels that call ``tinycudann.Encoding`` on a GPU.
 
-    Its parameters are packed from the table for every call (one copy, beside the conversion to
-    float16 that the package does itself). The optimiser is this project's.
+    The table is packed into its parameter vector for every call (one copy, in addition to the
+    package's own conversion to float16). The optimiser is this project's.
+
+    Raises:
+        ValueError: if the package cannot be imported, or its grid has another layout.
     """
 
     def __init__(
@@ -181,7 +188,7 @@ class TcnnKernels(TcnnReader):
     def _features(
         self, points: Float[Tensor, "N 3"], packed: Float[Tensor, " P"]
     ) -> Float[Tensor, "LF N"]:
-        """Features, feature-major; differentiable in both."""
+        """Return feature-major features, differentiable in both arguments."""
         if not len(points):
             return points.sum() * packed[:1].sum() + packed.new_zeros(self.shape.encoding_dim, 0)
         unit = self.layout.unit(points)
@@ -189,7 +196,7 @@ class TcnnKernels(TcnnReader):
 
 
 def _tinycudann() -> ModuleType:
-    """The package, or ValueError: importing it without a GPU is an EnvironmentError."""
+    """Import the package; ValueError on failure (without a GPU it raises EnvironmentError)."""
     try:
         import tinycudann
     except (ImportError, OSError) as error:

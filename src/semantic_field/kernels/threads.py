@@ -1,11 +1,11 @@
-"""Runs compiled functions that release the GIL side by side.
+"""Thread pools for compiled functions that release the GIL.
 
 Each thread that calls these functions has helper threads of its own. A long task of one caller (a
 surface extraction) therefore never delays another (the training step): both are scheduled by the
 operating system. A task may itself call these functions.
 
 Numba's own parallel loops are not used: their default pool aborts when two Python threads enter
-it, and a second OpenMP pool beside torch's would fight it for the cores.
+it, and a second OpenMP pool beside torch's would compete with it for the cores.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from concurrent.futures import ThreadPoolExecutor, wait
 
 BACKGROUND_NICE = 3  # beside busy training threads this leaves a third of the processor
 
-_own = threading.local()  # its pools end with the thread that they belong to
+_own = threading.local()  # its pools are destroyed with the thread that they belong to
 
 
 def _pool(workers: int) -> ThreadPoolExecutor:
-    """The calling thread's pool of that size."""
+    """Return the calling thread's pool of that size."""
     pools = _own.__dict__.setdefault("pools", {})
     if workers not in pools:
         pools[workers] = ThreadPoolExecutor(workers, thread_name_prefix="kernels")
@@ -30,9 +30,10 @@ def _pool(workers: int) -> ThreadPoolExecutor:
 
 
 def become_background() -> None:
-    """Let the calling thread, and all threads it starts from now on, give way to training.
+    """Lower the priority of the calling thread and of all threads that it starts from now on.
 
-    Linux has a priority for each thread, which is lowered; elsewhere it stays what it is.
+    Training then gets more of the processor. Only on Linux, where each thread has a priority;
+    elsewhere this does nothing.
     """
     if sys.platform == "linux":
         thread = threading.get_native_id()
@@ -41,22 +42,28 @@ def become_background() -> None:
 
 
 def run_parallel(function: Callable[..., object], shares: list[tuple]) -> None:
-    """``function(*share)`` for every share; the caller works on the first one itself."""
+    """Call ``function(*share)`` for every share in parallel; the first one on the calling thread.
+
+    Returns when all calls have ended; raises the exception of one that failed.
+    """
     waiting = [_pool(len(shares) - 1).submit(function, *share) for share in shares[1:]]
     try:
         function(*shares[0])
     finally:
-        wait(waiting)  # nothing goes on behind the caller's back
+        wait(waiting)  # also after an exception: no call may still run when this returns
     for future in waiting:
         future.result()
 
 
 def run_shared(function: Callable[..., object], threads: int, tasks: list[tuple]) -> None:
-    """``function(*task)`` for every task; each thread takes the next one when it is free."""
+    """Call ``function(*task)`` for every task; a free thread takes the next task.
+
+    Returns when all calls have ended; raises the exception of one that failed.
+    """
     waiting = iter(tasks)
 
     def work() -> None:
-        for task in waiting:  # a list's iterator hands each task to one thread, under the GIL
+        for task in waiting:  # threads share the iterator; the GIL gives each task to one only
             function(*task)
 
     if tasks:
@@ -66,20 +73,24 @@ def run_shared(function: Callable[..., object], threads: int, tasks: list[tuple]
 def run_chunks(
     function: Callable[[int, int], object], n: int, threads: int, size: int = 1 << 12
 ) -> None:
-    """``function(start, stop)`` for pieces of 0..n that fit into a core's cache.
+    """Call ``function(start, stop)`` for chunks of 0..n of at most ``size`` items.
 
-    The caller's thread works, too; ``function`` must release the GIL for most of its time.
+    The default size fits into a core's cache. The calling thread works as well; ``function`` must
+    release the GIL for most of its time. Returns when all calls have ended.
     """
     pieces = [(start, min(start + size, n)) for start in range(0, n, size)]
     run_shared(function, threads, pieces)
 
 
 def run_together(*functions: Callable[[], object]) -> None:
-    """Call all functions side by side, the first one on the calling thread."""
+    """Call all functions in parallel, the first one on the calling thread; waits for all."""
     run_parallel(lambda function: function(), [(function,) for function in functions])
 
 
 def split(n: int, parts: int, unit: int = 64) -> list[tuple[int, int]]:
-    """At most ``parts`` ranges that cover 0..n, with borders at multiples of ``unit``."""
+    """Return at most ``parts`` ranges (start, stop) that cover 0..n.
+
+    They are split at multiples of ``unit``. For n = 0 there is one empty range.
+    """
     size = -(-n // (parts * unit)) * unit
     return [(start, min(start + size, n)) for start in range(0, n, size)] if n else [(0, 0)]

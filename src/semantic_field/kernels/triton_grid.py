@@ -1,8 +1,8 @@
-"""The grid's loops in Triton: one program takes a block of points on one level.
+"""Triton kernels of the hash grid: one program processes a block of points on one level.
 
-The F features of an entry lie side by side: they are read with one load and, in the backward
-pass, added with vector (sm_90) or packed half2 atomics. ``padded`` is F (or the lanes of a line)
-as a power of two, which Triton's blocks need.
+The F features of an entry are adjacent in memory: they are read with one load and, in the backward
+pass, added with vector (sm_90) or packed half2 atomics. ``padded`` is F (or the number of floats of
+a line) rounded up to a power of two, which Triton's blocks need.
 """
 
 # Compiled functions carry no annotations but constants, and Triton is not installed everywhere.
@@ -19,9 +19,10 @@ PRIME_Y, PRIME_Z = tl.constexpr(HASH_PRIMES[1]), tl.constexpr(HASH_PRIMES[2])
 
 @triton.jit
 def axis(position):
-    """On one axis: the lower vertex and the fraction of the cell behind it.
+    """On one axis: the lower vertex, and the fraction of the cell beyond it.
 
-    A GPU multiplies by the scale and subtracts at once: on a border this can be a hair below 0.
+    The GPU fuses scaling and subtraction: rounding can make the fraction at a border slightly
+    negative, so it is clamped.
     """
     low = tl.floor(position)
     return low.to(tl.int32), tl.maximum(position - low, 0.0)
@@ -29,7 +30,7 @@ def axis(position):
 
 @triton.jit
 def _locate(points, n, inside, scale):
-    """Cells (three int32) and fractions (three float32) of points ``n``."""
+    """Return cells (three int32) and fractions (three float32) of points ``n``."""
     x, fx = axis(tl.load(points + 3 * n, inside, 0.0) * scale)
     y, fy = axis(tl.load(points + 3 * n + 1, inside, 0.0) * scale)
     z, fz = axis(tl.load(points + 3 * n + 2, inside, 0.0) * scale)
@@ -38,7 +39,7 @@ def _locate(points, n, inside, scale):
 
 @triton.jit
 def _row(x, y, z, mask):
-    """Index of a vertex in a table of ``8 (mask + 1)`` entries; coordinates wrap like uint32."""
+    """Return the index of a vertex in a table of ``8 (mask + 1)`` entries, by uint32 arithmetic."""
     hashed = ((x >> 1) + CENTRE).to(tl.uint32, bitcast=True)
     hashed ^= ((y >> 1) + CENTRE).to(tl.uint32, bitcast=True) * PRIME_Y
     hashed ^= ((z >> 1) + CENTRE).to(tl.uint32, bitcast=True) * PRIME_Z
@@ -48,7 +49,7 @@ def _row(x, y, z, mask):
 
 @triton.jit
 def _side(fraction, upper: tl.constexpr):
-    """Linear weight of the lower or the upper vertex of an axis."""
+    """Return the linear weight of the lower or the upper vertex of an axis."""
     return fraction if upper else 1.0 - fraction
 
 
@@ -56,7 +57,7 @@ def _side(fraction, upper: tl.constexpr):
 def interpolated(
     x, y, z, fx, fy, fz, entries, mask, block_mask, features: tl.constexpr, padded: tl.constexpr
 ):
-    """Features (N, padded) of one level at cells and fractions."""
+    """Return the features (N, padded) of one level at the given cells and fractions."""
     f = tl.arange(0, padded)
     mask = mask[:, None] if padded == features else mask[:, None] & (f < features)[None]
     total = tl.zeros((x.shape[0], padded), tl.float32)
@@ -171,7 +172,7 @@ def adam(
         mask = listed if padded == lanes else listed & (lane < lanes)[None]
         g = tl.load(grad + at, mask, 0.0).to(tl.float32) * unscale
         moved = g != 0
-        if is_half:  # a sum that left float16's range says nothing
+        if is_half:  # skip sums that have overflowed float16
             moved = moved & (tl.abs(g) < float("inf"))
         t = tl.load(table + at, mask, 0.0)
         old_m, old_v = tl.load(first + at, mask, 0.0), tl.load(second + at, mask, 0.0)
@@ -179,7 +180,7 @@ def adam(
         v = tl.load(rates + 1) * old_v + tl.load(rates + 3) * g * g
         root = tl.sqrt_rn(v * tl.load(rates + 5)) + tl.load(rates + 6)
         t = tl.where(moved, t - tl.load(rates + 4) * m / root, t)
-        # whole lines are written: what is not moved keeps its value, and stores stay wide
+        # whole lines are written, unchanged elements included, so that stores stay wide
         tl.store(table + at, t, mask)
         tl.store(first + at, tl.where(moved, m, old_m), mask)
         tl.store(second + at, tl.where(moved, v, old_v), mask)

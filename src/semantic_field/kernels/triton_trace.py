@@ -1,7 +1,7 @@
-"""Rays to the zero of a field's signed distance, in Triton: one program follows a block of rays.
+"""Sphere tracing of a field's signed distance in Triton: one program traces a block of rays.
 
-From voxel to voxel in use (``triton_walk``), and there by steps of the distance that grid and
-trunk give; nothing but the depth that was found leaves the processor.
+Rays advance from voxel to voxel in use (``triton_walk``), and there by steps of the distance, which
+grid and trunk give within the same kernel; only the depth that was found is written to memory.
 """
 
 # Compiled functions carry no annotations but constants, and Triton is not installed everywhere.
@@ -13,7 +13,7 @@ import triton.language as tl
 from semantic_field.kernels.triton_grid import axis, interpolated
 from semantic_field.kernels.triton_walk import enter, next_voxel, start_of
 
-BLOCK, WARPS = 32, 2  # rays of one program; 16 a warp were fastest on an H200
+BLOCK, WARPS = 32, 2  # rays per program; 16 rays per warp were fastest on an H200
 
 
 @triton.jit
@@ -21,9 +21,9 @@ def _columns(
     x, y, z, inside, table, scales, masks, level: tl.constexpr, count: tl.constexpr,
     levels: tl.constexpr, size: tl.constexpr, features: tl.constexpr, padded: tl.constexpr,
 ):  # fmt: skip
-    """Features (N, padded * count) of ``count`` levels (zeros past the last) from ``level`` on.
+    """Return the features (N, padded * count) of ``count`` levels from ``level`` on.
 
-    Halves are interleaved: see ``column_order``.
+    Zeros beyond the last level. Columns are interleaved by ``tl.join``: see ``column_order``.
     """
     if count > 1:
         half: tl.constexpr = count // 2
@@ -47,7 +47,7 @@ def _columns(
 
 
 def column_order(level: int, feature: int, count: int) -> int:
-    """The column of ``_columns`` in which a feature of a level lies."""
+    """Return the column of ``_columns`` that holds a feature of a level."""
     column = feature
     while count > 1:
         column, level, count = 2 * column + (level & 1), level >> 1, count >> 1

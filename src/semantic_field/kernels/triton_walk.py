@@ -1,8 +1,8 @@
-"""Rays to their next voxel in use, in Triton: a block of rays walks until the last has arrived.
+"""Voxel traversal in Triton: moves a block of rays to their next voxel in use.
 
-See ``field.voxels.traversal`` for the same on the CPU. Empty bricks of 8 x 8 x 8 are left at
-once. In the functions below rays are in voxels, from the lowest corner of the index; their
-parameters are not.
+See ``field.voxels.traversal`` for the CPU implementation. Bricks of 8 x 8 x 8 voxels that are not
+stored are crossed in one step. In the functions below positions and directions are in voxels,
+relative to the lowest corner of the index; ray parameters keep their unit.
 """
 
 # Compiled functions carry no annotations but constants, and Triton is not installed everywhere.
@@ -11,7 +11,7 @@ parameters are not.
 import triton
 import triton.language as tl
 
-BLOCK = 128  # rays of one program
+BLOCK = 128  # rays per program
 
 
 @triton.jit
@@ -21,28 +21,28 @@ def _inverse(direction, never: tl.constexpr):
 
 @triton.jit
 def _strides(dx, dy, dz, nudge: tl.constexpr, never: tl.constexpr):
-    """Inverse directions, and the step that takes a ray past a border."""
+    """Return inverse directions, and the small step that takes a ray past a voxel border."""
     ix, iy, iz = _inverse(dx, never), _inverse(dy, never), _inverse(dz, never)
     return ix, iy, iz, nudge * tl.minimum(tl.minimum(tl.abs(ix), tl.abs(iy)), tl.abs(iz))
 
 
 @triton.jit
 def _clip(place, inverse, size, near, far):
-    """The part of ``near`` to ``far`` in which rays are between 0 and ``size`` on one axis."""
+    """Clip ``near`` to ``far`` to the part in which rays are between 0 and ``size`` on one axis."""
     one, other = -place * inverse, (size - place) * inverse
     return tl.maximum(near, tl.minimum(one, other)), tl.minimum(far, tl.maximum(one, other))
 
 
 @triton.jit
 def _leave(at, cell, size, inverse):
-    """Until rays leave the cube of edge ``size`` around ``cell`` on one axis."""
+    """Return the ray parameter to the exit of the cube of edge ``size`` at ``cell`` on one axis."""
     low = cell & -size
     return ((low + tl.where(inverse > 0.0, size, 0)).to(tl.float32) - at) * inverse
 
 
 @triton.jit
 def start_of(origin, low, per_metre):
-    """A point, in voxels from the lowest corner of the index."""
+    """Return the rays' origin in voxels, relative to the lowest corner of the index."""
     x = tl.load(origin) * per_metre - (tl.load(low) * 8).to(tl.float32)
     y = tl.load(origin + 1) * per_metre - (tl.load(low + 1) * 8).to(tl.float32)
     z = tl.load(origin + 2) * per_metre - (tl.load(low + 2) * 8).to(tl.float32)
@@ -51,7 +51,7 @@ def start_of(origin, low, per_metre):
 
 @triton.jit
 def enter(ox, oy, oz, dx, dy, dz, shape, t, far, nudge: tl.constexpr, never: tl.constexpr):
-    """Where rays come into the index, at the earliest at ``t``, and where they leave it."""
+    """Return the ray parameters at which rays enter (from ``t`` on) and leave the index."""
     ix, iy, iz, step = _strides(dx, dy, dz, nudge, never)
     begin, end = _clip(ox, ix, (tl.load(shape) * 8).to(tl.float32), t, far)
     begin, end = _clip(oy, iy, (tl.load(shape + 1) * 8).to(tl.float32), begin, end)
@@ -64,7 +64,7 @@ def next_voxel(
     ox, oy, oz, dx, dy, dz, t, end, going, shape, index, counts,
     nudge: tl.constexpr, never: tl.constexpr,
 ):  # fmt: skip
-    """Where rays that are ``going`` at ``t`` meet a voxel in use before ``end``; inf = nowhere."""
+    """Return where rays that are ``going`` meet a voxel in use in ``t`` to ``end``; inf = none."""
     sx, sy, sz = tl.load(shape), tl.load(shape + 1), tl.load(shape + 2)
     ix, iy, iz, step = _strides(dx, dy, dz, nudge, never)
     found = tl.full(t.shape, float("inf"), tl.float32)

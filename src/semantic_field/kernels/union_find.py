@@ -8,7 +8,7 @@ from numba import njit
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def find_root(parent, i):
-    """The root of element ``i``: its own parent. Halves the path to it on the way.
+    """Return the root of element ``i``, and halve the path to it on the way.
 
     Args:
         parent: int64 (N,), the parent of each element; ``np.arange(N)`` before any are joined.

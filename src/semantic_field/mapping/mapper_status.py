@@ -1,4 +1,4 @@
-"""What a mapper reports about itself."""
+"""``MapperStatus``: state, speed and errors of a mapper."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from semantic_field.mapping.language.teacher_worker import TeacherStatus
 
 @dataclass(frozen=True)
 class MapperStatus:
-    """The mapper at one moment.
+    """Status of a mapper.
 
     Attributes:
         state: "running", "paused", "waiting" (no frame yet), "stopped" or "failed" (see error).
-        rays_per_s: training speed over the last second or so.
+        rays_per_s: training speed over about the last second.
         losses: weighted losses of the last step by name.
-        dropped: frames not taken, by cause ("mapper_busy", "view_covered", ...).
-        memory_bytes: keyframes, grid, moments and voxels.
-        kernels, device: the grid's kernels, and where they work.
-        error: why training stopped, "" while all is well.
-        teachers: those that look at the keyframes.
+        dropped: number of frames not used, by cause ("mapper_busy", "view_covered", ...).
+        memory_bytes: of keyframes, grid, moments and voxels.
+        kernels, device: name of the grid kernels, and their device.
+        error: why training stopped, "" if it did not.
+        teachers: status of the image teachers.
     """
 
     state: str
@@ -39,7 +39,7 @@ class MapperStatus:
 
 
 def run_state(error: str, started: bool, paused: bool, keyframes: int) -> str:
-    """The word for ``MapperStatus.state``."""
+    """Return the value of ``MapperStatus.state``."""
     if error:
         return "failed"
     if not started:

@@ -1,4 +1,4 @@
-"""A lock that a busy loop cannot keep from others."""
+"""A fair lock between one busy loop and occasional visitors."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from contextlib import contextmanager
 
 
 class Turns:
-    """Mutual exclusion between one loop that works without rest and occasional visitors.
+    """Mutual exclusion between one busy loop and occasional visitors.
 
-    A plain lock that a loop releases and takes again at once starves everybody else; here the
-    loop waits at its next turn while visitors are waiting.
+    A plain lock that a loop releases and reacquires at once starves all others; here the loop waits
+    before its next turn while visitors are waiting.
     """
 
     def __init__(self) -> None:
@@ -22,7 +22,7 @@ class Turns:
 
     @contextmanager
     def rest(self) -> Iterator[None]:
-        """The loop takes no turn meanwhile; visitors come and go."""
+        """Context manager during which the loop takes no turn; visitors still can."""
         with self._counting:
             self._waiting += 1
         try:
@@ -33,7 +33,7 @@ class Turns:
 
     @contextmanager
     def visit(self) -> Iterator[None]:
-        """Held by a visitor: gets in after the loop's current turn."""
+        """Context manager for a visitor: waits for the end of the loop's current turn."""
         with self.rest():
             self._lock.acquire()
         try:
@@ -43,7 +43,7 @@ class Turns:
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """Held by the loop for one piece of work."""
+        """Context manager for one turn of the loop."""
         while self._waiting:
             time.sleep(0.0005)
         with self._lock:

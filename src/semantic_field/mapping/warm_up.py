@@ -1,4 +1,4 @@
-"""Compiles what a run will need, so that no budget is spent on it."""
+"""Compiles all kernels before a run, so that compilation is not counted in its budget."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The ROS 2 nodes: the only modules that import rclpy or messages.
 
-Where ROS 2 is installed its own rclpy is used; elsewhere ``embedded_ros`` serves the same names.
+If ROS 2 is installed, its rclpy is used; otherwise ``embedded_ros`` provides the same modules.
 """
 
 import embedded_ros

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The mapping node: posed RGB-D topics in, a semantic field and its snapshots out."""
+"""Mapping node: builds the semantic field from posed RGB-D topics and publishes snapshots."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ POLL_S = 0.1  # while it starts
 
 
 class MappingNode(GuardedNode, LifecycleNode):
-    """Config → mapper → publishers → services → subscriptions; managed, or started by itself."""
+    """Lifecycle node around a Mapper; with ``autostart`` it configures and activates itself."""
 
     def __init__(self, **options) -> None:
         super().__init__("mapping_node", **options)
@@ -61,12 +61,12 @@ class MappingNode(GuardedNode, LifecycleNode):
         self.is_active = False
         self._warming: threading.Thread | None = None
         self._waking: Timer | None = None
-        self._opened, self._running = ExitStack(), ExitStack()  # undone by cleanup, deactivate
+        self._opened, self._running = ExitStack(), ExitStack()  # closed by cleanup, deactivate
         if self.settings.autostart:
             self._start()
 
     def _start(self) -> None:
-        """Configure and activate as a lifecycle manager would."""
+        """Configure and activate, as a lifecycle manager would; raises ValueError on failure."""
         for trigger in (self.trigger_configure, self.trigger_activate):
             if trigger() != TransitionCallbackReturn.SUCCESS:
                 raise ValueError("the mapping node could not start: see the error above")
@@ -75,7 +75,7 @@ class MappingNode(GuardedNode, LifecycleNode):
 
     @told
     def on_configure(self, state: State) -> TransitionCallbackReturn:
-        with ExitStack() as opened:  # what is open when something fails is closed again
+        with ExitStack() as opened:  # on failure, everything opened so far is closed
             self._open(opened)
             self._opened = opened.pop_all()
         return TransitionCallbackReturn.SUCCESS
@@ -118,7 +118,7 @@ class MappingNode(GuardedNode, LifecycleNode):
         opened.callback(self._status.close)
 
     def _teachers(self) -> tuple[LanguageTeacher | None, ImageTeachers | None]:
-        """The teachers; without usable weights the map is made without language, and says so."""
+        """Return the teachers; without usable weights, (None, None): mapping without language."""
         self.teacher_error = ""
         try:
             teacher = make_language_teacher(self.config.teacher)
@@ -144,14 +144,14 @@ class MappingNode(GuardedNode, LifecycleNode):
         return super().on_activate(state)
 
     def _listen_when_warm(self, running: ExitStack) -> None:
-        """Subscribe once the kernels are compiled: frames before would be lost without need."""
+        """Subscribe only once the kernels are compiled, since earlier frames would be lost."""
         if self._warming is None:
             self._warming = threading.Thread(
                 target=warm_up, args=(self.config,), name=WARM_UP, daemon=True
             )
             self._warming.start()
             self.get_logger().info("starting: compiling what mapping needs")
-        # Steady time: a bag's clock stands still until somebody listens.
+        # Steady time: a bag's clock may not start before somebody subscribes.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._waking = self.create_timer(POLL_S, self._listen, clock=steady)
         running.callback(self._stop_listening)
@@ -192,7 +192,7 @@ class MappingNode(GuardedNode, LifecycleNode):
         self._stop_listening()
         if self.mapper is not None:
             self.mapper.pause()
-            # Before the wait for a teacher, which may outlast patience.
+            # Save before waiting for a teacher thread, which may take long.
             self.exit_code = 0 if self._keeper.close() else 1
         self._running.close()
         self._opened.close()
@@ -207,7 +207,7 @@ class MappingNode(GuardedNode, LifecycleNode):
         assert self.mapper is not None
         self.publisher.latest_frame, self._told = frame, True
         self.mapper.add_frame(frame)
-        if not self._told:  # a new map: nothing was said about it yet
+        if not self._told:  # the frame started a new map: publish it
             self._on_loaded()
 
     def _before_new_map(self, reason: str) -> None:
@@ -222,7 +222,7 @@ class MappingNode(GuardedNode, LifecycleNode):
         self._annotator.tell()
 
     def _on_settings(self, settings: MappingNodeConfig) -> None:
-        """Other settings of the node while it runs."""
+        """Apply new settings of the node while it runs."""
         self.settings = settings
         if self.mapper is None:
             return
@@ -233,7 +233,7 @@ class MappingNode(GuardedNode, LifecycleNode):
             self.input.follow(settings.input)
 
     def _on_config(self, name: str, settings: Settings) -> None:
-        """Other settings of the mapper: those of ``config.<name>``."""
+        """Apply new settings ``config.<name>`` to the mapper."""
         config = dataclasses.replace(self.config, **{name: settings})
         if self.teacher_error:
             config = updated(config, {"language.source": "labels"})
@@ -263,7 +263,7 @@ class MappingNode(GuardedNode, LifecycleNode):
         return response
 
     def _on_loaded(self) -> None:
-        """The map is another one: tell everybody, also those who come late."""
+        """Publish a map that was replaced or emptied, also for late subscribers."""
         self.publisher.renew()
         self._annotator.tell()
 

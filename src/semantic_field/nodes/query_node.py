@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The query node: snapshots and questions in; hits, relevancy cloud, goal and grasp clouds out."""
+"""Query node: answers text and image queries with hits, relevancy, goal and grasp clouds."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from semantic_field.teachers import make_language_teacher
 
 
 class QueryNode(GuardedNode, Node):
-    """Answers questions about the newest snapshot; snapshots are taken in by a worker thread."""
+    """Answers queries about the newest snapshot; a worker thread loads snapshots."""
 
     def __init__(self, **options) -> None:
         super().__init__("query_node", **options)
@@ -86,7 +86,7 @@ class QueryNode(GuardedNode, Node):
             self._arrived.notify()
 
     def _take_snapshots(self) -> None:
-        """Take each in at once; answer the last question anew, but not too often."""
+        """Load each snapshot at once; answer the last question again, at a limited rate."""
         changed, due = False, 0.0
         while True:
             with self._arrived:
@@ -103,7 +103,7 @@ class QueryNode(GuardedNode, Node):
                     due = time.monotonic() + self.settings.refresh_period_s
 
     def _take(self, message: FieldSnapshot) -> bool:
-        """Whether the snapshot could be used."""
+        """Load a snapshot; returns False (logged) if it is not usable."""
         try:
             data = bytes(message.data)
             shared = OF_THIS_PROCESS.take(data)
@@ -118,7 +118,7 @@ class QueryNode(GuardedNode, Node):
         return True
 
     def _tell(self, points: int) -> None:
-        """Say it when the first snapshot with a surface comes, and when the map was emptied."""
+        """Log when the map gets its first surface, and when it was emptied."""
         if points and not self._has_surface:
             self.get_logger().info(f"the map can be asked: {points} surface points")
         elif not points and self._has_surface:
@@ -156,7 +156,7 @@ class QueryNode(GuardedNode, Node):
         try:
             question = read()
             if not self._engine.has_map:
-                self._last.keep(question)  # answered with the first map, where refresh is on
+                self._last.keep(question)  # answered with the first map, if refresh is on
             self._ask(question)
         except ValueError as error:
             self.get_logger().warning(f"the question has no answer: {error}")

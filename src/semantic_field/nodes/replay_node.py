@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The replay node: a recording as live topics, with /clock and TF."""
+"""Replay node: plays a recording as live topics, with /clock and TF."""
 
 from __future__ import annotations
 
@@ -31,8 +31,11 @@ CLOCK_PERIOD_S = 0.02
 
 
 def make_playback(node: Node, config: ReplayNodeConfig) -> Playback:
-    """A bag is played message by message, everything else (and a bag whose images are read in a
-    way of their own) frame by frame."""
+    """Return the playback of ``config.input``.
+
+    A bag is played message by message; other recordings, bags whose images need conversion, and
+    evaluations (``config.protocol``) are played frame by frame.
+    """
     path = Path(config.input).expanduser()
     plain_bag = is_bag(path) and not config.source.changes_images
     if not config.protocol and not config.input.startswith("room") and plain_bag:
@@ -43,7 +46,7 @@ def make_playback(node: Node, config: ReplayNodeConfig) -> Playback:
 
 
 class ReplayNode(GuardedNode, Node):
-    """Publishes in a thread of its own, paced by stamps; services ``~/step`` and ``~/pause``."""
+    """Publishes in a background thread, paced by stamps; services ``~/step`` and ``~/pause``."""
 
     def __init__(self, **options) -> None:
         super().__init__("replay_node", **options)
@@ -77,7 +80,7 @@ class ReplayNode(GuardedNode, Node):
         for due in self._pacer.play(self._stop):
             try:
                 self._playback.publish(due.event)
-            except ValueError as error:  # a damaged frame: the others are still worth playing
+            except ValueError as error:  # a damaged frame: go on with the others
                 self.get_logger().error(f"an event was left out: {error}")
             self._progress.publish(Float32(data=due.progress))
         if self._stop.is_set():

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The scorer node: watches a live run, scores its last snapshot, writes a report, leaves."""
+"""Scorer node: waits for the end of a live run, scores its last snapshot, writes a report."""
 
 from __future__ import annotations
 
@@ -41,7 +41,10 @@ NODES = ("mapping_node", "query_node", "replay_node")
 
 
 class ScorerNode(GuardedNode, Node):
-    """Callbacks only remember; one thread waits for the end, scores and writes."""
+    """Callbacks only store data; one thread waits for the end, scores and writes the report.
+
+    ``exit_code`` is 0 once the report is written.
+    """
 
     def __init__(self, **options) -> None:
         super().__init__("scorer_node", **options)
@@ -107,7 +110,7 @@ class ScorerNode(GuardedNode, Node):
         rclpy.try_shutdown()
 
     def _watch(self) -> LiveRun | None:
-        """Wait until the recording and the protocol's budget are over; None when told to stop."""
+        """Wait for the end of recording and training budget; returns None when told to stop."""
         first_answer = None
         while not self._is_over():
             if self._stop.wait(POLL_S):
@@ -146,7 +149,7 @@ class ScorerNode(GuardedNode, Node):
         return elapsed >= training.seconds and self._status.steps >= training.steps
 
     def _settle(self) -> None:
-        """Wait for the snapshot of the map as it was paused."""
+        """Wait for the last snapshot after the pause: no new one for 4 s, or ``settle_s``."""
         deadline = time.monotonic() + self.settings.settle_s
         quiet_since, version = time.monotonic(), -1
         while time.monotonic() < deadline and time.monotonic() - quiet_since < 4.0:
@@ -164,7 +167,7 @@ class ScorerNode(GuardedNode, Node):
         return time.perf_counter() - began
 
     def _call(self, client, request) -> Any:
-        """The response of a service; waiting here is fine, callbacks run in other threads."""
+        """Return a service's response; may block, as callbacks run in other threads."""
         if not client.wait_for_service(timeout_sec=CALL_TIMEOUT_S):
             raise TimeoutError(f"no service {client.srv_name} after {CALL_TIMEOUT_S:.0f} s")
         done = threading.Event()

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Several nodes in one process: ``single_process [NODE …]``, mapping and query node by default.
+"""Runs several nodes in one process: ``single_process [NODE …]``, default: mapping and query.
 
-One interpreter, one torch and one map in memory where three processes have three of each. Each
-node keeps its name, topics and services; parameters and remappings hold for all of them.
+They share one interpreter, one torch and one map in memory. Each node keeps its name, topics and
+services; parameters and remappings apply to all of them.
 """
 
 from __future__ import annotations

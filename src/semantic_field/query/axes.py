@@ -1,4 +1,4 @@
-"""Directions of a map: which axis points up, and the ground plane across it."""
+"""Ground frame of a map: rotation from the map's axes to axes with z up."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ UP_CHOICES = ("+z", "-z", "+y", "-y", "+x", "-x")
 
 
 def ground_axes(up: str = "+z") -> NDArray[np.float64]:
-    """Rotation (3, 3) whose rows are forward, left and up: ``axes @ point`` has z up.
+    """Return a rotation (3, 3) with rows forward, left and up: ``axes @ point`` has z up.
 
-    For "+z" this is the identity.
-
+    Args:
+        up: the map axis that points up; for "+z" the result is the identity.
     Raises:
-        ValueError: where ``up`` is not one of ``UP_CHOICES``.
+        ValueError: if ``up`` is not one of ``UP_CHOICES``.
     """
     if up not in UP_CHOICES:
         raise ValueError(f"expected the up axis to be one of {UP_CHOICES}, got {up!r}")

@@ -1,4 +1,4 @@
-"""Boxes that stand upright: the smallest rectangle around the footprint, and the height."""
+"""Upright oriented bounding boxes: minimum-area rectangle of the footprint, and height."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ MIN_EDGE_M = 0.01
 def oriented_box(
     points: NDArray[np.floating], axes: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The upright box of least footprint around points (N, 3), N >= 1.
+    """Return the upright bounding box of least footprint area of points (N, 3), N >= 1, metres.
 
-    Returns ``T_world_box`` (4, 4), with z up and x along the longer horizontal edge, turned so
-    that its yaw lies in (-90, 90] degrees, and the full edge lengths (3,), at least 1 cm each.
-    ``axes`` are those of ``ground_axes``.
+    Args:
+        axes: of ``ground_axes``.
+    Returns:
+        ``T_world_box`` (4, 4) of the box's centre, with z up, x along the longer horizontal edge
+        and yaw in (-90, 90] degrees; and the full edge lengths (3,), at least 1 cm each.
     """
     local = np.asarray(points, np.float64) @ axes.T
     yaw = _least_yaw(local[:, :2])
@@ -32,7 +34,10 @@ def oriented_box(
 def oriented_box_at(
     points: NDArray[np.floating], axes: NDArray[np.float64], yaw: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The upright box around points (N, 3) whose x axis has that yaw (radians)."""
+    """Return the upright bounding box of points (N, 3) whose x axis has this yaw (radians).
+
+    Returns pose and edge lengths as ``oriented_box``.
+    """
     yaw = -((-yaw + 0.5 * np.pi) % np.pi - 0.5 * np.pi)  # into (-pi/2, pi/2]
     c, s = np.cos(yaw), np.sin(yaw)
     rotation = axes.T @ np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
@@ -45,7 +50,7 @@ def oriented_box_at(
 
 
 def _least_yaw(footprint: NDArray[np.float64]) -> float:
-    """Yaw of the rectangle of least area around points (N, 2): one edge lies on their hull."""
+    """Return the yaw of the minimum-area rectangle: one of its edges lies on the convex hull."""
     try:
         hull = footprint[ConvexHull(footprint).vertices]
     except (QhullError, ValueError):  # fewer than three points, or all on one line

@@ -1,4 +1,4 @@
-"""Groups of nearby points: connected voxels, where thin bridges do not connect."""
+"""Density-based clustering of points on a voxel grid (a variant of DBSCAN)."""
 
 from __future__ import annotations
 
@@ -20,11 +20,17 @@ PAD_M = 0.02
 def cluster(
     xyz: NDArray[np.floating], voxel_m: float, kind: NDArray[np.integer] | None = None
 ) -> NDArray[np.int32]:
-    """The cluster number of each point (N,), -1 = noise.
+    """Return the cluster number of each point (N,), -1 = noise.
 
-    Points share a cluster where their voxels (edge ``voxel_m``, metres) of the same ``kind``
-    touch. As in DBSCAN (Ester et al. 1996) only voxels with enough neighbours spread a cluster:
-    objects that touch along a thin line stay apart, and lone voxels are noise.
+    Points are in one cluster if their voxels (edge ``voxel_m``, metres) of the same ``kind``
+    touch. As in DBSCAN (Ester et al. 1996) only voxels with enough neighbours extend a cluster:
+    objects that touch along a thin line stay separate, and isolated voxels are noise.
+
+    Args:
+        xyz: (N, 3), metres.
+        kind: (N,), integers, such as class ids; points of different kinds never share a cluster.
+    Raises:
+        ValueError: if the points span too many voxels for 64-bit keys.
     """
     if not len(xyz):
         return np.zeros(0, np.int32)
@@ -32,7 +38,7 @@ def cluster(
     cells -= cells.min(0) - 1
     sort = np.zeros(len(cells), np.int64) if kind is None else kind.astype(np.int64)
     sort = sort - sort.min()
-    shape = cells.max(0) + 2  # a free layer around: neighbours never wrap over an edge
+    shape = cells.max(0) + 2  # one empty layer around, so that neighbour keys never wrap around
     if float(np.prod(shape.astype(float))) * (float(sort.max()) + 1) > 2.0**62:
         raise ValueError(
             f"expected points within a site of some kilometres, got a span of "
@@ -48,7 +54,7 @@ def cluster(
 def _neighbours(
     voxels: NDArray[np.int64], steps: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Index pairs of touching voxels, each pair once; ``voxels`` are sorted keys."""
+    """Return index pairs of touching voxels, each pair once; ``voxels`` are sorted keys."""
     first, second = [], []
     for step in steps:
         place, there = find_cells(voxels, voxels + step)
@@ -59,7 +65,7 @@ def _neighbours(
 
 
 def _spread(count: int, first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Cluster of each voxel: connected cores, and each border voxel with one of its cores."""
+    """Cluster voxels: connected core voxels, plus each border voxel with one of its cores."""
     degree = np.bincount(first, minlength=count) + np.bincount(second, minlength=count)
     core = degree >= CORE_NEIGHBOURS
     both = core[first] & core[second]
@@ -74,7 +80,7 @@ def _spread(count: int, first: NDArray[np.int64], second: NDArray[np.int64]) -> 
 
 
 def groups_of(numbers: NDArray[np.integer]) -> list[NDArray[np.int64]]:
-    """The point indices of each cluster, without noise (-1), largest first."""
+    """Return the point indices of each cluster, largest first; noise (-1) is left out."""
     order = np.argsort(numbers, kind="stable")
     ordered = numbers[order]
     starts = np.flatnonzero(np.diff(ordered, prepend=-1))
@@ -85,11 +91,18 @@ def groups_of(numbers: NDArray[np.integer]) -> list[NDArray[np.int64]]:
 def join_stacked(
     groups: list[NDArray[np.int64]], local: NDArray[np.floating], label: NDArray[np.integer]
 ) -> list[NDArray[np.int64]]:
-    """Joins a group to a larger one of its label that stands in the same place.
+    """Merge clusters that are parts of one object: same label, and above or close to each other.
 
-    A table seen with gaps falls into a top and legs, a chair into seat and back; these stand
-    above each other, or a thin sheet right in front of or behind the rest, while two tables
-    stand side by side. ``local`` are points (N, 3) with z up; groups come largest first.
+    An incompletely observed table falls apart into top and legs, a chair into seat and back. Such
+    parts overlap when seen from above, or one is a thin sheet next to the other; two tables side
+    by side do neither.
+
+    Args:
+        groups: point indices of each cluster, largest first, as ``groups_of`` returns them.
+        local: points (N, 3) with z up, metres.
+        label: class ids (N,).
+    Returns:
+        The groups after merging.
     """
     joined: list[NDArray[np.int64]] = []
     boxes: list[tuple[NDArray, NDArray]] = []
@@ -108,7 +121,7 @@ def join_stacked(
 
 
 def _in_one_place(low: NDArray, high: NDArray, big_low: NDArray, big_high: NDArray) -> bool:
-    """Whether two boxes overlap seen from above, or one of them is a sheet beside the other."""
+    """Return whether two boxes overlap seen from above, or one is a thin sheet beside the other."""
     shared = np.minimum(high, big_high) - np.maximum(low, big_low)  # negative: a gap
     extent = np.minimum(high - low, big_high - big_low)
     beside = (extent < SHEET_M) & (shared > -SHEET_GAP_M)

@@ -1,4 +1,4 @@
-"""Colour maps: relevancy, depth and class ids."""
+"""Colour maps for relevancy, depth and class ids."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ NOTHING = np.array([40, 40, 40], np.uint8)
 
 
 def relevancy_colors(relevancy: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """RGB (..., 3) of relevancies 0..1 (...): dark blue, green at a half, dark red at one.
+    """Return RGB (..., 3), uint8, of relevancies (...) in 0..1: dark blue, green, dark red.
 
     NaN is grey.
     """
@@ -18,9 +18,9 @@ def relevancy_colors(relevancy: NDArray[np.floating]) -> NDArray[np.uint8]:
 
 
 def depth_colors(depth: NDArray[np.floating], far_m: float | None = None) -> NDArray[np.uint8]:
-    """RGB (..., 3) of z-depths (...) in metres, bright is near; 0 and NaN are grey.
+    """Return RGB (..., 3), uint8, of z-depths (...) in metres; bright is near, 0 and NaN are grey.
 
-    ``far_m`` is the darkest depth; the 99th percentile of the image when not given.
+    ``far_m`` is the depth of the darkest colour; by default the 99th percentile of the image.
     """
     valid = np.isfinite(depth) & (depth > 0)
     if far_m is None:
@@ -29,9 +29,9 @@ def depth_colors(depth: NDArray[np.floating], far_m: float | None = None) -> NDA
 
 
 def label_colors(labels: NDArray[np.integer]) -> NDArray[np.uint8]:
-    """RGB (..., 3) of class ids (...): always the same colour for an id; negative ones grey.
+    """Return RGB (..., 3), uint8, of class ids (...): a fixed colour for each id, grey if negative.
 
-    Hues advance by the golden ratio, so that ids near each other look different.
+    Hues advance by the golden ratio, so that consecutive ids have different colours.
     """
     ids = np.asarray(labels, np.int64)
     hue = np.mod(ids * 0.618034, 1.0) * 180.0

@@ -1,4 +1,4 @@
-"""Answers texts about the newest map: interpretation, relevancy, hits."""
+"""Query engine: finds what a text or an image describes in the newest map."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class QueryResult:
     """The answer to one text.
 
     Attributes:
-        text: what was asked.
-        found: whether anything in the map answers it.
-        best_score: of the best hit, or of the best candidate where nothing was found, 0..1.
+        text: the query text.
+        found: whether there is at least one hit.
+        best_score: of the best hit, or of the best candidate if there is none, 0..1.
         message: the answer in one sentence.
-        hits: best first; empty where nothing was found.
+        hits: best first; empty if nothing was found.
         points: all surface points of the map.
-        relevancy: of each of them, float32 (N,), 0..1.
-        state: the map that answered.
+        relevancy: of each surface point, float32 (N,), 0..1.
+        state: the map snapshot that was queried.
     """
 
     text: str
@@ -51,7 +51,7 @@ class QueryResult:
 
 @dataclass(frozen=True)
 class _IndexedMap:
-    """A snapshot made ready for questions."""
+    """A snapshot with everything precomputed that queries need."""
 
     state: MapState
     points: SurfacePoints
@@ -60,11 +60,11 @@ class _IndexedMap:
 
 
 class QueryEngine:
-    """Answers texts; maps may be exchanged by one thread while others ask.
+    """Answers queries. One thread may replace the map while others query.
 
     Args:
-        teacher: embeds the texts; must be the one that the maps are made with.
-        config: settings of queries.
+        teacher: embeds the texts; must be the teacher that the maps were built with.
+        config: query settings.
     """
 
     def __init__(self, teacher: LanguageTeacher, config: QueryConfig | None = None) -> None:
@@ -81,7 +81,7 @@ class QueryEngine:
         return self._config
 
     def set_config(self, config: QueryConfig) -> None:
-        """Use other settings from the next question on."""
+        """Replace the settings, from the next query on."""
         self._config = config
 
     @property
@@ -99,20 +99,26 @@ class QueryEngine:
         return self._indexed().points
 
     def set_map(self, state: MapState, surfaces: SurfaceCache | None = None) -> None:
-        """Take a snapshot in: extract its surface, where it is not the one before's.
+        """Replace the map by a new snapshot and extract its surface, as far as it has changed.
 
-        The first one takes seconds; questions go on meanwhile. ``surfaces`` is what other readers
-        have found out about the surface of this map, where there are some.
+        The first snapshot takes seconds; meanwhile queries use the previous one.
 
+        Args:
+            surfaces: a surface cache shared with other readers of this map; by default the
+                engine's own.
         Raises:
-            ValueError: where the map has no language, or that of another teacher.
+            ValueError: if the map has no language, or was built with another teacher.
         """
         surfaces = self._surfaces if surfaces is None else surfaces
         state = dataclasses.replace(state, surfaces=surfaces)
         self.set_points(state, extract_surface(state, self._config.voxel_m))
 
     def set_points(self, state: MapState, points: SurfacePoints) -> None:
-        """Take a snapshot in whose surface points are known already."""
+        """Replace the map by a snapshot whose surface points are already extracted.
+
+        Raises:
+            ValueError: as ``set_map``.
+        """
         if state.language is None:
             raise ValueError(
                 "expected a map with language, got one made without a teacher: "
@@ -131,7 +137,7 @@ class QueryEngine:
         with self._taking:
             previous = self._map
             if previous is not None and state.version < previous.state.version:
-                self._tracker.clear()  # a mapper that was started again
+                self._tracker.clear()  # the mapper was restarted
             self._map = _IndexedMap(state, points, latents, names)
 
     def query(
@@ -141,15 +147,16 @@ class QueryEngine:
         threshold: float | None = None,
         max_hits: int | None = None,
     ) -> QueryResult:
-        """Where in the map is what the text describes?
+        """Find what the text describes in the newest map.
 
         Args:
-            text: free text, or a name where the teacher knows only names.
-            negatives: texts that a relevant point must beat; the configured ones when empty.
-            threshold: relevancy from which a point counts, 0..1.
-            max_hits: most hits in the answer.
+            text: free text, or a name if the teacher knows only names.
+            negatives: texts that a relevant point must match less well; the configured ones if
+                empty.
+            threshold: least relevancy of a hit's points, in (0, 1].
+            max_hits: largest number of hits.
         Raises:
-            ValueError: before the first map, on an empty text or bad limits.
+            ValueError: before the first map, on an empty or unknown text, or on bad limits.
         """
         return self.query_all([text], negatives, threshold, max_hits)[0]
 
@@ -160,10 +167,11 @@ class QueryEngine:
         threshold: float | None = None,
         max_hits: int | None = None,
     ) -> list[QueryResult]:
-        """The answers to several texts, in one pass over the points; see ``query``.
+        """Answer several texts in one pass over the points, in their order; see ``query``.
 
         Raises:
-            ValueError: as ``query``, and on more than ``MOST_TEXTS`` (4 bytes a text and point).
+            ValueError: as ``query``, and on more than ``MOST_TEXTS`` texts, as each text takes
+                4 bytes of memory per point.
         """
         if len(texts) > MOST_TEXTS:
             raise ValueError(
@@ -180,10 +188,10 @@ class QueryEngine:
         threshold: float | None = None,
         max_hits: int | None = None,
     ) -> QueryResult:
-        """Where in the map is what the image (a crop, RGB (H, W, 3)) shows?
+        """Find the object shown by an image, uint8 RGB (H, W, 3), in the newest map; see ``query``.
 
         Raises:
-            ValueError: as ``query``, and where the teacher sees no images (all but open_clip).
+            ValueError: as ``query``, and if the teacher cannot embed images (only open_clip can).
         """
         indexed = self._indexed()
         question = self._interpreter.question_of_image(
@@ -192,13 +200,13 @@ class QueryEngine:
         return self._answers([question], indexed, threshold, max_hits)[0]
 
     def segment(self, names: list[str]) -> NDArray[np.int64]:
-        """For every surface point, which of the names it is nearest to (N,).
+        """Return for every surface point the index (N,) of the most similar name.
 
-        That is one of them in any case ("object" among the names takes what is none of the
-        others), or -1 where the map has learnt no language.
+        Every point gets one, however dissimilar (add "object" as a name for everything else); -1
+        where the map has no language.
 
         Raises:
-            ValueError: before the first map, on no names, or one that the teacher does not know.
+            ValueError: before the first map, without names, or on a name unknown to the teacher.
         """
         if not names:
             raise ValueError("expected names to choose from, got none")
@@ -258,7 +266,7 @@ class QueryEngine:
 
 
 def _best_candidate(relevancy: NDArray[np.float32], count: int) -> float:
-    """Relevancy of the best ``count`` points: one stray point is no candidate."""
+    """Return the mean relevancy of the best ``count`` points, as a single point may be noise."""
     if len(relevancy) < count:
         return 0.0
     return float(np.partition(relevancy, -count)[-count:].mean())

@@ -1,4 +1,4 @@
-"""What a grasp planner needs: the object's points, its box, and the scene without it."""
+"""Input for grasp planners: the object's points and box, and the surrounding scene."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from semantic_field.query.hits import Hit
 
 @dataclass(frozen=True)
 class GraspClouds:
-    """An object and what a gripper must not touch.
+    """An object and the obstacles around it.
 
     Attributes:
         object: points of the object, with outward normals.
-        scene: the points around it, without it.
+        scene: points around the object, without those of the object.
         T_world_box: pose of the object's box (4, 4), metres; z is up.
         size: edge lengths of the box (3,), metres.
     """
@@ -30,10 +30,10 @@ class GraspClouds:
 
 
 def grasp_clouds(hit: Hit, points: SurfacePoints, radius_m: float = 1.5) -> GraspClouds:
-    """The clouds of a hit; the scene reaches ``radius_m`` beyond the object's box.
+    """Return object and scene clouds of a hit; the scene extends ``radius_m`` beyond the object.
 
-    Points of the object's own label that lie within twice the points' spacing of it count as
-    its rim: they are neither object nor obstacle.
+    Scene points with the object's label within twice the point spacing of the object are its rim:
+    they belong to neither cloud.
     """
     chosen = points.select(hit.indices)
     low, high = chosen.xyz.min(0) - radius_m, chosen.xyz.max(0) + radius_m

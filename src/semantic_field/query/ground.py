@@ -1,4 +1,4 @@
-"""Where a robot can stand: the floor, and what stands on it, seen from above."""
+"""2D ground map: free floor and obstacles, for placing a robot."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ MIN_FLOOR_M2 = 0.25
 
 @dataclass(frozen=True)
 class GroundMap:
-    """The ground seen from above, in cells of ``CELL_M`` metres.
+    """Grid map of the ground, in cells of ``CELL_M`` metres.
 
     Attributes:
-        axes: rows forward, left, up of the ground frame (3, 3).
-        origin: ground coordinates (x, y) of the corner of cell (0, 0), metres.
+        axes: (3, 3), rows forward, left, up of the ground frame.
+        origin: ground coordinates (x, y) of the lower corner of cell (0, 0), metres.
         height: of the floor along up, metres.
-        free: observed floor with room for the robot (X, Y).
-        obstacle: something stands here at a height that the robot would hit (X, Y).
+        free: bool (X, Y), observed floor with room for the robot.
+        obstacle: bool (X, Y), something at a height that the robot would hit.
     """
 
     axes: NDArray[np.float64]
@@ -38,19 +38,22 @@ class GroundMap:
     obstacle: NDArray[np.bool_]
 
     def cells(self, xy: NDArray[np.floating]) -> NDArray[np.int64]:
-        """The cells (..., 2) of ground coordinates (..., 2)."""
+        """Return the cells (..., 2) that contain ground coordinates (..., 2), metres."""
         return np.floor((xy - self.origin) / CELL_M).astype(np.int64)
 
     def centres(self, cells: NDArray[np.integer]) -> NDArray[np.float64]:
-        """Ground coordinates (..., 2) of the cells' middles."""
+        """Return the ground coordinates (..., 2) of the cells' centres, metres."""
         return self.origin + (cells + 0.5) * CELL_M
 
 
 def floor_height(local: NDArray[np.floating], normals_up: NDArray[np.floating]) -> float | None:
-    """Height of the floor: the lowest of the large surfaces that face up.
+    """Return the floor's height in metres: the lowest large horizontal surface that faces up.
 
-    ``local`` are points (N, 3) with z up, ``normals_up`` the upward parts of their normals.
-    None where no level surface is at least a quarter of a square metre large.
+    Args:
+        local: points (N, 3) with z up, metres.
+        normals_up: (N,), the upward components of their normals.
+    Returns:
+        The height, or None if no horizontal surface has at least 0.25 square metres.
     """
     level = local[normals_up > 0.85]
     if not len(level):
@@ -60,7 +63,7 @@ def floor_height(local: NDArray[np.floating], normals_up: NDArray[np.floating]) 
     cells = np.floor(level[:, :2] / CELL_M).astype(np.int64)
     unique = np.unique(np.column_stack([cells, bins - lowest]), axis=0)
     area = np.bincount(unique[:, 2]).astype(float)
-    pairs = area + np.append(area[1:], 0.0)  # a floor may lie across the edge of two bins
+    pairs = area + np.append(area[1:], 0.0)  # a floor may extend over two neighbouring bins
     least = max(MIN_FLOOR_M2 / CELL_M**2, MIN_FLOOR_SHARE * pairs.max())
     large = np.flatnonzero(pairs >= least)
     if not len(large):
@@ -70,14 +73,14 @@ def floor_height(local: NDArray[np.floating], normals_up: NDArray[np.floating]) 
 
 
 def distance_to(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Metres from each cell to the nearest marked one (X, Y); infinite where none is."""
+    """Return the distance (X, Y) in metres to the nearest marked cell; infinite if none is."""
     if not mask.any():
         return np.full(mask.shape, np.inf)
     return np.asarray(ndimage.distance_transform_edt(~mask), np.float64) * CELL_M
 
 
 def make_ground_map(points: SurfacePoints, config: QueryConfig) -> GroundMap | None:
-    """The ground of a map; None where no floor was observed."""
+    """Return the ground map of surface points; None if no floor was observed."""
     axes = ground_axes(config.up)
     local = points.xyz.astype(np.float64) @ axes.T
     up = points.normals @ axes[2]

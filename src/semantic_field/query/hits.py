@@ -1,4 +1,4 @@
-"""Relevant points as objects: clusters with a box, a score, a label and a lasting number."""
+"""Object hits: relevant points clustered into objects, with box, score, label and track id."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class Hit:
     """One object that answers a query.
 
     Attributes:
-        id: stays the same while the object does, over snapshots and texts.
-        label: most frequent class name of its points, "" where the map has none.
+        id: track id, the same for one object over snapshots and query texts.
+        label: most frequent class name of its points, "" if the map has none.
         score: relevancy, 0..1.
-        T_world_object: centre and orientation of the box (4, 4), metres; its z is up.
+        T_world_object: pose of the box (4, 4) at its centre, metres; z is up.
         size: full edge lengths of the box along its axes (3,), metres.
-        point_count: surface points in it.
-        indices: which points of the result these are (point_count,).
+        point_count: number of surface points.
+        indices: (point_count,), indices into the points of the query result.
     """
 
     id: int
@@ -54,11 +54,14 @@ def find_hits(
     config: QueryConfig,
     threshold: float,
 ) -> list[Hit]:
-    """The objects among the points with relevancy (N,) of at least ``threshold``, best first.
+    """Cluster the points with relevancy (N,) of at least ``threshold`` into objects.
 
-    Neighbours with different labels belong to different objects, and parts above each other
-    (a table's top and its legs) to one. A hit's score is the upper quartile of its relevancies,
-    less where only few points bear it. Hits have no number yet (0).
+    Adjacent points with different labels belong to different objects; parts above each other
+    (a table's top and its legs) are one object. A hit's score is the upper quartile of its
+    relevancies, reduced if it has few points.
+
+    Returns:
+        Hits, best first, with id 0; ``HitTracker`` assigns ids.
     """
     relevant = np.flatnonzero(relevancy >= threshold)
     chosen = points.select(relevant)
@@ -94,9 +97,9 @@ def _make_hit(
 
 
 def _without_strays(xyz: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Without the points beyond the outermost percent that also stand off from the rest.
+    """Return a mask (N,) without outliers: beyond the 1 % and 99 % quantiles by a margin.
 
-    A percentile alone would cut a good object's corners; the gap says that a point is a stray.
+    Quantiles alone would cut off an object's corners; outliers are also far from the rest.
     """
     keep = np.ones(len(xyz), bool)
     if len(xyz) < 100:
@@ -115,10 +118,9 @@ class _Known:
 
 
 class HitTracker:
-    """Gives hits their lasting numbers: an object is known again by where it is.
+    """Assigns track ids to hits: an object is recognised by its position.
 
-    Safe to be used from several threads. At most ``capacity`` objects are remembered, those
-    seen last.
+    Thread-safe. Remembers at most ``capacity`` objects, the most recently found ones.
     """
 
     def __init__(self, capacity: int = 10_000) -> None:
@@ -127,12 +129,12 @@ class HitTracker:
         self._lock = threading.Lock()
 
     def clear(self) -> None:
-        """Forget all objects; numbers are never given twice all the same."""
+        """Forget all objects; their ids are still never reused."""
         with self._lock:
             self._known.clear()
 
     def assign(self, hits: list[Hit], points: SurfacePoints) -> list[Hit]:
-        """The hits with their numbers, in the same order."""
+        """Return the hits with their track ids, in the same order."""
         with self._lock:
             self._turn += 1
             boxes = [
@@ -145,14 +147,14 @@ class HitTracker:
             return [replace(hit, id=number) for hit, number in zip(hits, numbers, strict=True)]
 
     def _match(self, hits: list[Hit], boxes: list) -> list[int]:
-        """Greedily, the best overlaps first; a hit without a match gets a new number."""
+        """Match greedily by descending overlap; a hit without a match gets a new id."""
         numbers = [0] * len(hits)
         known = list(self._known)
         if hits and known:
             overlap = _overlaps(boxes, [self._known[number] for number in known])
             for i, hit in enumerate(hits):
                 same = np.array([self._known[number].label == hit.label for number in known])
-                overlap[i, ~same] *= 0.5  # rather the object with the same label
+                overlap[i, ~same] *= 0.5  # prefer objects with the same label
             for flat in np.argsort(-overlap, axis=None):
                 i, j = np.unravel_index(flat, overlap.shape)
                 if overlap[i, j] < MATCH_OVERLAP:
@@ -176,11 +178,11 @@ MATCH_OVERLAP = 0.2
 
 
 def _overlaps(boxes: list, known: list[_Known]) -> NDArray[np.float64]:
-    """Intersection over the smaller volume's union (IoU) of axis-aligned boxes (hits, known)."""
+    """Return the intersection over union (hits, known) of axis-aligned boxes, slightly padded."""
     low, high = (np.stack([box[k] for box in boxes])[:, None] for k in (0, 1))
     known_low = np.stack([item.low for item in known])[None]
     known_high = np.stack([item.high for item in known])[None]
-    pad = 0.02  # flat things have a volume too
+    pad = 0.02  # so that flat boxes have a volume
     shared = np.minimum(high, known_high) - np.maximum(low, known_low) + 2 * pad
     shared = np.clip(shared, 0.0, None).prod(-1)
     volume = (high - low + 2 * pad).prod(-1)

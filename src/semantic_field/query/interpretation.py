@@ -1,10 +1,11 @@
-"""What a text asks for: the known things and class names that would answer it.
+"""Query interpretation: which known objects and class names a text asks for.
 
-A text is compared with the names and the uses of common things and with the class names of the
-map. "Somewhere to sit" comes closest to a use of chairs and sofas, so a class that is one of these
-things fits as well as the use does. The best fit of all says how good an answer could be, whether
-or not it is in the map. Where points do not stand for classes, the names that fit best are the
-text's *anchors*: a point answers as well as the anchors that it means.
+A text is compared with the names and uses of common objects ("things") and with the map's class
+names. "Somewhere to sit" is closest to a use of chairs and sofas, so a class that is one of these
+things fits the text as well as that use does. The best fit over everything known tells how good an
+answer could be, whether or not the object is in the map. If the map's latents do not represent
+classes, the best fitting names become the text's *anchors*: a point is as relevant as the anchors
+that it is similar to.
 """
 
 from __future__ import annotations
@@ -36,18 +37,18 @@ NOT_CLASSES = frozenset({"background", "other", "others", "misc"})
 
 @dataclass(frozen=True)
 class Interpretation:
-    """A text as anchors.
+    """The meaning of a query text.
 
     Attributes:
-        text: as it was asked.
-        embedding: of the text, centred, unit length, (1, E); (0, E) for an image, whose own
-            embedding is near to other images and to no text.
-        anchors: centred unit embeddings (A, E) of names.
-        fits: how well each anchor answers the text (A,), 0..1.
-        class_fits: how well each class of the map answers it (C,).
-        best: the best fit of anything known.
-        best_name: what that is.
-        doubt: why the teacher hardly understands the text; empty where it does.
+        text: the query text.
+        embedding: centred unit embedding of the text (1, E); (0, E) for an image query, because
+            image embeddings are similar to each other and not to texts.
+        anchors: centred unit embeddings (A, E) of the best fitting names.
+        fits: (A,), how well each anchor answers the text, up to 1.
+        class_fits: (C,), how well each class of the map answers the text.
+        best: the best fit of all things and classes.
+        best_name: the name with this fit.
+        doubt: why the teacher may not understand the text; empty if it does.
     """
 
     text: str
@@ -62,20 +63,20 @@ class Interpretation:
 
 @dataclass(frozen=True)
 class TextSet:
-    """Everything that one question compares points with."""
+    """One query: its interpretation, and the centred unit embeddings (M, E) of its negatives."""
 
     meaning: Interpretation
     negatives: Float[Tensor, "M E"]
 
 
 def membership(cosine: Tensor, calibration: Calibration) -> Tensor:
-    """How far a cosine between two names says that they mean the same, 0..1."""
+    """Map the cosine of two names to a degree of synonymy in 0..1, linearly between the limits."""
     width = calibration.same - calibration.distinct
     return ((cosine - calibration.distinct) / width).clamp(0.0, 1.0)
 
 
 class Interpreter:
-    """Interprets texts for a teacher; the things' embeddings are computed once."""
+    """Interprets query texts with a teacher; the things' embeddings are computed once."""
 
     def __init__(self, teacher: LanguageTeacher) -> None:
         self._teacher, things = teacher, teacher.things
@@ -92,17 +93,21 @@ class Interpreter:
         self._doubted = False
 
     def embed(self, texts: list[str]) -> Float[Tensor, "Q E"]:
-        """Centred unit embeddings of texts."""
+        """Return the centred unit embeddings of texts, on the CPU.
+
+        Raises:
+            ValueError: on a text that is unknown to the teacher.
+        """
         center = self._teacher.calibration.center
         if not texts:
             return torch.zeros(0, self._teacher.dim)
         return functional.normalize(self._teacher.embed_text(texts).cpu() - center, dim=-1)
 
     def interpret(self, text: str, class_names: list[str]) -> Interpretation:
-        """The anchors of a text among the things and the class names of a map.
+        """Interpret a text, given the class names of a map.
 
         Raises:
-            ValueError: on an empty text, or one that the teacher does not know.
+            ValueError: on an empty text, or one that is unknown to the teacher.
         """
         embedding = self.embed([text])
         classes = self.embed_classes(class_names)
@@ -112,8 +117,9 @@ class Interpreter:
         return replace(meaning, doubt=self._doubt(text, meaning.best))
 
     def _doubt(self, text: str, best: float) -> str:
-        """Why the teacher hardly understands a text that is like nothing it knows; also in the
-        log, the first time."""
+        """Return why the teacher may not understand a text that fits nothing well, or "".
+
+        The first time the reason is also logged."""
         if best >= self._teacher.calibration.distinct or not isinstance(self._teacher, Doubter):
             return ""
         doubt = self._teacher.doubt(text)
@@ -131,7 +137,7 @@ class Interpreter:
         class_names: list[str],
         classes: Float[Tensor, "C E"],
     ) -> Interpretation:
-        """From how well each thing and each class answers."""
+        """Build the interpretation from the fits of all things and classes."""
         fits = np.concatenate([things[self._thing_of_name], class_fits])
         order = np.argsort(-fits, kind="stable")[:MAX_ANCHORS]
         best = float(fits[order[0]]) if len(order) else 0.0
@@ -147,7 +153,10 @@ class Interpreter:
         )
 
     def embed_classes(self, class_names: list[str]) -> Float[Tensor, "C E"]:
-        """Centred unit embeddings of class names; zeros for "background" and unknown names."""
+        """Return centred unit embeddings (C, E) of class names.
+
+        Zeros for names such as "background" and for names unknown to the teacher.
+        """
         result = torch.zeros(len(class_names), self._teacher.dim)
         usable = [
             i
@@ -164,10 +173,14 @@ class Interpreter:
         usual_negatives: tuple[str, ...],
         class_names: list[str],
     ) -> TextSet:
-        """A text with what it must beat, see ``_beaten``.
+        """Interpret a text and embed its negatives.
 
+        Args:
+            negatives: texts that a relevant point must match less well.
+            usual_negatives: used if ``negatives`` is empty; unknown ones are left out.
+            class_names: of the map.
         Raises:
-            ValueError: on a text or negative that is empty or that the teacher does not know.
+            ValueError: on a text or negative that is empty or unknown to the teacher.
         """
         return TextSet(self.interpret(text, class_names), self._beaten(negatives, usual_negatives))
 
@@ -178,12 +191,12 @@ class Interpreter:
         usual_negatives: tuple[str, ...],
         class_names: list[str],
     ) -> TextSet:
-        """An image (H, W, 3) of what is looked for, in place of a text.
+        """Interpret an image, uint8 RGB (H, W, 3), instead of a text; see ``question``.
 
-        It asks for what the teacher takes it for, among all things and class names.
+        The image is classified by the teacher among all things and class names.
 
         Raises:
-            ValueError: on what is no such image, or where the teacher sees no images.
+            ValueError: on another shape or dtype, or if the teacher cannot embed images.
         """
         if color.ndim != 3 or color.shape[2] != 3 or color.dtype != np.uint8 or not color.size:
             raise ValueError(
@@ -211,11 +224,11 @@ class Interpreter:
     def _beaten(
         self, negatives: tuple[str, ...], usual_negatives: tuple[str, ...]
     ) -> Float[Tensor, "M E"]:
-        """``negatives``, or else those usual ones that the teacher knows."""
+        """Embed ``negatives``, or if there are none the usual ones that the teacher knows."""
         return self.embed(list(negatives or filter(self._teacher.knows, usual_negatives)))
 
     def _thing_fits(self, embedding: Float[Tensor, " E"]) -> NDArray[np.float32]:
-        """How well each thing answers: by its nearest name or use, or for one that it replaces."""
+        """Return how well each thing answers: by its closest name or use, or as a substitute."""
         fits = np.zeros(len(self._teacher.things), np.float32)
         np.maximum.at(fits, self._thing_of_name, (self._name_vectors @ embedding).numpy())
         np.maximum.at(fits, self._thing_of_use, (self._use_vectors @ embedding).numpy())
@@ -230,9 +243,10 @@ class Interpreter:
         classes: Float[Tensor, "C E"],
         things: NDArray[np.float32],
     ) -> NDArray[np.float32]:
-        """How well each class answers: by its name (``own``), or as the thing that it is.
+        """Return how well each class answers: by its name (``own``), or as the thing that it is.
 
-        What a class is, the names nearest to its own say: a dining table is not a dining chair.
+        A class is only identified with the things whose names are most similar to its own: a
+        dining table is not a dining chair.
         """
         if not len(self._names) or not len(classes):
             return own
@@ -243,5 +257,5 @@ class Interpreter:
 
 
 def _owners(groups: list[tuple[str, ...]]) -> NDArray[np.int64]:
-    """For every item of the groups, one after the other, the number of its group."""
+    """Return for every item of the concatenated groups the number of its group."""
     return np.repeat(np.arange(len(groups)), [len(group) for group in groups])

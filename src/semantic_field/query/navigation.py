@@ -1,4 +1,4 @@
-"""A place to stand in front of a hit."""
+"""Navigation goals: a free pose in front of a hit that faces it."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ FARTHER_M = 1.5
 def goal_pose(
     hit: Hit, points: SurfacePoints, config: QueryConfig | None = None
 ) -> NDArray[np.float64] | None:
-    """A pose ``T_world_goal`` (4, 4) on free ground that faces the hit, metres.
+    """Return a pose ``T_world_goal`` (4, 4) on free ground that faces the hit, metres.
 
-    Its origin lies on the floor, its x points at the object and its z up. It keeps
-    ``standoff_m`` from the object's points where that ground is free, else the least distance
-    beyond it at which there is room for the robot, up to 1.5 m more. Places that see the object
-    come first, and of those the ones joined to the largest free area.
+    Its origin is on the floor, x points at the object and z up. It is ``standoff_m`` from the
+    object's points if the ground is free there, else at the least larger distance with room for
+    the robot, up to 1.5 m more. Poses in a large connected free area with an unobstructed view
+    of the object are preferred.
 
-    None where no floor was observed, or none of it near the object is free.
+    Returns:
+        The pose, or None if no floor was observed or there is no free floor near the object.
     """
     config = config or QueryConfig()
     ground = make_ground_map(points, config)
@@ -51,7 +52,7 @@ def _best(
     footprint: NDArray[np.bool_],
     target: NDArray[np.float64],
 ) -> NDArray[np.int64]:
-    """The candidate cell (2,) with the best of reach, view and distance, in this order."""
+    """Return the best candidate cell (2,): connected, with a view of the object, then closest."""
     parts = np.asarray(ndimage.label(ground.free)[0], np.int64)  # type: ignore[index]
     sizes = np.bincount(parts.ravel())
     size = sizes[parts[tuple(candidates.T)]]
@@ -74,7 +75,7 @@ def _sees(
     ground: GroundMap,
     target: NDArray[np.float64],
 ) -> bool:
-    """Whether nothing stands between the cell and the object."""
+    """Return whether there is no obstacle between the cell and the object."""
     end = ground.cells(target)
     steps = int(np.abs(end - cell).max()) + 1
     line = np.rint(np.linspace(cell, end, steps)).astype(np.int64)

@@ -1,15 +1,17 @@
-"""How relevant every point of a map is to a text.
+"""Relevancy of every map point to a text.
 
-Two comparisons, and the worse one counts. *Fit*: a point must come close to the best answer
-that anything known could give (see ``interpretation``); this is what says "not found". Where a
-point may be one of several things, what each of them is worth as an answer counts as far as the
-point is likely to be it; a text that none of the map's names means is one more thing that it may
-be. And the relevancy of LERF (Kerr et al. 2023): a point must be nearer to the text than to every
-negative text, ``min_i softmax(10 [fit, cos(negative_i, point)])``.
+The relevancy is the minimum of two scores:
 
-Cosines with a point's decoded embedding ``V z + m``, made unit length and centred as texts are, are
-taken in the latent space, so a point costs D multiplications a text and is never decoded. (Latents
-learnt from images say with their direction alone what they mean.)
+- *Fit*: a point's fit to the text must be close to the best fit of anything known (see
+  ``interpretation``); this is what allows the answer "not found". With a relative calibration a
+  point has a probability for each class name: its score is the sum of the classes' scores weighted
+  by these. A text that matches none of the map's names is treated as one more class.
+- The relevancy of LERF (Kerr et al. 2023): a point must be more similar to the text than to every
+  negative text, ``min_i softmax(10 [fit, cos(negative_i, point)])``.
+
+Cosines with a point's embedding ``V z + m``, normalised and centred like texts, are computed in the
+latent space: a point costs D multiplications per text and is never decoded. (Of latents learnt from
+images only the direction has a meaning.)
 """
 
 from __future__ import annotations
@@ -30,29 +32,30 @@ from semantic_field.teachers.language import Calibration
 
 LERF_TEMPERATURE = 10.0
 NEGATIVE_MARGIN = 0.05
-TOLD_APART = 0.05  # differences of centred cosines that tell two names apart
-ASKED = 3.0  # the odds that a point is a thing, times this: who asks for it has a reason to
-CHUNK = 1 << 17  # points at once: their scores stay in a processor's cache
-GPU_CHUNK = 1 << 20  # what keeps a GPU busy
-Cosines = tuple[Float[Tensor, "T n"], ...]  # of each question's texts
-# Of a part of the points, for each question: how well they fit, and how likely they answer.
+TOLD_APART = 0.05  # softmax temperature of centred cosines, if the map has not learnt one
+ASKED = 3.0  # factor on the odds of an asked class: a query is evidence that it is present
+CHUNK = 1 << 17  # points processed at once: their scores stay in a processor's cache
+GPU_CHUNK = 1 << 20  # enough points to keep a GPU busy
+Cosines = tuple[Float[Tensor, "T n"], ...]  # with each question's texts
+# For a chunk of the points, for each question: fit, and probability to be an answer.
 Scores = Callable[[Cosines, slice], Iterable[tuple[Tensor, Tensor]]]
 
 
 class LatentIndex:
-    """The latents of many points, ready for cosines with centred texts.
+    """Latents of many points, preprocessed for cosines with centred texts.
 
-    Lengths depend on no text, so they are computed once.
+    Norms do not depend on the text and are computed once.
 
     Args:
-        latent: (N, D), any float type; only the dimensions in use are kept, in the type in which
-            this machine multiplies faster (``kernels.precision``; float16 on a GPU).
-        space: how latents are read.
+        latent: (N, D), any float type; only the dimensions in use are stored, in ``dtype``.
+        space: maps latents to embeddings.
         calibration: of the teacher that made the space.
-        classes: centred unit embeddings (C, E) of the map's class names, if it has any. Where
-            most points stand for one of them, points answer as their class does; with a relative
-            calibration as far as they are likely to be each (2 C bytes a point).
-        device: where the products are taken; a GPU where torch can use one. Results come back.
+        classes: centred unit embeddings (C, E) of the map's class names, if it has any. With a
+            relative calibration each point gets a probability for each class (2 C bytes per
+            point). Else, if most points clearly belong to one class, points answer as their class.
+        dtype: of the stored latents; by default the faster one of this machine
+            (``kernels.precision``), float16 on a GPU.
+        device: for the products; by default a GPU if torch can use one. Results are on the CPU.
     """
 
     def __init__(
@@ -88,11 +91,12 @@ class LatentIndex:
         return self._units.shape[1]
 
     def _unit_columns(self, latent: Float[Tensor, "N D"]) -> Float[Tensor, "U N"]:
-        """[z / n - V'c, 1 / n, 1] / d of every point: n = |V z + m|, d = |(V z + m) / n - c|.
+        """Return [z / n - V'c, 1 / n, 1] / d of every point.
 
-        [V'q, q.m, -q.(c - V V'c)] times it is the cosine with q, without large terms that cancel
-        each other (half floats would not stand that). Points lie along the rows, in which way a
-        few texts at a time are multiplied fastest.
+        Here n = |V z + m| and d = |(V z + m) / n - c|. The product with
+        [V'q, q.m, -q.(c - V V'c)] is the cosine with q. This form has no large terms that cancel,
+        which float16 could not represent. Points are columns, which is the fastest layout for
+        products with a few texts.
         """
         rank, mean = self._basis.shape[1], self._mean
         units = torch.empty(rank + 2, len(latent), dtype=self._dtype, device=self.device)
@@ -113,7 +117,7 @@ class LatentIndex:
 
     @torch.inference_mode()
     def _assign(self, classes: Float[Tensor, "C E"]) -> tuple[Tensor, Tensor] | None:
-        """The class of each point and how far it is one (N,), or None where they mostly are not."""
+        """Return class (N,) and membership (N,) of points; None if most belong to no class."""
         parts = [cosine.max(0) for _, cosine in self._cosine_chunks(classes)]
         if not parts:
             return None
@@ -127,21 +131,21 @@ class LatentIndex:
     def _tell_apart(
         self, classes: Float[Tensor, "C E"]
     ) -> tuple[Float[Tensor, "C N"], Float[Tensor, " N"]]:
-        """How likely each point is each of the names, and the logarithm of what that is out of."""
+        """Return each point's class probabilities (C, N), and the log of the softmax sum (N,)."""
         chance = torch.empty(len(classes), len(self), dtype=torch.float16, device=self.device)
         total = torch.empty(len(self), device=self.device)
         uncentred = self._uncentred(classes)
-        held = (uncentred @ self._basis).norm(dim=1, keepdim=True)  # 1 where the columns suffice
+        held = (uncentred @ self._basis).norm(dim=1, keepdim=True)  # 1: the text is in the span
         for part, cosine in self._cosine_chunks(classes):
             logits = self._logits(cosine, uncentred, part)
             if self._learnt:
-                logits /= held.clamp_min(1e-3)  # the map has learnt directions within its columns
+                logits /= held.clamp_min(1e-3)  # the map learnt texts projected onto its basis
             total[part] = logits.logsumexp(0)
             chance[:, part] = (logits - total[part]).exp()
         return chance, total
 
     def _uncentred(self, texts: Float[Tensor, "Q E"]) -> Float[Tensor, "Q E"]:
-        """Centred unit texts as they were before: q |t - c| + c of unit length."""
+        """Undo the centring of unit texts q: return t = q |t - c| + c, of unit length."""
         texts, center = texts.to(self.device), self._center
         along = (texts @ center)[:, None]
         return texts * ((along.square() + 1.0 - center.square().sum()).sqrt() - along) + center
@@ -149,9 +153,10 @@ class LatentIndex:
     def _logits(
         self, cosine: Float[Tensor, "Q N"], texts: Float[Tensor, "Q E"], part: slice
     ) -> Float[Tensor, "Q N"]:
-        """Of texts (uncentred) at a part of the points, as the map has learnt them where it has.
+        """Return the logits of (uncentred) texts for a chunk of the points: cosine / temperature.
 
-        That is by cosines before both sides are centred, from those after it (n.q):
+        If the map was trained with a softmax over names, cosines must be uncentred as in training.
+        They follow from the centred ones (n.q):
         p.t = |p - c| |t - c| n.q + p.c + t.c - c.c, and 2 p.c = 1 + c.c - |p - c|^2.
         """
         if self._learnt:
@@ -163,13 +168,13 @@ class LatentIndex:
         return cosine / self._temperature
 
     def cosines(self, texts: Float[Tensor, "Q E"]) -> Float[Tensor, "N Q"]:
-        """Cosine of every point's decoded embedding with every centred unit text."""
+        """Return the cosine (N, Q) of every point's centred embedding with every centred text."""
         parts = [cosine for _, cosine in self._cosine_chunks(texts)]
         parts = parts or [torch.zeros(len(texts), 0)]
         return torch.cat(parts, dim=1).T.cpu()
 
     def _cosine_chunks(self, texts: Float[Tensor, "Q E"]):
-        """One chunk of the points after the other, and the cosines (Q, n) with them."""
+        """Yield the slice of each chunk of points, and its cosines (Q, n) with the texts."""
         texts = texts.to(self.device)
         outside = self._center - self._basis @ (self._basis.T @ self._center)
         offsets = torch.stack([texts @ self._mean, -(texts @ outside)], dim=1)
@@ -180,7 +185,7 @@ class LatentIndex:
 
     @torch.inference_mode()
     def relevancy(self, questions: list[TextSet]) -> Float[Tensor, "Q N"]:
-        """Relevancy 0..1 of every point to every question; one pass over the points."""
+        """Return the relevancy, 0..1, of every point to every question in one pass; on the CPU."""
         meanings = [question.meaning for question in questions]
         columns = [self._texts_of(meaning) for meaning in meanings]
         worst = [self._worst_of(question.negatives) for question in questions]
@@ -196,7 +201,7 @@ class LatentIndex:
         return to_host(result)[0]
 
     def _texts_of(self, meaning: Interpretation) -> Float[Tensor, "T E"]:
-        """What points are compared with: the text and its anchors, as far as these count."""
+        """Return the texts that points are compared with: the text and its anchors, if used."""
         if self._chance is not None:
             return meaning.embedding if self._stands_alone(meaning) else meaning.anchors[:0]
         if self._classes is not None:
@@ -204,21 +209,21 @@ class LatentIndex:
         return torch.cat([meaning.embedding, meaning.anchors])
 
     def _stands_alone(self, meaning: Interpretation) -> bool:
-        """Whether a text is something that none of the map's names means."""
+        """Return whether a text matches none of the map's class names."""
         return float(meaning.class_fits.max()) < self.calibration.same
 
     def _worst_of(self, negatives: Float[Tensor, "M E"]) -> Float[Tensor, " N"]:
-        """What each point has to beat. Questions mostly share it, so the last one is kept."""
+        """Return each point's highest cosine with the negatives plus a margin; caches the last."""
         kept, worst = self._worst
         if len(negatives) and not torch.equal(kept, negatives):
             worst = torch.empty(len(self), device=self.device)
             for part, cosine in self._cosine_chunks(negatives):
                 worst[part] = cosine.amax(0) + NEGATIVE_MARGIN
             self._worst = negatives, worst
-        return worst  # not read again: another thread may have asked with others
+        return worst  # not ``self._worst``, which another thread may have replaced
 
     def _by_fit(self, meanings: list[Interpretation]) -> Scores:
-        """Points answer by their cosines with a text and its anchors, or as their class does."""
+        """Score points by their cosines with a text and its anchors, or by their class."""
         limits = self.calibration
 
         def score(own: Cosines, part: slice):
@@ -237,7 +242,7 @@ class LatentIndex:
         return score
 
     def _by_chance(self, meanings: list[Interpretation]) -> Scores:
-        """Points answer as far as they are likely to be what answers."""
+        """Score points by their class probabilities."""
         assert self._chance is not None
         chance, limits = self._chance, self.calibration
         fits = torch.stack([m.class_fits for m in meanings]).to(self.device).clamp_min(0.0)
@@ -251,7 +256,7 @@ class LatentIndex:
             fit, likely = (names @ chance[:, part].float()).view(2, len(meanings), -1)
             likely = best * _asked(likely)
             for row, cosine in enumerate(own):
-                if len(cosine):  # the text itself is one more thing that a point may be
+                if len(cosine):  # the text itself is one more class
                     logits = self._logits(cosine, texts[row], part)[0]
                     itself = torch.sigmoid(logits - self._total[part])
                     fit[row] += itself * (1.0 - fit[row])
@@ -262,11 +267,11 @@ class LatentIndex:
 
 
 def _asked(likely: Tensor) -> Tensor:
-    """Chances once the odds are counted ``ASKED`` times."""
+    """Multiply the odds of probabilities by ``ASKED``."""
     return ASKED * likely / (1.0 + (ASKED - 1.0) * likely)
 
 
 def _answers(meaning: Interpretation, fit: Tensor, limits: Calibration) -> Tensor:
-    """How likely what fits so well is an answer, 0..1: beside the best that anything could."""
+    """Return the probability that a fit is an answer, by its gap to the best possible fit."""
     gap = max(meaning.best, limits.floor) - fit
     return torch.sigmoid(limits.sharpness * (limits.margin - gap))

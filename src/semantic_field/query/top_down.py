@@ -1,4 +1,4 @@
-"""A map seen from above, coloured by relevancy, with the hits' boxes: a PNG."""
+"""Top-down picture of a map, coloured by relevancy, with the hits' boxes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
 class BoxedHit(Protocol):
-    """What is drawn of a hit."""
+    """The attributes of a hit that are drawn."""
 
     @property
     def label(self) -> str: ...
@@ -37,7 +37,7 @@ class BoxedHit(Protocol):
 
 
 class _GroundRaster:
-    """Ground coordinates to pixels: forward to the right, left upwards."""
+    """Maps ground coordinates to pixels: forward is to the right, left is up."""
 
     def __init__(
         self, local: NDArray[np.float64], axes: NDArray[np.float64], origin: NDArray[np.float64]
@@ -52,11 +52,11 @@ class _GroundRaster:
         self.height = int(size[1]) + 2 * MARGIN_PX
 
     def pixels_of(self, world: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Pixels (N, 2) of points (N, 3) in the frame of the map."""
+        """Return pixels (N, 2) of points (N, 3) in the map's ``frame_id``, metres."""
         return self.pixels((world - self._origin) @ self._axes.T)
 
     def pixels(self, local: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Pixels (N, 2) of ground coordinates (N, 2 or 3)."""
+        """Return pixels (N, 2) of ground coordinates (N, 2 or 3), metres."""
         u = (local[:, 0] - self._low[0]) * self.pixels_per_m + MARGIN_PX
         v = (self._top - local[:, 1]) * self.pixels_per_m + MARGIN_PX
         return np.rint(np.stack([u, v], axis=1)).astype(np.int64)
@@ -71,10 +71,10 @@ def draw_top_down(
     up: str = "+z",
     goal: NDArray[np.float64] | None = None,
 ) -> None:
-    """Write the picture to ``path``; see ``top_down_image``.
+    """Write the picture to ``path`` (the suffix sets the format); see ``top_down_image``.
 
     Raises:
-        OSError: where the file cannot be written.
+        OSError: if the file cannot be written.
     """
     image = top_down_image(points, relevancy, title, hits, up, goal)
     if not cv2.imwrite(str(path), image[..., ::-1]):
@@ -89,11 +89,11 @@ def top_down_image(
     up: str = "+z",
     goal: NDArray[np.float64] | None = None,
 ) -> NDArray[np.uint8]:
-    """The points from above without the ceiling, RGB (H, W, 3).
+    """Return a top-down view of the points without the ceiling, uint8 RGB (H, W, 3).
 
-    Points of low relevancy keep their own colour, paler; the others are coloured by relevancy.
-    Boxes, names and scores of the hits, a scale of one metre and, where given, the goal pose
-    (4, 4) as an arrow are drawn over them.
+    Points of low relevancy have their own colour, paler; the others are coloured by relevancy.
+    Boxes, labels and scores of the hits, a scale bar of one metre and, if given, the goal pose
+    ``T_world_goal`` (4, 4) as an arrow are drawn on top.
     """
     axes = ground_axes(up)
     if not len(points):
@@ -104,7 +104,7 @@ def top_down_image(
     seen = points.normals @ axes[2] > -0.3  # a ceiling faces down and would hide the room
     order = np.flatnonzero(seen)
     shown = np.asarray(relevancy)[order] >= SHOWN_FROM
-    order = order[np.lexsort((local[order, 2], shown))]  # what matters is never hidden
+    order = order[np.lexsort((local[order, 2], shown))]  # relevant points are drawn last
     _paint(image, raster.pixels(local[order]), _point_colors(points, relevancy)[order], raster)
     for hit in hits:
         _draw_box(image, hit, raster)
@@ -127,7 +127,7 @@ def _paint(
     colors: NDArray[np.uint8],
     raster: _GroundRaster,
 ) -> None:
-    """Points as squares of about 3 cm; later ones over earlier ones."""
+    """Draw points as squares of about 3 cm; later ones over earlier ones."""
     radius = max(0, round(0.015 * raster.pixels_per_m))
     inside = ((pixels >= radius) & (pixels < [raster.width - radius, raster.height - radius])).all(
         1

@@ -1,4 +1,4 @@
-"""Relevancy of rendered views to texts."""
+"""Relevancy images of rendered views."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from semantic_field.teachers.language import LanguageTeacher
 
 
 class ViewQuery:
-    """Asks rendered views; what the teacher needs is loaded with the first question.
+    """Computes relevancy images; the teacher's texts are embedded at the first query.
 
     Args:
-        teacher: the one that the maps are made with; None where there is none.
-        config: settings of queries.
+        teacher: the teacher that the maps were built with; None if there is none.
+        config: query settings.
     """
 
     def __init__(self, teacher: LanguageTeacher | None, config: QueryConfig | None = None) -> None:
@@ -33,10 +33,13 @@ class ViewQuery:
         return Interpreter(self._teacher)
 
     def relevancy(self, view: RenderedView, state: MapState, text: str) -> NDArray[np.float32]:
-        """Relevancy (H, W), 0..1, of each pixel; 0 where the view shows nothing.
+        """Return the relevancy of each pixel to a text, float32 (H, W), 0..1; 0 without surface.
 
+        Args:
+            view: a view of ``state``, rendered with latents.
         Raises:
-            ValueError: on an empty text, a map or a view without language, no teacher.
+            ValueError: on an empty or unknown text, if the map or the view has no latents, or if
+                there is no teacher.
         """
         if not text.strip() or state.language is None or view.latent is None:
             raise ValueError("expected a text, and a map and a view with language latents")

@@ -1,4 +1,4 @@
-"""Local checkpoints of other people's models: found, read without running code, and named."""
+"""Loading of local model checkpoints without executing code from them, and their fingerprints."""
 
 from __future__ import annotations
 
@@ -19,12 +19,14 @@ LFS_POINTER = b"version https://git-lfs"
 
 
 def weights_file(path: str, option: str, remedy: str) -> Path:
-    """The file with weights that ``path`` is, or that lies in the folder ``path``.
+    """Return the weights file: ``path`` itself, or one in the folder ``path``.
 
     In a folder ``open_clip_*`` is preferred, then .safetensors, .pt, .pth and .bin in that order.
 
+    Args:
+        option, remedy: for error messages: the name of the setting, and what to do.
     Raises:
-        ValueError: where there is none, or several of one kind, naming the option and the remedy.
+        ValueError: if there is none, or several of one kind.
     """
     where = Path(path).expanduser()
     if path and where.is_file() and where.suffix in SUFFIXES:
@@ -49,11 +51,10 @@ def weights_file(path: str, option: str, remedy: str) -> Path:
 
 
 def check_content(file: Path) -> None:
-    """Tell files without weights in them, which no library names as what they are.
+    """Check that a weights file has content, for clearer errors than those of the libraries.
 
     Raises:
-        ValueError: where the file cannot be read, is empty or a pointer of git-lfs, with the
-            remedy.
+        ValueError: if the file cannot be read, is empty or a git-lfs pointer.
     """
     try:
         with file.open("rb") as stream:
@@ -70,8 +71,7 @@ def check_content(file: Path) -> None:
 
 
 def digest(*files: Path, about: str = "") -> str:
-    """16 hex digits that tell checkpoints apart: a hash over whole files and what is known of
-    them besides."""
+    """Return a hash (16 hexadecimal digits) of the contents of files and the text ``about``."""
     hasher = hashlib.blake2b(about.encode(), digest_size=8)
     for file in files:
         with file.open("rb") as stream:
@@ -81,10 +81,10 @@ def digest(*files: Path, about: str = "") -> str:
 
 
 def choose_device(name: str) -> torch.device:
-    """The device that ``teacher.device`` names; "auto" is the GPU where there is one.
+    """Return the device for ``teacher.device``; "auto" is a GPU if there is one.
 
     Raises:
-        ValueError: where "cuda" is asked for and there is none.
+        ValueError: on "cuda" without a GPU.
     """
     if name == "cuda" and not torch.cuda.is_available():
         raise ValueError("expected a GPU for teacher.device cuda, got none: set it to auto or cpu")
@@ -94,14 +94,14 @@ def choose_device(name: str) -> torch.device:
 
 
 def on_device(model: Any, device: torch.device, kind: torch.dtype, option: str) -> Any:
-    """The model that ``option`` names, moved.
+    """Move a model to a device and dtype, and return it; ``option`` names it in errors.
 
     Raises:
-        ValueError: where the device has no room for it, or does not work.
+        ValueError: if the device has not enough memory, or does not work.
     """
     try:
         return model.to(device, kind)
-    except (RuntimeError, AssertionError) as error:  # torch's words for full and for missing
+    except (RuntimeError, AssertionError) as error:  # out of memory, or no such device
         raise ValueError(
             f"expected room for the model of {option} on {device}, got: {first_line(error)}; set "
             "teacher.device to cpu, or end what else uses the device"
@@ -109,14 +109,14 @@ def on_device(model: Any, device: torch.device, kind: torch.dtype, option: str) 
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, in a line; its kind where it says nothing."""
+    """Return an error's message in one line; its type if it has no message."""
     lines = str(error).strip().splitlines()
     return " ".join(lines[:2]) if lines else type(error).__name__
 
 
 @contextmanager
 def offline() -> Iterator[None]:
-    """Keeps the libraries of Hugging Face from asking the hub, as HF_HUB_OFFLINE=1 would."""
+    """Context manager that keeps Hugging Face libraries offline, like HF_HUB_OFFLINE=1."""
     from huggingface_hub import constants
 
     before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, True
@@ -128,11 +128,11 @@ def offline() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Pretrained:
-    """A model of transformers in evaluation mode, without gradients, on the CPU.
+    """A transformers model in evaluation mode, without gradients, on the CPU.
 
     Attributes:
         kind: transformers' name of the architecture.
-        fingerprint: of the description and of all files with weights.
+        fingerprint: hash of config.json and all weights files.
     """
 
     model: Any  # its attributes depend on the kind
@@ -141,11 +141,14 @@ class Pretrained:
 
 
 def pretrained(path: str, kinds: tuple[str, ...], option: str, remedy: str) -> Pretrained:
-    """The model in a folder that transformers' ``save_pretrained`` wrote; never from the net.
+    """Load a model from a local folder written by ``save_pretrained``; never from the network.
 
+    Args:
+        kinds: accepted architectures.
+        option, remedy: for error messages: the name of the setting, and what to do.
     Raises:
-        ValueError: where there is none, or one of another kind, or it cannot be read safely, or
-            its files leave some of its weights out.
+        ValueError: if there is no model, its kind is not accepted, it cannot be read safely, or
+            weights are missing.
     """
     where = Path(path).expanduser()
     folder = where.parent if path and where.is_file() else where
@@ -161,7 +164,7 @@ def pretrained(path: str, kinds: tuple[str, ...], option: str, remedy: str) -> P
     try:
         model, missing = _load(folder, kind)
         fingerprint = digest(folder / DESCRIPTION, *files)
-    except Exception as error:  # said as what it means: the model cannot be read
+    except Exception as error:  # of any library: all mean that the model cannot be read
         for file in files:
             check_content(file)
         raise ValueError(
@@ -176,7 +179,7 @@ def pretrained(path: str, kinds: tuple[str, ...], option: str, remedy: str) -> P
 
 
 def _weights_of_pretrained(folder: Path) -> list[Path]:
-    """The files that transformers reads: one, or the parts that an index names."""
+    """Return the files that transformers reads: one, or the parts listed in an index."""
     for name in PRETRAINED:
         if (folder / name).is_file():
             return [folder / name]
@@ -199,7 +202,7 @@ def _weights_of_pretrained(folder: Path) -> list[Path]:
 
 
 def _kind(folder: Path, remedy: str) -> str | None:
-    """The architecture that the description beside the weights names."""
+    """Return the architecture named in config.json next to the weights."""
     try:
         described = json.loads((folder / DESCRIPTION).read_text())
     except (OSError, ValueError) as error:
@@ -216,7 +219,7 @@ def _kind(folder: Path, remedy: str) -> str | None:
 
 
 def _load(folder: Path, kind: str) -> tuple[Any, list[str]]:
-    """The model, and the names of weights that its files do not hold."""
+    """Load the model; also return the names of weights that are missing in its files."""
     from transformers import AutoModel, Sam2Model
     from transformers.utils import logging
 

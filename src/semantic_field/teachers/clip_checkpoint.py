@@ -1,4 +1,4 @@
-"""Loads any architecture of open_clip with weights from a local checkpoint, never from the net."""
+"""Loads any open_clip architecture with weights from a local checkpoint, without network."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ REMEDY = (
 
 @dataclass(frozen=True)
 class LoadedClip:
-    """A model ready for use.
+    """A loaded CLIP model.
 
     Attributes:
         model: in evaluation mode, without gradients, float32 on the CPU.
-        tokenize: texts to token ids (Q, T).
-        side: edge of the square image that the model was trained with, pixels.
-        mean, std: of the three colour channels, 0..1.
-        fingerprint: of the weights, their description and what images are made like for them.
+        tokenize: maps texts to token ids (Q, T).
+        side: edge of the square images that the model was trained with, pixels.
+        mean, std: normalisation of the three colour channels, 0..1.
+        fingerprint: hash of weights, description and image preprocessing.
     """
 
     model: Any
@@ -53,14 +53,14 @@ class LoadedClip:
 
 
 def load_clip(path: str, architecture: str) -> LoadedClip:
-    """The model in ``path``: a checkpoint, or a folder with one and perhaps its description.
+    """Load the model in ``path``: a checkpoint, or a folder with one and maybe its description.
 
     Args:
-        path: .safetensors, or .pt, .pth or .bin that holds nothing but tensors.
-        architecture: a name that open_clip knows, or a JSON file as open_clip describes models;
-            not looked at where the folder has an ``open_clip_config.json``.
+        path: .safetensors, or .pt, .pth or .bin that contains only tensors.
+        architecture: an open_clip architecture name, or a JSON file in open_clip's model format;
+            ignored if the folder has an ``open_clip_config.json``.
     Raises:
-        ValueError: where anything is missing, damaged, unsafe to read or does not fit.
+        ValueError: if a file is missing, damaged, unsafe to read, or does not fit.
     """
     weights = weights_file(path, "teacher.path", REMEDY)
     try:
@@ -75,11 +75,11 @@ def load_clip(path: str, architecture: str) -> LoadedClip:
     name = f"local-dir:{folder}" if described else _known_name(architecture)
     about = folder / DESCRIPTION if described else Path(architecture).expanduser()
     try:
-        with _quiet(), offline():  # it warns that nothing was loaded; that comes next
+        with _quiet(), offline():  # suppress the warning that no weights are loaded yet
             model: Any = open_clip.create_model(name, load_weights=False, pretrained_text=False)
         open_clip.load_checkpoint(model, str(weights), weights_only=True)
         side, mean, std = _seen_as(open_clip.get_model_preprocess_cfg(model))
-    except Exception as error:  # open_clip's own are of all kinds; said as what they mean
+    except Exception as error:  # open_clip raises many types; translated by ``_refusal``
         check_content(weights)
         raise _refusal(error, weights, str(about) if described else architecture) from error
     text = "" if about.suffix != ".json" else about.read_text()
@@ -90,7 +90,7 @@ def load_clip(path: str, architecture: str) -> LoadedClip:
 
 
 def _seen_as(preprocess: dict[str, Any]) -> tuple[int, tuple[float, ...], tuple[float, ...]]:
-    """Side, mean and standard deviation of the images that a model was trained with."""
+    """Return side, mean and standard deviation of the images that a model was trained with."""
     size = preprocess["size"]
     mean, std = (tuple(float(v) for v in preprocess[name]) for name in ("mean", "std"))
     if len(mean) != 3 or len(std) != 3 or not all(std):
@@ -99,7 +99,7 @@ def _seen_as(preprocess: dict[str, Any]) -> tuple[int, tuple[float, ...], tuple[
 
 
 def _refusal(error: Exception, weights: Path, about: str) -> ValueError:
-    """What open_clip's error means, and the remedy."""
+    """Translate an error of open_clip into one with the meaning and the remedy."""
     if isinstance(error, pickle.UnpicklingError):
         return ValueError(
             f"expected tensors only in {weights}, got a file that runs code when it is read: "
@@ -122,7 +122,7 @@ def _refusal(error: Exception, weights: Path, about: str) -> ValueError:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps open_clip's warnings, which it gives to the root logger, from being printed."""
+    """Context manager that suppresses open_clip's warnings, which it sends to the root logger."""
 
     def elsewhere(record: logging.LogRecord) -> bool:
         return "open_clip" not in record.pathname
@@ -136,7 +136,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _known_name(architecture: str) -> str:
-    """open_clip's name of an architecture; a JSON file is made known to it first."""
+    """Return open_clip's name of an architecture; a JSON file is registered first."""
     import open_clip
 
     if architecture.endswith(".json"):
@@ -158,7 +158,7 @@ def _known_name(architecture: str) -> str:
 
 
 def _tokenizer(name: str) -> Callable[[list[str]], Tensor]:
-    """The model's tokenizer; those of Hugging Face only from the model's folder."""
+    """Return the model's tokenizer; Hugging Face ones only from the model's folder."""
     import open_clip
 
     text = (open_clip.get_model_config(name) or {}).get("text_cfg", {})
@@ -170,7 +170,7 @@ def _tokenizer(name: str) -> Callable[[list[str]], Tensor]:
     try:
         with offline():
             return open_clip.get_tokenizer(name)
-    except Exception as error:  # of all kinds, as the model's
+    except Exception as error:  # the libraries raise many types
         raise ValueError(
             f"expected a tokenizer for {name}, got: {first_line(error)}; copy its files beside "
             "the weights"
@@ -179,7 +179,7 @@ def _tokenizer(name: str) -> Callable[[list[str]], Tensor]:
 
 @torch.inference_mode()
 def encode_texts(clip: LoadedClip, texts: list[str], batch: int = 64) -> Tensor:
-    """Raw text features (Q, E), float32 on the CPU."""
+    """Return raw (not normalised) text features (Q, E), float32 on the CPU."""
     device = next(clip.model.parameters()).device
     parts = [
         clip.model.encode_text(clip.tokenize(texts[i : i + batch]).to(device)).float().cpu()

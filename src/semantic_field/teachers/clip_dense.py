@@ -1,8 +1,8 @@
-"""Dense image features of CLIP models, in two ways.
+"""Dense image features of CLIP models, by two methods.
 
-``crop_features`` runs the model on many overlapping crops (3D-OVS, Liu et al. 2023, as OV-NeRF
-uses it); ``patch_features`` runs it once and takes the values of the last attention (MaskCLIP,
-Zhou et al. 2022; without the residual and the perceptron behind it, as F3RM, Shen et al. 2023).
+``crop_features`` runs the model on many overlapping crops (3D-OVS, Liu et al. 2023, used in
+OV-NeRF); ``patch_features`` runs it once and takes the values of the last attention layer
+(MaskCLIP, Zhou et al. 2022; without the residual and MLP after it, as in F3RM, Shen et al. 2023).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Crops = NDArray[np.int64]
 
 
 def shrunk(color: NDArray[np.uint8], by: int) -> NDArray[np.uint8]:
-    """An image (H, W, 3) with H // by rows and W // by columns, averaged over areas."""
+    """Downsample an image (H, W, 3) to H // by rows and W // by columns by area averaging."""
     height, width = color.shape[0] // by, color.shape[1] // by
     if by == 1:
         return color
@@ -29,13 +29,13 @@ def shrunk(color: NDArray[np.uint8], by: int) -> NDArray[np.uint8]:
 
 
 def crop_boxes(height: int, width: int, divisor: int, random: np.random.Generator) -> Crops:
-    """The crops of one scale: left, top, right, bottom in pixels (N, 4), ends excluded.
+    """Return the crops of one scale: left, top, right, bottom in pixels (N, 4), ends excluded.
 
-    Squares of min(H, W) // divisor, a quarter of their edge apart, each of whose sides is moved
-    outwards by 0 to a quarter of the edge, independently, and then clipped to the image.
+    Squares of edge min(H, W) // divisor at a stride of a quarter of it. Each side is moved
+    outwards by a random 0 to a quarter of the edge, and clipped to the image.
 
     Raises:
-        ValueError: where the crops would be smaller than 4 pixels.
+        ValueError: if the crops would be smaller than 4 pixels.
     """
     edge = min(height, width) // divisor
     stride = edge // 4
@@ -62,14 +62,14 @@ def crop_boxes(height: int, width: int, divisor: int, random: np.random.Generato
 def mean_over_crops(
     boxes: Crops, features: Float[Tensor, "N E"], height: int, width: int
 ) -> Float[Tensor, "H W E"]:
-    """For each pixel the mean of the features of the crops that cover it; zeros where none does.
+    """Return for each pixel the mean feature of the crops that cover it; zeros where none does.
 
-    Adds each feature at its box's corners and sums along both axes, at a cost that does not
-    depend on the size of the crops.
+    Uses an integral image: features are added at the corners of their boxes and summed along both
+    axes, at a cost that does not depend on the size of the crops.
     """
     left, top, right, bottom = torch.from_numpy(boxes).to(features.device).unbind(1)
     ones = torch.ones(len(features), 1, device=features.device)
-    rows = torch.cat([features, ones], dim=1).double()  # exact sums: differences cancel
+    rows = torch.cat([features, ones], dim=1).double()  # float64, as large sums must cancel
     sums = rows.new_zeros((height + 1) * (width + 1), rows.shape[1])
     for y, x, sign in ((top, left, 1), (top, right, -1), (bottom, left, -1), (bottom, right, 1)):
         sums.index_add_(0, y * (width + 1) + x, rows, alpha=sign)
@@ -86,11 +86,11 @@ def crop_features(
     batch: int,
     random: np.random.Generator,
 ) -> Float[Tensor, "S H W E"]:
-    """Unit features of every pixel at one scale for each divisor, the smallest crops first.
+    """Return unit features of every pixel, at one scale for each divisor, smallest crops first.
 
-    The crops of all scales are encoded in common batches, so that only the last is not full.
-    Each is resized until its shorter side has ``side`` pixels and cut to its middle square. Raw
-    features are averaged and their mean is normalised.
+    Crops of all scales are encoded in common batches. Each crop is resized so that its shorter
+    side has ``side`` pixels, and cut to the central square. Raw features are averaged over crops;
+    the mean is normalised.
     """
     _, height, width = image.shape
     scales = [crop_boxes(height, width, d, random) for d in sorted(divisors, reverse=True)]
@@ -116,13 +116,13 @@ def _square(image: Float[Tensor, "3 H W"], box: list[int], side: int) -> Float[T
 
 
 def patch_features(visual: nn.Module, image: Float[Tensor, "1 3 H W"]) -> Float[Tensor, "h w E"]:
-    """Unit features of every patch of an image, from one pass.
+    """Return unit features of every patch of an image, from one forward pass.
 
     Args:
         visual: the image tower of an open_clip model: a vision transformer or a ResNet.
-        image: normalised, its sides whole numbers of patches.
+        image: normalised; its sides must be multiples of the patch size.
     Raises:
-        ValueError: where the tower is of another kind.
+        ValueError: if the tower is of another kind.
     """
     from open_clip.modified_resnet import ModifiedResNet
     from open_clip.transformer import VisionTransformer
@@ -140,7 +140,7 @@ def patch_features(visual: nn.Module, image: Float[Tensor, "1 3 H W"]) -> Float[
 
 
 def patch_size(visual: nn.Module) -> int:
-    """Pixels of the image to one cell of ``patch_features``."""
+    """Return the edge in pixels of one cell of ``patch_features``."""
     patch = getattr(visual, "patch_size", 32)  # ResNets halve an image five times
     return int(patch[0]) if isinstance(patch, (tuple, list)) else int(patch)
 
@@ -168,7 +168,7 @@ def _transformer_values(visual, image: Float[Tensor, "1 3 H W"]) -> Float[Tensor
 
 
 def _positions(visual, h: int, w: int) -> Float[Tensor, "T E"]:
-    """The position embeddings of an h x w grid: bicubic between those of the trained grid."""
+    """Return position embeddings for an h x w grid, bicubically interpolated from the trained."""
     own = visual.positional_embedding
     grid = tuple(visual.grid_size)
     if (h, w) == grid:

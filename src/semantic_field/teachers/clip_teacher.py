@@ -1,4 +1,4 @@
-"""The teacher ``open_clip``: one space for texts and images, learnt from captions."""
+"""``open_clip`` teacher: CLIP models, which embed texts and images in one space."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from semantic_field.teachers.naming import spoken
 from semantic_field.teachers.prompts import sentences
 
 BATCH = {"cpu": 32, "cuda": 256}
-PATCHES_SIDE = 2  # images are seen at twice the size that the model was trained with
+PATCHES_SIDE = 2  # images are encoded at twice the size that the model was trained with
 
 
 class OpenClipTeacher:
     """Any open_clip model with a local checkpoint; see ``config.TeacherConfig``.
 
-    Calls from several threads are safe. With a store, an image that was embedded before, in this
-    run or another, costs a memory map.
+    Thread-safe. With a store, images that were embedded before, in this run or another, are read
+    by memory map.
 
     Raises:
         ValueError: see ``clip_checkpoint.load_clip`` and ``feature_store.FeatureStore``.
@@ -61,10 +61,10 @@ class OpenClipTeacher:
             )
 
     def _tried(self) -> int:
-        """The length of an embedding, from a first text."""
+        """Embed a text to check the model; returns the length of an embedding."""
         try:
             return int(encode_texts(self._clip, ["a"]).shape[1])
-        except Exception as error:  # of all kinds; said as what it means
+        except Exception as error:  # the libraries raise many types
             raise ValueError(
                 f"expected a model in {self._config.path} that embeds texts, got: "
                 f"{first_line(error)}; its tokenizer and its description must be the model's own"
@@ -72,7 +72,7 @@ class OpenClipTeacher:
 
     @property
     def dense_fingerprint(self) -> str:
-        """Under which the store keeps images' features: the model and how they are taken."""
+        """Fingerprint of image features in the store: of the model and the dense method."""
         config = self._config
         if config.dense == "crops":
             how = f"crops:{config.crop_divisors}:{config.crop_shrink}"
@@ -82,7 +82,7 @@ class OpenClipTeacher:
 
     @property
     def calibration(self) -> Calibration:
-        """Cosines are taken from the middle of common things: uncentred, all are alike."""
+        """Centred on the mean of common things, as uncentred CLIP texts are all similar."""
         return self._calibration
 
     @cached_property
@@ -102,7 +102,7 @@ class OpenClipTeacher:
         return bool(text.strip())
 
     def embed_text(self, texts: list[str]) -> Float[Tensor, "Q E"]:
-        """One L2-normalised embedding for each text; names are put in plain words first."""
+        """Return one L2-normalised embedding per text; class names are normalised by ``spoken``."""
         if not texts:
             return torch.zeros(0, self.dim)
         if not all(text.strip() for text in texts):
@@ -122,10 +122,10 @@ class OpenClipTeacher:
         labels: NDArray[np.int32] | None = None,
         label_names: Mapping[int, str] = NO_NAMES,
     ) -> Float[Tensor, "S h w E"]:
-        """Dense embeddings float16; see ``LanguageTeacher``. Labels are not looked at.
+        """Return dense float16 embeddings; see ``LanguageTeacher``. Labels are ignored.
 
         Raises:
-            ValueError: where only the store is asked and does not hold the image.
+            ValueError: with ``teacher.dense`` "store", if the store does not contain the image.
         """
         if self._store is None:
             return torch.from_numpy(self._dense(color)["language"])
@@ -144,7 +144,7 @@ class OpenClipTeacher:
 
     @torch.inference_mode()
     def recognise(self, color: NDArray[np.uint8], texts: list[str]) -> Float[Tensor, " Q"]:
-        """See ``ImageRecogniser``; with the temperature that the model was trained with."""
+        """See ``ImageRecogniser``; uses the model's trained temperature."""
         size = (self._clip.side, self._clip.side)
         image = functional.interpolate(
             self._tensor(color)[None], size, mode="bicubic", antialias=True, align_corners=False
@@ -162,7 +162,7 @@ class OpenClipTeacher:
     def _by_crops(self, color: NDArray[np.uint8]) -> Float[Tensor, "S h w E"]:
         config = self._config
         small = shrunk(color, config.crop_shrink)
-        seed = int(image_key(small)[:16], 16)  # the same image, the same crops
+        seed = int(image_key(small)[:16], 16)  # the same crops for the same image
         return crop_features(
             lambda crops: self._model.encode_image(self._normalised(crops)).float(),
             self._tensor(small),

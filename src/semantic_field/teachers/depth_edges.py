@@ -1,4 +1,4 @@
-"""What separates neighbouring pixels of an image: steps and creases of its surface, and colour."""
+"""Edge weights between neighbouring pixels: depth steps, surface creases, and colour."""
 
 # Compiled functions carry no annotations: Numba infers their types.
 from __future__ import annotations
@@ -15,10 +15,10 @@ _jit = njit(nogil=True, cache=True, error_model="numpy")
 
 @_jit
 def _slope(disparity, axis, reach):
-    """Change of inverse depth per pixel along an axis: of the two sides the flatter one.
+    """Return the change of inverse depth per pixel along an axis: the smaller of both sides.
 
-    Inverse depth is affine over a plane, so this is exact there; at a depth step the side that
-    stays on the surface is taken.
+    Inverse depth is affine over a plane, so this is exact there; at a depth step the smaller
+    change is that along the surface.
     """
     height, width = disparity.shape
     slope = np.zeros((height, width), np.float32)
@@ -39,18 +39,18 @@ def _slope(disparity, axis, reach):
 
 @_jit
 def edge_weights(lab, disparity, slopes, normals, back, units):
-    """What separates each pixel from its right and its lower neighbour: float32 (2, H, W, 2).
+    """Return the edge weights of each pixel to its right and lower neighbour, float32 (2, H, W, 2).
 
-    The last axis is geometry (0..4, 0 where either pixel has no reading) and colour (from 0);
-    the last column has no right neighbour and the last row no lower one: 0.
+    The last axis is geometry (0..4; 0 if either pixel has no reading) and colour (from 0 on).
+    Weights of missing neighbours in the last column and row are 0.
 
     Args:
         lab: (H, W, 3) of ``smoothed_lab``.
         disparity, slopes, normals: of ``surface_of``.
-        back: normals are compared so many pixels away from the edge on both sides, where they do
-            not see across it.
-        units: what counts as 1: a difference of colours, a step as a share of the depth, a turn
-            as 1 - cos; then how much a turn outwards counts, times an inward one.
+        back: distance in pixels from the edge at which normals are compared, as normals are
+            smoothed.
+        units: values that count as 1: colour difference, relative depth step, turn of the surface
+            as 1 - cos; and the factor for convex turns relative to concave ones.
     """
     height, width = disparity.shape
     color_unit, step_unit, crease_unit, outward = units
@@ -78,7 +78,7 @@ def edge_weights(lab, disparity, slopes, normals, back, units):
                     a, b = normals[v0, u0], normals[v1, u1]
                     cosine = a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
                     turn = (1.0 - cosine) / crease_unit
-                    # The normals point at the camera: bent outwards, they lean apart.
+                    # Normals point towards the camera: on a convex surface they diverge.
                     along = (b[0] - a[0]) * dx + (b[1] - a[1]) * dy
                     if along > 0:
                         turn *= outward
@@ -87,9 +87,9 @@ def edge_weights(lab, disparity, slopes, normals, back, units):
 
 
 def smoothed_lab(color: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.float32]:
-    """CIE Lab (h, w, 3), L 0..100, of an sRGB image (H, W, 3), 0..255.
+    """Convert an sRGB image (H, W, 3), 0..255, to smoothed CIE Lab (h, w, 3), L 0..100.
 
-    At ``size`` = (w, h) and smoothed a little.
+    ``size`` is (w, h).
     """
     small = cv2.resize(color, size, interpolation=cv2.INTER_AREA).astype(np.float32) / 255.0
     lab = cv2.cvtColor(small, cv2.COLOR_RGB2Lab)
@@ -99,14 +99,14 @@ def smoothed_lab(color: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.
 def surface_of(
     depth: NDArray[np.float32] | None, camera: Camera | None, size: tuple[int, int]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    """What the depth says of the surface in each pixel, at ``size`` = (w, h).
+    """Return inverse depth, its slopes and normals of each pixel, at ``size`` = (w, h).
 
     Args:
         depth: z-depth in metres (H, W); pixels without a reading (0, NaN, inf) take the nearest.
         camera: of ``depth``.
     Returns:
-        Inverse depth (h, w) in 1 / m, its slopes (2, h, w) a pixel down and to the right,
-        and unit normals (h, w, 3) towards the camera, in its frame (OpenCV axes); zeros throughout
+        Inverse depth (h, w) in 1 / m, its slopes (2, h, w) per pixel downwards and to the right,
+        and unit normals (h, w, 3) towards the camera, in its frame (OpenCV axes). All zeros
         without a camera, a depth image or a reading in it.
     """
     width, height = size
@@ -128,7 +128,7 @@ def surface_of(
 
 
 def _filled(disparity: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Holes take the nearest reading: open ones would join what lies on both their sides."""
+    """Fill holes with the nearest reading: open holes would connect both of their sides."""
     hole = disparity == 0
     if hole.all() or not hole.any():
         return disparity

@@ -1,10 +1,9 @@
-"""Regions without a checkpoint: superpixels merged over colour, depth steps and creases.
+"""Region proposals without a checkpoint: superpixels merged by colour, depth steps and creases.
 
-Pixels are joined to superpixels by the graph rule of Felzenszwalb and Huttenlocher (2004), and
-superpixels to regions by joining the most alike neighbours first. What keeps neighbours apart are
-steps of the surface, creases in which it bends inwards (things stand on and against each other
-with such creases, and are themselves bent outwards: Stein et al. 2014, "locally convex connected
-patches"), and colour.
+Pixels are merged to superpixels by the graph method of Felzenszwalb and Huttenlocher (2004), and
+superpixels to regions by agglomerative clustering, most similar neighbours first. Neighbours are
+separated by depth steps, concave creases (objects touch in concave creases and are mostly convex
+themselves: Stein et al. 2014, "locally convex connected patches"), and colour.
 """
 
 from __future__ import annotations
@@ -23,19 +22,20 @@ from semantic_field.teachers.superpixels import merge, neighbours, superpixels
 
 @dataclass(frozen=True)
 class Weights:
-    """How neighbours are told apart; found on another room than the figures in the docs.
+    """Parameters of the segmentation; tuned on another room than the scores in the docs.
 
     Attributes:
         width: images are segmented at about this width, pixels.
-        color: difference of two colours (CIE Lab) that counts as 1.
-        step: step of the surface that counts as 1, as a share of the depth.
-        crease: turn of the surface, 1 - cos, that counts as 1 where it bends inwards.
-        outward: how much a turn outwards counts, times an inward one.
-        grain: how freely superpixels form: large values give large ones.
-        least_pixels: superpixels and regions smaller than this join their best neighbour.
-        thin: so are those with fewer pixels to a pixel of border: mixed colours along edges.
-        small: regions of fewer pixels than this join more freely.
-        limits: how unlike neighbours are joined, from fine to coarse; each limit gives regions.
+        color: colour difference (CIE Lab) that counts as 1.
+        step: relative depth step that counts as 1.
+        crease: turn of the surface, 1 - cos, that counts as 1 if concave.
+        outward: factor for convex turns relative to concave ones.
+        grain: size of superpixels; larger values give larger ones.
+        least_pixels: superpixels and regions smaller than this are merged in any case.
+        thin: so are those with fewer pixels per border pixel (mixed colours along edges).
+        small: regions of fewer pixels are merged more easily.
+        limits: dissimilarities up to which neighbours are merged, from fine to coarse; each limit
+            gives a set of regions.
     """
 
     width: int = 320
@@ -51,10 +51,10 @@ class Weights:
 
 
 class DepthRegions:
-    """Regions from colour and depth (see the module); colour alone where there is no depth.
+    """Region proposer by colour and depth (see the module), or by colour only without depth.
 
-    The regions of each limit of ``weights`` are listed, coarse ones first: where the last mask
-    wins, the fine ones do. A region that is the same at two limits is listed once.
+    Lists the regions of all ``limits``, coarse ones first, so that fine ones win where the last
+    mask wins. A region that is the same at two limits is listed once.
     """
 
     name = "depth"
@@ -62,7 +62,7 @@ class DepthRegions:
     def __init__(self, weights: Weights | None = None) -> None:
         self._weights = weights or Weights()
         self.fingerprint = f"depth_regions:1:{self._weights}"
-        # Compiled now, on a machine's first run: later it would hold up whoever maps meanwhile.
+        # Compile now (on a machine's first run), so that it does not delay mapping later.
         camera = Camera(8.0, 8.0, 7.5, 7.5, 16, 16)
         self.propose(np.zeros((16, 16, 3), np.uint8), np.ones((16, 16), np.float32), camera)
 
@@ -72,7 +72,7 @@ class DepthRegions:
         depth: NDArray[np.float32] | None = None,
         camera: Camera | None = None,
     ) -> Regions:
-        """See ``RegionProposer``; the score says how clear the border of a region is.
+        """See ``RegionProposer``; the score is the mean strength of a region's border, 0..1.
 
         Raises:
             ValueError: on depth without a camera, or of another size than the colour.
@@ -89,8 +89,8 @@ class DepthRegions:
     def _levels(
         self, color: NDArray[np.uint8], depth: NDArray[np.float32] | None, camera: Camera | None
     ) -> tuple[list[NDArray[np.int32]], NDArray[np.float32]]:
-        """Region numbers (h, w) at the working size for each limit, fine to coarse, and what
-        separates each pixel from the right and the lower one (2, h, w)."""
+        """Return region numbers (h, w) at the working size for each limit, fine to coarse, and
+        the edge weights to the right and lower pixel (2, h, w)."""
         weights = self._weights
         height, width = color.shape[:2]
         shrink = max(1, round(width / weights.width))
@@ -112,7 +112,7 @@ class DepthRegions:
 def _listed(
     levels: list[NDArray[np.int32]], edges: NDArray[np.float32], size: tuple[int, int]
 ) -> Regions:
-    """The regions of all levels at the image's size, each different one once, largest first."""
+    """Return the regions of all levels at the image's size without duplicates, largest first."""
     height, width = size
     masks: list[NDArray[np.bool_]] = []
     scores: list[float] = []
@@ -121,7 +121,7 @@ def _listed(
         image = cv2.resize(level, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
         counts, clear = np.bincount(image.reshape(-1)), _clear_share(level, edges)
         for region in np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)].tolist():
-            # A region has the number of one of its superpixels, and only ever grows.
+            # A region has the number of one of its superpixels, and never shrinks.
             if (region, counts[region]) not in seen:
                 seen.add((region, counts[region]))
                 masks.append(image == region)
@@ -130,7 +130,7 @@ def _listed(
 
 
 def _clear_share(level: NDArray[np.int32], edges: NDArray[np.float32]) -> NDArray[np.float64]:
-    """How clear the border of each region is on average, 0..1; 1 without a border."""
+    """Return the mean edge weight (0..1) along the border of each region; 1 without a border."""
     count = level.max() + 1
     length, clear = np.zeros(count), np.zeros(count)
     sides = (

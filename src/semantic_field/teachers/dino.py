@@ -1,4 +1,4 @@
-"""Patch features of self-supervised vision transformers: what looks alike has like features."""
+"""Patch features of self-supervised vision transformers (DINO)."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ REMEDY = (
 
 
 class PatchTeacher(Protocol):
-    """A frozen model that gives each patch of an image a feature without a text side.
+    """A frozen model of patch features, which are not aligned with texts.
 
     Attributes:
         name: short, for messages.
         dim: length D of a feature.
-        patch: edge of a patch in pixels of the image that the model sees.
-        fingerprint: equal where two teachers give equal features.
+        patch: edge of a patch in pixels of the model's input image.
+        fingerprint: equal if two teachers give equal features.
     """
 
     name: str
@@ -39,21 +39,24 @@ class PatchTeacher(Protocol):
     fingerprint: str
 
     def patch_features(self, color: NDArray[np.uint8]) -> Float[Tensor, "h w D"]:
-        """Features float32 of an RGB image (H, W, 3); its h x w cells tile the image evenly, as
-        those of ``LanguageTeacher.embed_image`` do."""
+        """Return float32 features of an RGB image (H, W, 3) on a grid of h x w cells.
+
+        Cells tile the image evenly, as those of ``LanguageTeacher.embed_image``."""
         ...
 
 
 class DinoTeacher:
-    """DINO, DINOv2 (with or without registers) or DINOv3, whichever the folder holds.
+    """DINO, DINOv2 (with or without registers) or DINOv3, whichever is in the folder.
 
-    DINO gives the output of its last block, before the final norm, as 3D-OVS and OV-NeRF take
-    it; the others' features are normed, as their authors use them.
+    Features of DINO are the output of its last block, before the final layer norm, as in 3D-OVS
+    and OV-NeRF; those of the others are after it, as their authors use them.
 
     Args:
-        path: folder as transformers saves it. rows: patches along the image's shorter side.
+        path: folder in transformers' format.
+        rows: patches along the image's shorter side.
+        device: see ``TeacherConfig``.
     Raises:
-        ValueError: where the folder holds no such model.
+        ValueError: if there is no such model in the folder.
     """
 
     name = "dino"
@@ -66,7 +69,7 @@ class DinoTeacher:
         self.patch, self.dim = int(config.patch_size), int(config.hidden_size)
         self.fingerprint = f"{found.kind}:{found.fingerprint}:{rows}"
         self._prefix = 1 + int(getattr(config, "num_register_tokens", 0))
-        # DINOv2 interpolates its position embeddings unasked; DINOv3 has none.
+        # DINOv2 interpolates its position embeddings by default; DINOv3 has none.
         self._options = {"interpolate_pos_encoding": True} if found.kind == "vit" else {}
         if found.kind == "vit":
             self._model.layernorm = nn.Identity()
@@ -89,10 +92,10 @@ class DinoTeacher:
 
 
 def make_patch_teacher(config: TeacherConfig) -> PatchTeacher | None:
-    """The model in the folder ``config.dino_path``; None where that is empty.
+    """Load the model in the folder ``config.dino_path``; None if that is empty.
 
     Raises:
-        ValueError: where its files are missing or damaged, with the option and the remedy.
+        ValueError: if its files are missing or damaged.
     """
     if not config.dino_path:
         return None

@@ -1,8 +1,7 @@
-"""Embeddings of texts, kept in memory and, where several come together, on disk: once a machine,
-not a start.
+"""Cache of text embeddings in memory and, for larger batches, on disk.
 
-On disk a teacher has a folder of blocks. A block is written as soon as it is embedded, so that a
-long list that is interrupted goes on from there.
+On disk each teacher has a folder of blocks. A block is written as soon as it is embedded, so that
+an interrupted long list is continued at the next start.
 """
 
 from __future__ import annotations
@@ -23,19 +22,20 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 log = logging.getLogger(__name__)
-WORTH_KEEPING = 8  # fewer texts at once are questions that people type, each another file
-BLOCK = 32  # texts; at 85 sentences each, CLIP needs minutes for them on a processor
+WORTH_KEEPING = 8  # fewer texts at once are typed queries, which are not worth a file each
+BLOCK = 32  # texts per file; with 85 sentences each, CLIP needs minutes for them on a CPU
 CACHE_SIZE = 20_000
 Embed = Callable[[list[str]], Float[Tensor, "Q E"]]
 
 
 class TextCache:
-    """Embeds each text once; calls from several threads are safe.
+    """Embeds each text once. Thread-safe.
 
-    A cache that cannot be read or written only costs the time it would have saved.
+    If the disk cache cannot be read or written, it is ignored.
 
     Args:
-        encode: the model. fingerprint: of the model.
+        encode: the model.
+        fingerprint: of the model.
     """
 
     def __init__(self, encode: Embed, fingerprint: str) -> None:
@@ -45,7 +45,7 @@ class TextCache:
         self._lock = threading.Lock()
 
     def embed(self, texts: list[str]) -> Float[Tensor, "Q E"]:
-        """One row for each text, of which there must be one at least."""
+        """Return one embedding per text; there must be at least one text."""
         with self._lock:
             folder = cache_folder() / f"texts-{_hash(self._fingerprint)}"
             if not self._read:
@@ -64,12 +64,12 @@ class TextCache:
 
 
 def _ordered(texts: set[str]) -> list[str]:
-    """By length, so that a batch needs little padding; the same in every process."""
+    """Sort by length, so that batches need little padding; deterministic."""
     return sorted(texts, key=lambda text: (len(text), text))
 
 
 def cache_folder() -> Path:
-    """``$XDG_CACHE_HOME/semantic_field``, by default below ``~/.cache``."""
+    """Return ``$XDG_CACHE_HOME/semantic_field``, by default below ``~/.cache``."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "semantic_field"
 
@@ -79,8 +79,7 @@ def _hash(text: str) -> str:
 
 
 def read_blocks(folder: Path) -> dict[str, Tensor]:
-    """All texts of a folder with their embeddings, ``CACHE_SIZE`` at most; damaged blocks are
-    left out."""
+    """Read the texts and embeddings of a folder, at most ``CACHE_SIZE``; skips damaged blocks."""
     known: dict[str, Tensor] = {}
     for path in sorted(folder.glob("*.safetensors")):
         try:
@@ -96,7 +95,7 @@ def read_blocks(folder: Path) -> dict[str, Tensor]:
 
 
 def write_block(folder: Path, texts: list[str], rows: Float[Tensor, "Q E"]) -> None:
-    """Keep the embeddings of some texts for the next start."""
+    """Write the embeddings of some texts as a block; failures are only logged."""
     content = json.dumps(texts)
     path = folder / f"{_hash(content)}.safetensors"
     partial = path.with_suffix(f".{os.getpid()}.partial")

@@ -1,4 +1,4 @@
-"""Which teacher the settings name; what it needs is imported with it."""
+"""Factories of teachers; each imports the libraries that its teacher needs only when used."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from semantic_field.teachers.regions import RegionProposer
 
 
 def make_language_teacher(config: TeacherConfig) -> LanguageTeacher | None:
-    """The teacher that ``config.kind`` names; None where that is "none".
+    """Return the language teacher ``config.kind``; None for "none".
 
     Raises:
-        ValueError: where its files are missing or damaged, with the option and the remedy.
+        ValueError: if its files are missing or damaged.
     """
     if config.kind == "label_text":
         from semantic_field.teachers.label_text import LabelTextTeacher
@@ -33,10 +33,10 @@ def make_language_teacher(config: TeacherConfig) -> LanguageTeacher | None:
 
 
 def make_region_proposer(config: TeacherConfig) -> RegionProposer | None:
-    """The proposer that ``config.regions`` names; None where that is "none".
+    """Return the region proposer ``config.regions``; None for "none".
 
     Raises:
-        ValueError: where its files are missing or damaged, with the option and the remedy.
+        ValueError: if its files are missing or damaged.
     """
     if config.regions == "depth":
         from semantic_field.teachers.depth_regions import DepthRegions

@@ -1,15 +1,15 @@
-"""What teachers said of images, kept on disk: computed once, read by memory map ever after.
+"""On-disk store of teachers' image features: computed once, then read by memory map.
 
-A store is a folder with one folder for each teacher (by fingerprint), and in that a number of
-append-only chunk files. A chunk is a row of records:
+A store is a folder with one folder for each teacher (by fingerprint), which contains append-only
+chunk files. A chunk is a sequence of records:
 
     magic, lengths of head u32 and data u64, CRC-32 of data u32 and head u32
     head: JSON with the image's key and each array's name, type, shape and offset in the data
-    data: the arrays, each at a multiple of 64 bytes, so that they can be mapped as they lie
+    data: the arrays, each aligned to 64 bytes, so that they can be memory-mapped
 
-Every writer opens chunks of its own, so several processes may share a store, and a record that a
-killed writer left half done is at a chunk's end, where reading stops. Floating-point arrays are
-stored as float16. Nothing is ever changed in place.
+Every writer uses its own chunks, so several processes can share a store. An incomplete record of a
+killed writer is at the end of a chunk, where reading stops. Floating-point arrays are stored as
+float16. Nothing is ever changed in place.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ TYPES = frozenset(["float16", "int64", "int32", "int16", "uint8", "uint16", "boo
 
 
 class DamagedFeaturesError(ValueError):
-    """A record whose bytes are not those that were written."""
+    """A record does not match its checksum."""
 
 
 class StoreFullError(OSError):
-    """The disk took no more, or takes nothing; what the store held before is still there."""
+    """The store cannot be written, such as with a full disk; earlier records are intact."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class _Record:
 
 
 def image_key(*images: NDArray | None) -> str:
-    """The key of an image: a hash over its size, type and pixels; several count together."""
+    """Return the key of one or several images together: a hash of sizes, types and pixels."""
     digest = hashlib.blake2b(digest_size=16)
     for image in images:
         if image is None:
@@ -69,15 +69,14 @@ def image_key(*images: NDArray | None) -> str:
 
 
 class FeatureStore:
-    """The records of one teacher. Calls from several threads are safe.
+    """The records of one teacher, as a mapping from image keys to arrays. Thread-safe.
 
     Args:
-        folder: of the store; made where it does not exist. One that can only be read serves
-            what it holds.
-        fingerprint: of the teacher; records of others are not seen.
-        chunk_bytes: from this size on a chunk is followed by a new one.
+        folder: of the store; created if missing. A read-only one is only read.
+        fingerprint: of the teacher; records of other teachers are not visible.
+        chunk_bytes: size from which on a new chunk is started.
     Raises:
-        ValueError: where the folder can be neither read nor made.
+        ValueError: if the folder can neither be read nor created.
     """
 
     def __init__(
@@ -116,11 +115,11 @@ class FeatureStore:
         return key in self._records
 
     def keys(self) -> list[str]:
-        """The keys of all images, in the order in which they were stored."""
+        """Return the keys of all images, in the order in which they were stored."""
         return list(self._records)
 
     def refresh(self) -> None:
-        """See what other processes have added, and what was removed."""
+        """Update the index with records added or removed by other processes."""
         with self._lock:
             chunks = {chunk: _age(chunk) for chunk in self.folder.glob("*.chunk")}
             for chunk in self._scanned.keys() - chunks.keys():
@@ -129,11 +128,11 @@ class FeatureStore:
                 self._scan(chunk)
 
     def get(self, key: str) -> Arrays | None:
-        """The arrays of an image as read-only memory maps; None where there are none.
+        """Return the arrays of an image as read-only memory maps; None if there are none.
 
         Raises:
-            DamagedFeaturesError: where the bytes are not those that were written. The record is
-                forgotten then, so that it can be put again.
+            DamagedFeaturesError: if the checksum does not match. The record is then dropped from
+                the index, so that it can be stored again.
         """
         with self._lock:
             record = self._records.get(key)
@@ -154,11 +153,11 @@ class FeatureStore:
         return {name: _view(data, item) for name, item in record.arrays.items()}
 
     def put(self, key: str, arrays: Arrays) -> None:
-        """Store the arrays of an image; a key that is stored already gets the new ones.
+        """Store the arrays of an image; they replace earlier ones of the same key.
 
         Raises:
-            ValueError: on values that are not finite, or types other than numbers and bool.
-            StoreFullError: where the disk is full.
+            ValueError: on values that are not finite in float16, or an unsupported dtype.
+            StoreFullError: if the store cannot be written.
         """
         head, data = _packed(key, arrays)
         prefix = PREFIX.pack(MAGIC, len(head), len(data), zlib.crc32(data), zlib.crc32(head))
@@ -176,7 +175,7 @@ class FeatureStore:
             self._checked.discard(key)
 
     def _append(self, head: bytes, data: bytes) -> None:
-        """Write one record whole, or leave nothing of it behind."""
+        """Append one record; on failure the chunk is truncated to its previous length."""
         chunk = self._writable()
         end = chunk.stat().st_size
         try:
@@ -187,17 +186,17 @@ class FeatureStore:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError:
-            self._own = None  # where half a record stays behind, no other must follow it
+            self._own = None  # if truncation fails as well, this chunk must not be used any more
             os.truncate(chunk, end)
             self._own = chunk
             raise
         self._scan(chunk)
 
     def get_or_compute(self, key: str, compute: Callable[[], Arrays]) -> Arrays:
-        """The stored arrays, or those that ``compute`` gives, which are stored then.
+        """Return the stored arrays, or compute and store them.
 
-        Damaged records are computed again. Where the disk is full the arrays are still returned
-        (as float16, as they would be stored), with a warning.
+        Damaged records are computed again. If the store cannot be written, the arrays are still
+        returned (in float16, as if stored), with a warning.
         """
         try:
             stored = self.get(key)
@@ -215,11 +214,11 @@ class FeatureStore:
         return stored or {name: _storable(name, array) for name, array in arrays.items()}
 
     def _writable(self) -> Path:
-        """The chunk of this process that has room left, perhaps a new one."""
+        """Return this process's chunk that is not full; creates one if necessary."""
         if self._own is not None and not self._own.exists():
             self._forget(self._own)
         if self._own is None or self._own.stat().st_size >= self._chunk_bytes:
-            self._make_folder()  # somebody may have removed it since
+            self._make_folder()  # it may have been removed in the meantime
             for number in itertools.count(len(self._scanned)):
                 chunk = self.folder / f"{number:06d}-{os.getpid()}.chunk"
                 try:
@@ -232,7 +231,7 @@ class FeatureStore:
         return self._own
 
     def _forget(self, chunk: Path) -> None:
-        """Somebody has removed a chunk."""
+        """Drop the records of a chunk that was removed."""
         self._own = None if self._own == chunk else self._own
         self._scanned.pop(chunk, None)
         self._maps.pop(chunk, None)
@@ -242,7 +241,7 @@ class FeatureStore:
         self._checked.difference_update(gone)
 
     def _scan(self, chunk: Path) -> None:
-        """Note the whole records behind what was seen of a chunk before."""
+        """Index the complete records of a chunk that were added since the last scan."""
         size, position = chunk.stat().st_size, self._scanned.get(chunk, 0)
         with chunk.open("rb") as file:
             while position + PREFIX.size <= size:
@@ -262,7 +261,7 @@ class FeatureStore:
                 start = position + PREFIX.size + head_length
                 start += -start % ALIGNMENT
                 if start + length > size:
-                    break  # half written
+                    break  # incomplete
                 content = json.loads(head)
                 record = _Record(chunk, start, length, checksum, content["arrays"])
                 self._records.pop(content["key"], None)
@@ -271,7 +270,7 @@ class FeatureStore:
         self._scanned[chunk] = position
 
     def _map(self, chunk: Path) -> np.memmap:
-        """The bytes of a chunk; mapped again when it has grown."""
+        """Return the memory map of a chunk; renewed when the chunk has grown."""
         known = self._maps.get(chunk)
         if known is None or len(known) < chunk.stat().st_size:
             self._maps[chunk] = known = np.memmap(chunk, np.uint8, "r")
@@ -283,7 +282,7 @@ def _age(chunk: Path) -> tuple[float, str]:
 
 
 def _packed(key: str, arrays: Arrays) -> tuple[bytes, bytes]:
-    """Head and data of a record."""
+    """Return head and data of a record."""
     parts: list[bytes] = []
     described, offset = {}, 0
     for name, array in arrays.items():

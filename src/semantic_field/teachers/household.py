@@ -1,11 +1,11 @@
-"""Common things of homes, offices and shops: their names, and what people want them for.
+"""Common objects of homes, offices and shops ("things"), with their names and uses.
 
-A query is compared with these things as well as with the map. Where a thing that is not in the
-map fits it much better than anything that is, the honest answer is "not found"; and where the
-map holds the thing that a use asks for ("somewhere to sit"), the use leads to it.
+A query is compared with these things as well as with the map. If a thing that is not in the map
+fits the query much better than anything in the map, the right answer is "not found". If the map
+has a thing with the requested use ("somewhere to sit"), the use leads to it.
 
-One line a thing: ``names, best first | uses | things that also do``. A use may stand at several
-things; who asks for an armchair and has only chairs is shown the chairs.
+One line per thing: ``names, best first | uses | substitutes``. Several things may have the same
+use. Substitutes are accepted instead: a query for an armchair finds chairs if there is no armchair.
 """
 
 from __future__ import annotations
@@ -250,7 +250,7 @@ economy, law, religion, war, peace, weather, colour, number, letter, language, n
 
 @dataclass(frozen=True)
 class Thing:
-    """A kind of thing: its names, best first, phrases that ask for it, and what also does."""
+    """A kind of object: names (best first), phrases of its uses, and accepted substitutes."""
 
     names: tuple[str, ...]
     uses: tuple[str, ...] = ()
@@ -283,4 +283,4 @@ COMMON_THINGS: tuple[str, ...] = (
     *("toilet", "bathtub", "towel", "washing machine", "trash bin", "box", "bag", "shoes"),
     *("clothes", "book", "toy", "bicycle", "fire extinguisher", "sign", "person"),
 )
-"""What rooms, offices and corridors hold: a map's vocabulary as long as nothing names another."""
+"""Common objects of rooms, offices and corridors: the default vocabulary of a map."""

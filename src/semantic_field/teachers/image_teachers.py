@@ -1,4 +1,4 @@
-"""The teachers of images together: what they say of one keyframe, computed once and kept."""
+"""Combines all image teachers: embeddings, regions and patch features of one keyframe."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from semantic_field.teachers.regions import RegionProposer, Regions
 
 @dataclass(frozen=True)
 class ImageTargets:
-    """What the teachers say of one image.
+    """Output of the teachers for one image.
 
     Attributes:
         embedding: see ``LanguageTeacher.embed_image``.
@@ -39,12 +39,15 @@ class ImageTargets:
 
 @dataclass(frozen=True)
 class TeacherInput:
-    """What the teachers look at.
+    """Input of the teachers: one keyframe.
 
     Attributes:
-        serial: tells keyframes apart; stamp_ns: of its acquisition.
-        color: RGB (H, W, 3). depth: (H, W), metres, 0 = no reading. camera: of both.
-        labels: ids (H, W), -1 = void, and their names, for teachers that read them.
+        serial: identifies the keyframe.
+        stamp_ns: acquisition time, nanoseconds.
+        color: RGB (H, W, 3).
+        depth: (H, W), metres, 0 = no reading.
+        camera: of both images.
+        labels, label_names: ids (H, W), -1 = void, and their names, for teachers that use them.
     """
 
     serial: int
@@ -57,10 +60,12 @@ class TeacherInput:
 
 
 class ImageTeachers:
-    """Language, regions and patches of an image; only language is always there.
+    """The image teachers of a map: a language teacher and optionally regions and patch features.
 
     Args:
-        store: folder that keeps regions and patches ("" = none); language teachers keep theirs.
+        language: gives dense embeddings.
+        proposer: gives regions. patches: gives patch features.
+        store: folder for stored regions and patches ("" = none); language teachers have their own.
     """
 
     _scales: int | None = None  # of the first image's embedding
@@ -80,11 +85,11 @@ class ImageTeachers:
         }
 
     def look(self, image: TeacherInput) -> ImageTargets:
-        """Everything that the teachers say of an image; takes milliseconds to minutes.
+        """Run all teachers on a keyframe; takes milliseconds to minutes.
 
         Raises:
-            ValueError: where they cannot look at it, or what they say is not of the shape that
-                they promise, of as many scales as before, and finite.
+            ValueError: if a teacher fails, or an output has a wrong shape, another number of
+                scales than before, or is not finite.
         """
         embedding = self.language.embed_image(image.color, image.labels, image.label_names)
         self._check_embedding(embedding)
@@ -92,11 +97,11 @@ class ImageTeachers:
         return ImageTargets(embedding, self._regions(image), self._patches(image), footprint)
 
     def forget(self) -> None:
-        """A map begins anew: its embeddings may be of another number of scales."""
+        """Reset for a new map, whose embeddings may have another number of scales."""
         self._scales = None
 
     def _check_embedding(self, embedding: Tensor) -> None:
-        """Own features, which come by way of the store, are as their makers took them to be."""
+        """Check shape and values of an embedding; stored features may come from other tools."""
         shape, dim = tuple(embedding.shape), self.language.dim
         scales = "scales" if self._scales is None else self._scales
         fine = embedding.ndim == 4 and embedding.shape[-1] == dim and embedding.numel() > 0
@@ -148,24 +153,24 @@ class ImageTeachers:
 
 
 def regions_to_arrays(regions: Regions) -> Arrays:
-    """What a feature store keeps of regions."""
+    """Convert regions to arrays for a feature store."""
     names = ("starts", "stops", "splits", "scores", "ids")
     arrays = {name: getattr(regions, name) for name in names}
     return arrays | {"size": np.array([regions.height, regions.width])}
 
 
 def regions_from_arrays(arrays: Arrays) -> Regions:
-    """The regions of ``regions_to_arrays``; scores have gone through float16."""
+    """Rebuild the regions of ``regions_to_arrays``; scores are rounded to float16."""
     height, width = (int(side) for side in arrays["size"])
     runs = {name: np.array(arrays[name]) for name in ("starts", "stops", "splits", "ids")}
     return Regions(height, width, **runs, scores=np.array(arrays["scores"], np.float32))
 
 
 def make_image_teachers(config: Config, language: LanguageTeacher | None) -> ImageTeachers | None:
-    """The teachers of images that ``config`` names; None where language is not from images.
+    """Return the image teachers of ``config``; None if language is not learnt from images.
 
     Raises:
-        ValueError: where files are missing or damaged, with the option and the remedy.
+        ValueError: if files are missing or damaged.
     """
     if language is None or config.language.source != "images":
         return None

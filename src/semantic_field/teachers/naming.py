@@ -1,4 +1,4 @@
-"""Class names as data sets spell them, turned into the words a language model knows."""
+"""Normalises class names as spelled in datasets to plain words for language models."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _COUNTER = re.compile(r"_\d+$")
 
 @cache
 def spoken(name: str) -> str:
-    """The name in plain words: "diningtable" and "DiningTable_01" become "dining table".
+    """Return a name in plain words: "diningtable" and "DiningTable_01" become "dining table".
 
     Separators and camel case become spaces, a counter at the end and all but the first of
     several alternatives ("door; double door") are dropped, and a compound of two known words
-    is taken apart. Free text comes back as it is, in lower case and without the quotes around.
+    is split. Free text is only converted to lower case and stripped of quotes.
     """
     name = printable(name)
     text = _COUNTER.sub("", re.split(r"[;/]", name)[0].strip())
@@ -28,12 +28,12 @@ def spoken(name: str) -> str:
 
 
 def printable(text: str) -> str:
-    """The text with spaces for control characters and other characters without a shape."""
+    """Replace control characters and other unprintable characters by spaces, and strip."""
     return "".join(c if c.isprintable() else " " for c in text).strip()
 
 
 def _split(word: str) -> str:
-    """A compound of two known words in two words; any other word as it is."""
+    """Split a compound of two known words; return any other word unchanged."""
     known = _known_words()
     if word in known or len(word) < 6 or not word.isalpha():
         return word

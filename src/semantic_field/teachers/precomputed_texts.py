@@ -1,8 +1,8 @@
-"""A teacher of precomputed text features: the text space of a model that is not here.
+"""Teacher with precomputed text features, of a model that is not available on this machine.
 
-The features come as a folder with ``features.npy`` (N, E) and ``entries.json`` (a list of names,
-or of objects with a ``name``), with optional ``*synonyms.json`` (name to list of names); or as
-one ``.npz`` or ``.safetensors`` file of name to feature.
+The features are a folder with ``features.npy`` (N, E) and ``entries.json`` (a list of names, or
+of objects with a ``name``), with optional ``*synonyms.json`` (name to list of names); or one
+``.npz`` or ``.safetensors`` file that maps names to features.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ HINT = (
 
 
 class VocabularyTeacher:
-    """Looks texts up among names with known features; nothing is computed.
+    """Looks up texts among names with known features.
 
     Args:
         path: see the module.
     Raises:
-        ValueError: where the files are missing, damaged or do not fit together.
+        ValueError: if files are missing, damaged or inconsistent.
     """
 
     name = "vocabulary"
@@ -74,7 +74,11 @@ class VocabularyTeacher:
         return self._find(text) is not None
 
     def embed_text(self, texts: list[str]) -> Float[Tensor, "Q E"]:
-        """The stored L2-normalised feature of each text, which must be a known name."""
+        """Return the stored L2-normalised feature of each text.
+
+        Raises:
+            ValueError: if a text is not a known name.
+        """
         rows = [self._find(text) for text in texts]
         unknown = [text for text, row in zip(texts, rows, strict=True) if row is None]
         if unknown:
@@ -91,7 +95,11 @@ class VocabularyTeacher:
         labels: NDArray[np.int32] | None = None,
         label_names: Mapping[int, str] = NO_NAMES,
     ) -> Float[Tensor, "1 h w E"]:
-        """The features of the label image's class names, one a cell; zeros where void."""
+        """Return the feature of the class name at each cell of the label image; void = zeros.
+
+        Raises:
+            ValueError: without labels.
+        """
         return embed_label_image(self, labels, label_names)
 
     def _find(self, text: str) -> int | None:
@@ -107,7 +115,7 @@ def _key(name: str) -> str:
 
 
 def _rows_of(names: list[str]) -> dict[str, list[int]]:
-    """Each distinct name with its rows."""
+    """Return the rows of each distinct name."""
     rows: dict[str, list[int]] = {}
     for row, name in enumerate(names):
         rows.setdefault(_key(name), []).append(row)
@@ -123,7 +131,7 @@ def _unit(features: NDArray, path: str) -> NDArray[np.float32]:
 
 
 def _read(path: str) -> tuple[list[str], NDArray, dict[str, list[str]]]:
-    """Names, their features (N, E) and synonyms."""
+    """Read names, their features (N, E) and synonyms."""
     where = Path(path).expanduser()
     if not path or not where.exists():
         raise ValueError(f"expected the features of the 'vocabulary' teacher, got {path!r}; {HINT}")

@@ -1,8 +1,8 @@
-"""The sentences that a class name is put into before a CLIP model reads it."""
+"""Prompt templates for class names, for CLIP models."""
 
 from __future__ import annotations
 
-# MaskCLIP's and 3D-OVS's additions to the 80 sentences of CLIP's ImageNet evaluation.
+# Added by MaskCLIP and 3D-OVS to the 80 templates of CLIP's ImageNet evaluation.
 IN_THE_SCENE = (
     "there is a {} in the scene.",
     "there is the {} in the scene.",
@@ -13,7 +13,7 @@ IN_THE_SCENE = (
 
 
 def sentences(text: str, average: bool) -> list[str]:
-    """The text as it is, or the 85 sentences about it that are averaged."""
+    """Return the text itself, or with ``average`` the 85 prompts to be averaged."""
     if not average:
         return [text]
     from open_clip import OPENAI_IMAGENET_TEMPLATES

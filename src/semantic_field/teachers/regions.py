@@ -1,7 +1,4 @@
-"""Regions: which pixels of an image belong together, whatever they are.
-
-A proposer gives the same ``Regions`` whether a network or a few rules found them.
-"""
+"""Class-agnostic regions of an image: ``Regions``, and the interface of region proposers."""
 
 from __future__ import annotations
 
@@ -20,17 +17,17 @@ from semantic_field.geometry import Camera
 
 @dataclass(frozen=True)
 class Regions:
-    """Masks of one image, which may overlap, in the order in which the proposer lists them.
+    """Masks of one image, which may overlap, in the order given by the proposer.
 
-    SAM's order is that of its suppression, not of area; rules that let the last mask win (region
-    semantic ranking) depend on it. Masks are kept as runs of pixels, 1-2 % of their size.
+    SAM's order is that of its non-maximum suppression, not of area; methods in which the last mask
+    wins (region semantic ranking) depend on it. Masks are run-length encoded, 1-2 % of their size.
 
     Attributes:
         height, width: of the image, pixels.
         starts, stops: int32 (N,), runs of pixels [start, stop) of the row-major image.
         splits: int64 (M + 1,), the runs of mask m are splits[m] to splits[m + 1].
-        scores: float32 (M,), 0..1, how sure the proposer is.
-        ids: int32 (M,), unequal within one image.
+        scores: float32 (M,), confidence of the proposer, 0..1.
+        ids: int32 (M,), unique within one image.
     """
 
     height: int
@@ -49,10 +46,10 @@ class Regions:
         scores: NDArray[np.floating] | None = None,
         ids: NDArray[np.integer] | None = None,
     ) -> Regions:
-        """Regions of masks, each (H, W) = ``size``; scores are 1 and ids 0..M-1 by default.
+        """Build regions from bool masks of ``size`` (H, W); by default scores 1 and ids 0..M-1.
 
         Raises:
-            ValueError: where a mask, or the number of scores or ids, does not fit.
+            ValueError: if the size of a mask, or the number of scores or ids, does not fit.
         """
         runs = [_runs(np.asarray(mask), size) for mask in masks]
         counts = [len(starts) for starts, _ in runs]
@@ -72,7 +69,7 @@ class Regions:
 
     @classmethod
     def from_label_image(cls, labels: NDArray[np.integer]) -> Regions:
-        """One region for each id >= 0 of an image (H, W), largest first."""
+        """Build one region for each id >= 0 of an image (H, W), largest first."""
         ids, counts = np.unique(labels[labels >= 0], return_counts=True)
         ids = ids[np.argsort(-counts, kind="stable")]
         return cls.from_masks((labels == i for i in ids), labels.shape, ids=ids)
@@ -81,7 +78,7 @@ class Regions:
         return len(self.ids)
 
     def mask(self, index: int) -> NDArray[np.bool_]:
-        """The pixels (H, W) of one region."""
+        """Return the mask (H, W) of one region."""
         runs = slice(self.splits[index], self.splits[index + 1])
         edges = np.zeros(self.height * self.width + 1, np.int8)
         edges[self.starts[runs]] += 1
@@ -89,12 +86,12 @@ class Regions:
         return np.cumsum(edges[:-1], dtype=np.int8).view(np.bool_).reshape(self.height, self.width)
 
     def __iter__(self) -> Iterator[NDArray[np.bool_]]:
-        """The masks, one after the other."""
+        """Iterate over the masks (H, W)."""
         return (self.mask(i) for i in range(len(self)))
 
     @property
     def masks(self) -> NDArray[np.bool_]:
-        """All masks (M, H, W): as large as they look, 0.3 MB each at 640x480."""
+        """All masks (M, H, W), uncompressed: 0.3 MB each at 640x480."""
         masks = np.empty((len(self), self.height, self.width), np.bool_)
         for i, mask in enumerate(self):
             masks[i] = mask
@@ -102,12 +99,12 @@ class Regions:
 
     @property
     def areas(self) -> NDArray[np.int64]:
-        """Pixels of each region (M,)."""
+        """Number of pixels of each region (M,)."""
         ends = np.concatenate([[0], np.cumsum(self.stops - self.starts, dtype=np.int64)])
         return np.diff(ends[self.splits])
 
     def label_image(self) -> NDArray[np.int32]:
-        """The index of the last region that covers each pixel (H, W), -1 where none does."""
+        """Return the index of the last region that covers each pixel (H, W), -1 = none."""
         image = np.full(self.height * self.width, -1, np.int32)
         for i in range(len(self)):
             image[self.mask(i).reshape(-1)] = i
@@ -115,11 +112,11 @@ class Regions:
 
 
 class RegionProposer(Protocol):
-    """Finds the regions of an image.
+    """Proposes regions of an image.
 
     Attributes:
         name: short, for messages.
-        fingerprint: equal where two proposers give equal regions.
+        fingerprint: equal if two proposers give equal regions.
     """
 
     name: str
@@ -131,15 +128,16 @@ class RegionProposer(Protocol):
         depth: NDArray[np.float32] | None = None,
         camera: Camera | None = None,
     ) -> Regions:
-        """Regions of an RGB image (H, W, 3), with the z-depth (H, W) in metres where there is
-        one (0 = no reading) and the camera that it belongs to."""
+        """Return the regions of an RGB image (H, W, 3).
+
+        ``depth`` is z-depth (H, W) in metres, 0 = no reading; ``camera`` belongs to it."""
         ...
 
 
 def pool_features(features: Float[Tensor, "h w E"], regions: Regions) -> Float[Tensor, "M E"]:
-    """The mean of the cells under each mask, weighted by how much of a cell it covers, unit length.
+    """Return the normalised mean feature under each mask, weighted by the covered share of cells.
 
-    Cells tile the image as ``LanguageTeacher.embed_image`` says. Zeros for an empty mask, or one
+    Cells tile the image as in ``LanguageTeacher.embed_image``. Zeros for an empty mask, or one
     over cells that are zeros.
     """
     h, w, _ = features.shape

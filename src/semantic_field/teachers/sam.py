@@ -1,8 +1,8 @@
-"""SAM's and SAM 2's automatic masks, through transformers, from a local checkpoint.
+"""Automatic mask generation with SAM and SAM 2, through transformers, from a local checkpoint.
 
-The rules are those of the default mask generator of Segment Anything (Kirillov et al. 2023):
-a grid of 32 x 32 points, three masks for each, kept where the model expects an IoU above .88 and
-the mask hardly changes with its threshold, and non-maximum suppression over boxes.
+Parameters are those of the default mask generator of Segment Anything (Kirillov et al. 2023):
+a grid of 32 x 32 points, three masks for each, kept if the predicted IoU is above 0.88 and the
+mask is stable under changes of its threshold, and non-maximum suppression over boxes.
 """
 
 from __future__ import annotations
@@ -30,10 +30,11 @@ REMEDY = (
 
 @dataclass(frozen=True)
 class Rules:
-    """Of the mask generator.
+    """Parameters of the mask generator.
 
     Attributes:
-        points_per_side: of the grid. batch: points decoded at once.
+        points_per_side: of the grid.
+        batch: points decoded at once.
         least_iou: masks with a lower predicted IoU are left out.
         least_stability: least IoU of the masks at thresholds ``offset`` below and above 0.
         most_overlap: boxes with a larger IoU than this suppress one another.
@@ -48,12 +49,13 @@ class Rules:
 
 
 class SamRegions:
-    """SAM or SAM 2, whichever the folder holds.
+    """Region proposer with SAM or SAM 2, whichever is in the folder.
 
     Args:
-        path: folder as transformers saves it. device: see ``TeacherConfig``.
+        path: folder in transformers' format.
+        device: see ``TeacherConfig``.
     Raises:
-        ValueError: where the folder holds no such model.
+        ValueError: if there is no such model in the folder.
     """
 
     name = "sam"
@@ -80,7 +82,7 @@ class SamRegions:
         depth: NDArray[np.float32] | None = None,
         camera: Camera | None = None,
     ) -> Regions:
-        """See ``RegionProposer``; in SAM's own order: falling predicted IoU. Depth is not used."""
+        """See ``RegionProposer``; ordered by descending predicted IoU. Depth is not used."""
         size = color.shape[:2]
         pixels, shown = self._pixels(color)
         embeddings = self._model.get_image_embeddings(pixels)
@@ -91,9 +93,9 @@ class SamRegions:
         return Regions.from_masks(masks[order].cpu().numpy(), size, ious[order].cpu().numpy())
 
     def _pixels(self, color: NDArray[np.uint8]) -> tuple[Float[Tensor, "1 3 S S"], tuple]:
-        """The image as the model wants it, and the size of the part that shows it.
+        """Return the model's input image, and the size of the part without padding.
 
-        SAM scales the longer side and pads below and to the right; SAM 2 stretches.
+        SAM scales the longer side and pads at the bottom and right; SAM 2 stretches.
         """
         height, width = color.shape[:2]
         scale = self._side / max(height, width)
@@ -107,7 +109,7 @@ class SamRegions:
         return functional.pad((image - mean) / std, padding), shown
 
     def _points(self, shown: tuple) -> list[Float[Tensor, "1 n 1 2"]]:
-        """The grid over the image, x and y in the model's pixels, in batches."""
+        """Return the grid of points (x, y) in pixels of the model's input, in batches."""
         side = self._rules.points_per_side
         steps = (torch.arange(side, dtype=torch.float32) + 0.5) / side
         y, x = torch.meshgrid(steps * shown[0], steps * shown[1], indexing="ij")
@@ -117,14 +119,14 @@ class SamRegions:
     def _masks(
         self, embeddings, points: Float[Tensor, "1 n 1 2"], shown: tuple, size: tuple
     ) -> tuple[Bool[Tensor, "m H W"], Float[Tensor, " m"]]:
-        """The masks of some points that are good and stable enough, and their predicted IoUs."""
+        """Return the good and stable masks of some points, and their predicted IoUs."""
         rules = self._rules
         labels = torch.ones(points.shape[:3], dtype=torch.long, device=points.device)
         output = self._model(image_embeddings=embeddings, input_points=points, input_labels=labels)
         ious, logits = output.iou_scores[0].flatten(), output.pred_masks[0].flatten(0, 1)
         good = ious > rules.least_iou
         ious, logits = ious[good], logits[good][:, None].float()
-        if not self._second:  # the padding is cut off at the model's own resolution
+        if not self._second:  # crop the padding at the model's input resolution
             side = (self._side, self._side)
             logits = functional.interpolate(logits, side, mode="bilinear", align_corners=False)
             logits = logits[..., : shown[0], : shown[1]]
@@ -136,7 +138,7 @@ class SamRegions:
 
 
 def _boxes(masks: Bool[Tensor, "M H W"]) -> Float[Tensor, "M 4"]:
-    """left, top, right, bottom of each mask, both ends included; zeros for an empty one."""
+    """Return left, top, right, bottom (inclusive) of each mask; zeros for an empty one."""
     columns, rows = masks.any(1), masks.any(2)
     sides = []
     for line in (columns, rows):
@@ -151,7 +153,7 @@ def _boxes(masks: Bool[Tensor, "M H W"]) -> Float[Tensor, "M 4"]:
 def _suppressed(
     boxes: Float[Tensor, "M 4"], scores: Float[Tensor, " M"], most_overlap: float
 ) -> Tensor:
-    """Indices of the boxes that no better one overlaps too much, best first (greedy NMS)."""
+    """Return the indices of boxes after greedy non-maximum suppression, best first."""
     order = scores.argsort(descending=True, stable=True)
     boxes = boxes[order]
     area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])

@@ -1,19 +1,19 @@
-"""A *simulated teacher*: true CLIP text features, seen through a simulation of CLIP's mistakes.
+"""*Simulated teacher*: real CLIP text features with a simulation of CLIP's image errors.
 
-Where no CLIP checkpoint is at hand, a label image says what each pixel shows, and the class's real
-text feature stands for what CLIP would say of it. That is then broken in the ways in which CLIP
-over crops breaks:
+For tests without a CLIP checkpoint. A label image gives the class of each pixel, and the class's
+real text feature stands for CLIP's image feature. Then typical errors of CLIP on crops are
+simulated:
 
 - **coarse patches**: crops at three scales by OV-NeRF's rule (patch = shorter side // {5, 7, 10}
-  of the image made 8 times smaller, stride = patch // 4, each side moved outwards by up to a
-  stride); a crop's feature mixes what it shows, and a cell gets the mean over all crops around it;
-- **confusion**: in each view a class may look like another one, drawn in proportion to
-  ``exp(cosine / temperature)`` of the true text features;
-- **bias of a view**: one offset in all features of an image;
+  of the image downsampled by 8, stride = patch // 4, each side moved outwards by up to a
+  stride); a crop's feature mixes its classes, and a cell gets the mean over all crops around it;
+- **confusion**: in each view a class may look like another one, drawn with probability
+  proportional to ``exp(cosine / temperature)`` of the true text features;
+- **view bias**: one offset in all features of an image;
 - **noise** of each crop.
 
-What is drawn depends on the seed and the image alone. Figures made with it are of a "simulated
-teacher": they say how mapping deals with such mistakes, and nothing about CLIP itself.
+Random numbers depend only on the seed and the image. Scores with this teacher show how mapping
+handles such errors; they say nothing about CLIP itself.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from torch import Tensor
 from semantic_field.teachers.language import CELL, CLIP_MARGIN, CROP, NO_NAMES
 from semantic_field.teachers.precomputed_texts import VocabularyTeacher
 
-# Names of the test recordings that the published list of features lacks, and what stands for them.
+# Class names of the test recordings that are missing in the published features, and substitutes.
 STAND_INS = {
     "wall": "building",
     "floor": "doormat",
@@ -54,15 +54,15 @@ STAND_INS = {
 
 @dataclass(frozen=True)
 class Strength:
-    """How strongly the simulated teacher errs. Set once (see docs/open_vocabulary.md).
+    """Strength of the simulated errors (see docs/open_vocabulary.md).
 
     Attributes:
-        confusion: chance that a class looks like another one in a view.
-        temperature: of the choice of that other one; small = only the most similar names.
-        blend: share of the other one's feature where a class is confused.
-        bias: length of a view's offset, of unit features.
-        noise: length of a crop's noise.
-        dominance: power of a class's share in a crop; above 1 the largest one wins.
+        confusion: probability that a class looks like another one in a view.
+        temperature: of the choice of the other class; small = only the most similar names.
+        blend: share of the other class's feature in a confused class.
+        bias: length of a view's offset, relative to unit features.
+        noise: length of a crop's noise, relative to unit features.
+        dominance: exponent of a class's share in a crop; above 1 favours the largest class.
     """
 
     confusion: float = 0.8
@@ -73,7 +73,7 @@ class Strength:
     dominance: float = 1.0
 
 
-DIVISORS = (10, 7, 5)  # from the smallest surroundings to the largest
+DIVISORS = (10, 7, 5)  # from the smallest context to the largest
 NOISE_DIRECTIONS = 64
 
 
@@ -82,7 +82,8 @@ class SimulatedTeacher(VocabularyTeacher):
 
     Args:
         path: features of names, see ``VocabularyTeacher``.
-        seed: of everything drawn.
+        seed: of all random numbers.
+        strength: of the simulated errors.
     """
 
     name = "simulated teacher"
@@ -108,7 +109,11 @@ class SimulatedTeacher(VocabularyTeacher):
         labels: NDArray[np.int32] | None = None,
         label_names: Mapping[int, str] = NO_NAMES,
     ) -> Float[Tensor, "3 h w E"]:
-        """What CLIP over crops might say of an image whose pixels show ``labels`` (H, W)."""
+        """Return simulated dense CLIP embeddings of an image with ``labels`` (H, W).
+
+        Raises:
+            ValueError: without labels.
+        """
         if labels is None:
             raise ValueError(
                 "expected a label image for the simulated teacher, got none: use a recording with "
@@ -127,7 +132,7 @@ class SimulatedTeacher(VocabularyTeacher):
     def _shown(
         self, labels: NDArray[np.int32], names: Mapping[int, str]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Share of each named class in each cell (h, w, C), and the classes' features (C, E)."""
+        """Return the share of each named class in each cell (h, w, C), and features (C, E)."""
         present = [i for i in np.unique(labels).tolist() if i in names and self.knows(names[i])]
         h, w = (max(1, side // CELL) for side in labels.shape)
         rows = (np.arange(labels.shape[0]) * h) // labels.shape[0]
@@ -147,7 +152,7 @@ class SimulatedTeacher(VocabularyTeacher):
     def _confused(
         self, vectors: NDArray[np.float32], random: np.random.Generator
     ) -> NDArray[np.float32]:
-        """The features of the classes as they look in one view."""
+        """Return the features of the classes in one view, some of them confused."""
         known, how = self._features.numpy(), self.strength
         seen = vectors.copy()
         for row, vector in enumerate(vectors):
@@ -165,7 +170,7 @@ class SimulatedTeacher(VocabularyTeacher):
         bias: NDArray[np.float32],
         random: np.random.Generator,
     ) -> NDArray[np.float32]:
-        """Weights (h, w, C + directions) of the features at one scale of crops."""
+        """Return the weights (h, w, C + directions) of the features at one scale of crops."""
         h, w, _ = share.shape
         low, high = _crops(h, w, divisor, random)
         shown = _box_sums(share, low, high) ** self.strength.dominance
@@ -179,7 +184,7 @@ class SimulatedTeacher(VocabularyTeacher):
 def _crops(
     h: int, w: int, divisor: int, random: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Corners (N, 2) of overlapping crops: first row and column, and those behind the last."""
+    """Return the corners (N, 2) of overlapping crops: first row and column; end (exclusive)."""
     patch = max(1, min(h, w) // divisor)
     stride = max(1, patch // 4)
     starts = [np.unique(np.append(np.arange(0, n - patch + 1, stride), n - patch)) for n in (h, w)]
@@ -189,7 +194,7 @@ def _crops(
 
 
 def _box_sums(image: NDArray, low: NDArray, high: NDArray) -> NDArray[np.float64]:
-    """Sums (N, C) of an image (h, w, C) over boxes."""
+    """Return the sums (N, C) of an image (h, w, C) over boxes."""
     integral = np.pad(image.astype(np.float64).cumsum(0).cumsum(1), ((1, 0), (1, 0), (0, 0)))
     (top, left), (bottom, right) = low.T, high.T
     return np.maximum(
@@ -199,7 +204,7 @@ def _box_sums(image: NDArray, low: NDArray, high: NDArray) -> NDArray[np.float64
 
 
 def _spread(values: NDArray, low: NDArray, high: NDArray, h: int, w: int) -> NDArray[np.float64]:
-    """The sum (h, w, F) of values (N, F) over all boxes that cover a cell."""
+    """Return for each cell the sum (h, w, F) of the values (N, F) of all boxes that cover it."""
     change = np.zeros((h + 1, w + 1, values.shape[1]))
     (top, left), (bottom, right) = low.T, high.T
     np.add.at(change, (top, left), values)

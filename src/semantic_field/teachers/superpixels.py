@@ -1,4 +1,4 @@
-"""Joins pixels to superpixels, and superpixels to regions, by what separates neighbours."""
+"""Graph-based superpixels, and their agglomerative merging to regions."""
 
 # Compiled functions carry no annotations: Numba infers their types.
 from __future__ import annotations
@@ -13,16 +13,17 @@ _jit = njit(nogil=True, cache=True, error_model="numpy")
 
 @_jit
 def superpixels(weight, order, grain, least):
-    """Join pixels by Felzenszwalb and Huttenlocher's rule (2004).
+    """Merge pixels by the method of Felzenszwalb and Huttenlocher (2004).
 
     Args:
         weight: (2, H, W), of the edges to the right and down; not NaN.
-        order: their flat indices (2 * H * W,), lightest first; those that leave the image are
-            passed over.
-        grain: how freely pixels join: the rule's k, in units of the weights times pixels.
-        least: superpixels of fewer pixels join a neighbour in any case.
+        order: their flat indices (2 * H * W,), lightest first; edges that leave the image are
+            skipped.
+        grain: the method's parameter k, in units of the weights times pixels; larger values give
+            larger superpixels.
+        least: superpixels of fewer pixels are merged in any case.
     Returns:
-        Labels int32 (H, W) from 0, and how many there are.
+        Labels int32 (H, W) from 0, and their number.
     """
     _, height, width = weight.shape
     pixels = height * width
@@ -64,7 +65,7 @@ def superpixels(weight, order, grain, least):
 
 @_jit
 def neighbours(labels, count, weights, lab):
-    """Which superpixels touch, with sums over their borders, and each one's colour and size.
+    """Build the graph of touching superpixels, with border statistics, colours and sizes.
 
     Args:
         labels, count: of ``superpixels``.
@@ -111,30 +112,30 @@ def neighbours(labels, count, weights, lab):
 
 @_jit
 def _cost(sums, colors, sizes, a, b, color_unit, small):
-    """How unlike two neighbours are: geometry at their border, colour there and as a whole."""
+    """Return the dissimilarity of two neighbours: geometry at the border, colour there and mean."""
     difference = 0.0
     for channel in range(3):
         difference += (colors[a, channel] / sizes[a] - colors[b, channel] / sizes[b]) ** 2
     whole = np.sqrt(difference) / color_unit
     border = sums[2] / sums[0]
-    color = np.sqrt(whole * border)  # shading differs as a whole, texture at the border
+    color = np.sqrt(whole * border)  # shading changes only the mean, texture only the border
     ease = min(1.0, (min(sizes[a], sizes[b]) / small) ** 0.5)
     return (sums[1] / sums[0] + color) * ease
 
 
 @_jit
 def merge(pairs, sums, colors, sizes, limits, color_unit, small, least, thin):
-    """Join the most alike neighbours first, until none are alike enough.
+    """Merge neighbours, most similar first, until no pair is similar enough.
 
     Args:
-        pairs, sums, colors, sizes: of ``neighbours``; they are written over.
-        limits: (L,) ascending: how unlike two neighbours may be that join.
-        color_unit: difference of two colours that counts as 1.
-        small: regions of fewer pixels join more freely.
-        least: those of fewer pixels join in any case, ...
-        thin: ... and those with fewer pixels to a pixel of border.
+        pairs, sums, colors, sizes: of ``neighbours``; they are overwritten.
+        limits: (L,) ascending, largest dissimilarity of merged neighbours.
+        color_unit: colour difference that counts as 1.
+        small: regions of fewer pixels are merged more easily.
+        least: regions of fewer pixels are merged in any case, ...
+        thin: ... and those with fewer pixels per border pixel.
     Returns:
-        Region numbers (L, N) of the superpixels, for each limit: that of one superpixel in it.
+        For each limit the region of each superpixel (L, N), as the number of one of its members.
     """
     count = len(sizes)
     parent = np.arange(count)
@@ -168,7 +169,7 @@ def merge(pairs, sums, colors, sizes, limits, color_unit, small, least, thin):
             around[a] += around[b] - 2 * sums[best, 0]
             colors[a] += colors[b]
             kept = 0
-            for e in range(edges):  # b's neighbours become a's; edges that fall together add up
+            for e in range(edges):  # b's neighbours become a's; parallel edges are added up
                 p, q = pairs[e]
                 p, q = (a if p == b else p), (a if q == b else q)
                 if p == q:

@@ -1,7 +1,7 @@
-"""Recordings in the layouts in which others publish them.
+"""Readers of published dataset layouts: Replica, ScanNet, TUM RGB-D, 7-Scenes.
 
-``open_layout`` recognises a folder by its files; a prefix (``tum:PATH``) says what it is, and an
-error then names the file that is missing.
+``open_layout`` detects the layout by its files. With an explicit prefix (``tum:PATH``) errors name
+the missing file.
 """
 
 from semantic_field.data.layouts.detection import LAYOUTS, detect, open_layout

@@ -1,4 +1,4 @@
-"""Which layout a folder has."""
+"""Detection of a folder's dataset layout."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from semantic_field.data.layouts.tum import open_tum
 
 @dataclass(frozen=True)
 class Layout:
-    """A layout: its prefixes, the files that give it away, and its reader."""
+    """A layout: its prefixes, the files that identify it, and its reader."""
 
     prefixes: tuple[str, ...]
     marks: tuple[str, ...]
@@ -34,12 +34,12 @@ LAYOUTS = (
 
 
 def open_layout(location: str | Path, **options: Any) -> ImageSequence | None:
-    """The recording at ``PREFIX:PATH`` or ``PATH``; None where no layout is recognised.
+    """Open the recording at ``PREFIX:PATH`` or ``PATH``; None if no layout is recognised.
+
+    ``rate_hz`` is accepted for all layouts and used if the recording has no times.
 
     Raises:
-        ValueError: a file that the layout needs is missing (it is named), or an option that its
-            reader does not have. ``rate_hz`` goes with all layouts and counts where the
-            recording has no times of its own.
+        ValueError: if a file of the layout is missing (it is named), or on an unknown option.
     """
     prefix, colon, rest = str(location).partition(":")
     named = [layout for layout in LAYOUTS if colon and prefix.lower() in layout.prefixes]
@@ -64,14 +64,14 @@ def open_layout(location: str | Path, **options: Any) -> ImageSequence | None:
 
 
 def detect(path: Path) -> Layout | None:
-    """The layout whose files are all there, or None."""
+    """Return the layout whose files all exist, or None."""
     if not path.is_dir():
         return None
     return next((layout for layout in LAYOUTS if _count(layout, path) == len(layout.marks)), None)
 
 
 def _best(named: list[Layout], path: Path) -> Layout:
-    """Of the layouts with one prefix the one with most of its files there."""
+    """Return the layout with the largest share of its files present."""
     return max(named, key=lambda layout: _count(layout, path) / len(layout.marks))
 
 

@@ -1,9 +1,9 @@
-"""Replica in its two usual renderings.
+"""Replica dataset in its two common renderings.
 
 Semantic-NeRF's: ``rgb/rgb_0.png``, ``depth/depth_0.png`` (mm), ``semantic_class/
 semantic_class_0.png``, ``semantic_instance/…``, ``traj_w_c.txt``; 90 degrees wide, 0 = void.
 NICE-SLAM's: ``results/frame000000.jpg``, ``results/depth000000.png``, ``traj.txt``, and
-``cam_params.json`` beside the scenes.
+``cam_params.json`` next to the scenes.
 """
 
 from __future__ import annotations
@@ -38,15 +38,17 @@ def open_semantic_nerf(
     camera: str | Camera = "",
     depth_scale: float | None = None,
 ) -> ImageSequence:
-    """A sequence of Semantic-NeRF's rendering.
+    """Open a sequence of Semantic-NeRF's rendering.
 
     Args:
         path: the folder with ``traj_w_c.txt``, such as ``room_0/Sequence_1``.
         rate_hz: frames per second; the recording has no times.
-        names: ``info_semantic.json`` with the classes' names. Looked for in the folder, above it
-            and in ``habitat/`` there; without it classes are called "class 17".
-        camera: of the images, in place of one 90 degrees wide or of that of a file beside them.
-        depth_scale: metres of one unit of the depth images.
+        names: ``info_semantic.json`` with the class names. By default searched in the folder, its
+            parents and ``habitat/`` there; without it classes are called "class 17".
+        camera: of the images; by default from a file next to them, else 90 degrees wide.
+        depth_scale: metres per unit of the depth images.
+    Raises:
+        ValueError: if a file is missing or damaged.
     """
     poses = read_matrix_rows(need(path / "traj_w_c.txt", SEMANTIC_NERF))
     colors = numbered(need(path / "rgb", SEMANTIC_NERF), "rgb_*.png", SEMANTIC_NERF)
@@ -80,9 +82,12 @@ def open_nice_slam(
     camera: str | Camera = "",
     depth_scale: float | None = None,
 ) -> ImageSequence:
-    """A scene of NICE-SLAM's rendering: the folder with ``traj.txt`` and ``results/``.
+    """Open a scene of NICE-SLAM's rendering: the folder with ``traj.txt`` and ``results/``.
 
-    ``camera`` and ``depth_scale`` (metres of one unit) count before ``cam_params.json``.
+    ``camera`` and ``depth_scale`` (metres per unit) override ``cam_params.json``.
+
+    Raises:
+        ValueError: if a file is missing or damaged.
     """
     poses = read_matrix_rows(need(path / "traj.txt", NICE_SLAM))
     results = need(path / "results", NICE_SLAM)
@@ -99,7 +104,7 @@ def open_nice_slam(
 def _nice_slam_camera(
     path: Path, given: str | Camera, size: tuple[int, int]
 ) -> tuple[Camera, float]:
-    """The camera, and the units of a metre of depth."""
+    """Return the camera, and the depth units per metre."""
     file = path / "cam_params.json"
     if not file.exists():
         file = path.resolve().parent / "cam_params.json"

@@ -1,9 +1,9 @@
-"""ScanNet as its SensReader exports a scene.
+"""ScanNet scenes as exported by its SensReader.
 
 ``color/0.jpg``, ``depth/0.png`` (mm), ``pose/0.txt`` (4x4 camera to world), ``intrinsic/
 intrinsic_depth.txt``; labels in ``label-filt/`` or ``label/``, and their names in
 ``scannetv2-labels.combined.tsv`` in the scene or above it. Colour and labels are resized to the
-depth images, as is usual.
+depth images, as is common practice.
 """
 
 from __future__ import annotations
@@ -38,16 +38,17 @@ def open_scannet(
     camera: str | Camera = "",
     depth_scale: float | None = None,
 ) -> ImageSequence:
-    """An exported scene.
+    """Open an exported scene. Frames without a valid pose are skipped and counted.
 
     Args:
         path: the scene's folder.
+        rate_hz: frames per second; the recording has no times.
         labels: "auto" (``label-filt``, then ``label``), "none", or the folder's name.
         classes: "nyu40" (40 classes) or "raw" (ScanNet's own categories).
-        camera: of the depth images, in place of ``intrinsic/intrinsic_depth.txt``.
-        depth_scale: metres of one unit of the depth images.
+        camera: of the depth images, replaces ``intrinsic/intrinsic_depth.txt``.
+        depth_scale: metres per unit of the depth images.
     Raises:
-        ValueError: for a file that is missing; frames whose pose was lost are skipped and counted.
+        ValueError: if a file is missing.
     """
     colors = numbered(need(path / "color", LAYOUT), "*.jpg", LAYOUT)
     depths = numbered(need(path / "depth", LAYOUT), "*.*", LAYOUT)

@@ -1,4 +1,4 @@
-"""What all layouts come down to: a list of image files, each with a pose and a time."""
+"""``ImageSequence``: the common reader of all layouts, from image files with poses and times."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ class Record:
 
 @dataclass(frozen=True)
 class LabelTable:
-    """From the ids in a layout's label images to class ids and names.
+    """Maps the ids in a layout's label images to class ids and names.
 
-    ``ids`` maps an image's id to a class id; ids that it lacks are void. None = unchanged.
+    ``ids`` maps an image id to a class id; missing ids are void. None = ids are unchanged.
     """
 
     names: dict[int, str]
     ids: dict[int, int] | None = None
 
     def class_ids(self, pixels: NDArray[np.integer]) -> NDArray[np.int32]:
-        """int32 class ids of label pixels, -1 where there is no class."""
+        """Return int32 class ids of label pixels, -1 = void."""
         names, void = split_void(self.names)
         pairs = self.ids if self.ids is not None else {i: i for i in names}
         size = max([int(pixels.max(initial=0)), *pairs]) + 1
@@ -60,18 +60,20 @@ def _signed(table: NDArray[np.int32], pixels: NDArray[np.integer]) -> NDArray[np
 
 
 class ImageSequence:
-    """A ``FrameSource`` over records.
+    """A ``FrameSource`` of records; images are decoded on access.
 
     Args:
         name: short, for reports.
-        records: in the order of time.
+        records: in order of time.
         camera: of the depth images; colour and labels of another size are resized to it.
-        metres_per_unit: of the depth images' integers, as the layout has it.
-        invalid_depth: integers that mean "no reading" besides 0.
-        labels: how label images are read; None without.
-        skipped: frames of the recording that could not be used, by cause.
-        depth_scale: metres of one unit that the caller gave; else the values may overrule the
-            layout.
+        metres_per_unit: of integer depth images, by the layout.
+        invalid_depth: values that mean "no reading", in addition to 0.
+        labels: how label images are read; None without labels.
+        skipped: number of unusable frames of the recording by cause.
+        depth_scale: metres per unit as given by the caller; without it, implausible values
+            override the layout's unit.
+    Raises:
+        ValueError: if there are no records.
     """
 
     def __init__(
@@ -98,14 +100,14 @@ class ImageSequence:
 
     @property
     def poses(self) -> list[NDArray[np.float64]]:
-        """``T_world_camera`` of all frames."""
+        """``T_world_camera`` (4, 4) of all frames."""
         return [record.T_world_camera for record in self.records]
 
     def __len__(self) -> int:
         return len(self.records)
 
     def __getitem__(self, index: int) -> Frame:
-        """The frame at 0..len-1; ValueError where a file is damaged or of another size."""
+        """Return the frame at 0..len-1; ValueError if a file is damaged or of another size."""
         record = self.records[index]
         return Frame(
             stamp_ns=record.stamp_ns,
@@ -161,7 +163,7 @@ class ImageSequence:
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """Width and height of an image file."""
+    """Return width and height of an image file."""
     if path.suffix == ".npy":
         height, width = read_depth(path).shape
     else:
@@ -172,11 +174,12 @@ def image_size(path: Path) -> tuple[int, int]:
 def choose_camera(
     given: str | Camera, usual: Camera, size: tuple[int, int], layout: str, *folders: Path
 ) -> Camera:
-    """The camera of the depth images (width, height): as given, or from a file in the folders,
-    or the layout's usual one, scaled to the images.
+    """Return the camera of the depth images, scaled to ``size`` (width, height).
+
+    In this order: as given, from a file in the folders, or the layout's usual camera.
 
     Raises:
-        ValueError: there is none for images of this aspect.
+        ValueError: if the camera does not fit the images.
     """
     if given:
         return parse_camera(given, size)
@@ -193,7 +196,7 @@ def choose_camera(
 
 
 def need(path: Path, layout: str, why: str = "") -> Path:
-    """The path, or ValueError that names what the layout misses."""
+    """Return the path; ValueError if it does not exist."""
     if not path.exists():
         raise ValueError(
             f"expected {path.name} in the {layout} recording {path.parent}, found none"
@@ -203,7 +206,7 @@ def need(path: Path, layout: str, why: str = "") -> Path:
 
 
 def numbered(folder: Path, pattern: str, layout: str) -> dict[int, Path]:
-    """Files by the last number in their names; ValueError where there are none."""
+    """Return files by the last number in their names; ValueError if there are none."""
     found = {}
     for path in folder.glob(pattern):
         digits = "".join(c if c.isdigit() else " " for c in path.stem).split()
@@ -215,7 +218,7 @@ def numbered(folder: Path, pattern: str, layout: str) -> dict[int, Path]:
 
 
 def read_matrix_rows(path: Path) -> list[NDArray[np.float64]]:
-    """4x4 matrices of a text file with sixteen numbers a row."""
+    """Read 4x4 matrices from a text file with sixteen numbers per row; ValueError otherwise."""
     try:
         numbers = np.loadtxt(path, ndmin=2)
     except ValueError as error:
@@ -226,7 +229,7 @@ def read_matrix_rows(path: Path) -> list[NDArray[np.float64]]:
 
 
 def rigid(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The matrix with the nearest rotation in place: text files round to few digits."""
+    """Replace the rotation by the nearest orthonormal one, as text files have few digits."""
     u, _, vt = np.linalg.svd(matrix[:3, :3])
     result = matrix.copy()
     result[:3, :3] = u @ vt
@@ -234,7 +237,7 @@ def rigid(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def stamps(n: int, rate_hz: float) -> list[int]:
-    """Nanoseconds of n frames of a recording without times."""
+    """Return stamps (ns) of n frames at ``rate_hz``, for recordings without times."""
     if not rate_hz > 0:
         raise ValueError(f"expected rate_hz > 0, got {rate_hz}")
     return [FIRST_STAMP_NS + round(i * 1e9 / rate_hz) for i in range(n)]

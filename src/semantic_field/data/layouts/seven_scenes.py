@@ -1,9 +1,9 @@
 """7-Scenes: ``frame-000000.color.png``, ``.depth.png`` (mm, 65535 = none), ``.pose.txt``.
 
-Colour and depth of 7-Scenes come from two cameras and are not registered. The depth is moved to the
-colour camera here; ``register=False`` takes both for one camera of focal length 585, as many papers
-do. Others name their files the same way: where a file beside the images describes a camera, it is
-the one of both.
+Colour and depth of 7-Scenes come from two cameras and are not registered. Here depth is reprojected
+to the colour camera; ``register=False`` treats both as one camera of focal length 585, as many
+papers do. Other datasets use the same file names: a camera file next to the images is used for
+both.
 """
 
 from __future__ import annotations
@@ -39,15 +39,17 @@ def open_seven_scenes(
     camera: str | Camera = "",
     depth_scale: float | None = None,
 ) -> ImageSequence:
-    """A sequence: the folder with the frames, such as ``redkitchen/seq-01``.
+    """Open a sequence. Frames without a valid pose are skipped and counted.
 
     Args:
-        path: the folder.
+        path: the folder with the frames, such as ``redkitchen/seq-01``.
         rate_hz: frames per second; the recording has no times.
         register: move depth (and the pose, which is the depth camera's) to the colour camera;
-            None: where the camera is that of 7-Scenes.
-        camera: of the images, in place of 7-Scenes's or of that of a file beside them.
-        depth_scale: metres of one unit of the depth images.
+            None: only if the camera is that of 7-Scenes.
+        camera: of the images; by default from a file next to them, else that of 7-Scenes.
+        depth_scale: metres per unit of the depth images.
+    Raises:
+        ValueError: if a file is missing or no frame has a pose.
     """
     poses = sorted(path.glob("frame-*.pose.txt"))
     if not poses:
@@ -79,13 +81,13 @@ def open_seven_scenes(
 
 
 def _depth_file(path: Path, stem: str) -> Path:
-    """The depth image of a frame, in whatever kind of file it is."""
+    """Return the depth image of a frame, in any supported file format."""
     files = [path / f"{stem}.depth{suffix}" for suffix in DEPTH_SUFFIXES]
     return next((file for file in files if file.exists()), None) or need(files[0], LAYOUT)
 
 
 class RegisteredSequence(ImageSequence):
-    """An ``ImageSequence`` whose depth is moved from the depth camera to the colour camera."""
+    """An ``ImageSequence`` whose depth is reprojected from the depth to the colour camera."""
 
     def __getitem__(self, index: int) -> Frame:
         frame = super().__getitem__(index)

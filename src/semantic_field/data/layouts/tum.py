@@ -1,7 +1,7 @@
-"""TUM RGB-D: ``rgb.txt``, ``depth.txt``, ``groundtruth.txt`` and the images that they list.
+"""TUM RGB-D: ``rgb.txt``, ``depth.txt``, ``groundtruth.txt`` and the images listed there.
 
-Depth has 5000 units a metre and is registered to colour. Colour and depth are paired by time, as
-the benchmark's ``associate.py`` does; the pose is interpolated at the colour image's time.
+Depth has 5000 units per metre and is registered to colour. Colour and depth are paired by time, as
+in the benchmark's ``associate.py``; the pose is interpolated at the colour image's time.
 """
 
 from __future__ import annotations
@@ -53,17 +53,17 @@ def open_tum(
     max_difference_s: float = 0.02,
     depth_scale: float | None = None,
 ) -> ImageSequence:
-    """A sequence.
+    """Open a sequence. Frames without depth or pose are skipped and counted.
 
     Args:
         path: the folder with ``rgb.txt``, ``depth.txt`` and ``groundtruth.txt``.
-        camera: "freiburg1", "freiburg2", "freiburg3", "ros", "fx,fy,cx,cy[,w,h]", or "auto": that
-            of a file beside the images (calibration.txt …), else by the folder's name. The
-            distortion of the first two is taken out.
-        depth_scale: metres of one unit of the depth images.
-        max_difference_s: largest difference in time of a colour and a depth image, seconds.
+        camera: "freiburg1", "freiburg2", "freiburg3", "ros", "fx,fy,cx,cy[,w,h]", or "auto": from
+            a file next to the images (calibration.txt …), else by the folder's name. Images of
+            the first two are undistorted.
+        max_difference_s: largest time difference of a colour and a depth image, seconds.
+        depth_scale: metres per unit of the depth images.
     Raises:
-        ValueError: for a file that is missing; frames without partner or pose are skipped.
+        ValueError: if a file is missing or damaged, or no frame is usable.
     """
     colors = _read_list(need(path / "rgb.txt", LAYOUT))
     depths = _read_list(need(path / "depth.txt", LAYOUT))
@@ -102,7 +102,7 @@ def open_tum(
 
 
 class RectifiedSequence(ImageSequence):
-    """An ``ImageSequence`` without the distortion of its camera."""
+    """An ``ImageSequence`` whose images are undistorted."""
 
     def __init__(self, *args: Any, distortion: tuple[float, ...] = (), **options: Any) -> None:
         super().__init__(*args, **options)
@@ -115,7 +115,10 @@ class RectifiedSequence(ImageSequence):
 
 
 def associate(first: list[float], second: list[float], max_difference_s: float) -> list[int | None]:
-    """For each time of ``first`` its partner in ``second``: nearest pairs first, each once."""
+    """Return for each time (s) of ``first`` the index of its partner in ``second``, or None.
+
+    Pairs are matched greedily by time difference; each element is used once.
+    """
     pairs = []
     other = np.asarray(second)
     for i, time in enumerate(first):
@@ -153,7 +156,7 @@ def _read_trajectory(path: Path) -> tuple[NDArray[np.float64], list[NDArray[np.f
 def _pose_at(
     time: float, times: NDArray[np.float64], poses: list[NDArray[np.floating]]
 ) -> NDArray[np.floating] | None:
-    """The pose interpolated at a time; None outside, or in a gap of the trajectory."""
+    """Return the interpolated pose at a time; None outside or in a gap of the trajectory."""
     after = int(np.searchsorted(times, time))
     if after < len(times) and times[after] == time:
         return poses[after]

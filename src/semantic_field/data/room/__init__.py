@@ -1,1 +1,1 @@
-"""The parts of the simulated room: furniture, layout, textures, light, ray caster, sensor."""
+"""Parts of the simulated room: furniture, layout, textures, lighting, ray caster, sensor."""

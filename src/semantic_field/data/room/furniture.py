@@ -1,7 +1,7 @@
 """Seats, tables and storage, assembled from solids.
 
-Every function gives the solids of one piece in its own frame: the origin on the floor in the
-middle of its footprint, z up, the front towards -y, metres. ``rng`` decides sizes and colours.
+Every function returns the solids of one piece in its own frame: origin on the floor in the
+middle of its footprint, z up, front towards -y, metres. Sizes and colours are random (``rng``).
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def legs(
 
 
 def _roll(x0: float, x1: float, y: float, z: float, radius: float, material: Material) -> Shape:
-    """A lying cylinder along x: the rounded edge of a cushion."""
+    """A horizontal cylinder along x: the rounded edge of a cushion."""
     return rod((x0, y, z), (x1, y, z), radius, material)
 
 
@@ -156,7 +156,7 @@ def bookshelf(rng: Random, color: Color) -> list[Shape]:
 
 
 def shelf_heights() -> tuple[float, ...]:
-    """Heights of the boards of ``bookshelf`` that books stand on."""
+    """Return the heights of the boards of ``bookshelf``, metres."""
     return (0.08, 0.46, 0.84, 1.22, 1.60)
 
 

@@ -1,4 +1,4 @@
-"""Kitchen furniture, things on tables, and what hangs on walls. Frames as in ``furniture``."""
+"""Kitchen furniture, tableware, and things on walls and ceilings; frames as in ``furniture``."""
 
 from __future__ import annotations
 

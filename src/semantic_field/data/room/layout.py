@@ -1,4 +1,4 @@
-"""Where everything stands in a room of a given seed, without two things in one place."""
+"""Random room layout: places furniture without collisions."""
 
 from __future__ import annotations
 
@@ -44,18 +44,20 @@ LABELS = (
     "clock",
 )
 STRUCTURE = frozenset({"floor", "wall", "ceiling"})
-FLAT = frozenset({"rug"})  # one may walk on it, and tables stand on it
+FLAT = frozenset({"rug"})  # no obstacle; furniture may stand on it
 GAP_M = 0.04
 
 
 @dataclass(frozen=True)
 class Piece:
-    """One named thing of the room.
+    """One object of the room.
 
     Attributes:
+        name: class name, one of ``LABELS``.
         shapes: its solids in the world frame.
-        position: world (3,) of the origin of its own frame. yaw: radians about z.
-        low, high: corners (3,) of the box around it, in its own frame.
+        position: origin (3,) of its own frame in the world, metres.
+        yaw: radians about z.
+        low, high: corners (3,) of its bounding box, in its own frame.
         instance: number from 1; -1 for floor, walls and ceiling.
     """
 
@@ -69,11 +71,11 @@ class Piece:
 
     @property
     def on_floor(self) -> bool:
-        """Whether it stands in the way of someone who walks."""
+        """Whether it is an obstacle on the floor."""
         return self.position[2] < 0.01 and self.name not in STRUCTURE | FLAT
 
     def footprint(self) -> NDArray[np.float64]:
-        """The four corners (4, 2) of its box on the floor, in order around it."""
+        """Return the four corners (4, 2) of its bounding box on the floor, in order."""
         (x0, y0), (x1, y1) = self.low[:2], self.high[:2]
         corners = np.array([[x0, y0, 0], [x1, y0, 0], [x1, y1, 0], [x0, y1, 0]])
         return (corners @ yaw_rotation(self.yaw).T + self.position)[:, :2]
@@ -81,11 +83,13 @@ class Piece:
 
 @dataclass
 class Layout:
-    """A room that is being furnished.
+    """A room while it is being furnished.
 
     Attributes:
-        size: width along x, depth along y, height; the origin is in the middle of the floor.
-        mirror: +1 or -1 along x and y, which everything placed is reflected with.
+        rng: source of all random choices.
+        size: width along x, depth along y, height, metres; the origin is the centre of the floor.
+        mirror: +1 or -1 along x and y, by which positions in ``place`` are reflected.
+        pieces: all objects placed so far.
     """
 
     rng: np.random.Generator
@@ -100,7 +104,7 @@ class Layout:
         position: tuple[float, float] | tuple[float, float, float],
         yaw: float = 0.0,
     ) -> Piece:
-        """Stand ``shapes`` (own frame, front -y) at ``position``, turned by ``yaw``."""
+        """Place ``shapes`` (in their own frame) at ``position``, rotated by ``yaw``; reflected."""
         x, y, z = (*position, 0.0)[:3]
         x, y = self.mirror[0] * x, self.mirror[1] * y
         yaw = self.mirror[0] * yaw
@@ -111,7 +115,7 @@ class Layout:
     def place_on(
         self, support: Piece, name: str, shapes: list[Shape], offset: tuple, yaw: float = 0.0
     ) -> Piece:
-        """Put ``shapes`` at ``offset`` (3,) in the frame of ``support``, not reflected."""
+        """Place ``shapes`` at ``offset`` (3,) in the frame of ``support``; not reflected."""
         position = yaw_rotation(support.yaw) @ np.asarray(offset, float) + support.position
         return self._add(name, shapes, position, support.yaw + yaw)
 
@@ -128,10 +132,10 @@ class Layout:
 
 
 def make_layout(seed: int) -> Layout:
-    """The furnished room of a seed.
+    """Return the furnished room of a seed.
 
     Raises:
-        RuntimeError: where no layout without collisions was found, which no seed up to 1000 does.
+        RuntimeError: if no layout without collisions is found (for no seed up to 1000).
     """
     rng = np.random.default_rng(seed)
     for _ in range(50):
@@ -266,7 +270,7 @@ def _furnish_walls(layout: Layout) -> None:
 
 
 def _has_collision(layout: Layout) -> bool:
-    """Whether two things on the floor come nearer than ``GAP_M`` or one stands in a wall."""
+    """Return whether two objects on the floor are closer than ``GAP_M`` or one is in a wall."""
     standing = [piece for piece in layout.pieces if piece.on_floor]
     half = np.array(layout.size[:2]) / 2 + 1e-6
     if any((np.abs(piece.footprint()) > half).any() for piece in standing):
@@ -280,7 +284,7 @@ def _has_collision(layout: Layout) -> bool:
 
 
 def _overlap(a: NDArray, b: NDArray) -> bool:
-    """Whether two convex outlines (N, 2) overlap: no edge separates them (separating axes)."""
+    """Return whether two convex outlines (N, 2) overlap or nearly touch (separating axes)."""
     for outline in (a, b):
         edges = np.roll(outline, -1, axis=0) - outline
         normals = np.stack([edges[:, 1], -edges[:, 0]], axis=1)

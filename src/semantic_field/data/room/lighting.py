@@ -1,7 +1,7 @@
-"""Light that is computed once per room: direct light with soft shadows, and ambient occlusion.
+"""Baked lighting, computed once per room: direct light with soft shadows, ambient occlusion.
 
-Every face of every solid carries a small grid of irradiance values (a light map); what is seen
-from any viewpoint is interpolated from it, so colours do not depend on the view.
+Every face of every solid has a small grid of irradiance values (a light map), which is interpolated
+when rendering, so that colours do not depend on the view.
 """
 
 # Numba's decorators have no stubs.
@@ -30,7 +30,7 @@ class LightMaps:
     """Irradiance of all faces.
 
     Attributes:
-        patches: (N, 6, 3) int32: where the grid of a face starts, its columns and its rows.
+        patches: int32 (N, 6, 3): first index of the grid of each face, its columns and rows.
         values: (M, 3) float32 irradiance, 1 = a well-lit place.
     """
 
@@ -41,14 +41,14 @@ class LightMaps:
 def bake(
     tables: tuple, inside: NDArray, lights: NDArray, spacing_m: float = 0.06, threads: int = 2
 ) -> LightMaps:
-    """Light maps of a scene.
+    """Compute the light maps of a scene.
 
     Args:
         tables: shapes, kinds, groups and spans as in ``ray_caster``.
         inside: lower and upper corner (2, 3) of the room; faces outside stay dark.
-        lights: (K, 9) light samples: position, normal (0 = shines everywhere), RGB power.
+        lights: (K, 9) light samples: position, normal (0 = in all directions), RGB power.
         spacing_m: distance of the grid nodes.
-        threads: how many threads share the work.
+        threads: number of threads.
     """
     shapes, kinds = tables[:2]
     patches, points, normals = _make_nodes(shapes, kinds, inside, spacing_m)
@@ -66,7 +66,7 @@ def bake(
 def _make_nodes(
     shapes: NDArray, kinds: NDArray, inside: NDArray, spacing_m: float
 ) -> tuple[NDArray[np.int32], NDArray, NDArray]:
-    """The grids of all faces: patches, and the nodes' points and normals (M, 3)."""
+    """Return the grids of all faces: patches, and the nodes' points and normals (M, 3)."""
     patches = np.zeros((len(shapes), 6, 3), np.int32)
     points, normals, used = [], [], 0
     for i, (shape, kind) in enumerate(zip(shapes, kinds)):
@@ -100,7 +100,7 @@ def _face_size(shape: NDArray, kind: int, face: int) -> tuple[float, float]:
 
 
 def _face_points(shape: NDArray, kind: int, face: int, columns: int, rows: int) -> NDArray:
-    """Nodes (rows * columns, 3) of a face in the shape's own frame; see ``light_uv``."""
+    """Return the nodes (rows * columns, 3) of a face in the shape's own frame; see ``light_uv``."""
     u, v = np.meshgrid(np.linspace(0, 1, columns), np.linspace(0, 1, rows))
     u, v = u.ravel(), v.ravel()
     hx, hy, hz = shape[3:6]
@@ -126,7 +126,7 @@ def _face_points(shape: NDArray, kind: int, face: int, columns: int, rows: int) 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "arcp", "nsz"})
 def light_uv(shapes, i, kind, face, p):
-    """Position 0..1 in the light map of a face, of a point in the shape's own frame."""
+    """Return the light map position (0..1, 0..1) on a face of a point in the shape's own frame."""
     if kind == BOX:
         x, y, z = p[0] / shapes[i, 3], p[1] / shapes[i, 4], p[2] / shapes[i, 5]
         a, b = (y, z) if face < 2 else ((x, z) if face < 4 else (x, y))
@@ -144,7 +144,7 @@ def light_uv(shapes, i, kind, face, p):
 
 
 def _hemisphere(n: int) -> NDArray:
-    """``n`` directions (n, 3) around +z, distributed like the cosine to it (Malley's method)."""
+    """Return ``n`` cosine-distributed directions (n, 3) around +z (Malley's method)."""
     k = np.arange(n) + 0.5
     radius, angle = np.sqrt(k / n), k * math.pi * (3 - math.sqrt(5))
     x, y = radius * np.cos(angle), radius * np.sin(angle)
@@ -217,7 +217,7 @@ def _irradiance(
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "arcp", "nsz"})
 def _openness(shapes, kinds, groups, spans, order, nears, px, py, pz, nx, ny, nz, directions):
-    """Share 0..1 of the hemisphere that is open, near obstacles counting more than far ones."""
+    """Return the open share (0..1) of the hemisphere; near obstacles count more than far ones."""
     # A tangent frame without branches on the normal (Duff et al. 2017).
     sign = math.copysign(1.0, nz)
     a = -1.0 / (sign + nz)

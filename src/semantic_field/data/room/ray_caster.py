@@ -1,11 +1,11 @@
-"""Compiled ray casting against solids that are grouped in boxes.
+"""Compiled ray casting against solids grouped in bounding boxes.
 
 The scene is passed as three tables so that Numba can compile and cache the functions:
 
 - ``shapes`` (N, 16): centre, half extents, rotation to the world row by row, top ratio of a cone
 - ``kinds`` (N,): ``BOX``, ``CONE`` or ``ELLIPSOID``
-- ``groups`` (G, 6): lower and upper corner of the box around a group, and ``spans`` (G, 2): which
-  shapes belong to it
+- ``groups`` (G, 6): lower and upper corner of the bounding box of a group of shapes, and ``spans``
+  (G, 2): range of its shapes
 """
 
 # Numba's decorators have no stubs.
@@ -24,13 +24,13 @@ FAR = 1e9
 
 @njit(cache=True, nogil=True)
 def inverse(component):
-    """1 / component, large but finite for 0: an infinite one times 0 would be no number."""
+    """Return 1 / component, large but finite for 0, as infinity times 0 would be NaN."""
     return 1.0 / component if abs(component) > 1e-15 else 1e15
 
 
 @njit(inline="always")
 def ray_box(groups, g, ox, oy, oz, ix, iy, iz):
-    """Where a ray (origin, inverse direction) enters an axis-aligned box, FAR where it misses."""
+    """Return the parameter at which a ray (origin, inverse direction) enters a box, or FAR."""
     t0, t1 = (groups[g, 0] - ox) * ix, (groups[g, 3] - ox) * ix
     near, far = min(t0, t1), max(t0, t1)
     t0, t1 = (groups[g, 1] - oy) * iy, (groups[g, 4] - oy) * iy
@@ -110,7 +110,7 @@ def _hit_cone(radius, half, top, o, d):
 
 @njit(inline="always")
 def hit_shape(shapes, kind, i, ox, oy, oz, dx, dy, dz):
-    """Distance along the ray (in lengths of its direction) and face, FAR where it misses.
+    """Return ray parameter (in lengths of the direction) and face, FAR if the ray misses.
 
     A ray that starts inside a solid hits it at 0.
     """
@@ -150,10 +150,10 @@ def trace(
     reach,
     any_hit,
 ):
-    """The nearest hit within ``reach`` among the first ``n_order`` groups of ``order``.
+    """Return the nearest hit within ``reach`` among the first ``n_order`` groups of ``order``.
 
-    ``nears`` (G,) are distances below which no ray of the caller can hit a group, ascending along
-    ``order``. Returns the distance, the shape (-1: none) and its face; with ``any_hit`` some hit.
+    ``nears`` (G,) are lower bounds of the distances of hits in each group, ascending along
+    ``order``. Returns distance, shape (-1: none) and face; with ``any_hit`` the first hit found.
     """
     best, shape, face = reach, -1, 0
     ix, iy, iz = inverse(dx), inverse(dy), inverse(dz)
@@ -174,7 +174,7 @@ def trace(
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "arcp", "nsz"})
 def local_point(shapes, i, x, y, z):
-    """A world point in the shape's own frame."""
+    """Transform a world point to the shape's own frame."""
     x, y, z = x - shapes[i, 0], y - shapes[i, 1], z - shapes[i, 2]
     return (
         shapes[i, 6] * x + shapes[i, 9] * y + shapes[i, 12] * z,
@@ -185,7 +185,7 @@ def local_point(shapes, i, x, y, z):
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "arcp", "nsz"})
 def face_normal(shapes, i, kind, face, p):
-    """The outward unit normal in the world at a point ``p`` of the shape's own frame."""
+    """Return the outward unit normal in the world at a point ``p`` in the shape's own frame."""
     nx, ny, nz = 0.0, 0.0, 0.0
     if kind == BOX:
         sign = 1.0 if face % 2 == 1 else -1.0
@@ -216,8 +216,9 @@ def face_normal(shapes, i, kind, face, p):
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "arcp", "nsz"})
 def face_uv(shapes, i, kind, face, p):
-    """Position 0..1 on a face (u to the right, v upwards, seen from outside) and the face's width
-    and height in metres."""
+    """Return the position (u, v) in 0..1 on a face, and the face's width and height in metres.
+
+    Seen from outside, u is to the right and v upwards."""
     hx, hy, hz = shapes[i, 3], shapes[i, 4], shapes[i, 5]
     if kind == BOX:
         if face < 2:
@@ -238,14 +239,15 @@ def face_uv(shapes, i, kind, face, p):
         r = hx * (shapes[i, 15] if face == 2 else 1.0) + 1e-12
         u = p[0] / r if face == 2 else -p[0] / r
         return 0.5 * (u + 1.0), 0.5 * (p[1] / r + 1.0), 2.0 * r, 2.0 * r
-    # The leaf's long axis is x, its flat side z: seen from above like a disc, both sides alike.
+    # A leaf is long along x and flat along z: map it like a disc from above, both sides alike.
     return 0.5 * (p[0] / hx + 1.0), 0.5 * (p[1] / hy + 1.0), 2.0 * hx, 2.0 * hy
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "arcp", "nsz"})
 def group_bounds_in_image(groups, T_camera_world, fx, fy, cx, cy, bounds):
-    """Fill ``bounds`` (G, 5): first and last column and row a group can cover, and the smallest
-    depth of its corners. A group that reaches behind the camera covers everything."""
+    """Fill ``bounds`` (G, 5): first and last column and row of a group in the image, least depth.
+
+    A group that extends behind the camera gets the whole image."""
     for g in range(groups.shape[0]):
         x0 = y0 = near = FAR
         x1 = y1 = -FAR
@@ -268,5 +270,5 @@ def group_bounds_in_image(groups, T_camera_world, fx, fy, cx, cy, bounds):
 
 
 def scene_order(bounds: np.ndarray) -> np.ndarray:
-    """Group numbers from near to far."""
+    """Return the group numbers, nearest first."""
     return np.argsort(bounds[:, 4], kind="stable")

@@ -1,4 +1,4 @@
-"""Pictures of a lit scene: colour, exact depth and which solid each pixel shows."""
+"""Ray-cast renderer of a scene: colour, exact depth and the shape at each pixel."""
 
 # Numba's decorators have no stubs.
 # pyright: basic, reportCallIssue=false
@@ -34,7 +34,7 @@ def render(
     T_world_camera: NDArray[np.float64],
     threads: int = 2,
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.int32], NDArray[np.float32]]:
-    """One view.
+    """Render one view.
 
     Args:
         tables: shapes, kinds, groups, spans as in ``ray_caster``.
@@ -66,7 +66,10 @@ def render(
 
 @njit(inline="always")
 def _select(bounds, order, x0, x1, y0, y1, chosen):
-    """The groups that may show in a tile of the image, from near to far; returns their number."""
+    """Fill ``chosen`` with the groups that may be visible in an image tile, nearest first.
+
+    Returns their number.
+    """
     n = 0
     for k in range(order.shape[0]):
         g = order[k]
@@ -79,7 +82,7 @@ def _select(bounds, order, x0, x1, y0, y1, chosen):
 
 @njit(inline="always")
 def _look_along(scene, eye, chosen, n, column, row):
-    """What one ray sees: z-depth, shape * 8 + face (-1: nothing), cosine and linear RGB."""
+    """Cast one ray: z-depth, shape * 8 + face (-1: nothing), cosine and linear RGB."""
     (shapes, kinds, groups, spans), surfaces, light, decode = scene
     intrinsics, pose, bounds, _ = eye
     nears = bounds[:, 4]
@@ -104,7 +107,7 @@ def _look_along(scene, eye, chosen, n, column, row):
 
 @_jit
 def _draw(scene, eye, tone, color, depth, faces, cosines, first, last):
-    """Fill the rows first..last, one ray through the middle of each pixel."""
+    """Fill the rows first..last, with one ray through the centre of each pixel."""
     _, _, bounds, order = eye
     chosen = np.zeros(order.shape[0], np.int64)
     width = depth.shape[1]
@@ -125,7 +128,7 @@ def _draw(scene, eye, tone, color, depth, faces, cosines, first, last):
 
 @_jit
 def _is_edge(faces, row, column):
-    """Whether a neighbour shows another face."""
+    """Return whether a neighbouring pixel shows another face."""
     own, height, width = faces[row, column], faces.shape[0], faces.shape[1]
     return (
         (column > 0 and faces[row, column - 1] != own)
@@ -137,7 +140,7 @@ def _is_edge(faces, row, column):
 
 @_jit
 def _smooth_edges(scene, eye, tone, color, depth, faces, first, last):
-    """Colour edge pixels of rows first..last anew as the mean of four rays (anti-aliasing)."""
+    """Anti-alias edge pixels of rows first..last: mean colour of four rays."""
     _, _, bounds, order = eye
     chosen = np.zeros(order.shape[0], np.int64)
     width = depth.shape[1]

@@ -1,4 +1,4 @@
-"""A furnished layout as the tables that the ray caster and the renderer work on."""
+"""Scene of a furnished layout: tables for the ray caster and renderer, and baked lighting."""
 
 from __future__ import annotations
 
@@ -19,8 +19,13 @@ DAYLIGHT, LAMPLIGHT = np.array([0.95, 1.0, 1.08]), np.array([1.0, 0.90, 0.74])
 
 @dataclass(frozen=True)
 class SceneImages:
-    """What a perfect camera sees: colour uint8 (H, W, 3), z-depth (H, W) in metres, class ids and
-    instance ids int32 (H, W) with -1 = none, and the cosine (H, W) at which surfaces are seen."""
+    """Noise-free images of a camera.
+
+    Attributes:
+        color: uint8 (H, W, 3).
+        depth: z-depth (H, W), metres.
+        labels, instances: class and instance ids int32 (H, W), -1 = none.
+        cosine: (H, W), of the angle between viewing ray and surface normal."""
 
     color: NDArray[np.uint8]
     depth: NDArray[np.float32]
@@ -30,7 +35,7 @@ class SceneImages:
 
 
 class Scene:
-    """A lit room that can be looked at from anywhere inside."""
+    """A room with lighting that can be rendered from any pose inside."""
 
     def __init__(self, layout: Layout, threads: int = 2) -> None:
         self._threads = threads
@@ -47,7 +52,7 @@ class Scene:
         self._light = lighting.bake(self._tables, inside, _lights(layout), threads=threads)
 
     def view(self, camera: Camera, T_world_camera: NDArray[np.float64]) -> SceneImages:
-        """The view of a pinhole camera at ``T_world_camera`` (4, 4)."""
+        """Render the view of a pinhole camera at ``T_world_camera`` (4, 4)."""
         color, depth, shape, cosine = renderer.render(
             self._tables, self._surfaces, self._light, camera, T_world_camera, self._threads
         )
@@ -73,7 +78,7 @@ def _group_tables(pieces: list[Piece]) -> tuple[NDArray[np.float64], NDArray[np.
 
 
 def _surface_tables(shapes: list[Shape]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Looks (N, 8) and textures (N, 2); see ``renderer.render``."""
+    """Return looks (N, 8) and textures (N, 2); see ``renderer.render``."""
     offsets = np.random.default_rng(0).random((len(shapes), 2))
     looks, kinds = np.zeros((len(shapes), 8)), np.zeros((len(shapes), 2), np.int64)
     for i, shape in enumerate(shapes):
@@ -86,7 +91,7 @@ def _surface_tables(shapes: list[Shape]) -> tuple[NDArray[np.float64], NDArray[n
 
 
 def _lights(layout: Layout) -> NDArray[np.float64]:
-    """Samples (K, 9) of the lamps and of the window's daylight; see ``lighting.bake``."""
+    """Return samples (K, 9) of the lamps and of the window's daylight; see ``lighting.bake``."""
     rows: list[list[float]] = []
     rng = np.random.default_rng(1)
     for piece in layout.pieces:
@@ -102,7 +107,7 @@ def _lights(layout: Layout) -> NDArray[np.float64]:
                     rows.append([*at, *front, *power])
         elif piece.name == "lamp":
             hangs = piece.position[2] > 1
-            flat = hangs and piece.low[2] > -0.2  # the one right under the ceiling
+            flat = hangs and piece.low[2] > -0.2  # the lamp directly under the ceiling
             drop = piece.low[2] - 0.03 if hangs else 1.72
             strength = 3.4 if flat else (1.5 if hangs else 0.8)
             radius = 0.2 if flat else 0.1

@@ -1,8 +1,8 @@
-"""What a real depth camera makes of an exact picture: noise, steps, holes and a blind border.
+"""Depth sensor model: adds noise, quantisation and holes to an exact rendering.
 
-Noise and its growth with distance follow measurements of the Kinect (Nguyen et al. 2012), the
-depth steps its disparities of 1/8 pixel; holes lie at grazing angles, at the edges of things in
-front of others, on dark screens and panes, and where the projector does not reach.
+Noise and its growth with distance follow measurements of the Kinect (Nguyen et al. 2012), depth
+quantisation its disparities of 1/8 pixel; holes are at grazing angles, at the edges of foreground
+objects, on dark screens and panes, at the image border, and where the projector does not reach.
 """
 
 from __future__ import annotations
@@ -17,13 +17,18 @@ from semantic_field.geometry import Camera
 BASELINE_M = 0.075
 NEAREST_M, FARTHEST_M = 0.45, 6.0
 GRAZING_COSINE = 0.16
-EDGE_STEP = 0.04  # of the depth: a larger jump between neighbours is an edge
+EDGE_STEP = 0.04  # relative depth difference of neighbouring pixels at an edge
 
 
 def degrade(
     view: SceneImages, camera: Camera, rng: np.random.Generator, without_echo: NDArray[np.bool_]
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Colour and depth as a sensor gives them; ``without_echo`` (H, W) marks glass and screens."""
+    """Return colour (H, W, 3) and depth (H, W) of a simulated sensor.
+
+    Args:
+        view: the exact rendering.
+        without_echo: mask (H, W) of glass and screens.
+    """
     depth = _noisy(view.depth, camera, rng)
     holes = _holes(view, camera, rng) | (without_echo & (rng.random(depth.shape) < 0.9))
     depth = np.where(holes | (depth < NEAREST_M) | (depth > FARTHEST_M), 0, depth)
@@ -31,7 +36,7 @@ def degrade(
 
 
 def _noisy(depth: NDArray, camera: Camera, rng: np.random.Generator) -> NDArray:
-    """Axial noise of 1.2 mm + 1.9 mm (z - 0.4)^2, blobs a few pixels wide, in disparity steps."""
+    """Add noise of 1.2 mm + 1.9 mm (z - 0.4)^2, correlated between pixels; quantise disparity."""
     blobs = cv2.GaussianBlur(rng.standard_normal(depth.shape).astype(np.float32), (0, 0), 1.2)
     blobs /= blobs.std()
     noisy = depth + blobs * (0.0012 + 0.0019 * (depth - 0.4) ** 2)
@@ -43,7 +48,7 @@ def _noisy(depth: NDArray, camera: Camera, rng: np.random.Generator) -> NDArray:
 def _holes(view: SceneImages, camera: Camera, rng: np.random.Generator) -> NDArray[np.bool_]:
     depth, shape = view.depth, view.depth.shape
     grazing = view.cosine < GRAZING_COSINE * rng.uniform(0.6, 1.2, shape)
-    # The projector sits beside the camera: it does not reach the far side's strip at an edge.
+    # The projector is next to the camera: at an edge its light does not reach a strip behind it.
     jump = np.zeros(shape, bool)
     jump[:, 1:] = (depth[:, 1:] - depth[:, :-1]) > EDGE_STEP * depth[:, :-1]
     near = np.where(jump, np.roll(depth, 1, axis=1), 0)
@@ -62,7 +67,7 @@ def _holes(view: SceneImages, camera: Camera, rng: np.random.Generator) -> NDArr
 
 
 def _noisy_color(color: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Shot noise that grows with brightness, and a little change of exposure."""
+    """Add shot noise that grows with brightness, and a small random change of exposure."""
     values = color.astype(np.float32) * np.float32(rng.uniform(0.97, 1.03))
     noise = rng.standard_normal(color.shape, dtype=np.float32)
     return np.clip(values + noise * (1.2 + 0.006 * values), 0, 255).astype(np.uint8)

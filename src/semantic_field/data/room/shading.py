@@ -1,4 +1,4 @@
-"""What light leaves a point of a lit scene: texture and tint, and the light that falls on it."""
+"""Shading: outgoing light of a surface point from texture, tint, light map and emission."""
 
 # Numba's decorators have no stubs.
 # pyright: basic, reportCallIssue=false
@@ -18,14 +18,14 @@ DECODE_STEPS = 8  # entries of the decoding table for one step of an 8-bit value
 
 
 def decode_table() -> NDArray[np.float32]:
-    """Linear light 0..1 of the sRGB values 0..255, in ``DECODE_STEPS`` a value (gamma 2.2)."""
+    """Return linear light 0..1 of sRGB values 0..255 (gamma 2.2), ``DECODE_STEPS`` per value."""
     return ((np.arange(255 * DECODE_STEPS + 2) / (255.0 * DECODE_STEPS)) ** 2.2).astype(np.float32)
 
 
 def tone_table() -> NDArray[np.uint8]:
-    """sRGB value of linear light 0..``TONE_RANGE`` in ``TONE_STEPS``, for ``to_byte``.
+    """Return the tone mapping table for ``to_byte``: a soft shoulder, then gamma 2.2.
 
-    A soft shoulder, then gamma 2.2.
+    sRGB values of linear light 0..``TONE_RANGE`` in ``TONE_STEPS`` steps.
     """
     linear = np.linspace(0, TONE_RANGE, TONE_STEPS)
     return (255 * (1 - np.exp(-1.35 * linear)) ** (1 / 2.2) + 0.5).astype(np.uint8)
@@ -80,12 +80,12 @@ def _light(patches, i, face, values, u, v):
 
 @njit(inline="always")
 def shade(shapes, i, kind, face, surfaces, light, decode, p, footprint):
-    """Linear light (red, green, blue) that leaves a point of a shape; 1 is full sRGB white.
+    """Return the outgoing linear light (red, green, blue) of a point; 1 is full sRGB white.
 
-    ``shapes``, ``i``, ``kind`` and ``face`` as in ``ray_caster``, ``surfaces`` as in
+    ``shapes``, ``i``, ``kind`` and ``face`` are as in ``ray_caster``, ``surfaces`` as in
     ``renderer.render``; ``light``: patches and values of the ``LightMaps``; ``decode``: of
-    ``decode_table``. ``p`` is the point in the shape's own frame, ``footprint`` the metres that a
-    pixel covers there, by which the level of the texture is chosen.
+    ``decode_table``. ``p`` is the point in the shape's own frame; ``footprint`` is the size of a
+    pixel there in metres, which selects the mipmap level of the texture.
     """
     looks, textures, pixels, starts = surfaces
     patches, values = light
@@ -97,7 +97,7 @@ def shade(shapes, i, kind, face, surfaces, light, decode, p, footprint):
         per_metre = looks[i, 3]
         u, v = u * width * per_metre + looks[i, 5], (1.0 - v) * height * per_metre + looks[i, 6]
         if height > width:
-            u, v = v, u  # the grain runs along the longer side
+            u, v = v, u  # the wood grain is along the longer side
     size0 = 512
     level = int(math.log2(max(1.0, footprint * per_metre * size0)) + 0.5)
     level = min(level, starts.shape[1] - 1)
@@ -114,5 +114,5 @@ def shade(shapes, i, kind, face, surfaces, light, decode, p, footprint):
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "arcp", "nsz"})
 def to_byte(value, tone):
-    """sRGB value 0..255 of linear light; ``tone``: of ``tone_table``, beyond it the last value."""
+    """Return the sRGB value 0..255 of linear light by the table ``tone`` of ``tone_table``."""
     return tone[min(int(value * (TONE_STEPS - 1) / TONE_RANGE + 0.5), TONE_STEPS - 1)]

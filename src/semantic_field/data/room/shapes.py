@@ -12,14 +12,14 @@ BOX, CONE, ELLIPSOID = 0, 1, 2
 
 @dataclass(frozen=True)
 class Material:
-    """What a surface looks like.
+    """Appearance of a surface.
 
     Attributes:
-        texture: a name of ``textures.make_textures``.
-        color: sRGB 0..1 that the texture is multiplied with.
-        size_m: edge that one repeat of the texture covers, metres.
+        texture: a name in ``textures.NAMES``.
+        color: sRGB 0..1, multiplied with the texture.
+        size_m: edge length of one repetition of the texture, metres.
         fit: stretch the texture once over each face instead of repeating it.
-        emission: light given off (1 = as bright as a white surface in full light).
+        emission: emitted light (1 = as bright as a white surface in full light).
     """
 
     texture: str = "plain"
@@ -34,9 +34,11 @@ class Shape:
     """A box, a (truncated) cone around its own z axis, or an ellipsoid.
 
     Attributes:
-        centre: (3,) metres. half: half the extent along its own axes, (3,) metres.
-        rotation: (3, 3), its own axes in the frame it stands in.
-        top: radius at the upper end of a cone, as a share of the radius at the lower end.
+        kind: ``BOX``, ``CONE`` or ``ELLIPSOID``.
+        centre: (3,), metres.
+        half: half the extent along its own axes, (3,), metres.
+        rotation: (3, 3), from its own frame to the parent frame.
+        top: ratio of the upper to the lower radius of a cone.
     """
 
     kind: int
@@ -47,7 +49,7 @@ class Shape:
     top: float = 1.0
 
     def moved(self, rotation: NDArray, translation: ArrayLike) -> Shape:
-        """The shape after a rotation and then a translation."""
+        """Return the shape after a rotation and then a translation."""
         return replace(
             self,
             centre=rotation @ self.centre + np.asarray(translation, float),
@@ -55,7 +57,7 @@ class Shape:
         )
 
     def bounds(self) -> NDArray[np.float64]:
-        """Lower and upper corner (2, 3) of the axis-aligned box around it."""
+        """Return lower and upper corner (2, 3) of its axis-aligned bounding box."""
         if self.kind == BOX:
             reach = np.abs(self.rotation) @ self.half
         elif self.kind == ELLIPSOID:
@@ -76,7 +78,7 @@ class Shape:
 
 
 def box(low: ArrayLike, high: ArrayLike, material: Material) -> Shape:
-    """The axis-aligned box between two corners, metres."""
+    """Return the axis-aligned box between two corners, metres."""
     low, high = np.asarray(low, float), np.asarray(high, float)
     return Shape(BOX, (low + high) / 2, (high - low) / 2, material)
 
@@ -84,13 +86,13 @@ def box(low: ArrayLike, high: ArrayLike, material: Material) -> Shape:
 def cylinder(
     base: ArrayLike, radius: float, height: float, material: Material, top: float = 1.0
 ) -> Shape:
-    """An upright cylinder on ``base`` (3,); a cone with another radius at the ``top``."""
+    """Return an upright cylinder on ``base`` (3,); a cone if ``top`` (ratio of radii) is not 1."""
     centre = np.asarray(base, float) + [0, 0, height / 2]
     return Shape(CONE, centre, np.array([radius, radius, height / 2]), material, top=top)
 
 
 def rod(start: ArrayLike, end: ArrayLike, radius: float, material: Material) -> Shape:
-    """A cylinder from point to point."""
+    """Return a cylinder from ``start`` to ``end``."""
     start, end = np.asarray(start, float), np.asarray(end, float)
     length = float(np.linalg.norm(end - start))
     z = (end - start) / length
@@ -104,18 +106,18 @@ def rod(start: ArrayLike, end: ArrayLike, radius: float, material: Material) -> 
 def ellipsoid(
     centre: ArrayLike, half: ArrayLike, material: Material, rotation: NDArray | None = None
 ) -> Shape:
-    """An ellipsoid of those half axes (3,), metres."""
+    """Return an ellipsoid with half axes ``half`` (3,), metres."""
     rotation = np.eye(3) if rotation is None else rotation
     return Shape(ELLIPSOID, np.asarray(centre, float), np.asarray(half, float), material, rotation)
 
 
 def yaw_rotation(yaw: float) -> NDArray[np.float64]:
-    """(3, 3) rotation about z by ``yaw`` radians."""
+    """Return the rotation (3, 3) about z by ``yaw`` radians."""
     c, s = np.cos(yaw), np.sin(yaw)
     return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1.0]])
 
 
 def extent(shapes: list[Shape]) -> NDArray[np.float64]:
-    """Lower and upper corner (2, 3) around all shapes."""
+    """Return lower and upper corner (2, 3) of the bounding box of all shapes."""
     bounds = np.stack([shape.bounds() for shape in shapes])
     return np.stack([bounds[:, 0].min(axis=0), bounds[:, 1].max(axis=0)])

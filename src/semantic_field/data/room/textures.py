@@ -1,4 +1,4 @@
-"""Procedural textures: seamless sRGB images that materials are tinted with."""
+"""Procedural textures: seamless sRGB images, tinted by materials."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ Image = NDArray[np.floating]
 
 
 def _noise(rng: np.random.Generator, slope: float, stretch: float = 1.0) -> Image:
-    """Seamless noise (SIZE, SIZE) of mean 0 and deviation 1 with a power-law spectrum; with
-    ``stretch`` > 1 its features are that much longer along u."""
+    """Return seamless power-law noise (SIZE, SIZE) of mean 0 and standard deviation 1.
+
+    With ``stretch`` > 1 its features are longer along u by that factor."""
     fv, fu = np.meshgrid(np.fft.fftfreq(SIZE), np.fft.rfftfreq(SIZE), indexing="ij")
     radius = np.hypot(fu * stretch, fv) + 1.0 / SIZE
     white = np.fft.rfft2(rng.standard_normal((SIZE, SIZE)))
@@ -28,7 +29,7 @@ def _grey(values: Image) -> Image:
 
 
 def _grid() -> tuple[Image, Image]:
-    """u to the right and v downwards, 0..1, both (SIZE, SIZE)."""
+    """Return u (to the right) and v (downwards), 0..1, both (SIZE, SIZE)."""
     ticks = (np.arange(SIZE, dtype=np.float32) + 0.5) / SIZE
     u, v = np.meshgrid(ticks, ticks)
     return u, v
@@ -246,11 +247,11 @@ NAMES = tuple(_MAKERS)
 
 @cache
 def make_textures() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """All textures in the order of ``NAMES`` with their mipmaps.
+    """Return all textures in the order of ``NAMES`` with their mipmaps.
 
     Returns:
-        The pixels of all, uint8 sRGB (N, 3), level after level; where each level of a texture
-        starts, (textures, levels). Level k has ``SIZE >> k`` rows and columns.
+        All pixels, uint8 sRGB (N, 3), level after level; and the first pixel of each level of each
+        texture, (textures, levels). Level k has ``SIZE >> k`` rows and columns.
     """
     pixels, starts, used = [], np.zeros((len(NAMES), SIZE.bit_length() - 2), np.int64), 0
     for number, (name, make) in enumerate(_MAKERS.items()):

@@ -1,4 +1,4 @@
-"""A walk through a furnished room that looks at everything from several sides."""
+"""Camera trajectory through a furnished room that shows everything from several sides."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from semantic_field.data.room.layout import Layout
 from semantic_field.geometry import look_at
 
 CELL_M = 0.05
-CLEARANCE_M = 0.22  # between the camera and whatever stands on the floor
+CLEARANCE_M = 0.22  # between the camera and things on the floor
 STATIONS = 10
 EYE_HEIGHT_M = (1.22, 1.58)
 
 
 def make_trajectory(layout: Layout, n_frames: int) -> list[NDArray[np.float64]]:
-    """``n_frames`` poses ``T_world_camera`` (4, 4), evenly spaced on one smooth closed walk.
+    """Return ``n_frames`` poses ``T_world_camera`` (4, 4), evenly spaced on a smooth closed path.
 
-    The camera looks across the room, past its middle, and sways to the sides and up and down.
+    The camera looks across the room, past its centre, and sways sideways and up and down.
     """
     path = walk(layout)
     steps = np.linalg.norm(np.diff(path, axis=0, append=path[:1]), axis=1)
@@ -32,7 +32,7 @@ def make_trajectory(layout: Layout, n_frames: int) -> list[NDArray[np.float64]]:
 
 
 def _look(layout: Layout, eye: NDArray, turn: float) -> NDArray[np.float64]:
-    """The pose at ``eye`` (2,) when ``turn`` of the 2 pi of the walk is done."""
+    """Return the pose at ``eye`` (2,) and phase ``turn`` (0..2 pi) of the path."""
     w, d, _ = layout.size
     low, high = EYE_HEIGHT_M
     height = (low + high) / 2 + (high - low) / 2 * np.sin(3 * turn)
@@ -49,7 +49,7 @@ def _look(layout: Layout, eye: NDArray, turn: float) -> NDArray[np.float64]:
 
 
 def clearance(layout: Layout) -> NDArray[np.float32]:
-    """Metres to the nearest obstacle on the floor or wall, per cell (rows along y, columns x)."""
+    """Return the distance (m) to the nearest obstacle or wall of each cell (rows y, columns x)."""
     w, d, _ = layout.size
     free = np.zeros((int(d / CELL_M), int(w / CELL_M)), np.uint8)
     free[1:-1, 1:-1] = 1
@@ -61,8 +61,10 @@ def clearance(layout: Layout) -> NDArray[np.float32]:
 
 
 def walk(layout: Layout) -> NDArray[np.float64]:
-    """The closed path (N, 2) in metres: through the roomiest place in each direction from the
-    middle, on ways that keep their distance, smoothed as far as the furniture allows."""
+    """Return a closed path (N, 2) in metres.
+
+    It passes the place with most free space in each direction from the centre, keeps a distance to
+    obstacles, and is smoothed as far as the furniture allows."""
     space = clearance(layout)
     stations = _stations(space)
     cells: list[tuple[int, int]] = []
@@ -78,7 +80,7 @@ def walk(layout: Layout) -> NDArray[np.float64]:
 
 
 def _stations(space: NDArray) -> list[tuple[int, int]]:
-    """The cell with most room to walk in each of ``STATIONS`` directions, away from the middle."""
+    """Return the cell with most free space in each of ``STATIONS`` directions from the centre."""
     rows, columns = np.indices(space.shape)
     x, y = columns / space.shape[1] - 0.5, rows / space.shape[0] - 0.5
     sector = ((np.arctan2(y, x) / (2 * np.pi) + 1) * STATIONS).astype(int) % STATIONS
@@ -93,14 +95,14 @@ def _stations(space: NDArray) -> list[tuple[int, int]]:
 
 
 def _component(space: NDArray) -> NDArray[np.bool_]:
-    """The largest region where the camera keeps its distance."""
+    """Return a mask of the largest connected region with enough clearance."""
     walkable = (space >= CLEARANCE_M).astype(np.uint8)
     _, regions, stats, _ = cv2.connectedComponentsWithStats(walkable, connectivity=4)
     return regions == 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
 
 
 def _way(space: NDArray, start: tuple[int, int], end: tuple[int, int]) -> list[tuple[int, int]]:
-    """Cells from start to end on the way of least cost: short, but with room around (Dijkstra)."""
+    """Return the cells of the cheapest path (Dijkstra): short, but with clearance."""
     cost = 1.0 + 0.15 / np.maximum(space - CLEARANCE_M + 0.05, 0.01) ** 1.0
     cost[space < CLEARANCE_M] = 1e4
     best, came = {start: 0.0}, {}
@@ -127,7 +129,7 @@ def _way(space: NDArray, start: tuple[int, int], end: tuple[int, int]) -> list[t
 
 
 def _smoothed(path: NDArray, sigma: float) -> NDArray:
-    """A closed path under a Gaussian of ``sigma`` points."""
+    """Return a closed path, smoothed by a Gaussian of ``sigma`` points."""
     reach = int(3 * sigma) + 1
     weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
     weights /= weights.sum()

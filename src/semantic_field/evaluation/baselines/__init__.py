@@ -1,1 +1,1 @@
-"""Simple alternatives to the map, scored beside it."""
+"""Baselines that are scored next to the map."""

@@ -1,7 +1,7 @@
-"""The same field on another encoding: sines and cosines, and a large network (NeRF's).
+"""Baseline "frequency_mlp": the field with NeRF's positional encoding and large MLP, no grid.
 
-A baseline. Rays, samples, compositing, heads and losses are the field's own; only the encoding
-and the trunk differ, and the step is plain autograd.
+Rays, samples, compositing, heads and losses are those of the field; only encoding and trunk
+differ, and gradients come from autograd.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class FrequencyField(SemanticField):
     """
 
     def __init__(self, config: FieldConfig, classes: int = 0, threads: int = 2) -> None:
-        shape = GridShape((1.0,), 256, 1)  # of a grid that nothing reads
+        shape = GridShape((1.0,), 256, 1)  # of a grid that is never read
         super().__init__(config, classes, make_kernels("auto", shape, "cpu", threads))
         self.trunk_in = nn.Linear(1, 1)
         encoded = 3 + 6 * FREQUENCIES
@@ -45,7 +45,7 @@ class FrequencyField(SemanticField):
         nn.init.constant_(self.trunk_out.bias[:1], 1.0)  # space starts as free
 
     def hidden_of(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N W"]:
-        """The last hidden layer, with gradients."""
+        """Return the last hidden layer at points (metres), with gradients."""
         octaves = 2.0 ** torch.arange(FREQUENCIES) * torch.pi
         angles = (points / SCALE_M)[:, None] * octaves[:, None]
         parts = [points / SCALE_M, angles.sin().flatten(1), angles.cos().flatten(1)]
@@ -74,12 +74,12 @@ class FrequencyField(SemanticField):
 
 
 class FrequencyTrainer(Trainer):
-    """The training step of a ``FrequencyField``, by autograd."""
+    """Training step of a ``FrequencyField``, by autograd."""
 
     field: FrequencyField
 
     def find_gradients(self, rays: RaySamples) -> None:  # type: ignore[override]
-        """All losses of ``Trainer`` on the rays; gradients stay in ``.grad``."""
+        """Compute all losses of ``Trainer`` on the rays; gradients are left in ``.grad``."""
         with torch.enable_grad():
             hidden = self.field.hidden_of(torch.from_numpy(rays.points))
             near = rays.near_z.size
@@ -90,7 +90,7 @@ class FrequencyTrainer(Trainer):
         self.losses = {name: float(loss.detach()) for name, loss in losses.items()}
 
     def _weights(self, rays: RaySamples, s: Float[Tensor, "R S"]) -> Float[Tensor, "R S"]:
-        """As ``compositing``: a bell around the surface, nothing far behind the first one."""
+        """As ``compositing``: bell-shaped weights around the surface, zero far behind the first."""
         field, z = self.field.config, torch.from_numpy(rays.near_z)
         scaled = s * (field.truncation_m / field.sharpness_m)
         first = torch.where(s < 0, z, torch.inf).amin(1, keepdim=True)
@@ -130,7 +130,7 @@ class FrequencyTrainer(Trainer):
         }
 
     def _update(self, learning_rate: float) -> None:
-        """Adam at NeRF's rate; the schedule of the grid falls from that."""
+        """Apply Adam at NeRF's learning rate, with the grid's decay schedule."""
         share = learning_rate / self.config.learning_rate
         self.optimizer.rate.fill_(LEARNING_RATE * share)
         torch.nn.utils.clip_grad_norm_(self.field.network_parameters(), 1.0)
@@ -139,14 +139,14 @@ class FrequencyTrainer(Trainer):
 
 
 class FrequencyMapper(Mapper):
-    """A ``Mapper`` that trains a ``FrequencyField``, on the processor: rays are drawn there."""
+    """A ``Mapper`` that trains a ``FrequencyField`` on the CPU."""
 
     def __init__(self, config: Config) -> None:
         from semantic_field.config import updated
 
         grid = {f"field.grid.{k}": v for k, v in vars(NO_GRID).items()}
         given = grid | {"mapping.device": "cpu", "mapping.refine_poses": False}
-        # Views bake distances at half a voxel: minutes of this network at the usual 4 cm.
+        # Rendering evaluates distances at half a voxel: minutes for this network at 4 cm.
         given["field.voxel_m"] = 2 * config.field.voxel_m
         super().__init__(updated(config, given))
 

@@ -1,4 +1,4 @@
-"""Labels of held-out views without a field: what the map has to beat."""
+"""Label baselines without a field: nearest frame, projection, depth projection."""
 
 from __future__ import annotations
 
@@ -16,12 +16,19 @@ from semantic_field.evaluation.scores.conventions import convention
 from semantic_field.frames import VOID_LABEL, Frame
 from semantic_field.geometry import Camera, invert_transform, pose_distances, transform_points
 
-SAME_SURFACE = 0.03  # share of the depth by which two readings of one surface may differ
+SAME_SURFACE = 0.03  # relative depth difference up to which two readings are of one surface
 
 
 @dataclass(frozen=True)
 class LabelledFrame:
-    """A labelled frame as a baseline keeps it: rows of the classes (H, W), -1 = void."""
+    """A labelled frame, with labels as class rows.
+
+    Attributes:
+        rows: int32 (H, W), rows of a ``ClassSet``, -1 = void.
+        depth: float32 (H, W), metres, 0 = no reading.
+        intrinsics: (4,), fx, fy, cx, cy in pixels.
+        T_world_camera: (4, 4), metres.
+    """
 
     rows: NDArray[np.int32]
     depth: NDArray[np.float32]
@@ -30,7 +37,7 @@ class LabelledFrame:
 
 
 def labelled_frames(frames: Iterable[Frame], classes: ClassSet) -> list[LabelledFrame]:
-    """The frames that have labels."""
+    """Return the frames that have labels."""
     return [
         LabelledFrame(classes.rows(frame.labels), frame.depth, frame.camera, frame.T_world_camera)
         for frame in frames
@@ -41,9 +48,12 @@ def labelled_frames(frames: Iterable[Frame], classes: ClassSet) -> list[Labelled
 def nearest_frame(
     labelled: list[LabelledFrame], frame: Frame, classes: int = 0
 ) -> NDArray[np.int32]:
-    """No field at all: the label image of the nearest labelled frame, as it is.
+    """Predict the label image of the nearest labelled frame, unchanged except for its size.
 
-    Distances are metres, a radian counts as one.
+    The distance of poses is translation in metres plus rotation in radians.
+
+    Returns:
+        Class rows (H, W) of the frame, -1 = void.
     """
     poses = np.stack([one.T_world_camera for one in labelled])
     nearest = labelled[int(pose_distances(poses, frame.T_world_camera).argmin())]
@@ -53,11 +63,13 @@ def nearest_frame(
 
 
 def projection(labelled: list[LabelledFrame], frame: Frame, classes: int) -> NDArray[np.int32]:
-    """Labelled pixels thrown into a held-out view through their own sensor depth.
+    """Predict labels by projecting labelled pixels into a held-out view with their sensor depth.
 
-    Of what falls on a pixel only the nearest surface counts (within 3 % of its depth). The class
-    with the most votes wins, the first one where several have them; -1 without any. The frame's
-    own depth is not used: the map does not know it either.
+    At each pixel only the nearest surface counts (within 3 % of its depth). The frame's
+    own depth is not used, as it is not given to the map either.
+
+    Returns:
+        Class rows (H, W) with the most votes (the first on ties), -1 without votes.
     """
     nearest = np.full(frame.depth.shape, np.inf, np.float32)
     votes = np.zeros((*frame.depth.shape, classes), np.uint16)
@@ -74,11 +86,13 @@ def projection(labelled: list[LabelledFrame], frame: Frame, classes: int) -> NDA
 def depth_projection(
     labelled: list[LabelledFrame], frame: Frame, classes: int
 ) -> NDArray[np.int32]:
-    """Each pixel of the frame, lifted by *its own sensor depth*, asks all labelled frames.
+    """Predict labels by projecting the frame's pixels, with *their own sensor depth*, into frames.
 
-    A frame votes for the label at the pixel it projects to, where its reading there is that of
-    the same surface (within 3 % of the depth). This knows the frame's depth, which the map is
-    not given.
+    Each labelled frame votes for the label at that pixel if its depth there is of the same surface
+    (within 3 %). This baseline uses the frame's depth, which the map is not given.
+
+    Returns:
+        Class rows (H, W) with the most votes (the first on ties), -1 without votes.
     """
     votes = np.zeros((frame.depth.size, classes), np.uint16)
     for one in labelled:
@@ -92,8 +106,12 @@ def depth_projection(
 def _project(
     source: Frame | LabelledFrame, other: Frame | LabelledFrame
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.floating]]:
-    """Pixel numbers of the readings that lie in another image, their columns, rows and z-depths
-    there."""
+    """Project the readings of one image into another one.
+
+    Returns:
+        The flat pixel indices of the M readings that fall inside the other image, and the
+        columns, rows and z-depths at which they do, all (M,).
+    """
     pixel = np.flatnonzero(source.depth > 0)
     v, u = np.divmod(pixel, source.depth.shape[1])
     points = source.camera.lift(u, v, source.depth.ravel()[pixel])
@@ -107,11 +125,11 @@ def _winner(votes: NDArray[np.uint16]) -> NDArray[np.int32]:
 
 
 class BaselineScores:
-    """Scores of the baselines, and of the map where the projection leaves holes.
+    """Scores baselines, and the map in the pixels for which they predict nothing ("holes").
 
     Args:
         labelled: the labelled frames, as the mapper was given them.
-        names: of ``PREDICTORS``.
+        names: keys of ``PREDICTORS``.
     """
 
     def __init__(
@@ -123,7 +141,7 @@ class BaselineScores:
         self._in_holes = {name: ConfusionMatrix(classes.names, rule) for name in names}
 
     def add(self, truth: Frame, labels: NDArray[np.int32]) -> None:
-        """Predict a held-out view; ``labels`` are the class ids that the map renders there."""
+        """Score the predictions of a held-out view; ``labels`` are the map's class ids (H, W)."""
         assert truth.labels is not None
         rows, mapped = self._classes.rows(truth.labels), self._classes.rows(labels)
         for name, matrix in self._matrices.items():
@@ -132,8 +150,10 @@ class BaselineScores:
             self._in_holes[name].add(np.where(found < 0, rows, VOID_LABEL), mapped)
 
     def result(self) -> dict[str, dict[str, Any]]:
-        """Figures by baseline, with the share of pixels without a label (``holes``), and how
-        many of those the map gets right."""
+        """Return the scores of each baseline.
+
+        ``holes`` is the share of pixels without a predicted label, ``map_accuracy_in_holes`` the
+        map's accuracy in them (None if there are none)."""
         figures = {}
         for name, matrix in self._matrices.items():
             scores, inside = matrix.result(), self._in_holes[name].result()
@@ -145,7 +165,7 @@ class BaselineScores:
 
 
 def summary(scores: Scores) -> dict[str, Any]:
-    """The figures of a table's row."""
+    """Return mIoU, mIoU of frequent classes and total accuracy, for a row of a table."""
     return {
         "miou": scores.miou,
         "miou_frequent": scores.miou_frequent,

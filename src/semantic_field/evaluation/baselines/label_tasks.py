@@ -1,4 +1,4 @@
-"""Tasks on labels: what else is scored when the mapper was given only some of them."""
+"""Scores of label tasks: mapped views and baselines when only some labels were given."""
 
 from __future__ import annotations
 
@@ -39,12 +39,14 @@ def score_label_task(
     config: Config,
     progress: Progress = lambda text, share: None,
 ) -> dict[str, Any] | None:
-    """The task in words, mapped views against clean labels, and the baselines; None where the
-    protocol asks for none of it or the recording has no labels.
+    """Score mapped views against clean labels, and the baselines on held-out views.
 
     Args:
-        frames: what the mapper was given.
+        frames: the frames that the mapper was given.
         held: the held-out views.
+    Returns:
+        The task in words and its scores, or None if the protocol has no label task and no
+        baselines, or the recording has no labels.
     """
     plain_task = protocol.supervision.kind == "all" and not protocol.views.mapped
     if (plain_task and not protocol.baselines) or not source.label_names:
@@ -63,7 +65,7 @@ def score_label_task(
 def label_figures(
     state: MapState, views: HeldOutFrames, protocol: Protocol, classes: ClassSet
 ) -> tuple[dict[str, Any], list[str]]:
-    """Figures of the rendered labels of some views, and the classes that are all but missed."""
+    """Return the scores of rendered labels, and the names of classes with an IoU below 0.05."""
     matrix = ConfusionMatrix(classes.names, convention(protocol.headline).rule)
     for frame in views:
         if frame.labels is not None:
@@ -81,7 +83,7 @@ def _mapped_views(
     classes: ClassSet,
     progress: Progress,
 ) -> dict[str, Any] | None:
-    """Mapped views against labels as recorded: how far the map has undone the corruption."""
+    """Score mapped views against the recorded labels: how far the map corrects given errors."""
     if not protocol.views.mapped:
         return None
     progress("mapped views", 0.0)
@@ -120,7 +122,7 @@ def _network(
     classes: ClassSet,
     progress: Progress,
 ) -> dict[str, Any]:
-    """The field on another encoding, given the map's own budget again."""
+    """Train and score the frequency field with the same budget as the map."""
     if "frequency_mlp" not in protocol.baselines:
         return {}
     from semantic_field.evaluation.baselines.frequency_field import FrequencyMapper
@@ -140,7 +142,7 @@ def _network(
 
 
 def verdicts(task: dict[str, Any] | None, semantics: dict[str, Any] | None) -> list[str]:
-    """A sentence for each baseline: whether the map is better, and by how much."""
+    """Return a sentence for each baseline: whether the map is better, and by how much."""
     if task is None or semantics is None:
         return []
     own = semantics["conventions"][semantics["headline"]]["miou"]

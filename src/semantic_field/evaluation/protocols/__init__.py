@@ -1,1 +1,1 @@
-"""What decides a figure: splits, supervision, protocols."""
+"""Evaluation protocols: splits, label supervision, and protocol files."""

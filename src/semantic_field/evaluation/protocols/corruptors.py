@@ -1,7 +1,7 @@
 """The label corruptions of Semantic-NeRF (Zhi et al. 2021) as pure functions on label arrays.
 
-Rules are those of the released code. Labels are class ids (H, W), -1 = void; ``classes`` are the
-ids of all classes without void. Nothing is changed in place.
+Rules follow the released code. Labels are class ids (H, W), -1 = void; ``classes`` are the ids of
+all classes without void. Arguments are never changed in place.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ GROWTH = np.ones((5, 5), np.uint8)
 
 
 def evenly(n: int, count: int) -> list[int]:
-    """``count`` of 0..n-1 at even distances from 0 on; longer distances come first."""
+    """Return ``count`` evenly spaced numbers of 0..n-1, from 0 on; larger steps come first."""
     quotient, rest = divmod(n, count)
     return [quotient * i + min(i, rest) for i in range(count)]
 
 
 def sparse_views(n: int, dropped: float) -> list[int]:
-    """The frames of n that keep their labels when a share ``dropped`` (0..1) loses them.
+    """Return which of n frames keep their labels when a share ``dropped`` (0..1) loses them.
 
-    Up to one half the lost ones are evenly spaced, beyond that the kept ones.
+    Up to one half the dropped frames are evenly spaced, beyond that the kept ones.
     """
     lost = int(n * dropped)
     if lost == 0:
@@ -41,7 +41,7 @@ def sparse_views(n: int, dropped: float) -> list[int]:
 def pixel_noise(
     labels: Labels, share: float, classes: Sequence[int], random: np.random.Generator
 ) -> Labels:
-    """``int(share * H W)`` random pixels get a uniform label of the classes *and void*."""
+    """Give ``int(share * H W)`` random pixels a uniformly random label, *including void*."""
     result = labels.copy().reshape(-1)
     chosen = random.permutation(result.size)[: int(result.size * share)]
     choices = np.array([VOID_LABEL, *classes], np.int32)
@@ -56,14 +56,17 @@ def region_noise(
     classes: Sequence[int],
     random: np.random.Generator,
 ) -> dict[tuple[int, int], int]:
-    """Which instances are mislabelled in which frames: (frame, instance) to a class id or -1.
+    """Choose which instances are mislabelled in which frames.
 
-    Of every instance a share of the frames that show it is flipped, each to one random class,
-    which may be void or the right one. "Sort" (not ``even``) takes the frames where its area is
-    smallest, "even" frames at even distances in the order of its area.
+    Every instance is mislabelled in a share of the frames that show it, in each with one random
+    class, which may be void or the right one. With ``even`` false (the paper's "sort") these are
+    the frames in which its area is smallest; with ``even`` they are evenly spaced in the order of
+    its area.
 
     Args:
-        areas: of each instance the pixels in each frame that shows it.
+        areas: for each instance its area in pixels in each frame that shows it.
+    Returns:
+        (frame, instance) to the wrong class id, or -1 for void.
     """
     flips = {}
     for instance, of_frame in areas.items():
@@ -79,9 +82,9 @@ def region_noise(
 
 
 def super_resolution(labels: Labels, factor: int, dense: bool) -> Labels:
-    """Labels of ``factor`` times fewer rows and columns at the old size.
+    """Reduce the resolution of labels by ``factor``, at the old image size.
 
-    Dense: nearest neighbour down and up again, all pixels labelled. Sparse: the pixels
+    Dense: nearest-neighbour resampling down and up again, all pixels labelled. Sparse: the pixels
     ``[::factor, ::factor]`` keep their label, all others are void.
     """
     if not dense:
@@ -95,11 +98,11 @@ def super_resolution(labels: Labels, factor: int, dense: bool) -> Labels:
 
 
 def clicks(labels: Labels, share: float, random: np.random.Generator) -> Labels:
-    """What a user marks: of every class present one random pixel, or a grown ``share`` (0..1).
+    """Simulate user clicks: keep of every class one random pixel, or a ``share`` (0..1) of it.
 
-    A share grows from a random pixel of the class by 5x5 dilations (which may pass over other
-    classes; only the class's own pixels count) until it holds ``int(share * area)`` pixels;
-    where a dilation adds none, one more random pixel not yet covered is a seed.
+    A share is grown from a random pixel of the class by 5x5 dilations (which may pass over other
+    classes; only pixels of the class are kept) until it has ``int(share * area)`` pixels; when a
+    dilation adds none, another random pixel of the class becomes a seed.
     """
     result = np.full_like(labels, VOID_LABEL)
     for class_id in np.unique(labels[labels >= 0]).tolist():

@@ -1,4 +1,4 @@
-"""A protocol: everything that decides a figure, in one small YAML with a name and a hash."""
+"""Evaluation protocol: all settings that determine a score, in a YAML file with name and hash."""
 
 from __future__ import annotations
 
@@ -32,14 +32,16 @@ BASELINES = ("nearest_frame", "projection", "depth_projection", "frequency_mlp")
 
 @dataclass(frozen=True)
 class Training:
-    """How the mapper gets its frames, and when it has to stop.
+    """How the mapper gets its frames, and its budget; the first limit reached ends mapping.
 
     Attributes:
         mode: "batch" = all mapped frames first, then training; "online" = frames at ``rate_hz``
             while training runs, as on a robot.
-        seconds: of wall time for mapping; in "online" from the first frame on. 0 = no limit.
-        steps: training steps; 0 = no limit. Only a budget in steps is repeatable to the digit.
+        seconds: wall time of mapping; in "online" from the first frame on. 0 = no limit.
+        steps: training steps; 0 = no limit. Only a budget in steps is exactly reproducible.
         rate_hz: frames per second of "online".
+    Raises:
+        ValueError: on an unknown mode, or without a budget.
     """
 
     mode: str = "batch"
@@ -59,7 +61,7 @@ class Training:
             raise ValueError(f"expected training.rate_hz above 0, got {self.rate_hz}")
 
     def describe(self) -> str:
-        """The budget in words."""
+        """Return mode and budget in words."""
         limits = [f"{self.seconds:g} s"] * (self.seconds > 0)
         limits += [f"{self.steps} steps"] * (self.steps > 0)
         how = f"online at {self.rate_hz:g} Hz" if self.mode == "online" else "batch"
@@ -68,15 +70,15 @@ class Training:
 
 @dataclass(frozen=True)
 class HeldOutViews:
-    """Which held-out views are rendered and how large.
+    """Number and size of the rendered views.
 
     Attributes:
-        width: of rendered views, pixels; the truth is resized to it. 0 = as recorded.
-        limit: most views, evenly spaced over the held-out ones; 0 = all.
+        width: of rendered views, pixels; the ground truth is resized to it. 0 = as recorded.
+        limit: largest number of views, evenly spaced over the held-out ones; 0 = all.
         curve: views at each point of the curves over time; 0 = no curves.
         curve_points: points of the curves.
-        mapped: mapped views whose labels are scored too, evenly spaced, against labels as
-            recorded; 0 = none.
+        mapped: number of mapped views, evenly spaced, whose labels are also scored, against the
+            recorded labels; 0 = none.
     """
 
     width: int = 0
@@ -97,19 +99,25 @@ class Classes:
 
 @dataclass(frozen=True)
 class Protocol:
-    """What is mapped, what is held out, and how it is scored.
+    """Which frames are mapped and held out, and how the map is scored.
 
     Attributes:
+        name, description: for people; not part of the hash.
         split, split_options: see ``splits``.
-        headline: the convention of the figure called "mIoU" in the report.
+        training: mode and budget.
+        views, classes: which views are rendered, and which classes are scored.
+        headline: the convention of the score called "mIoU" in the report.
+        conventions: all mIoU definitions that are reported (``conventions``).
         points: names of 3D protocols (``point_labels``).
-        queries: whether texts are asked and held against the recording's objects.
-        surface_voxel_m: spacing of the mapped surface and the sensor's fused cloud.
-        max_depth_m: readings beyond this do not count as true surface, metres.
-        instances: AP rules (``instances``) where the recording has instances.
+        queries: whether text queries are scored against the recording's objects.
+        surface_voxel_m: spacing of the points of the mapped surface, metres.
+        max_depth_m: depth readings beyond this are not used as true surface, metres.
+        instances: AP rules (``instances``), if the recording has instances.
         supervision: which labels the mapper is given.
-        baselines: what is scored beside the map, of ``BASELINES``.
-        ablation: "open_vocabulary" = a table of maps (``open_vocabulary``) in place of one report.
+        baselines: scored next to the map, names of ``BASELINES``.
+        ablation: "open_vocabulary" = a table of maps (``open_vocabulary``) instead of one report.
+    Raises:
+        ValueError: on an unknown name.
     """
 
     name: str
@@ -145,27 +153,27 @@ class Protocol:
             raise ValueError(f"expected baselines of {BASELINES}, got {unknown}")
 
     def make_split(self, n_frames: int) -> Split:
-        """The split of a recording of that many frames."""
+        """Return the split of a recording of that many frames; ValueError if it is too short."""
         return make_split(self.split, n_frames, **self.split_options)
 
     @property
     def hash(self) -> str:
-        """Twelve hexadecimal digits of everything but name and description."""
+        """Hash (twelve hexadecimal digits) of all settings except name and description."""
         content = dataclasses.asdict(self)
         del content["name"], content["description"]
-        # What came later counts where it is used: figures made before keep their protocol.
+        # Settings added later only count if they are used, so that older hashes stay valid.
         for name in ("supervision", "baselines"):
             if getattr(self, name) == getattr(Protocol(""), name):
                 del content[name]
         if not self.views.mapped:
             del content["views"]["mapped"]
         if not self.ablation:
-            del content["ablation"]  # hashes from before there were ablations stay
+            del content["ablation"]
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything, as plain values."""
+        """Return all settings as plain values."""
         return json.loads(json.dumps(dataclasses.asdict(self)))
 
 
@@ -178,10 +186,10 @@ PARTS = {
 
 
 def load_protocol(choice: str | Path) -> Protocol:
-    """A protocol from a YAML file, or by the name of one that comes with the library.
+    """Load a protocol from a YAML file, or by the name of one that comes with the library.
 
     Raises:
-        ValueError: no such file, an unknown setting, or a value out of range.
+        ValueError: if there is no such file, on an unknown setting, or a value out of range.
     """
     path = Path(choice)
     if not path.exists():
@@ -196,7 +204,7 @@ def load_protocol(choice: str | Path) -> Protocol:
 
 
 def make_protocol(content: dict[str, Any]) -> Protocol:
-    """A protocol from plain values; ValueError on unknown names."""
+    """Build a protocol from plain values; ValueError on unknown names."""
     values = dict(content)
     for name, kind in PARTS.items():
         if name in values:
@@ -218,7 +226,7 @@ def _construct(kind: Any, values: dict[str, Any], prefix: str) -> Any:
 
 
 def protocol_files() -> list[Path]:
-    """The protocols that come with the library: of the repository, or of an installation."""
+    """Return the YAML files of the library's protocols: in the repository or an installation."""
     here = Path(str(resources.files("semantic_field")))
     folders = [here.parents[1] / "config" / "protocols", here / "share" / "config" / "protocols"]
     folders += [parent / "share/semantic_field/config/protocols" for parent in here.parents]

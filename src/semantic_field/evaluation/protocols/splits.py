@@ -1,6 +1,6 @@
-"""Which frames are mapped and which are held out, by the rules that papers published.
+"""Train/test splits of the frames of a recording, by published rules.
 
-A mapper is only ever given a ``TrainFrames``: it cannot reach a held-out frame.
+A mapper is only given a ``TrainFrames``, through which it cannot access held-out frames.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from semantic_field.geometry import moved_and_turned
 
 @dataclass(frozen=True)
 class Split:
-    """Positions of frames in a recording; the two never share one.
+    """Positions of mapped (``train``) and held-out (``test``) frames in a recording.
 
     Raises:
-        ValueError: where they do, where one comes twice or lies outside, or a part is empty.
+        ValueError: if the parts overlap, a position comes twice or is out of range, or a part is
+            empty.
     """
 
     train: tuple[int, ...]
@@ -44,13 +45,13 @@ class Split:
 
 
 def every_nth(n_frames: int, n: int = 10) -> Split:
-    """Frames 0, n, 2n, ... are held out, all others are mapped (OV-NeRF: n = 10)."""
+    """Hold out frames 0, n, 2n, ...; map all others (OV-NeRF: n = 10)."""
     test = range(0, n_frames, n)
     return Split(tuple(i for i in range(n_frames) if i % n), tuple(test), n_frames)
 
 
 def semantic_nerf(n_frames: int, step: int = 5, shift: int = 2) -> Split:
-    """Mapped 0, 5, 10, ...; held out 2, 7, 12, ... (Semantic-NeRF on Replica)."""
+    """Map frames 0, 5, 10, ...; hold out 2, 7, 12, ... (Semantic-NeRF on Replica)."""
     train = range(0, n_frames, step)
     return Split(tuple(train), tuple(i + shift for i in train if i + shift < n_frames), n_frames)
 
@@ -58,14 +59,14 @@ def semantic_nerf(n_frames: int, step: int = 5, shift: int = 2) -> Split:
 def source_target(
     n_frames: int, last: int = 700, source_step: int = 5, target_step: int = 20, targets: int = 10
 ) -> Split:
-    """Sources [:700:5], targets [2:700:20][:10] (GSNeRF, GP-NeRF and Semantic-Ray at test)."""
+    """Map [:700:5], hold out [2:700:20][:10] (test views of GSNeRF, GP-NeRF and Semantic-Ray)."""
     end = min(last, n_frames)
     test = tuple(range(2, end, target_step))[:targets]
     return Split(tuple(i for i in range(0, end, source_step) if i not in test), test, n_frames)
 
 
 def explicit(n_frames: int, train: Sequence[int] = (), test: Sequence[int] = ()) -> Split:
-    """Given positions; without ``train`` everything that is not held out."""
+    """Use the given positions; by default ``train`` is everything that is not held out."""
     chosen = tuple(train) or tuple(i for i in range(n_frames) if i not in set(test))
     return Split(chosen, tuple(test), n_frames)
 
@@ -81,7 +82,7 @@ SPLITS: dict[str, Callable[..., Split]] = {
 
 
 def make_split(rule: str, n_frames: int, **options: Any) -> Split:
-    """A split by its rule's name; ValueError on an unknown name or option."""
+    """Return a split by its rule's name; ValueError on an unknown name or option."""
     if rule not in SPLITS:
         raise ValueError(f"expected a split of {sorted(SPLITS)}, got {rule!r}")
     try:
@@ -91,9 +92,9 @@ def make_split(rule: str, n_frames: int, **options: Any) -> Split:
 
 
 class TrainFrames:
-    """The mapped frames of a recording, and no others: a ``FrameSource`` of its own.
+    """A ``FrameSource`` with only the mapped frames of a recording.
 
-    Instances (ground truth for scoring) are taken off the frames as well.
+    Instances (ground truth for scoring) are removed from the frames.
     """
 
     def __init__(self, source: FrameSource, split: Split) -> None:
@@ -117,9 +118,10 @@ class TrainFrames:
 def nearest_by_distance(
     centres: NDArray[np.floating], target: NDArray[np.floating], k: int
 ) -> NDArray[np.int64]:
-    """The k cameras whose centres (N, 3) are nearest to a target centre (3,), nearest first.
+    """Return the indices of the k camera centres (N, 3) nearest to ``target`` (3,), nearest first.
 
-    GSNeRF's own code compares world-to-camera translations here, which gives another order.
+    GSNeRF's released code compares world-to-camera translations instead, which orders them
+    differently.
     """
     distances = np.linalg.norm(centres - target, axis=1)
     return np.argsort(distances, kind="stable")[:k]
@@ -128,6 +130,6 @@ def nearest_by_distance(
 def nearest_by_angle(
     T_world_cameras: NDArray[np.floating], T_world_target: NDArray[np.floating], k: int
 ) -> NDArray[np.int64]:
-    """The k cameras (N, 4, 4) whose orientation is nearest to the target's (GP-NeRF's pool)."""
+    """Return the indices of the k cameras (N, 4, 4) closest in orientation (GP-NeRF's pool)."""
     _, turned = moved_and_turned(T_world_cameras, T_world_target)
     return np.argsort(turned, kind="stable")[:k]

@@ -1,4 +1,4 @@
-"""Which labels the mapper is given: all of the recording's, or what a task leaves of them."""
+"""Label supervision: which labels the mapper is given, and how they are corrupted."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ KINDS = ("all", "frames", "sparse", "pixel_noise", "region_noise", "super_resolu
 
 @dataclass(frozen=True)
 class Supervision:
-    """A task on labels; ``corruptors`` has the rules.
+    """A label task; the rules are in ``corruptors``.
 
     Attributes:
         kind: "all" = as recorded; "frames" = ``count`` labelled frames; "sparse" = a ``share`` of
@@ -28,9 +28,13 @@ class Supervision:
             "super_resolution" = ``factor`` times fewer rows and columns; "clicks" = of each class
             in each frame one pixel (``share`` 0), or a ``share`` of its area.
         choice: how "frames" are chosen: "even", or "coverage" = those that together show the most
-            surface (by depth and pose; labels are not looked at).
-        frames: positions of the labelled frames in the recording, instead of a choice.
-        dense: of "super_resolution". even: of "region_noise".
+            surface (by depth and pose, not by labels).
+        frames: positions of the labelled frames in the recording, instead of ``choice``.
+        dense: for "super_resolution".
+        even: for "region_noise".
+        seed: of random choices.
+    Raises:
+        ValueError: on an unknown kind or choice, or a number out of range.
     """
 
     kind: str = "all"
@@ -57,7 +61,7 @@ class Supervision:
             )
 
     def describe(self) -> str:
-        """The task in words."""
+        """Return the task in words."""
         percent = f"{100 * self.share:g} %"
         return {
             "all": "all label images",
@@ -76,10 +80,10 @@ class Supervision:
 
 
 class SupervisedFrames(TrainFrames):
-    """The mapped frames with the labels that a task leaves of them.
+    """The mapped frames with the labels of a task; a ``FrameSource``.
 
     Attributes:
-        labelled: positions among the mapped frames that have a label image.
+        labelled: indices of the mapped frames that have a label image.
     """
 
     def __init__(self, source: FrameSource, split: Split, task: Supervision) -> None:
@@ -97,7 +101,7 @@ class SupervisedFrames(TrainFrames):
         return replace(frame, labels=labels, instances=None)
 
     def position(self, index: int) -> int:
-        """Where a mapped frame stands in the recording."""
+        """Return the position in the recording of the mapped frame ``index``."""
         return self._indices[index]
 
     def _choose(self, train: Sequence[int]) -> Sequence[int]:
@@ -133,7 +137,7 @@ class SupervisedFrames(TrainFrames):
         return labels
 
     def _region_flips(self) -> dict[tuple[int, int], int]:
-        """Which instances of the task's classes are mislabelled in which mapped frames."""
+        """Choose which instances of the task's classes are mislabelled in which mapped frames."""
         wanted = [i for i, name in self.label_names.items() if name in self._task.classes]
         areas: dict[int, dict[int, int]] = {}
         for index, position in enumerate(self._indices):

@@ -1,1 +1,1 @@
-"""Reports: figures, pictures, plots, pages, comparison."""
+"""Evaluation reports: scores, pictures, plots, HTML page, comparison."""

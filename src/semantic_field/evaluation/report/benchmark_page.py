@@ -1,4 +1,4 @@
-"""``docs/benchmarks.md`` from the files in ``benchmarks/results/``."""
+"""Generates ``docs/benchmarks.md`` from the files in ``benchmarks/results/``."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ measured by hand are in [measurements.md](measurements.md).
 
 
 def write_page(results: Path, page: Path) -> int:
-    """Write the page; how many files of results it was made of.
+    """Write the page and return the number of result files it was made from.
 
     Raises:
-        ValueError: where a file of results is damaged.
+        ValueError: if a result file is damaged.
     """
     files = result_files(results)
     page.parent.mkdir(parents=True, exist_ok=True)
@@ -29,17 +29,17 @@ def write_page(results: Path, page: Path) -> int:
 
 
 def is_current(results: Path, page: Path) -> bool:
-    """Whether the page is what the results make of it."""
+    """Return whether the page is up to date with the result files."""
     return page.exists() and page.read_text(encoding="utf-8") == render(result_files(results))
 
 
 def result_files(folder: Path) -> list[Path]:
-    """Files of results (``DATE-MACHINE.json``), newest first."""
+    """Return the result files (``DATE-MACHINE.json``), newest first."""
     return sorted(folder.glob("[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]-*.json"), reverse=True)
 
 
 def render(files: list[Path]) -> str:
-    """The page's text."""
+    """Return the page's Markdown: the newest results of each benchmark and machine."""
     newest: dict[tuple[str, str], tuple[dict[str, Any], dict[str, Any]]] = {}
     for file in files:
         content = _read(file)
@@ -80,7 +80,7 @@ def _section(name: str, content: dict[str, Any], benchmark: dict[str, Any]) -> s
 
 
 def _load(content: dict[str, Any], benchmark: dict[str, Any]) -> str:
-    """A warning where other work ran on the machine meanwhile."""
+    """Return a warning if other work ran on the machine during the benchmark, else ""."""
     load, cores = benchmark.get("load"), content["machine"]["cores"]
     if load is None or load <= 1.25 * cores:
         return ""
@@ -88,7 +88,7 @@ def _load(content: dict[str, Any], benchmark: dict[str, Any]) -> str:
 
 
 def _table(entries: list[dict[str, Any]]) -> list[str]:
-    """Entries as columns where there are more figures than entries, else as rows."""
+    """Return a Markdown table; entries are columns if there are more values than entries."""
     columns = list(dict.fromkeys(key for entry in entries for key in entry if key != "name"))
     names = [str(entry["name"]) for entry in entries]
     if len(columns) > len(entries):

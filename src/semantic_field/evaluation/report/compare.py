@@ -1,4 +1,4 @@
-"""Puts reports side by side, and says where they cannot be compared."""
+"""Side-by-side comparison of reports, with warnings if they are not comparable."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from semantic_field.evaluation.report.figures import COST, QUALITY, Figure
 
 
 def table(reports: list[dict[str, Any]], names: list[str]) -> list[list[str]]:
-    """Rows of text: a head, then each figure of any report with differences to the first one.
+    """Return the rows of a comparison table: a head, then every score that any report has.
 
-    Each difference says whether it is better or worse.
+    Cells show the difference to the first report, and whether it is better or worse.
     """
     head = ["", *names]
     lines = [head]
@@ -41,7 +41,7 @@ def _cell(figure: Figure, value: float | None, first: float | None, index: int) 
 
 
 def warnings(reports: list[dict[str, Any]]) -> list[str]:
-    """Why the figures are not about the same thing; empty where they are."""
+    """Return why the reports are not comparable; empty if they are."""
     found = []
     for name, value in (
         ("inputs", lambda r: r["input"]["checksum"]),
@@ -55,7 +55,7 @@ def warnings(reports: list[dict[str, Any]]) -> list[str]:
 
 
 def same_quality(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
-    """Dotted names of quality figures that differ at all; [] for runs that agree."""
+    """Return the dotted names of quality scores that are not exactly equal."""
     left, right = _flat(first["quality"]), _flat(second["quality"])
     return sorted(key for key in {*left, *right} if left.get(key) != right.get(key))
 

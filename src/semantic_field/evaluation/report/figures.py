@@ -1,4 +1,4 @@
-"""The figures of a report in the order in which people read them: for tables and comparisons."""
+"""The scores of a report in display order, for tables and comparisons."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Figure:
-    """One row of a table.
+    """One score, a row of a table.
 
     Attributes:
-        path: where it stands in report.json, dotted.
-        decimals: shown after the point, of the value times ``scale``.
-        better: 1 where more is better, -1 where less is, 0 where neither.
+        path: dotted path in report.json.
+        unit: after scaling.
+        decimals: number of decimals shown of the value times ``scale``.
+        better: 1 if higher is better, -1 if lower is better, 0 if neither.
     """
 
     name: str
@@ -24,7 +25,7 @@ class Figure:
     scale: float = 1.0
 
     def value(self, report: dict[str, Any]) -> float | None:
-        """The figure, or None where the report has none."""
+        """Return the unscaled value in a report, or None if it has none."""
         found: Any = report
         path = self.path
         if "{headline}" in path:
@@ -35,7 +36,7 @@ class Figure:
         return None if found is None else float(found)
 
     def text(self, value: float | None) -> str:
-        """The value with its unit, "–" for None."""
+        """Return the scaled value with its unit, "–" for None."""
         if value is None:
             return "–"
         return f"{value * self.scale:.{self.decimals}f}" + (f" {self.unit}" if self.unit else "")
@@ -96,6 +97,6 @@ def compared_rows(
 
 
 def rows(figures: tuple[Figure, ...], report: dict[str, Any]) -> list[tuple[str, str]]:
-    """(name, text) of the figures that a report has."""
+    """Return (name, text) of the scores that a report has."""
     values = [(figure, figure.value(report)) for figure in figures]
     return [(figure.name, figure.text(value)) for figure, value in values if value is not None]

@@ -1,4 +1,4 @@
-"""What an evaluation leaves behind when something fails after the work of mapping."""
+"""Saves the map and an unfinished report if scoring fails after mapping."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ REPORT_NAME = "unfinished.json"
 
 
 def writable_folder(path: Path) -> Path:
-    """The folder, made where it is missing; OSError where nothing can be written there."""
+    """Create the folder if needed and return it; OSError if it is not writable."""
     path.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=path) as file:
         file.write(b"there is room")
@@ -25,10 +25,13 @@ def writable_folder(path: Path) -> Path:
 
 @contextmanager
 def kept_on_failure(folder: Path | None, mapper: Mapper, report: dict[str, Any]) -> Iterator[None]:
-    """Write the map and what is known of the run to the folder where the block fails.
+    """Context manager that saves the map and the unfinished report to the folder on an exception.
 
+    Args:
+        folder: None = save nothing.
+        report: the known part of the report.
     Raises:
-        RuntimeError: in place of what the block raised, with the names of these files.
+        RuntimeError: instead of the original exception, with the names of these files.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""``report.html``: everything of a report in one file that opens anywhere."""
+"""``report.html``: the whole report in one self-contained file."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ pre { background: #fff; border: 1px solid #dde3e9; padding: 10px; overflow-x: au
 
 
 def render_page(evaluation: Evaluation) -> str:
-    """The page as HTML text with all pictures inside."""
+    """Return the page as HTML with all pictures embedded."""
     report = evaluation.report
     parts = [
         _head(report),
@@ -123,7 +123,7 @@ def _rows(pairs: list[tuple[str, str]]) -> str:
 
 
 def _grid(head: list[str], body: list[list[str]], numbers: int) -> str:
-    """A table whose last ``numbers`` columns hold numbers; cells may hold HTML."""
+    """Return an HTML table whose last ``numbers`` columns hold numbers; cells may hold HTML."""
 
     def line(cells: list[str], tag: str) -> str:
         first = len(cells) - numbers
@@ -181,7 +181,7 @@ def _class_table(semantics: dict[str, Any]) -> str:
 
 
 def _label_task(report: dict[str, Any]) -> str:
-    """The map beside the baselines, where the mapper was given only some of the labels."""
+    """Table of the map and the baselines, if the protocol has a label task."""
     task, semantics = report["quality"].get("label_task"), report["quality"]["semantics"]
     if not task or not semantics:
         return ""

@@ -1,4 +1,4 @@
-"""Pictures of a report: held-out views beside what the map shows there, and maps from above."""
+"""Pictures of a report: held-out views next to rendered ones, and top-down query maps."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ DEPTH_SPAN_M = 0.2  # depth error that is drawn in full colour
 
 
 def chosen_views(views: list[dict[str, Any]], each: int = 2) -> list[tuple[str, dict[str, Any]]]:
-    """The worst and the best views by PSNR, as ("worst" or "best", record)."""
+    """Return the worst and the best views by PSNR, as ("worst" or "best", record)."""
     ranked = sorted((v for v in views if v["psnr"] is not None), key=lambda v: v["psnr"])
     worst = ranked[:each]
     best = [v for v in reversed(ranked) if v not in worst][:each]
@@ -36,7 +36,7 @@ def chosen_views(views: list[dict[str, Any]], each: int = 2) -> list[tuple[str, 
 
 
 def view_picture(source: FrameSource, state: MapState, position: int, protocol: Protocol) -> bytes:
-    """True, rendered and difference of one frame, for colour, depth and labels, as JPEG."""
+    """Return a JPEG of one frame: truth, rendering and difference of colour, depth and labels."""
     frame = fit(source[position], PICTURE_WIDTH)
     view, _ = render(state, frame)
     rows = [
@@ -78,7 +78,7 @@ def _depth_row(truth: NDArray, rendered: NDArray) -> tuple[NDArray, NDArray, NDA
 def _label_row(
     frame: Frame, view: RenderedView, classes: ClassSet
 ) -> tuple[NDArray, NDArray, NDArray]:
-    """Labels, and where a scored pixel is wrong (red); grey = void or not scored."""
+    """Return true labels, rendered labels, and errors (red; grey = void or not scored)."""
     assert frame.labels is not None
     truth, rendered = classes.rows(frame.labels), classes.rows(view.label)
     wrong = np.full((*truth.shape, 3), 235, np.uint8)
@@ -90,7 +90,7 @@ def _label_row(
 def query_pictures(
     engine: QueryEngine | None, queries: dict[str, Any] | None
 ) -> list[tuple[str, bytes]]:
-    """Maps from above with the hits of some questions: (how it went, JPEG)."""
+    """Return top-down maps with the hits of some questions, as (caption, JPEG)."""
     if engine is None or queries is None:
         return []
     answers = queries["answers"]

@@ -1,4 +1,4 @@
-"""Plots of a report as the bytes of image files."""
+"""Plots of a report, as PNG or JPEG bytes."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ DPI = 110
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of that size in inches, drawn without a display."""
+    """Return an empty figure of that size in inches, which needs no display."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), dpi=DPI, layout="constrained")
 
 
 def to_png(figure: Figure) -> bytes:
-    """The figure as PNG bytes."""
+    """Return the figure as PNG bytes."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return buffer.getvalue()
 
 
 def to_jpeg(figure: Figure) -> bytes:
-    """The figure as JPEG bytes: smaller, for photographs."""
+    """Return the figure as JPEG bytes, which are smaller for photographs."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="jpeg", pil_kwargs={"quality": 88})
     return buffer.getvalue()
@@ -44,7 +44,7 @@ def _tidy(axes: Axes) -> None:
 
 
 def class_bars(classes: list[dict[str, Any]]) -> bytes:
-    """IoU and accuracy of each class with ground truth, most frequent first."""
+    """Plot IoU and accuracy of each class with ground truth, most frequent first; PNG bytes."""
     shown = [c for c in classes if c["truth"] > 0]
     shown.sort(key=lambda c: -c["truth"])
     left_out, shown = len(shown) - MOST_CLASSES, shown[:MOST_CLASSES]
@@ -66,7 +66,7 @@ def class_bars(classes: list[dict[str, Any]]) -> bytes:
 
 
 def confusion(names: list[str], counts: list[list[int]]) -> bytes:
-    """Where the pixels of each true class went: rows sum to one; most frequent classes."""
+    """Plot the row-normalised confusion matrix of the most frequent classes; PNG bytes."""
     matrix = np.asarray(counts, float)
     last = len(names) - 1
     order = [i for i in np.argsort(-matrix.sum(axis=1)) if matrix[i].sum() > 0 and i != last]
@@ -90,7 +90,7 @@ def confusion(names: list[str], counts: list[list[int]]) -> bytes:
 
 
 def curves(points: list[dict[str, Any]]) -> bytes:
-    """PSNR, mIoU, losses and memory over the seconds of mapping."""
+    """Plot PSNR, mIoU, losses and memory over the seconds of mapping; PNG bytes."""
     figure = new_figure(9.6, 5.4)
     grid = figure.subplots(2, 2)
     seconds = [p["seconds"] for p in points]
@@ -124,7 +124,7 @@ def _numbers(values: list[float | None]) -> np.ndarray:
 
 
 def calibration_plot(calibration: dict[str, Any]) -> bytes:
-    """Reliability of the score of ``found``, and precision and recall over thresholds."""
+    """Plot the reliability of query scores, and precision and recall over thresholds; PNG bytes."""
     figure = new_figure(9.6, 3.8)
     reliability, tradeoff = figure.subplots(1, 2)
     bins = [b for b in calibration["bins"] if b["count"]]

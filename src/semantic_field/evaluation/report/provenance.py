@@ -1,4 +1,4 @@
-"""Where a figure comes from: versions, machine, commit, and a checksum of the input."""
+"""Provenance of scores: package versions, machine, commit, and a checksum of the input."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SAMPLE_BYTES = 8 << 20
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of what figures depend on."""
+    """Return the versions of Python and of the packages that influence scores."""
     found = {"python": platform.python_version()}
     for package in ("semantic_field", *PACKAGES):
         try:
@@ -27,7 +27,7 @@ def versions() -> dict[str, str]:
 
 
 def machine() -> dict[str, Any]:
-    """The processor, its cores and memory, and the GPU if there is one."""
+    """Return processor, cores, memory, system and GPU (None without one)."""
     import torch
 
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -42,7 +42,7 @@ def machine() -> dict[str, Any]:
 
 
 def machine_name() -> str:
-    """A short name for file names: processor and cores, never the host's name."""
+    """Return a short name for file names: GPU or processor, and cores; not the host's name."""
     facts = machine()
     text = f"{facts['gpu'] or facts['processor']}-{facts['cores']}cores"
     kept = "".join(c.lower() if c.isalnum() else "-" for c in text)
@@ -59,14 +59,14 @@ def _processor() -> str:
 
 
 def commit() -> str:
-    """The commit of this code, with "-dirty" where tracked files were changed; "" unknown."""
+    """Return the commit of this code, with "-dirty" if tracked files are changed; "" if unknown."""
     here = Path(__file__).parent
     try:
         top = Path(_git(here, "rev-parse", "--show-toplevel"))
-        if not (top / "package.xml").exists():  # installed below somebody else's repository
+        if not (top / "package.xml").exists():  # installed inside another repository
             return ""
         head = _git(here, "rev-parse", "--short=12", "HEAD")
-        # What a benchmark itself writes does not change the code that it measured.
+        # Files that a benchmark writes do not change the code that it measures.
         code = (".", ":(exclude)benchmarks/results", ":(exclude)docs/benchmarks.md")
         changed = _git(top, "status", "--porcelain", "--untracked-files=no", "--", *code)
     except (OSError, subprocess.CalledProcessError):
@@ -102,7 +102,7 @@ def checksum(location: str | Path) -> str:
 
 
 def _add_file(digest: Any, file: Path) -> bool:
-    """Add a file; True where only parts of it were read."""
+    """Add a file to the digest; returns whether only parts of it were read."""
     size = file.stat().st_size
     digest.update(size.to_bytes(8, "little"))
     with file.open("rb") as stream:

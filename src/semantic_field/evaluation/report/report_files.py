@@ -1,4 +1,4 @@
-"""Writes and reads reports."""
+"""Reading and writing of report files."""
 
 from __future__ import annotations
 
@@ -11,20 +11,22 @@ from semantic_field.evaluation.runner import FORMAT, FORMAT_VERSION, Evaluation
 
 
 def write_report(evaluation: Evaluation, folder: str | Path) -> tuple[Path, Path]:
-    """Write ``report.json`` and ``report.html`` to a folder, which is made; their paths."""
+    """Write ``report.json`` and ``report.html``, creating the folder; returns their paths."""
     from semantic_field.evaluation.report.page import render_page
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(evaluation.report, indent=1, allow_nan=False) + "\n"
     paths = folder / "report.json", folder / "report.html"
-    write_atomically(paths[0], text.encode())  # the figures are safe before any picture is drawn
+    write_atomically(
+        paths[0], text.encode()
+    )  # first, so that scores are safe if drawing pictures fails
     write_atomically(paths[1], render_page(evaluation).encode())
     return paths
 
 
 def read_report(path: str | Path) -> dict[str, Any]:
-    """A ``report.json``, or the one in a folder; ValueError where it is none."""
+    """Read a ``report.json``, or the one in a folder; ValueError if it is not a report."""
     path = Path(path)
     file = path / "report.json" if path.is_dir() else path
     if not file.exists():

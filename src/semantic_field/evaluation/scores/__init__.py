@@ -1,1 +1,1 @@
-"""Scores of views, surfaces, labels, objects and queries."""
+"""Scoring of views, surfaces, labels, objects and queries."""

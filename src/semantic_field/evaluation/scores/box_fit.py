@@ -1,4 +1,4 @@
-"""How well the boxes and points that a query gives fit the true objects, in 3D."""
+"""3D box metrics: IoU of upright oriented boxes, and point-in-box localisation."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ def box_iou(
     T_world_b: NDArray[np.floating],
     size_b: NDArray[np.floating],
 ) -> float:
-    """IoU of two oriented boxes that stand upright (their z axes are the world's).
+    """Return the IoU (0..1) of two upright oriented boxes (their z axes are the world's).
 
     Args:
         T_world_a, T_world_b: poses (4, 4) of the centres, metres.
         size_a, size_b: full edge lengths (3,), metres.
     Raises:
-        ValueError: for a box that leans (z axes more than 3 degrees off the vertical).
+        ValueError: if a box is tilted by more than 3 degrees.
     """
     corners, spans = [], []
     for T, size in ((T_world_a, size_a), (T_world_b, size_b)):
@@ -39,7 +39,7 @@ def box_iou(
 def aligned_box(
     low: NDArray[np.floating], high: NDArray[np.floating]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Pose and size of the axis-aligned box between two corners (3,)."""
+    """Return pose (4, 4) and size (3,) of the axis-aligned box between two corners (3,)."""
     low, high = np.asarray(low, float), np.asarray(high, float)
     return np.asarray(make_transform(np.eye(3), 0.5 * (low + high)), float), high - low
 
@@ -47,13 +47,13 @@ def aligned_box(
 def inside_box(
     point: NDArray[np.floating], T_world_box: NDArray[np.floating], size: NDArray[np.floating]
 ) -> bool:
-    """Whether a point (3,) lies in an oriented box: LERF's localisation rule for one answer."""
+    """Return whether a point (3,) is in an oriented box (LERF's localisation criterion)."""
     local = transform_points(invert_transform(np.asarray(T_world_box, float)), np.asarray(point))
     return bool((np.abs(local) <= 0.5 * np.asarray(size) + 1e-9).all())
 
 
 def _footprint(T: NDArray, size: NDArray) -> NDArray[np.floating]:
-    """The four corners (4, 2) of a box seen from above, counter-clockwise."""
+    """Return the four corners (4, 2) of a box seen from above, counter-clockwise."""
     x, y = 0.5 * size[0], 0.5 * size[1]
     corners = np.array([[-x, -y, 0], [x, -y, 0], [x, y, 0], [-x, y, 0]])
     flat = transform_points(T, corners)[:, :2]
@@ -63,7 +63,10 @@ def _footprint(T: NDArray, size: NDArray) -> NDArray[np.floating]:
 def clip_polygon(
     subject: NDArray[np.floating], window: NDArray[np.floating]
 ) -> NDArray[np.float64]:
-    """The common part of two convex counter-clockwise polygons (Sutherland-Hodgman 1974)."""
+    """Return the intersection (N, 2) of two convex counter-clockwise polygons.
+
+    Sutherland-Hodgman 1974. N is 0 if they do not overlap.
+    """
     points = [np.asarray(point, float) for point in subject]
     for start, end in zip(window, np.roll(window, -1, axis=0)):
         edge = end - start
@@ -82,7 +85,7 @@ def clip_polygon(
 
 
 def polygon_area(polygon: NDArray[np.float64]) -> float:
-    """Area of a polygon (N, 2); 0 for fewer than three corners."""
+    """Return the area of a polygon (N, 2); 0 for fewer than three corners."""
     return abs(_signed_area(polygon)) if len(polygon) > 2 else 0.0
 
 

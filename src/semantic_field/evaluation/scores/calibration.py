@@ -1,4 +1,4 @@
-"""Whether ``found`` and its score can be believed: precision, recall and calibration."""
+"""Precision, recall and calibration of the scores of query answers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class ThresholdPoint:
-    """What calling everything from ``threshold`` up "found" would give; NaN where undefined."""
+    """Precision, recall and F1 if scores from ``threshold`` on are "found"; NaN if undefined."""
 
     threshold: float
     precision: float
@@ -20,7 +20,7 @@ class ThresholdPoint:
 
 @dataclass(frozen=True)
 class Bin:
-    """Scores of one range: how many, their mean, and the share that was really there."""
+    """Scores from ``low`` to ``high``: count, mean, and share of objects that are present."""
 
     low: float
     high: float
@@ -47,10 +47,10 @@ class Calibration:
 def calibration(
     scores: NDArray[np.floating], there: NDArray[np.bool_], n_bins: int = 10
 ) -> Calibration:
-    """Compare scores 0..1 (N,) with what is really there (N,).
+    """Compute the calibration of scores 0..1 (N,), given whether the objects are present (N,).
 
     Raises:
-        ValueError: where lengths differ or a score is outside 0..1.
+        ValueError: if lengths differ or a score is outside 0..1.
     """
     scores, there = np.asarray(scores, float), np.asarray(there, bool)
     if scores.shape != there.shape or (len(scores) and not (scores >= 0).all()):
@@ -73,7 +73,7 @@ def calibration(
 
 
 def _bins(scores: NDArray, there: NDArray, n_bins: int) -> tuple[Bin, ...]:
-    """Equal widths; a score on an edge belongs to the bin above, 1 to the last."""
+    """Return bins of equal width; a score on an edge belongs to the bin above, 1 to the last."""
     index = np.minimum((scores * n_bins).astype(int), n_bins - 1)
     result = []
     for i in range(n_bins):
@@ -96,7 +96,7 @@ def _at(threshold: float, scores: NDArray, there: NDArray) -> ThresholdPoint:
 
 
 def _average_precision(scores: NDArray, there: NDArray) -> float:
-    """Sum of (R_n - R_n-1) P_n over the distinct scores, highest first; ties fall together."""
+    """Return the sum of (R_n - R_n-1) P_n over the distinct scores, highest first."""
     if not there.any():
         return float("nan")
     total, last_recall = 0.0, 0.0

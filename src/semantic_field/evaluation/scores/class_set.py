@@ -1,4 +1,4 @@
-"""Which classes are scored: all of a recording's, some of them, or groups of them."""
+"""Selection and grouping of the scored classes."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from numpy.typing import NDArray
 
 
 class ClassSet:
-    """Maps class ids (as a source gives them) to rows 0..C-1 of a confusion matrix.
+    """Maps class ids (as in the recording) to rows 0..C-1 of a confusion matrix.
 
     Ids with the same name share a row. Names in ``ignore``, ``subset`` and ``groups`` that a
-    recording does not have are passed over: one protocol serves many recordings.
+    recording does not have are skipped, so that one protocol fits many recordings.
 
     Args:
         names: class id to name.
-        ignore: names (of classes or groups) that are void in the ground truth.
-        subset: names (of classes or groups) that alone are scored; empty = all.
-        groups: new name to the names that it joins.
+        ignore: names (of classes or groups) that become void.
+        subset: names (of classes or groups) that are scored; empty = all.
+        groups: new name to the names that it merges.
     Raises:
-        ValueError: a class in two groups, or nothing left to score.
+        ValueError: if a class is in two groups, or no class is left.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class ClassSet:
         return len(self.names)
 
     def rows(self, ids: NDArray[np.integer]) -> NDArray[np.int32]:
-        """Rows of class ids, same shape; -1 for ids that are void, ignored or unknown."""
+        """Return the rows of class ids, same shape; -1 for void, ignored and unknown ids."""
         shifted = ids.astype(np.int64) - self._low
         inside = (shifted >= 0) & (shifted < len(self._rows))
         return np.where(inside, self._rows[np.where(inside, shifted, 0)], -1).astype(np.int32)

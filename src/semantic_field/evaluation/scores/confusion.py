@@ -1,7 +1,7 @@
-"""One confusion accumulator for every mIoU: what is counted, over which classes, per image or set.
+"""Confusion matrix and mIoU, with all choices in which published mIoU definitions differ.
 
-Published figures differ in exactly these choices (see ``conventions``), so each is an explicit
-option of a ``Rule`` and is printed with every figure.
+Each choice (see ``conventions``) is an explicit option of a ``Rule`` and is printed with every
+score.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-FREQUENT_SHARE = 0.001  # of all ground-truth pixels: rarer classes decide a mean too easily
+FREQUENT_SHARE = 0.001  # of all ground-truth pixels: rarer classes have too much influence
 _CHOICES = {
     "scope": ("image", "set"),
     "classes": ("gt", "union", "all"),
@@ -23,16 +23,18 @@ _CHOICES = {
 
 @dataclass(frozen=True)
 class Rule:
-    """How pixels become one mean.
+    """How pixels are averaged to one score.
 
     Attributes:
-        scope: "image" = a figure for each image, then their mean; "set" = one matrix for all.
-        classes: over which classes the mean goes: "gt" = with ground truth (in that image or
+        scope: "image" = a score for each image, then their mean; "set" = one matrix for all.
+        classes: the classes in the mean: "gt" = with ground truth (in that image or
             set), "union" = with ground truth or predictions, "all" = all, absent ones as 0.
-        void: ground truth without a class is left out ("ignore"), or is one more "class".
-        unpredicted: a labelled pixel without a prediction is a "miss" of its class; or was
-            predicted as one more "class" without ground truth; or is left out ("drop").
-        empty_image: an image without labelled pixels is left out ("skip") or counts as "zero".
+        void: ground truth without a class is left out ("ignore"), or is an additional "class".
+        unpredicted: a labelled pixel without a prediction is a "miss" of its class; or counts as
+            predicted as an additional "class"; or is left out ("drop").
+        empty_image: an image without labelled pixels is left out ("skip") or scores 0 ("zero").
+    Raises:
+        ValueError: on another value.
     """
 
     scope: str = "set"
@@ -55,7 +57,7 @@ class Rule:
 class ClassScore:
     """One class over the whole set; ``iou`` and ``accuracy`` are NaN where undefined.
 
-    ``truth`` and ``predicted`` are pixel (or point) counts among what the rule counts.
+    ``truth`` and ``predicted`` are the numbers of counted pixels (or points).
     """
 
     name: str
@@ -67,16 +69,17 @@ class ClassScore:
 
 @dataclass(frozen=True)
 class Scores:
-    """What a rule makes of a set of images; all figures 0..1, NaN where nothing was counted.
+    """Scores of a set of images by a rule, in 0..1; NaN if nothing was counted.
 
     Attributes:
         miou: mean IoU as the rule says.
         miou_frequent: the same over the classes with more than 0.1 % of the ground truth.
-        fw_iou: IoU weighted by how frequent each class is in the ground truth.
-        total_accuracy: share of the counted pixels that are right.
+        fw_iou: IoU weighted by each class's frequency in the ground truth.
+        total_accuracy: share of the counted pixels that are correct.
         class_accuracy: mean of the classes' accuracies (recalls).
-        pixels: how many pixels were counted.
-        images: how many images the figures are over.
+        pixels: number of counted pixels.
+        images: number of averaged images; 1 with scope "set".
+        classes: scores of each class.
     """
 
     miou: float
@@ -104,10 +107,10 @@ class ConfusionMatrix:
         self._images: list[NDArray[np.int64]] = []
 
     def add(self, truth: NDArray[np.integer], predicted: NDArray[np.integer]) -> None:
-        """Count one image: rows 0..C-1, -1 = void or no prediction; any one shape for both.
+        """Count one image: rows 0..C-1, -1 = void or no prediction; both of the same shape.
 
         Raises:
-            ValueError: where shapes differ or a row is out of range.
+            ValueError: if shapes differ or a row is out of range.
         """
         counts = count_pairs(truth, predicted, len(self.names))
         self.counts += counts
@@ -115,7 +118,7 @@ class ConfusionMatrix:
             self._images.append(counts)
 
     def result(self) -> Scores:
-        """The figures of everything added so far."""
+        """Return the scores of all images added so far."""
         matrices = self._images if self.rule.scope == "image" else [self.counts]
         tables = [_Table(counts, self.rule) for counts in matrices]
         whole = _Table(self.counts, self.rule)
@@ -141,7 +144,11 @@ class ConfusionMatrix:
 def count_pairs(
     truth: NDArray[np.integer], predicted: NDArray[np.integer], n_classes: int
 ) -> NDArray[np.int64]:
-    """Counts (C+1, C+1) of (true, predicted) rows; -1 is counted in the last row and column."""
+    """Return the confusion counts (C+1, C+1), [true, predicted]; -1 is the last row and column.
+
+    Raises:
+        ValueError: if shapes differ or a row is out of range.
+    """
     if truth.shape != predicted.shape:
         raise ValueError(f"expected images of one shape, got {truth.shape} and {predicted.shape}")
     for name, rows in (("true", truth), ("predicted", predicted)):
@@ -156,7 +163,7 @@ def count_pairs(
 
 
 class _Table:
-    """One matrix as a rule reads it."""
+    """Scores of one confusion matrix by a rule."""
 
     def __init__(self, counts: NDArray[np.int64], rule: Rule) -> None:
         counts, n = counts.copy(), len(counts) - 1
@@ -174,7 +181,7 @@ class _Table:
         self.accuracy = _ratio(self.right, self.truth)
 
     def miou(self, keep: NDArray[np.bool_] | None = None) -> float:
-        """The mean over the rule's classes, of those in ``keep``; NaN without any."""
+        """Return the mean over the rule's classes that are in ``keep``; NaN without any."""
         if not self.truth.sum():
             return float("nan")
         use = np.ones(self.count, bool) if keep is None else keep.copy()

@@ -1,7 +1,7 @@
 """The mIoU definitions of published systems, by name.
 
-Each is what the released code computes, which is not always what the paper says. ``docs/
-evaluation.md`` has the list with what is counted and what is not.
+Each follows the released code, which sometimes differs from the paper. They are described in
+``docs/evaluation.md``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from semantic_field.evaluation.scores.confusion import Rule, Scores
 
 @dataclass(frozen=True)
 class Convention:
-    """A rule, and which of its figures is the published headline."""
+    """A rule, and which of its scores is published as the main result."""
 
     name: str
     rule: Rule
@@ -82,7 +82,7 @@ CONVENTIONS = {item.name: item for item in _LIST}
 
 
 def convention(name: str) -> Convention:
-    """A convention by name; ValueError with the known names."""
+    """Return a convention by name; ValueError (with the known names) if there is none."""
     if name not in CONVENTIONS:
         raise ValueError(f"expected a convention of {sorted(CONVENTIONS)}, got {name!r}")
     return CONVENTIONS[name]

@@ -1,4 +1,4 @@
-"""What a run costs: processor seconds, peak memory, speed, latency."""
+"""Resource usage of a run: CPU time, peak memory, latency."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Usage:
     """Resources of this process since a ``ResourceMeter`` was started.
 
     Attributes:
-        wall_s, cpu_s: seconds; CPU seconds are user and system over all threads.
+        wall_s, cpu_s: seconds; CPU time is user and system time of all threads.
         peak_rss_mb, start_rss_mb: resident memory, MB.
-        peak_gpu_mb: GPU memory that torch had reserved, MB; None without a GPU.
+        peak_gpu_mb: largest GPU memory reserved by torch, MB; None without a GPU.
     """
 
     wall_s: float
@@ -32,7 +32,7 @@ class Usage:
 
 
 class ResourceMeter:
-    """Watches this process from a thread of its own; use with ``with``."""
+    """Context manager that samples the memory of this process in a background thread."""
 
     def __init__(self) -> None:
         self._stop = threading.Event()
@@ -53,7 +53,7 @@ class ResourceMeter:
             self._peak = max(self._peak, rss_mb())
 
     def usage(self) -> Usage:
-        """Resources used so far."""
+        """Return the resources used so far."""
         self._peak = max(self._peak, rss_mb())
         return Usage(
             wall_s=time.monotonic() - self._wall,
@@ -65,7 +65,7 @@ class ResourceMeter:
 
 
 def rss_mb(pid: int | None = None) -> float:
-    """Resident memory of a process (this one by default), MB; NaN where it cannot be read."""
+    """Return the resident memory of a process (by default this one), MB; NaN if unreadable."""
     try:
         pages = int(Path(f"/proc/{pid or os.getpid()}/statm").read_text().split()[1])
     except (OSError, IndexError, ValueError):
@@ -85,7 +85,7 @@ def _gpu_mb() -> float | None:
 
 
 def latency(seconds: list[float]) -> dict[str, Any]:
-    """Median and 95th percentile of durations, in milliseconds; None for an empty list."""
+    """Return count, median and 95th percentile (ms) of durations; None for an empty list."""
     if not seconds:
         return {"median_ms": None, "p95_ms": None, "count": 0}
     values = np.asarray(seconds) * 1e3

@@ -1,4 +1,4 @@
-"""Scores held-out views: colour, depth and labels of what the map renders there."""
+"""Scores of held-out views: colour, depth and labels of rendered images."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PER_IMAGE = Rule(scope="set", classes="gt")
 
 @dataclass(frozen=True)
 class ViewRecord:
-    """One held-out view; NaN where a figure is undefined, None where it was left out."""
+    """Scores of one held-out view; NaN if undefined, None if not computed."""
 
     position: int
     stamp_ns: int
@@ -42,12 +42,12 @@ class ViewRecord:
 
 
 def fit(frame: Frame, width: int) -> Frame:
-    """The frame at ``width`` pixels, where that is smaller than it is (0 = as it is)."""
+    """Return the frame, resized in proportion if it is wider than ``width`` (0 = unchanged)."""
     return frame.no_wider_than(width) if width > 0 else frame
 
 
 class HeldOutFrames:
-    """Held-out frames at the size at which they are rendered, decoded when asked for."""
+    """Held-out frames at the size of the rendered views; decoded on access."""
 
     def __init__(self, source: FrameSource, positions: Sequence[int], width: int) -> None:
         self.positions = list(positions)
@@ -64,11 +64,13 @@ class HeldOutFrames:
 
 
 class ViewScores:
-    """Accumulates views.
+    """Accumulates the scores of views.
 
     Args:
-        label_names: class ids and names of the recording; {} where it has no labels.
+        label_names: class ids and names of the recording; {} without labels.
         protocol: conventions and classes.
+    Raises:
+        ValueError: if the classes do not fit the protocol, see ``ClassSet``.
     """
 
     def __init__(self, label_names: dict[int, str], protocol: Protocol) -> None:
@@ -83,7 +85,12 @@ class ViewScores:
         self._labelled = 0
 
     def add(self, position: int, truth: Frame, view: RenderedView, render_s: float) -> ViewRecord:
-        """Score one view; ``truth`` has the size of the rendered images."""
+        """Score one view and return its record; ``truth`` has the size of the rendered images.
+
+        Args:
+            position: of the frame in the recording.
+            render_s: rendering time, seconds.
+        """
         valid = truth.depth > 0
         color = color_score(truth.color, view.color, valid)
         depth = depth_score(truth.depth, view.depth)
@@ -120,7 +127,9 @@ class ViewScores:
         return scores.miou, scores.total_accuracy
 
     def result(self) -> dict[str, Any]:
-        """``views`` and ``geometry`` means, and ``semantics`` (None without labels)."""
+        """Return mean scores in ``views`` and ``depth``, ``semantics`` (None without labels), and
+        in ``left_out`` why a score was not computed.
+        """
 
         def mean(name: str) -> float | None:
             values = [getattr(record, name) for record in self.records]

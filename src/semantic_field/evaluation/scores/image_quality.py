@@ -1,4 +1,4 @@
-"""How close a rendered view is to the photograph: PSNR, SSIM, LPIPS, and depth errors."""
+"""Image quality metrics: PSNR, SSIM, LPIPS, and depth errors."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class DepthScore:
     Attributes:
         l1: mean absolute error.
         median: median absolute error.
-        within_5cm: share of the readings rendered within 5 cm; a missing surface counts against.
-        covered: share of the readings where a surface was rendered.
-        pixels: how many readings there are.
+        within_5cm: share of all readings with a rendered depth within 5 cm.
+        covered: share of all readings with a rendered surface.
+        pixels: number of readings.
     """
 
     l1: float
@@ -46,7 +46,10 @@ class DepthScore:
 def psnr(
     truth: NDArray[np.uint8], rendered: NDArray[np.uint8], mask: NDArray[np.bool_] | None = None
 ) -> float:
-    """10 log10(255^2 / MSE) over the pixels (H, W) of ``mask``, all channels together, in dB."""
+    """Return 10 log10(255^2 / MSE) in dB over the pixels of ``mask`` (H, W) and all channels.
+
+    NaN without pixels, infinite for equal images.
+    """
     error = (truth.astype(np.float64) - rendered) ** 2
     error = error if mask is None else error[mask]
     if not error.size:
@@ -56,12 +59,12 @@ def psnr(
 
 
 def ssim_map(truth: NDArray[np.uint8], rendered: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Structural similarity (H, W), mean of the channels (Wang et al. 2004).
+    """Return the structural similarity (H, W), averaged over channels (Wang et al. 2004).
 
     Gaussian window of 11 pixels, sigma 1.5, population covariance, as in the paper.
 
     Raises:
-        ValueError: for images smaller than the window.
+        ValueError: if images are smaller than the window.
     """
     from skimage.metrics import structural_similarity
 
@@ -83,9 +86,9 @@ def ssim_map(truth: NDArray[np.uint8], rendered: NDArray[np.uint8]) -> NDArray[n
 def color_score(
     truth: NDArray[np.uint8], rendered: NDArray[np.uint8], valid: NDArray[np.bool_]
 ) -> ColorScore:
-    """PSNR and SSIM of two uint8 RGB images (H, W, 3); ``valid`` (H, W) = has a depth reading.
+    """Return PSNR and SSIM of two uint8 RGB images (H, W, 3); ``valid`` (H, W) = has depth.
 
-    As in Wang et al.'s code the SSIM over all pixels leaves out a border of half a window.
+    As in Wang et al.'s code, SSIM leaves out a border of half a window.
     """
     similarity = ssim_map(truth, rendered)
     border = SSIM_WINDOW // 2
@@ -101,7 +104,7 @@ def color_score(
 
 
 def depth_score(truth: NDArray[np.float32], rendered: NDArray[np.float32]) -> DepthScore:
-    """Errors of rendered z-depth (H, W) in metres; 0 = no reading, or nothing rendered."""
+    """Return the errors of rendered z-depth (H, W) in metres; 0 = no reading or no surface."""
     reading = truth > 0
     both = reading & (rendered > 0)
     error = np.abs(truth[both].astype(np.float64) - rendered[both])
@@ -116,22 +119,21 @@ def depth_score(truth: NDArray[np.float32], rendered: NDArray[np.float32]) -> De
 
 
 class Lpips:
-    """LPIPS (Zhang et al. 2018) by torchmetrics, where its weights are on this machine.
+    """LPIPS (Zhang et al. 2018) by torchmetrics, if its weights are on this machine.
 
-    ``missing`` says why there is no figure; it is empty where there is one. Nothing is ever
-    downloaded for it.
+    Nothing is downloaded. ``missing`` says why LPIPS cannot be computed; "" if it can.
     """
 
     def __init__(self, net: Literal["vgg", "alex", "squeeze"] = "vgg") -> None:
         self._metric, self.missing = None, _lpips_missing(net)
         if not self.missing:
-            # Optional: not among the requirements, and of no use without weights.
+            # Optional: not a requirement of this package, and useless without weights.
             from torchmetrics.image import lpip  # pyright: ignore[reportMissingImports]
 
             self._metric = lpip.LearnedPerceptualImagePatchSimilarity(net, normalize=True)
 
     def __call__(self, truth: NDArray[np.uint8], rendered: NDArray[np.uint8]) -> float | None:
-        """The distance of two uint8 RGB images, or None without weights."""
+        """Return the LPIPS distance of two uint8 RGB images (H, W, 3), or None without weights."""
         if self._metric is None:
             return None
         import torch
@@ -145,7 +147,7 @@ class Lpips:
 
 
 def _lpips_missing(net: str) -> str:
-    """Why LPIPS cannot be computed here, "" where it can."""
+    """Return why LPIPS cannot be computed here, "" if it can."""
     from importlib.util import find_spec
     from pathlib import Path
 

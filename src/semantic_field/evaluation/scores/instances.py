@@ -1,10 +1,10 @@
 """Average precision of 2D instance masks.
 
 Two rules. "dm_nerf" (DM-NeRF, and GP-NeRF after it): every true mask is matched with one predicted
-mask, or with none (Hungarian; the cost is the cross-entropy of the two masks plus 1 - IoU), so a
-prediction that matches nothing costs nothing. "coco": predictions
-in order of confidence each take the best true mask that is still free, and those without one are
-false positives. In both the area under the precision envelope is the AP, per image, then the mean.
+mask, or with none (Hungarian; the cost is the cross-entropy of the two masks plus 1 - IoU), so
+unmatched predictions are not penalised. "coco": predictions in descending order of confidence are
+each matched to the best true mask that is still free; unmatched ones are false positives. In both,
+AP is the area under the precision envelope of each image, averaged over images.
 """
 
 from __future__ import annotations
@@ -39,13 +39,14 @@ def instance_score(
     rule: str = "dm_nerf",
     min_pixels: int = 1,
 ) -> InstanceScore:
-    """AP of one image.
+    """Return the AP of one image.
 
     Args:
         truth: object ids (H, W), -1 = none (outside of every mask).
         predicted: object ids (H, W), -1 = none.
-        confidence: (H, W); a mask's is its median.
-        min_pixels: smaller true masks are not asked for.
+        confidence: (H, W); the confidence of a mask is its median.
+        rule: "dm_nerf" or "coco".
+        min_pixels: smaller true masks are ignored.
     Raises:
         ValueError: on an unknown rule or shapes that differ.
     """
@@ -72,7 +73,7 @@ def instance_score(
 
 
 def mean_score(images: list[InstanceScore]) -> InstanceScore:
-    """The mean over the images that have true masks; counts are sums."""
+    """Return the mean over the images that have true masks; counts are sums."""
     used = [image for image in images if image.true_masks]
 
     def mean(name: str) -> float:
@@ -91,7 +92,7 @@ def mean_score(images: list[InstanceScore]) -> InstanceScore:
 class _MaskPairs:
     """T true and P predicted masks: IoU (T, P), matching cost (T, P + T), confidences (P,).
 
-    The last T columns of the cost stand for "no mask at all".
+    The last T columns of the cost are for true masks without a match.
     """
 
     iou: NDArray[np.float64]
@@ -121,7 +122,7 @@ def _mask_pairs(
 
 
 def _matched_hits(pairs: _MaskPairs) -> Callable[[float], NDArray[np.bool_]]:
-    """For each true mask, by the confidence of its partner: whether the IoU is above."""
+    """For true masks, ordered by the confidence of their match: whether the IoU is above."""
     from scipy.optimize import linear_sum_assignment
 
     best, confidence = np.zeros(len(pairs.iou)), np.zeros(len(pairs.iou))
@@ -134,7 +135,7 @@ def _matched_hits(pairs: _MaskPairs) -> Callable[[float], NDArray[np.bool_]]:
 
 
 def _greedy_hits(iou: NDArray, scores: NDArray) -> Callable[[float], NDArray[np.bool_]]:
-    """For each predicted mask, most confident first: whether it takes a free true mask."""
+    """For predicted masks, most confident first: whether they match a free true mask."""
 
     def hits_at(threshold: float) -> NDArray[np.bool_]:
         free = np.ones(len(iou), bool)
@@ -150,7 +151,7 @@ def _greedy_hits(iou: NDArray, scores: NDArray) -> Callable[[float], NDArray[np.
 
 
 def average_precision(hits: NDArray[np.bool_], n_true: int) -> float:
-    """Area under the precision envelope over recall, of hits (most confident first)."""
+    """Return the area under the precision envelope over recall, of hits (most confident first)."""
     if not len(hits):
         return 0.0
     right = np.cumsum(hits)

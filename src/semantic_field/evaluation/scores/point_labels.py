@@ -1,8 +1,8 @@
-"""Label accuracy of a map as a point cloud: the nearest-neighbour protocols of 3D papers.
+"""3D label accuracy of a map as a point cloud, by published nearest-neighbour protocols.
 
-ConceptGraphs (Gu et al. 2024): every predicted point takes the label of the nearest true point.
-RayFronts (Alama et al. 2025): both clouds become voxels; every true voxel takes the vote of its k
-nearest predicted voxels, or, with k = 0, the label in the very same voxel.
+ConceptGraphs (Gu et al. 2024): every predicted point is compared with the nearest true point.
+RayFronts (Alama et al. 2025): both clouds are voxelised; every true voxel is compared with the
+majority of its k nearest predicted voxels, or, with k = 0, with the same voxel.
 """
 
 from __future__ import annotations
@@ -25,10 +25,12 @@ class PointProtocol:
     """A 3D protocol.
 
     Attributes:
-        ask: "prediction" = each predicted point looks up the truth, "truth" = the reverse.
-        k: how many neighbours vote; 0 = the same voxel only.
-        voxel_m: both clouds are made voxels of this edge first; 0 = points as they are.
+        ask: "prediction" = each predicted point looks up true points, "truth" = the reverse.
+        k: number of neighbours that vote; 0 = the same voxel only.
+        voxel_m: both clouds are voxelised with this edge first, metres; 0 = not voxelised.
         exclude: names of classes whose ground truth is left out.
+    Raises:
+        ValueError: on a value out of range, or ``k`` 0 without ``voxel_m``.
     """
 
     name: str
@@ -68,9 +70,9 @@ POINT_PROTOCOLS = {
 def point_scores(
     predicted: LabelledCloud, truth: LabelledCloud, names: dict[int, str], protocol: PointProtocol
 ) -> Scores:
-    """mIoU over the ground-truth classes, accuracies and f-mIoU of a labelled cloud.
+    """Return mIoU over the ground-truth classes, accuracies and f-mIoU of a labelled cloud.
 
-    A true point without any prediction is a miss of its class; without points all is NaN.
+    A true point without a prediction is a miss of its class; without points all scores are NaN.
     """
     classes = ClassSet(names, ignore=protocol.exclude)
     if protocol.voxel_m:
@@ -87,7 +89,7 @@ def point_scores(
 
 
 def voxels(cloud: LabelledCloud, voxel_m: float) -> LabelledCloud:
-    """The cloud as voxel centres with the label that most of a voxel's points have."""
+    """Voxelise a cloud: voxel centres with the majority label of each voxel."""
     if not len(cloud.xyz):
         return cloud
     cells = np.floor(cloud.xyz / voxel_m).astype(np.int64)
@@ -99,7 +101,10 @@ def voxels(cloud: LabelledCloud, voxel_m: float) -> LabelledCloud:
 def neighbour_votes(
     points: NDArray[np.floating], cloud: LabelledCloud, k: int
 ) -> NDArray[np.int32]:
-    """For each point (N, 3) the most frequent label of its k nearest; of equal ones the least."""
+    """Return the majority label (N,) of the k nearest cloud points of each point (N, 3).
+
+    On ties the smallest label; -1 if the cloud is empty.
+    """
     if not len(cloud.xyz) or not len(points):
         return np.full(len(points), -1, np.int32)
     k = min(k, len(cloud.xyz))
@@ -114,7 +119,7 @@ def neighbour_votes(
 def same_voxel(
     centres: NDArray[np.floating], cloud: LabelledCloud, voxel_m: float
 ) -> NDArray[np.int32]:
-    """The label of the cloud's voxel around each centre, -1 where it has none."""
+    """Return the label (N,) of the cloud's voxel around each centre (N, 3), -1 if there is none."""
     label_of = {
         tuple(cell): label
         for cell, label in zip(

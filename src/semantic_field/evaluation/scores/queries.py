@@ -1,4 +1,4 @@
-"""Asks a map questions and holds the answers against the true objects."""
+"""Scores of queries: asks a map questions and compares the hits with the true objects."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from semantic_field.evaluation.truth.true_objects import ReferenceObject
 from semantic_field.query.axes import ground_axes
 from semantic_field.query.engine import QueryEngine, QueryResult
 
-# Asked where no label of the recording has such a name: none of them may be found.
+# Asked if no label of the recording has this name: none of them should be found.
 ABSENT = (
     "bicycle",
     "toilet",
@@ -32,24 +32,29 @@ ABSENT = (
     "christmas tree",
     "surfboard",
 )
-# A door or a rug is thinner than depth readings are exact.
+# A door or a rug is thinner than the depth error.
 BOX_MARGIN_M = 0.05
 AROUND_M = 0.1
-CANDIDATES = 1000  # points, the most relevant ones, among which the best is looked for
+CANDIDATES = 1000  # most relevant points, among which the best location is searched
 NOT_OBJECTS = frozenset({"wall", "floor", "ceiling", "background", "other"})
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One question and how right its answer is.
+    """One question and the scores of its answer.
 
     Attributes:
-        expected: whether the recording holds an object that answers it.
-        error_m: from the best hit's centre to the nearest fitting object, metres.
-        localised: whether the point around which the map is most relevant (a mean over 10 cm:
-            LangSplat smooths its images, too) lies in the box of a fitting object, or within 5 cm.
-        box_iou: of the best hit's box and the fitting object's that it covers best.
-        seconds: until the answer.
+        expected: whether the recording contains an object that answers it.
+        found: whether there was a hit.
+        right: see ``Judgement.right``.
+        best_score: of the best hit or candidate, 0..1.
+        error_m: from the best hit's centre to the nearest fitting object, metres; None without.
+        localised: whether the point with the highest mean relevancy within 10 cm (LangSplat also
+            smooths its images) is in the box of a fitting object, extended by 5 cm; None if no
+            object is expected.
+        box_iou: largest IoU of the best hit's box with a fitting object's; None without.
+        hits: number of hits.
+        seconds: latency of the answer.
     """
 
     text: str
@@ -65,9 +70,9 @@ class Answer:
 
 
 def questions_for(objects: list[ReferenceObject], label_names: dict[int, str]) -> list[Question]:
-    """Everyday questions, the objects by their names, and things that are not there.
+    """Return everyday questions, all objects by their names, and names of absent objects.
 
-    A question that only an ``also_fair`` object would answer is left out.
+    Questions that only an ``also_fair`` object would answer are left out.
     """
     present = {item.name for item in objects}
     asked = [q for q in QUESTIONS if q.answers & present or not q.also_fair & present]
@@ -83,9 +88,9 @@ def questions_for(objects: list[ReferenceObject], label_names: dict[int, str]) -
 def score_queries(
     engine: QueryEngine, objects: list[ReferenceObject], label_names: dict[int, str]
 ) -> dict[str, Any]:
-    """Ask all fitting questions; figures, the reliability of ``found``, and every answer."""
+    """Ask all fitting questions; returns scores, calibration, and every answer."""
     questions = questions_for(objects, label_names)
-    engine.query(questions[0].text)  # compiled code and caches are not the question's latency
+    engine.query(questions[0].text)  # warm up, so that compilation is not measured as latency
     answers = [answer(engine, question, objects) for question in questions]
     there = np.array([a.expected for a in answers])
     scores = np.clip([a.best_score for a in answers], 0.0, 1.0)
@@ -107,15 +112,15 @@ def score_queries(
 
 
 def take_latency(result: dict[str, Any]) -> dict[str, Any]:
-    """Latency of the answers of ``score_queries``; their seconds are taken out of it.
+    """Return the latency of the answers of ``score_queries`` and remove it from them, in place.
 
-    Quality must come out the same in every run of one seed, and times do not.
+    Quality must be the same in every run with one seed; times are not.
     """
     return latency([item.pop("seconds") for item in result["answers"]])
 
 
 def answer(engine: QueryEngine, question: Question, objects: list[ReferenceObject]) -> Answer:
-    """One question's answer, judged."""
+    """Ask one question and return the scored answer."""
     began = time.perf_counter()
     result = engine.query(question.text)
     seconds = time.perf_counter() - began
@@ -150,7 +155,7 @@ def _localised(result: QueryResult, fair: list[ReferenceObject]) -> bool:
 
 
 def _best_iou(result: QueryResult, fair: list[ReferenceObject], up: str) -> float:
-    """IoU of the best hit's box with the fitting object that it covers best."""
+    """Return the largest IoU of the best hit's box with a fitting object."""
     hit, upright = result.hits[0], np.eye(4)
     upright[:3, :3] = ground_axes(up)
     overlaps = []

@@ -1,4 +1,4 @@
-"""How well proposed regions stand for the objects that are really there."""
+"""Scores of region proposals against true object masks."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from numpy.typing import NDArray
 
 from semantic_field.teachers.regions import Regions
 
-LEAST_PIXELS = 300  # smaller objects are not asked for
+LEAST_PIXELS = 300  # smaller objects are ignored in the IoU
 NEAR_PX = 2
 
 
 @dataclass(frozen=True)
 class RegionScores:
-    """Of one image.
+    """Scores of one image.
 
     Attributes:
-        best_iou: mean over objects of the IoU with the region that fits best.
-        purity: share of pixels whose region, the last that covers them, belongs mostly to their
-            object: what a vote within regions can reach.
-        boundary_recall: share of the objects' borders with a border of those regions within 2 px.
-        count: of regions.
+        best_iou: mean over objects of the largest IoU with a region.
+        purity: share of object pixels that belong to the majority object of their region (the last
+            one that covers them): the best accuracy of a vote within regions.
+        boundary_recall: share of object border pixels with a region border within 2 px.
+        count: number of regions.
     """
 
     best_iou: float
@@ -33,10 +33,10 @@ class RegionScores:
 
 
 def score_regions(regions: Regions, instances: NDArray[np.integer]) -> RegionScores:
-    """Hold regions against true object ids (H, W), -1 = none.
+    """Score regions against true object ids (H, W), -1 = none.
 
     Raises:
-        ValueError: where there is no object of ``LEAST_PIXELS`` pixels.
+        ValueError: if there is no object of at least ``LEAST_PIXELS`` pixels.
     """
     ids, index, counts = np.unique(instances, return_inverse=True, return_counts=True)
     index, counts = index.reshape(-1), counts.astype(np.float64)

@@ -1,4 +1,4 @@
-"""Scores a finished map against a recording: views, surface, labelled points, masks, queries."""
+"""Scores of a finished map: views, surface, labelled points, instance masks, queries."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from semantic_field.teachers.language import LanguageTeacher
 
 MAX_FUSED_FRAMES = 80
 FUSED_VOXEL_M = 0.02
-LEAST_READINGS = 2  # a point of the sensor's cloud was seen by two frames or more
+LEAST_READINGS = 2  # frames that must have seen a point of the sensor's cloud
 
 Progress = Callable[[str, float], None]
 
 
 @dataclass
 class MapScores:
-    """Figures of one map. ``quality`` repeats from run to run, ``cost`` does not."""
+    """Scores of one map. ``quality`` is reproducible from run to run, ``cost`` is not."""
 
     quality: dict[str, Any]
     cost: dict[str, Any]
@@ -46,7 +46,7 @@ class MapScores:
 
 
 def held_out(positions: Sequence[int], protocol: Protocol) -> list[int]:
-    """The held-out positions that are rendered: all, or ``views.limit`` evenly spaced ones."""
+    """Return the positions that are rendered: all, or ``views.limit`` evenly spaced ones."""
     limit = protocol.views.limit
     if not limit or len(positions) <= limit:
         return list(positions)
@@ -55,7 +55,7 @@ def held_out(positions: Sequence[int], protocol: Protocol) -> list[int]:
 
 
 def render(state: MapState, frame: Frame) -> tuple[RenderedView, float]:
-    """The map at a frame's camera, and how many seconds that took."""
+    """Render the map at a frame's camera; returns the view and the rendering time in seconds."""
     began = time.perf_counter()
     view = render_view(state, frame.camera, frame.T_world_camera)
     return view, time.perf_counter() - began
@@ -70,12 +70,12 @@ def score_map(
     query: QueryConfig,
     progress: Progress = lambda text, share: None,
 ) -> MapScores:
-    """Everything that the protocol asks for, of one map.
+    """Compute all scores of the protocol for one map.
 
     Args:
         frames: the held-out views.
-        source: the recording; its depth, labels and objects are the truth about surfaces.
-        teacher: the one that the map was made with; None leaves queries out.
+        source: the recording; its depth, labels and objects are the ground truth in 3D.
+        teacher: the teacher that the map was built with; None leaves queries out.
     """
     points = extract_surface(state, protocol.surface_voxel_m)
     scores, instances = _score_views(state, points, frames, source.label_names, protocol, progress)
@@ -124,7 +124,7 @@ def _score_views(
 
 
 def _spread(source: FrameSource) -> Iterable[Frame]:
-    """Frames of the whole recording, evenly spaced."""
+    """Return evenly spaced frames of the whole recording."""
     stride = max(1, -(-len(source) // MAX_FUSED_FRAMES))
     return (source[i] for i in range(0, len(source), stride))
 

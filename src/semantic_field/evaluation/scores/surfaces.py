@@ -1,4 +1,4 @@
-"""How close the mapped surface is to the true one, as point clouds (metres)."""
+"""Surface reconstruction metrics between point clouds, and fusion of the sensor's own cloud."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from semantic_field.frames import Frame
 from semantic_field.geometry import depth_to_world
 
 NEAR_M = 0.05
-CELL_BITS, LABEL_BITS = 17, 12  # of a voxel along one axis, and of a class id: 63 in all
+CELL_BITS, LABEL_BITS = 17, 12  # bits of a voxel coordinate and of a class id: 63 in all
 
 
 @dataclass(frozen=True)
 class SurfaceScore:
-    """Distances between a mapped and a true surface; NaN where one of them is empty.
+    """Distances between a mapped and a true surface; NaN if one of them is empty.
 
     Attributes:
         accuracy_m: mean distance of mapped points to the nearest true point.
@@ -40,7 +40,7 @@ class SurfaceScore:
 
 
 def surface_score(mapped: NDArray[np.floating], truth: NDArray[np.floating]) -> SurfaceScore:
-    """Compare two clouds (N, 3) and (M, 3) of one frame, metres."""
+    """Compare two clouds (N, 3) and (M, 3) in the same coordinate frame, metres."""
     if not len(mapped) or not len(truth):
         nan = float("nan")
         return SurfaceScore(nan, nan, nan, nan, nan, nan, len(mapped), len(truth))
@@ -62,7 +62,7 @@ def surface_score(mapped: NDArray[np.floating], truth: NDArray[np.floating]) -> 
 
 @dataclass(frozen=True)
 class LabelledCloud:
-    """Points (N, 3) in metres, and the class ids (N,) that most readings of them had (-1 none)."""
+    """Points (N, 3) in metres, and their majority class ids (N,), -1 = none."""
 
     xyz: NDArray[np.float32]
     label: NDArray[np.int32]
@@ -75,10 +75,17 @@ def fuse(
     pixel_stride: int = 2,
     least_readings: int = 1,
 ) -> LabelledCloud:
-    """The sensor's own cloud: the mean point of each voxel, labelled by vote.
+    """Fuse the sensor's depth readings into a cloud: the mean point of each voxel and frame.
 
-    Only depth readings and given labels enter, nothing of a map. Void votes count as votes: a
-    voxel that was mostly void stays void.
+    Independent of any map. Labels are majority votes; void counts as a vote.
+
+    Args:
+        voxel_m: edge of a voxel, metres.
+        max_depth_m: farther readings are ignored.
+        pixel_stride: every so many pixels on both axes are used.
+        least_readings: voxels with fewer (frame, label) pairs are left out.
+    Raises:
+        ValueError: if points are too far from the origin for 17-bit voxel coordinates.
     """
     parts: list[tuple[NDArray, NDArray]] = []
     for frame in frames:
@@ -101,7 +108,7 @@ def _readings(frame: Frame, max_depth_m: float, stride: int) -> tuple[NDArray, N
 
 
 def _compact(points: NDArray, labels: NDArray, voxel_m: float) -> tuple[NDArray, NDArray]:
-    """One mean point for each (voxel, label) of a frame: one vote a frame, and far less memory."""
+    """Reduce a frame to one mean point per (voxel, label): one vote per frame, less memory."""
     keys = (_keys(points, voxel_m) << LABEL_BITS) | (labels.astype(np.int64) + 1)
     unique, index = np.unique(keys, return_inverse=True)
     mean = _means(points, index, len(unique))
@@ -116,7 +123,7 @@ def _vote(xyz: NDArray, votes: NDArray, voxel_m: float, least: int) -> LabelledC
 
 
 def _keys(points: NDArray, voxel_m: float) -> NDArray[np.int64]:
-    """One number for each point's voxel; ValueError for points too far out to have one."""
+    """Return the voxel key (N,) of each point; ValueError for points too far from the origin."""
     cells = np.floor(points / voxel_m).astype(np.int64) + (1 << (CELL_BITS - 1))
     if len(cells) and (cells.min() < 0 or cells.max() >= 1 << CELL_BITS):
         raise ValueError(
@@ -133,7 +140,11 @@ def _means(points: NDArray, index: NDArray, n: int) -> NDArray[np.float32]:
 
 
 def majority(index: NDArray, votes: NDArray, n: int) -> NDArray[np.int32]:
-    """The most frequent vote of each of ``n`` groups; of equal ones the smallest."""
+    """Return the most frequent vote (n,) of each of ``n`` groups; the smallest on ties.
+
+    Args:
+        index: group (N,) of each vote, 0..n-1. votes: (N,), integers from -1 on.
+    """
     span = int(votes.max(initial=0)) + 2
     keys, counts = np.unique(index.astype(np.int64) * span + votes + 1, return_counts=True)
     groups, labels = keys // span, keys % span - 1

@@ -1,1 +1,1 @@
-"""What is really there, to hold answers against."""
+"""Ground truth: objects of a recording, and questions with known answers."""

@@ -1,4 +1,4 @@
-"""Questions with known answers, and how far a query's hits are from what is really there."""
+"""Questions with known answers, and errors of a query's hits relative to the true objects."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ TOLERANCE_M = 0.5
 class Question:
     """A text and the names of the objects that answer it.
 
-    ``also_fair`` names objects that are no mistake where they come as an answer, but that the
-    question does not ask for: where only these are there, it is not asked.
+    ``also_fair`` names objects that are accepted as an answer although the question does not ask
+    for them. If a recording has only these, the question is not asked.
     """
 
     text: str
@@ -44,12 +44,15 @@ QUESTIONS = (
 
 @dataclass(frozen=True)
 class Judgement:
-    """One question, what was answered and whether that is right.
+    """One question, its answer, and whether that is right.
 
     Attributes:
-        expected: whether the recording holds an object that answers it.
+        expected: whether the recording contains an object that answers it.
+        found: whether the query had a hit.
         errors_m: for each hit, metres from its centre to the centre of the nearest object that
-            answers the question; of an object only partly seen, to its box.
+            answers the question; to the box of an object that was only partly seen.
+        nearest: for each hit the name of that object, "" if there is none.
+        tolerance_m: largest error of a right answer.
     """
 
     text: str
@@ -61,18 +64,18 @@ class Judgement:
 
     @property
     def right(self) -> bool:
-        """Found exactly where something is, and the best hit within the tolerance."""
+        """Whether an object is found if and only if it is present, and the best hit is close."""
         if not self.expected:
             return not self.found
         return self.found and self.errors_m[0] <= self.tolerance_m
 
 
 def fitting_questions(reference: list[ReferenceObject], count: int = 3) -> list[Question]:
-    """The first ``count`` questions that the recording can answer, then one that it cannot."""
+    """Return ``count`` questions that the recording can answer, then one that it cannot."""
     names = {item.name for item in reference}
     present = [q for q in QUESTIONS if q.answers & names][:count]
     absent = [q for q in QUESTIONS if not (q.answers | q.also_fair) & names]
-    # An absent bed is asked for as a place to sleep: near to a chair, yet none.
+    # Prefer to ask for an absent bed as a place to sleep: similar to a chair, but not one.
     absent.sort(key=lambda q: q.text != "a place to sleep")
     return present + absent[:1]
 
@@ -83,7 +86,7 @@ def judge(
     centres: list[list[float]],
     reference: list[ReferenceObject],
 ) -> Judgement:
-    """Hold hits (centres in the world frame, metres, best first) against the reference."""
+    """Compare hits (centres in the world frame, metres, best first) with the true objects."""
     fair = [r for r in reference if r.name in question.answers | question.also_fair]
     errors, nearest = [], []
     for centre in centres:

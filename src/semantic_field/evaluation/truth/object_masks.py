@@ -1,4 +1,4 @@
-"""The true objects of a recording, and the map's own objects as masks of a view."""
+"""True objects of a recording, and instance masks of the map's objects in rendered views."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from semantic_field.geometry import Camera, depth_to_world
 from semantic_field.query.clusters import cluster
 
 MIN_READINGS = 200
-TRIM = 0.005  # of the points on either side of a box: mixed pixels at an object's edge
+TRIM = 0.005  # share of points trimmed on each side of a box: mixed pixels at object edges
 MAX_FRAMES = 60
 JOIN_M = 0.07
 NEAR_M = 0.1
@@ -25,9 +25,9 @@ MIN_OBJECT_POINTS = 30
 
 
 def true_objects(source: FrameSource, max_depth_m: float = 6.0) -> list[ReferenceObject]:
-    """Named objects of a source: its own, by instance images, or by its label images.
+    """Return the named objects of a source: its own, from instance images, or from label images.
 
-    Where a recording has instances their boxes are axis-aligned and bound what was seen.
+    Objects from images have axis-aligned boxes around the observed points (world frame, metres).
     """
     if getattr(source, "objects", None) is None and source.label_names and len(source):
         stride = max(1, len(source) // MAX_FRAMES)
@@ -41,7 +41,7 @@ def true_objects(source: FrameSource, max_depth_m: float = 6.0) -> list[Referenc
 def objects_from_instances(
     frames: Iterable[Frame], names: dict[int, str], max_depth_m: float = 6.0
 ) -> list[ReferenceObject]:
-    """A box for each instance id with readings; [] where frames have no instances."""
+    """Return an object for each instance id with enough readings; [] without instance images."""
     points: dict[int, list[NDArray]] = {}
     votes: dict[int, dict[int, int]] = {}
     for frame in frames:
@@ -69,7 +69,7 @@ def objects_from_instances(
 
 
 def thing_classes(frames: Iterable[Frame], share: float = 0.5) -> frozenset[int]:
-    """Class ids most of whose pixels belong to an instance: those that can be counted."""
+    """Return the countable classes ("things"): ids most of whose pixels belong to an instance."""
     seen: dict[int, list[int]] = {}
     for frame in frames:
         if frame.instances is None or frame.labels is None:
@@ -83,11 +83,11 @@ def thing_classes(frames: Iterable[Frame], share: float = 0.5) -> frozenset[int]
 
 
 class ObjectMasks:
-    """The map's objects: connected surface points of one label, as masks of rendered views.
+    """Instance masks of rendered views; an object is a connected set of surface points of a label.
 
     Args:
         points: the map's surface.
-        things: class ids that come as objects; others are background.
+        things: class ids of objects; other classes are background.
     """
 
     def __init__(self, points: SurfacePoints, things: frozenset[int]) -> None:
@@ -104,7 +104,7 @@ class ObjectMasks:
     def __call__(
         self, view: RenderedView, camera: Camera, T_world_camera: NDArray[np.float64]
     ) -> NDArray[np.int64]:
-        """Object numbers (H, W) of a view, -1 = none."""
+        """Return the object numbers (H, W) of a view, -1 = none."""
         result = np.full(view.depth.shape, -1, np.int64)
         use = (view.depth > 0) & np.isin(view.label, list(self._things))
         if self._tree is None or not use.any():

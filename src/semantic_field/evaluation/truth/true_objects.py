@@ -1,7 +1,7 @@
-"""What is really there: named objects of a recording, to hold a query's answers against.
+"""True objects of a recording, the reference for query answers.
 
-A simulated room knows its objects. Of a recording with labels the label images are back-projected
-with the sensor's own depth, so the reference owes nothing to the field that it judges.
+A simulated room knows its objects. For a recording with labels, the label images are back-projected
+with the sensor's depth, so the reference is independent of the field that it is used to judge.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from semantic_field.geometry import depth_to_world
 class ReferenceObject:
     """A named object: an axis-aligned box in the world frame, metres.
 
-    ``complete`` is False where the box bounds only the part that the camera has seen.
+    ``complete`` is False if the box bounds only the part that the camera has seen.
     """
 
     name: str
@@ -35,13 +35,13 @@ class ReferenceObject:
         return 0.5 * (self.low + self.high)
 
     def distance(self, point: NDArray) -> float:
-        """Metres from the box to a point (3,), 0 inside."""
+        """Return the distance in metres from the box to a point (3,), 0 inside."""
         outside = np.maximum(0.0, np.maximum(self.low - point, point - self.high))
         return float(np.linalg.norm(outside))
 
 
 def reference_objects(source: FrameSource, max_frames: int = 60) -> list[ReferenceObject]:
-    """The objects of a source; empty where it has neither objects nor labels."""
+    """Return the objects of a source; empty if it has neither objects nor labels."""
     objects = getattr(source, "objects", None)
     if objects is not None:
         return [_from_box(item) for item in objects]
@@ -67,10 +67,10 @@ def objects_from_labels(
     min_share: float = 0.1,
     max_depth_m: float = 6.0,
 ) -> list[ReferenceObject]:
-    """Connected voxels of one label as objects.
+    """Return connected components of voxels with the same majority label as objects.
 
-    A voxel has the label that most of its pixels have; a component smaller than ``min_share`` of
-    the largest one with its name is taken for a labelling error.
+    Components smaller than ``min_share`` of the largest one with the same name are dropped as
+    labelling errors. Readings from ``max_depth_m`` on are ignored.
     """
     points, labels = [], []
     for frame in frames:

@@ -1,1 +1,1 @@
-"""The surface of the map: points, mesh, files."""
+"""Surface extraction: distance lattice, surface points, meshes and their files."""

@@ -1,4 +1,4 @@
-"""What readers of one map share, from snapshot to snapshot: where its surface is."""
+"""Surface cache: the distance lattice and surface points, reused from snapshot to snapshot."""
 
 from __future__ import annotations
 
@@ -18,15 +18,17 @@ from semantic_field.field.voxels.voxel_grid import VoxelGrid
 
 @dataclass(frozen=True)
 class CachedPoints:
-    """Surface points with what tells which bricks of them are still right.
+    """Surface points, with the data that tells which bricks' points are still valid.
 
     Attributes:
-        settings: spacing and least observations they were made with.
-        number: of the lattice that they were last checked against; bricks: int32 (B, 3), its.
-        brick: int32 (N,), slot of the brick that each point was found in; increasing.
-        baked: see ``Lattice.baked``; when the distances of each brick were computed.
-        described: int64 (B,), the number of the lattice of whose field each brick's points are.
-        seen: int64 (B,), how many observations each brick had.
+        settings: spacing (metres) and least observations they were extracted with.
+        number: of the lattice that they were last checked against.
+        bricks: int32 (B, 3), brick coordinates of that lattice.
+        brick: int64 (N,), slot of the brick in which each point was found; ascending.
+        baked: int64 (B,), when each brick's distances were computed, see ``Lattice.baked``.
+        described: int64 (B,), number of the lattice whose field gave each brick's points their
+            colours and labels.
+        seen: int64 (B,), total number of observations in each brick.
     """
 
     settings: tuple[float, int]
@@ -40,10 +42,10 @@ class CachedPoints:
 
 
 class SurfaceCache:
-    """Keeps the newest lattice and surface points; the next snapshot starts from them.
+    """Keeps the newest lattice and surface points, as a start for the next snapshot.
 
-    Bounded by one lattice (about 6 kB a brick) and one set of points. Any thread may use it, one
-    at a time; readers of different snapshots get what belongs to theirs.
+    Memory is bounded by one lattice (about 6 kB per brick) and one set of points. Thread-safe:
+    a lock admits one thread at a time; every reader gets the lattice of its own snapshot.
     """
 
     def __init__(self) -> None:
@@ -53,10 +55,10 @@ class SurfaceCache:
 
     @contextmanager
     def lattice(self, field: SemanticField, reach: VoxelGrid) -> Iterator[Lattice]:
-        """The signed distances of a snapshot's field within its reach.
+        """Context manager that yields the distance lattice of a snapshot's field within ``reach``.
 
-        They are brought up to date where somebody looks, and the caller's as long as the context
-        lasts.
+        The caller has exclusive use of the lattice within the context. Its bricks are updated
+        lazily, when they are read.
         """
         with self._lock:
             if self._lattice is None or self._lattice.field is not field:

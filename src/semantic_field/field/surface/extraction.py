@@ -1,7 +1,7 @@
-"""Points on the surface of the map, with what the field says at each of them.
+"""Incremental surface point extraction, with colour, label and latent of each point.
 
-Found brick by brick in the lattice of signed distances. What did not change since an earlier
-snapshot is not computed again.
+Points are extracted brick by brick from the lattice of signed distances. Bricks that have not
+changed since an earlier snapshot are taken from the cache.
 """
 
 from __future__ import annotations
@@ -24,22 +24,24 @@ from semantic_field.kernels.threads import run_chunks
 
 CORRECTIONS = 2
 ARRIVED_M = 0.004
-COLOR_PROBES = 4  # points of a brick that say whether its colours have changed
+COLOR_PROBES = 4  # points of a brick that are re-evaluated to detect changed colours
 COLOR_TOLERANCE = 8  # of 255
 
 
 def extract_surface(
     state: MapState, voxel_m: float = 0.03, least_observations: int = 2, exact: bool = False
 ) -> SurfacePoints:
-    """At most one surface point per cell of edge ``voxel_m`` (metres) of the observed map.
+    """Extract at most one surface point per cell of edge ``voxel_m`` (metres).
 
-    Cells are those that a brick of voxels is cut into; points are never denser than the lattice
-    (half a voxel). Only what was observed at least ``least_observations`` times (once, in a map
-    of few frames) has points.
+    Each brick of voxels is divided into a whole number of cells. Points are never denser than the
+    lattice (half a voxel).
 
     Args:
-        exact: what was taken over from an earlier snapshot is computed again where the field has
-            changed at all, not only where it has moved by some millimetres.
+        least_observations: voxels observed less often have no points (1 in a map of few frames).
+        exact: recompute bricks taken from an earlier snapshot whenever the field has changed,
+            not only where the surface has moved by some millimetres.
+    Returns:
+        The surface points, with latents.
     """
     least = least_of(state, least_observations)
     with state.surfaces.lattice(state.field, state.reach) as lattice:
@@ -50,7 +52,7 @@ def extract_surface(
 def _extract(
     state: MapState, lattice: Lattice, voxel_m: float, least: int, exact: bool
 ) -> SurfacePoints:
-    """See ``extract_surface``; what is found stays in the cache."""
+    """See ``extract_surface``; the result is stored in the cache."""
     seen = _observations(lattice.reach, state.voxels)
     cache = state.surfaces.points
     if cache is not None and not (
@@ -83,7 +85,10 @@ def _extract(
 
 
 def least_of(state: MapState, least_observations: int) -> int:
-    """``least_observations``, or 1 in a map of few frames."""
+    """Return ``least_observations``, or 1 in a map of few frames.
+
+    A map has few frames if no voxel was observed more than three times ``least_observations``.
+    """
     counts = state.voxels.counts[: len(state.voxels)]
     return least_observations if counts.max(initial=0) > 3 * least_observations else 1
 
@@ -95,7 +100,7 @@ def _still_right(
     cache: CachedPoints | None,
     exact: bool,
 ) -> NDArray[np.int64]:
-    """Of which lattice's field the cached points of each brick are; -1 where they must go."""
+    """Return the new ``CachedPoints.described`` (B,); -1 where points must be extracted again."""
     described = np.full(len(lattice.baked), -1, np.int64)
     if cache is None:
         return described
@@ -110,7 +115,7 @@ def _still_right(
 
 
 def _continues(cache: CachedPoints, lattice: Lattice) -> bool:
-    """Whether the points are of this state of the map or of one that its lattice grew from."""
+    """Return whether the cached points belong to this lattice or one that it was derived from."""
     old = len(cache.baked)
     return cache.number <= lattice.number and np.array_equal(
         cache.bricks, lattice.reach.bricks[: len(lattice.baked)][:old]
@@ -118,7 +123,7 @@ def _continues(cache: CachedPoints, lattice: Lattice) -> bool:
 
 
 def _observations(reach: VoxelGrid, voxels: VoxelGrid) -> NDArray[np.int64]:
-    """For each brick of ``reach`` how many observations its voxels have had in all."""
+    """Return the total number of observations (B,) in each brick of ``reach``."""
     place = reach.bricks[: len(reach)] - voxels.low
     total = np.zeros(len(reach), np.int64)
     inside = ((place >= 0) & (place < voxels.index.shape)).all(1)
@@ -129,7 +134,7 @@ def _observations(reach: VoxelGrid, voxels: VoxelGrid) -> NDArray[np.int64]:
 
 
 def _recolored(state: MapState, cache: CachedPoints) -> NDArray[np.bool_]:
-    """Bricks in which a few points have another colour or label by now."""
+    """Return which bricks (B,) have a probed point whose colour or label has changed."""
     first = np.searchsorted(cache.brick, np.arange(len(cache.baked)))
     rank = np.arange(len(cache.brick)) - first[cache.brick]
     count = np.bincount(cache.brick, minlength=len(cache.baked))[cache.brick]
@@ -145,7 +150,7 @@ def _recolored(state: MapState, cache: CachedPoints) -> NDArray[np.bool_]:
 def _points_of(
     state: MapState, lattice: Lattice, slots: NDArray[np.int64], parts: int, least: int
 ) -> tuple[SurfacePoints, NDArray[np.int64]]:
-    """Points of some bricks, and the brick of each."""
+    """Extract the points of some bricks; returns them and the slot of each point's brick (N,)."""
     vertices, _, counts = net_vertices(lattice, slots, parts)
     xyz, arrived = project(state, vertices)
     kept = arrived & (state.voxels.lookup(xyz) >= least)
@@ -155,10 +160,13 @@ def _points_of(
 def project(
     state: MapState, points: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Points near the surface moved onto the zero set, and which of them (N,) arrived there.
+    """Move points (N, 3) near the surface onto the zero level set of the signed distance.
 
-    A Newton step, and another one along the same direction; no farther than half the spacing of
-    the lattice, so that a point stays with its neighbours.
+    Two Newton steps along the initial gradient. Points move at most half a lattice spacing on
+    each axis, so that they keep their order.
+
+    Returns:
+        The moved points (N, 3), and which of them (N,) ended within ``ARRIVED_M`` of the surface.
     """
     field, limit = state.field.on_one_thread(), 0.25 * state.reach.voxel_m
     moved, arrived = np.empty_like(points), np.empty(len(points), bool)
@@ -182,7 +190,9 @@ def project(
 def describe_points(
     state: MapState, xyz: NDArray[np.float32], with_latent: bool = True
 ) -> SurfacePoints:
-    """Points in the map's own coordinates with what the field says there."""
+    """Return surface points at ``xyz`` (N, 3), in the map's own coordinates, with the field's
+    normals, colours, labels and confidences there; latents only ``with_latent``.
+    """
     seen = describe(state, xyz, with_latent)
     return SurfacePoints(
         xyz, seen.normal, seen.color, seen.latent, seen.label, seen.confidence, state.origin

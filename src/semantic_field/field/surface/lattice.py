@@ -1,12 +1,11 @@
-"""Signed distances of the field on a lattice through the voxels in which surfaces were seen.
+"""Lattice of signed distances: the field sampled on a regular grid in the observed voxels.
 
-It is what tells readers where a surface is: rays walk through it, surface points and meshes
-start from its changes of sign. The spacing is half a voxel, which is the field's finest cell; a
-brick of 8 x 8 x 8 voxels holds its 17 x 17 x 17 nodes as 8-bit numbers, borders included, so that
-no neighbour is needed to interpolate.
+Ray casting, surface points and meshes all use it to locate the surface. The spacing is half a
+voxel, which is the field's finest cell; a brick of 8 x 8 x 8 voxels stores its 17 x 17 x 17 nodes
+as int8, borders included, so that interpolation needs no neighbouring brick.
 
-Bricks are brought up to date when somebody looks at them. What an earlier map's lattice knows is
-taken over where a few probes say that the surface has not moved.
+Bricks are updated lazily, when they are read. Distances of an earlier snapshot's lattice are
+reused where a few probes show that the surface has not moved.
 """
 
 from __future__ import annotations
@@ -32,30 +31,29 @@ from semantic_field.field.voxels.traversal import Strides
 from semantic_field.field.voxels.voxel_grid import VoxelGrid
 from semantic_field.kernels.threads import run_chunks
 
-LEVELS = 120  # of 127 on either side of zero make one truncation
-DIP_SAMPLES = np.linspace(-0.25, 0.25, 5, dtype=np.float32)  # of the field at a dip, in voxels
+LEVELS = 120  # int8 steps (of 127) that make one truncation distance
+DIP_SAMPLES = np.linspace(-0.25, 0.25, 5, dtype=np.float32)  # offsets from a dip, in voxels
 BRICKS_PER_TASK = 16
-TOLERANCE_M = 0.004  # a brick whose probes have moved more is baked again
-OLDEST = 16  # lattices after which a brick is baked again in any case
+TOLERANCE_M = 0.004  # a brick with a probe that has moved more is computed again
+OLDEST = 16  # a brick older than this many lattices is computed again in any case
 NEVER = -(1 << 40)
 RAYS_PER_TASK = 1 << 12
-SCOUTS = 19  # one ray of so many goes ahead; odd, so that it is not always the same column
+SCOUTS = 19  # one ray of so many is cast first; odd, so that it is not always the same column
 
 
 class Lattice:
-    """Distances at the nodes of all bricks of ``reach``, of one state of the map.
+    """Signed distances at the nodes of all bricks of ``reach``, for one snapshot of the map.
 
-    Not for several threads at a time, see ``SurfaceCache``.
+    Not thread-safe; ``SurfaceCache`` guards it.
 
     Args:
-        before: an earlier one, which gives its memory away and is of no use from then on. Readers
-            see one surface, up to ``TOLERANCE_M``.
+        before: the lattice of an earlier snapshot, whose memory is taken over: do not use it
+            afterwards. Reused distances may be wrong by up to ``TOLERANCE_M``.
     Attributes:
         stored: int8 (B, 17, 17, 17), z first: distances in ``unit_m``, or ``UNKNOWN``.
         unit_m: metres of one step of ``stored``.
-        baked: int64 (B,), number of the lattice (counted from the first one) whose field the
-            brick's distances are of.
-        number: of this lattice.
+        number: counts the lattices of one map, from 0.
+        baked: int64 (B,), number of the lattice whose field gave the brick's distances.
     """
 
     def __init__(self, field: SemanticField, reach: VoxelGrid, before: Lattice | None) -> None:
@@ -76,7 +74,7 @@ class Lattice:
         self._jumps, self._octants = strides.jumps, strides.octants
 
     def _take_over(self, before: Lattice) -> None:
-        """Start from the bricks of an earlier state of the same map in which no voxel is new."""
+        """Reuse the bricks of an earlier snapshot in which the same voxels are in use."""
         self.number, old = before.number + 1, len(before.baked)
         if old > len(self.baked) or self.unit_m != before.unit_m:
             return
@@ -86,11 +84,12 @@ class Lattice:
             getattr(self, name)[slots] = getattr(before, name)[slots]
 
     def refresh(self, slots: NDArray[np.int64] | None = None, exact: bool = False) -> None:
-        """Bring bricks (all by default) up to date.
+        """Update the distances of bricks.
 
         Args:
-            exact: bake every brick that is not of this very field, whatever the probes say;
-                neighbours then agree on their common borders to the bit.
+            slots: numbers of the bricks; all by default.
+            exact: recompute every brick whose distances are of an earlier field, without probing;
+                nodes on a border shared by several bricks then have identical values in all.
         """
         slots = np.arange(len(self.baked)) if slots is None else slots
         if exact:
@@ -102,7 +101,7 @@ class Lattice:
         self._current[slots] = 1
 
     def _has_moved(self, slots: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Whether the field has left a brick's distances behind, or they are too old to trust."""
+        """Return which bricks have probes that disagree with the field, or are too old."""
         slot, probe = np.nonzero(self._probes[slots] >= 0)
         node = self._probes[slots[slot], probe].astype(np.int64)
         index = np.stack([node % NODES, node // NODES % NODES, node // NODES**2], 1)
@@ -130,18 +129,21 @@ class Lattice:
         far: float,
         view: Viewpoint | None = None,
     ) -> NDArray[np.float32]:
-        """Ray parameter (N,) of the first surface along ``origin + t * directions``; inf = none.
+        """Cast rays ``origin + t * directions`` and return t (N,) of the first surface; inf = none.
 
-        A ray that enters a voxel behind its surface has met it, at the distance it is behind.
+        A ray that enters a voxel with a negative distance hits there; t is moved back by that
+        distance.
 
         Args:
-            view: where the rays are all those of a camera, which makes them faster.
+            origin: (3,), metres. directions: float32 (N, 3).
+            near, far: range of t.
+            view: set it if the rays are all pixels of a camera, row by row; speeds up the search.
         """
         hit = np.empty(len(directions), np.float32)
         dips = np.empty((len(directions), DIPS), np.float32)
         everyone = np.arange(len(directions))
         arrays = (np.ascontiguousarray(origin, np.float64), directions, float(near), float(far))
-        # A few rays first: they bring most of the bricks up to date that the others will meet.
+        # A few rays first: they update most of the bricks that the other rays will meet.
         self._settle(arrays, everyone[::SCOUTS], None, hit, dips)
         self._settle(arrays, everyone, view, hit, dips)
         self._look_into(origin, directions, hit, dips)
@@ -154,7 +156,10 @@ class Lattice:
         hit: NDArray[np.float32],
         dips: NDArray[np.float32],
     ) -> None:
-        """Move hits to thin things that lie between the nodes: the field itself is asked there."""
+        """Move hits forward to thin objects that fit between lattice nodes.
+
+        At dips, where a ray passes close to a surface without crossing it, the field is sampled.
+        """
         some = np.flatnonzero(dips[:, 0] < hit)
         voxel = np.float32(self.reach.voxel_m) / np.linalg.norm(directions[some], axis=1)
         ray, dip = np.nonzero(dips[some] < (hit[some] - voxel)[:, None])
@@ -173,7 +178,7 @@ class Lattice:
         hit: NDArray[np.float32],
         dips: NDArray[np.float32],
     ) -> None:
-        """Cast rays, and again those that have met bricks which are only now up to date."""
+        """Cast rays, and recast those that met outdated bricks after updating these."""
         reach, count = self.reach, len(hit)
         grid = (reach.voxel_m, reach.low, self._jumps, self._octants, self._flags)
         arrays = (*arrays, *grid, self.stored, self.unit_m, self._current)
@@ -188,15 +193,15 @@ class Lattice:
             rays = rays[unsure > 0]
 
     def memory_bytes(self) -> int:
-        """Bytes of the stored distances and what belongs to them."""
+        """Return the bytes of the stored distances and their bookkeeping."""
         arrays = (self.stored, self._flags, self._used, self._probes, self.baked, self._jumps)
         return sum(a.nbytes for a in arrays)
 
 
 def _room_for(bricks: int, before: Lattice | None) -> NDArray[np.int8]:
-    """Memory for the distances of so many bricks, those of ``before`` in their places.
+    """Return int8 memory for the distances of ``bricks`` bricks, starting with those of ``before``.
 
-    The operating system provides it only where it is written.
+    The operating system allocates pages only when they are written.
     """
     if before is not None and len(before._room) >= bricks:
         return before._room

@@ -1,8 +1,8 @@
-"""Signed distances at the nodes of bricks: asked of the field near surfaces, else interpolated.
+"""Computes ("bakes") the lattice's distances: from the field near surfaces, else interpolated.
 
-``stored`` is int8 (B, 17, 17, 17) throughout: the nodes of bricks of 8 x 8 x 8 voxels, z first, in
-steps of the lattice's unit, or ``UNKNOWN``. ``slots`` are int64 numbers of bricks in it, ``counts``
-(B, 512) how often each voxel of a brick was seen (0 = not in use).
+Throughout, ``stored`` is int8 (B, 17, 17, 17): the nodes of bricks of 8 x 8 x 8 voxels, z first, in
+steps of the lattice's unit, or ``UNKNOWN``. ``slots`` are int64 indices of bricks in it, ``counts``
+(B, 512) are the observations of each voxel of a brick (0 = not in use).
 """
 
 # Compiled functions carry no annotations: Numba infers their types.
@@ -20,8 +20,8 @@ from semantic_field.field.voxels.voxel_grid import BRICK, VoxelGrid
 
 NODES = 2 * BRICK + 1  # on one axis of a brick
 UNKNOWN = -128
-NEAR_SURFACE = 0.5  # of a truncation: between corners farther than this lies no surface
-PROBED = 15  # steps of ``stored``: probes lie as near to the surface as that
+NEAR_SURFACE = 0.5  # of a truncation: voxels whose corners are all farther hold no surface
+PROBED = 15  # steps of ``stored``: probes are at most so far from the surface
 PROBES = 8
 _CORNER, _FILLED, _WANTED = 1, 2, 3
 _jit = njit(nogil=True, cache=True, error_model="numpy")
@@ -64,7 +64,7 @@ def _nodes_marked(marks, kind, bricks, spacing):
 
 @_jit
 def _fill_or_want(counts, slots, values, marks, near):
-    """Between the corners of each voxel: interpolate where no surface is near, else ask."""
+    """For nodes between a voxel's corners: interpolate far from surfaces, else mark as wanted."""
     for n in range(len(slots)):
         for cell in range(512):
             if counts[slots[n], cell] == 0:
@@ -106,10 +106,10 @@ def _store(values, marks, slots, step, stored):
 
 @_jit
 def copy_borders(index, low, bricks, stored):
-    """Give nodes on the far borders of bricks the value of the brick in which they are first.
+    """Make bricks agree on shared border nodes: upper borders copy the next brick's lower ones.
 
-    ``index`` (X, Y, Z) is the brick at each place counted from ``low`` (3,), -1 = none; ``bricks``
-    (B, 3) are their places. ``stored`` changes in place, where both nodes are known.
+    ``index`` (X, Y, Z) is the slot of the brick at each place relative to ``low`` (3,), -1 = none;
+    ``bricks`` (B, 3) are brick coordinates. ``stored`` changes in place where both nodes are known.
     """
     for slot in range(len(stored)):
         for axes in range(1, 8):
@@ -131,11 +131,11 @@ def copy_borders(index, low, bricks, stored):
 
 @_jit
 def flag_voxels(counts, stored, slots, near, flags, octants):
-    """Fill ``flags`` and ``octants`` of some bricks, by which rays skip what is empty.
+    """Fill ``flags`` and ``octants`` of some bricks, which let rays skip empty space.
 
-    A voxel's flag (B, 512) is 1 where it is in use and a node is nearer than ``near`` (in steps of
-    ``stored``) to a surface, behind it, or unknown; else 0. An octant's bit (B,) is set where a
-    voxel of it has a flag.
+    A voxel's flag (B, 512) is 1 if the voxel is in use and one of its nodes is closer than ``near``
+    (steps of ``stored``) to a surface, behind it, or unknown; else 0. An octant's bit (B,) is set
+    if one of its voxels has a flag.
     """
     for slot in slots:
         octants[slot] = 0
@@ -152,9 +152,9 @@ def flag_voxels(counts, stored, slots, near, flags, octants):
 
 @_jit
 def choose_probes(stored, slots, probes):
-    """Fill ``probes`` (B, ``PROBES``) of some bricks: known nodes near the surface, spread over it.
+    """Fill ``probes`` (B, ``PROBES``) of some bricks with evenly spread nodes near the surface.
 
-    Numbers in the brick's flat nodes; -1 where there are fewer.
+    Entries are flat node indices within the brick; -1 if there are fewer nodes.
     """
     for slot in slots:
         flat = stored[slot].reshape(-1)
@@ -181,11 +181,11 @@ def bake(
     start: int,
     stop: int,
 ) -> None:
-    """Fill ``stored`` of some bricks: corners of voxels first, more where surfaces are near.
+    """Fill ``stored`` of ``slots[start:stop]``: voxel corners first, all nodes near surfaces.
 
     Args:
         slots: the bricks, of which this call fills ``start`` to ``stop``.
-        unit: metres of one step of ``stored``; what lies outside +-127 steps is held there.
+        unit: metres of one step of ``stored``; distances are clamped to +-127 steps.
     """
     slots = slots[start:stop]
     bricks, spacing = reach.bricks[slots], np.float32(0.5 * reach.voxel_m)

@@ -1,4 +1,4 @@
-"""Where rays meet the zero of the distances that a lattice holds."""
+"""Ray casting against the distance lattice (sphere tracing within voxels)."""
 
 # Compiled functions carry no annotations: Numba infers their types.
 # pyright: basic
@@ -9,16 +9,16 @@ from numba import njit
 
 from semantic_field.field.voxels.traversal import NUDGE, inverse_of, leave_cell, walk
 
-DIP = 0.25  # of a voxel: what a ray passes as near as that may be a thin thing between the nodes
-DIPS = 4  # of a ray that are looked into
+DIP = 0.25  # of a voxel: a ray passing so close may have missed a thin object between the nodes
+DIPS = 4  # per ray that are checked
 LEAST_STEP = 0.2  # of a voxel, inside a voxel that holds a surface
-SHARE = 0.9  # distances are learnt along rays: the nearest surface may be nearer
+SHARE = 0.9  # distances are learnt along viewing rays: the closest surface may be nearer
 _jit = njit(nogil=True, cache=True, error_model="numpy")
 
 
 @njit(inline="always")
 def _between(nodes, px, py, pz):
-    """Trilinear interpolation in a brick's nodes at a place in nodes from its corner."""
+    """Trilinear interpolation in a brick's nodes at a position in nodes from its corner."""
     x, y, z = min(int(px), 15), min(int(py), 15), min(int(pz), 15)
     u, v, w = np.float32(px - x), np.float32(py - y), np.float32(pz - z)
     a, b = np.float32(nodes[z, y, x]), np.float32(nodes[z, y + 1, x])
@@ -34,10 +34,10 @@ def _between(nodes, px, py, pz):
 
 @_jit
 def _search(nodes, place, direction, corner, begin, end, speed, to_voxels, lowest):
-    """The first zero of a ray between two parameters within one voxel; NaN where there is none.
+    """Return the first zero crossing of a ray between ``begin`` and ``end`` in one voxel, or NaN.
 
-    ``speed`` in voxels per unit of the parameter, ``to_voxels``: stored distances to voxels.
-    ``lowest`` becomes the parameter and the distance where the surface was nearest.
+    ``speed`` is in voxels per unit of the ray parameter; ``to_voxels`` converts stored distances
+    to voxels. ``lowest`` receives the parameter and the distance where the surface was closest.
     """
     t, last_t, last_s = begin, begin, np.float32(-1)
     lowest[0], lowest[1] = begin, np.inf
@@ -65,17 +65,17 @@ def cast(
     origin, directions, near, far, voxel, low, jumps, octants, flags, stored, unit, current,
     start, rays, hit, dips, wanted, unsure, a, b,
 ):  # fmt: skip
-    """Fill ``hit`` (N,) of rays ``a`` to ``b`` of those listed: where they meet the surface.
+    """Fill ``hit`` (N,) with the first surface along rays ``a`` to ``b`` of the list ``rays``.
 
-    Rays are ``origin`` (3,) metres plus t times ``directions`` (N, 3); all depths are such t, inf =
-    nowhere. Ray n begins at ``start[n]``, or at ``near`` where that is later, and ends at ``far``.
-    Its ``dips`` (N, ``DIPS``), at least a voxel apart, are where it came nearer to a surface than
-    ``DIP``; only those before the first inf count.
+    Rays are ``origin`` (3,), metres, plus t times ``directions`` (N, 3); all depths are values of
+    t, inf = no surface. Ray n runs from the later of ``start[n]`` and ``near`` to ``far``.
+    ``dips`` (N, ``DIPS``), at least a voxel apart, are where it came closer to a surface than
+    ``DIP``, padded with inf.
 
-    The grid: ``voxel`` metres, ``low`` (3,) the first brick's place, ``jumps`` and ``octants`` of
-    ``Strides``, ``flags`` (B, 512) of ``flag_voxels``, ``stored`` int8 (B, 17, 17, 17) in ``unit``
-    metres. Bricks met that are not ``current`` (B,) become ``wanted`` (B,), and rays that met one
-    ``unsure`` (one for each of ``rays``).
+    The grid: ``voxel`` edge in metres, ``low`` (3,) coordinates of the lowest brick, ``jumps`` and
+    ``octants`` of ``Strides``, ``flags`` (B, 512) of ``flag_voxels``, ``stored`` int8
+    (B, 17, 17, 17) in ``unit`` metres. Bricks met that are not ``current`` (B,) are marked in
+    ``wanted`` (B,), and rays that met one in ``unsure`` (one for each of ``rays``).
     """
     place, corner, lowest = np.empty(3), np.empty(3), np.empty(2)
     direction, inverse = np.empty(3), np.empty(3)

@@ -1,4 +1,4 @@
-"""The surface of the map as triangles."""
+"""Triangle mesh extraction from the distance lattice (surface nets)."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from semantic_field.field.surface.surface_nets import net_quads, net_vertices
 
 @dataclass(frozen=True)
 class Mesh:
-    """Triangles (M, 3), int32, counter-clockwise seen from free space, between vertices.
+    """A triangle mesh.
 
-    The vertices carry no latents.
+    Attributes:
+        vertices: surface points without latents.
+        triangles: int32 (M, 3), vertex indices, counter-clockwise seen from free space.
     """
 
     vertices: SurfacePoints
@@ -25,10 +27,10 @@ class Mesh:
 
 
 def extract_mesh(state: MapState, least_observations: int = 2) -> Mesh:
-    """The observed surface as one mesh with shared vertices, at the spacing of the lattice.
+    """Extract the observed surface as one mesh with shared vertices, at the lattice's spacing.
 
-    Triangles end where the surface was observed less often than ``least_observations`` times
-    (once, in a map of few frames).
+    Args:
+        least_observations: surface observed less often is left out (1 in a map of few frames).
     """
     least = least_of(state, least_observations)
     with state.surfaces.lattice(state.field, state.reach) as lattice:
@@ -45,9 +47,10 @@ def extract_mesh(state: MapState, least_observations: int = 2) -> Mesh:
 
 
 def _observations(state: MapState, vertices: SurfacePoints) -> NDArray[np.uint16]:
-    """How often the surface was observed at vertices (N,).
+    """Return how often the surface was observed at vertices (N,).
 
-    Readings of a surface that lies on the border of two voxels may all be on its other side.
+    The maximum over half a voxel to both sides: near a voxel border all readings of the surface
+    may have fallen into the neighbouring voxel.
     """
     offset = 0.5 * np.float32(state.voxels.voxel_m) * vertices.normals
     counts = [state.voxels.lookup(vertices.xyz + side * offset) for side in (-1, 0, 1)]
@@ -55,7 +58,7 @@ def _observations(state: MapState, vertices: SurfacePoints) -> NDArray[np.uint16
 
 
 def _halved(quads: NDArray[np.int32], xyz: NDArray[np.float32]) -> NDArray[np.int32]:
-    """Each quad as two triangles, cut along its shorter diagonal."""
+    """Split each quad into two triangles along its shorter diagonal."""
     a, b, c, d = quads.T
     across = np.square(xyz[a] - xyz[c]).sum(1) <= np.square(xyz[b] - xyz[d]).sum(1)
     first = np.where(across[:, None], quads[:, [0, 1, 2]], quads[:, [0, 1, 3]])

@@ -1,4 +1,4 @@
-"""Surface points as a PLY file, which Open3D, MeshLab and CloudCompare read."""
+"""PLY writer for surface points, readable by Open3D, MeshLab and CloudCompare."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def write_ply(
 ) -> None:
     """Write points with normals, RGB, relevancy 0..1 and class id (-1 none), binary, metres.
 
-    Positions are doubles where the map has an origin, else floats.
-    ``color`` (N, 3) replaces the points' own colour. The file appears under its name only when
-    it is complete.
+    Positions are in the map's frame: doubles if the map has a non-zero origin, else floats.
+    ``color`` (N, 3) replaces the points' own colour; without ``relevancy`` it is written as 0.
+    The file is renamed into place when it is complete.
 
     Raises:
-        ValueError: where the arrays differ in length.
-        OSError: where the file cannot be written.
+        ValueError: if the arrays differ in length.
+        OSError: if the file cannot be written.
     """
     count = len(points)
     for name, array in (("relevancy", relevancy), ("color", color)):

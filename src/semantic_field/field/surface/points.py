@@ -1,4 +1,4 @@
-"""Points on the surface of a map, as its readers get them."""
+"""Surface point cloud with normals, colours, labels and latents."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class SurfacePoints:
     """N surface points in the map frame.
 
     Attributes:
-        xyz: float32 (N, 3), metres, from ``origin`` on.
+        xyz: float32 (N, 3), metres, relative to ``origin``.
         normals: float32 (N, 3), unit length, pointing out of the surface into free space.
         color: uint8 RGB (N, 3).
         latent: float16 (N, D), see ``LanguageSpace.similarity``.
@@ -39,11 +39,11 @@ class SurfacePoints:
         return len(self.xyz)
 
     def select(self, index: NDArray) -> SurfacePoints:
-        """The points chosen by an index or mask over N."""
+        """Return the points selected by an index array or a mask over N."""
         return replace(self, **{name: getattr(self, name)[index] for name in _ARRAYS})
 
     def joined(self, other: SurfacePoints) -> SurfacePoints:
-        """These points, and then those of ``other``, of the same map."""
+        """Return these points followed by those of ``other``, which must be of the same map."""
         pairs = {name: (getattr(self, name), getattr(other, name)) for name in _ARRAYS}
         return replace(self, **{name: np.concatenate(pair) for name, pair in pairs.items()})
 

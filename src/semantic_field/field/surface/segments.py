@@ -1,10 +1,10 @@
-"""Which part of a surface belongs together: what a click on one point of it means.
+"""Graph-based surface segmentation: finds the part of a surface that a click refers to.
 
-Surface points are merged into segments by the graph method of Felzenszwalb and Huttenlocher
-(Efficient Graph-Based Image Segmentation, 2004): from the weakest edge on, two segments become
-one while the edge between them is weak beside what lies inside them. An edge is strong where the
-surface turns inwards (objects meet in concave creases, and are mostly convex themselves), where
-the colour changes, and where the map's labels differ.
+Method of Felzenszwalb and Huttenlocher (Efficient Graph-Based Image Segmentation, 2004): edges
+between neighbouring points are visited in order of increasing weight, and two segments are merged
+if the edge is weak compared with the edges inside them. An edge is strong where the surface is
+concave (objects meet in concave creases, and are mostly convex themselves), where the colour
+changes, and where the map's labels differ.
 """
 
 # Compiled functions carry no annotations: Numba infers their types.
@@ -23,19 +23,19 @@ from semantic_field.kernels.threads import run_shared
 from semantic_field.kernels.union_find import find_root
 
 NEIGHBOURS = 10
-REACH = 2.3  # how far neighbours may be apart, in spacings
-CONVEX = 0.2  # an outward turn, beside an inward one
+REACH = 2.3  # largest distance of neighbours, in spacings
+CONVEX = 0.2  # factor of a convex turn; a concave one has 1
 COLOR = 1.0
 OTHER_LABEL = 0.2
-SAME_LABEL = 0.3  # an edge between points of one label, beside one between unknown points
-TOLERANCE = 20.0  # over the points of a segment: the weakest edge that is too strong for it
-AROUND_SEED = 4.0  # the click means the largest segment within so many spacings
+SAME_LABEL = 0.3  # factor for edges between points of the same label
+TOLERANCE = 20.0  # k of the paper: a segment of n points accepts edges k / n above its own
+AROUND_SEED = 4.0  # a click selects the segment with the most points within so many spacings
 _jit = njit(nogil=True, cache=True, error_model="numpy")
 
 
 @_jit
 def _merge(first, second, weight, tolerance, parent):
-    """Join the ends of edges that come in order of their weight."""
+    """Merge the segments at both ends of edges (sorted by weight) by union-find."""
     size = np.ones(len(parent), np.int64)
     inner = np.zeros(len(parent), np.float32)
     for e in range(len(first)):
@@ -52,12 +52,13 @@ def _merge(first, second, weight, tolerance, parent):
 
 
 def segment_surface(points: SurfacePoints, spacing_m: float) -> tuple[NDArray, NDArray, NDArray]:
-    """The segment of each point (N,), as the number of one of its points, and the neighbours.
+    """Segment a surface.
 
     Args:
-        points: at most one for each cube of edge ``spacing_m``.
+        points: N points, at most one for each cube of edge ``spacing_m``.
     Returns:
-        segments (N,), and the two ends (E,) of every edge between neighbours.
+        The segment of each point (N,), identified by the index of one of its points, and the two
+        ends (E,), (E,) of every edge between neighbouring points.
     """
     first, second, weight = _graph(points, spacing_m, threads=-1)  # all: a person waits
     return _segments(len(points), first, second, weight, [TOLERANCE], 1)[0], first, second
@@ -66,7 +67,11 @@ def segment_surface(points: SurfacePoints, spacing_m: float) -> tuple[NDArray, N
 def nested_segments(
     points: SurfacePoints, spacing_m: float, tolerances: Sequence[float], threads: int
 ) -> list[NDArray[np.int64]]:
-    """The segments of each point (N,), numbered from 0, at several tolerances."""
+    """Segment a surface at several tolerances; higher ones give larger segments.
+
+    Returns:
+        For each tolerance the segment of each point (N,), numbered from 0.
+    """
     levels = _segments(len(points), *_graph(points, spacing_m, threads), tolerances, threads)
     return [np.unique(level, return_inverse=True)[1] for level in levels]
 
@@ -74,7 +79,7 @@ def nested_segments(
 def _graph(
     points: SurfacePoints, spacing_m: float, threads: int
 ) -> tuple[NDArray, NDArray, NDArray]:
-    """Both ends of every edge between neighbours, and how much keeps them apart (E,)."""
+    """Return both ends (E,) of every edge between neighbours, and the edge weights (E,)."""
     first, second = _neighbours(points.xyz, spacing_m, threads)
     return first, second, _strength(points, first, second)
 
@@ -96,10 +101,11 @@ def _segments(
 
 
 def region_of(points: SurfacePoints, seed: int, spacing_m: float) -> NDArray[np.bool_]:
-    """The part (N,) of a surface that a click on point ``seed`` means.
+    """Return a mask (N,) of the part of a surface that a click on point ``seed`` selects.
 
-    The segment there, and what is connected with it, has the same label, and is no larger:
-    legs of the clicked chair, but not the floor that was taken for a rug.
+    It consists of the segment at the seed and all segments connected to it that have the same
+    label and are not larger: this adds the legs of a clicked chair, but not the floor that was
+    mislabelled as the clicked rug.
     """
     segments, first, second = segment_surface(points, spacing_m)
     segment = _at(points.xyz, segments, seed, AROUND_SEED * spacing_m)
@@ -124,7 +130,7 @@ def region_of(points: SurfacePoints, seed: int, spacing_m: float) -> NDArray[np.
 def _neighbours(
     xyz: NDArray[np.float32], spacing_m: float, threads: int
 ) -> tuple[NDArray, NDArray]:
-    """Both ends of every edge, each edge once."""
+    """Return both ends of the edges between nearest neighbours, each edge once."""
     n = len(xyz)
     _, near = KDTree(xyz).query(
         xyz, NEIGHBOURS + 1, distance_upper_bound=REACH * spacing_m, workers=threads
@@ -153,7 +159,7 @@ def _strength(points: SurfacePoints, first: NDArray, second: NDArray) -> NDArray
 
 
 def _smooth(values: NDArray, first: NDArray, second: NDArray) -> NDArray[np.float32]:
-    """Means (N, 3) over each point and its neighbours."""
+    """Return the means (N, 3) over each point and its neighbours."""
     n = len(values)
     count = 1 + np.bincount(first, minlength=n) + np.bincount(second, minlength=n)
     columns = [
@@ -164,18 +170,18 @@ def _smooth(values: NDArray, first: NDArray, second: NDArray) -> NDArray[np.floa
 
 
 def _at(xyz: NDArray, segments: NDArray, seed: int, radius: float) -> int:
-    """The segment with the most points around the seed."""
+    """Return the segment with the most points around the seed."""
     near = np.flatnonzero(np.linalg.norm(xyz - xyz[seed], axis=1) < radius)
     found, count = np.unique(segments[near], return_counts=True)
     return int(found[count.argmax()])
 
 
 def _usual_labels(segments: NDArray, label: NDArray, count: int) -> NDArray[np.int64]:
-    """The most frequent label of each segment."""
+    """Return the most frequent label of each segment."""
     pairs, number = np.unique(
         np.stack([segments, label], 1).astype(np.int64), axis=0, return_counts=True
     )
     usual = np.full(count, -1)
     order = np.argsort(number, kind="stable")
-    usual[pairs[order, 0]] = pairs[order, 1]  # of several the last one stays: the most frequent
+    usual[pairs[order, 0]] = pairs[order, 1]  # the last assignment wins: the most frequent label
     return usual

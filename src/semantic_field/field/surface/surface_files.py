@@ -1,6 +1,6 @@
-"""Meshes as PLY and GLB, points as PCD: for MeshLab, Blender, Open3D, PCL.
+"""Writers for meshes (PLY, GLB) and points (PCD), for MeshLab, Blender, Open3D and PCL.
 
-A file appears under its name only when it is complete.
+Files are written under a temporary name and renamed when complete.
 """
 
 from __future__ import annotations
@@ -22,13 +22,15 @@ _UPRIGHT = [-(0.5**0.5), 0.0, 0.0, 0.5**0.5]
 
 
 def write_mesh(path: str | Path, mesh: Mesh) -> None:
-    """Write a mesh with normals, colours and labels, in metres, as the file's suffix says.
+    """Write a mesh with normals, colours and labels, in metres; the suffix selects the format.
 
-    PLY keeps the axes of the map; GLB has the map's z turned upwards, as glTF wants it. The origin
-    of the map is in the PLY's positions, which are doubles then, and in the GLB's node.
+    PLY keeps the axes of the map; GLB rotates them so that the map's z points up in glTF, where y
+    is up. The map's origin is added to the PLY's positions, which are doubles if it is not zero,
+    and is the translation of the GLB's node.
 
     Raises:
-        ValueError: on another suffix than .ply or .glb.
+        ValueError: if the suffix is neither .ply nor .glb.
+        OSError: if the file cannot be written.
     """
     path = Path(path)
     writers = {".ply": _ply, ".glb": _glb}
@@ -40,7 +42,8 @@ def write_mesh(path: str | Path, mesh: Mesh) -> None:
 def write_pcd(path: str | Path, points: SurfacePoints) -> None:
     """Write points with normals, RGB and labels (0xffffffff = none) as binary PCD 0.7, metres.
 
-    Positions are floats, which is all that PCL reads, from the map's origin on: VIEWPOINT.
+    Positions are float32, the only type that PCL reads, relative to the map's origin, which is
+    stored as VIEWPOINT.
     """
     names = ("x", "y", "z", "normal_x", "normal_y", "normal_z")
     rows = np.empty(len(points), [*((n, "<f4") for n in names), ("rgb", "<u4"), ("label", "<u4")])
@@ -68,7 +71,7 @@ def write_pcd(path: str | Path, points: SurfacePoints) -> None:
 
 
 def positions_of(points: SurfacePoints) -> NDArray[np.floating]:
-    """Positions (N, 3) in the frame of the map: float32 where that is precise, else float64."""
+    """Return positions (N, 3) in the map's frame: float32 if the origin is zero, else float64."""
     if not points.origin.any():
         return points.xyz.astype("<f4")
     return points.world.astype("<f8")
@@ -138,7 +141,7 @@ def _glb(mesh: Mesh) -> list[bytes]:
 
 
 def _accessor(view: int, array: NDArray) -> dict:
-    """How glTF reads one array of the buffer."""
+    """Return the glTF accessor of one array of the buffer."""
     component = {"f": _FLOAT, "u": _UINT if array.itemsize == 4 else _BYTE}[array.dtype.kind]
     shape = "SCALAR" if array.ndim == 1 else f"VEC{array.shape[1]}"
     accessor = {"bufferView": view, "componentType": component, "count": len(array)}
@@ -146,7 +149,7 @@ def _accessor(view: int, array: NDArray) -> dict:
 
 
 def _linear(color: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """sRGB as the linear values that glTF's vertex colours are (IEC 61966-2-1)."""
+    """Convert sRGB to linear values (IEC 61966-2-1), as glTF expects for vertex colours."""
     value = np.arange(256) / 255.0
     curve = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
     return np.rint(255 * curve).astype(np.uint8)[color]

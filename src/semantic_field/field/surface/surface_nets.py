@@ -1,9 +1,9 @@
-"""Surface nets: one vertex in each lattice cell that the surface crosses, quads between them.
+"""Surface nets isosurface extraction: one vertex per lattice cell with a sign change, and quads.
 
-After Gibson 1998, "Constrained elastic surface nets": the vertex is the mean of the crossings on
-the cell's edges, and each lattice edge that the surface crosses joins the vertices of the four
-cells around it. Neighbouring bricks share the nodes on their border, so that the mesh has no
-cracks, and vertices belong to one cell and are never doubled.
+After Gibson 1998, "Constrained elastic surface nets": a vertex is the mean of the zero crossings
+on the cell's edges, and each lattice edge with a sign change gives a quad between the vertices of
+the four cells around it. Neighbouring bricks share the nodes on their border, so the mesh has no
+cracks; every vertex belongs to exactly one cell, so there are no duplicates.
 """
 
 # Compiled functions carry no annotations: Numba infers their types.
@@ -23,7 +23,7 @@ _jit = njit(nogil=True, cache=True, error_model="numpy")
 
 @_jit
 def _vertex(nodes, x, y, z, place):
-    """Fill ``place`` (in nodes of the brick); whether the surface crosses this known cell."""
+    """Fill ``place`` (in nodes of the brick); return whether the cell is known and has a vertex."""
     negative = 0
     for corner in range(8):
         value = nodes[z + (corner >> 2), y + (corner >> 1 & 1), x + (corner & 1)]
@@ -57,9 +57,9 @@ def _vertex(nodes, x, y, z, place):
 
 @_jit
 def _brick_vertices(nodes, parts, cells, places, best, chosen):
-    """Vertices of a brick: their cells and places; returns how many.
+    """Fill cells and positions of a brick's vertices; returns their number.
 
-    With ``parts`` > 0 only the one nearest to the middle of each of ``parts`` ** 3 pieces.
+    With ``parts`` > 0 only the vertex closest to the centre of each of ``parts`` ** 3 pieces.
     """
     count = 0
     place = np.empty(3, np.float32)
@@ -90,7 +90,7 @@ def _brick_vertices(nodes, parts, cells, places, best, chosen):
 
 @_jit
 def _all_vertices(stored, bricks, slots, spacing, parts):
-    """Of some bricks: positions (N, 3), cells (N,) and how many each brick has."""
+    """Return positions (N, 3), cells (N,) and the number of vertices of each brick in ``slots``."""
     counts = np.zeros(len(slots), np.int64)
     room = CELLS**3
     cells, places = np.empty(room, np.int16), np.empty((room, 3), np.float32)
@@ -117,7 +117,7 @@ def _all_vertices(stored, bricks, slots, spacing, parts):
 
 @_jit
 def _vertex_at(index, first, cells, bx, by, bz, x, y, z):
-    """Number of the vertex of a cell counted from a brick of the index; -1 = it has none."""
+    """Return the index of a cell's vertex, -1 = none; the cell may lie in a neighbour brick."""
     bx, by, bz = bx + (x >> 4), by + (y >> 4), bz + (z >> 4)
     if bx < 0 or by < 0 or bz < 0:
         return -1
@@ -134,7 +134,7 @@ def _vertex_at(index, first, cells, bx, by, bz, x, y, z):
 
 @_jit
 def _brick_quads(stored, index, low, bricks, first, cells, slot, quads):
-    """Quads around the lattice edges that begin in a brick; returns how many."""
+    """Fill the quads around lattice edges that begin in a brick; returns their number."""
     nodes, count = stored[slot], 0
     b = bricks[slot] - low
     for n in range(first[slot], first[slot + 1]):
@@ -174,10 +174,13 @@ def _all_quads(stored, index, low, bricks, first, cells):
 def net_vertices(
     lattice: Lattice, slots: NDArray[np.int64], parts: int = 0
 ) -> tuple[NDArray[np.float32], NDArray[np.int16], NDArray[np.int64]]:
-    """Vertices of some bricks, in their order: positions (N, 3) in metres, cells (N,), counts.
+    """Compute the surface nets vertices of some bricks, brick by brick.
 
     Args:
         parts: at most one vertex in each of ``parts`` ** 3 pieces of a brick; 0 = all.
+    Returns:
+        Positions float32 (N, 3) in metres, flat cell index within the brick int16 (N,), and the
+        number of vertices of each brick int64 (len(slots),).
     """
     reach = lattice.reach
     spacing = np.float32(0.5 * reach.voxel_m)
@@ -187,7 +190,11 @@ def net_vertices(
 def net_quads(
     lattice: Lattice, cells: NDArray[np.int16], counts: NDArray[np.int64]
 ) -> NDArray[np.int32]:
-    """Quads (M, 4) between the vertices of all bricks, counter-clockwise seen from outside."""
+    """Return quads int32 (M, 4) of vertex indices, counter-clockwise seen from free space.
+
+    Args:
+        cells, counts: as ``net_vertices`` returned them for all bricks, with ``parts`` 0.
+    """
     reach, bricks = lattice.reach, len(lattice.stored)
     first = np.concatenate([[0], np.cumsum(counts)])
     return _all_quads(lattice.stored, reach.index, reach.low, reach.bricks[:bricks], first, cells)

@@ -1,7 +1,7 @@
-"""From where on the rays of a camera can meet a surface, by tiles of its image.
+"""Tile-based start depths for a camera's rays (conservative depth prepass).
 
-Voxels that may hold a surface are drawn as boxes into an image of nearest depths, one pixel per
-tile; rays skip the space before the nearest box of their tile and find what they would have found.
+Voxels that may hold a surface are drawn into an image of nearest depths, one pixel per tile of
+the camera image. Rays skip the space before the nearest voxel of their tile; hits are unchanged.
 """
 
 # Compiled functions carry no annotations: Numba infers their types.
@@ -32,10 +32,10 @@ class Viewpoint:
 
 @njit(inline="always")
 def _range(low, high, nearest, farthest, focal, centre, tiles):
-    """First and last tile that a box can be seen in, on one axis of the image."""
+    """First and last tile that a box projects to, on one axis of the image."""
     first = min(low / nearest, low / farthest) * focal + centre
     last = max(high / nearest, high / farthest) * focal + centre
-    # Clipped before they become integers: beside the camera they are as large as they like.
+    # Clipped before conversion to integers: beside the camera the values can overflow.
     first = np.floor((min(max(first, -1.0), tiles * TILE + 1.0) - 1.0) / TILE)
     last = np.floor((min(max(last, -1.0), tiles * TILE + 1.0) + 1.0) / TILE)
     return max(int(first), 0), min(int(last), tiles - 1)
@@ -43,7 +43,7 @@ def _range(low, high, nearest, farthest, focal, centre, tiles):
 
 @njit(inline="always")
 def _seen(x, y, z, radius, intrinsics, near, tiles):
-    """Nearest depth and tiles (first and last, both axes) of a box around a point of the camera."""
+    """Nearest depth and tile range of a cube around a point in camera coordinates."""
     fx, fy, cx, cy = intrinsics
     nearest, farthest = max(near, z - radius), z + radius
     if farthest <= near:
@@ -55,7 +55,7 @@ def _seen(x, y, z, radius, intrinsics, near, tiles):
 
 @_jit
 def _draw(bricks, flags, voxel, origin, rotation, intrinsics, near, tiles):
-    """Draw all voxels with a flag; ``rotation`` leads from the map's axes to the camera's."""
+    """Draw all flagged voxels into ``tiles``; ``rotation`` is from map axes to camera axes."""
     half = np.sqrt(3.0) / 2 * voxel
     for slot in range(len(bricks)):
         corner = bricks[slot] * (BRICK * voxel) - origin
@@ -84,10 +84,12 @@ def _draw(bricks, flags, voxel, origin, rotation, intrinsics, near, tiles):
 def first_depths(
     view: Viewpoint, bricks: NDArray[np.int32], flags: NDArray[np.uint8], grid: VoxelGrid
 ) -> NDArray[np.float32]:
-    """The z-depth (H * W,) before which no pixel's ray is in a voxel with a flag; inf = never.
+    """Return for each pixel a z-depth (H * W,), metres, from which on to search for a surface.
+
+    Before it the pixel's ray is in no flagged voxel; infinite where the ray meets none at all.
 
     Args:
-        bricks, flags: coordinates (B, 3) of bricks of ``grid``, and of their voxels (B, 512).
+        bricks: int32 (B, 3), brick coordinates in ``grid``. flags: (B, 512), of their voxels.
     """
     camera = view.camera
     tiles = np.full((-(-camera.height // TILE), -(-camera.width // TILE)), np.inf, np.float32)

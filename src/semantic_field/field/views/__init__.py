@@ -1,1 +1,1 @@
-"""What a camera would see of the map."""
+"""Rendering of the map as a camera at a given pose would see it."""

@@ -1,7 +1,7 @@
-"""Views of a map that lies on a GPU (or any torch device): as ``rendering``, in torch.
+"""Rendering on a GPU (or any torch device); the counterpart of ``rendering`` in torch.
 
-Rays are followed to the zero of the field's own signed distance (``ray_tracers``), and the heads
-see the points where they arrive.
+Rays are traced to the zero of the field's signed distance (``ray_tracers``), and the heads are
+evaluated at the hit points.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from semantic_field.kernels.host_memory import to_host
 
 
 class DeviceMap:
-    """What a view needs of one state of a map, on one device.
+    """A map snapshot on one device, ready for rendering.
 
     Args:
-        field: on the device; nobody trains it any more.
-        class_ids: the class id of each row of its label head.
-        before: the map of an earlier moment; what has not changed since is shared with it.
+        field: on the device; must not be trained any more.
+        class_ids: the class id of each row of the field's label head.
+        before: an earlier snapshot of the same map; unchanged data are shared with it.
     """
 
     def __init__(
@@ -50,12 +50,12 @@ class DeviceMap:
 
     @classmethod
     def of(cls, state: MapState, device: torch.device | str) -> DeviceMap:
-        """A snapshot, copied to a device."""
+        """Return a copy of a snapshot on a device."""
         field = state.field.frozen_copy(device)
         return cls(field, state.voxels, state.reach, state.class_ids)
 
     def settle(self) -> None:
-        """Wait until all of it is there: what it was copied from may change then."""
+        """Wait until all copies are finished; afterwards their sources may change."""
         if self.device.type == "cuda":
             torch.cuda.current_stream(self.device).synchronize()
 

@@ -1,7 +1,7 @@
-"""Traces rays to the zero of a field's signed distance on a GPU (or any torch device).
+"""Sphere tracing of a field's signed distance on a GPU (or any torch device).
 
-To the next voxel in which a surface was seen, then a step of the distance, until it is negative.
-With Triton a whole view is one launch; elsewhere rays go wave by wave.
+A ray advances to the next observed voxel, then by the signed distance there, until the distance is
+negative. With Triton a whole view is one kernel launch; in torch all rays advance step by step.
 """
 
 # pyright: reportIndexIssue=false, reportCallIssue=false, reportArgumentType=false
@@ -17,19 +17,19 @@ from semantic_field.field.voxels.traversal import NEVER, NUDGE
 from semantic_field.kernels.interface import power_of_two
 
 MAX_WAVES = 60
-STEP_SHARE = 0.8  # distances are learnt along rays: the nearest surface may be nearer
+STEP_SHARE = 0.8  # distances are learnt along viewing rays: the closest surface may be nearer
 EXTRA_STEP_M = 0.004
 LONGEST_BRACKET_M = 0.08
-LEAST_WIDTH = 16  # of the operands of a matrix product
+LEAST_WIDTH = 16  # smallest operand size of a matrix product in Triton
 
 
 def ray_tracer(field: SemanticField) -> WaveTracer:
-    """The fastest way to trace rays to a field that nobody trains any more."""
+    """Return the fastest ray tracer for a field that is not trained any more."""
     return (TritonTracer if field.kernels.name == "cuda" else WaveTracer)(field)
 
 
 class WaveTracer:
-    """In torch: each wave moves all rays that have not arrived."""
+    """Ray tracer in torch: each wave advances all rays that have not hit a surface yet."""
 
     def __init__(self, field: SemanticField) -> None:
         self._field = field
@@ -42,7 +42,13 @@ class WaveTracer:
         near: float,
         far: float,
     ) -> Float[Tensor, " N"]:
-        """Ray parameter of the first surface along ``origin + t * directions``; inf = none."""
+        """Return the t of the first surface along ``origin + t * directions``; inf = none.
+
+        Args:
+            origin: metres, in the map's own coordinates.
+            reach: the voxels that may hold a surface.
+            near, far: range of t.
+        """
         t = torch.full((len(directions),), near, device=directions.device)
         hit = torch.full_like(t, float("inf"))
         last_t, last_s = t.clone(), hit.clone()
@@ -65,7 +71,7 @@ class WaveTracer:
 
 
 class TritonTracer(WaveTracer):
-    """In one launch, for a field with the kernels "cuda"."""
+    """Ray tracer in one kernel launch, for a field with the kernels "cuda"."""
 
     def __init__(self, field: SemanticField) -> None:
         from semantic_field.kernels.triton_trace import column_order
@@ -124,7 +130,10 @@ def _crossing(
     s: Float[Tensor, " N"],
     stretch: Float[Tensor, " N"],
 ) -> Float[Tensor, " N"]:
-    """The zero between two samples of a ray, or near the only one (by its own distance)."""
+    """Interpolate the zero between a ray's last two samples.
+
+    Where these are too far apart, step back from the last sample by its own distance.
+    """
     bracketed = last_s.isfinite() & ((t - last_t) * stretch < LONGEST_BRACKET_M)
     between = last_t + (t - last_t) * last_s / (last_s - s)
     return torch.where(bracketed, between, t + s / stretch)

@@ -1,7 +1,7 @@
-"""A view of the map: where each ray meets the surface, and what the field says there.
+"""View rendering on the CPU: ray casting to the surface, then one field evaluation per ray.
 
-Rays find the surface in the lattice of the map's signed distances (``SurfaceCache``), which is
-brought up to date where they pass; the field and its heads run once per ray.
+Rays are cast against the lattice of signed distances (``SurfaceCache``), whose bricks are updated
+where rays pass.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class RenderedView:
         depth: float32 z-depth (H, W), metres, 0 = nothing.
         normal: float32 unit normals (H, W, 3) in the map frame, 0 = nothing.
         label: int32 class ids (H, W), -1 = nothing or no classes.
-        confidence: float32 (H, W) in 0..1, 0 where the surface was guessed.
+        confidence: float32 (H, W) in 0..1, 0 where the surface comes from filled-in depth only.
         latent: float16 (H, W, D), only on request.
         relevancy: float32 (H, W) in 0..1, only on request; 0 = nothing.
     """
@@ -55,15 +55,16 @@ def render_view(
     far_m: float = 60.0,
     relevant_to: Float[Tensor, "T E"] | None = None,
 ) -> RenderedView:
-    """The map as ``camera`` at ``T_world_camera`` sees it, between two z-depths in metres.
+    """Render the map as seen by ``camera`` at ``T_world_camera``, between two z-depths in metres.
 
-    The pose is in the frame of the map, whatever the map's origin is.
+    The pose is in the map's ``frame_id``; the map's origin is taken into account.
 
     Args:
-        relevant_to: embeddings of a text (first row) and of negative texts that it must beat
-            (the others); asks for ``relevancy``.
+        with_latent: also return the latents.
+        relevant_to: embeddings of a text (first row) and of negative texts to compare it with
+            (the others); also return ``relevancy``.
     Raises:
-        ValueError: where relevancy is asked of a map without language.
+        ValueError: if relevancy is requested of a map without language.
     """
     if relevant_to is not None and state.language is None:
         raise ValueError("expected a map with language for relevancy, got one without a teacher")
@@ -92,9 +93,10 @@ def _relevancy(
 
 
 def lerf_relevancy(cosine: Float[Tensor, "N T"]) -> Float[Tensor, " N"]:
-    """``min_i softmax(10 [cos(text), cos(negative_i)])`` (LERF, Kerr et al. 2023, eq. 5).
+    """Return the relevancy score (N,) in 0..1 of LERF (Kerr et al. 2023, eq. 5).
 
-    The first column belongs to the text. Without negatives: its cosine, not below 0.
+    ``min_i softmax(10 [cos(text), cos(negative_i)])``, where the first column of ``cosine`` is the
+    text and the others are negatives. Without negatives: the cosine, clamped to 0..1.
     """
     if cosine.shape[1] == 1:
         return cosine[:, 0].clamp(0.0, 1.0)
@@ -109,7 +111,7 @@ def _images(
     with_latent: bool,
     relevancy: NDArray[np.float32] | None,
 ) -> RenderedView:
-    """The images of what the rays that hit something have seen."""
+    """Scatter the values of the rays that hit a surface into images."""
 
     def image(values: NDArray, nothing: int = 0) -> NDArray:
         flat = np.full((camera.height * camera.width, *values.shape[1:]), nothing, values.dtype)

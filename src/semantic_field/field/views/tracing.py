@@ -1,7 +1,7 @@
-"""Follows viewing rays to the surface.
+"""Viewing rays: directions, points at given depths, and depth refinement.
 
-Rays walk through the lattice of signed distances; one step along the ray by the field's own
-distance, known once the field is asked for colours there, puts the depth where the field is zero.
+The lattice gives approximate depths; one Newton step with the field's own distance, which is known
+after the field was evaluated for colours, moves them to the zero of the field.
 """
 
 # Compiled functions carry no annotations: Numba infers their types.
@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from semantic_field.field.description import Description
 from semantic_field.geometry import Camera
 
-FLATTEST = 0.3  # least change of distance per metre of ray that a correction divides by
+FLATTEST = 0.3  # lower bound of the slope (distance per metre of ray) in a Newton step
 LONGEST_CORRECTION_M = 0.01
 _jit = njit(nogil=True, cache=True, error_model="numpy")
 
 
 def ray_directions(camera: Camera, T_world_camera: NDArray) -> NDArray[np.float32]:
-    """Directions (H * W, 3) of a camera's rays in the map frame, of z-depth 1."""
+    """Return a camera's ray directions (H * W, 3) in the map frame, row by row, of z-depth 1."""
     out = np.empty((camera.width * camera.height, 3), np.float32)
     intrinsics = (camera.fx, camera.fy, camera.cx, camera.cy)
     _fill_directions(intrinsics, np.array(T_world_camera[:3, :3], float), camera.width, out)
@@ -39,7 +39,7 @@ def _fill_directions(intrinsics, rotation, width, out):
 
 @_jit
 def points_on_rays(origin, directions, t, rays, points):
-    """Fill ``points``: where the listed rays are at their parameters."""
+    """Fill ``points[i]`` with ``origin + t[n] * directions[n]`` where ``n = rays[i]``."""
     for i in range(len(rays)):
         n = rays[i]
         for axis in range(3):
@@ -66,8 +66,8 @@ def correct_depth(
     seen: Description,
     depth: NDArray[np.float32],
 ) -> None:
-    """Move the depths of the listed rays by one Newton step along each ray.
+    """Correct ``depth`` of the listed rays in place by one Newton step along each ray.
 
-    At most ``LONGEST_CORRECTION_M``: farther away the distances between are not known.
+    Steps are at most ``LONGEST_CORRECTION_M``: the distance is only locally linear.
     """
     _correct(directions, rays, seen.distance, seen.gradient, depth)

@@ -1,1 +1,1 @@
-"""Space in voxels: where surfaces were seen."""
+"""Sparse voxel grids with observation counts, and ray traversal through them."""

@@ -1,4 +1,4 @@
-"""The counts of a voxel grid on any torch device, for steps that never ask the host."""
+"""Voxel grid on a torch device: lookups and ray traversal without synchronising with the CPU."""
 
 # pyright: reportIndexIssue=false
 from __future__ import annotations
@@ -17,13 +17,13 @@ from semantic_field.field.voxels.voxel_grid import BRICK, ERROR_UNITS, VoxelGrid
 
 
 class DeviceVoxels:
-    """A copy of a ``VoxelGrid`` that follows it.
+    """A device copy of a ``VoxelGrid``; ``load`` updates it.
 
-    Room is reserved and doubles where it is too small, so that addresses rarely change: a CUDA
-    graph that reads them goes on while the grid grows.
+    Memory is reserved in advance and doubled when it is too small, so that addresses rarely
+    change: a CUDA graph that reads them stays valid while the grid grows.
 
     Attributes:
-        version: of the grid, when it was copied.
+        version: version of the grid when it was copied; -1 before the first ``load``.
     """
 
     def __init__(self, voxel_m: float, device: torch.device | str) -> None:
@@ -37,7 +37,7 @@ class DeviceVoxels:
 
     @classmethod
     def of(cls, grid: VoxelGrid, device: torch.device | str) -> DeviceVoxels:
-        """A copy of a grid as it is now, errors included."""
+        """Return a copy of a grid, errors included."""
         copied = cls(grid.voxel_m, device)
         copied.load(grid)
         errors = grid.errors[: len(grid)].view(np.int16).reshape(-1, 2)
@@ -46,7 +46,7 @@ class DeviceVoxels:
 
     @property
     def room(self) -> tuple[int, int]:
-        """Bricks of the index and voxels that fit without new memory."""
+        """Reserved capacity: entries of the brick index, and voxels."""
         return len(self._index), len(self._counts)
 
     @property
@@ -55,7 +55,7 @@ class DeviceVoxels:
         return self.low, self.shape, self._index, self._counts
 
     def load(self, grid: VoxelGrid) -> None:
-        """Take over the counts that the grid holds now."""
+        """Copy the grid's current counts, but not its errors."""
         self._index = _filled(self._index, grid.index)
         self._counts = _filled(self._counts, grid.counts[: len(grid)].view(np.int16))
         self.low.copy_(torch.from_numpy(grid.low))
@@ -63,12 +63,15 @@ class DeviceVoxels:
         self.version = grid.version
 
     def lookup(self, points: Float[Tensor, "*N 3"]) -> Tensor:
-        """How often the voxel around each point was observed, int16."""
+        """Return the observation count of the voxel around each point, int16 (*N,)."""
         place, known = self._places(points)
         return self._counts[place] * known
 
     def confidence(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, " N"]:
-        """See ``confidence_of``; errors count in a copy that ``of`` made of a grid with errors."""
+        """Return confidences in 0..1, see ``confidence_of``.
+
+        Errors are included if the copy was made by ``of`` from a grid with errors.
+        """
         place, known = self._places(points)
         counts = (self._counts[place] * known).float()
         if not len(self._errors):
@@ -85,10 +88,10 @@ class DeviceVoxels:
         far: float,
         rays: Int[Tensor, " M"],
     ) -> None:
-        """Move ``start`` of the listed rays on to their next voxel in use; inf = none.
+        """Move ``start`` of the listed rays, in place, to their next voxel in use; inf = none.
 
-        See ``VoxelGrid.advance``. On a GPU with Triton this is one launch; here rays go on
-        together, voxel by voxel and over bricks that do not exist at once.
+        See ``VoxelGrid.advance``. One kernel launch on a GPU with Triton; else all rays advance
+        together in torch, voxel by voxel, and over a whole brick where none is stored.
         """
         if len(rays) == 0:
             return
@@ -114,7 +117,7 @@ class DeviceVoxels:
     def _walk(
         self, origin: Tensor, directions: Tensor, start: Tensor, far: float, rays: Tensor
     ) -> None:
-        """``t`` and positions are in voxels from here on; a ray's parameter stays what it was."""
+        """Advance in torch. Positions are in voxels; ray parameters keep their meaning."""
         place, direction = origin / self.voxel_m, directions[rays] / self.voxel_m
         inverse = torch.where(direction != 0, 1.0 / direction, NEVER)
         nudge = NUDGE * inverse.abs().amin(1)
@@ -139,13 +142,13 @@ class DeviceVoxels:
             going = ~used & (t < leave)
 
     def _places(self, points: Float[Tensor, "*N 3"]) -> tuple[Int[Tensor, "*N"], Tensor]:
-        """Where the voxels around points are stored (anywhere where not), and which of them are."""
+        """Return the storage index of the voxel around each point, and whether it is stored."""
         cell = torch.floor(points * (1.0 / self.voxel_m)).long()
         slot, known = self._slots(cell >> 3)
         return _place(slot, cell), known
 
     def _slots(self, brick: Int[Tensor, "*N 3"]) -> tuple[Int[Tensor, "*N"], Bool[Tensor, "*N"]]:
-        """Where bricks are stored (0 where they are not), and which of them are."""
+        """Return the slot of each brick (0 if it is not stored), and whether it is stored."""
         at = brick - self.low
         inside = ((at >= 0) & (at < self.shape)).all(-1)
         flat = (at[..., 0] * self.shape[1] + at[..., 1]) * self.shape[2] + at[..., 2]
@@ -155,14 +158,14 @@ class DeviceVoxels:
 
 
 def _place(slot: Int[Tensor, "*N"], cell: Int[Tensor, "*N 3"]) -> Int[Tensor, "*N"]:
-    """Where a voxel of a stored brick lies."""
+    """Return the storage index of a voxel of a stored brick."""
     local = cell & 7
     voxel = local[..., 2] << 6 | local[..., 1] << 3 | local[..., 0]
     return slot * BRICK**3 + voxel
 
 
 def _filled(room: Tensor, values: NDArray) -> Tensor:
-    """``room`` with the values at its beginning; twice as large where they do not fit."""
+    """Copy values to the beginning of ``room``; reallocates to twice their size if needed."""
     flat = torch.from_numpy(np.ascontiguousarray(values).reshape(-1))
     if len(flat) > len(room):
         room = torch.zeros(2 * len(flat), dtype=room.dtype, device=room.device)

@@ -1,7 +1,8 @@
-"""Walks rays through a voxel grid: to the next voxel in use, or over all of them.
+"""Ray traversal of a sparse voxel grid, with empty-space skipping.
 
-Empty space is left in long strides: a brick that does not exist knows how many bricks around it
-do not either, and a brick that exists knows which of its 4 x 4 x 4 octants are empty.
+Rays cross empty space in long steps: a chessboard distance transform gives for each missing brick
+the distance to the nearest stored one, and each stored brick knows which of its eight octants
+(4 x 4 x 4 voxels) are empty.
 """
 
 # Compiled functions carry no annotations: Numba infers their types.
@@ -17,7 +18,7 @@ from semantic_field.kernels.threads import run_chunks
 
 RAYS_PER_TASK = 1 << 13
 NEVER = 1e30
-NUDGE = 1e-3  # of a voxel's edge, so that a ray is on the far side of the border that it reached
+NUDGE = 1e-3  # of a voxel's edge, added so that a ray is past the border that it has reached
 _jit = njit(nogil=True, cache=True, error_model="numpy")
 
 
@@ -55,10 +56,10 @@ def _visit(px, py, pz, dx, dy, dz, voxel, index, low, counts):
 
 @njit(nogil=True, error_model="numpy")
 def used_spans(origin, direction, near, far, voxel, index, low, counts, spans):
-    """Pieces of a ray between ``near`` and ``far`` that lie in voxels in use.
+    """Find the intervals of a ray between ``near`` and ``far`` that lie in voxels in use.
 
-    Fills begin and end parameters into ``spans`` (K, 2) and returns their number (at most K)
-    and total length; touching pieces are joined.
+    Fills their begin and end parameters into ``spans`` (K, 2), with touching intervals joined.
+    Returns their number (at most K) and total length (in units of the ray parameter).
     """
     t, number, total = near, 0, 0.0
     dx, dy, dz = direction[0], direction[1], direction[2]
@@ -93,16 +94,16 @@ def inverse_of(direction):
 
 @njit(inline="always")
 def _clip(position, inverse, size, near, far):
-    """The part of ``near`` to ``far`` in which a ray is between 0 and ``size`` on one axis."""
+    """Clip ``near`` to ``far`` to the part in which a ray is between 0 and ``size`` on one axis."""
     one, other = -position * inverse, (size - position) * inverse
     return max(near, min(one, other)), min(far, max(one, other))
 
 
 @_jit
 def walk(place, direction, inverse, t, far, jumps, octants, counts):
-    """Parameter of a ray's next voxel in use, inf where none comes before ``far``.
+    """Return the parameter of a ray's next voxel in use from ``t`` on, inf if none before ``far``.
 
-    ``place`` and ``direction`` in voxels from the corner of the index.
+    ``place`` and ``direction`` are in voxels, relative to the lowest corner of the index.
     """
     x_end, y_end, z_end = jumps.shape[0] * 8, jumps.shape[1] * 8, jumps.shape[2] * 8
     begin, end = _clip(place[0], inverse[0], x_end, t, far)
@@ -138,9 +139,9 @@ def walk(place, direction, inverse, t, far, jumps, octants, counts):
 
 @njit(inline="always")
 def leave_cell(place, direction, inverse, t, jumps, corner):
-    """How long until a ray leaves the stored voxel it is in, and the slot of its brick.
+    """Return the ray parameter left in the stored voxel at ``t``, and the slot of its brick.
 
-    Fills ``corner``, the lowest of that brick, in voxels.
+    Fills ``corner``, the lowest corner of that brick, in voxels.
     """
     x = min(max(int(np.floor(place[0] + t * direction[0])), 0), jumps.shape[0] * 8 - 1)
     y = min(max(int(np.floor(place[1] + t * direction[1])), 0), jumps.shape[1] * 8 - 1)
@@ -156,7 +157,7 @@ def leave_cell(place, direction, inverse, t, jumps, corner):
 
 @_jit
 def _advance(origin, directions, start, far, voxel, low, jumps, octants, counts, rays, a, b):
-    """Move ``start`` of rays ``a`` to ``b`` of the list on to their next voxel in use."""
+    """Move ``start`` of rays ``a`` to ``b`` of the list to their next voxel in use."""
     place = np.empty(3)
     direction, inverse = np.empty(3), np.empty(3)
     for axis in range(3):
@@ -171,13 +172,13 @@ def _advance(origin, directions, start, far, voxel, low, jumps, octants, counts,
 
 @njit(inline="always")
 def octant_of(cell):
-    """The 4 x 4 x 4 octant of a brick's voxel, x lowest bit."""
+    """Return the octant (0..7) of a voxel in its brick; x is the lowest bit."""
     return (cell >> 6 & 4) | (cell >> 4 & 2) | (cell >> 2 & 1)
 
 
 @_jit
 def _octants_in_use(counts, octants):
-    """Bit o of each brick: whether a voxel of its octant o (x lowest bit) is in use."""
+    """Set bit o of each brick if a voxel of its octant o (x is the lowest bit) is in use."""
     for slot in range(len(counts)):
         bits = 0
         for cell in range(512):
@@ -188,7 +189,7 @@ def _octants_in_use(counts, octants):
 
 @_jit
 def _spread(jumps, first, step):
-    """One pass of a chessboard distance transform: bricks without a store get -distance."""
+    """One pass of a chessboard distance transform: bricks that are not stored get -distance."""
     sizes = jumps.shape
     for i in range(sizes[0]):
         x = first[0] + step * i
@@ -208,12 +209,12 @@ def _spread(jumps, first, step):
 
 
 class Strides:
-    """What lets rays leave empty space of one grid in long strides.
+    """Empty-space skipping data of one grid.
 
     Attributes:
-        jumps: int32, like the grid's index; minus the distance in bricks to the nearest stored
-            brick (chessboard metric) where there is none.
-        octants: uint8 (B,), one bit for each octant of a brick with a voxel in use.
+        jumps: int32, like the grid's index; where no brick is stored, minus the distance in
+            bricks to the nearest stored one (chessboard metric).
+        octants: uint8 (B,), one bit for each octant of a brick that has a voxel in use.
     """
 
     def __init__(self, index: NDArray[np.int32], counts: NDArray[np.integer]) -> None:
@@ -234,7 +235,7 @@ class Strides:
         grid: tuple[float, NDArray[np.int64], NDArray[np.uint16]],
         threads: int,
     ) -> None:
-        """See ``VoxelGrid.advance``; ``grid`` = voxel edge, lowest brick and counts."""
+        """See ``VoxelGrid.advance``; ``grid`` is voxel edge, lowest brick and counts."""
         voxel_m, low, counts = grid
         arrays = (origin, directions, start, far, voxel_m, low)
         arrays = (*arrays, self.jumps, self.octants, counts, rays)

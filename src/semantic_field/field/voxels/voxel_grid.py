@@ -1,7 +1,7 @@
-"""Which voxels of space were seen as a surface, and how often: sparse, without bounds.
+"""Sparse, unbounded voxel grid with observation counts.
 
-Voxels come in bricks of 8 x 8 x 8. A small dense index over the bricks' bounding box says where
-each brick is stored; it grows with what is observed, and stored bricks never move.
+Voxels are stored in bricks of 8 x 8 x 8. A small dense index over the bricks' bounding box maps
+brick coordinates to storage slots; it grows with the observed space, and slots never change.
 """
 
 # Compiled functions carry no annotations: Numba infers their types.
@@ -16,7 +16,7 @@ from semantic_field.field.voxels.traversal import Strides
 BRICK = 8
 MAX_INDEX_CELLS = 64_000_000
 FAR_AWAY = 1 << 62
-MOST_COUNTED = 32767  # so that devices can read the counts as int16
+MOST_COUNTED = 32767  # device copies read the counts as int16
 ERROR_UNIT_M = 2e-6
 ERROR_UNITS = (ERROR_UNIT_M, 1 / 65535)  # of stored errors of depths and colours
 ERROR_RATE = np.float32(1 / 16)
@@ -25,7 +25,7 @@ _jit = njit(nogil=True, cache=True, error_model="numpy")
 
 @_jit
 def _insert(points, weight_mask, voxel, index, low, bricks, counts, seen, used, turn, start):
-    """Count points from ``start`` on; stops early when the store is full. (used, next point)."""
+    """Count points from ``start`` on; stops when the storage is full. Returns used, next point."""
     shape = index.shape
     last_x, last_y, last_z = FAR_AWAY, FAR_AWAY, FAR_AWAY
     for n in range(start, len(points)):
@@ -58,7 +58,10 @@ def _insert(points, weight_mask, voxel, index, low, bricks, counts, seen, used, 
 
 @_jit
 def _extent(points, mask):
-    """Lowest (NaN where one is not finite) and highest of the chosen points, and their number."""
+    """Return lowest and highest corner of the masked points, and their number.
+
+    The lowest corner is NaN if one of these points is not finite.
+    """
     lowest, highest = np.full(3, np.inf), np.full(3, -np.inf)
     count, finite = 0, True
     for n in range(len(points)):
@@ -76,7 +79,7 @@ def _extent(points, mask):
 
 @njit(inline="always")
 def place(point, voxel, index, low):
-    """Where the voxel around a point is stored: slot of its brick (-1 = none) and cell."""
+    """Return the slot of the brick (-1 = none) and the cell of the voxel around a point."""
     x = int(np.floor(point[0] / voxel))
     y = int(np.floor(point[1] / voxel))
     z = int(np.floor(point[2] / voxel))
@@ -118,13 +121,14 @@ def _note_errors(points, depth, color, voxel, index, low, errors):
 class VoxelGrid:
     """Observation counts of voxels of edge ``voxel_m`` (metres) in the map frame.
 
-    One writer; ``copy`` is what readers get.
+    Only one thread may write; readers work on a ``copy``.
 
     Attributes:
-        counts: uint16 (B, 512), observations of each voxel of the stored bricks.
-        errors: uint16 (B, 512, 2), running means of how far depths (``ERROR_UNIT_M``) and colours
-            (65535 = 1) of images and map disagree there; (B, 0, 2) where that is not kept.
-        version: grows with every change.
+        counts: uint16 (B, 512), observations of each voxel of the stored bricks; B includes
+            reserved bricks, the first ``len(grid)`` are in use.
+        errors: uint16 (B, 512, 2), running means of the absolute differences between images and
+            map, of depth (in ``ERROR_UNIT_M``) and of colour (65535 = 1); (B, 0, 2) if not kept.
+        version: increases with every change of the counts.
     """
 
     def __init__(self, voxel_m: float, with_errors: bool = False) -> None:
@@ -144,10 +148,13 @@ class VoxelGrid:
         return self._used
 
     def insert(self, points: NDArray[np.float32], valid: NDArray[np.bool_] | None = None) -> None:
-        """Count one observation of every voxel that holds a valid point (N, 3).
+        """Count one observation of every voxel that holds a valid point (N, 3), metres.
 
+        Args:
+            valid: (N,), which points count; all by default.
         Raises:
-            ValueError: where the map would span more than a site of about 1 km.
+            ValueError: if a valid point is not finite, or if the bounding box of the map would
+                exceed ``MAX_INDEX_CELLS`` bricks.
         """
         mask = np.ones(len(points), np.uint8) if valid is None else valid.astype(np.uint8)
         lowest, highest, count = _extent(points, mask)
@@ -172,13 +179,13 @@ class VoxelGrid:
                 self._grow(max(256, 2 * len(self.bricks)))
 
     def forget_strides(self) -> None:
-        """To be called after counts were changed from outside."""
+        """Invalidate cached data; to be called after ``counts`` was changed from outside."""
         self.version += 1
         self._strides = None
 
     def lookup_errors(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Mean disagreement (N, 2) around each point (N, 3): of depths in metres, of colours in
-        0..1; zero where none is known.
+        """Return the mean errors (N, 2) of the voxels around points (N, 3): depth in metres, colour
+        in 0..1; zero if unknown.
         """
         out = np.zeros((len(points), 2), np.float32)
         if self.errors.shape[1]:
@@ -189,12 +196,16 @@ class VoxelGrid:
     def note_errors(
         self, points: NDArray[np.float32], depth_m: NDArray[np.float32], color: NDArray[np.float32]
     ) -> None:
-        """Let points (N, 3) with their errors (N,), metres and 0..1, move their voxels' means."""
+        """Update the mean errors of the voxels around points (N, 3).
+
+        Args:
+            depth_m, color: (N,), absolute errors of depth in metres and of colour in 0..1.
+        """
         grid = (self.voxel_m, self.index, self.low, self.errors)
         _note_errors(points, depth_m / np.float32(ERROR_UNIT_M), color * np.float32(65535), *grid)
 
     def lookup(self, points: NDArray[np.float32]) -> NDArray[np.uint16]:
-        """How often the voxel around each point (N, 3) was observed."""
+        """Return how often the voxel around each point (N, 3) was observed, uint16 (N,)."""
         out = np.empty(len(points), np.uint16)
         _lookup(points, self.voxel_m, self.index, self.low, self.counts, out)
         return out
@@ -208,10 +219,10 @@ class VoxelGrid:
         rays: NDArray[np.int64],
         threads: int = 2,
     ) -> None:
-        """Move ``start`` (N,) of the listed rays on to their next voxel in use.
+        """Move ``start`` (N,) of the listed rays, in place, to their next voxel in use.
 
-        Rays are ``origin + start * directions``; one that meets no such voxel before ``far``
-        gets an infinite start.
+        Rays are ``origin + start * directions``; rays that meet no such voxel before ``far``
+        get an infinite start. ``rays`` (M,) are indices into the N rays.
         """
         strides = self._strides
         if strides is None:
@@ -220,25 +231,25 @@ class VoxelGrid:
         strides.advance(origin, directions, start, far, rays, grid, threads)
 
     def occupied(self, least: int = 1) -> tuple[NDArray[np.int32], NDArray[np.uint16]]:
-        """Integer coordinates (M, 3) and counts (M,) of the voxels seen ``least`` times."""
+        """Return coordinates (M, 3) and counts (M,) of voxels observed at least ``least`` times."""
         counts = self.counts[: self._used]
         slot, cell = np.nonzero(counts >= max(least, 1))
         local = np.stack([cell & 7, (cell >> 3) & 7, cell >> 6], axis=1)
         return (self.bricks[slot] * BRICK + local).astype(np.int32), counts[slot, cell]
 
     def used_voxels(self) -> int:
-        """How many voxels have been seen."""
+        """Return the number of voxels observed at least once."""
         return int(np.count_nonzero(self.counts[: self._used]))
 
     def bounds(self) -> NDArray[np.float64]:
-        """Lowest and highest corner of the observed voxels (2, 3), metres; zeros when empty."""
+        """Return lowest and highest corner (2, 3) of observed voxels, metres; zeros if empty."""
         cells, _ = self.occupied()
         if not len(cells):
             return np.zeros((2, 3))
         return np.stack([cells.min(0), cells.max(0) + 1]) * self.voxel_m
 
     def copy(self) -> VoxelGrid:
-        """An independent copy, without spare room."""
+        """Return an independent copy, without reserved memory."""
         stored = (a[: self._used].copy() for a in (self.bricks, self.counts, self.errors))
         return VoxelGrid.from_bricks(self.voxel_m, *stored)
 
@@ -250,7 +261,12 @@ class VoxelGrid:
         counts: NDArray[np.uint16],
         errors: NDArray[np.uint16] | None = None,
     ) -> VoxelGrid:
-        """The grid of stored bricks: their coordinates (B, 3), counts (B, 512) and errors."""
+        """Return a grid of the given bricks, which it does not copy.
+
+        Args:
+            bricks: brick coordinates (B, 3). counts: (B, 512).
+            errors: (B, 512, 2) or (B, 0, 2); not kept by default.
+        """
         grid = cls(voxel_m)
         grid.bricks, grid.counts, grid._used = bricks, counts, len(bricks)
         grid._seen = np.zeros_like(counts)
@@ -267,7 +283,7 @@ class VoxelGrid:
         )
 
     def _make_room(self, lowest: NDArray[np.int64], highest: NDArray[np.int64]) -> None:
-        """Let the index cover bricks ``lowest`` to ``highest``."""
+        """Grow the index so that it covers bricks ``lowest`` to ``highest``."""
         shape = np.array(self.index.shape)
         if self.index.size:
             inside = (lowest >= self.low).all() and (highest < self.low + shape).all()

@@ -1,1 +1,1 @@
-"""What people say about the map, and how training follows it."""
+"""Human annotations: from clicks and boxes to labelled voxels, and their use in training."""

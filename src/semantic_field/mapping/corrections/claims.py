@@ -1,4 +1,4 @@
-"""From what a person points at to the cells of space that are meant."""
+"""Finds the voxels that an annotation (click, box, label image) refers to."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from semantic_field.field.voxels.voxel_grid import BRICK, VoxelGrid
 from semantic_field.geometry import Camera, depth_to_world, invert_transform, transform_points
 
 FARTHEST_CLICK_M = 0.15  # from the surface
-FIRST_REACH_M = 1.0  # around a click; more on the sides where the region comes near the edge
+FIRST_REACH_M = 1.0  # search range around a click; extended on sides where the region touches it
 LAST_REACH_M = 4.0
-COARSER = 2  # large things are looked at in so many cells at once; claims reach that far
-EDGE_SHARE = 0.01  # of the region, at one side
+COARSER = 2  # factor on the spacing for large objects
+EDGE_SHARE = 0.01  # share of the region's points at one side from which on the range is extended
 IMAGE_WIDTH = 480
 OTHERS_MARGIN_M = 0.1
-INSIDE_SHARE = 0.5  # of a segment that a box means
+INSIDE_SHARE = 0.5  # share of a segment inside a box from which on the box includes it
 
 
 @dataclass(frozen=True)
 class StampedCamera:
-    """A camera and where it was."""
+    """A camera and its pose at one time."""
 
     stamp_ns: int
     camera: Camera
@@ -39,8 +39,12 @@ class StampedCamera:
 
 @dataclass(frozen=True)
 class Claim:
-    """Cells (N, 3) with the number of a class each (N,), and the count of surface points behind
-    them. A click and a box have the one class 0."""
+    """The cells of an annotation.
+
+    Attributes:
+        cells: int32 (N, 3).
+        classes: int32 (N,), class id of each cell; 0 for all cells of a click or box.
+        points: number of labelled surface points."""
 
     cells: NDArray[np.int32]
     classes: NDArray[np.int32]
@@ -48,10 +52,10 @@ class Claim:
 
 
 def claim_at_point(state: MapState, point: NDArray, cell_m: float) -> Claim:
-    """What a click on a point (3,) of the map frame means: the part of the surface there.
+    """Return the cells of the surface segment at a clicked point (3,) in the map frame.
 
     Raises:
-        ValueError: where no surface is near.
+        ValueError: if no surface is near, or the map is empty.
     """
     _check_map(state)
     reach, spacing = np.full((2, 3), FIRST_REACH_M), cell_m
@@ -67,10 +71,10 @@ def claim_at_point(state: MapState, point: NDArray, cell_m: float) -> Claim:
 
 
 def point_at_pixel(state: MapState, view: StampedCamera, u: float, v: float) -> NDArray[np.float64]:
-    """The surface point (3,) that a pixel of a view shows.
+    """Return the surface point (3,) in the map frame at pixel (u, v) of a view.
 
     Raises:
-        ValueError: where the pixel is outside the image, or shows no surface of the map.
+        ValueError: if the pixel is outside the image or shows no surface, or the map is empty.
     """
     _check_map(state)
     camera, pose = view.camera, view.T_world_camera
@@ -87,15 +91,15 @@ def point_at_pixel(state: MapState, view: StampedCamera, u: float, v: float) -> 
 
 
 def claim_in_box(state: MapState, T_world_box: NDArray, size: NDArray, cell_m: float) -> Claim:
-    """What a box means: the surface in it, but not a table on which the boxed thing stands.
+    """Return the cells of the surface in a box, without the table on which the object stands.
 
-    Of a part of the surface that lies for the most part outside, what is inside is left out,
-    unless there is nothing else in the box.
+    Segments that are mostly outside of the box are left out, unless there is nothing else in it.
 
     Args:
-        T_world_box: its centre and axes (4, 4). size: full edge lengths (3,), metres.
+        T_world_box: pose of the box's centre (4, 4) in the map frame.
+        size: full edge lengths (3,), metres.
     Raises:
-        ValueError: where no surface is in the box.
+        ValueError: if there is no surface in the box, or the map is empty.
     """
     _check_map(state)
     reach = np.abs(T_world_box[:3, :3]) @ (np.asarray(size) / 2) + 0.5
@@ -119,10 +123,10 @@ def claim_in_box(state: MapState, T_world_box: NDArray, size: NDArray, cell_m: f
 def claim_in_view(
     state: MapState, view: StampedCamera, labels: NDArray[np.int32], cell_m: float
 ) -> Claim:
-    """What a label image (H, W) of class ids, -1 = nothing said, says of the surface it shows.
+    """Return the cells labelled by an image (H, W) of class ids, -1 = unlabelled.
 
     Raises:
-        ValueError: where no labelled pixel shows a surface of the map.
+        ValueError: if no labelled pixel shows a surface, or the map is empty.
     """
     _check_map(state)
     height, width = labels.shape
@@ -144,10 +148,10 @@ def claim_in_view(
 
 
 def claim(xyz: NDArray[np.float32], classes: NDArray, cell_m: float) -> Claim:
-    """Cells around the surface points (N, 3) that have a class; -1 = the surface of others.
+    """Return the cells of the surface points (N, 3) with a class (N,), -1 = not annotated.
 
-    Readings scatter around a surface. So a class also gets the cells beside its own, where no
-    point of another one is nearer.
+    As depth readings scatter around a surface, neighbouring cells are included if no point of
+    another class, or one that is not annotated, is nearer.
     """
     chosen = classes >= 0
     steps = np.stack(np.meshgrid(*[np.arange(-1, 2)] * 3), -1).reshape(-1, 3).astype(np.int32)
@@ -162,9 +166,9 @@ def claim(xyz: NDArray[np.float32], classes: NDArray, cell_m: float) -> Claim:
 
 
 def surface_within(state: MapState, low: NDArray, high: NDArray, spacing_m: float) -> SurfacePoints:
-    """The surface points in a box of the map frame, at most one for each cube of the spacing.
+    """Return the surface points in an axis-aligned box of the map frame, with the given spacing.
 
-    What people have said counts at once: labels that are half learnt would tear a thing apart.
+    Their labels include all annotations immediately: half-trained labels would split objects.
     """
     voxels, reach = (_part(grid, low, high) for grid in (state.voxels, state.reach))
     part = replace(state, voxels=voxels, reach=reach, surfaces=SurfaceCache())
@@ -175,7 +179,7 @@ def surface_within(state: MapState, low: NDArray, high: NDArray, spacing_m: floa
 
 
 def _part(grid: VoxelGrid, low: NDArray, high: NDArray) -> VoxelGrid:
-    """The bricks that reach into a box."""
+    """Return a grid of the bricks that overlap a box."""
     bricks, counts = grid.bricks[: len(grid)], grid.counts[: len(grid)]
     edge = grid.voxel_m * BRICK
     near = ((bricks + 1) * edge >= low).all(1) & (bricks * edge <= high).all(1)

@@ -1,4 +1,4 @@
-"""What a person points at, and what comes of it."""
+"""Targets of annotations: points, pixels, boxes and label images."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ STAMP_SLOP_S = 0.05
 
 @dataclass(frozen=True)
 class Point:
-    """A point (3,) on a surface of the map, metres in the map frame: a click."""
+    """A clicked point (3,) on a surface of the map, metres in the map frame."""
 
     kind: ClassVar[str] = "point"
     xyz: NDArray[np.float64]
@@ -35,7 +35,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Pixel:
-    """A pixel of the (rectified) colour image of one stamp; stamp 0 = the newest frame."""
+    """A pixel of the (rectified) colour image with this stamp; stamp 0 = the newest frame."""
 
     kind: ClassVar[str] = "pixel"
     u: float
@@ -45,7 +45,7 @@ class Pixel:
 
 @dataclass(frozen=True)
 class Box:
-    """A box: centre and axes (4, 4) in the map frame, full edge lengths (3,) in metres."""
+    """A box: pose of its centre (4, 4) in the map frame, full edge lengths (3,) in metres."""
 
     kind: ClassVar[str] = "box"
     T_world_box: NDArray[np.float64]
@@ -54,8 +54,9 @@ class Box:
 
 @dataclass(frozen=True)
 class Labels:
-    """A label image (H, W) of the frame of one stamp: ids by ``names``; -1, ids without a name
-    and those named "void" say nothing. Stamp 0 = the newest frame."""
+    """A label image (H, W) of class ids for the frame with this stamp; 0 = the newest frame.
+
+    -1, ids without a name in ``names``, and ids named "void" or similar are unlabelled."""
 
     kind: ClassVar[str] = "labels"
     labels: NDArray[np.int32]
@@ -63,7 +64,7 @@ class Labels:
     stamp_ns: int = 0
 
     def named_labels(self) -> NDArray[np.int32]:
-        """The image with -1 where it says nothing."""
+        """Return the label image, int32 (H, W), with -1 for unlabelled pixels."""
         known = np.isin(self.labels, list(split_void(self.names)[0]))
         return np.where(known, self.labels, VOID_LABEL).astype(np.int32)
 
@@ -86,10 +87,14 @@ def claim_of(
     newest: StampedCamera | None,
     cell_m: float,
 ) -> Claim:
-    """The cells that are meant; ``cameras`` are those of frames whose stamps may be named.
+    """Return the cells that are pointed at.
 
+    Args:
+        cameras: of frames to which a stamp can refer.
+        newest: that of the newest frame, for stamp 0.
+        cell_m: edge of a cell, metres.
     Raises:
-        ValueError: where there is no map, no surface, or no frame of that stamp.
+        ValueError: if the map is empty, or there is no surface, or no frame of that stamp.
     """
     if isinstance(pointed_at, Box):
         return claim_in_box(state, pointed_at.T_world_box, pointed_at.size, cell_m)
@@ -106,7 +111,7 @@ def claim_of(
 
 
 def relative_to(pointed_at: PointedAt, origin: NDArray[np.float64]) -> PointedAt:
-    """What is pointed at, in the coordinates of a map that begins at ``origin`` (3,)."""
+    """Return what is pointed at in the coordinates of a map with ``origin`` (3,)."""
     if isinstance(pointed_at, Box):
         return replace(pointed_at, T_world_box=moved(pointed_at.T_world_box, -origin))
     if isinstance(pointed_at, Point):
@@ -115,7 +120,7 @@ def relative_to(pointed_at: PointedAt, origin: NDArray[np.float64]) -> PointedAt
 
 
 def _nearest_camera(cameras: list[StampedCamera], stamp_ns: int) -> StampedCamera:
-    """The one of that time, or for 0 the latest one; ValueError where there is none."""
+    """Return the one nearest to a stamp, or for 0 the latest one; ValueError if there is none."""
     if not cameras:
         raise ValueError("expected a frame before an annotation, got no frame yet; map first")
     if stamp_ns == 0:
@@ -131,7 +136,7 @@ def _nearest_camera(cameras: list[StampedCamera], stamp_ns: int) -> StampedCamer
 
 
 def keyframe_cameras(keyframes: KeyframeStore) -> list[StampedCamera]:
-    """Cameras and poses of all keyframes."""
+    """Return cameras and poses of all keyframes."""
     cameras = []
     for slot in range(keyframes.count):
         camera, pose = keyframes.camera(slot), keyframes.cameras.poses[slot]

@@ -1,4 +1,4 @@
-"""Lets training follow what people have said about the map."""
+"""Applies annotations in training: overrides ray labels and samples more rays there."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from semantic_field.mapping.keyframes.store import KeyframeStore
 from semantic_field.mapping.labels.classes import ClassTable
 
 FOCUS_CELLS = 256
-BESIDE = 1 / 20  # of the image's width: how far beside a region rays look as well
-_RELEASED = 65535  # in the table of cells; others hold a row of the label head, plus one
+BESIDE = 1 / 20  # standard deviation of rays next to a region, of the image width
+_RELEASED = 65535  # value of released cells in the table; others hold a label row plus one
 
 
 class Corrections:
-    """Gives rays the label of the annotated cell that they end in, and draws more rays there.
+    """Labels rays by the annotated cell in which they end, and draws more rays there.
 
-    Rays that the stream says nothing about are left out of the label loss, as before, unless
-    there are annotations: where keyframes come without labels, what nobody has annotated is then
-    taught to be nothing (``ClassTable.none_row``), for otherwise the whole map would take the name
-    of the one thing that has a name. The same holds for cells whose annotation was taken back.
+    Without annotations, unlabelled rays are left out of the label loss. With annotations, rays of
+    keyframes without label images that end outside of annotated cells are trained as "no class"
+    (``ClassTable.none_row``): otherwise the whole map would get the class of the only annotated
+    object. The same holds for cells whose annotation was deleted.
     """
 
     def __init__(self, config: MappingConfig) -> None:
@@ -37,7 +37,7 @@ class Corrections:
         self._pixels: tuple[int, NDArray[np.int64], NDArray[np.int64]] | None = None
 
     def follow(self, annotations: AnnotationSet, classes: ClassTable) -> None:
-        """Take over a set of annotations, whose classes are all in the table."""
+        """Use a new set of annotations; ``classes`` gives the label rows."""
         self._cell_m, self._none_row, self._table = annotations.cell_m, -1, None
         if not annotations:
             return
@@ -52,14 +52,17 @@ class Corrections:
         )
 
     def focus(self, cells: Cells, rays: int) -> None:
-        """Look at these cells, and at those that are fresh still, for a while after ``rays``."""
+        """Treat cells as fresh for ``annotation_rays`` more rays, with those that still are.
+
+        ``rays`` is the number of training rays so far.
+        """
         if self.are_fresh(rays):
             cells = distinct(np.concatenate([self._fresh, cells]))
         self._fresh, self._pixels = cells, None
         self._fresh_until = rays + int(self.config.annotation_rays)
 
     def are_fresh(self, rays: int) -> bool:
-        """Whether something was annotated within the last rays of training."""
+        """Return whether there are fresh annotations after ``rays`` training rays."""
         return rays < self._fresh_until
 
     def redirect(
@@ -70,9 +73,10 @@ class Corrections:
         rays: int,
         random: np.random.Generator,
     ) -> None:
-        """Let the last rays look at what was annotated just now, while it is fresh.
+        """Redirect the last rays of a batch to fresh annotations, in place.
 
-        Writes into the rays' ``slots`` and ``pixels`` (R,); half of the share looks beside it.
+        Overwrites a share (``annotation_share``) of the rays' ``slots`` and ``pixels`` (R,); half
+        of these are moved to the surroundings of the annotation.
         """
         count = int(self.config.annotation_share * len(slots))
         if not self.are_fresh(rays) or self._table is None or not count:
@@ -86,12 +90,12 @@ class Corrections:
             pixels[beside] = _beside(pixels[beside], sizes, random)
 
     def apply(self, rays: RaySamples, keyframes: KeyframeStore) -> None:
-        """Overrule labels and their weights where there are annotations."""
+        """Override labels and label weights of rays that end in annotated cells, in place."""
         rays.label_weight[:] = self.config.stream_label_weight
         if self._table is None:
             return
         found = self._table.lookup(rays.ends()).astype(np.int64)
-        found[rays.trust <= 0] = 0  # no reading, or of a thing that is gone
+        found[rays.trust <= 0] = 0  # no reading, or of an object that was removed
         claimed = (found > 0) & (found < _RELEASED)
         silent = ~self._has_labels(keyframes)[rays.slot]
         nothing = (rays.label < 0) & (rays.trust > 0) & (silent | (found == _RELEASED))
@@ -100,7 +104,7 @@ class Corrections:
         rays.label_weight[claimed] = self.config.annotation_weight
 
     def _has_labels(self, keyframes: KeyframeStore) -> NDArray[np.bool_]:
-        """Which keyframes (K,) came with a label image."""
+        """Return which keyframes (K,) have labels."""
         serials, (before, known) = keyframes.serials[: keyframes.count], self._labelled
         if not np.array_equal(serials, before):
             of_serial = dict(zip(before.tolist(), known.tolist(), strict=True))
@@ -114,7 +118,7 @@ class Corrections:
     def _fresh_pixels(
         self, keyframes: KeyframeStore, random: np.random.Generator
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Keyframe and pixel numbers that show the fresh cells; found again for new keyframes."""
+        """Return slots and pixels that show the fresh cells; cached until keyframes change."""
         newest = int(keyframes.serials[: keyframes.count].max())
         if self._pixels is None or self._pixels[0] != newest:
             cells = self._fresh
@@ -129,7 +133,7 @@ class Corrections:
 def _beside(
     pixels: NDArray[np.int64], sizes: NDArray[np.int64], random: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Pixels at random around the given ones: what must not change is looked at as well."""
+    """Return random pixels around the given ones, so that the surroundings are trained as well."""
     width, height = sizes.T
     shift = random.normal(size=(2, len(pixels))) * width * BESIDE
     u = np.clip(pixels % width + shift[0], 0, width - 1).astype(np.int64)

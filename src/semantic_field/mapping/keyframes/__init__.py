@@ -1,1 +1,1 @@
-"""The images that the map is trained on."""
+"""Keyframes: the images that the map is trained on."""

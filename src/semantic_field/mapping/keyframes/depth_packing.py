@@ -1,4 +1,4 @@
-"""Depth images as keyframes keep them: packed, holes filled, and where their depth jumps."""
+"""Packing of keyframe depth: hole filling, flying pixel removal, and depth discontinuities."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ VEIL_STEP = 0.03
 def pack_depth(
     depth: NDArray[np.float32], depth_range_m: tuple, drop_veils: bool = False
 ) -> NDArray[np.uint16]:
-    """Depth (H, W) in ``DEPTH_UNIT_M``; holes take the depth of the nearest reading, marked.
+    """Pack depth (H, W), metres, to uint16 in ``DEPTH_UNIT_M``, with holes filled and marked.
 
-    A hole is a pixel without a reading (0, NaN), or with one outside ``depth_range_m`` (metres); an
-    image without any usable reading stays 0. With ``drop_veils`` a pixel that ``hangs_between`` is
-    a hole too. The mark is the bit ``GUESSED``.
+    A hole is a pixel without a reading (0, NaN), or with one outside ``depth_range_m`` (metres).
+    It gets the depth of the nearest reading and the bit ``GUESSED``; an image without any usable
+    reading stays 0. With ``drop_veils``, flying pixels (``hangs_between``) are holes as well.
     """
     nearest_m, farthest_m = depth_range_m
     farthest_m = min(farthest_m, (GUESSED - 1) * DEPTH_UNIT_M)
@@ -38,12 +38,12 @@ def pack_depth(
 
 
 def hangs_between(depth: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Which pixels of a depth image (H, W) hang between the surfaces before and behind them.
+    """Return a mask (H, W) of flying pixels: between the surfaces in front of and behind them.
 
-    At silhouettes sensors mix front and background. Such a pixel differs from both neighbours of
-    a row or column, nearer than one and farther than the other, by ``VEIL_STEP`` of its depth: a
-    surface would have to be seen within 4 degrees of edge-on to look like that. Depth is in metres;
-    where one of the three has no reading (0, NaN), nothing hangs.
+    At silhouettes sensors mix foreground and background. A flying pixel differs from both
+    neighbours in its row or column by ``VEIL_STEP`` of its depth, nearer than one and farther than
+    the other; a real surface would have to be within 4 degrees of edge-on for that. Depth is in
+    metres; pixels without a reading (0, NaN), or next to one, are not flying pixels.
     """
     veils = np.zeros(depth.shape, np.bool_)
     for image, found in ((depth, veils), (depth.T, veils.T)):
@@ -56,10 +56,10 @@ def hangs_between(depth: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 
 def contour_pixels(stored: NDArray[np.uint16]) -> NDArray[np.int64]:
-    """Numbers of the pixels of stored depths (H, W) beside which the depth jumps.
+    """Return the indices (row * W + column) of pixels next to depth discontinuities.
 
-    A jump is one of 5 cm and of 5 % of the nearer depth within ``CONTOUR_WINDOW`` pixels. Depths
-    are of ``pack_depth``, guessed ones as good as read ones; numbers are row * W + column.
+    A discontinuity is a change of at least 5 cm and 5 % of the nearer depth within
+    ``CONTOUR_WINDOW`` pixels. ``stored`` (H, W) is of ``pack_depth``; filled-in depths count.
     """
     depth = stored & (GUESSED - 1)
     window = np.ones((CONTOUR_WINDOW, CONTOUR_WINDOW), np.uint8)

@@ -1,4 +1,4 @@
-"""Keyframes on a GPU: a copy of the store that takes over only what has changed."""
+"""Incremental copy of the keyframe store on a GPU."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ RESERVED_SLOTS = 64
 
 
 class DeviceKeyframes:
-    """The images and cameras of a store as tensors of one device.
+    """The images and cameras of a store as tensors on one device.
 
-    Room for some slots is reserved; it doubles when they are used up.
+    Memory is reserved for some slots and doubled when they are used up.
 
     Attributes:
         images, cameras, contours: as in the store; ``depths`` are int16 of the same bits.
@@ -41,11 +41,11 @@ class DeviceKeyframes:
 
     @property
     def room(self) -> int:
-        """Slots that fit without new memory."""
+        """Number of reserved slots."""
         return len(self._serials)
 
     def follow(self, store: KeyframeStore) -> None:
-        """Copy the slots of the store that hold another keyframe than before, and all cameras."""
+        """Copy the slots that have changed since the last call, and all cameras."""
         count = store.count
         if count > self.room:
             self._make_room(min(max(2 * self.room, count), store.capacity))
@@ -60,7 +60,7 @@ class DeviceKeyframes:
             copy[:count].copy_(torch.from_numpy(source[:count]))
 
     def is_behind(self, store: KeyframeStore) -> bool:
-        """Whether the store holds keyframes that are not here."""
+        """Return whether the store has keyframes or changes that are not copied yet."""
         count = store.count
         return count > self.room or not np.array_equal(store.serials[:count], self._serials[:count])
 
@@ -79,5 +79,5 @@ class DeviceKeyframes:
 
 
 def _signed(images: KeyframeImages) -> tuple[NDArray, ...]:
-    """Torch calculates with int16, hardly with uint16: the same bits."""
+    """View depths as int16 (same bits), as torch hardly supports uint16."""
     return images.colors, images.depths.view(np.int16), images.labels

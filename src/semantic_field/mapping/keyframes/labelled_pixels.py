@@ -1,4 +1,4 @@
-"""Where the labelled pixels of the keyframes are, by class: so that rays can be sent to them."""
+"""Index of labelled keyframe pixels by class, for class-balanced ray sampling."""
 
 # Compiled functions carry no annotations: Numba infers their types.
 # pyright: basic
@@ -8,13 +8,13 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-PER_FRAME = 1024  # pixels noted of one class in one keyframe
+PER_FRAME = 1024  # most pixels indexed per class and keyframe
 PER_CLASS = 1 << 16
 
 
 @njit(nogil=True, cache=True)
 def _choose(rows, every, seed):
-    """Numbers of about one in ``every[c]`` pixels of each class c, at random, and their classes."""
+    """Return a random one in ``every[c]`` pixels of each class c: indices and classes."""
     pixels, classes = np.empty(len(rows), np.int32), np.empty(len(rows), np.int16)
     count = 0
     for n in range(len(rows)):
@@ -30,14 +30,14 @@ def _choose(rows, every, seed):
 
 
 class LabelledPixels:
-    """A sample of the labelled pixels of all keyframes, of each class.
+    """A sample of the labelled pixels of all keyframes, by class.
 
-    Random pixels meet a clicked pixel or a small object hardly ever. Of each class of each
-    keyframe at most ``PER_FRAME`` pixels are noted; where a class has more than ``PER_CLASS``
-    in all, every second one is forgotten, and of later keyframes half as many are noted.
+    Uniformly random pixels would rarely hit a clicked pixel or a small object. At most
+    ``PER_FRAME`` pixels are indexed per class and keyframe; when a class has more than
+    ``PER_CLASS`` in all, every second one is dropped, and later keyframes contribute half as many.
 
     Attributes:
-        totals: float64 (C,), labelled pixels of each class, those not noted included.
+        totals: float64 (C,), number of labelled pixels of each class, including those not indexed.
     """
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class LabelledPixels:
         self.totals = np.zeros(0)
 
     def note(self, slot: int, rows: NDArray[np.int16]) -> None:
-        """Take over the class rows (P,) of a keyframe, -1 = void, in place of earlier ones."""
+        """Index the class rows (P,) of a keyframe, -1 = void; they replace earlier ones."""
         self.forget(slot)
         counts = np.bincount(rows[rows >= 0])
         if not len(counts):
@@ -61,13 +61,13 @@ class LabelledPixels:
         self._counts[slot] = counts
         self._add_to_totals(counts)
         most = np.maximum(1, (PER_FRAME * np.array(self._share[: len(counts)])).astype(np.int64))
-        every = -(-counts // most)  # of a class's pixels one in so many is noted
+        every = -(-counts // most)  # one in so many pixels of a class is indexed
         chosen, of_class = _choose(rows, every, int(self._random.integers(1 << 31)))
         for row in np.flatnonzero(counts).tolist():
             self._note_class(slot, row, chosen[of_class == row])
 
     def noted(self, row: int) -> NDArray[np.int32]:
-        """Slots and pixels (2, n) that are noted of a class: a view."""
+        """Return the indexed slots and pixels (2, n) of a class, as a view."""
         return self._store[row][:, : self._used[row]]
 
     def _note_class(self, slot: int, row: int, pixels: NDArray[np.int32]) -> None:
@@ -88,7 +88,7 @@ class LabelledPixels:
         self.noted(row)[:] = rest
 
     def forget(self, slot: int) -> None:
-        """Forget a keyframe's pixels."""
+        """Remove the pixels of the keyframe in ``slot``."""
         counts = self._counts.pop(slot, None)
         if counts is not None:
             self._add_to_totals(-counts)
@@ -96,7 +96,7 @@ class LabelledPixels:
                 self._keep(row, self.noted(row)[0] != slot)
 
     def move(self, source: int, target: int) -> None:
-        """A keyframe moves to another slot, whose own pixels are forgotten."""
+        """Move a keyframe to another slot, whose own pixels are removed."""
         self.forget(target)
         if source in self._counts:
             self._counts[target] = self._counts.pop(source)
@@ -107,10 +107,10 @@ class LabelledPixels:
     def draw(
         self, rays: int, balance: float, random: np.random.Generator
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Slots and pixels (n,) for ``rays`` rays; none where nothing is labelled.
+        """Draw slots and pixels (n,) for ``rays`` rays; empty if nothing is labelled.
 
-        A class is drawn with a chance proportional to its pixels to the power of
-        1 - ``balance``: 0 = as frequent as it is, 1 = all classes alike.
+        The probability of a class is proportional to its number of pixels to the power of
+        1 - ``balance``: 0 = by frequency, 1 = all classes equally often.
         """
         known = np.array(self._used) > 0
         chance = np.where(known, np.maximum(self.totals, 1) ** (1.0 - balance), 0.0)

@@ -1,4 +1,4 @@
-"""Keyframe pixels as points of the map's frame, and points as pixels of the keyframes."""
+"""Back-projection of keyframe pixels to map points, and projection of points to keyframes."""
 
 from __future__ import annotations
 
@@ -16,8 +16,13 @@ NEAREST_M = 0.05
 
 
 def samples_of(store: KeyframeStore, slot: int, labelled: bool = True) -> tuple[NDArray, ...]:
-    """Pixel numbers, points, RGB colours, normals and label rows of a keyframe's samples: a
-    raster of pixels, and all ``labelled`` ones if wanted, as far as they have a depth."""
+    """Sample a keyframe on a raster of pixels; with ``labelled`` also all labelled pixels.
+
+    Pixels without depth, and masked ones, are left out.
+
+    Returns:
+        Pixel indices (N,), points (N, 3) in the map frame, RGB colours (N, 3), unit normals (N, 3)
+        and label rows (N,)."""
     camera = store.camera(slot)
     width, height = camera.width, camera.height
     color, depth, rows = (image[slot, : width * height] for image in store.images)
@@ -44,7 +49,7 @@ def samples_of(store: KeyframeStore, slot: int, labelled: bool = True) -> tuple[
 def points_at(
     store: KeyframeStore, slot: int, pixels: NDArray[np.int64]
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Map-frame points (N, 3) of those pixels that have a depth, and which these are."""
+    """Return map points (N, 3), metres, of those pixels (M,) that have a depth, and a mask (M,)."""
     z = (store.images.depths[slot, pixels] & (GUESSED - 1)) * np.float32(DEPTH_UNIT_M)
     there = z > 0
     camera = store.camera(slot)
@@ -56,7 +61,10 @@ def points_at(
 def seen_at(
     keyframes: KeyframeStore, points: NDArray[np.float32]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Every keyframe slot and pixel number at which one of the points (N, 3) is seen."""
+    """Return slots and pixel indices at which points (N, 3) are visible, over all keyframes.
+
+    A point is visible if it is within ``OCCLUDED_M`` of the keyframe's depth.
+    """
     found_slots, found_pixels = [], []
     for slot in range(keyframes.count):
         camera, pose = keyframes.camera(slot), keyframes.cameras.poses[slot]

@@ -1,4 +1,4 @@
-"""From a stored depth image to surface points in the map frame."""
+"""Back-projection of stored depth images to surface points, and their voxels."""
 
 # Compiled functions carry no annotations: Numba infers their types.
 from __future__ import annotations
@@ -17,7 +17,7 @@ _jit = njit(nogil=True, cache=True, error_model="numpy")
 
 @_jit
 def _backproject(stored, intrinsics, pose, step, points, along, guessed):
-    """Fill the results row by row; returns how many pixels have a depth."""
+    """Fill the results row by row; returns the number of points."""
     height, width = stored.shape
     fx, fy, cx, cy = intrinsics
     rows, columns = int(np.ceil((height - 1) / step)), int(np.ceil((width - 1) / step))
@@ -45,14 +45,16 @@ def _backproject(stored, intrinsics, pose, step, points, along, guessed):
 def surface_points(
     stored: NDArray[np.uint16], intrinsics: NDArray, pose: NDArray, step: float
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
-    """Surface points (N, 3) of every ``step``-th pixel with a depth, metres in the map frame.
-
-    Also the unit directions of their rays (N, 3), and which of them are guesses (N,). A step
-    may be part of a pixel: such points take the depth of the nearest one.
+    """Back-project every ``step``-th pixel with a depth.
 
     Args:
         stored: depths (H, W) in ``DEPTH_UNIT_M``, 0 = none, with the bit ``GUESSED``.
-        intrinsics: fx, fy, cx, cy. pose: ``T_world_camera`` (4, 4).
+        intrinsics: fx, fy, cx, cy.
+        pose: ``T_world_camera`` (4, 4).
+        step: in pixels, may be less than 1: points between pixels take the depth of the nearest.
+    Returns:
+        Surface points (N, 3) in the map frame, metres; unit directions of their rays (N, 3); and
+        which of them have filled-in depth (N,).
     """
     height, width = stored.shape
     most = int(np.ceil((height - 1) / step)) * int(np.ceil((width - 1) / step))
@@ -69,12 +71,13 @@ def mark_voxels(
     voxels: VoxelGrid,
     reach: VoxelGrid,
 ) -> None:
-    """Count the voxels in which readings lie, and those in which rays will look for a surface.
+    """Insert surface points into both voxel grids.
 
     Args:
-        surface: what ``surface_points`` gives.
-        voxels: gets the readings; a guess is no observation.
-        reach: gets readings and guesses, and what lies a voxel before and behind them.
+        surface: the result of ``surface_points``.
+        voxels: observation counts; only real readings are inserted.
+        reach: where rendering searches for surfaces; readings and filled-in depths are inserted,
+            and points one voxel before and behind them.
     """
     points, along, guessed = surface
 

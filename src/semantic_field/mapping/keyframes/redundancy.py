@@ -1,4 +1,4 @@
-"""Which keyframe's view another one covers best: the one that gives way when memory is full."""
+"""Redundancy of keyframes: finds the one to replace when memory is full."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from semantic_field.geometry import pose_distances
 
 
 class ViewNeighbours:
-    """The nearest other view of each keyframe, kept up to date as keyframes come and go.
+    """The nearest other view of each keyframe, updated as keyframes are added and removed.
 
-    ``poses`` (N, 4, 4) are ``T_world_camera`` of the keyframes in use, by slot, throughout.
+    Throughout, ``poses`` (N, 4, 4) are ``T_world_camera`` of the keyframes in use, by slot.
 
     Args:
-        capacity: most keyframes.
+        capacity: largest number of keyframes.
     Attributes:
-        nearest: float64 (capacity,), distance of each to the nearest other view (see
-            ``geometry.pose_distances``); inf where there is no other.
+        nearest: float64 (capacity,), distance of each view to the nearest other one (see
+            ``geometry.pose_distances``); inf if there is no other.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -25,14 +25,14 @@ class ViewNeighbours:
         self._neighbour = np.full(capacity, -1)
 
     def most_redundant(self, poses: NDArray, T_world_camera: NDArray) -> int:
-        """The slot whose view another keyframe, or a new one, covers best."""
+        """Return the slot whose view is most similar to another keyframe or to a new pose."""
         from_frame = pose_distances(poses, T_world_camera)
         return int(np.argmin(np.minimum(self.nearest[: len(poses)], from_frame)))
 
     def add(self, poses: NDArray, slot: int) -> None:
-        """A new view came into ``slot``, and its pose into ``poses``.
+        """Update after a new view was put into ``slot`` and its pose into ``poses``.
 
-        Distances are kept, not found again for all pairs: of small images there are thousands.
+        Distances are updated incrementally, as there may be thousands of small keyframes.
         """
         nearest, neighbour = self.nearest[: len(poses)], self._neighbour[: len(poses)]
         for stale in np.flatnonzero(neighbour == slot).tolist():
@@ -43,7 +43,7 @@ class ViewNeighbours:
         nearest[closer], neighbour[closer] = apart[closer], slot
 
     def remove(self, poses: NDArray, slot: int) -> None:
-        """The last view has moved to ``slot``; ``poses`` are those that remain."""
+        """Update after the last view was moved to ``slot``; ``poses`` are the remaining ones."""
         last = len(poses)
         stale = np.flatnonzero(self._neighbour[: last + 1] == slot)
         self.nearest[slot], self._neighbour[slot] = self.nearest[last], self._neighbour[last]
@@ -53,13 +53,13 @@ class ViewNeighbours:
                 self._find(poses, view)
 
     def reset(self, poses: NDArray) -> None:
-        """Compare all views anew."""
+        """Compare all views again."""
         self._neighbour[:], self.nearest[:] = -1, np.inf
         for slot in range(len(poses)):
             self._find(poses, slot)
 
     def _find(self, poses: NDArray, slot: int) -> NDArray[np.float64]:
-        """Note the nearest other view of one; returns its distances to all (own: inf)."""
+        """Update the nearest view of one; returns its distances to all (inf to itself)."""
         apart = pose_distances(poses, poses[slot])
         apart[slot] = np.inf
         self._neighbour[slot] = np.argmin(apart)

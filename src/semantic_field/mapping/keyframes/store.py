@@ -1,4 +1,4 @@
-"""The images the map is trained on: compact, bounded in bytes, kept by coverage."""
+"""Keyframe store: images in flat arrays with a memory limit; replaces the most redundant views."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from semantic_field.mapping.keyframes.redundancy import ViewNeighbours
 BYTES_PER_PIXEL = 8  # colour 3, depth 2, label 2, and contours: 4 for one in four at most
 _serials = itertools.count(1)
 LEARNT: dict[str, tuple[tuple[int, ...], float | tuple[float, ...]]] = {
-    "given_pose": ((4, 4), 0.0),  # T_world_camera as it came
-    "pose": ((6,), 0.0),  # its correction: turn (radians), shift (metres), map axes
+    "given_pose": ((4, 4), 0.0),  # T_world_camera as received
+    "pose": ((6,), 0.0),  # its correction: rotation vector (rad), translation (m), map axes
     "pose_moments": ((2, 6), 0.0),
     "pose_steps": ((), 0.0),
     "exposure": ((3, 2), (1.0, 0.0)),  # gain and bias of each channel
@@ -35,26 +35,26 @@ LEARNT: dict[str, tuple[tuple[int, ...], float | tuple[float, ...]]] = {
     "exposure_weight": ((), 0.0),
     "error": ((), 0.0),  # running mean of its rays' colour errors, 0..1
 }
-"""Shape and first value of what training keeps for each keyframe, float64."""
+"""Shape and initial value of the float64 data that training stores for each keyframe."""
 
 
 class KeyframeStore:
     """Keyframes in slots of equal size, as flat arrays that the sampler reads directly.
 
-    The arrays are reserved once for ``budget_mb``; the operating system provides memory only as
-    slots are filled. When all slots are taken, the keyframe whose view is the most like another
-    one gives way, old or new alike.
+    The arrays are reserved once for ``budget_mb``; the operating system allocates memory only as
+    slots are filled. When all slots are used, the keyframe whose view is the most similar to
+    another one is replaced, regardless of age.
 
     Attributes:
         images: ``colors``, ``depths`` and ``labels`` of all slots.
         cameras: ``intrinsics``, ``poses`` and ``sizes`` of all slots.
-        contours: ``pixels`` beside jumps of the depth, and their ``counts``.
+        contours: ``pixels`` next to depth discontinuities, and their ``counts``.
         visits: float64 (K,), rays drawn from each keyframe so far.
-        serials: int64 (K,), a number that no other keyframe of this process has or had; a new
-            one whenever its pixels change. identities: the same, but they stay.
-        learnt: what training finds out about each keyframe, see ``LEARNT``.
-        labelled: where the labelled pixels are.
-        views: which of them covers another best.
+        serials: int64 (K,), unique number of each keyframe's contents; renewed when they change.
+        identities: int64 (K,), unique number of each keyframe; never changes.
+        learnt: data stored by training for each keyframe, see ``LEARNT``.
+        labelled: index of the labelled pixels.
+        views: redundancy of the keyframes.
     """
 
     def __init__(
@@ -102,30 +102,33 @@ class KeyframeStore:
         return self.cameras.poses[: self.count]
 
     def tell_moves(self, follow: Callable[[int, int], None]) -> None:
-        """Call a method, while its object lives, when a keyframe moves: from and to which slot."""
+        """Register a method that is called with source and target slot when a keyframe moves.
+
+        Only a weak reference to its object is kept.
+        """
         self._followers.append(WeakMethod(follow))
 
     def camera(self, slot: int) -> Camera:
-        """The camera of a keyframe."""
+        """Return the camera of a keyframe."""
         fx, fy, cx, cy = self.cameras.intrinsics[slot].tolist()
         width, height = self.cameras.sizes[slot].tolist()
         return Camera(fx, fy, cx, cy, width, height)
 
     def memory_bytes(self) -> int:
-        """Bytes of the slots in use."""
+        """Return the bytes of the slots in use."""
         return self.count * self.pixels * BYTES_PER_PIXEL
 
     def is_new_view(
         self, T_world_camera: NDArray, translation_m: float, rotation_rad: float
     ) -> bool:
-        """Whether no keyframe was taken from within both distances of this pose."""
+        """Return whether no keyframe is within both distances of this pose."""
         if self.count == 0:
             return True
         moved, turned = moved_and_turned(self._poses, T_world_camera)
         return bool(((moved >= translation_m) | (turned >= rotation_rad)).all())
 
     def add(self, frame: Frame, labels: NDArray[np.int16] | None) -> int:
-        """Store a frame (``labels`` = rows of the label head, -1 void); returns its slot."""
+        """Store a frame and return its slot; ``labels`` are rows of the label head, -1 = void."""
         fitted = self.fit(frame)
         if self.count < self.capacity:
             slot, self.count = self.count, self.count + 1
@@ -152,7 +155,7 @@ class KeyframeStore:
         return slot
 
     def remove(self, slot: int) -> None:
-        """Give a slot up; the last keyframe moves into it."""
+        """Remove the keyframe in ``slot``; the last keyframe is moved into it."""
         last = self.count - 1
         book = (self.stamps_ns, self.serials, self.identities, self.visits)
         for array in (*self.images, *self.cameras, *self.contours, *book, *self.learnt.values()):
@@ -168,10 +171,10 @@ class KeyframeStore:
         self.views.remove(self._poses, slot)
 
     def note_contours(self, slot: int, width: int, height: int) -> None:
-        """List the pixels of a filled slot beside which the depth jumps.
+        """Update the list of pixels next to depth discontinuities of a slot.
 
-        Silhouettes are where a view goes wrong, and few pixels show them: training draws a share
-        of its rays here.
+        Most rendering errors are at silhouettes, which few pixels show: training draws a share of
+        its rays from these pixels.
         """
         stored = self.images.depths[slot, : width * height].reshape(height, width)
         found = contour_pixels(stored)
@@ -182,7 +185,7 @@ class KeyframeStore:
         self.contours.counts[slot] = len(found)
 
     def mask(self, slot: int, gone: NDArray[np.bool_]) -> None:
-        """Let pixels (H * W,) of a keyframe never be drawn again."""
+        """Mask pixels (H * W,) of a keyframe, so that no rays are drawn from them any more."""
         labels = self.images.labels[slot, : len(gone)]
         gone = gone & (labels != MASKED)
         if gone.any():
@@ -191,7 +194,7 @@ class KeyframeStore:
             self._labels_changed(slot)
 
     def relabel(self, rows: NDArray[np.int16]) -> None:
-        """Let every label row r be ``rows[r]`` from now on, -1 = void."""
+        """Replace every label row r by ``rows[r]``, -1 = void."""
         for slot in range(self.count):
             labels = self.images.labels[slot, : self.cameras.sizes[slot].prod()]
             labelled = labels >= 0
@@ -200,7 +203,7 @@ class KeyframeStore:
                 self._labels_changed(slot)
 
     def set_labels(self, slot: int, pixels: NDArray[np.int64], rows: NDArray[np.int16]) -> None:
-        """Let pixels (N,) of a keyframe have these label rows (N,), -1 = void."""
+        """Set the label rows (N,) of pixels (N,) of a keyframe, -1 = void."""
         self.images.labels[slot, pixels] = rows
         self._labels_changed(slot)
 
@@ -209,11 +212,11 @@ class KeyframeStore:
         self.serials[slot] = next(_serials)
 
     def masked_share(self, slot: int) -> float:
-        """Share of a keyframe's pixels that are masked."""
+        """Return the share of masked pixels of a keyframe."""
         return float((self.images.labels[slot, : self.cameras.sizes[slot].prod()] == MASKED).mean())
 
     def slots_changed(self) -> None:
-        """To be called after slots were filled from outside: views are compared anew."""
+        """Update all bookkeeping; to be called after slots were filled from outside."""
         self.serials[: self.count] = [next(_serials) for _ in range(self.count)]
         self.identities[: self.count] = self.serials[: self.count]
         self.views.reset(self._poses)
@@ -221,7 +224,7 @@ class KeyframeStore:
             self.labelled.note(slot, self.images.labels[slot, : self.cameras.sizes[slot].prod()])
 
     def fit(self, frame: Frame) -> Frame:
-        """The frame, made smaller where it has more pixels than a slot."""
+        """Return the frame, resized in proportion if it has more pixels than a slot."""
         camera = frame.camera
         shrink = (self.pixels / (camera.width * camera.height)) ** 0.5
         if shrink >= 1:
@@ -232,12 +235,12 @@ class KeyframeStore:
     def surface(
         self, slot: int, stride: int, spacing_m: float
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
-        """Map-frame surface points (N, 3) of a keyframe, unit directions of their rays (N, 3),
-        and which of them are guesses (N,).
+        """Return map points (N, 3) of a keyframe, unit ray directions (N, 3) and a mask (N,) of
+        filled-in depth; see ``surface_points``.
 
-        Takes every ``stride``-th pixel, or steps of part of a pixel where the surface is so far
-        away that pixels lie more than ``spacing_m`` apart. Pixels without depth, and masked ones,
-        are left out.
+        Uses every ``stride``-th pixel, or smaller steps, even below a pixel, if the surface is so
+        far away that points would be more than ``spacing_m`` apart. Pixels without depth, and
+        masked ones, are left out.
         """
         width, height = self.cameras.sizes[slot]
         focal = self.cameras.intrinsics[slot, :2].min()
@@ -251,17 +254,17 @@ class KeyframeStore:
     def choose(
         self, rays: int, random: np.random.Generator, by_error: float = 0.0
     ) -> NDArray[np.int64]:
-        """Slots for ``rays`` rays: half drawn evenly, half favouring those seldom visited.
+        """Draw slots (rays,) for rays: half uniformly, half favouring rarely visited keyframes.
 
-        A share ``by_error`` of them is drawn in proportion to the keyframes' recent errors
-        instead; the rest is the floor that keeps the others from being forgotten.
+        A share ``by_error`` of the rays is drawn in proportion to the keyframes' recent errors
+        instead; the rest prevents that the other keyframes are forgotten.
         """
         count = self.count
         seldom = 1.0 / (self.visits[:count] + 0.05 * self.visits[:count].mean() + rays)
         chance = 0.5 / count + 0.5 * seldom / seldom.sum()
         error = self.learnt["error"][:count]
         if by_error and error.any():
-            error = np.where(error > 0, error, error.max())  # not known yet: as if the worst
+            error = np.where(error > 0, error, error.max())  # unknown errors count as the largest
             chance = (1 - by_error) * chance + by_error * error / error.sum()
         slots = np.searchsorted(np.cumsum(chance), random.random(rays) * (1 - 1e-9))
         slots = np.minimum(slots, count - 1)
@@ -271,13 +274,13 @@ class KeyframeStore:
     def choose_labelled(
         self, rays: int, balance: float, random: np.random.Generator
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Slots and pixels of labelled pixels for ``rays`` rays, see ``LabelledPixels.draw``."""
+        """Draw slots and pixels (n,) of labelled pixels, see ``LabelledPixels.draw``."""
         slots, pixels = self.labelled.draw(rays, balance, random)
         self.visits[: self.count] += np.bincount(slots, minlength=self.count)
         return slots, pixels
 
     def apart(self, T_world_camera: NDArray) -> NDArray[np.float64]:
-        """How different a view is from every keyframe's: metres, and radians as metres."""
+        """Return the distance (K,) of a view to every keyframe's, see ``distances``."""
         return pose_distances(self._poses, T_world_camera)
 
 

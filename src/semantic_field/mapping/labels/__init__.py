@@ -1,1 +1,1 @@
-"""Classes and label images."""
+"""Class table, vocabulary, and cleaning and spreading of labels."""

@@ -1,4 +1,4 @@
-"""Which class ids the map knows, under which names, in which row of the label head."""
+"""Class table: maps class ids to names and to rows of the label head."""
 
 # Compiled functions carry no annotations: Numba infers their types.
 from __future__ import annotations
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from semantic_field.frames import VOID_LABEL, split_void
 
-FIRST_OWN_ID = 60_000  # below 65535, so that they fit into label images, and above all others
+FIRST_OWN_ID = 60_000  # ids made by this table: below 65535, as in label images, above given ids
 
 
 @njit(nogil=True, cache=True)
@@ -28,13 +28,13 @@ def _look_up(labels, row_of, rows):
 
 
 class ClassTable:
-    """Class ids in the order in which they were met; rows are never reordered.
+    """Class ids in order of first use; rows are never reordered.
 
     Attributes:
         names: class id to name, without void names.
-        ids: the class id of each row.
-        given: all names that came with ids, void ones too.
-        closed: ids whose name is not in the table count as unlabelled.
+        ids: class id of each row.
+        given: all names received with ids, including void ones.
+        closed: if true, no classes are added: ids with unknown names count as unlabelled.
     """
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class ClassTable:
 
     @classmethod
     def of_texts(cls, texts: Iterable[str], given: dict[int, str]) -> ClassTable:
-        """A closed table of these names, with the ids that label images give them, or else own."""
+        """Return a closed table of these names, with the ids of ``given`` or else new ids."""
         table = cls()
         id_of = {_plain(name): i for i, name in sorted(given.items(), reverse=True)}
         for text in split_void(dict(enumerate(texts)))[0].values():
@@ -66,7 +66,7 @@ class ClassTable:
         return len(self.ids)
 
     def set_names(self, names: dict[int, str]) -> None:
-        """Add names, or correct them; ids named "void" and the like count as unlabelled."""
+        """Add or change names; ids with names such as "void" count as unlabelled."""
         named, void = split_void(names)
         self.given |= names
         self._void |= void
@@ -77,21 +77,21 @@ class ClassTable:
                 self._include(class_id, like)
 
     def add_texts(self, texts: Iterable[str]) -> None:
-        """Add names that come neither from label images nor from people."""
+        """Add class names that come neither from label images nor from people."""
         self._texts |= {self.id_of(text) for text in texts}
 
     def given_names(self) -> dict[int, str]:
-        """The names that came with ids, without those that ``id_of`` gave ids to."""
+        """Return the names received with ids, without those with ids made by ``id_of``."""
         return {i: name for i, name in self.given.items() if i < FIRST_OWN_ID}
 
     def kept_names(self) -> dict[int, str]:
-        """The names that label images gave, and those that people made."""
+        """Return the names from label images and from people, but not from ``add_texts``."""
         return self.given | {i: n for i, n in self.names.items() if i not in self._texts}
 
     def rows_like(self, other: ClassTable) -> NDArray[np.int16]:
-        """For each row of another table the row (C,) of that name, or else of that id; -1 = none.
+        """Return for each row of another table the row here (C,) by name, else by id; -1 = none.
 
-        An id that ``id_of`` made says nothing in another table.
+        Ids made by ``id_of`` are not compared, as they have no meaning in another table.
         """
         row_of = {_plain(name): row for row, name in enumerate(self.row_names())}
         rows = []
@@ -101,11 +101,11 @@ class ClassTable:
         return np.array(rows, np.int16)
 
     def row_names(self) -> list[str]:
-        """The name of each row; an id without a name is called by its number, "no class" ""."""
+        """Return the name of each row: "class 17" for an id without a name, "" for no class."""
         return [self.names.get(i, f"class {i}") if i >= 0 else "" for i in self.ids]
 
     def rows(self, labels: NDArray[np.int32]) -> NDArray[np.int16]:
-        """Rows (H, W) of class ids (H, W), -1 = void; ids not met before get new rows."""
+        """Return the rows (H, W) of class ids (H, W), -1 = void; new ids get new rows."""
         flat = labels.reshape(-1)
         present = np.zeros(max(0, int(flat.max(initial=-1)) + 1), np.bool_)
         _mark_present(flat, present)
@@ -119,18 +119,18 @@ class ClassTable:
         return rows
 
     def row(self, class_id: int) -> int:
-        """The row of a class id; one that was not met before gets a new row."""
+        """Return the row of a class id; a new id gets a new row."""
         return self._include(class_id)
 
     def none_row(self) -> int:
-        """The row that says that a place belongs to no class; its class id is -1."""
+        """Return the row of "no class", whose class id is -1; added if necessary."""
         return self._include(VOID_LABEL)
 
     def id_of(self, name: str) -> int:
-        """The id of that class name, letters' size aside; a new name gets an id of its own.
+        """Return the id of a class name, ignoring case; a new name gets a new id.
 
         Raises:
-            ValueError: where ``checked_name`` does.
+            ValueError: if the name is empty or void, see ``checked_name``.
         """
         name = checked_name(name)
         for class_id, known in self.names.items():
@@ -144,7 +144,7 @@ class ClassTable:
         return class_id
 
     def restore(self, names: dict[int, str], ids: tuple[int, ...]) -> None:
-        """Start again from a stored table."""
+        """Replace names and ids by those of a stored table."""
         self.names, self.ids = dict(names), []
         self._row_of, self._texts = {}, set()
         self.given = self.given_names() | {i: n for i, n in names.items() if i < FIRST_OWN_ID}
@@ -152,14 +152,14 @@ class ClassTable:
             self._include(class_id)
 
     def _id_like(self, name: str) -> int:
-        """The id that ``id_of`` made for that name, in a closed table any id; -1 = none."""
+        """Return the id made by ``id_of`` for this name (any id in a closed table); -1 = none."""
         first = 0 if self.closed else FIRST_OWN_ID
         like = (i for i in self.ids if i >= first and _plain(self.names.get(i, "")) == _plain(name))
         return next(like, VOID_LABEL)
 
     def _include(self, class_id: int, like: int = VOID_LABEL) -> int:
         if class_id not in self._row_of:
-            if like != VOID_LABEL:  # a person named the class before the stream did
+            if like != VOID_LABEL:  # a person has used this name before the label stream did
                 self._row_of[class_id] = self._row_of[like]
             else:
                 self._row_of[class_id] = len(self.ids)
@@ -172,10 +172,10 @@ def _plain(name: str) -> str:
 
 
 def checked_name(name: str) -> str:
-    """A class name with single spaces.
+    """Return a class name with single spaces.
 
     Raises:
-        ValueError: where the name is empty or means "no class".
+        ValueError: if the name is empty or means "no class".
     """
     name = " ".join(name.split())
     if not name or split_void({0: name})[1]:

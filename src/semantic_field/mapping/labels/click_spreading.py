@@ -1,10 +1,10 @@
-"""A few clicked pixels in many views label the surface around them.
+"""Label propagation from clicked pixels by geodesic distances on a voxel graph.
 
-The keyframes' pixels are put into voxels, which make a graph of neighbours. A way from voxel to
-voxel is as long as it is in metres, times what colour and normal change on it; each voxel takes
-the class of the click that is nearest by that measure (geodesic distances; as in seeded
-segmentation, Bai & Sapiro 2007, in space and for all views together). Sampled pixels of the
-keyframes that had no label get their voxel's.
+The keyframes' pixels are put into voxels, which form a graph of neighbours. The length of an edge
+is its length in metres, increased by the change of colour and normal along it; each voxel takes
+the class of the click with the smallest geodesic distance (seeded segmentation, Bai & Sapiro 2007,
+here in 3D and for all views together). Sampled pixels of the keyframes without a label get the
+label of their voxel.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from semantic_field.field.cells import HALF_AROUND, cell_numbers, find_cells, st
 from semantic_field.mapping.keyframes.pixels_and_points import samples_of
 from semantic_field.mapping.keyframes.store import KeyframeStore
 
-FEW = 0.005  # share of labelled pixels up to which they are clicks
+FEW = 0.005  # share of labelled pixels up to which labels are treated as clicks
 VOXEL_M = 0.04
-COLOR_SCALE = 4.0  # difference in CIE Lab that doubles the length of a way
-BEND = 60.0  # what a right angle multiplies it by
+COLOR_SCALE = 4.0  # difference in CIE Lab that doubles the length of an edge
+BEND = 60.0  # relative increase of the length by a right angle
 
 
 def spread_clicks(store: KeyframeStore) -> float:
-    """Label a raster of 160 pixels across in all keyframes from the clicks of all of them.
+    """Propagate the clicks of all keyframes to a raster of pixels (160 per row) in all of them.
 
-    Returns the share of pixels that had a label; from ``FEW`` on nothing is changed.
+    Returns the share of pixels that had a label before; if it exceeds ``FEW`` nothing is changed.
     """
     slots = range(store.count)
     pixels = int(store.cameras.sizes[: store.count].prod(axis=1).sum())
@@ -59,7 +59,7 @@ def _nearest_click(
     cells: NDArray[np.int64], voxel: NDArray[np.int64], color: NDArray, normal: NDArray,
     rows: NDArray[np.int16],
 ) -> NDArray[np.int16]:  # fmt: skip
-    """The class row of each voxel; -1 where no way leads to a click."""
+    """Return the class row of each voxel; -1 if it is not connected to a click."""
     clicked = rows >= 0
     votes = coo_matrix(
         (np.ones(clicked.sum()), (voxel[clicked], rows[clicked].astype(np.int64))),
@@ -80,7 +80,7 @@ def _nearest_click(
 
 
 def _graph(cells: NDArray[np.int64], color: NDArray, normal: NDArray):
-    """Ways between neighbouring voxels (26 around each), as a sparse matrix."""
+    """Return the edge lengths between neighbouring voxels (26 each), as a sparse matrix."""
     normal = normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)
     starts, ends, lengths = [], [], []
     for step in HALF_AROUND:

@@ -1,6 +1,7 @@
-"""Label images with noise: told by neighbours that disagree, settled by a vote of neighbours.
+"""Cleaning of noisy label images by a colour-weighted vote of neighbouring pixels.
 
-What is left differs from view to view, and the field settles it.
+Noise is detected by the disagreement of neighbouring pixels. The remaining errors differ between
+views and are averaged out by the field.
 """
 
 # Compiled functions carry no annotations: Numba infers their types.
@@ -13,17 +14,17 @@ from numpy.typing import NDArray
 
 AGREEING = 0.8  # share of equal neighbours below which labels are noisy; clean ones have 0.95
 RADIUS = 3
-LIKE_COLOR = 15.0  # difference of RGB (0..255) at which a neighbour's vote counts half
+LIKE_COLOR = 15.0  # RGB difference (0..255) at which a neighbour's vote has half its weight
 _jit = njit(nogil=True, cache=True, error_model="numpy")
 
 
 def without_noise(rows: NDArray[np.int16], color: NDArray[np.uint8]) -> NDArray[np.int16]:
-    """Class rows (H, W), -1 = void: by vote where they are noisy, else as they are."""
+    """Return the class rows (H, W), -1 = void, voted if the image is noisy, else unchanged."""
     return voted(rows, color) if agreement(rows) < AGREEING else rows
 
 
 def agreement(rows: NDArray[np.int16]) -> float:
-    """The share of equal ones among labelled pixels side by side; 1 where there are none."""
+    """Return the share of equal labels among horizontal neighbours; 1 if there are none."""
     left, right = rows[:, :-1], rows[:, 1:]
     both = (left >= 0) & (right >= 0)
     pairs = np.count_nonzero(both)
@@ -31,7 +32,7 @@ def agreement(rows: NDArray[np.int16]) -> float:
 
 
 def voted(rows: NDArray[np.int16], color: NDArray[np.uint8]) -> NDArray[np.int16]:
-    """Each pixel's class by a vote of the 7 x 7 around it; like colours count more."""
+    """Return each pixel's class by a vote of the 7 x 7 pixels around it, weighted by colour."""
     out = np.empty_like(rows)
     _vote(rows, color.astype(np.float32), int(rows.max()) + 1, out)
     return out

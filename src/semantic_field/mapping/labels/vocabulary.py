@@ -1,4 +1,4 @@
-"""Which names a map learnt from images tells apart: chosen texts, label names, or common things."""
+"""Vocabulary of a map: chosen texts, names of label images, or common household objects."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from semantic_field.teachers.household import COMMON_THINGS
 
 
 class Vocabulary:
-    """The choice of names, from which class tables are made.
+    """Selects the class names of a map and builds class tables.
 
     Args:
-        teacher: embeds the texts; None where language is not learnt from images: then names are
-            those of label images.
-        texts: chosen by the user; none = the names of label images, and while there are none
-            common things.
+        teacher: embeds the texts; None if language is not learnt from images: then only the names
+            of label images are used.
+        texts: chosen by the user; [] = the names of label images, or as long as there are none
+            common objects.
     Raises:
         ValueError: on a text that the teacher does not know.
     """
@@ -33,7 +33,7 @@ class Vocabulary:
         return list(self._texts)
 
     def table(self, given: dict[int, str]) -> ClassTable:
-        """A new table, where label images have the names ``given``."""
+        """Return a new class table; ``given`` are the names of label images by id."""
         unnamed = not self._texts and not split_void(given)[0]
         self._makes_do = unnamed and self._teacher is not None
         if self._texts:
@@ -43,11 +43,10 @@ class Vocabulary:
         return classes
 
     def choose(self, names: list[str]) -> None:
-        """Other texts from the next table on.
+        """Replace the chosen texts, from the next table on.
 
         Raises:
-            ValueError: where language is not learnt from images, or the teacher does not know a
-                text.
+            ValueError: if language is not learnt from images, or the teacher does not know a text.
         """
         if self._teacher is None:
             raise ValueError(
@@ -64,11 +63,14 @@ class Vocabulary:
         self._texts = texts
 
     def needs_new_table(self, names: dict[int, str]) -> bool:
-        """Whether label images' names change more than they add: texts or common things."""
+        """Return whether new names of label images require a new table instead of adding to it.
+
+        True with chosen texts, and when the names replace common objects.
+        """
         return bool(self._texts) or (self._makes_do and bool(split_void(names)[0]))
 
     def make_do(self, classes: ClassTable) -> bool:
-        """Add common things where there is nothing else to tell apart; whether any is new."""
+        """Add common objects if there are no other names; returns whether any is new."""
         if not self._makes_do or self._teacher is None:
             return False
         known = [text for text in COMMON_THINGS if self._teacher.knows(text)]
@@ -78,7 +80,7 @@ class Vocabulary:
         return new
 
     def keep(self, classes: ClassTable) -> None:
-        """Go on with a loaded map's names."""
+        """Continue with the names of a loaded map."""
         self._makes_do = False
         if self._texts:
             self._texts = [name for name in classes.row_names() if name]

@@ -1,1 +1,1 @@
-"""Language: the latent's basis, and learning from images."""
+"""Language: the basis of the latent space, and training from image teachers."""

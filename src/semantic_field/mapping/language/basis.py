@@ -1,4 +1,4 @@
-"""The language space of a map: a basis that grows with the class names met."""
+"""Basis of the language latent: an orthonormal subspace that grows with the class names."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from torch.nn import functional
 from semantic_field.field.map_state import LanguageSpace
 
 log = logging.getLogger(__name__)
-SPANNED = 1e-3
-TEXT_SHARE = 0.75  # of the columns, where dense features are learnt: the rest is for these
-DENSE_SHARE = 1e-3  # of the features' squared lengths that is worth a column
+SPANNED = 1e-3  # residuals up to this length count as represented by the basis
+TEXT_SHARE = 0.75  # of the columns for names if dense features are learnt; the rest is for these
+DENSE_SHARE = 1e-3  # least share of the features' energy that gets a column
 
 
 class TextTeacher(Protocol):
-    """What the mapper needs of a language teacher."""
+    """The part of ``LanguageTeacher`` that the mapper uses."""
 
     dim: int
     fingerprint: str
@@ -30,13 +30,16 @@ class TextTeacher(Protocol):
 
 
 class LanguageBasis:
-    """Orthonormal columns spanning the embeddings of the class names, grown by Gram-Schmidt.
+    """Orthonormal columns that span the embeddings of the class names, grown by Gram-Schmidt.
 
-    Earlier columns never change, so latents learnt before keep their meaning. When all D columns
-    are in use, further names are represented by their projection.
+    Existing columns never change, so that trained latents keep their meaning. When all columns
+    for names are in use, additional names are projected onto the existing basis.
 
     Args:
-        text_share: of the columns, that names may take.
+        text_share: share of the columns that names may use.
+    Attributes:
+        basis: float32 (E, D); the first ``rank`` columns are in use, the others are zero.
+        mean: float32 (E,).
     """
 
     def __init__(self, teacher: TextTeacher, latent_dim: int, text_share: float = 1.0) -> None:
@@ -48,10 +51,10 @@ class LanguageBasis:
         self._unknown: set[str] = set()  # names, of which a warning has told
 
     def latents_of(self, names: list[str]) -> Float[Tensor, "C D"]:
-        """V'(e - mean) of each name's embedding, growing the basis where a name needs it.
+        """Return V'(e - mean) (C, D) of each name's embedding e; adds columns as needed.
 
-        An empty name, or one that the teacher does not know (a warning says so once), means
-        nothing: zeros, which no text is similar to.
+        Zeros, which are similar to no text, for empty names and for names that the teacher does
+        not know (with one warning per name).
         """
         latents = torch.zeros(len(names), self.basis.shape[1])
         named = [row for row, name in enumerate(names) if name and self._knows(name)]
@@ -71,19 +74,19 @@ class LanguageBasis:
         return known
 
     def directions_of(self, names: list[str]) -> Float[Tensor, "C D"]:
-        """``latents_of`` made unit, for latents that say with their direction alone what they mean.
+        """Return ``latents_of`` normalised (C, D), for latents of which only the direction matters.
 
-        A text that is longer than its part in the columns would otherwise lose to all others.
+        Otherwise a text with a part outside of the basis would be at a disadvantage.
         """
         return functional.normalize(self.latents_of(names), dim=1, eps=SPANNED)
 
     def _include(self, vector: Float[Tensor, " E"]) -> bool:
-        """Add a column for what no column holds of a vector; whether that was anything."""
+        """Add a column for the residual of a vector; returns False if it is negligible."""
         if self.rank == self.basis.shape[1]:
             return False
         rest = vector.double()
         basis = self.basis.double()
-        for _ in range(2):  # twice is enough to stay orthogonal in floating point
+        for _ in range(2):  # repeated once, for orthogonality in floating point
             rest = rest - basis @ (basis.T @ rest)
         if rest.norm() <= SPANNED:
             return False
@@ -92,10 +95,9 @@ class LanguageBasis:
         return True
 
     def include_dense(self, features: Float[Tensor, "N E"], most: int) -> None:
-        """Add up to ``most`` columns for what dense features have beside the present ones.
+        """Add up to ``most`` columns: the principal directions of the features' residuals.
 
-        These are the principal directions of the rest that no column holds. An eighth of the
-        columns is left for names that come later, as far as names may take them.
+        An eighth of the columns is left for later names, as far as names may use them.
         """
         columns = self.basis.shape[1]
         room = columns - min(columns // 8, self._room) - self.rank
@@ -108,7 +110,7 @@ class LanguageBasis:
                 self._include(direction)
 
     def space(self, temperature: float = 0.0) -> LanguageSpace:
-        """What a reader of the map needs; ``temperature`` as in ``LanguageSpace``."""
+        """Return a copy for readers of the map; ``temperature`` as in ``LanguageSpace``."""
         fingerprint = self._teacher.fingerprint
         basis, mean = self.basis.clone(), self.mean.clone()
         return LanguageSpace(basis, mean, self.rank, fingerprint, temperature)
@@ -117,7 +119,7 @@ class LanguageBasis:
         """Continue from a stored language space.
 
         Raises:
-            ValueError: where it was made by another teacher or with another latent size.
+            ValueError: if it was made with another teacher or another latent size.
         """
         if space.fingerprint != self._teacher.fingerprint:
             raise ValueError(

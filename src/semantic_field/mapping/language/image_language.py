@@ -1,11 +1,11 @@
-"""Language learnt from images: targets of each ray, losses, and the map's own pseudo-labels.
+"""Language training from images: targets of rays, losses, and pseudo-labels from the map.
 
-Follows OV-NeRF (Liao et al. 2024): a feature loss over scales of CLIP, a cross-entropy against the
-current vocabulary whose labels are ranked by regions (RSR), a regularisation by DINO (FDA), and
-later labels from the map itself, of real and of new views (CSE).
+Follows OV-NeRF (Liao et al. 2024): a feature loss over scales of CLIP, a cross-entropy over the
+current vocabulary with labels ranked by regions (RSR), a regularisation by DINO (FDA), and later
+pseudo-labels from the map itself, of real and novel views (CSE).
 
-Everything here runs in the training thread, between steps or within one, except that a live map's
-surface is cut beside it.
+All of it runs in the training thread, except that a live map's surface is segmented in the
+background.
 """
 
 from __future__ import annotations
@@ -55,11 +55,12 @@ NEW_COLUMNS = 8  # of the basis, for the dense features of one frame
 
 @dataclass(frozen=True)
 class SeenPoints:
-    """Surface points of one training step: first labelled ones, then of a patch of a keyframe.
+    """Surface points of one training step: Y pseudo-labelled ones, then P of a keyframe patch.
 
     Attributes:
-        points: float32 (X, 3). chance: of each text, (Y, C), for the first.
-        patch: features (P, K) of the others.
+        points: float32 (X, 3), X = Y + P.
+        chance: (Y, C), probability of each text, for the first Y points.
+        patch: (P, K), DINO features of the other points.
     """
 
     points: NDArray[np.float32]
@@ -71,16 +72,16 @@ NOTHING_SEEN = SeenPoints(np.zeros((0, 3), np.float32), torch.zeros(0, 1), torch
 
 
 class ImageLanguage:
-    """What one map learns from dense embeddings.
+    """Trains the language latent of one map from dense image embeddings.
 
     Args:
-        basis: shared with the mapper; grows with what the teacher's embeddings need.
-        field: its geometry codes are what the selection of scales reads.
-        snapshot, proposer, up: the map as it is now, what finds regions, and the axis of the map's
-            frame that points up ("+z" …), all for views from new poses, see ``ViewLabels``.
-        seed: of new poses and of the choice of rays.
-        memory_bytes: for labels of the surface, see ``SurfaceLabels``.
-        live: whether steps must not wait while the surface is cut.
+        basis: shared with the mapper; columns are added for the teacher's embeddings.
+        field: the trained field; the scale selection reads its geometry codes.
+        snapshot, proposer, up: current map, region proposer, and axis of the map's frame that
+            points up ("+z" …); for views from novel poses, see ``ViewLabels``.
+        seed: of novel poses and random rays.
+        memory_bytes: limit for surface labels, see ``SurfaceLabels``.
+        live: returns whether training steps must not wait while the surface is segmented.
     """
 
     def __init__(
@@ -114,23 +115,23 @@ class ImageLanguage:
         self._make_selection(1)
 
     def _make_selection(self, scales: int) -> None:
-        """The head that says which scale counts: linear in the composited code."""
+        """Create the scale selection head, which is linear in the composited code."""
         self.selection = nn.Linear(self._field.config.geometry_dim, scales)
         nn.init.zeros_(self.selection.weight)
         nn.init.zeros_(self.selection.bias)
         self.optimizer = Adam(self.selection.parameters())
 
-    # what comes in
+    # inputs
 
     def set_vocabulary(self, texts: Float[Tensor, "C D"]) -> None:
-        """Other texts to tell apart (unit V'q of each): all labels are made again.
+        """Replace the vocabulary by texts (unit V'q of each), and renew all pseudo-labels.
 
-        Where ``config.unlabelled`` is set, the last row is that text's.
+        If ``config.unlabelled`` is set, the last row is that text.
         """
         self.texts = texts
         self._own.clear()
         if self.targets is not None:
-            self.targets.rows[:] = -1  # they mean other texts
+            self.targets.rows[:] = -1  # rows of the old vocabulary
             self._waiting = deque(
                 partial(self._label_by_teacher, identity)
                 for identity in self.targets.identities().tolist()
@@ -139,7 +140,7 @@ class ImageLanguage:
                 self._begin_enhancement()
 
     def add(self, store: KeyframeStore, slot: int, targets: ImageTargets) -> None:
-        """Take in what the teachers say of the keyframe in ``slot``."""
+        """Store the teachers' outputs for the keyframe in ``slot``, and label it."""
         embedding = targets.embedding.float()
         dense = embedding.flatten(0, 2)
         sample = dense[:: max(1, len(dense) // 256)]
@@ -161,9 +162,9 @@ class ImageLanguage:
     def _probability(
         self, latents: Float[Tensor, "h w S D"], rank: int | None = None
     ) -> Float[Tensor, "h w C"]:
-        """Of the vocabulary's texts, from the mean cosine of the scales; zeros where no latent.
+        """Return the probability of each text by the mean cosine over scales; 0 without latent.
 
-        Of texts counts what the first ``rank`` columns hold: the latents know no others.
+        Texts are projected onto the first ``rank`` columns, as latents have no other components.
         """
         texts = self.texts[: self._classes]
         if rank is not None:
@@ -180,7 +181,7 @@ class ImageLanguage:
     def _ranked(
         self, latents: Float[Tensor, "h w S D"], regions: Regions | None, rank: int | None = None
     ) -> tuple[NDArray[np.int16], NDArray[np.float32]]:
-        """Label rows and weights of an image, by regions where there are any."""
+        """Return label rows and weights of an image, voted by regions if there are any."""
         probability = self._probability(latents, rank)
         rows = np.where(probability.sum(-1) > 0, probability.argmax(-1), -1).astype(np.int16)
         if regions is None:
@@ -208,27 +209,27 @@ class ImageLanguage:
         targets.set_labels(slot, *self._ranked(targets.cell_latents(slot), regions, rank))
 
     def _begin_enhancement(self) -> None:
-        """Labels from all views together, or from the map's own views, one after the other."""
+        """Start a refresh of pseudo-labels: of the surface, or of rendered views one by one."""
         assert self.targets is not None
         if isinstance(self._own, SurfaceLabels):
             self._own.refresh(self.texts[: self._classes], wait=not self._live())
         else:
             self._own_waiting = deque(self._own.tasks(self.targets))
-            if self._own_waiting:  # those come first that the refresh before did not come to
+            if self._own_waiting:  # first those that the last refresh did not reach
                 self._own_waiting.rotate(-(self._own_done % len(self._own_waiting)))
 
     def _relabel(self) -> None:
-        """Work off what waits for labels, as much as one step may take."""
+        """Process pending labelling tasks, at most ``enhance_per_step``."""
         left = self.config.enhance_per_step or len(self._waiting) + len(self._own_waiting)
         while left and (self._waiting or self._own_waiting):
             self._own_done += not self._waiting
             (self._waiting or self._own_waiting).popleft()()
             left -= 1
 
-    # what a training step asks for
+    # used by training steps
 
     def seen(self, step: int, store: KeyframeStore) -> SeenPoints:
-        """Relabel what is due, and draw this step's points of new poses and of a patch."""
+        """Update pseudo-labels that are due, and draw this step's surface points."""
         if self.targets is None or not self._classes:
             return NOTHING_SEEN
         if self.config.self_enhancement and self._schedule.due(step):
@@ -242,7 +243,7 @@ class ImageLanguage:
         return SeenPoints(np.concatenate([points, patch_points]), chance, patch)
 
     def _draw_patch(self, step: int, store: KeyframeStore) -> tuple[NDArray[np.float32], Tensor]:
-        """A square of pixels of a random keyframe with patch features: points, features."""
+        """Draw a square of pixels of a random keyframe; returns points and patch features."""
         nothing = np.zeros((0, 3), np.float32), torch.zeros(0, 1)
         if step % self.config.fda_every or self.targets is None:
             return nothing
@@ -263,7 +264,11 @@ class ImageLanguage:
     def losses_of_rays(
         self, field: SemanticField, rays: RaySamples, part: slice, codes: Float[Tensor, "R G"]
     ) -> dict[str, Tensor]:
-        """The losses of a part of one step's rays by name, weighted."""
+        """Return the weighted losses of a part of a step's rays by name.
+
+        Args:
+            codes: composited geometry codes of these rays.
+        """
         if self.targets is None:
             return {}
         config, count = self.config, len(self.texts)
@@ -286,7 +291,11 @@ class ImageLanguage:
     def losses_of_points(
         self, field: SemanticField, codes: Float[Tensor, "X G"], seen: SeenPoints
     ) -> dict[str, Tensor]:
-        """The losses of one step's surface points by name, weighted."""
+        """Return the weighted losses of a step's surface points by name.
+
+        Args:
+            codes: geometry codes at ``seen.points``.
+        """
         config, new = self.config, len(seen.chance)
         latent = field.latent(codes)
         found = {}
@@ -301,5 +310,5 @@ class ImageLanguage:
         return found
 
     def memory_bytes(self) -> int:
-        """Bytes of all targets in use."""
+        """Return the bytes of all targets and pseudo-labels in use."""
         return self._own.memory_bytes() + (self.targets.memory_bytes() if self.targets else 0)

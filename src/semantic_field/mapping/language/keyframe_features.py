@@ -1,4 +1,4 @@
-"""What teachers said of each keyframe, compact: latents, pseudo-labels, patch features, regions."""
+"""Compressed language targets per keyframe: latents, pseudo-labels, patch features, regions."""
 
 from __future__ import annotations
 
@@ -16,31 +16,35 @@ from semantic_field.teachers.language import cells_of
 from semantic_field.teachers.regions import Regions
 
 PATCH_DIM = 32
-CELL_PIXELS = 64  # a cell of dense targets stands for at least so many pixels
+CELL_PIXELS = 64  # least number of pixels per cell of dense targets
 LABEL_BYTES = 6  # row, weight and unit, and latents of units (0.1 at 640x480, 0.4 at 320x240)
-OWN_SHARE = 0.3  # of what a cell shows, where the image was not cut into units
-MOST_UNITS = 256  # of a keyframe: smaller ones count as no unit
+OWN_SHARE = 0.3  # weight of a cell for its pixel, if the image has no units
+MOST_UNITS = 256  # per keyframe; the smallest ones are dropped
 
 
 def bytes_per_pixel(latent_dim: int, scales: int = 3) -> int:
-    """Bytes that the targets of one keyframe pixel take at most."""
+    """Return the largest number of bytes of targets per keyframe pixel."""
     return -(-(scales * latent_dim + PATCH_DIM) * 2 // CELL_PIXELS) + LABEL_BYTES
 
 
 class DenseTargets:
-    """Targets in the keyframes' slots; a keyframe that has left its slot has none any more.
+    """Targets in the keyframes' slots; targets of removed keyframes are ignored.
 
-    Arrays are reserved for all slots; the operating system provides memory as they are filled.
-    Dense features are kept in the latent space, as float16 at the teacher's own resolution (or
-    as many cells as the byte budget has room for).
+    Arrays are reserved for all slots; the operating system allocates memory as they are filled.
+    Dense features are stored as latents, float16, at the teacher's resolution (or with as many
+    cells as the memory limit allows).
 
     Attributes:
-        latents: float16 (K, cells, S, D). rows: int16 (K, label pixels), -1 = no label.
-        weights: uint8 (K, label pixels), how sure the label is, of 255.
-        units: int16 (K, label pixels), the part of the image that a pixel belongs to, -1 = none.
-        unit_latents: float16 (K, units, D); where there is a unit, they replace the cells'.
-        ranks: int64 (K,), columns of the latent that were in use when the targets came.
-        unit_known: float16 (K, units), the share of each that is known, see ``unit_features``.
+        latents: float16 (K, cells, S, D).
+        rows: int16 (K, label pixels), pseudo-labels, -1 = none.
+        weights: uint8 (K, label pixels), confidence of the label, 255 = 1.
+        patches: float16 (K, cells, P), compressed patch features.
+        regions: region proposals by slot.
+        has_patches: bool (K,).
+        units: int16 (K, label pixels), the unit (region) of each pixel, -1 = none.
+        unit_latents: float16 (K, units, D); for pixels of a unit they replace the cells' latents.
+        unit_known: float16 (K, units), determined share of each latent, see ``unit_features``.
+        ranks: int64 (K,), number of latent columns in use when the targets were stored.
     """
 
     def __init__(
@@ -67,12 +71,12 @@ class DenseTargets:
         self._patch_basis: Tensor | None = None
 
     def _arrays(self) -> tuple[NDArray, ...]:
-        """All that is kept by slot."""
+        """Return all arrays that are indexed by slot."""
         of_units = (self.units, self.unit_latents, self.unit_known)
         return (self.latents, self.rows, self.weights, self.patches, *of_units)
 
     def _move(self, source: int, target: int) -> None:
-        """A keyframe has moved to another slot."""
+        """Follow a keyframe that was moved to another slot."""
         for array in (*self._arrays(), self.has_patches, self._identities, self.ranks):
             array[target] = array[source]
         self.regions.pop(target, None)
@@ -80,14 +84,14 @@ class DenseTargets:
             self.regions[target] = self.regions.pop(source)
 
     def slot_of(self, identity: int) -> int:
-        """Where the keyframe of that identity and its targets are; -1 where it has none."""
+        """Return the slot of the keyframe with this identity; -1 if it has no targets."""
         found = self.current()[self.identities() == identity]
         return int(found[0]) if len(found) else -1
 
     def put(
         self, slot: int, latents: Float[Tensor, "S h w D"], targets: ImageTargets, rank: int
     ) -> None:
-        """Keep the targets of the keyframe that is in ``slot``; it has no labels yet."""
+        """Store the targets of the keyframe in ``slot``, without labels and units."""
         self.ranks[slot] = rank
         self.latents[slot] = _fitted(latents, self.grid).flatten(1, 2).transpose(0, 1).half()
         self.rows[slot], self._identities[slot] = -1, self.store.identities[slot]
@@ -102,7 +106,7 @@ class DenseTargets:
             self.patches[slot] = self._patch_part(fitted).half()
 
     def _patch_part(self, patches: Float[Tensor, "N K"]) -> Float[Tensor, "N P"]:
-        """The part in the main directions of the first frame's patches, which keeps cosines."""
+        """Project patches onto the principal directions of the first frame's patches."""
         if self._patch_basis is None:
             most = min(PATCH_DIM, *patches.shape)
             basis = torch.linalg.svd(patches, full_matrices=False)[2][:most].T
@@ -110,7 +114,7 @@ class DenseTargets:
         return patches @ self._patch_basis
 
     def set_labels(self, slot: int, rows: NDArray[np.int16], weights: NDArray[np.float32]) -> None:
-        """Pseudo-labels of a keyframe, images of one size (any)."""
+        """Set pseudo-labels and weights of a keyframe, images (H, W) of any size."""
         h, w = self.label_size
         near = [cv2.resize(image, (w, h), interpolation=cv2.INTER_NEAREST_EXACT)
                 for image in (rows, (255 * weights).astype(np.uint8))]  # fmt: skip
@@ -123,7 +127,7 @@ class DenseTargets:
         latents: Float[Tensor, "U D"],
         known: Float[Tensor, " U"],
     ) -> None:
-        """The image cut into units (H, W), -1 = none, and what each shows in place of its cells."""
+        """Set the units (H, W) of a keyframe, -1 = none, with their latents and known shares."""
         h, w = self.label_size
         near = cv2.resize(units, (w, h), interpolation=cv2.INTER_NEAREST_EXACT)
         self.units[slot] = near.ravel()
@@ -131,35 +135,35 @@ class DenseTargets:
         self.unit_known[slot, : len(known)] = known.half().numpy()
 
     def shown_by_units(self, slot: int) -> tuple[Float[Tensor, "U D"], NDArray[np.float32]]:
-        """What each unit of a keyframe shows, and how far it is known; none: it was not cut."""
+        """Return latents (U, D) and known shares (U,) of a keyframe's units; U = 0 without."""
         count = int(self.units[slot].max()) + 1
         latents = torch.from_numpy(self.unit_latents[slot, :count]).float()
         return latents, self.unit_known[slot, :count].astype(np.float32)
 
     def label_units(self, slot: int, rows: NDArray[np.int16], sure: NDArray[np.float32]) -> None:
-        """Pseudo-labels of the units of a keyframe, (U,) each."""
+        """Set pseudo-labels (U,) and confidences (U,) of the units of a keyframe."""
         self.rows[slot] = np.append(rows, np.int16(-1))[self.units[slot]]
         self.weights[slot] = np.append(255 * sure, 0).astype(np.uint8)[self.units[slot]]
 
     def current(self) -> NDArray[np.int64]:
-        """The slots whose keyframe has targets."""
+        """Return the slots whose keyframe has targets."""
         count = self.store.count
         return np.flatnonzero(self._identities[:count] == self.store.identities[:count])
 
     def identities(self) -> NDArray[np.int64]:
-        """Of the keyframes that have targets."""
+        """Return the identities of the keyframes that have targets."""
         return self._identities[self.current()]
 
     def look_up(
         self, slots: NDArray[np.int64], pixels: NDArray[np.int64]
     ) -> tuple[Float[Tensor, "R S D"], Float[Tensor, " R"]]:
-        """Latents of rays, and how far they are known."""
+        """Return the target latents of rays, and their known shares, 0 without target."""
         return self._shown(slots, pixels)[:2]
 
     def look_up_labels(
         self, slots: NDArray[np.int64], pixels: NDArray[np.int64]
     ) -> tuple[Int[Tensor, " R"], Float[Tensor, " R"]]:
-        """Label rows of rays, -1 = none, and their weights."""
+        """Return the label rows of rays, -1 = none, and their weights, 0..1."""
         label = self._cell(slots, pixels, self.label_size)
         rows = np.where(self._are_current(slots), self.rows[slots, label], -1).astype(np.int64)
         weights = self.weights[slots, label].astype(np.float32) / 255.0
@@ -168,9 +172,10 @@ class DenseTargets:
     def latents_at(
         self, slot: int, pixels: NDArray[np.int64]
     ) -> tuple[Float[Tensor, "N D"], Float[Tensor, " N"]]:
-        """Mean latents over the scales at pixels of one keyframe, and how far they are known.
+        """Return mean latents over scales at pixels of a keyframe, and their known shares.
 
-        Latents come times these shares, and cells show more than what the pixel is of.
+        Latents are multiplied by these shares. Without units the share is reduced to
+        ``OWN_SHARE``, as a cell also shows the surroundings of the pixel.
         """
         latents, share, unit = self._shown(np.full(len(pixels), slot), pixels)
         own = torch.from_numpy(np.where(unit >= 0, 1.0, OWN_SHARE).astype(np.float32))
@@ -179,7 +184,7 @@ class DenseTargets:
     def _shown(
         self, slots: NDArray[np.int64], pixels: NDArray[np.int64]
     ) -> tuple[Float[Tensor, "R S D"], Float[Tensor, " R"], NDArray[np.int16]]:
-        """Latents, how far they are known, and the unit (R,) of each pixel."""
+        """Return latents, known shares, and the unit (R,) of each pixel."""
         unit = self.units[slots, self._cell(slots, pixels, self.label_size)]
         own = torch.from_numpy(self.unit_latents[slots, np.maximum(unit, 0)]).float()
         latents = own[:, None].repeat(1, self.latents.shape[2], 1)
@@ -194,7 +199,7 @@ class DenseTargets:
         return self._identities[slots] == self.store.identities[slots]
 
     def look_up_patches(self, slot: int, pixels: NDArray[np.int64]) -> Tensor:
-        """Patch features (R, P) of pixels of one keyframe."""
+        """Return the patch features (R, P) of pixels of one keyframe."""
         slots = np.full(len(pixels), slot)
         return torch.from_numpy(self.patches[slot, self._cell(slots, pixels, self.grid)]).float()
 
@@ -205,11 +210,11 @@ class DenseTargets:
         return row * grid[1] + column
 
     def cell_latents(self, slot: int) -> Float[Tensor, "h w S D"]:
-        """The stored latents of a keyframe as an image."""
+        """Return the stored latents of a keyframe as an image."""
         return torch.from_numpy(self.latents[slot]).float().unflatten(0, self.grid)
 
     def memory_bytes(self) -> int:
-        """Bytes of the targets in use; may be asked for while they change."""
+        """Return the bytes of the targets in use; may be called while they change."""
         arrays = (self.latents, self.rows, self.weights, self.units)
         arrays += (self.unit_latents, self.unit_known)
         arrays += (self.patches,) if self.has_patches.any() else ()
@@ -218,7 +223,7 @@ class DenseTargets:
 
 
 def _fitted(image: Float[Tensor, "S h w D"], grid: tuple[int, int]) -> Float[Tensor, "S a b D"]:
-    """The image at another grid of cells, by area."""
+    """Resample an image to another grid of cells by area averaging."""
     if image.shape[1:3] == torch.Size(grid):
         return image
     return functional.adaptive_avg_pool2d(image.permute(0, 3, 1, 2), grid).permute(0, 2, 3, 1)

@@ -1,7 +1,7 @@
-"""Losses of the language latent, in the latent space: D numbers stand for E.
+"""Losses of the language latent, computed in the latent space (D instead of E dimensions).
 
-With a zero mean and orthonormal columns V, products of decoded embeddings are products of latents,
-and products with a text q are products with V'q.
+With zero mean and orthonormal columns V, dot products of decoded embeddings equal dot products of
+latents, and dot products with a text q equal those with V'q.
 """
 
 # Compiled functions carry no annotations: Numba infers their types.
@@ -48,7 +48,7 @@ def _features(latent, target, selection, share, to_latent, to_selection):
 
 
 class _Given(torch.autograd.Function):
-    """A loss whose gradients are known."""
+    """Autograd function of a loss with precomputed gradients."""
 
     @staticmethod
     def forward(ctx, loss, gradients, *inputs):
@@ -66,9 +66,9 @@ def feature_loss(
     selection: Float[Tensor, "R S"],
     weight: Float[Tensor, " R"],
 ) -> Float[Tensor, ""]:
-    """``1 - cos(F, normalise(sum_s S_s F_s))``, a mean over rays with their weights.
+    """Return ``1 - cos(F, normalise(sum_s S_s F_s))``, averaged over rays with weights.
 
-    The gradient also reaches the selection of scales S.
+    Gradients flow into the latent F and the selection of scales S.
     """
     share = weight / max(len(latent), 1)
     gradients = torch.empty(latent.shape), torch.empty(selection.shape)
@@ -83,13 +83,13 @@ def relevancy_loss(
     chance: Float[Tensor, "R C"],
     temperature: float,
 ) -> Float[Tensor, ""]:
-    """Cross-entropy of the current vocabulary, a mean over rays.
+    """Return the cross-entropy over the current vocabulary, averaged over rays.
 
     Args:
         texts: V'q of the vocabulary's texts.
-        chance: how likely each ray shows each text; their sum is the ray's weight.
-        temperature: of the cosines; 0 = products with the latent as it is, without one, as
-            OV-NeRF's released code has it.
+        chance: target probability of each text for each ray; its sum is the ray's weight.
+        temperature: of the cosines; 0 = dot products with the unnormalised latent, as in OV-NeRF's
+            released code.
     """
     if temperature > 0:
         logits = functional.normalize(latent, dim=-1) @ texts.T / temperature
@@ -101,7 +101,7 @@ def relevancy_loss(
 def chances(
     row: Int[Tensor, " R"], weight: Float[Tensor, " R"], count: int
 ) -> Float[Tensor, "R C"]:
-    """All of a ray's weight on the text of its row; nothing where the row is -1."""
+    """Return one-hot targets (R, C) times the rays' weights; zeros where the row is -1."""
     there = row >= 0
     chance = torch.zeros(len(row), count)
     chance[there, row[there]] = weight[there]
@@ -115,7 +115,7 @@ def fda_loss(
     positive_weight: float,
     negative_weight: float,
 ) -> Float[Tensor, ""]:
-    """OV-NeRF's DINO regularisation: rays that look alike answer the vocabulary alike.
+    """Return OV-NeRF's DINO regularisation: similar patches should have similar class scores.
 
     With ``f = cos(dino_i, dino_j) - 0.7`` and the Jensen-Shannon divergence of the two rays'
     softmax(cos / 0.2): ``w+ sum(max(f, 0) JS) / #(f > 0) + w- sum(min(f, 0) JS) / #(f < 0)``,
@@ -133,7 +133,10 @@ def fda_loss(
 
 
 def jensen_shannon(log_p: Float[Tensor, "P C"]) -> Float[Tensor, "P P"]:
-    """Divergence of all pairs: H((p + q) / 2) - (H(p) + H(q)) / 2, natural logarithm."""
+    """Return the Jensen-Shannon divergence of all pairs: H((p + q) / 2) - (H(p) + H(q)) / 2.
+
+    With the natural logarithm.
+    """
     p = log_p.exp()
     entropy = -(p * log_p).sum(-1)
     mixed = 0.5 * (p[:, None] + p[None])

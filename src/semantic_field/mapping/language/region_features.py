@@ -1,17 +1,18 @@
-"""What each region of an image shows, where a teacher sees it through wide crops.
+"""Region features by deconvolution of a teacher's crop-averaged features.
 
-A cell's feature is the mean over the crops that cover it, and a crop's feature is about a mixture
-of what the crop shows. Both blur by known shares, so cells are mixtures of regions,
+A cell's feature is the mean over the crops that cover it, and a crop's feature is approximately a
+mixture of the features of its regions. The mixing shares are known, so cells are mixtures of
+regions,
 
     F = A f,    A[cell, region] = share of the region in the crops around the cell,
 
-and ridge regression over the cells of all scales gives the regions' own features f, out of which
-their surroundings are taken. This is the mended form of OV-NeRF's region semantic ranking: a
-small thing on a wall is ranked by what it shows, and not by the wall around it.
+and ridge regression over the cells of all scales gives the regions' own features f, without their
+surroundings. This is the "mended" form of OV-NeRF's region semantic ranking: a small object on a
+wall is ranked by its own feature and not by that of the wall around it.
 
-Ridge regression pulls what cells say little of towards the image's mean, and a small thing would
-look like its room in view after view. How far it was pulled is known, though: a feature comes with
-the share of it that cells determine, without the rest, and views add up with that weight.
+Ridge regression shrinks features with little evidence towards the image's mean, so that a small
+object would look like its room in every view. But the amount of shrinkage is known: a feature is
+returned multiplied by its determined share, and views are summed with these shares as weights.
 """
 
 from __future__ import annotations
@@ -26,19 +27,19 @@ from semantic_field.mapping.language.region_ranking import pixels_of
 from semantic_field.teachers.language import cells_of
 from semantic_field.teachers.regions import Regions
 
-SILENT = 1e-6  # squared length of a feature that says nothing
-PRIOR_CELLS = 3.0  # the image's mean counts for a region as so many cells would
+SILENT = 1e-6  # squared length up to which a feature counts as missing
+PRIOR_CELLS = 3.0  # weight of the prior (the image's mean), in cells
 
 
 def units_of(regions: Regions, most: int) -> NDArray[np.int16]:
-    """The image (H, W) cut into units: each pixel belongs to the smallest region that covers it.
+    """Partition an image into units: each pixel belongs to the smallest region that covers it.
 
-    Units are numbered from 0, largest first, the first ``most`` alone; -1 = none.
+    Returns unit numbers int16 (H, W) from 0, largest first, at most ``most``; -1 = none.
     """
     pixels, owner = pixels_of(regions)
     order = np.argsort(-regions.areas[owner], kind="stable")
     image = np.full(regions.height * regions.width, -1)
-    image[pixels[order]] = owner[order]  # of repeated pixels the last one counts
+    image[pixels[order]] = owner[order]  # of repeated pixels the last assignment wins
     size = np.bincount(image[image >= 0], minlength=len(regions))
     rank = np.append(np.argsort(np.argsort(-size, kind="stable"), kind="stable"), -1)
     image = rank[image]
@@ -49,16 +50,14 @@ def units_of(regions: Regions, most: int) -> NDArray[np.int16]:
 def unit_features(
     features: Float[Tensor, "S h w D"], units: NDArray[np.int16], footprint: tuple[float, ...]
 ) -> tuple[Float[Tensor, "U D"], Float[Tensor, " U"]]:
-    """The feature of each unit of an image, see the module.
-
-    Returns:
-        features times the share of each that the cells determine, and these shares, 0..1.
+    """Return the feature of each unit of an image, see the module.
 
     Args:
-        features: of cells; zeros where the teacher says nothing.
-        units: numbers (H, W), -1 = none of them.
-        footprint: edge of the crops of each scale, as a share of the image's shorter side; empty
-            where a cell sees itself alone.
+        features: of cells; zeros = missing.
+        units: unit numbers (H, W), -1 = none.
+        footprint: see ``LanguageTeacher.footprint``.
+    Returns:
+        Features multiplied by their determined shares, and these shares, 0..1.
     """
     scales, h, w, dim = features.shape
     count = int(units.max(initial=-1)) + 1
@@ -80,7 +79,7 @@ def unit_features(
 
 
 def _shares(units: NDArray, grid: tuple[int, int], count: int) -> NDArray[np.float32]:
-    """Share (h, w, U + 1) of each unit in each cell; the last one is what is in no unit."""
+    """Return the share (h, w, U + 1) of each unit in each cell; the last one is "no unit"."""
     height, width = units.shape
     place = np.moveaxis(np.indices(units.shape), 0, -1)
     cell = cells_of(place, (height, width), grid) @ [grid[1], 1]
@@ -93,10 +92,10 @@ def _shares(units: NDArray, grid: tuple[int, int], count: int) -> NDArray[np.flo
 
 
 def _crops(cells: int, edge: float) -> Float[Tensor, "n n"]:
-    """How much each cell of a row counts in the crops of this edge around each of them.
+    """Return the 1D mixing matrix of crops: weight of each cell in the feature of each cell.
 
-    A crop is the mean of what it shows, and what is seen is the mean over the crops around; both
-    as far as they lie in the image.
+    A crop's feature is the mean over its cells, and a cell's feature the mean over the crops around
+    it, both clipped to the image.
     """
     place = torch.arange(cells)
     near = ((place[:, None] - place).abs() <= round((edge - 1.0) / 2.0)).float()

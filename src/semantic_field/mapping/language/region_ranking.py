@@ -1,8 +1,8 @@
 """Region semantic ranking (OV-NeRF): all pixels of a region get the region's most frequent class.
 
-Two rules. *Released* is what OV-NeRF's published code does, with its order, ties and label 0.
-*Mended* lets every pixel vote with its probabilities, knows how sure a region is, and leaves
-pixels without a region alone.
+Two variants. *Released* follows OV-NeRF's published code, including order, ties and label 0.
+*Mended* lets every pixel vote with its probabilities, returns the confidence of each region, and
+gives no label to pixels without a region.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 from semantic_field.teachers.language import cells_of
 from semantic_field.teachers.regions import Regions
 
-PRIOR_PIXELS = 100.0  # a region of so many pixels is believed half as much as its votes say
+PRIOR_PIXELS = 100.0  # a region of so many pixels gets half the confidence of its votes
 
 
 def released_ranking(labels: NDArray[np.integer], regions: Regions) -> NDArray[np.int64]:
-    """Labels (H, W), 0 = unlabelled, by regions as the released code does it.
+    """Rank labels (H, W), 0 = unlabelled, by regions, as in the released code.
 
-    Regions are taken in their given order and overwrite earlier ones. In each the most frequent
-    label other than 0 wins, the smallest one where several are; a region of zeros alone is
-    skipped. Pixels of no region, or of skipped ones only, come out as 0.
+    Regions are processed in their given order and overwrite earlier ones. In each the most frequent
+    label other than 0 wins, the smallest one on ties; a region with only zeros is skipped. Pixels
+    without a region, or with skipped ones only, get 0.
     """
     pixels, owner = pixels_of(regions)
     classes = int(labels.max(initial=0)) + 1
@@ -31,22 +31,24 @@ def released_ranking(labels: NDArray[np.integer], regions: Regions) -> NDArray[n
     result = np.zeros(labels.size, np.int64)
     winner = votes.argmax(1) if classes > 1 else np.zeros(len(regions), np.int64)
     voted = (votes.sum(1) > 0)[owner]
-    result[pixels[voted]] = winner[owner[voted]]  # of repeated pixels the last one counts
+    result[pixels[voted]] = winner[owner[voted]]  # of repeated pixels the last assignment wins
     return result.reshape(labels.shape)
 
 
 def mended_ranking(
     probability: NDArray[np.float32], regions: Regions
 ) -> tuple[NDArray[np.int16], NDArray[np.float32]]:
-    """Class rows (H, W), -1 where no region is, and how sure each pixel's region is (H, W).
+    """Rank by regions with probabilities.
 
-    A region's class is the one with the highest mean probability over its pixels. Where regions
-    overlap, the surest one counts: the gap between its first and second class, less for small
-    ones.
+    A region's class is the one with the highest mean probability over its pixels. Its confidence
+    is the gap between its first and second class, reduced for small regions. Where regions
+    overlap, the most confident one wins.
 
     Args:
-        probability: (h, w, C) of the cells that the image is tiled with; all zeros = no vote.
+        probability: (h, w, C) of the cells that tile the image; all zeros = no vote.
         regions: at the size (H, W) of the result.
+    Returns:
+        Class rows (H, W), -1 without a region, and the confidence of each pixel's region (H, W).
     """
     h, w, classes = probability.shape
     size = regions.height * regions.width
@@ -69,13 +71,16 @@ def mended_ranking(
 
 
 def likeliest(score: NDArray[np.float32]) -> tuple[NDArray[np.int16], NDArray[np.float32]]:
-    """The class of each row (N, C) that scores most, -1 where none does, and its lead (N,)."""
+    """Return the best class (N,) of each row (N, C), -1 if none is positive, and its lead (N,).
+
+    The lead is the difference to the second best class, at most to 0.
+    """
     second, first = np.sort(np.pad(score, ((0, 0), (1, 0))), 1)[:, -2:].T
     return np.where(first > 0, score.argmax(1), -1).astype(np.int16), first - second
 
 
 def pixels_of(regions: Regions) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """All pixel numbers of all regions, region by region, and the region of each."""
+    """Return all pixel indices of all regions, region by region, and the region of each."""
     lengths = (regions.stops - regions.starts).astype(np.int64)
     before = np.cumsum(lengths) - lengths
     pixels = np.arange(lengths.sum()) - np.repeat(before - regions.starts, lengths)

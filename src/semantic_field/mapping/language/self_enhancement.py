@@ -1,4 +1,4 @@
-"""Cross-view self-enhancement (OV-NeRF): when, and from which new poses, the map labels itself."""
+"""Schedule and novel poses of cross-view self-enhancement (OV-NeRF)."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from numpy.typing import NDArray
 
 MOVE_M = 0.25
 TURN_RAD = 0.35
-CIRCLE = 0.005  # radius of the released circle, of the largest distance of a camera
+CIRCLE = 0.005  # radius of the released code's circle, of the largest distance of a camera
 CIRCLE_DROP = 0.001
 
 
 class Schedule:
-    """Due at step T and every N steps from then on, once each."""
+    """Refreshes at step ``first`` (T), and every ``every`` (N) steps from then on."""
 
     def __init__(self, first: int, every: int) -> None:
         self._next, self._every = first, every
 
     def due(self, step: int) -> bool:
-        """Whether a refresh has to begin at this step; says so once for each."""
+        """Return whether a refresh is due at this step; True once per refresh."""
         if step < self._next:
             return False
         self._next += self._every * (1 + (step - self._next) // self._every)
@@ -28,11 +28,11 @@ class Schedule:
 def poses_near(
     poses: NDArray[np.floating], number: int, random: np.random.Generator
 ) -> NDArray[np.float64]:
-    """New poses (number, 4, 4) near real ones (K, 4, 4), ``T_world_camera``.
+    """Return novel poses (number, 4, 4) near recorded ones (K, 4, 4), ``T_world_camera``.
 
-    Each is a real pose moved by up to 25 cm and turned by up to 0.35 rad about the camera's
-    vertical axis, and half as much about its horizontal one: surroundings that the map knows,
-    from where no image was taken.
+    Each is a random recorded pose, moved by up to 25 cm and rotated by up to 0.35 rad about the
+    camera's vertical axis and half as much about its horizontal one. So it views mapped space from
+    a place where no image was taken.
     """
     new = np.asarray(poses, np.float64)[random.integers(0, len(poses), number)]
     turn = random.uniform(-TURN_RAD, TURN_RAD, (number, 2)) * [1.0, 0.5]
@@ -47,10 +47,14 @@ def poses_near(
 def poses_on_circle(
     poses: NDArray[np.floating], number: int, up: NDArray[np.floating]
 ) -> NDArray[np.float64]:
-    """The released code's poses: a camera that spins in place, around the middle of the real ones.
+    """Return the novel poses (number, 4, 4) of OV-NeRF's released code: a camera rotating in place.
 
-    They lie on a horizontal circle of radius 0.005, in units of the farthest real camera's distance
-    from the middle, a little below it, and look at the middle.
+    They are on a horizontal circle around the mean recorded position, slightly below it, and look
+    at it. Its radius is 0.005 times the largest distance of a recorded camera from the mean, which
+    counts as at least 1 m.
+
+    Args:
+        up: vertical axis (3,) of the map frame.
     """
     poses = np.asarray(poses, np.float64)
     middle = poses[:, :3, 3].mean(0)

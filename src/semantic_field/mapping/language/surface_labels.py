@@ -1,21 +1,21 @@
-"""Cross-view self-enhancement in space: the surface is labelled by what all views say of it.
+"""Cross-view self-enhancement in 3D: pseudo-labels of surface segments from all views.
 
-OV-NeRF lets a map label its own views and ranks each by the regions of its image. All views show
-one surface, though, so here it is the surface that is cut into segments, by the rule that also
-says what a click means (``regions``), and labelled. Cells of the surface add up what teachers say
-of them in each view; a segment's feature is the mean over its cells.
+OV-NeRF renders views and ranks each by the regions of its image. As all views show the same
+surface, here the surface itself is segmented, by the method also used for clicks
+(``field.surface.segments``), and its segments are labelled. Each cell of the surface accumulates
+the teachers' latents over all views; a segment's feature is the mean over its cells.
 
-A view errs as a whole (what it takes for something else, it does so everywhere), so a segment's
-evidence grows with the views that it was seen in, as far as each of them knows it
-(``region_features``), and where it is weak the texts count more that the rest of the map shows:
+Errors are correlated within a view (a class is confused everywhere in it), so a segment's evidence
+grows with the number of views, weighted by their determined shares (``region_features``). Where it
+is weak, texts that are frequent in the rest of the map are preferred:
 
     P(text | segment) ~ P(text)^trust exp(views cos(feature, text) / noise),
 
-P(text) is the share of the surface that has it (expectation maximisation). Small segments may be
-no things at all: they are believed in part, and for the rest anything may be there. Segments are
-cut at several tolerances: each cell takes the chances of the smallest of its segments that is sure
-enough, or else of the surest one. The field learns these chances, not the likeliest text alone: a
-question for what was seen badly then still finds where it is most likely.
+P(text) is the share of the surface with this text (expectation maximisation). Small segments may
+be no objects: their probabilities are mixed with P(text). The surface is segmented at several
+tolerances: each cell takes the probabilities of the smallest of its segments that is confident
+enough, or else of the most confident one. The field is trained on these probabilities and not only
+on the most likely text, so that queries for badly observed objects find the most likely place.
 """
 
 from __future__ import annotations
@@ -43,22 +43,22 @@ from semantic_field.mapping.language.region_ranking import likeliest
 CELL_M = 0.04
 TOLERANCES = (0.25, 0.5, 1.0, 2.0, 4.0)  # of segments, from small to large ones
 VIEW_NOISE = 0.02  # of one view's cosines
-UNSEEN = 1.0  # over the number of texts: the share of the surface that each has at least
-TRUST = 0.6  # in these shares
+UNSEEN = 1.0  # weight of the uniform distribution in the shares of texts
+TRUST = 0.6  # exponent of these shares
 ROUNDS = 5  # of expectation maximisation
-ENOUGH = 0.5  # lead of a segment's likeliest text over the next
-PRIOR_CELLS = 20.0  # a segment of so many cells is believed half as much as its views say
-GROWN = 1.05  # times as many cells as before: the surface is cut anew
-WAITING_SHARE = 0.1  # of the memory: where new cells take more they are joined to the others
-GEOMETRY = 11  # columns: point, colour, normal, in how many views, and how far these know it
+ENOUGH = 0.5  # lead of a segment's most likely text from which on it is confident
+PRIOR_CELLS = 20.0  # a segment of so many cells gets half the weight of its views' evidence
+GROWN = 1.05  # growth factor of the number of cells at which the surface is segmented again
+WAITING_SHARE = 0.1  # of the memory, for new cells before they are merged with the others
+GEOMETRY = 11  # columns: point, colour, normal, number of views, and sum of their known shares
 VIEWS, KNOWN = 9, 10
 BESIDE_SUMS = 8 + (8 + 12 + 4 * len(TOLERANCES)) + (8 + 12 + 4)  # bytes a cell: number, cut, label
-FIRST_CHANCES = 20  # bytes a cell, before a labelling has told
+FIRST_CHANCES = 20  # bytes per cell, before the first labelling
 
 
 @dataclass(frozen=True)
 class _Cut:
-    """A cut surface: cells (N,), rising, their points (N, 3), at each tolerance segments (N,)."""
+    """A segmented surface: sorted cell keys (N,), points (N, 3), segments (N,) per tolerance."""
 
     cells: NDArray[np.int64]
     points: NDArray[np.float32]
@@ -67,7 +67,7 @@ class _Cut:
 
 @dataclass(frozen=True)
 class _Labelled:
-    """Cells: numbers (N,), rising, points (N, 3) and segments (N,); chances (M, C) of these."""
+    """Labelled cells: sorted keys (N,), points (N, 3), segments (N,); their chances (M, C)."""
 
     cells: NDArray[np.int64]
     points: NDArray[np.float32]
@@ -80,11 +80,11 @@ NOTHING = _Labelled(UNCUT.cells, UNCUT.points, np.zeros(0, np.int32), torch.zero
 
 
 class SurfaceLabels:
-    """Labels of the surface that keyframes have shown; none before ``refresh``.
+    """Pseudo-labels of the surface observed by keyframes; none before ``refresh``.
 
     Args:
-        memory_bytes: for all that is kept; where cells need more, those seen least are left out.
-        threads: that cut the surface.
+        memory_bytes: limit; beyond it the cells observed by the fewest views are dropped.
+        threads: for the segmentation.
     """
 
     def __init__(self, memory_bytes: int, threads: int = 1) -> None:
@@ -95,7 +95,7 @@ class SurfaceLabels:
         self._cutting: Future[_Cut] | None = None
 
     def clear(self) -> None:
-        """Forget the labels, and not what they are made from."""
+        """Delete the labels, but not the accumulated features."""
         self._labelled = NOTHING
 
     def add(
@@ -104,10 +104,11 @@ class SurfaceLabels:
         slot: int,
         shown: Callable[[NDArray[np.int64]], tuple[Tensor, Tensor]],
     ) -> None:
-        """Take in what a keyframe shows.
+        """Accumulate the features of the keyframe in ``slot``.
 
         Args:
-            shown: what teachers say of pixels: latents (N, D) times how far they are known (N,).
+            shown: returns for pixels (N,) the latents (N, D) times their known shares, and these
+                shares (N,).
         """
         pixels, *geometry, _ = samples_of(store, slot, labelled=False)
         measured = store.images.depths[slot, pixels] < GUESSED
@@ -116,7 +117,7 @@ class SurfaceLabels:
         values = (xyz, color, normal, np.ones((len(xyz), 1)), share[:, None], latents)
         numbers = cell_numbers(xyz, CELL_M)
         cells, sums = _joined(numbers, np.concatenate(values, axis=1).astype(np.float32))
-        sums /= sums[:, VIEWS, None]  # a view counts once
+        sums /= sums[:, VIEWS, None]  # each view has weight 1
         if len(self._cells):
             place, known = find_cells(self._cells, cells)
             self._sums[place[known]] += sums[known]
@@ -127,13 +128,13 @@ class SurfaceLabels:
             self._join()
 
     def refresh(self, texts: Float[Tensor, "C D"], wait: bool = True) -> None:
-        """Label the surface with the texts (unit V'q of each).
+        """Label the surface with texts (unit V'q of each).
 
-        What has been seen since the surface was cut has no label before it is cut anew.
+        Cells observed since the last segmentation get no label before the next one.
 
         Args:
-            wait: for a cut that is due, some seconds in a large map; otherwise labels follow the
-                cut before, until one is ``ready``.
+            wait: segment now if due, which takes some seconds in a large map; otherwise segment in
+                the background and use the previous segmentation until the new one is ``ready``.
         """
         if self._parts:
             self._join()
@@ -150,7 +151,7 @@ class SurfaceLabels:
 
     @property
     def ready(self) -> bool:
-        """Whether the surface has been cut anew, and ``refresh`` would label by that."""
+        """Whether a new segmentation is finished, which the next ``refresh`` will use."""
         return self._cutting is not None and self._cutting.done()
 
     def _label(self, texts: Float[Tensor, "C D"]) -> None:
@@ -175,13 +176,13 @@ class SurfaceLabels:
         self._labelled = _Labelled(cut.cells[known], cut.points[known], segment, chance)
 
     def _outgrown(self) -> bool:
-        """Whether the cells are many more than were cut, or other ones."""
+        """Return whether there are many more cells than were segmented, or other ones."""
         cut = self._cut.cells
         grown = len(self._cells) > GROWN * len(cut)
         return grown or not find_cells(self._cells, cut)[1].all()
 
     def of(self, points: NDArray[np.float32], texts: int) -> Float[Tensor, "N C"]:
-        """The chance of each of so many texts at points (N, 3); zeros where nothing is known."""
+        """Return the probability (N, texts) of each text at points (N, 3); 0 = unknown."""
         chance, known = torch.zeros(len(points), texts), self._labelled
         if len(known.cells):
             place, found = find_cells(known.cells, cell_numbers(points, CELL_M))
@@ -193,14 +194,14 @@ class SurfaceLabels:
     def draw(
         self, count: int, random: np.random.Generator, texts: int
     ) -> tuple[NDArray[np.float32], Float[Tensor, "N C"]]:
-        """Random points of the labelled surface and the chance of each of so many texts there."""
+        """Draw random labelled surface points; also return their text probabilities."""
         known = self._labelled
         chosen = random.integers(0, len(known.cells), count if len(known.cells) else 0)
         chance = known.chance[known.segment[chosen]]
         return known.points[chosen], functional.pad(chance, (0, texts - chance.shape[1]))
 
     def memory_bytes(self) -> int:
-        """Bytes of the cells, their segments and chances, and of what waits to be joined."""
+        """Return the bytes of cells, segments, labels and pending cells."""
         cut, known = self._cut, self._labelled
         beside = () if cut.cells is self._cells else (cut.cells,)
         own = (self._cells, self._sums, cut.points, *cut.levels, *beside)
@@ -208,14 +209,14 @@ class SurfaceLabels:
         return _bytes_of(own, labels, *self._parts)
 
     def _most_cells(self) -> int:
-        """How many cells the memory has room for, with all that is kept of them."""
+        """Return how many cells fit into the memory limit with all their data."""
         known = self._labelled
         chances = known.chance.nbytes / len(known.cells) if len(known.cells) else FIRST_CHANCES
         room = (1.0 - WAITING_SHARE) * self._memory_bytes
         return int(room / (self._sums[:1].nbytes + BESIDE_SUMS + chances))
 
     def _join(self) -> None:
-        """Take over the cells that the newest keyframes have shown first."""
+        """Merge pending cells; drops the cells observed least if there are too many."""
         cells = np.unique(np.concatenate([self._cells, *(part for part, _ in self._parts)]))
         joined = torch.zeros(len(cells), self._parts[0][1].shape[1])
         if len(self._cells):
@@ -232,7 +233,7 @@ class SurfaceLabels:
 
 
 def _in_background(function: Callable[..., _Cut], *arguments: object) -> Future[_Cut]:
-    """Call a function in a thread of its own that gives way to training and then ends."""
+    """Call a function in a new low-priority thread and return its future."""
     executor = ThreadPoolExecutor(1, "surface cut", initializer=become_background)
     result = executor.submit(function, *arguments)
     executor.shutdown(wait=False)
@@ -244,8 +245,7 @@ def _bytes_of(*parts: tuple[NDArray | Tensor, ...]) -> int:
 
 
 def _cut_surface(cells: NDArray[np.int64], sums: NDArray[np.float32], threads: int) -> _Cut:
-    """Cut the surface of these cells, of which ``sums`` (N, 10) say where they are, at all
-    tolerances."""
+    """Segment the surface at all tolerances; ``sums`` (N, 10) are the cells' geometry columns."""
     mean = sums[:, :VIEWS].astype(np.float64) / sums[:, VIEWS, None]
     length = np.linalg.norm(mean[:, 6:], axis=1, keepdims=True)
     surface = SurfacePoints(
@@ -263,7 +263,7 @@ def _cut_surface(cells: NDArray[np.int64], sums: NDArray[np.float32], threads: i
 def _joined(
     cells: NDArray[np.int64], sums: NDArray[np.float32]
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Each cell once, with the sum (N, F) of its values."""
+    """Return the unique cells, with the sums (N, F) of their values."""
     cells, place = np.unique(cells, return_inverse=True)
     joined = torch.zeros(len(cells), sums.shape[1])
     joined.index_add_(0, torch.from_numpy(place), torch.from_numpy(sums))
@@ -273,7 +273,7 @@ def _joined(
 def _evidence(
     level: Int[Tensor, " N"], sums: Float[Tensor, "N F"], texts: Float[Tensor, "C D"]
 ) -> tuple[Float[Tensor, " M"], Float[Tensor, "M C"]]:
-    """Cells of each of M segments, and log P(what was seen of it | text)."""
+    """Return the number of cells of each of M segments, and log P(observations | text)."""
     size = torch.bincount(level).float()
     pooled = torch.zeros(len(size), sums.shape[1]).index_add_(0, level, sums)
     views = pooled[:, KNOWN] / size
@@ -282,7 +282,7 @@ def _evidence(
 
 
 def _shares(evidence: list[tuple[Tensor, Tensor]]) -> Float[Tensor, " C"]:
-    """The share of the surface that has each text, by expectation maximisation."""
+    """Return the share (C,) of the surface with each text, by expectation maximisation."""
     count = evidence[0][1].shape[1]
     share = torch.full((count,), 1.0 / count)
     for _ in range(ROUNDS):
@@ -296,7 +296,7 @@ def _shares(evidence: list[tuple[Tensor, Tensor]]) -> Float[Tensor, " C"]:
 def _chances(
     size: Float[Tensor, " M"], logits: Float[Tensor, "M C"], share: Float[Tensor, " C"]
 ) -> Float[Tensor, "M C"]:
-    """The chance of each text for each segment; zeros where nobody has said anything."""
+    """Return the probability of each text for each segment; zeros without evidence."""
     believed = (size / (size + PRIOR_CELLS))[:, None]
     chance = believed * (logits + TRUST * share.log()).softmax(1) + (1.0 - believed) * share
     return chance * (logits != 0).any(1, keepdim=True)

@@ -1,8 +1,7 @@
-"""A thread in which teachers look at keyframes, while the map goes on training.
+"""Background thread that runs the image teachers on keyframes while the map is trained.
 
-The worker asks for the next keyframe when it is free, so that there is no queue to overflow: what
-waits are the keyframes that the map holds anyway, the newest is asked for first, and one that has
-left the map is never looked at.
+The worker requests the next keyframe when it is free, newest first, so there is no queue that could
+overflow. Keyframes that were removed in the meantime are never processed.
 """
 
 from __future__ import annotations
@@ -27,15 +26,17 @@ THREAD = "teachers"
 
 @dataclass(frozen=True)
 class TeacherStatus:
-    """The teachers of images at one moment.
+    """Status of the image teachers.
 
     Attributes:
         state: "off", "waiting", "running" or "failed" (see error).
-        done: keyframes looked at. backlog: keyframes that wait.
-        failures: keyframes that could not be looked at.
-        seconds: for one keyframe, recent mean; 0 before the first.
-        rate_hz: keyframes a second that this makes.
-        error: the last failure, "" while all is well. last_failure: the same, and it stays.
+        done: number of processed keyframes.
+        backlog: number of keyframes that are not processed yet.
+        failures: number of keyframes that failed.
+        seconds: recent mean time per keyframe; 0 before the first.
+        rate_hz: keyframes per second.
+        error: the last failure; "" again after the next success.
+        last_failure: the last failure, also after later successes.
     """
 
     state: str = "off"
@@ -52,16 +53,16 @@ class TeacherStatus:
 
 
 class TeacherWorker:
-    """Looks at keyframes until stopped; a keyframe that fails is left out, mapping goes on.
+    """Processes keyframes until stopped; keyframes that fail are skipped, mapping continues.
 
-    After three failures in a row the worker ends, and its status says why.
+    After three failures in a row the worker ends, with the reason in its status.
 
     Args:
-        look: the teachers.
-        next_input: the next keyframe to look at, without those of the given serials; None = none.
-        deliver: takes what was seen. Both are called in the worker's thread.
-        backlog: how many keyframes wait, without those of the given serials.
-        threads: processor threads of torch for the teachers.
+        look: runs the teachers.
+        next_input: returns the next keyframe, except those with the given serials; None = none.
+        deliver: receives the outputs. Both are called in the worker's thread.
+        backlog: returns the number of waiting keyframes, except those with the given serials.
+        threads: torch threads of the teachers.
     """
 
     def __init__(
@@ -81,18 +82,18 @@ class TeacherWorker:
         self._error = self._last_failure = ""
 
     def start(self) -> None:
-        """Begin, or begin again after ``stop`` or a failure."""
+        """Start, or restart after ``stop`` or a failure."""
         if self._thread is None or not self._thread.is_alive():
-            self._stopping = threading.Event()  # a run that was left behind keeps its own
+            self._stopping = threading.Event()  # an abandoned run keeps its own event
             self._in_a_row, self._error = 0, ""
             thread = threading.Thread(
                 target=self._run, args=(self._stopping,), name=THREAD, daemon=True
             )
             thread.start()
-            self._thread = thread  # a thread that is known and not alive has failed
+            self._thread = thread  # set and not alive means that it has failed
 
     def stop(self) -> None:
-        """End. A keyframe that takes long is left behind, and what is seen of it not delivered."""
+        """Stop; waits ``STOP_WAIT_S``, then abandons a keyframe in progress without its result."""
         self._stopping.set()
         self._wake.set()
         if self._thread is not None:
@@ -100,11 +101,11 @@ class TeacherWorker:
             self._thread = None
 
     def wake(self) -> None:
-        """There is something new to look at."""
+        """Notify the worker of a new keyframe."""
         self._wake.set()
 
     def status(self) -> TeacherStatus:
-        """Never waits."""
+        """Return the current status without waiting."""
         thread, backlog = self._thread, self._backlog(self._failed)
         alive = thread is not None and thread.is_alive()
         ended = thread is not None and not alive and not self._stopping.is_set()
@@ -130,12 +131,12 @@ class TeacherWorker:
             while not stopping.is_set() and self._in_a_row < GIVE_UP_AFTER:
                 self._wake.clear()
                 self._look_once(stopping)
-        except Exception as error:  # none of a teacher's; told in the status, see ``_note``
+        except Exception as error:  # not from a teacher; reported in the status by ``_note``
             self._note(error)
             log.exception("the teachers of images stopped")
 
     def _look_once(self, stopping: threading.Event) -> None:
-        """Look at the next keyframe, or wait where there is none."""
+        """Process the next keyframe, or wait if there is none."""
         image = self._next(self._failed)
         if image is None:
             self._wake.wait(IDLE_WAIT_S)
@@ -147,10 +148,10 @@ class TeacherWorker:
             self._count(time.monotonic() - started)
 
     def _targets_of(self, image: TeacherInput) -> ImageTargets | None:
-        """What the teachers say of a keyframe; None where they fail, which is noted."""
+        """Run the teachers on a keyframe; returns None if they fail, which is recorded."""
         try:
             targets = self._look(image)
-        except Exception as error:  # of any library; counted, logged and told in the status
+        except Exception as error:  # of any library; counted, logged and reported in the status
             self._failed |= {image.serial}
             self._in_a_row += 1
             self._note(error)

@@ -1,4 +1,4 @@
-"""Keyframes on their way to the teachers of images and back."""
+"""Scheduling of image teachers: which keyframes to process, and delivery of the results."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from semantic_field.teachers.image_teachers import ImageTargets, ImageTeachers, 
 
 
 class TeacherInbox:
-    """Which keyframes were looked at, and what was seen and has not been learnt yet.
+    """Tracks processed keyframes, and teacher outputs that the map has not used yet.
 
-    Keyframes are known by their identities: one that gave way while a teacher looked at it is
-    forgotten. ``next_input`` and ``arrived`` must be called while the keyframes hold still.
+    Keyframes are identified by their identities; results of keyframes that were removed meanwhile
+    are dropped. ``next_input`` and ``arrived`` must be called while no keyframes change.
     """
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class TeacherInbox:
         self._lock = threading.Lock()
 
     def waiting(self, store: KeyframeStore | None, skip: frozenset[int] = frozenset()) -> list[int]:
-        """Slots of the keyframes that no teacher has looked at, newest first."""
+        """Return the slots of unprocessed keyframes, newest first, without those in ``skip``."""
         if store is None:
             return []
         with self._lock:
@@ -41,20 +41,20 @@ class TeacherInbox:
     def next_input(
         self, store: KeyframeStore | None, names: Mapping[int, str], skip: frozenset[int]
     ) -> TeacherInput | None:
-        """A copy of the newest keyframe that waits; None where none does."""
+        """Return a copy of the newest unprocessed keyframe; None if there is none."""
         slots = self.waiting(store, skip)
         if store is None or not slots:
             return None
         return teacher_input(store, slots[0], names)
 
     def deliver(self, image: TeacherInput, targets: ImageTargets) -> None:
-        """What the teachers saw, until the map learns it."""
+        """Store the teachers' outputs until the map uses them."""
         with self._lock:
             self._looked_at.add(image.serial)
             self._arrived[image.serial] = targets
 
     def arrived(self, store: KeyframeStore) -> list[tuple[int, ImageTargets]]:
-        """What has come since the last call, with the slots that its keyframes are in now."""
+        """Return the outputs since the last call, with the current slots of their keyframes."""
         slots = {serial: i for i, serial in enumerate(store.identities[: store.count].tolist())}
         with self._lock:
             arrived, self._arrived = self._arrived, {}
@@ -63,12 +63,13 @@ class TeacherInbox:
 
 
 class Teaching:
-    """Teachers at work for one mapper: in a thread of their own, or at once in the caller's.
+    """Runs the image teachers of one mapper, in a background thread or in the caller's thread.
 
     Args:
-        teachers: what looks. threads: of torch in the worker.
-        keyframes, names: the mapper's keyframes, and the names of their label rows.
-        turns: keeps keyframes still.
+        teachers: the image teachers.
+        threads: torch threads of the worker.
+        keyframes, names: return the mapper's keyframes, and the names of their label rows.
+        turns: lock that prevents changes of keyframes.
     """
 
     def __init__(
@@ -88,15 +89,15 @@ class Teaching:
         self.wake, self.status = self._worker.wake, self._worker.status
 
     def forget(self) -> None:
-        """The keyframes are gone."""
+        """Reset after all keyframes were removed."""
         self._inbox = TeacherInbox()
         self.teachers.forget()
 
     def look_now(self) -> None:
-        """Look at every keyframe that waits; to be called while the keyframes hold still.
+        """Process all waiting keyframes now; to be called while no keyframes change.
 
         Raises:
-            ValueError: what the teachers raise.
+            ValueError: if a teacher fails.
         """
         while image := self._inbox.next_input(self._keyframes(), self._names(), frozenset()):
             self._deliver(image, self.teachers.look(image))
@@ -120,7 +121,10 @@ class Teaching:
 def precompute(
     frames: Iterable[Frame], teachers: ImageTeachers, config: MappingConfig
 ) -> Iterator[ImageTargets]:
-    """Look at frames just as mapping them will, so that the teachers' stores know them then."""
+    """Run the teachers on frames, preprocessed as in mapping, to fill their feature stores.
+
+    Yields the outputs of each frame.
+    """
     depth_range = (config.min_depth_m, config.max_depth_m)
     store: KeyframeStore | None = None
     for frame in frames:
@@ -132,7 +136,7 @@ def precompute(
 
 
 def teacher_input(store: KeyframeStore, slot: int, names: Mapping[int, str]) -> TeacherInput:
-    """A copy of a keyframe for the teachers; its labels are rows, ``names`` those of the rows."""
+    """Return a copy of a keyframe for the teachers; labels are rows, ``names`` their names."""
     camera = store.camera(slot)
     width, height = camera.width, camera.height
     color, stored, labels = (image[slot, : width * height] for image in store.images)

@@ -1,7 +1,7 @@
-"""Cross-view self-enhancement as OV-NeRF has it: the map labels its own views.
+"""Cross-view self-enhancement as in OV-NeRF: pseudo-labels from the map's own rendered views.
 
-Views are those of keyframes, and new ones. What the map says there is ranked by the regions of the
-real image, or of the rendered one.
+Views are those of keyframes and of novel poses. The map's latents are ranked by the regions of the
+real image, or of the rendered one for novel poses.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from semantic_field.mapping.language.language_losses import chances
 from semantic_field.mapping.language.self_enhancement import poses_near, poses_on_circle
 from semantic_field.teachers.regions import RegionProposer, Regions
 
-OWN_VIEW_WIDTH = 80  # pixels across the map's own view of a keyframe
-POINTS_PER_VIEW = 4000  # of a new pose that are kept
-LEAST_DEPTH_M = 0.3  # of a new view's pixel
+OWN_VIEW_WIDTH = 80  # width of the map's view of a keyframe, pixels
+POINTS_PER_VIEW = 4000  # kept per novel pose
+LEAST_DEPTH_M = 0.3  # of pixels of novel views
 
 Labels = tuple[NDArray[np.int16], NDArray[np.float32]]
 LabelledPoints = tuple[NDArray[np.float32], NDArray[np.integer], NDArray[np.float32]]
@@ -37,12 +37,12 @@ Rank = Callable[[Float[Tensor, "h w S D"], Regions | None], Labels]
 
 
 class ViewLabels:
-    """Labels keyframes, and points of views from new poses, by what the map says.
+    """Pseudo-labels of keyframes, and of points in views from novel poses, from the map itself.
 
     Args:
-        rank: makes rows and weights of an image from its latents and regions.
-        proposer: finds regions in views from new poses; None = their own argmax counts.
-        up: unit vector (3,), for the released circle of poses.
+        rank: returns label rows and weights of an image from its latents and regions.
+        proposer: region proposer for views from novel poses; None = no regions.
+        up: unit vector (3,), for the released code's circle of poses.
     """
 
     def __init__(
@@ -60,12 +60,12 @@ class ViewLabels:
         self.clear()
 
     def clear(self) -> None:
-        """Forget the labels of new views."""
+        """Delete the labels of novel views."""
         self._new: dict[int, LabelledPoints] = {}
         self._pool: LabelledPoints | None = None
 
     def tasks(self, targets: DenseTargets) -> Iterator[Callable[[], None]]:
-        """What has to be done until all views have labels from the map as it is now."""
+        """Yield the tasks that together label all views with the current map."""
         config, slots = self._config, targets.current()
         for identity in targets.identities().tolist():
             yield partial(self._label_keyframe, targets, identity)
@@ -82,7 +82,7 @@ class ViewLabels:
     def draw(
         self, count: int, random: np.random.Generator, texts: int
     ) -> tuple[NDArray[np.float32], Float[Tensor, "N C"]]:
-        """Random points of views from new poses, and the chance of each of so many texts."""
+        """Draw random points of novel views; also return probabilities of ``texts`` texts."""
         if self._pool is None and self._new:
             views = list(self._new.values())
             points, rows, weights = (np.concatenate(part) for part in zip(*views, strict=True))
@@ -96,15 +96,15 @@ class ViewLabels:
         return points[chosen], chance
 
     def memory_bytes(self) -> int:
-        """Bytes of the points of new views; may be asked for while they change."""
+        """Return the bytes of the points of novel views; may be called while they change."""
         return sum(part.nbytes for view in list(self._new.values()) for part in view)
 
     @torch.no_grad()
     def _label_keyframe(self, targets: DenseTargets, identity: int) -> None:
-        """Pseudo-labels of a keyframe from what the map itself says at its surface."""
+        """Set pseudo-labels of a keyframe from the map's latents at its surface."""
         slot = targets.slot_of(identity)
         if slot < 0:
-            return  # it has given way
+            return  # it was removed
         points, there = _surface(targets.store, slot)
         latents = torch.zeros(there.size, self._field.config.latent_dim)
         code = self._field.geometry(torch.from_numpy(points))[1]
@@ -115,7 +115,7 @@ class ViewLabels:
     def _label_new_view(
         self, store: KeyframeStore, state: MapState, number: int, pose: NDArray[np.float64]
     ) -> None:
-        """Points and labels of a view from a new pose, with regions of its rendered image."""
+        """Store points and labels of a view from a novel pose, with regions of its rendering."""
         first = store.camera(0)
         small = min(first.width, self._config.novel_width)
         camera = first.resized(small, max(1, round(first.height * small / first.width)))
@@ -126,7 +126,7 @@ class ViewLabels:
         assert view.latent is not None
         latents = torch.from_numpy(view.latent.astype(np.float32))[:, :, None]
         rows, weights = self._rank(latents, regions)
-        # Inside of things, and where nothing was observed, the map has nothing to teach itself.
+        # The map is not reliable inside of objects, and where nothing was observed.
         sound = (view.depth > LEAST_DEPTH_M) & (view.confidence > 0)
         good = np.flatnonzero(sound & (rows >= 0))
         good = self._random.choice(good, min(len(good), POINTS_PER_VIEW), replace=False)
@@ -138,7 +138,7 @@ class ViewLabels:
 
 
 def _surface(store: KeyframeStore, slot: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Surface points (N, 3) of every few pixels of a keyframe, and which pixels (h, w) have one."""
+    """Return surface points (N, 3) of a raster of a keyframe, and the mask (h, w) of its pixels."""
     width, height = store.cameras.sizes[slot].tolist()
     w = min(OWN_VIEW_WIDTH, width)
     h = max(1, round(height * w / width))

@@ -1,1 +1,1 @@
-"""What real sensors and real rooms do: moving things, poses, exposure."""
+"""Robustness: moved and moving objects, pose refinement, exposure."""

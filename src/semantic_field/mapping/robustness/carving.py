@@ -1,4 +1,4 @@
-"""Forgets voxels that a depth image sees through."""
+"""Space carving: removes voxels that a depth image sees through."""
 
 # Compiled functions carry no annotations: Numba infers their types.
 # pyright: basic
@@ -14,12 +14,12 @@ from semantic_field.field.voxels.voxel_grid import VoxelGrid
 MARGIN_M = 0.10
 MARGIN_SHARE = 0.03
 WINDOW = 7
-KEPT = 4  # a voxel that is seen through keeps one in so many of its observations
+KEPT = 4  # observation counts of voxels that are seen through are divided by this
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _carve(bricks, counts, voxel, intrinsics, R, p, depth, margin, share, kept, cleared):
-    """Lower the counts of voxels in free space; fills ``cleared`` (N, 3), returns how many."""
+    """Reduce the counts of voxels in free space; fills ``cleared`` (N, 3), returns the number."""
     height, width = depth.shape
     fx, fy, cx, cy = intrinsics
     radius = voxel * 8 * 0.87
@@ -57,13 +57,15 @@ def _carve(bricks, counts, voxel, intrinsics, R, p, depth, margin, share, kept, 
                     cleared[number, 0], cleared[number, 1], cleared[number, 2] = x, y, z
                     number += 1
                 else:
-                    counts[b, cell] = 1  # no room to report it: the next image will
+                    counts[b, cell] = 1  # ``cleared`` is full: left for the next image
     return number
 
 
 def clear_depth(depth: NDArray[np.float32], window: int = WINDOW) -> NDArray[np.float32]:
-    """How far (H, W) a depth image surely sees: the least depth of the ``window`` around each
-    pixel, less what the depths there differ; not above 0 beside a hole.
+    """Return a lower bound (H, W) of the free depth at each pixel.
+
+    The least depth in the ``window`` around the pixel, minus the range of depths there; at most 0
+    next to a hole.
     """
     around = np.ones((window, window), np.uint8)
     return np.float32(2) * cv2.erode(depth, around) - cv2.dilate(depth, around)  # type: ignore
@@ -76,16 +78,20 @@ def carve(
     T_world_camera: NDArray,
     most: int = 1 << 16,
 ) -> NDArray[np.float32]:
-    """Lower the counts of voxels that a depth image sees through.
+    """Reduce the counts of voxels that a depth image sees through, in place.
 
-    A voxel is seen through where every pixel around its own reads at least ``MARGIN_M`` and
-    ``MARGIN_SHARE`` of the depth beyond its centre, and as much more as these pixels differ among
-    themselves: holes, silhouettes and surfaces seen at a flat angle carve nothing. It keeps
-    one in ``KEPT`` of its observations, so that what was seen often takes several images to
-    forget. Returns the centres (N, 3) of those that have none left.
+    A voxel is seen through if ``clear`` at its pixel is beyond its centre by ``MARGIN_M`` plus
+    ``MARGIN_SHARE`` of the depth; so holes, silhouettes and surfaces at grazing angles carve
+    nothing. Its count is divided by ``KEPT``, so that voxels with many observations need several
+    images to be removed.
 
     Args:
-        clear: ``clear_depth`` (H, W) of the image. intrinsics: fx, fy, cx, cy.
+        clear: ``clear_depth`` (H, W) of the image.
+        intrinsics: fx, fy, cx, cy.
+        T_world_camera: (4, 4), in the map's own coordinates.
+        most: largest number of voxels cleared at once.
+    Returns:
+        The centres (N, 3) of the voxels that are now empty.
     """
     cleared = np.empty((most, 3), np.float32)
     pose = np.asarray(T_world_camera, dtype=np.float64)

@@ -1,4 +1,4 @@
-"""Each keyframe's own gain and bias of the colours: automatic exposure and white balance."""
+"""Per-keyframe colour gain and bias, against automatic exposure and white balance."""
 
 from __future__ import annotations
 
@@ -10,18 +10,17 @@ from torch import Tensor
 
 from semantic_field.mapping.keyframes.store import KeyframeStore
 
-FORGET = 0.95  # of what a keyframe has seen, with every further batch of its rays
-PRIOR_RAYS = 20.0  # rays' worth of "this keyframe is as the others are"
+FORGET = 0.95  # decay of a keyframe's statistics with every batch that contains its rays
+PRIOR_RAYS = 20.0  # weight of the prior (gain 1, bias 0), in rays
 EVERY_STEPS = 4
 LIMITS = ((0.5, 2.0), (-0.3, 0.3))
 
 
 class Exposure:
-    """Gains and biases by regularised least squares of photographs against the field's colours.
+    """Gains and biases by regularised least squares of images against the field's colours.
 
-    ``photograph = gain * colour of the field + bias`` for each channel of each keyframe. The
-    field keeps one colour of everything: gains have mean 1 and biases mean 0 over all keyframes,
-    so that the map's colours cannot drift.
+    ``image = gain * colour of the field + bias`` for each channel of each keyframe. Over all
+    keyframes gains have mean 1 and biases mean 0, so that the map's colours cannot drift.
     """
 
     def update(
@@ -32,7 +31,13 @@ class Exposure:
         photographed: NDArray[np.float32],
         step: int,
     ) -> None:
-        """Learn from the field's colours (R, 3) of rays of the keyframes ``slots``."""
+        """Update gains and biases from a batch of rays.
+
+        Args:
+            slots: keyframe of each ray (R,).
+            rendered, photographed: colours of the field and of the images (R, 3), 0..1.
+            step: of training; only every ``EVERY_STEPS``-th is used.
+        """
         if step % EVERY_STEPS:
             return
         count = store.count
@@ -52,14 +57,16 @@ class Exposure:
     def applied(
         store: KeyframeStore, slots: NDArray[np.int64], color: Float[Tensor, "R 3"]
     ) -> Float[Tensor, "R 3"]:
-        """What the keyframes' cameras make of the field's colours."""
+        """Return the field's colours with the gain and bias of each ray's keyframe applied."""
         exposure = torch.from_numpy(store.learnt["exposure"][slots].astype(np.float32))
         return exposure[..., 0] * color + exposure[..., 1]
 
 
 def _fitted(sums: NDArray, weights: NDArray) -> NDArray[np.float64]:
-    """Gains and biases (K, 3, 2), mean taken out. ``PRIOR_RAYS`` rays with the keyframe's own
-    spread of colours say identity: in the middle of its colours, and a spread beside it.
+    """Return gains and biases (K, 3, 2), with the means over keyframes removed.
+
+    The prior consists of ``PRIOR_RAYS`` rays with identity gain and bias and the keyframe's own
+    distribution of colours.
     """
     n = np.maximum(weights, 1e-9)[:, None]
     x, y, xx, xy = np.moveaxis(sums / n[..., None], -1, 0)

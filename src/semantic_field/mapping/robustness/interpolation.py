@@ -1,7 +1,7 @@
-"""What the keyframes' corrections say about a moment between them.
+"""Interpolation of keyframe corrections (pose, exposure) in time.
 
-Errors of poses and the exposure of a camera change slowly: what was learnt from the keyframes
-just before and just after a moment holds for it as well.
+Pose errors and exposure change slowly: the corrections of the keyframes just before and after a
+time apply to it as well.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ LONGEST_GAP_NS = 2_000_000_000
 def interpolated(
     store: KeyframeStore, name: str, stamp_ns: int, but: int = -1
 ) -> NDArray[np.float64] | None:
-    """``store.learnt[name]`` at a moment: linear between the keyframes before and after it.
+    """Return ``store.learnt[name]`` at a time, linear between the keyframes before and after it.
 
-    Beyond the first or last keyframe theirs holds. None where no keyframe is within
-    ``LONGEST_GAP_NS``. The keyframe in slot ``but`` is left out.
+    Constant before the first and after the last keyframe. None if no keyframe is within
+    ``LONGEST_GAP_NS``. The keyframe in slot ``but`` is ignored.
     """
     others = np.arange(store.count) != but
     stamps = store.stamps_ns[: store.count]
@@ -40,7 +40,7 @@ def interpolated(
 def corrected_pose(
     store: KeyframeStore, stamp_ns: int, T_world_camera: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """A pose of that moment (4, 4), corrected as the keyframes around it were."""
+    """Return a pose (4, 4) at this time with the interpolated correction applied."""
     correction = interpolated(store, "pose", stamp_ns)
     if correction is None:
         return T_world_camera
@@ -48,7 +48,7 @@ def corrected_pose(
 
 
 def start_as_neighbours(store: KeyframeStore, slot: int) -> None:
-    """Correct a new keyframe as those around it in time are corrected: errors change slowly."""
+    """Initialise the pose correction of a new keyframe from its neighbours in time."""
     correction = interpolated(store, "pose", int(store.stamps_ns[slot]), but=slot)
     if correction is not None:
         store.learnt["pose"][slot] = correction
@@ -57,5 +57,5 @@ def start_as_neighbours(store: KeyframeStore, slot: int) -> None:
 
 
 def exposed(color: NDArray[np.uint8], exposure: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """Colours of the map (H, W, 3) with a gain and bias for each channel (3, 2)."""
+    """Apply a gain and bias for each channel (3, 2) to colours uint8 (H, W, 3)."""
     return np.clip(exposure[:, 0] * color + 255.0 * exposure[:, 1] + 0.5, 0, 255).astype(np.uint8)

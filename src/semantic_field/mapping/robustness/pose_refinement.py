@@ -1,4 +1,4 @@
-"""Small corrections of the keyframes' poses, learnt together with the field."""
+"""Joint optimisation of keyframe poses with the field (small corrections)."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ BETAS = (0.9, 0.99)
 
 
 class PoseRefiner:
-    """Moves each keyframe to where its pixels fit the field best, within a cap.
+    """Optimises a small correction of each keyframe's pose, with an upper limit.
 
-    A correction is a turn about the camera's own centre and a shift, both along the map's axes:
-    ``R = exp(turn) R_given``, ``p = p_given + shift``. Its gradient is that of the ray's samples
-    near the surface (Lin et al. 2021, BARF, eq. 4), so colour and depth both count. No keyframe
-    is the anchor: the mean of all corrections is kept at zero, so that the map stays where the
-    poses as a whole say it is, whatever the error of the first one.
+    A correction is a rotation about the camera's centre and a translation, both along the map's
+    axes: ``R = exp(turn) R_given``, ``p = p_given + shift``. Its gradient comes from the ray
+    samples near the surface (Lin et al. 2021, BARF, eq. 4), so both colour and depth losses
+    contribute. No keyframe is fixed: the mean of all corrections is kept at zero, so that the map
+    as a whole does not move.
     """
 
     def __init__(self, config: MappingConfig) -> None:
@@ -41,10 +41,12 @@ class PoseRefiner:
         step: int,
         slow_down: float,
     ) -> None:
-        """One step of Adam on the keyframes that the rays belong to.
+        """Do one Adam step on the keyframes of a batch of rays.
 
-        ``feature_grad`` is the loss's gradient of all samples' features, before the table moves;
-        ``slow_down`` (0..1) is how far the learning rate has fallen.
+        Args:
+            feature_grad: gradient of the loss with respect to the grid features of all samples;
+                the table must not have been updated yet.
+            slow_down: factor (0..1) of the learning rate's decay.
         """
         if step < WARM_UP_STEPS or step % EVERY_STEPS:
             return
@@ -60,7 +62,7 @@ class PoseRefiner:
     def _of_keyframes(
         self, store: KeyframeStore, rays: RaySamples, of_points: NDArray[np.float32]
     ) -> NDArray[np.float64]:
-        """Gradients (K, 6) of turns and shifts, from those of the samples (N, 3)."""
+        """Return the gradients (K, 6) of rotations and translations from those of samples."""
         count, samples = len(rays.slot), rays.near_z.shape[1]
         points = rays.points[: count * samples].reshape(count, samples, 3)
         of_points = of_points.reshape(count, samples, 3)
@@ -72,7 +74,7 @@ class PoseRefiner:
     def _adam(
         self, store: KeyframeStore, drawn: NDArray, gradient: NDArray, learning_rate: float
     ) -> None:
-        """Kingma & Ba 2015, algorithm 1, with a count of its own for each keyframe."""
+        """Adam (Kingma & Ba 2015, algorithm 1) with a separate step count for each keyframe."""
         moments, steps = store.learnt["pose_moments"], store.learnt["pose_steps"]
         steps[drawn] += 1
         first = BETAS[0] * moments[drawn, 0] + (1 - BETAS[0]) * gradient
@@ -84,7 +86,7 @@ class PoseRefiner:
 
 
 def settle(store: KeyframeStore, caps: tuple[float, float]) -> None:
-    """Take the mean out of the corrections, cap them (radians, metres), apply them."""
+    """Remove the mean of the corrections, limit them to ``caps`` (rad, m), and apply them."""
     count = store.count
     corrections = store.learnt["pose"][:count]
     corrections -= corrections.mean(0)
@@ -95,7 +97,7 @@ def settle(store: KeyframeStore, caps: tuple[float, float]) -> None:
 
 
 def corrected(poses: NDArray, corrections: NDArray) -> NDArray:
-    """Poses (K, 4, 4) with corrections (K, 6): turn vectors (radians), then shifts (metres)."""
+    """Apply corrections (K, 6), rotation vectors (rad) and translations (m), to poses (K, 4, 4)."""
     result = np.array(poses, dtype=np.float64)
     turns = np.stack([cv2.Rodrigues(turn)[0] for turn in corrections[:, :3].astype(float)])
     result[:, :3, :3] = turns @ result[:, :3, :3]

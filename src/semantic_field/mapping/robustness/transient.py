@@ -1,8 +1,8 @@
-"""Doubts what stands where earlier keyframes saw through: a person who walks through the view.
+"""Masking of transient objects: surfaces where earlier keyframes saw free space, such as people.
 
-Such pixels are masked, as those of things that have gone are: they are never drawn and count as no
-observation. What stays there is believed after a while, and the older keyframes that look through
-it are masked there instead.
+Their pixels are masked, like those of removed objects: no rays are drawn from them and they do not
+count as observations. If such a surface persists for a while it is accepted, and the older
+keyframes that see through it are masked there instead.
 """
 
 # Compiled functions carry no annotations: Numba infers their types.
@@ -20,19 +20,19 @@ from semantic_field.kernels.threads import run_shared
 from semantic_field.mapping.keyframes.store import KeyframeStore
 from semantic_field.mapping.robustness.carving import MARGIN_M, MARGIN_SHARE, WINDOW, clear_depth
 
-COLUMNS = 160  # of an image that are asked about
-ASKED_WIDTH = 320  # of a witness, where it is asked what it sees through
-WITNESSES = 12  # keyframes of the most similar views
+COLUMNS = 160  # sampled columns of an image
+ASKED_WIDTH = 320  # width at which a witness is tested for free space
+WITNESSES = 12  # earlier keyframes with the most similar views that are consulted
 LEAST_WITNESSES = 3  # that must have seen through a point
-PATIENCE_NS = 2_000_000_000
+PATIENCE_NS = 2_000_000_000  # time after which a persistent surface is accepted
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _testify(points, stored, labels, clear, skip, intrinsics, pose, verdict, pixel):
-    """What one keyframe says of points (N, 3): 1 = it sees through, -1 = it sees them, 0 = nothing.
+    """Fill each point's verdict by one keyframe: 1 = sees through it, -1 = sees it, 0 = unknown.
 
-    ``clear``: see ``clear_depth``, of every ``skip``-th pixel and row, in ``DEPTH_UNIT_M``; a
-    masked pixel sees through nothing. ``pixel`` gets where each point lies, -1 = outside.
+    ``clear``: see ``clear_depth``, of every ``skip``-th pixel and row, in ``DEPTH_UNIT_M``; masked
+    pixels see through nothing. ``pixel`` receives each point's pixel index, -1 = outside.
     """
     height, width = stored.shape
     fx, fy, cx, cy = intrinsics
@@ -58,10 +58,10 @@ def _testify(points, stored, labels, clear, skip, intrinsics, pose, verdict, pix
 
 
 def doubt(store: KeyframeStore, slot: int, threads: int = 2) -> NDArray[np.float64]:
-    """Mask the pixels of a new keyframe whose surface nearly all similar views saw through.
+    """Mask the pixels of a new keyframe whose surface most similar earlier views see through.
 
-    A surface is believed again where a keyframe has seen it ``PATIENCE_NS`` ago, and none has
-    seen through it since. Returns points (N, 3) of what is believed from now on.
+    A surface is accepted if a keyframe has seen it ``PATIENCE_NS`` ago and none has seen through
+    it since. Returns the points (N, 3) that are accepted now, in the map frame.
     """
     now = store.stamps_ns[slot]
     apart = store.apart(store.cameras.poses[slot])
@@ -87,7 +87,7 @@ def doubt(store: KeyframeStore, slot: int, threads: int = 2) -> NDArray[np.float
         through += verdict > 0
         agree += (verdict < 0) & ~masked
         last_through = np.where(verdict > 0, np.maximum(last_through, stamp), last_through)
-        since = (verdict < 0) & (stamp > last_through)  # newest first: none saw through it since
+        since = (verdict < 0) & (stamp > last_through)  # newest first, so none saw through since
         first_seen[since] = stamp
     surprising = (through >= LEAST_WITNESSES) & (through > 2 * agree)
     stays = now - first_seen >= PATIENCE_NS
@@ -107,7 +107,7 @@ def _stride(width: int) -> int:
 
 
 def _points(store: KeyframeStore, slot: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Points (N, 3) in the map frame of every few readings of a keyframe, and their pixels."""
+    """Return points (N, 3) in the map frame of a raster of a keyframe's readings, and pixels."""
     camera = store.camera(slot)
     width, height = camera.width, camera.height
     stride = _stride(width)
@@ -121,7 +121,7 @@ def _points(store: KeyframeStore, slot: int) -> tuple[NDArray[np.float64], NDArr
 
 
 def shows(store: KeyframeStore, slot: int, points: NDArray[np.floating]) -> bool:
-    """Whether a keyframe has a surface near any of the points (N, 3) of the map frame."""
+    """Return whether a keyframe sees a surface at any of the points (N, 3) in the map frame."""
     verdict, _ = _ask(store, slot, points.astype(np.float64), looks_through=False)
     return bool((verdict < 0).any())
 
@@ -129,7 +129,7 @@ def shows(store: KeyframeStore, slot: int, points: NDArray[np.floating]) -> bool
 def _ask(
     store: KeyframeStore, witness: int, points: NDArray[np.float64], looks_through: bool = True
 ) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
-    """See ``_testify``."""
+    """Return verdicts and pixel indices of points by a keyframe, see ``_testify``."""
     width, height = store.cameras.sizes[witness].tolist()
     stored, labels = (
         image[witness, : width * height].reshape(height, width)
@@ -149,7 +149,7 @@ def _ask(
 
 
 def _mask(store: KeyframeStore, slot: int, pixels: NDArray[np.int64]) -> None:
-    """Mask pixels of a keyframe and those around them that nobody was asked about."""
+    """Mask pixels of a keyframe and the unsampled pixels around them."""
     if not len(pixels):
         return
     width, height = store.cameras.sizes[slot].tolist()

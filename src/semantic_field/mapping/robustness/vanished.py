@@ -1,4 +1,4 @@
-"""Forgets what has moved away: voxels that are seen through, and the pixels that showed it."""
+"""Removal of objects that have moved away: from the voxel grids and from keyframe pixels."""
 
 # Compiled functions carry no annotations: Numba infers their types.
 # pyright: basic
@@ -17,23 +17,26 @@ from semantic_field.mapping.keyframes.store import KeyframeStore
 from semantic_field.mapping.robustness.carving import carve, clear_depth
 from semantic_field.mapping.robustness.transient import doubt, mask_what_looks_through, shows
 
-FEWEST_VOXELS = 40  # of readings; fewer at once are noise: no keyframe is searched for them
-CHANGED_VOXELS = 200  # from which a frame of a covered view becomes a keyframe: 0.3 m2
-MOST_MASKED = 0.6  # of a keyframe's pixels; one with more of them is of no use
+FEWEST_VOXELS = 40  # fewer cleared voxels at once are noise, and no keyframe is searched for them
+CHANGED_VOXELS = 200  # cleared voxels (0.3 m2) from which on a frame becomes a keyframe in any case
+MOST_MASKED = 0.6  # share of masked pixels above which a keyframe is removed
 LOOK_AGAIN_NS = 300_000_000
 NOVEL_SHARE = 0.03
 GROW_PIXELS = 4
-LOOKED_AT = 8  # keyframes of which at most one is searched, for each training step
+LOOKED_AT = 8  # keyframes tested per training step, of which at most one is searched
 
 
 class MovedThings:
-    """Looks through new depth images for what is gone, and doubts what has come.
+    """Removes objects that later depth images see through, and masks transient objects.
 
-    A voxel that later images see through loses its observations (``mapping.robustness.carving``):
-    views and surfaces show it no longer. Keyframes that still show it would bring it back, so
-    their pixels whose surface lies where voxels were cleared are masked, one keyframe for each
-    training step; so are those that look through what has come to stay
-    (``mapping.robustness.transient``).
+    Voxels that later images see through lose their observations (``mapping.robustness.carving``),
+    so that they disappear from views and surfaces. Keyframes that still show them would bring them
+    back, so their pixels with a surface in cleared voxels are masked, one keyframe per training
+    step; so are pixels that see through accepted new surfaces (``mapping.robustness.transient``).
+
+    Attributes:
+        cleared: grid of all voxels that were ever cleared.
+        forgotten_voxels: number of cleared observed voxels so far.
     """
 
     def __init__(self, voxel_m: float, threads: int = 2) -> None:
@@ -46,14 +49,14 @@ class MovedThings:
         self._looked_ns: int | None = None
 
     def wants(self, stamp_ns: int) -> bool:
-        """Whether a frame from a covered view is worth a look: one now and then is."""
+        """Return whether to check a frame from a covered view: one every ``LOOK_AGAIN_NS``."""
         if self._looked_ns is None or abs(stamp_ns - self._looked_ns) >= LOOK_AGAIN_NS:
             self._looked_ns = stamp_ns
             return True
         return False
 
     def look(self, frame: Frame, voxels: VoxelGrid, reach: VoxelGrid, store: KeyframeStore) -> bool:
-        """Carve both grids by a frame's depth; whether some thing is gone."""
+        """Carve both grids by a frame's depth; returns True if many voxels were cleared."""
         camera = frame.camera
         intrinsics = np.array([camera.fx, camera.fy, camera.cx, camera.cy])
         view = (clear_depth(frame.depth), intrinsics, frame.T_world_camera)
@@ -68,7 +71,7 @@ class MovedThings:
         return len(readings) >= CHANGED_VOXELS
 
     def take(self, store: KeyframeStore, slot: int) -> bool:
-        """Doubt what a new keyframe sees where others saw through; False where it is given up."""
+        """Mask transient objects in a new keyframe; returns False if it was removed as useless."""
         believed = doubt(store, slot, self._threads)
         if len(believed):
             self._appeared.append(believed)
@@ -82,7 +85,7 @@ class MovedThings:
         return useless
 
     def search_one(self, store: KeyframeStore, reach: VoxelGrid) -> None:
-        """Mask what is gone in the next keyframe that shows it and was not searched since."""
+        """Mask removed objects in the next keyframe that shows them; called every training step."""
         for _ in range(min(LOOKED_AT, len(self._to_search))):
             slots = np.flatnonzero(store.serials[: store.count] == self._to_search.pop())
             if len(slots) and self._search(store, int(slots[0]), reach):
@@ -91,7 +94,7 @@ class MovedThings:
             self._gone, self._appeared = [], []
 
     def _search(self, store: KeyframeStore, slot: int, reach: VoxelGrid) -> bool:
-        """Mask what is gone, and what looks through what has come; whether that took long."""
+        """Mask removed objects, and free space at new ones; returns whether work was done."""
         if self._appeared:
             mask_what_looks_through(store, slot, np.concatenate(self._appeared))
         shown = bool(self._gone) and shows(store, slot, np.concatenate(self._gone))
@@ -116,9 +119,9 @@ class MovedThings:
 
 
 def novel_share(frame: Frame, reach: VoxelGrid, stride: int = 8) -> float:
-    """Share of a frame's readings that lie more than a voxel from all surfaces seen before.
+    """Return the share of a frame's readings that are more than a voxel from mapped surfaces.
 
-    Surfaces at a flat angle leave voxels out between the pixels, so neighbours count, too.
+    Neighbouring voxels count as mapped as well, as surfaces at grazing angles leave gaps.
     """
     depth = frame.depth[::stride, ::stride]
     v, u = np.nonzero(depth > 0)
@@ -141,9 +144,9 @@ def _count(point, grid):
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _find_gone(stored, intrinsics, pose, width, cleared, reach, gone):
-    """Set ``gone`` where a pixel's surface lies in a voxel that was cleared and still is.
+    """Set ``gone`` for pixels whose surface is in a voxel that was cleared and is still empty.
 
-    Only every second pixel of every second row is looked at.
+    Only every second pixel of every second row is tested.
     """
     fx, fy, cx, cy = intrinsics
     for i in range((len(stored) // width + 1) // 2 * ((width + 1) // 2)):

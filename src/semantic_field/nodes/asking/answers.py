@@ -1,7 +1,7 @@
-"""An answer as topics: relevancy cloud, hits, markers, goal and grasp clouds, one sentence.
+"""Publishes query answers on topics: relevancy cloud, hits, markers, goal, grasp clouds, text.
 
-The last answer stays for late joiners, so that everything a service call gets can also be had
-by topic (``query_text`` or ``query_image`` in, these out).
+All topics are transient local, so late subscribers receive the last answer. Together with the
+input topics ``query_text`` and ``query_image``, queries work without service calls.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from semantic_field.query.navigation import goal_pose
 
 
 def cloud_of(header: Header, points: SurfacePoints, relevancy: np.ndarray) -> PointCloud2:
+    """Return the points as PointCloud2 with relevancy (N,) as intensity."""
     return conversions.cloud_message(
         header, points.xyz, points.color, relevancy, points.label, points.normals
     )
@@ -46,7 +47,7 @@ def hit_message(hit: Hit) -> HitMessage:
 
 
 def hit_from_message(message: HitMessage) -> Hit:
-    """The hit without its points' indices."""
+    """Return the hit; its point indices are not in the message, so they are empty."""
     size = message.size
     return Hit(
         id=int(message.id),
@@ -60,7 +61,7 @@ def hit_from_message(message: HitMessage) -> Hit:
 
 
 class AnswerPublisher:
-    """Publishes an answer in every form; each is transient local. One answer at a time."""
+    """Publishes an answer on all topics (transient local); not thread-safe."""
 
     def __init__(self, node: Node, engine: QueryEngine) -> None:
         self._node, self._engine = node, engine
@@ -96,7 +97,7 @@ class AnswerPublisher:
             publish[name](cloud_of(near, points, points.confidence))
 
     def _publish_goal(self, header: Header, result: QueryResult) -> None:
-        """The goal, or, where there is none, no goal for late joiners: not the last answer's."""
+        """Publish the goal pose; without one, remove the last goal for late subscribers."""
         goal = None
         if result.hits:
             goal = goal_pose(result.hits[0], result.points, self._engine.config)
@@ -105,7 +106,7 @@ class AnswerPublisher:
                 PoseStamped(header=header, pose=conversions.to_pose(goal))
             )
             return
-        # A pose cannot say "none"; what a publisher keeps for late joiners goes with it.
+        # A PoseStamped cannot say "none"; destroying the publisher drops its latched message.
         self._node.destroy_publisher(self._publishers["goal"])
         self._publishers["goal"] = self._node.create_publisher(PoseStamped, "goal", LATCHED)
 
@@ -115,7 +116,7 @@ def _no_points(result: QueryResult) -> SurfacePoints:
 
 
 def summary(result: QueryResult) -> dict:
-    """The answer in plain types, for JSON: metres, in the frame of the map."""
+    """Return the answer as JSON-compatible types: metres, in the map frame."""
     return {
         "text": result.text,
         "found": result.found,
@@ -166,7 +167,7 @@ def _detection_array(types, header: Header, result: QueryResult):
 
 
 def _markers(header: Header, result: QueryResult) -> MarkerArray:
-    """A box and a caption for each hit, after removing those of the last answer."""
+    """Return a box and a caption per hit; a DELETEALL marker first removes the last answer's."""
     markers = [Marker(header=header, action=Marker.DELETEALL)]
     for hit in result.hits:
         message = hit_message(hit)

@@ -1,4 +1,4 @@
-"""Questions with everything that they are asked with, so that the last one can be asked again."""
+"""Questions together with their options, so that the last one can be asked again."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from semantic_field.srv import Query, QueryTexts
 
 
 class Options(NamedTuple):
-    """The engine's options; empty and None are the configured ones."""
+    """Options of the query engine; empty and None mean the configured value."""
 
     negatives: tuple[str, ...] = ()
     threshold: float | None = None
@@ -31,14 +31,14 @@ AS_CONFIGURED = Options()
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """A text, or an RGB image (H, W, 3) in its place, and the options it is asked with."""
+    """A text, or an RGB image (H, W, 3) instead, and the query options."""
 
     text: str
     image: NDArray[np.uint8] | None = None
     options: Options = AS_CONFIGURED
 
     def ask(self, engine: QueryEngine) -> QueryResult:
-        """The answer of the newest map; ValueError where it cannot be asked."""
+        """Return the answer from the newest map; raises ValueError if it cannot be asked."""
         options = self.options._asdict()
         if self.image is not None:
             return engine.query_image(self.image, **options)
@@ -46,10 +46,10 @@ class Question:
 
 
 def question_of(request: Query.Request) -> Question:
-    """The question of a request.
+    """Convert a service request to a question.
 
     Raises:
-        ValueError: on neither or both of text and image, or an image that is not in colour.
+        ValueError: on neither or both of text and image, or if the image is not in colour.
     """
     text, image = request.text, request.image
     shows = _is_given(image)
@@ -72,7 +72,7 @@ def _options(request: Query.Request | QueryTexts.Request) -> Options:
 
 
 def ask_texts(engine: QueryEngine, request: QueryTexts.Request) -> list[QueryResult]:
-    """One answer for each text, of one map; ValueError where there is no text, or no map."""
+    """Return one answer per text, all from one map; raises ValueError if no text or no map."""
     if not request.texts:
         raise ValueError("expected texts to look for, got none")
     return engine.query_all(list(request.texts), **_options(request)._asdict())
@@ -81,23 +81,23 @@ def ask_texts(engine: QueryEngine, request: QueryTexts.Request) -> list[QueryRes
 def segmented(
     engine: QueryEngine, names: list[str]
 ) -> tuple[MapState, SurfacePoints, NDArray[np.int64]]:
-    """A map, its points (N,), and which of the names each is (N,), -1 where it is none.
+    """Return the map, its N points, and the index into ``names`` per point (N,), -1 = none.
 
     Raises:
-        ValueError: where there is no map or no name, or one that the teacher does not know.
+        ValueError: if there is no map, no name, or a name that the teacher does not know.
     """
     while True:
         state, points, which = engine.state, engine.points, engine.segment(names)
-        if engine.state is state:  # else the map was exchanged in between
+        if engine.state is state:  # otherwise the map was replaced in between
             return state, points, which
 
 
 class LastQuestion:
-    """The question that the topics answer, also when the map has changed.
+    """The last question; it is answered again on the topics when the map changes.
 
     Args:
-        engine: answers it.
-        publish: tells the answer; one at a time, and never that to an earlier question.
+        engine: answers the question.
+        publish: called with the answer, under a lock; never for an outdated question.
     """
 
     def __init__(self, engine: QueryEngine, publish: Callable[[QueryResult], None]) -> None:
@@ -106,12 +106,12 @@ class LastQuestion:
         self._lock = threading.Lock()
 
     def keep(self, question: Question) -> None:
-        """To be answered by ``again``, when there is a map."""
+        """Store a question, to be answered by ``again`` once there is a map."""
         with self._lock:
             self._question = question
 
     def ask(self, question: Question) -> QueryResult:
-        """The answer, also published; ValueError, and nothing else, where it cannot be asked."""
+        """Return and publish the answer; raises ValueError (publishing nothing) if it cannot."""
         result = question.ask(self._engine)
         with self._lock:
             self._question = question
@@ -119,10 +119,12 @@ class LastQuestion:
         return result
 
     def again(self) -> bool:
-        """Answer the last question again; whether there was one, and no newer one came meanwhile.
+        """Answer and publish the last question again.
+
+        Returns False if there is none, or a newer one came meanwhile.
 
         Raises:
-            ValueError: where it cannot be asked; it is forgotten.
+            ValueError: if it cannot be asked; it is forgotten.
         """
         question = self._question
         if question is None:

@@ -1,4 +1,4 @@
-"""Answers as responses of services."""
+"""Fills service responses from query results."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EMPTY = "the map is empty: it was reset, or mapping has just begun"
 
 
 def fill_query(response: Query.Response, result: QueryResult, with_cloud: bool) -> Query.Response:
-    """Success whenever the question could be asked of a map with something in it."""
+    """Fill a Query response; ``success`` means that the map is not empty, not that hits exist."""
     _fill(response, result.state, result.points, result.message)
     response.found, response.best_score = result.found, float(result.best_score)
     response.hits = [hit_message(hit) for hit in result.hits]
@@ -33,7 +33,7 @@ def fill_query(response: Query.Response, result: QueryResult, with_cloud: bool) 
 
 
 def fill_texts(response: QueryTexts.Response, results: list[QueryResult]) -> QueryTexts.Response:
-    """The answers to one text or more, all of one map."""
+    """Fill a QueryTexts response from one or more results, all of the same map."""
     found = sum(result.found for result in results)
     text = f"{found} of {len(results)} texts are in the map"
     _fill(response, results[0].state, results[0].points, text)
@@ -59,7 +59,7 @@ def fill_segments(
     which: NDArray[np.int64],
     with_cloud: bool,
 ) -> Segment.Response:
-    """The points whose name ``which`` (N,) tells; -1 = none of them, which are left out."""
+    """Fill a Segment response; ``which`` (N,) indexes ``names``, points with -1 are left out."""
     named = which >= 0
     text = f"{named.sum()} of {len(named)} points are one of {len(names)} names"
     _fill(response, state, points, text)

@@ -1,1 +1,1 @@
-"""From camera topics and poses to frames."""
+"""Camera subscriptions and pose lookup: builds frames from topics."""

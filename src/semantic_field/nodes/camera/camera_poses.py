@@ -1,4 +1,4 @@
-"""Where the camera was when an image was taken: from TF, or from a pose or odometry topic."""
+"""Camera pose lookup at image stamps: from TF, or from a pose or odometry topic."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MAX_POSES = 2000
 
 
 class PoseNotAvailable(LookupError):
-    """The pose at a stamp is not known (yet): ``cause`` is a key of the drop remedies."""
+    """The pose at a stamp is not known (yet); ``cause`` is a key of ``drops.REMEDIES``."""
 
     def __init__(self, cause: str, detail: str) -> None:
         super().__init__(detail)
@@ -38,25 +38,27 @@ class PoseNotAvailable(LookupError):
 
 
 class PoseLookup(Protocol):
-    """``T_global_camera`` at the header's stamp; PoseNotAvailable while it is not known."""
+    """A source of camera poses."""
 
-    def lookup(self, header: Header) -> Pose: ...
+    def lookup(self, header: Header) -> Pose:
+        """Return ``T_global_camera`` (4, 4) at the header's stamp; raises PoseNotAvailable."""
+        ...
 
     def frames_between(self, target: str, source: str, header: Header) -> Pose | None:
-        """``T_target_source`` of two frames of TF at the header's stamp; None where TF does not
+        """Return ``T_target_source`` from TF at the header's stamp, or None if TF does not
         know it."""
         ...
 
     def clear(self) -> None:
-        """Forget all poses but the static ones."""
+        """Forget all poses except static transforms."""
         ...
 
     def rewind(self, stamp_ns: int) -> None:
-        """Time went back to a stamp: forget what was known before, if that is not done yet."""
+        """Handle a clock that went back to ``stamp_ns``: forget poses, if not already done."""
         ...
 
     def close(self) -> None:
-        """Stop listening."""
+        """Unsubscribe."""
         ...
 
 
@@ -72,7 +74,11 @@ class TfPoses:
         return self.between(self._frame, header.frame_id, Time.from_msg(header.stamp))
 
     def between(self, target: str, source: str, time: Time) -> Pose:
-        """``T_target_source`` at a time (zero = the newest)."""
+        """Return ``T_target_source`` (4, 4) at ``time`` (zero = newest).
+
+        Raises:
+            PoseNotAvailable: if TF does not know it, has a gap there, or gives an invalid pose.
+        """
         target, source = target.lstrip("/"), source.lstrip("/")
         try:
             found = self._buffer.lookup_transform(target, source, time)
@@ -107,9 +113,9 @@ class TfPoses:
 class TopicPoses:
     """Poses from a topic, interpolated at the image stamp.
 
-    A PoseStamped is ``pose_frame``, or the optical frame, in its ``frame_id``. An Odometry is
-    ``child_frame_id`` in ``frame_id``, or like a PoseStamped where it names none; TF fills in what
-    lies between these and the camera and global frame.
+    A PoseStamped is the pose of ``pose_frame`` (default: the optical frame) in its ``frame_id``.
+    An Odometry is the pose of ``child_frame_id`` (if empty: as for PoseStamped) in ``frame_id``.
+    TF supplies the remaining transforms to the camera and to the global frame.
     """
 
     def __init__(self, node: Node, config: InputConfig) -> None:
@@ -137,7 +143,7 @@ class TopicPoses:
             parent, child = header.frame_id.lstrip("/"), child.lstrip("/")
             entry = check_transform(matrix_from_pose(pose)), parent, child
         except ValueError as error:
-            entry = PoseNotAvailable("bad_pose", str(error))  # to the frames that need it
+            entry = PoseNotAvailable("bad_pose", str(error))  # raised for frames that need it
         stamp = to_nanoseconds(header.stamp)
         self._rewind(stamp)
         index = bisect.bisect(self._stamps, stamp)
@@ -197,7 +203,7 @@ class TopicPoses:
 
 
 def make_pose_lookup(node: Node, config: InputConfig) -> PoseLookup:
-    """The pose source that the settings name."""
+    """Return the pose lookup selected by ``config.pose_source``."""
     if config.pose_source == "tf":
         return TfPoses(node, config.global_frame)
     return TopicPoses(node, config)

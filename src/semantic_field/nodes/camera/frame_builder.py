@@ -1,4 +1,4 @@
-"""The images and CameraInfo of one instant → a rectified frame, or the cause why not."""
+"""Builds a rectified frame from synchronised images and CameraInfo, or says why it cannot."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ AnyImage = Image | CompressedImage
 
 
 class FrameNotUsable(ValueError):
-    """A pair that can never become a frame: ``cause`` is a key of the drop remedies."""
+    """The pair can never become a frame; ``cause`` is a key of ``drops.REMEDIES``."""
 
     def __init__(self, cause: str, detail: str) -> None:
         super().__init__(detail)
@@ -34,12 +34,12 @@ Between = Callable[[str, str, Header], NDArray[np.float64] | None]
 
 
 class FrameBuilder:
-    """Decodes, checks and rectifies; follows a CameraInfo that changes.
+    """Decodes, checks and rectifies images; CameraInfo may change between frames.
 
     Args:
-        rectified: the images are rectified already, so that CameraInfo's P counts.
-        drops: counts label images that are left out.
-        between: ``T_target_source`` of two frames at a header's stamp; None where it is not known.
+        rectified: the images are already rectified, so intrinsics come from CameraInfo's P.
+        drops: counts rejected label images.
+        between: returns ``T_target_source`` at a header's stamp, or None if it is not known.
     """
 
     def __init__(
@@ -62,7 +62,11 @@ class FrameBuilder:
         depth_info: CameraInfo | None,
         T_world_camera: NDArray[np.float64],
     ) -> Frame:
-        """The frame; FrameNotUsable where the parts cannot be read or do not fit together."""
+        """Return the rectified frame, depth in metres.
+
+        Raises:
+            FrameNotUsable: if a part cannot be decoded, or the parts do not fit together.
+        """
         rgb = _decode("color_encoding", conversions.rgb_image, color)
         metres = self._metres(depth)
         rectify = self._rectifier_of(info)
@@ -94,7 +98,7 @@ class FrameBuilder:
     def _fitted(
         self, labels: NDArray[np.int32] | None, size: tuple[int, int]
     ) -> NDArray[np.int32] | None:
-        """Labels at the size of the images; without, where they show another part of the scene."""
+        """Return labels resized to ``size``; None (counted) if their aspect ratio differs."""
         if labels is None:
             return None
         fitted = fitted_labels(labels, size)
@@ -131,7 +135,7 @@ def _decode(cause: str, decode: Callable[[AnyImage], Any], message: AnyImage) ->
 
 
 def _check_intrinsics(info: CameraInfo, depth_info: CameraInfo | None) -> None:
-    """Depth with intrinsics of its own is the depth sensor's view."""
+    """Reject depth whose intrinsics differ from colour's: it is not registered to colour."""
     if depth_info is not None and other_intrinsics(info, depth_info):
         raise FrameNotUsable(
             "depth_not_registered",

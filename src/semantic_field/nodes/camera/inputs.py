@@ -1,8 +1,8 @@
-"""Camera topics and poses → frames.
+"""Camera input: subscribes to camera topics, looks up poses and delivers frames.
 
-Colour and depth are paired by stamp; a pair is held back until its pose (and its label image,
-where labels are published) is there, or until its time is up. What cannot be used is counted by
-cause. Nothing here blocks a callback, and nothing is looked at again while no frame waits.
+Colour and depth are paired by stamp. A pair waits until its pose (and its label image, if labels
+are published) has arrived, or until a timeout. Unusable frames are counted by cause. No callback
+blocks; the retry timer runs only while a frame waits.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Pending:
 
 
 class FrameInput:
-    """The subscriptions of one camera; ``deliver`` gets each frame, in order of stamps."""
+    """The subscriptions of one camera; calls ``deliver`` with each frame, in order of stamps."""
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class FrameInput:
             topic, kind = node.resolve_topic_name(f"{name}/image"), Image
             transport = getattr(self._config, f"{name}_transport")
             if transport != "raw":
-                # As image_transport does: the transport's name follows the remapped topic.
+                # As in image_transport: the transport's name is appended to the remapped topic.
                 topic, kind = f"{topic}/{transport}", CompressedImage
             info = f"{name}/camera_info"
             self._topics[name] = topic
@@ -97,7 +97,7 @@ class FrameInput:
                     qos,
                 ),
             ]
-        # Steady time: frames are given up even while simulated time stands still.
+        # Steady time: frames time out even while simulated time is stopped.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._retry = node.create_timer(RETRY_S, self._deliver_ready, clock=steady)
         self._retry.cancel()
@@ -129,7 +129,7 @@ class FrameInput:
         self._filters[name].signalMessage(message)
 
     def _is_time(self, name: str, stamp: int) -> bool:
-        """Whether a stamp says when an image was taken; counted where it does not."""
+        """Return True if the stamp is valid and new; otherwise count the image as dropped."""
         cause = "zero_stamp" if stamp == 0 else "negative_stamp" if stamp < 0 else ""
         if not cause and stamp == self._last_stamps[name]:
             cause = "duplicate_stamp"
@@ -157,7 +157,7 @@ class FrameInput:
         self._clear_images()
 
     def follow(self, config: InputConfig) -> None:
-        """Use other settings from the next image on."""
+        """Apply new settings from the next image on."""
         again = (config.sync_queue, config.sync_slop_s)
         synchronise = again != (self._config.sync_queue, self._config.sync_slop_s)
         self._config = self._labels.config = config
@@ -165,7 +165,7 @@ class FrameInput:
             self._synchronise()
 
     def close(self) -> None:
-        """Stop listening."""
+        """Unsubscribe and stop the timers."""
         for timer in self._timers:
             self._node.destroy_timer(timer)
         for subscription in self._subscriptions:
@@ -174,7 +174,7 @@ class FrameInput:
         self._poses.close()
 
     def clear(self) -> None:
-        """Forget all images and poses that wait."""
+        """Forget buffered images, label images and poses."""
         self._poses.clear()
         self._labels.clear()
         self._clear_images()
@@ -210,7 +210,7 @@ class FrameInput:
         self._retry.cancel()
 
     def _frame_if_ready(self, pending: Pending) -> Frame | None:
-        """The frame, or None while something is still awaited."""
+        """Return the frame, or None while something is missing that may still arrive."""
         waited = time.monotonic() - pending.arrival
         info = self._info.get("color")
         if not _belongs(info, pending) and waited < self._config.tf_timeout_s:
@@ -234,9 +234,12 @@ class FrameInput:
         )
 
     def _awaits_depth_info(self, pending: Pending, info: CameraInfo, waited: float) -> bool:
-        """Whether a CameraInfo is still to come that says if depth is registered."""
+        """Return True while waiting for the depth CameraInfo, which shows if depth is registered.
+
+        Without one before the timeout, depth is assumed to be registered (logged once).
+        """
         depth_info = self._info.get("depth")
-        if depth_info is not None:  # after a change of the camera one of both may be of before
+        if depth_info is not None:  # after a camera change one of the two may be outdated
             stamps = [conversions.to_nanoseconds(i.header.stamp) for i in (info, depth_info)]
             outdated = min(stamps) < pending.stamp_ns and other_intrinsics(info, depth_info)
             return outdated and waited < self._config.depth_info_timeout_s
@@ -255,7 +258,7 @@ class FrameInput:
     # --- watchdog -----------------------------------------------------------------------------
 
     def _watch(self) -> None:
-        """Name what keeps images from becoming pairs."""
+        """Warn about what prevents images from being paired."""
         color, depth = self._images["color"], self._images["depth"]
         self._images = {"color": 0, "depth": 0}
         pairs, self._pairs_at_watch = self.pairs - self._pairs_at_watch, self.pairs
@@ -279,13 +282,13 @@ class FrameInput:
 
 
 def _belongs(info: CameraInfo | None, pending: Pending) -> bool:
-    """False while there is no CameraInfo, or only one of before the images changed their size."""
+    """Return False if CameraInfo is missing, or older than a change of the image size."""
     if info is None:
         return False
     color = pending.color
     try:
         size = image_size(info)
     except ValueError:
-        return False  # not filled in: said when the frame is built
+        return False  # not filled in: reported when the frame is built
     same_size = isinstance(color, CompressedImage) or size == (color.width, color.height)
     return same_size or conversions.to_nanoseconds(info.header.stamp) >= pending.stamp_ns

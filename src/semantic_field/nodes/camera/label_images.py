@@ -1,4 +1,4 @@
-"""Label images and their names, which come beside the camera's images or not at all."""
+"""Optional label images and label names, matched to camera images by stamp."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAX_WAITING = 30
 
 
 class LabelInput:
-    """Keeps the newest label images by stamp until their frame takes them."""
+    """Buffers the newest label images by stamp until their frame takes them."""
 
     def __init__(
         self,
@@ -71,21 +71,26 @@ class LabelInput:
         self._newest = 0
 
     def rewind(self, stamp_ns: int) -> None:
-        """Time went back to a stamp: forget the images of before."""
+        """Handle a clock that went back to ``stamp_ns``: drop images with later stamps."""
         latest = stamp_ns + BACKWARD_NS
         self._images = {s: image for s, image in self._images.items() if s <= latest}
         self._newest = max(self._images, default=0)
 
     def should_wait(self, stamp_ns: int, waited_s: float) -> bool:
-        """Whether a label image for that stamp may still come: labels come in order."""
+        """Return True if a label image for ``stamp_ns`` may still arrive.
+
+        Labels arrive in order, so a newer one means that this one will not come.
+        """
         if self._named and (self._match(stamp_ns) is not None or self._newest > stamp_ns):
             return False
         published = self._node.count_publishers(self._topic) > 0
         return published and waited_s < self.config.label_timeout_s
 
     def take(self, stamp_ns: int) -> NDArray[np.int32] | None:
-        """Class ids (H, W), -1 = void, of the label image at that stamp; None where there is none
-        that can be used."""
+        """Remove the label image at ``stamp_ns`` and return its class ids (H, W), -1 = void.
+
+        None if there is none, or it is not usable (counted as dropped).
+        """
         match = self._match(stamp_ns)
         if match is None:
             return None

@@ -1,4 +1,4 @@
-"""TF as it arrives: a buffer that starts afresh when time goes back, and knows its gaps."""
+"""TF buffer that clears itself when time goes back, and detects gaps in the transforms."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from tf2_ros import Buffer
 from semantic_field.data.bag_poses import MAX_DEPTH, longest_gap_s
 from semantic_field.nodes.ros.conversions import to_nanoseconds, without_slash
 
-BACKWARD_NS = 1_000_000_000  # less is disorder of the network, more is a clock that went back
+BACKWARD_NS = 1_000_000_000  # less is network reordering, more is a clock that went back
 MAX_STAMPS = 2000
-USUAL = 50  # transforms that say how often they come
+USUAL = 50  # recent transforms used to estimate the usual period
 
 
 @dataclass
 class Link:
-    """When transforms of one frame came; none for one that always holds."""
+    """Stamps (ns, ascending) of the transforms from one frame to its parent; empty if static."""
 
     parent: str
     stamps: list[int] = field(default_factory=list)
@@ -32,7 +32,7 @@ class Link:
             del self.stamps[:-MAX_STAMPS]
 
     def gap_s(self, stamp_ns: int) -> float:
-        """Seconds between the transforms around a stamp, where that is too long, else 0."""
+        """Return the seconds between the transforms around ``stamp_ns`` if too long, else 0."""
         stamps, after = self.stamps, bisect_left(self.stamps, stamp_ns)
         if not 0 < after < len(stamps) or stamps[after] == stamp_ns:
             return 0.0
@@ -42,11 +42,11 @@ class Link:
 
 
 class RewindingBuffer(Buffer):
-    """A buffer that starts afresh where the stamps of a transform go back.
+    """TF buffer that clears itself when the stamps of a transform go back.
 
-    When a recording starts again its transforms come before its images do; until the buffer is
-    cleared they would be ignored as older than its length. tf2 interpolates over any gap; here
-    ``gap`` names those that are too long.
+    When a recording restarts, its transforms arrive before its images; without clearing, tf2
+    ignores them as too old. tf2 also interpolates over any gap; ``gap`` reports those that are
+    too long.
     """
 
     def __init__(self) -> None:
@@ -78,7 +78,7 @@ class RewindingBuffer(Buffer):
         return link
 
     def gap(self, target: str, source: str, stamp_ns: int) -> str | None:
-        """What is silent for too long around a stamp between two frames; None: nothing is."""
+        """Describe a link between two frames with too long a gap at ``stamp_ns``; else None."""
         with self._lock:
             above = [set(self._above(name)) for name in (target, source)]
             for name in above[0] ^ above[1]:
@@ -88,7 +88,7 @@ class RewindingBuffer(Buffer):
         return None
 
     def _above(self, frame: str) -> Iterator[str]:
-        """The frame and those above it that have a parent."""
+        """Yield the frame and its ancestors, except the root."""
         for _ in range(MAX_DEPTH):
             if frame not in self._links:
                 return
@@ -108,6 +108,6 @@ class RewindingBuffer(Buffer):
 
 
 def _without_slashes(transform: TransformStamped) -> None:
-    """Frame names have no leading slash since tf2; some publishers still give them one."""
+    """Strip leading slashes: tf2 frame names have none, but some publishers still add one."""
     without_slash(transform.header)
     transform.child_frame_id = transform.child_frame_id.lstrip("/")

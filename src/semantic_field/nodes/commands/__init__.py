@@ -1,1 +1,1 @@
-"""Commands that run or call nodes."""
+"""Command-line tools that start nodes or call their services."""

@@ -1,8 +1,8 @@
-"""``semantic-field demo``: the whole system on a recording, as a user would run it.
+"""``semantic-field demo``: runs the whole system on a recording, as a user would.
 
-Starts ``demo.launch.py`` (replay, mapping and query node as processes of their own), watches the
-map grow, asks questions through the real service, holds the answers against what is really there
-and writes pictures, clouds, the map and a report.
+Starts ``demo.launch.py`` (replay, mapping and query node as separate processes), shows mapping
+progress, asks questions through the query service, compares the answers with ground truth, and
+writes pictures, clouds, the map and a report.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ from semantic_field.teachers import make_language_teacher
 
 STOP_TIMEOUT_S = 40.0
 STALL_TIMEOUT_S = 60.0
-LEAST_STEPS = 1500  # on a busy machine time alone says little
+LEAST_STEPS = 1500  # on a busy machine, training time alone is not enough
 LOG_NAME = "launch.log"
 MAP_NAME = "map.safetensors"
 
 
 @dataclass
 class Watch:
-    """The newest word from the running nodes."""
+    """The newest status and progress of the running nodes."""
 
     status: FieldStatus = field(default_factory=FieldStatus)
     progress: float = 0.0
@@ -77,14 +77,17 @@ def run_demo(
     teacher: TeacherConfig | None = None,
     reading: SourceConfig | None = None,
 ) -> int:
-    """Run it; 0 when every question was answered rightly.
+    """Run the demo; returns 0 if every question was answered correctly, else 1.
+
+    ``train_s`` is the training time after the end of the recording, seconds.
 
     Raises:
-        ValueError: where the recording or the teacher's weights cannot be read.
+        ValueError: if the recording or the teacher's weights cannot be read.
+        RuntimeError: if a node ends, or the replay and the training stall.
     """
     teacher = teacher or TeacherConfig()
     if teacher.kind == "open_clip":
-        make_language_teacher(teacher)  # says at once what is missing
+        make_language_teacher(teacher)  # fail early if weights are missing
     out.mkdir(parents=True, exist_ok=True)
     reading = reading or SourceConfig()
     source = placed(open_source(location, **reading.options()), origin=np.zeros(3))
@@ -122,7 +125,7 @@ def run_demo(
 
 
 def up_axis(source: FrameSource) -> str:
-    """The axis of the world that points up most, for people hold cameras upright."""
+    """Return the world axis nearest to up, such as "+z", assuming the camera is held upright."""
     indices = range(0, len(source), max(1, len(source) // 10))
     up = -np.mean([source[i].T_world_camera[:3, 1] for i in indices], axis=0)
     axis = int(np.abs(up).argmax())
@@ -133,7 +136,7 @@ def up_axis(source: FrameSource) -> str:
 def launched(
     location: str, up: str, out: Path, teacher: TeacherConfig, reading: SourceConfig
 ) -> Iterator[subprocess.Popen]:
-    """``demo.launch.py`` as a process group of its own, stopped by Ctrl-C's signal at the end."""
+    """Run ``demo.launch.py`` in its own process group; stop it with SIGINT at the end."""
     command = [
         sys.executable,
         "-m",
@@ -167,7 +170,7 @@ def launched(
 
 
 def _absolute(name: str) -> str:
-    """A file's or folder's absolute path; anything else as it is."""
+    """Return the absolute path of an existing file or folder; anything else unchanged."""
     path = Path(name).expanduser()
     return str(path.absolute()) if name and path.exists() else name
 
@@ -182,7 +185,7 @@ def _watch_mapping(
 ) -> float | None:
     """Show progress until the recording has ended and ``train_s`` more have passed.
 
-    Returns the seconds from the first frame until the query node had an answer.
+    Returns the seconds from the first frame to the first answer, or None if there was none.
     """
     first_answer: float | None = None
     ended = 0.0
@@ -206,9 +209,9 @@ def _watch_mapping(
 
 
 class Stall:
-    """Notices that neither the recording nor the training goes on, once it has begun.
+    """Detects that neither the replay nor the training progresses, after the first frame.
 
-    Before that the replay waits for the kernels, for a time of its own.
+    Before that, the replay waits for compiled kernels and has its own timeout.
     """
 
     def __init__(self, watch: Watch) -> None:
@@ -227,7 +230,7 @@ def _try_answer(client: Client, first_frame: float) -> float | None:
 
 
 def _ask(client: Client, text: str) -> Query.Response:
-    """The answer with its cloud, for the pictures."""
+    """Return the answer with its cloud, which the pictures need."""
     return query_client.ask(client, text, timeout_s=60.0, with_cloud=True)
 
 

@@ -1,4 +1,4 @@
-"""The demo's pictures and clouds: camera view, rendered views, relevancy from above."""
+"""Writes the demo's pictures and clouds: camera image, rendered views, top-down relevancy."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from semantic_field.srv import Query, RenderView
 def write(
     client: Client, source: FrameSource, answers: dict[str, Query.Response], up: str, out: Path
 ) -> list[str]:
-    """Write all pictures and clouds below ``out``; the names of the files.
+    """Write all pictures and clouds to ``out`` and return the file names.
 
-    ``up`` names the axis of the world that points up, such as "+z".
+    ``up`` is the world axis that points up, such as "+z".
     """
     frame = _most_labels(source)
     text = next(iter(answers), "")
@@ -48,7 +48,7 @@ def write(
 
 
 def _most_labels(source: FrameSource) -> Frame:
-    """Of a dozen frames the one that shows the most classes."""
+    """Return, from up to 12 evenly spaced frames, the one with the most classes."""
     indices = np.linspace(0, len(source) - 1, min(12, len(source))).astype(int)
     frames = [source[int(i)] for i in indices]
     return max(frames, key=lambda f: 0 if f.labels is None else len(np.unique(f.labels)))

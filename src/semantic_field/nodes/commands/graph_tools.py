@@ -1,4 +1,4 @@
-"""What ``semantic-field topic`` and ``semantic-field service`` do, over rclpy."""
+"""Implements ``semantic-field topic`` and ``semantic-field service`` with rclpy."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ NamesAndTypes = list[tuple[str, list[str]]]
 
 
 def list_topics(show_types: bool) -> int:
-    """Print the names of all topics that are published or subscribed to."""
+    """Print the names of all topics with a publisher or subscriber; returns 0."""
     with connected(_NODE) as client:
         found = _settled(client.node.get_topic_names_and_types)
     return _print_names(found, show_types)
 
 
 def list_services(show_types: bool) -> int:
-    """Print the names of all services."""
+    """Print the names of all services; returns 0."""
     with connected(_NODE) as client:
         found = _settled(client.node.get_service_names_and_types)
     own = f"/{_NODE}_{os.getpid()}/"
@@ -44,11 +44,11 @@ def list_services(show_types: bool) -> int:
 
 
 def call_service(name: str, type_name: str, values: str, timeout_s: float) -> int:
-    """Call a service and print request and answer.
+    """Call a service and print request and response; returns 0.
 
     Raises:
-        ValueError: there is no such type, or the values do not fit it.
-        TimeoutError: nobody answers.
+        ValueError: if there is no such type, or the values do not fit it.
+        TimeoutError: if there is no response in time.
     """
     kind = _kind(get_service, type_name, "service", "semantic_field/srv/Query")
     request = kind.Request()
@@ -70,11 +70,11 @@ def echo(
     no_arr: bool,
     wait_s: float,
 ) -> int:
-    """Print the messages of a topic as YAML, ``---`` between them.
+    """Print the messages of a topic as YAML, separated by ``---``; returns 0.
 
     Raises:
-        ValueError: the topic's type is unknown, or it has no such field.
-        TimeoutError: there is no such topic.
+        ValueError: if the topic's type is unknown, or it has no such field.
+        TimeoutError: if there is no such topic.
     """
     messages: queue.SimpleQueue[Any] = queue.SimpleQueue()
     with connected(_NODE) as client:
@@ -93,10 +93,10 @@ def echo(
 
 
 def measure_rate(topic: str, window: int, duration_s: float | None, wait_s: float) -> int:
-    """Print once a second how many messages come; 1 where none came at all.
+    """Print the message rate once a second; returns 1 if no message came, else 0.
 
     Raises:
-        TimeoutError: there is no such topic.
+        TimeoutError: if there is no such topic.
     """
     arrivals: queue.SimpleQueue[float] = queue.SimpleQueue()
     times: deque[float] = deque(maxlen=window + 1)
@@ -112,7 +112,7 @@ def measure_rate(topic: str, window: int, duration_s: float | None, wait_s: floa
 
 
 def rate_text(times: list[float]) -> str:
-    """Rate and spread of the intervals between arrivals (seconds), in ``ros2 topic hz``'s words."""
+    """Format the rate and interval statistics of arrival times (s), like ``ros2 topic hz``."""
     if len(times) < 2:
         return "one message\n"
     intervals = [late - early for early, late in itertools.pairwise(times)]
@@ -143,7 +143,7 @@ def _subscribe(
 
 
 def _type_of(client: Client, topic: str, wait_s: float) -> str:
-    """The type that is published on a topic, once somebody does."""
+    """Wait for a topic to appear and return its type."""
     deadline = time.monotonic() + wait_s
     while True:
         found = dict(client.node.get_topic_names_and_types())
@@ -161,7 +161,7 @@ def _type_of(client: Client, topic: str, wait_s: float) -> str:
 
 
 def _fitting_qos(client: Client, topic: str) -> QoSProfile:
-    """A profile that matches all that publish: no stricter than the least of them."""
+    """Return a QoS profile compatible with all publishers: no stricter than any of them."""
     offered = [info.qos_profile for info in client.node.get_publishers_info_by_topic(topic)]
     reliable = all(qos.reliability == ReliabilityPolicy.RELIABLE for qos in offered)
     kept = all(qos.durability == DurabilityPolicy.TRANSIENT_LOCAL for qos in offered)
@@ -178,7 +178,7 @@ def _fitting_qos(client: Client, topic: str) -> QoSProfile:
 
 
 def _settled(look: Callable[[], NamesAndTypes]) -> NamesAndTypes:
-    """What ``look`` finds once nothing new has come for a while: others need time to answer."""
+    """Poll ``look`` until its result stops changing (discovery takes time), and return it."""
     started = changed = time.monotonic()
     found = look()
     while True:
@@ -236,6 +236,6 @@ def _say(text: str) -> None:
         sys.stdout.write(text)
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read this (head, grep -q) has enough; the interpreter's own flush must not fail.
+        # The reader (head, grep -q) closed the pipe; the interpreter's final flush must not fail.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None

@@ -1,4 +1,4 @@
-"""What ``semantic-field launch`` does, over ``launch``: ROS 2's own where it is installed."""
+"""Implements ``semantic-field launch`` with the ``launch`` package (ROS 2's, or embedded)."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ _ALWAYS = ("sigterm_timeout", "sigkill_timeout")
 
 
 def file_and_arguments(file: str, rest: Sequence[str]) -> tuple[Path, dict[str, str]]:
-    """The launch file meant by ``FILE`` or ``PACKAGE FILE``, and the ``name:=value`` after it.
+    """Parse ``FILE`` or ``PACKAGE FILE``, followed by ``name:=value`` arguments.
 
     Raises:
-        ValueError: there is no such file, or an argument is not of that form.
+        ValueError: if there is no such file, or an argument is not of that form.
     """
     if rest and ":=" not in rest[0] and not Path(file).is_file():
         return find_launch_file(rest[0], package=file), parse_arguments(rest[1:])
@@ -44,10 +44,10 @@ def file_and_arguments(file: str, rest: Sequence[str]) -> tuple[Path, dict[str, 
 
 
 def find_launch_file(file: str, package: str = _PACKAGE) -> Path:
-    """A path as it is, or the name of a file in the package's launch folder.
+    """Return the path of a launch file, given as a path or by name in the package's launch folder.
 
     Raises:
-        ValueError: there is no such file or package.
+        ValueError: if there is no such file or package.
     """
     if package == _PACKAGE and Path(file).is_file():
         return Path(file).absolute()
@@ -63,10 +63,10 @@ def find_launch_file(file: str, package: str = _PACKAGE) -> Path:
 
 
 def parse_arguments(texts: Iterable[str]) -> dict[str, str]:
-    """``name:=value`` as a dictionary; of several with one name the last counts.
+    """Return ``name:=value`` texts as a dictionary; the last of a name wins.
 
     Raises:
-        ValueError: an argument is not of that form.
+        ValueError: if an argument is not of that form.
     """
     result = {}
     for text in texts:
@@ -78,10 +78,10 @@ def parse_arguments(texts: Iterable[str]) -> dict[str, str]:
 
 
 def read_launch_file(file: Path) -> LaunchDescription:
-    """What the file describes.
+    """Load a launch file.
 
     Raises:
-        ValueError: the file is broken, with the line where.
+        ValueError: if the file cannot be loaded; names the line.
     """
     try:
         return get_launch_description_from_any_launch_file(str(file))
@@ -93,7 +93,7 @@ def read_launch_file(file: Path) -> LaunchDescription:
 
 
 def show_arguments(file: Path) -> int:
-    """Print every argument with its description and default."""
+    """Print every argument with its description and default; returns 0."""
     declared = read_launch_file(file).get_launch_arguments()
     sys.stdout.write("Arguments (pass arguments as '<name>:=<value>'):\n")
     for argument in declared:
@@ -113,10 +113,10 @@ def launch_file(file: Path, arguments: dict[str, str], debug: bool = False) -> i
     """Run a launch file until its nodes have ended or Ctrl-C.
 
     Returns:
-        0; 1 where the launch failed or a process ended by itself with another exit code than 0.
+        0, or 1 if the launch failed or a process ended by itself with a non-zero exit code.
 
     Raises:
-        ValueError: the file has no argument of one of the names.
+        ValueError: if the file does not declare one of the arguments.
     """
     check_arguments(read_launch_file(file), arguments)
     died: list[str] = []
@@ -138,15 +138,15 @@ def launch_file(file: Path, arguments: dict[str, str], debug: bool = False) -> i
 
 
 def end_with_parent() -> None:
-    """Have the kernel send SIGTERM to this process when its parent ends, killed perhaps (Linux)."""
+    """Let the kernel send SIGTERM to this process when its parent ends, even if killed (Linux)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM))
 
 
 def check_arguments(description: LaunchDescription, arguments: dict[str, str]) -> None:
-    """Raise ValueError for an argument that the launch file has not declared.
+    """Raise ValueError for an argument that the launch file does not declare.
 
-    A file that decides at run time what it launches may declare more: then all are let through.
+    A file that decides at run time what it launches may declare more; then all are accepted.
     """
     known = [argument.name for argument in description.get_launch_arguments(True)]
     unknown = [name for name in arguments if name not in (*known, *_ALWAYS)]
@@ -171,7 +171,7 @@ def _may_declare_more(entity: LaunchDescriptionEntity) -> bool:
 
 
 def _default(argument: DeclareLaunchArgument) -> str:
-    """The default value where it is known before the launch, else the substitutions in words."""
+    """Return the default value if known before the launch, else describe its substitutions."""
     parts = argument.default_value or []
     try:
         return repr("".join(part.perform(LaunchContext()) for part in parts))

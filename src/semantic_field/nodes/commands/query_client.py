@@ -1,4 +1,4 @@
-"""Asking the running query node: service calls, and their answers in plain types."""
+"""Client of the query node: service calls, and their responses as plain types."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from semantic_field.srv import Query, QueryTexts, Segment
 
 
 def ask(client: Client, text: str, timeout_s: float = 30.0, **options: Any) -> Query.Response:
-    """The query service's answer; TimeoutError where no query node answers.
+    """Query one text; raises TimeoutError if no query node responds.
 
-    Options, here and below, are ``negatives``, ``threshold`` and ``max_hits``, and ``with_cloud``
-    of one text or image; see the service.
+    Options, here and below: ``negatives``, ``threshold``, ``max_hits`` and, for one text or
+    image, ``with_cloud``; see the service definition.
     """
     return client.call(Query, "query", Query.Request(text=text, **options), timeout_s)
 
@@ -26,7 +26,7 @@ def ask(client: Client, text: str, timeout_s: float = 30.0, **options: Any) -> Q
 def ask_image(
     client: Client, color: NDArray[np.uint8], timeout_s: float = 30.0, **options: Any
 ) -> Query.Response:
-    """The answer to an RGB crop (H, W, 3) of what is looked for."""
+    """Query by an RGB image crop (H, W, 3)."""
     image = conversions.image_message(color, "rgb8", Header())
     return client.call(Query, "query", Query.Request(image=image, **options), timeout_s)
 
@@ -34,7 +34,7 @@ def ask_image(
 def ask_texts(
     client: Client, texts: Sequence[str], timeout_s: float = 30.0, **options: Any
 ) -> QueryTexts.Response:
-    """The answers to several texts."""
+    """Query several texts at once."""
     request = QueryTexts.Request(texts=list(texts), **options)
     return client.call(QueryTexts, "query_texts", request, timeout_s)
 
@@ -42,13 +42,13 @@ def ask_texts(
 def segment(
     client: Client, names: Sequence[str], timeout_s: float = 30.0, with_cloud: bool = False
 ) -> Segment.Response:
-    """Which of the names each point of the map is."""
+    """Assign one of the names to each point of the map."""
     request = Segment.Request(names=list(names), with_cloud=with_cloud)
     return client.call(Segment, "segment", request, timeout_s)
 
 
 def to_dict(asked: str, response: Query.Response) -> dict:
-    """The answer without its cloud, in plain types: metres, in the frame of the map."""
+    """Return a response without its cloud as plain types: metres, in the map frame."""
     return {
         "text": asked,
         "success": response.success,
@@ -59,7 +59,7 @@ def to_dict(asked: str, response: Query.Response) -> dict:
 
 
 def texts_to_dict(response: QueryTexts.Response) -> dict:
-    """``to_dict`` of several texts."""
+    """Return the responses to several texts as plain types, like ``to_dict``."""
     return {
         "success": response.success,
         "message": response.message,
@@ -72,7 +72,7 @@ def texts_to_dict(response: QueryTexts.Response) -> dict:
 
 
 def segments_to_dict(names: Sequence[str], response: Segment.Response) -> dict:
-    """How many surface points each of the names has."""
+    """Return the number of surface points of each name."""
     return {
         "success": response.success,
         "message": response.message,

@@ -1,6 +1,6 @@
-"""``semantic-field query``: texts, an image or names in; tables or JSON, and an exit code out.
+"""``semantic-field query``: queries texts, an image or names; prints tables or JSON.
 
-0 = all is found, 2 = some of it is not there, 1 = no answer.
+Exit codes: 0 = all found, 2 = something was not found, 1 = no answer.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from semantic_field.nodes.ros.client import Client, connected
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """One question to the running query node; ValueError where the arguments do not fit."""
+    """Query the running node and return the exit code; raises ValueError on invalid arguments."""
     _check(arguments)
     ask = _ask_texts if len(arguments.text) > 1 else _ask_one
     with connected("query") as client:
@@ -86,7 +86,7 @@ def _segment(client: Client, arguments: argparse.Namespace) -> tuple[dict, Table
 
 
 def hits_table(answer: dict) -> Table:
-    """The hits of ``query_client.to_dict`` as a table for the terminal."""
+    """Return the hits of ``query_client.to_dict`` as a table for the terminal."""
     view = _table(f"“{answer['text']}”: {answer['message']}", "id", "label", *_NUMBERS, "points")
     for hit in answer["hits"]:
         view.add_row(str(hit["id"]), hit["label"], *_numbers(hit), str(hit["point_count"]))
@@ -94,7 +94,7 @@ def hits_table(answer: dict) -> Table:
 
 
 def _texts_table(answer: dict) -> Table:
-    """One row a text: how many hits, and the best of them."""
+    """Return one row per text: number of hits, and the best one."""
     view = _table(answer["message"], "text", "hits", "label", *_NUMBERS)
     for one in answer["answers"]:
         best = one["hits"][:1]

@@ -1,6 +1,6 @@
-"""``semantic-field launch | topic | service``: ROS 2's own commands, for people without ROS 2.
+"""``semantic-field launch | topic | service``: the ROS 2 commands, without a ROS 2 installation.
 
-Everything heavy is imported by the command that needs it.
+Each command imports its heavy modules only when it runs.
 """
 
 from __future__ import annotations

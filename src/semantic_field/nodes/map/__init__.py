@@ -1,1 +1,1 @@
-"""What the mapping node shows and does with its map."""
+"""Publishers and services of the mapping node for its map."""

@@ -1,4 +1,4 @@
-"""Lets people correct the map: the services annotate and forget, and the same by topic."""
+"""ROS interface of annotations: services ``annotate`` and ``forget``, and matching topics."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ KINDS = ("point", "pixel", "box", "labels")
 
 
 class Annotator:
-    """What people say goes to the mapper; what came of it goes out.
+    """Passes annotations to the mapper and publishes the resulting list.
 
     Args:
-        on_correction: called after each annotation, and after each that was taken back, with
-            the corners (3,) of what it is about, metres, in the map's own coordinates.
+        on_correction: called after each annotation or removal with the two corners (3,) of its
+            bounding box, metres, in map coordinates (relative to the map's origin).
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Annotator:
         self._frame_id, self._config = config.input.global_frame, config
         self._name = config.annotation_name
         self._label_names: dict[int, str] = {}
-        self._lock = threading.Lock()  # the list is told in the order of the changes
+        self._lock = threading.Lock()  # lists are published in the order of the changes
         self._list = node.create_publisher(AnnotationList, "annotations", LATCHED)
         self._markers = node.create_publisher(MarkerArray, "annotations/markers", LATCHED)
         self._answer = node.create_publisher(String, "annotate/answer", LATCHED)
@@ -90,7 +90,7 @@ class Annotator:
         ]
 
     def follow(self, config: MappingNodeConfig) -> None:
-        """Use another name for what comes without one, where the settings have another."""
+        """Apply new settings: a changed default name for annotations without one."""
         if config.annotation_name != self._config.annotation_name:
             self._name = config.annotation_name
         self._config = config
@@ -115,7 +115,7 @@ class Annotator:
                 self._names.publish(self._label_info(header))
 
     def _label_info(self, header: Header):
-        """The names of the class ids in the cloud and in views, those of people among them."""
+        """Return the names of all class ids in clouds and views, including annotated ones."""
         from vision_msgs.msg import LabelInfo, VisionClass
 
         names = sorted(self._mapper.label_names().items())
@@ -207,8 +207,8 @@ class Annotator:
         self._say(True, text, id=entry.id)
 
     def _say(self, success: bool, text: str, **details) -> None:
-        """The answer for those who asked by topic, and for the log."""
-        # Two lines: rclpy lets no line of code change its severity.
+        """Publish the answer for topic users, and log it."""
+        # Two calls: rclpy does not let one line of code log with varying severity.
         if success:
             self._node.get_logger().info(text)
         else:
@@ -216,7 +216,7 @@ class Annotator:
         answer = {"success": success, "message": text} | details
         self._answer.publish(String(data=json.dumps(answer)))
 
-    # --- what is meant ------------------------------------------------------------------------
+    # --- annotation targets -------------------------------------------------------------------
 
     def _pointed_at(self, request: Annotate.Request) -> PointedAt:
         kind = request.kind or _given(request)

@@ -1,4 +1,4 @@
-"""Annotations as markers for RViz: each name where it was said."""
+"""RViz text markers of annotations."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ TEXT_HEIGHT_M = 0.12
 
 
 def markers(header: Header, annotations: list[Annotation]) -> MarkerArray:
-    """Replaces all earlier ones."""
+    """Return one text marker per annotation; a DELETEALL marker first removes earlier ones."""
     array = MarkerArray(markers=[Marker(header=header, action=Marker.DELETEALL)])
     for entry in annotations:
         text = Marker(

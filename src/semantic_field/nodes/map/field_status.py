@@ -1,4 +1,4 @@
-"""The mapping node's state as FieldStatus and as /diagnostics."""
+"""Publishes the mapping node's state as FieldStatus and on /diagnostics."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ STATES = {
 
 
 class MappingState(Protocol):
-    """What the status tells of: the mapping node, which is a LifecycleNode as well."""
+    """The attributes of the mapping node (a LifecycleNode) that the status is made from."""
 
     settings: MappingNodeConfig
     config: Config
@@ -44,7 +44,7 @@ class MappingState(Protocol):
 
 
 class StatusPublisher:
-    """Publishes ``status`` (the last one also to late joiners) and ``/diagnostics``."""
+    """Publishes ``status`` (transient local) and ``/diagnostics`` periodically."""
 
     def __init__(self, node: MappingState) -> None:
         self._node = node
@@ -55,12 +55,12 @@ class StatusPublisher:
         self._timer = self._make_timer()
 
     def _make_timer(self) -> Timer:
-        # Steady time: the state is told even while simulated time stands still.
+        # Steady time: the status is published even while simulated time is stopped.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         return self._node.create_timer(self._period_s, self._publish, clock=steady)
 
     def follow(self, config: MappingNodeConfig) -> None:
-        """Use another period, where the settings have another."""
+        """Apply new settings: a changed status period."""
         if config.status_period_s != self._period_s:
             self._period_s = config.status_period_s
             self._node.destroy_timer(self._timer)

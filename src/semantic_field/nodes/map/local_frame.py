@@ -1,8 +1,8 @@
-"""Far worlds on topics: what is float32 comes in a frame near the map.
+"""Local frame for float32 clouds of maps far from the global origin.
 
-A PointCloud2 has float32 coordinates, which in UTM are half a metre apart. Where a map has an
-origin of its own (``MapState.origin``), clouds are in the frame ``<global_frame>_local``, which the
-mapping node broadcasts on /tf_static; poses, boxes and markers are float64 and stay in the global
+A PointCloud2 has float32 coordinates, whose resolution in UTM is half a metre. If a map has a
+non-zero origin (``MapState.origin``), clouds are in the frame ``<global_frame>_local``, which the
+mapping node broadcasts on /tf_static. Poses, boxes and markers are float64 and stay in the global
 frame.
 """
 
@@ -21,25 +21,27 @@ Origin = NDArray[np.float64]
 
 
 def local_frame(frame_id: str, origin: Origin) -> str:
-    """The frame of a map's float32 coordinates."""
+    """Return the name of the frame of a map's clouds."""
     return f"{frame_id}_local" if origin.any() else frame_id
 
 
 def header_of(state: MapState) -> Header:
-    """Of poses in the frame of a map."""
+    """Return the header for poses of a map: its stamp, the global frame."""
     return conversions.make_header(state.stamp_ns, state.frame_id)
 
 
 def cloud_header(state: MapState) -> Header:
-    """Of clouds of a map."""
+    """Return the header for clouds of a map: its stamp, the local frame."""
     return conversions.make_header(state.stamp_ns, local_frame(state.frame_id, state.origin))
 
 
 def offset_of(asked: str, frame_id: str, origin: Origin, what: str) -> Origin:
-    """What to add to coordinates that somebody gave in the frame ``asked``, empty = the global.
+    """Return the offset (3,), metres, from frame ``asked`` to the global frame.
+
+    An empty ``asked`` means the global frame; ``what`` names the request in the error.
 
     Raises:
-        ValueError: where that is neither the global frame nor that of the map's clouds.
+        ValueError: if it is neither the global frame nor the frame of the map's clouds.
     """
     local, asked = local_frame(frame_id, origin), asked.lstrip("/")
     if asked in ("", frame_id):
@@ -54,12 +56,12 @@ def offset_of(asked: str, frame_id: str, origin: Origin, what: str) -> Origin:
 
 
 def to_vector(origin: Origin) -> Vector3:
-    """The origin as a message."""
+    """Convert an origin (3,) to a message."""
     return Vector3(**dict(zip("xyz", origin.tolist(), strict=True)))
 
 
 def local_transform(state: MapState) -> TransformStamped:
-    """Where the frame of a map's clouds lies in the global frame."""
+    """Return the transform from the local frame of a map's clouds to the global frame."""
     return TransformStamped(
         header=header_of(state),
         child_frame_id=local_frame(state.frame_id, state.origin),

@@ -1,4 +1,4 @@
-"""Keeps the map on disk: every few minutes, at shutdown, and where nobody names a place."""
+"""Saves the map to disk: periodically, at shutdown, and before a new map replaces it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from semantic_field.mapping.mapper import Mapper
 
 
 def resolve(path: str) -> Path:
-    """The named file, or ``$ROS_HOME/semantic_field/map.safetensors`` (ROS_HOME: ``~/.ros``)."""
+    """Return the absolute path; empty = ``$ROS_HOME/semantic_field/map.safetensors``.
+
+    ROS_HOME defaults to ``~/.ros``.
+    """
     if path:
         return Path(path).expanduser().absolute()
     home = Path(os.environ.get("ROS_HOME") or "~/.ros").expanduser()
@@ -24,9 +27,9 @@ def resolve(path: str) -> Path:
 
 
 class MapKeeper:
-    """Saves the map of a node when it has changed; a failure is logged and tried again later.
+    """Saves the map of a node if it has changed; a failure is logged and retried later.
 
-    Where no place was named, the map of an earlier run is kept as ``previous.safetensors``.
+    At the default path, the map of an earlier run is renamed to ``previous.safetensors``.
     """
 
     def __init__(
@@ -41,7 +44,7 @@ class MapKeeper:
         self._set_timer()
 
     def save(self) -> bool:
-        """Write the map, unless nothing was learnt since; whether it is where it should be."""
+        """Write the map unless unchanged since the last save; returns True if it is saved."""
         with self._lock:
             steps = self._mapper.steps
             if steps == self._steps:
@@ -52,14 +55,14 @@ class MapKeeper:
             return True
 
     def set_aside(self) -> None:
-        """Keep the present map under another name: a new one is about to take its place."""
+        """Save the map as ``before_<name>``, because a new one is about to replace it."""
         with self._lock:
             if self._mapper.steps:
                 self._written(self._path.with_name(f"before_{self._path.name}"))
             self._steps = 0
 
     def _written(self, path: Path) -> bool:
-        """Whether the map could be written there; the log says so."""
+        """Write the map to ``path`` and log the result; returns True if it was written."""
         logger = self._node.get_logger()
         try:
             if path == self._path:
@@ -73,7 +76,7 @@ class MapKeeper:
         return True
 
     def follow(self, config: MappingNodeConfig) -> None:
-        """Use other settings from now on."""
+        """Apply new settings: path and autosave period."""
         if config.map_path != self._config.map_path:
             self._path, self._may_replace = resolve(config.map_path), bool(config.map_path)
         again = config.autosave_period_s != self._config.autosave_period_s
@@ -97,10 +100,9 @@ class MapKeeper:
         self._may_replace = True
 
     def close(self) -> bool:
-        """Save for the last time, where that is wanted; whether all is where it should be.
+        """Stop autosaving and, if configured, save; returns False if the path was not writable.
 
-        Where the map's own place cannot be written to, one of the fallback places may do. May be
-        called again.
+        In that case the map is saved to a fallback folder, if possible. May be called again.
         """
         if self._timer is not None:
             self._node.destroy_timer(self._timer)

@@ -1,7 +1,7 @@
-"""What the mapping node shows of its map: snapshots, the semantic cloud, views of the camera.
+"""Publishes the map: snapshots, the semantic point cloud, rendered camera views.
 
-All of it is made in one thread of its own, so that neither callbacks nor training wait for it,
-and only when someone listens (the snapshot always: a late joiner gets the last one).
+A dedicated thread does the work, so neither callbacks nor training wait for it. Clouds and views
+are made only with subscribers; snapshots always, as late subscribers receive the last one.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from semantic_field.nodes.ros import conversions
 from semantic_field.nodes.ros.qos import LATCHED, RELIABLE
 
 POLL_S = 0.1
-LEARNT_S = 1.0  # after a correction: most of it is learnt by then
+LEARNT_S = 1.0  # after a correction: most of it has been learnt by then
 AROUND_M = 0.5
 NOTHING = SurfacePoints(
     *(np.zeros((0, 3), np.float32) for _ in range(2)),
@@ -44,7 +44,7 @@ NOTHING = SurfacePoints(
     np.zeros(0, np.int32),
     np.zeros(0, np.float32),
 )
-MAX_PIXELS = 1 << 22  # of a requested view: a slip of the hand must not take all memory
+MAX_PIXELS = 1 << 22  # of a requested view: a typing error must not exhaust memory
 
 
 class MapPublisher:
@@ -58,14 +58,14 @@ class MapPublisher:
             name: node.create_publisher(Image, f"view/{name}", RELIABLE)
             for name in ("color", "depth", "label")
         }
-        # Not tf2's broadcaster: it sends the first transform of a frame for ever.
+        # Not tf2's StaticTransformBroadcaster: it keeps sending the first transform of a frame.
         self._static_tf = node.create_publisher(TFMessage, "/tf_static", LATCHED)
         self._placed_at = np.zeros(3)
         self._corrections: deque[tuple[float, NDArray, NDArray]] = deque()
         self._published: tuple[MapState, SurfacePoints] | None = None
         self._due = {"snapshot": 0.0, "cloud": 0.0, "view": 0.0}
         self._steps = {"snapshot": -1, "cloud": -1}
-        self._sending = threading.Lock()  # what is latched in the end is of the newest map
+        self._sending = threading.Lock()  # so that the last latched message is of the newest map
         self._renewed = 0
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -78,19 +78,19 @@ class MapPublisher:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread; what it is at is finished first."""
+        """Stop the thread, after it has finished its current work."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
             self._thread = None
 
     def follow(self, config: MappingNodeConfig) -> None:
-        """Use other settings; what is due sooner by them is sooner."""
+        """Apply new settings; everything is due immediately."""
         self._config = config
         self._due = dict.fromkeys(self._due, 0.0)
 
     def renew(self) -> None:
-        """The map was emptied or exchanged: say so at once, also to those who come late."""
+        """After the map was emptied or replaced: publish a snapshot and an empty cloud at once."""
         with self._sending:
             self._renewed += 1
             self._published = None
@@ -111,12 +111,11 @@ class MapPublisher:
             self._node.destroy_publisher(publisher)
 
     def hasten(self, low: NDArray, high: NDArray) -> None:
-        """A correction was made between two corners of the map's own coordinates, metres: show it
-        at once.
+        """Show a correction at once; ``low`` and ``high`` (3,) bound it: map coordinates, metres.
 
-        To extract a whole cloud takes longer than to learn what was said. So the last one is
-        published again as it is (``_send`` overrules it), and once more when most is
-        learnt, with the part around the correction read anew.
+        Extracting a whole cloud takes longer than learning the correction. So the last cloud is
+        published again at once (``_send`` applies the annotations to it), and again after
+        ``LEARNT_S``, with the labels around the correction queried from the field.
         """
         now = time.monotonic()
         with self._sending:
@@ -133,7 +132,7 @@ class MapPublisher:
                 self._due["cloud"] = 0.0
                 continue
             state, points = self._mapper.snapshot(), published[1]
-            state.surfaces.points = None  # it is not only where points have moved
+            state.surfaces.points = None  # the surface cached with this state may have moved
             near = ((points.xyz >= low) & (points.xyz <= high)).all(1)
             label = points.label.copy()
             label[near] = describe(state, points.xyz[near], with_latent=False).label
@@ -192,7 +191,7 @@ class MapPublisher:
         self.version = state.version
 
     def _place(self, state: MapState) -> None:
-        """Tell where the frame of clouds is, where that is not the global one."""
+        """Broadcast the local frame of the clouds, if it is not the global one and has changed."""
         if state.origin.any() and not np.array_equal(state.origin, self._placed_at):
             self._static_tf.publish(TFMessage(transforms=[local_transform(state)]))
         self._placed_at = state.origin
@@ -202,7 +201,7 @@ class MapPublisher:
         self._send(state, points)
 
     def _send(self, state: MapState, points: SurfacePoints) -> None:
-        """The cloud; what people have said counts from the moment at which they say it."""
+        """Publish the cloud; annotations override its labels without waiting for training."""
         self._place(state)
         label = self._mapper.annotations().overrule(points.xyz, points.label)
         self._cloud.publish(
@@ -234,7 +233,7 @@ class MapPublisher:
 
 
 def view_images(view: RenderedView, header: Header) -> dict[str, Image]:
-    """The images of a rendered view: color rgb8, depth 32FC1 m, label 16UC1, confidence 32FC1."""
+    """Return a view's images: color rgb8, depth 32FC1 (m), label 16UC1, confidence 32FC1."""
     return {
         "color": conversions.image_message(view.color, "rgb8", header),
         "depth": conversions.image_message(view.depth, "32FC1", header),
@@ -244,10 +243,10 @@ def view_images(view: RenderedView, header: Header) -> dict[str, Image]:
 
 
 def requested_camera(request) -> Camera:
-    """The camera of a RenderView request: its CameraInfo, or size and field of view.
+    """Return the camera of a RenderView request: from its CameraInfo, or size and field of view.
 
     Raises:
-        ValueError: where these are no camera, or one of more than ``MAX_PIXELS``.
+        ValueError: if these are no valid camera, or have more than ``MAX_PIXELS``.
     """
     if request.camera_info.width:
         camera = conversions.camera_from_info(request.camera_info)[0]

@@ -1,4 +1,4 @@
-"""The mapping node's services on its map: save_map, load_map, render_view."""
+"""Services of the mapping node: save_map, load_map, render_view."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from semantic_field.srv import MapFile, RenderView
 
 
 class MapServices:
-    """Each answers ``success`` and a message; the node says why it refuses (``GuardedNode``).
+    """Responds with ``success`` and a message; ``GuardedNode`` turns errors into refusals.
 
-    ``on_loaded`` is called after another map was loaded.
+    ``on_loaded`` is called after a map was loaded.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class MapServices:
         ]
 
     def follow(self, config: MappingNodeConfig) -> None:
-        """Use other settings from the next request on."""
+        """Apply new settings from the next request on."""
         self._config = config
 
     def close(self) -> None:

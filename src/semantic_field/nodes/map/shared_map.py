@@ -1,8 +1,8 @@
-"""The newest map by reference, from a mapping node to a query node of the same process.
+"""Passes the newest map by reference from the mapping node to a query node in the same process.
 
-rclpy has no communication within a process: a snapshot is made of bytes and read again even
-there. The bytes are published all the same, for everybody else; who finds the map here need not
-read them, and has one surface with the mapping node in place of one of its own.
+rclpy has no intra-process communication: snapshots are serialised and parsed even within one
+process. Snapshots are still published for other processes; a query node that finds the map here
+need not parse it, and shares the extracted surface with the mapping node.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from semantic_field.field.map_state import MapState
 
 
 class SharedMap:
-    """A place for one map, known by the checksum of its bytes; empty until ``open``."""
+    """Holds one map, identified by the checksum of its bytes; holds nothing until ``open``."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -22,18 +22,18 @@ class SharedMap:
         self._newest: tuple[str, MapState] | None = None
 
     def open(self, shared: bool = True) -> None:
-        """Keep maps from now on: where nodes of both kinds are in this process."""
+        """Enable sharing: for processes with both a mapping and a query node."""
         with self._lock:
             self._open, self._newest = shared, None
 
     def offer(self, state: MapState, data: bytes) -> None:
-        """Keep the map whose bytes are ``data``, in place of the one before."""
+        """Store the map whose serialised bytes are ``data``, replacing the previous one."""
         with self._lock:
             if self._open:
                 self._newest = checksum_of(data), state
 
     def take(self, data: bytes) -> MapState | None:
-        """The map whose bytes these are, if it was made in this process and is still the newest."""
+        """Return the map serialised as ``data`` if it is the newest of this process, else None."""
         with self._lock:
             if self._newest is None or checksum_of(data) != self._newest[0]:
                 return None

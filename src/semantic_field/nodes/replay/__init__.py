@@ -1,1 +1,1 @@
-"""What the replay node plays."""
+"""Playback of recordings as ROS topics."""

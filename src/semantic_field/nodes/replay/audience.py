@@ -1,4 +1,4 @@
-"""Whom a replay waits for before it plays: without them its first frames would be lost."""
+"""Waits for subscribers before a replay starts, so that its first frames are not lost."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ NOT_READY = ("starting", "inactive")
 
 
 class Audience:
-    """A subscriber of the images and, where it is asked for, a mapping node that maps.
+    """Waits for an image subscriber and, if configured, for a mapping node that is ready.
 
-    The mapping node listens to no images before its kernels are compiled; that others listen to
-    them (RViz perhaps) says nothing of it, so its ``status`` is heard.
+    The mapping node subscribes to images only once its kernels are compiled. As the subscriber
+    may be another node (such as RViz), its ``status`` topic is checked too.
     """
 
     def __init__(self, node: Node, playback: Playback, config: ReplayNodeConfig) -> None:
@@ -34,7 +34,7 @@ class Audience:
         self._state = message.state
 
     def missing(self) -> str:
-        """Who is not there yet, in words; empty when all are."""
+        """Describe who is still missing; empty if nobody is."""
         if self._config.wait_for_mapping and not self._state:
             return "the mapping node: no status yet"
         if self._config.wait_for_mapping and self._state in NOT_READY:
@@ -42,7 +42,7 @@ class Audience:
         return "" if self._playback.heard() else "a subscriber of the images"
 
     def wait(self, stop: threading.Event) -> None:
-        """Until all are there, the time is up or ``stop`` is set; says what it waits for."""
+        """Wait until nobody is missing, the timeout, or ``stop`` is set; logs what it waits for."""
         begin = time.monotonic()
         end, tell = begin + self._config.wait_for_subscriber_s, begin
         while (missing := self.missing()) and time.monotonic() < end:
@@ -56,5 +56,5 @@ class Audience:
             self._node.get_logger().warning(
                 f"playing without {missing}; wait_for_subscriber_s gives more time"
             )
-        # A best-effort subscription counts before it hears: give discovery its last moment.
+        # A best-effort subscription is counted before it receives: let discovery finish.
         stop.wait(0.5)

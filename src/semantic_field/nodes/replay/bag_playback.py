@@ -1,4 +1,4 @@
-"""A bag's own messages on their own topics, byte for byte, as ``ros2 bag play`` does."""
+"""Plays a bag's messages unchanged on their original topics, like ``ros2 bag play``."""
 
 from __future__ import annotations
 
@@ -14,17 +14,20 @@ from semantic_field.data.replay import Event
 from semantic_field.nodes.ros.qos import LATCHED, RELIABLE
 
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
-# What a late joiner needs as well; the rest is a stream.
+# Late subscribers need these too; all other topics are streams.
 LATCHED_TYPES = ("vision_msgs/msg/LabelInfo",)
 LATCHED_TOPICS = ("/tf_static",)
-TF_STATIC_DEPTH = 100  # several publishers of one bag, each with its own message
+TF_STATIC_DEPTH = 100  # a bag may hold messages of several publishers
 
 
 class BagPlayback:
-    """Plays a rosbag2 message by message; in steps, up to the next colour or depth image.
+    """Plays a rosbag2 message by message; in step mode, up to the next colour or depth image.
 
-    Topics whose type is not known here are left out, with a warning. The bag's own /clock is
-    never played: the replay node publishes it.
+    Topics of unknown type are skipped with a warning. The bag's own /clock is never played: the
+    replay node publishes it.
+
+    Raises:
+        ValueError: if the bag has no image topics.
     """
 
     def __init__(self, node: Node, path: Path, step: bool = False) -> None:
@@ -46,7 +49,7 @@ class BagPlayback:
             raise ValueError(f"expected a bag with images, got topics {sorted(self._reader.types)}")
 
     def events(self) -> Iterator[Event]:
-        """Each message by itself, or, in steps, all up to and with the next image."""
+        """Yield single messages or, in step mode, all messages up to and including an image."""
         group: list[tuple[str, bytes]] = []
         received = self.start_ns
         for topic, received, raw, _ in self._reader.raw_messages(*self._publishers):

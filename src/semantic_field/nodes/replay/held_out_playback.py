@@ -1,4 +1,4 @@
-"""A recording for an evaluation: held-out frames on topics that the mapping node never hears."""
+"""Playback for evaluations: held-out frames go to topics that mapping does not subscribe to."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ PREFIX = "held_out/"
 
 
 class HeldOutPlayback:
-    """Mapped frames on the usual topics, held-out ones under ``held_out/``, the rest not at all."""
+    """Mapped frames on the usual topics, held-out ones under ``held_out/``, others skipped.
+
+    Raises:
+        ValueError: if the protocol does not use all labels.
+    """
 
     def __init__(self, node: Node, source: FrameSource, config: ReplayNodeConfig) -> None:
         protocol = load_protocol(config.protocol)
@@ -34,7 +38,7 @@ class HeldOutPlayback:
         self._held_out = FramePlayback(node, source, config, PREFIX)
 
     def heard(self) -> bool:
-        """Whether both the mapping and the scorer node listen."""
+        """Return True if both the mapped and the held-out images have subscribers."""
         return self._mapped.heard() and self._held_out.heard()
 
     def events(self) -> Iterator[Event]:

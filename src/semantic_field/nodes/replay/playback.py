@@ -1,4 +1,4 @@
-"""What the replay node publishes: the frames of a source, or a bag's own messages as they are."""
+"""Playback interface, and playback of a frame source as colour, depth, CameraInfo and TF."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class Playback(Recording, Protocol):
     def publish(self, event: Event) -> None: ...
 
     def heard(self) -> bool:
-        """Whether someone listens to the images."""
+        """Return True if the images have subscribers."""
         ...
 
 
 class FramePlayback:
-    """Frames as colour, depth, CameraInfo, labels and TF on the mapping node's default topics.
+    """Publishes frames as colour, depth, CameraInfo, labels and TF on mapping's default topics.
 
-    ``prefix`` comes before the names of all topics but TF.
+    ``prefix`` is prepended to all topic names except TF.
     """
 
     def __init__(

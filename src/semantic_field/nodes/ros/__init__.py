@@ -1,1 +1,1 @@
-"""What all nodes share of ROS 2: conversions, QoS, parameters, spinning."""
+"""ROS 2 utilities shared by all nodes: conversions, QoS, parameters, spinning."""

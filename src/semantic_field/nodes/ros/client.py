@@ -18,7 +18,7 @@ from semantic_field.nodes.ros.spinning import Spinning
 
 
 class Client:
-    """A node that spins in a thread, so that the command's own thread can wait."""
+    """A node that spins in a background thread, so that the command's thread can wait."""
 
     def __init__(self, name: str) -> None:
         self.node = Node(f"{name}_{os.getpid()}")
@@ -28,7 +28,7 @@ class Client:
         self._spinning = Spinning(executor)
 
     def call(self, kind: type, name: str, request: Any, timeout_s: float = 30.0) -> Any:
-        """The service's response; TimeoutError where nobody answers in time."""
+        """Call a service and return its response; raises TimeoutError if none comes in time."""
         if name not in self._clients:
             self._clients[name] = self.node.create_client(kind, name)
         client = self._clients[name]
@@ -42,7 +42,7 @@ class Client:
         future = client.call_async(request)
         future.add_done_callback(lambda _: done.set())
         if not done.wait(max(0.0, deadline - time.monotonic())):
-            client.remove_pending_request(future)  # a late answer finds nobody
+            client.remove_pending_request(future)  # a late answer is ignored
             raise TimeoutError(f"no answer from {name} after {timeout_s:.0f} s")
         return future.result()
 
@@ -56,8 +56,8 @@ class Client:
 
 @contextmanager
 def connected(name: str) -> Iterator[Client]:
-    """A client in a context of its own: ``with connected("query") as client: …``."""
-    # A command ends as Python commands do: Ctrl-C raises KeyboardInterrupt in its own thread.
+    """Yield a client and shut rclpy down after it: ``with connected("query") as client: …``."""
+    # No signal handlers of rclpy: Ctrl-C raises KeyboardInterrupt, as in other Python commands.
     rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     client = Client(name)
     try:

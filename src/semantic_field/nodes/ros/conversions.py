@@ -1,4 +1,4 @@
-"""Between messages and arrays: stamps, poses, cameras, images and clouds."""
+"""Conversions between ROS messages and arrays: stamps, poses, cameras, images, point clouds."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def to_stamp(stamp_ns: int) -> Time:
 
 
 def without_slash(header: Header) -> None:
-    """Name the header's frame as tf2 does: without a slash before it."""
+    """Strip the leading slash of the header's frame name, in place, as tf2 expects."""
     header.frame_id = header.frame_id.lstrip("/")
 
 
@@ -41,7 +41,7 @@ def make_header(stamp_ns: int, frame_id: str) -> Header:
 
 
 def to_bytes(data: NDArray | bytes) -> array.array:
-    """A message's ``uint8[]``: the type that rclpy assigns without looking at each element."""
+    """Convert to ``array.array``, which rclpy assigns to ``uint8[]`` without checking elements."""
     result = array.array("B")
     result.frombytes(data if isinstance(data, bytes) else np.ascontiguousarray(data).tobytes())
     return result
@@ -51,43 +51,43 @@ def to_bytes(data: NDArray | bytes) -> array.array:
 
 
 def image_array(message: Image) -> NDArray:
-    """The pixels as sent (H, W) or (H, W, channels), in this machine's byte order.
+    """Return the pixels (H, W) or (H, W, channels) as sent, in native byte order.
 
-    Not by cv_bridge: it misreads rows that are padded by no whole number of pixels, and fails on
-    foreign byte orders beside NumPy 2.
+    Not by cv_bridge: it misreads rows whose padding is not a whole number of pixels, and fails
+    on foreign byte orders with NumPy 2.
 
     Raises:
-        ValueError: where the encoding is unknown or the data too short for its size.
+        ValueError: if the encoding is unknown or the data too short for its size.
     """
     return message_images.decode_message(message)
 
 
 def rgb_image(message: Image | CompressedImage) -> NDArray[np.uint8]:
-    """Colour as uint8 RGB (H, W, 3); ValueError for an encoding that is not a colour image."""
+    """Return colour as uint8 RGB (H, W, 3); raises ValueError if it is not a colour image."""
     if isinstance(message, CompressedImage):
         return message_images.decode_compressed_color(message.data)
     return message_images.color_to_rgb(image_array(message), message.encoding)
 
 
 def depth_metres(message: Image | CompressedImage) -> NDArray[np.float32]:
-    """Depth as float32 metres (H, W), 0 = no reading (REP-118)."""
+    """Return depth (H, W) as float32 metres, 0 = no reading (REP-118)."""
     return message_images.in_metres(*depth_units(message))
 
 
 def depth_units(message: Image | CompressedImage) -> tuple[NDArray[np.float32], bool]:
-    """Depth (H, W) in its own unit, 0 = no reading, and whether that is of floats."""
+    """Return depth (H, W) in its original unit, 0 = no reading, and whether it was float."""
     if isinstance(message, CompressedImage):
         return message_images.compressed_depth_units(message.data, message.format)
     return message_images.depth_units(image_array(message), message.encoding)
 
 
 def label_ids(message: Image) -> NDArray[np.int32]:
-    """Class ids (H, W) of a mono8 or 16UC1 image; 255 and 65535 become -1."""
+    """Return class ids (H, W) of a mono8 or 16UC1 image; 255 and 65535 become -1."""
     return message_images.labels_to_ids(image_array(message), message.encoding)
 
 
 def image_message(pixels: NDArray, encoding: str, header: Header) -> Image:
-    """An Image of those pixels (H, W) or (H, W, channels)."""
+    """Make an Image from pixels (H, W) or (H, W, channels)."""
     return Image(
         header=header,
         height=pixels.shape[0],
@@ -100,7 +100,7 @@ def image_message(pixels: NDArray, encoding: str, header: Header) -> Image:
 
 
 def label_message(labels: NDArray[np.int32], header: Header) -> Image:
-    """A 16UC1 image of class ids, 65535 = none; ValueError for ids above 65534."""
+    """Make a 16UC1 image of class ids, 65535 = none; raises ValueError for ids above 65534."""
     return image_message(ids_to_uint16(labels), "16UC1", header)
 
 
@@ -110,13 +110,13 @@ def label_message(labels: NDArray[np.int32], header: Header) -> Image:
 def camera_from_info(
     info: CameraInfo, rectified: bool = False
 ) -> tuple[Camera, NDArray[np.float64]]:
-    """The pinhole camera and the distortion coefficients (possibly empty) of a CameraInfo; see
+    """Return the pinhole camera and distortion coefficients (possibly empty) of a CameraInfo; see
     ``read_camera_info``."""
     return read_camera_info(info, rectified)[:2]
 
 
 def camera_info(camera: Camera, header: Header) -> CameraInfo:
-    """The CameraInfo of an undistorted camera."""
+    """Make the CameraInfo of an undistorted camera."""
     k = camera.matrix
     projection = np.hstack([k, np.zeros((3, 1))])
     return CameraInfo(
@@ -182,8 +182,8 @@ def cloud_message(
     labels: NDArray,
     normals: NDArray,
 ) -> PointCloud2:
-    """A cloud of N points: metres in ``header.frame_id``, packed rgb, intensity 0..1, class id
-    (0xFFFFFFFF = none) and unit normals."""
+    """Make a cloud of N points: metres in ``header.frame_id``, packed rgb, intensity 0..1,
+    class id (0xFFFFFFFF = none) and unit normals."""
     points = np.zeros(len(xyz), CLOUD_TYPE)
     for axis, name in enumerate("xyz"):
         points[name] = xyz[:, axis]
@@ -206,7 +206,7 @@ def cloud_message(
 
 
 def unpacked_colors(packed: NDArray[np.uint32]) -> NDArray[np.uint8]:
-    """uint8 RGB (N, 3) of packed colours (N,)."""
+    """Return uint8 RGB (N, 3) of packed colours (N,)."""
     return np.stack([packed >> 16, packed >> 8, packed], axis=1).astype(np.uint8)
 
 
@@ -222,7 +222,11 @@ def _cloud_fields() -> list[PointField]:
 
 
 def cloud_arrays(message: PointCloud2) -> NDArray:
-    """A cloud of this project's layout as a structured array of ``CLOUD_TYPE`` (N,)."""
+    """Return a cloud made by ``cloud_message`` as a structured array (N,) of ``CLOUD_TYPE``.
+
+    Raises:
+        ValueError: if the cloud has another layout.
+    """
     if message.point_step != CLOUD_TYPE.itemsize:
         raise ValueError(
             f"expected a cloud with point_step {CLOUD_TYPE.itemsize}, got {message.point_step}"
@@ -231,9 +235,9 @@ def cloud_arrays(message: PointCloud2) -> NDArray:
 
 
 def surface_points(message: PointCloud2, origin: Vector3) -> SurfacePoints:
-    """The points of a cloud of this project's layout, without latents or confidence (1).
+    """Return the points of a cloud made by ``cloud_message``; no latents, confidence 1.
 
-    ``origin``: of the cloud's frame in the frame of the map.
+    ``origin`` is the origin of the cloud's frame in the map frame.
     """
     cloud = cloud_arrays(message)
     return SurfacePoints(

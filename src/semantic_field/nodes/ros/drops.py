@@ -1,4 +1,4 @@
-"""Frames that could not be used: counted by cause, with a throttled warning and its remedy."""
+"""Counts dropped frames by cause, with a throttled warning that suggests a remedy."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rclpy.node import Node
 from semantic_field.msg import DropCount
 from semantic_field.nodes.ros.guarding import Warnings
 
-NOT_LOST = ("view_covered", "view_blocked")  # the keyframes show what these frames show
+NOT_LOST = ("view_covered", "view_blocked")  # expected drops: not warned about
 REMEDIES = {
     "no_transform": "publish the pose of the camera on /tf (or set input.pose_source), and check "
     "that camera and robot share one clock",
@@ -52,7 +52,7 @@ REMEDIES = {
 
 
 class DropCounter:
-    """Counts dropped frames of one node; safe to use from several threads."""
+    """Counts dropped frames of one node; thread-safe."""
 
     def __init__(self, node: Node) -> None:
         self._warnings = Warnings(node)
@@ -68,11 +68,11 @@ class DropCounter:
         self._warn(cause, f"{what} dropped ({cause}, {total} so far): {detail}")
 
     def warn(self, cause: str, detail: str) -> None:
-        """The same warning where no frame is lost."""
+        """Log the warning of ``cause`` without counting a dropped frame."""
         self._warn(cause, detail)
 
     def watch(self, others: Mapping[str, int]) -> None:
-        """Warn of frames that the mapper has lost since: it counts them, but has no logger."""
+        """Warn about frames newly dropped by the mapper, given its totals: it has no logger."""
         for cause, total in others.items():
             if total > self._seen.get(cause, 0) and cause not in NOT_LOST:
                 self._warn(cause, f"frames dropped ({cause}, {total} so far)")
@@ -82,7 +82,7 @@ class DropCounter:
         self._warnings.warn(cause, f"{text}; {REMEDIES[cause]}")
 
     def messages(self, others: dict[str, int]) -> list[DropCount]:
-        """All counts, with those of the mapper beside this node's own."""
+        """Return this node's counts plus those of the mapper (``others``)."""
         with self._lock:
             counts = sorted((self._counts + Counter(others)).items())
         return [DropCount(cause=c, count=n, remedy=REMEDIES[c]) for c, n in counts]

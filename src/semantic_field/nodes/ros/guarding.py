@@ -1,4 +1,4 @@
-"""Nodes that outlive what arrives: a bad message or request is refused, counted and named."""
+"""Keeps nodes alive on bad input: invalid messages and requests are refused and counted."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from rclpy._rclpy_pybind11 import RCLError
 
 THROTTLE_S = 5.0
 REFUSED = (ValueError, OverflowError, OSError)
-"""What bad contents raise, and the machine around us; all else is a fault of this program."""
+"""Raised by invalid content or by the system; every other exception is a bug."""
 
 
 class Warnings:
-    """Warnings of one node, each kind at most every five seconds; safe to use from any thread.
+    """Throttled warnings of one node, each kind at most every five seconds; thread-safe.
 
-    Not rclpy's throttle: that goes by line of code, so that one kind would silence others.
+    Not rclpy's throttle: it works per line of code, so one kind would silence the others.
     """
 
     def __init__(self, node: Any) -> None:
@@ -38,14 +38,14 @@ class Warnings:
 
 
 class GuardedNode:
-    """Mixin, to be named before rclpy's node: no message and no request ends the node.
+    """Mixin, placed before rclpy's node class: invalid messages and requests do not end the node.
 
-    A callback says that it cannot use what it was given by raising one of ``REFUSED``. Of a
-    topic (or a timer) that is a warning, of a service an answer ``success: false`` with the
-    reason. Everything else that is raised is a fault, and is not caught.
+    A callback rejects its input by raising one of ``REFUSED``. For a topic or timer this is
+    logged as a warning; a service responds with ``success: false`` and the reason. Any other
+    exception is a bug and is not caught.
 
     Attributes:
-        refused: how often, by name of the topic, service or timer.
+        refused: number of refusals by topic, service or timer.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -53,7 +53,8 @@ class GuardedNode:
         self._warnings = Warnings(self)
         super().__init__(*args, **options)
         for service in self.services:  # type: ignore[attr-defined]
-            if not hasattr(service.callback, "__wrapped__"):  # a lifecycle node makes its own
+            # Services that a lifecycle node creates itself are not wrapped yet.
+            if not hasattr(service.callback, "__wrapped__"):
                 kind, name = service.srv_type, service.srv_name
                 service.callback = self._answering(kind, name, service.callback)
 
@@ -80,7 +81,7 @@ class GuardedNode:
         def guarded(request: Any, response: Any) -> Any:
             try:
                 return callback(request, response)
-            except (*REFUSED, RCLError) as error:  # rclpy's for a transition that leads nowhere
+            except (*REFUSED, RCLError) as error:  # RCLError: an invalid lifecycle transition
                 what = f"request to {srv_name}"
                 self._count(what, error)
                 if not hasattr(response, "message"):
@@ -90,7 +91,7 @@ class GuardedNode:
         return guarded
 
     def _guarded(self, what: str, callback: Callable) -> Callable:
-        @functools.wraps(callback)  # rclpy looks at the callback's arguments
+        @functools.wraps(callback)  # rclpy inspects the callback's signature
         def guarded(*arguments: Any) -> Any:
             try:
                 return callback(*arguments)

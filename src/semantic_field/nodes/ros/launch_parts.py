@@ -1,6 +1,6 @@
-"""What the launch files are made of: arguments in tables, and their values by type.
+"""Shared parts of the launch files: tables of launch arguments, and typed node parameters.
 
-The tables stand here because several files have them: mapping, demo and single_process.
+The launch files mapping, demo and single_process share the tables.
 """
 
 from __future__ import annotations
@@ -84,13 +84,13 @@ REPLAY_ARGUMENTS = {
     "loop": ("false", "true or false: start again at the end"),
     "step": ("false", "true or false: one frame for each call of replay_node/step"),
     "wait": ("300.0", "longest wait for the mapping node and its compiled kernels, seconds"),
-    # What a replay changes of mapping's own: a recording must not lose frames on the way.
+    # Other defaults than in mapping: a replay must not lose frames.
     "input_qos": ("reliable", *MAPPING_ARGUMENTS["input_qos"][1:]),
     "use_sim_time": ("true", *MAPPING_ARGUMENTS["use_sim_time"][1:]),
 }
-# How a recording is read: the same names as on the command line.
+# How a recording is read: same names as on the command line.
 _READING = {name: (str(value), item.metadata["doc"]) for name, item, value in walk(SourceConfig())}
-# Of these two, mapping's own arguments serve where there is a mapping node.
+# These two exist as mapping arguments too, which are used if there is a mapping node.
 READING_POSES = {name: _READING.pop(name) for name in ("pose_source", "global_frame")}
 READING_ARGUMENTS = _READING
 REMAPPINGS = {
@@ -108,12 +108,12 @@ REMAPPINGS = {
 
 
 class Truth(Substitution):
-    """An argument of yes or no as "true" or "false", however it was typed.
+    """Substitution of a boolean launch argument: "true" or "false" for any common spelling.
 
-    ROS 2's conditions know no "yes" and its parameters no "1"; choices would know one spelling.
+    ROS 2's launch conditions do not accept "yes", and its parameters do not accept "1".
 
     Args:
-        other: words that stand for themselves.
+        other: additional words that are returned unchanged.
     """
 
     def __init__(self, name: str, other: tuple[str, ...] = ()) -> None:
@@ -137,7 +137,7 @@ class Truth(Substitution):
 
 
 def declared(arguments: Mapping[str, tuple]) -> list[DeclareLaunchArgument]:
-    """The arguments of a table."""
+    """Return the declarations of a table of launch arguments."""
     return [
         DeclareLaunchArgument(
             name,
@@ -150,19 +150,19 @@ def declared(arguments: Mapping[str, tuple]) -> list[DeclareLaunchArgument]:
 
 
 def typed(name: str, kind: type) -> ParameterValue:
-    """An argument as a parameter's value: a text stays one, though it may look like a number."""
+    """Return a launch argument as a typed parameter value: text stays text even if numeric."""
     value = Truth(name) if kind is bool else LaunchConfiguration(name)
     return ParameterValue(value, value_type=kind)
 
 
 def teacher_parameters() -> dict[str, ParameterValue]:
-    """Of mapping and query node; they come before ``params_file``, which may name one as well."""
+    """Return the teacher parameters of mapping and query node; ``params_file`` overrides them."""
     names = {"kind": "teacher", "path": "checkpoint", "architecture": "architecture"}
     return {f"teacher.{name}": typed(argument, str) for name, argument in names.items()}
 
 
 def mapping_parameters() -> list:
-    """The mapping node's parameters, the last ones first in rank."""
+    """Return the mapping node's parameters; later entries override earlier ones."""
     texts = (
         "global_frame", "pose_source", "pose_frame", "color_transport", "depth_transport",
         "input_qos",
@@ -182,7 +182,7 @@ def mapping_parameters() -> list:
 
 
 def query_parameters() -> list:
-    """The query node's parameters."""
+    """Return the query node's parameters."""
     return [
         teacher_parameters(),
         ParameterFile(LaunchConfiguration("params_file"), allow_substs=True),
@@ -191,7 +191,7 @@ def query_parameters() -> list:
 
 
 def replay_parameters() -> list:
-    """The replay node's parameters."""
+    """Return the replay node's parameters."""
     kinds = {"input": str, "rate": float, "frame_rate_hz": float, "loop": bool, "step": bool}
     poses = {f"source.{name}": typed(f"replayed_{name}", str) for name in READING_POSES}
     own = {name: typed(name, kind) for name, kind in kinds.items()}
@@ -201,7 +201,7 @@ def replay_parameters() -> list:
 def reading_parameters(
     names: Container[str] = READING_ARGUMENTS | READING_POSES,
 ) -> dict[str, ParameterValue]:
-    """How the replay and the scorer node read a recording."""
+    """Return the ``source.*`` parameters: how replay and scorer node read a recording."""
     kinds = {name: type(value) for name, _, value in walk(SourceConfig()) if name in names}
     return {f"source.{name}": _reading(name, kind) for name, kind in kinds.items()}
 
@@ -213,12 +213,12 @@ def _reading(name: str, kind: type) -> ParameterValue:
 
 
 def waiting() -> dict:
-    """A replay begins when the mapping node has compiled its kernels, and listens."""
+    """Return the parameters that make a replay wait until the mapping node is ready."""
     return {"wait_for_mapping": True, "wait_for_subscriber_s": typed("wait", float)}
 
 
 def remappings() -> list[tuple[str, LaunchConfiguration]]:
-    """The mapping node's inputs, by the arguments that name their topics."""
+    """Return the remappings of the mapping node's inputs to the topic arguments."""
     return [(topic, LaunchConfiguration(argument)) for topic, argument in REMAPPINGS.items()]
 
 
@@ -235,10 +235,11 @@ def rviz() -> Node:
 
 
 def topics_of_bag() -> OpaqueFunction:
-    """Sets the arguments that name topics to those of the bag in ``input``, where it is one.
+    """Return an action that sets the topic arguments to the topics of the bag in ``input``.
 
-    What the user has given stays. ``replayed_pose_source`` and ``replayed_global_frame`` become
-    what the user has said of the recording's poses.
+    Arguments given by the user are kept. ``replayed_pose_source`` and ``replayed_global_frame``
+    are set to the user's settings for reading the recording's poses. Without a bag, topic names
+    keep their defaults.
     """
 
     def found(context: LaunchContext) -> list[SetLaunchConfiguration]:
@@ -261,15 +262,18 @@ def topics_of_bag() -> OpaqueFunction:
 
 
 def bag_arguments(path: Path, reading: Mapping[str, str]) -> dict[str, str]:
-    """The topics of a bag as arguments of mapping.launch.py.
+    """Return the topics of a bag as arguments of mapping.launch.py.
 
-    ``ros2`` itself may run under the system's Python while what the nodes need is in the active
-    environment, so that environment is asked.
+    ``ros2`` may run under the system's Python while ``rosbags`` is installed only in the active
+    environment, so the bag is read by a process of that environment.
+
+    Raises:
+        RuntimeError: if the bag cannot be read.
     """
     python = sys.executable if find_spec("rosbags") else "python3"
     command = [python, "-m", "semantic_field.data.bag_launch", str(path), json.dumps(reading)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(done.stderr.strip().splitlines()[-1])
-    sys.stderr.write(done.stderr)  # what is doubtful about the bag
+    sys.stderr.write(done.stderr)  # warnings about the bag
     return json.loads(done.stdout)

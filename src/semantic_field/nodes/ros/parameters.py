@@ -1,4 +1,4 @@
-"""ROS parameters made of the settings in ``config.py``: same names, defaults, docs and limits."""
+"""Declares the settings of ``config.py`` as ROS parameters: names, defaults, docs, limits."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ AnySettings = TypeVar("AnySettings", bound=Settings)
 
 
 def declare_settings(node: Node, defaults: AnySettings, prefix: str = "") -> AnySettings:
-    """Declare every option as a parameter and return the settings with the overrides in place.
+    """Declare every option as a parameter and return the settings with overrides applied.
 
-    Fixed options are read-only, the others may be set while the node runs, see ``follow_changes``.
+    Fixed options are read-only; others may be set while the node runs, see ``follow_changes``.
 
     Raises:
-        ValueError: where an override has another type, or is out of its limits.
+        ValueError: if an override has the wrong type or is out of its limits.
     """
     values = {}
     for name, item, default in walk(defaults):
@@ -40,21 +40,22 @@ def declare_settings(node: Node, defaults: AnySettings, prefix: str = "") -> Any
 
 
 def given(item: dataclasses.Field, value: Any) -> Any:
-    """The value of a parameter; rclpy makes None of an empty list, which has no type of its own."""
+    """Return the value of a parameter; rclpy returns an empty list (without a type) as None."""
     return () if value is None and isinstance(item.default, tuple) else value
 
 
 def descriptor(item: dataclasses.Field) -> ParameterDescriptor:
-    """The descriptor of one option: its documentation, range and choices.
+    """Return the descriptor of one option: documentation, range and choices.
 
-    A range has two ends; limits of one side are told in words, and held by the settings.
+    A ROS range needs two ends; one-sided limits are described in words, and the settings check
+    them.
     """
     low, high, fixed = (item.metadata[name] for name in ("minimum", "maximum", "fixed"))
     reason = f" (fixed while the node runs: {fixed})" if fixed else ""
     described = ParameterDescriptor(
         description=item.metadata["doc"] + reason,
         read_only=bool(fixed),
-        # An empty list comes as one of another type, so that the settings look at the type.
+        # An empty list arrives with another type, so the settings check the type instead.
         dynamic_typing=isinstance(item.default, tuple),
     )
     if low is None or high is None:
@@ -70,10 +71,10 @@ def descriptor(item: dataclasses.Field) -> ParameterDescriptor:
 def follow_changes(
     node: Node, settings: AnySettings, prefix: str, apply: Callable[[AnySettings], None]
 ) -> None:
-    """Call ``apply(settings)`` with the new settings whenever parameters below ``prefix`` are set.
+    """Call ``apply`` with the new settings whenever parameters below ``prefix`` are set.
 
-    What it refuses with a ValueError is not set. An empty prefix stands for all the names of the
-    settings.
+    If ``apply`` raises ValueError, the parameters are not set. Only names of the settings count,
+    also with an empty prefix.
     """
     current = settings
     own = {prefix + name for name, _, _ in walk(settings)}

@@ -2,7 +2,7 @@
 
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 
-# Camera images: the newest counts, a lost one is replaced by the next.
+# Camera images: only the newest matters, a lost one is replaced by the next.
 SENSOR = QoSProfile(
     history=HistoryPolicy.KEEP_LAST,
     depth=5,
@@ -16,7 +16,7 @@ RELIABLE = QoSProfile(
     reliability=ReliabilityPolicy.RELIABLE,
     durability=DurabilityPolicy.VOLATILE,
 )
-# State that a late joiner needs at once: snapshot, label names, the last answer.
+# State that a late subscriber needs at once: snapshot, label names, the last answer.
 LATCHED = QoSProfile(
     history=HistoryPolicy.KEEP_LAST,
     depth=1,

@@ -1,4 +1,4 @@
-"""One way to run nodes as a process: spin, stop on Ctrl-C or SIGTERM, clean up."""
+"""Runs nodes as a process: spins, stops on Ctrl-C or SIGTERM, cleans up."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ START_ERRORS = (ValueError, OSError, RCLError, ParameterException, NameValidatio
 
 
 def run_node(make_node: Callable[[], Node], args: list[str] | None = None) -> int:
-    """As ``run_nodes``, of one node."""
+    """Run a single node; see ``run_nodes``."""
     return run_nodes([make_node], args)
 
 
 def run_nodes(make_nodes: Sequence[Callable[[], Node]], args: list[str] | None = None) -> int:
-    """Spin the nodes in one executor until they are told to stop; the exit code.
+    """Spin the nodes in one executor until they are told to stop; returns the exit code.
 
-    What is wrong at the start (a parameter, a file) is one line and the code 1. What a callback
-    or a thread raises later is a fault of the program: its traceback, and the code 1. What bad
-    messages and requests raise does not come here, see ``GuardedNode``. A node may have an
-    ``exit_code`` of its own: of the mapping node it is 1 where its map could not be saved.
+    An error at the start (a parameter, a file) prints one line and returns 1. An exception later,
+    in a callback or thread, is a bug: its traceback is printed, and the code is 1. Exceptions of
+    invalid messages and requests do not arrive here, see ``GuardedNode``. A node may have its own
+    ``exit_code``; that of the mapping node is 1 if its map could not be saved.
 
-    rclpy's own signal handler would invalidate the context at once, under the feet of threads
-    that still publish. Here the node is destroyed first, which joins them; a second Ctrl-C ends
-    the process at once. Where a thread is busy then that cannot be told to stop, this does not
-    return: see ``_end_beside_threads``.
+    rclpy's signal handler would invalidate the context at once, while threads still publish.
+    Here the nodes are destroyed first, which joins their threads; a second Ctrl-C ends the
+    process at once. If a busy thread cannot be told to stop, this function ends the process
+    instead of returning: see ``_end_beside_threads``.
     """
     code = _run(make_nodes, args)
     _end_beside_threads(code)
@@ -71,7 +71,7 @@ def _close(nodes: Sequence[Node]) -> None:
 
 
 def _stop_on_faults(stop: threading.Event) -> list[BaseException]:
-    """Let what a thread raises end the node; what has been raised so far."""
+    """Make exceptions of threads set ``stop``; returns the list that collects them."""
     faults: list[BaseException] = []
 
     def on_fault(raised: threading.ExceptHookArgs) -> None:
@@ -85,11 +85,11 @@ def _stop_on_faults(stop: threading.Event) -> list[BaseException]:
 
 
 def _end_beside_threads(code: int) -> None:
-    """End the process at once where a teacher is in the middle of a keyframe, or compiling goes on.
+    """End the process at once if a teacher thread or the compilation is still running.
 
-    It may need minutes for it, in torch or LLVM. When Python shuts down around it, the thread is
-    unwound through C++ as soon as it asks for the interpreter, and the process aborts. All that
-    has to be kept was kept when the node was destroyed.
+    These may need minutes, in torch or LLVM. If Python shuts down meanwhile, such a thread is
+    unwound through C++ as soon as it needs the interpreter, and the process aborts. Everything
+    that must be saved was saved when the node was destroyed.
     """
     if any(thread.name in (TEACHER, WARM_UP) for thread in threading.enumerate()):
         logging.shutdown()
@@ -121,7 +121,7 @@ def _spin(nodes: Sequence[Node], stop: threading.Event) -> None:
         executor.add_node(node)
 
     def ended() -> None:
-        if sys.exc_info()[0] is None:  # a fault is noted before, by ``_stop_on_faults``
+        if sys.exc_info()[0] is None:  # else ``_stop_on_faults`` records it and sets ``stop``
             stop.set()
 
     spinning = Spinning(executor, at_end=ended)

@@ -1,4 +1,4 @@
-"""Spinning in a thread of its own, with an orderly end."""
+"""Spins an executor in a background thread, with an orderly shutdown."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from rclpy.executors import Executor, ExternalShutdownException
 class Spinning:
     """Runs an executor's callbacks in a thread until ``stop``; ``at_end`` is called when it ends.
 
-    An executor of rclpy's that is shut down while it spins loses its guard condition under the
-    feet of the callbacks that have just begun. They fail with "cannot use Destroyable" or
-    "'NoneType' object has no attribute 'trigger'", seen by nobody. Here spinning ends first, then
-    the callbacks, then the executor. What a callback raises ends the thread (threading.excepthook).
+    If an rclpy executor is shut down while it spins, its guard condition is destroyed while
+    callbacks that just started still use it. They fail silently with "cannot use Destroyable" or
+    "'NoneType' object has no attribute 'trigger'". Here spinning ends first, then the callbacks,
+    then the executor. An exception in a callback ends the thread (threading.excepthook).
     """
 
     def __init__(self, executor: Executor, at_end: Callable[[], None] = lambda: None) -> None:
@@ -34,16 +34,16 @@ class Spinning:
 
     @property
     def is_alive(self) -> bool:
-        """Whether callbacks are still served."""
+        """Return True while callbacks are served."""
         return self._thread.is_alive()
 
     def stop(self) -> None:
-        """Return when the last callback has ended; never from a callback. Again does nothing."""
+        """Stop and wait for the last callback; never call it from a callback. Idempotent."""
         self._stopping = True
         if self._thread.is_alive():
-            self.executor.create_task(lambda: None)  # wakes it
+            self.executor.create_task(lambda: None)  # wakes the executor
         self._thread.join()
         pool = getattr(self.executor, "_executor", None)
-        if pool is not None:  # a MultiThreadedExecutor's, which its own shutdown does not wait for
+        if pool is not None:  # MultiThreadedExecutor: its shutdown does not wait for the pool
             pool.shutdown()
         self.executor.shutdown()

@@ -1,4 +1,4 @@
-"""Transitions of a managed node that say why they failed: rclpy swallows what they raise."""
+"""Lifecycle transitions that log why they failed: rclpy swallows their exceptions."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ Transition = Callable[[Any, State], TransitionCallbackReturn]
 
 
 def told(transition: Transition) -> Transition:
-    """The callback ``on_…`` of a transition, which logs what it raises.
+    """Decorate a transition callback ``on_…`` so that its exceptions are logged.
 
-    What is wrong around the node (a file, a setting) is a FAILURE: the node stays in the state
-    that it was in, and the transition may be tried again. A fault of this program is an ERROR,
-    and is logged with its traceback.
+    An error outside the program (a file, a setting) is a FAILURE: the node stays in its state,
+    and the transition may be tried again. A bug is an ERROR, logged with its traceback.
     """
     name = transition.__name__.removeprefix("on_")
 
@@ -31,7 +30,7 @@ def told(transition: Transition) -> Transition:
             again = f"ros2 lifecycle set {self.get_fully_qualified_name()} {name}"
             self.get_logger().error(f"could not {name}: {error}; then again: {again}")
             return TransitionCallbackReturn.FAILURE
-        except Exception:  # rclpy makes an ERROR of whatever it is, but says nothing
+        except Exception:  # rclpy turns any exception into an ERROR without logging it
             self.get_logger().error(f"could not {name}:\n{traceback.format_exc()}")
             return TransitionCallbackReturn.ERROR
 
