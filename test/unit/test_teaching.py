@@ -270,13 +270,20 @@ def test_one_failure_of_any_kind_costs_one_keyframe_and_stays_known(error):
     assert error.__name__ in status.last_failure and status.state == "running"
 
 
+def threads_of(worker: TeacherWorker) -> set[threading.Thread]:
+    """Start it; its threads, as far as they have not ended already."""
+    others = set(threading.enumerate())
+    worker.start()
+    return set(threading.enumerate()) - others
+
+
 def test_a_worker_that_ends_by_itself_has_failed():
     def lost(skip):
         raise Strange("the keyframes are gone")
 
     worker = TeacherWorker(lambda sight: pytest.fail("saw"), lost, lambda *seen: None, len)
-    worker.start()
-    worker._thread.join()
+    for thread in threads_of(worker):
+        thread.join()
     status = worker.status()
     assert status.state == "failed" and "the keyframes are gone" in status.error
     worker.stop()
@@ -294,9 +301,8 @@ def test_stopping_does_not_wait_for_a_slow_teacher(monkeypatch):
 
     sight = Sight(1, 0, np.zeros((2, 2, 3), np.uint8))
     worker = TeacherWorker(look, lambda skip: sight, lambda *seen: delivered.append(seen), len)
-    worker.start()
+    (behind,) = threads_of(worker)
     assert begun.wait(30)
-    behind = worker._thread
     worker.stop()
     assert behind.is_alive() and worker.status().state == "off"
     go_on.set()

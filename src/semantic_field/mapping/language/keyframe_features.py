@@ -66,14 +66,14 @@ class DenseTargets:
         store.tell_moves(self._move)
         self._patch_basis: Tensor | None = None
 
-    def _arrays(self) -> tuple[NDArray, ...]:
+    def arrays(self) -> tuple[NDArray, ...]:
         """All that is kept by slot."""
         of_units = (self.units, self.unit_latents, self.unit_known)
         return (self.latents, self.rows, self.weights, self.patches, *of_units)
 
     def _move(self, source: int, target: int) -> None:
         """A keyframe has moved to another slot."""
-        for array in (*self._arrays(), self.has_patches, self._identities, self.ranks):
+        for array in (*self.arrays(), self.has_patches, self._identities, self.ranks):
             array[target] = array[source]
         self.regions.pop(target, None)
         if source in self.regions:

@@ -43,6 +43,9 @@ class OwnViews:
         rank: makes rows and weights of an image from its latents and regions.
         proposer: finds regions in views from new poses; None = their own argmax counts.
         up: unit vector (3,), for the released circle of poses.
+
+    Attributes:
+        new_views: of each new pose, points (N, 3), their texts (N,) and how sure these are (N,).
     """
 
     def __init__(
@@ -61,7 +64,7 @@ class OwnViews:
 
     def clear(self) -> None:
         """Forget the labels of new views."""
-        self._new: dict[int, LabelledPoints] = {}
+        self.new_views: dict[int, LabelledPoints] = {}
         self._pool: LabelledPoints | None = None
 
     def tasks(self, targets: DenseTargets) -> Iterator[Callable[[], None]]:
@@ -83,8 +86,8 @@ class OwnViews:
         self, count: int, random: np.random.Generator, texts: int
     ) -> tuple[NDArray[np.float32], Float[Tensor, "N C"]]:
         """Random points of views from new poses, and the chance of each of so many texts."""
-        if self._pool is None and self._new:
-            views = list(self._new.values())
+        if self._pool is None and self.new_views:
+            views = list(self.new_views.values())
             points, rows, weights = (np.concatenate(part) for part in zip(*views, strict=True))
             self._pool = points, rows, weights
         if self._pool is None or not len(self._pool[0]):
@@ -97,7 +100,7 @@ class OwnViews:
 
     def memory_bytes(self) -> int:
         """Bytes of the points of new views; may be asked for while they change."""
-        return sum(part.nbytes for view in list(self._new.values()) for part in view)
+        return sum(part.nbytes for view in list(self.new_views.values()) for part in view)
 
     @torch.no_grad()
     def _label_keyframe(self, targets: DenseTargets, identity: int) -> None:
@@ -136,7 +139,7 @@ class OwnViews:
         z = view.depth.ravel()[good]
         seen = np.stack([(u - camera.cx) / camera.fx * z, (v - camera.cy) / camera.fy * z, z], 1)
         points = (seen @ pose[:3, :3].T + pose[:3, 3]).astype(np.float32)
-        self._new[number] = (points, rows.ravel()[good], weights.ravel()[good])
+        self.new_views[number] = (points, rows.ravel()[good], weights.ravel()[good])
         self._pool = None
 
 
