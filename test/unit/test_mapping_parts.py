@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -310,20 +311,22 @@ def test_basis_refuses_another_teacher() -> None:
 
 
 def test_visitors_get_their_turn() -> None:
-    turns, stop, rounds = Turns(), threading.Event(), []
+    turns, stop, rounds, waited = Turns(), threading.Event(), [], []
 
     def loop() -> None:
         while not stop.is_set():
             with turns.turn():
+                time.sleep(0.001)
                 rounds.append(1)
 
     worker = threading.Thread(target=loop)
     worker.start()
     for _ in range(50):
+        asked = len(rounds)
         with turns.visit():
-            before = len(rounds)
-            assert len(rounds) == before
+            waited.append(len(rounds) - asked)
+            time.sleep(0.003)  # long enough for a round
+            assert len(rounds) == asked + waited[-1]
     stop.set()
-    worker.join(10)
-    assert not worker.is_alive()
-    assert rounds
+    worker.join()
+    assert rounds and np.median(waited) <= 2  # the turn under way, and hardly another
