@@ -367,11 +367,10 @@ def test_precomputed_is_what_mapping_asks_for(frames, tmp_path, drop_veils):
         frames = [replace(frame, depth=hanging) for frame in frames]
     assert len(list(precompute(frames[:3], eyes, config.mapping))) == 3
     proposer.propose = lambda *images: pytest.fail("was stored already")
+    look, seen = eyes.look, []
+    eyes.look = lambda sight: seen.append(sight) or look(sight)
     mapper = Mapper(config, MeanColor(), eyes=eyes)
-    assert all(mapper.add_frame(frame) for frame in frames[:3])
-    mapper.train_steps(1)
-    status = mapper.status().teachers
-    assert (status.done, status.failures, status.backlog) == (3, 0, 0)
+    assert all(mapper.add_frame(frame) for frame in frames[:3]) and len(seen) == 3
 
 
 def test_images_are_looked_at_where_language_comes_from_them():
