@@ -322,12 +322,14 @@ def test_visitors_get_their_turn() -> None:
 
     worker = threading.Thread(target=loop)
     worker.start()
-    for _ in range(50):
-        asked = len(rounds)
-        with turns.visit():
-            waited.append(len(rounds) - asked)
-            time.sleep(0.003)  # long enough for a round
-            assert len(rounds) == asked + waited[-1]
-    stop.set()
-    worker.join()
+    try:
+        for _ in range(50):
+            asked = len(rounds)
+            with turns.visit():
+                waited.append(len(rounds) - asked)
+                time.sleep(0.003)  # long enough for a round
+                assert len(rounds) == asked + waited[-1]
+    finally:
+        stop.set()
+        worker.join()
     assert rounds and np.median(waited) <= 2  # the turn under way, and hardly another
