@@ -64,7 +64,9 @@ def tiny_sam2():
     return Sam2Model(config).eval()
 
 
-EVERYTHING = Rules(points_per_side=4, batch=6, least_iou=-9.0, least_stability=0.0)
+EVERYTHING = Rules(
+    points_per_side=4, batch=6, least_iou=-9.0, least_stability=0.0, most_overlap=1.0
+)
 
 
 @pytest.mark.parametrize("make", [tiny_sam, tiny_sam2])
@@ -72,7 +74,7 @@ def test_sam_end_to_end(make, color, tmp_path):
     path = saved(make(), tmp_path)
     proposer = SamRegions(path, "cpu", EVERYTHING)
     regions = proposer.propose(color)
-    assert len(regions) > 0 and regions.masks.shape[1:] == (48, 64)
+    assert len(regions) == 48 and regions.masks.shape[1:] == (48, 64)
     assert (np.diff(regions.scores) <= 0).all()  # SAM's order
     other = SamRegions(path, "cpu", EVERYTHING).propose(color)
     assert np.array_equal(other.masks, regions.masks)
@@ -103,7 +105,7 @@ def test_masks_are_those_of_transformers_own_generator(make, color, tmp_path):
     expected = processor.image_processor.post_process_masks(
         output.pred_masks, inputs["original_sizes"], **sizes
     )[0].view(-1, 48, 64)
-    rules = replace(EVERYTHING, points_per_side=1, most_overlap=1.0)
+    rules = replace(EVERYTHING, points_per_side=1)
     regions = SamRegions(saved(model, tmp_path), "cpu", rules).propose(color)
     ious, order = output.iou_scores.flatten().sort(descending=True)
     np.testing.assert_allclose(regions.scores, ious, atol=1e-3)
