@@ -19,12 +19,12 @@ ALLOWED = {
     "_writer": "of a client: rclpy tells neither who hears it nor its identity on the wire",
 }
 
-ALLOWED |= dict.fromkeys(
-    ("_keyframes _trainer _intake _corrections _classes _language _turns _inbox _thread _field "
-     "_teacher _process _update _working _walk _losses _launch _capturable _report "
-     "_evaluate _class_latents _names _graph").split(),
-    "being made public",
-)  # fmt: skip
+# Of the mapper and the training steps: to be taken out as each of them gets a public name.
+PENDING = {
+    "_capturable", "_class_latents", "_classes", "_corrections", "_evaluate", "_field", "_graph",
+    "_inbox", "_intake", "_keyframes", "_language", "_launch", "_losses", "_names", "_process",
+    "_report", "_teacher", "_thread", "_trainer", "_turns", "_update", "_walk", "_working",
+}  # fmt: skip
 
 
 def private_look_ups(tree: ast.AST) -> Iterator[tuple[int, str]]:
@@ -114,8 +114,8 @@ def test_tests_look_at_what_is_public():
         for path in FILES
         for line, name in private_look_ups(ast.parse(path.read_text()))
     }
-    assert {entry for entry in found if entry[1] not in ALLOWED} == set()
-    assert ALLOWED.keys() == {name for _, name in found}, "none stays in the list that is gone"
+    assert {entry for entry in found if entry[1] not in ALLOWED.keys() | PENDING} == set()
+    assert ALLOWED.keys() <= {name for _, name in found}, "what is gone goes from the list, too"
 
 
 def test_each_test_can_fail():
