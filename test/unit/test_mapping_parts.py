@@ -317,7 +317,6 @@ def test_visitors_get_their_turn() -> None:
     def loop() -> None:
         while not stop.is_set():
             with turns.turn():
-                time.sleep(0.001)
                 rounds.append(1)
 
     worker = threading.Thread(target=loop)
@@ -327,9 +326,9 @@ def test_visitors_get_their_turn() -> None:
             asked = len(rounds)
             with turns.visit():
                 waited.append(len(rounds) - asked)
-                time.sleep(0.003)  # long enough for a round
+                time.sleep(0.003)  # long enough for many rounds
                 assert len(rounds) == asked + waited[-1]
     finally:
         stop.set()
         worker.join()
-    assert rounds and np.median(waited) <= 2  # the turn under way, and hardly another
+    assert rounds and np.quantile(waited, 0.8) <= 2  # the turn under way, and hardly another
