@@ -223,6 +223,8 @@ def kept_in(thing) -> dict[int, int]:
 
 
 def test_all_that_is_kept_is_within_its_memory_and_counted():
+    waiting = labels_of(2)  # to be joined with the next refresh
+    assert waiting.memory_bytes() == sum(kept_in(waiting).values()) > 0
     store, labels = wall_store(30), SurfaceLabels(300_000)
     for slot in range(30):
         labels.add(store, slot, said(slot))
