@@ -73,7 +73,7 @@ def definition(name: str) -> Definition:
         if path is not None and part in ("Request", "Response"):
             return _parse_service(path, package, service)[part == "Response"]
     elif path := _files().get(name):
-        return _parse(path.read_text(encoding="utf-8"), name)
+        return parse(path.read_text(encoding="utf-8"), name)
     elif name in _jazzy().fielddefs:
         return _from_jazzy(name)
     raise ValueError(
@@ -144,7 +144,8 @@ def _from_jazzy(name: str) -> Definition:
     )
 
 
-def _parse(text: str, name: str) -> Definition:
+def parse(text: str, name: str) -> Definition:
+    """What the text of a .msg file says about the message ``name`` ("package/msg/Type")."""
     package, _, short = name.split("/")
     # Under "srv" rosbags would look for relative types there; they are always messages.
     (message,) = MSGParser(f"MSG: {package}/msg/{short}\n{text}").specification()
@@ -162,6 +163,6 @@ def _parse_service(path: Path, package: str, service: str) -> tuple[Definition, 
     if lines.count("---") != 1:
         raise ValueError(f"{path}: expected one line '---' between request and response")
     middle = lines.index("---")
-    request = _parse("\n".join(lines[:middle]) + "\n", f"{package}/srv/{service}_Request")
-    response = _parse("\n".join(lines[middle + 1 :]) + "\n", f"{package}/srv/{service}_Response")
+    request = parse("\n".join(lines[:middle]) + "\n", f"{package}/srv/{service}_Request")
+    response = parse("\n".join(lines[middle + 1 :]) + "\n", f"{package}/srv/{service}_Response")
     return request, response

@@ -24,11 +24,12 @@ def warn_where_small(type_name: str) -> None:
     Linux's default of 208 KiB most 640x480 images are lost between two busy processes.
     """
     if type_name in LARGE_TYPES:
-        _warn_once()
+        warn_once()
 
 
 @functools.lru_cache(maxsize=1)
-def _warn_once() -> None:
+def warn_once() -> None:
+    """Say it where the kernel's limit is low; the first call counts."""
     limit = buffer_limit()
     if limit is not None and limit < ENOUGH_BYTES:
         logging.getLogger("embedded_ros").warning(

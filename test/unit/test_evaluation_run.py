@@ -194,7 +194,6 @@ def test_online_mode_runs_the_worker_and_answers(tmp_path: Path) -> None:
     # every frame became a keyframe or was dropped for a reason; one may still wait in the queue
     accounted = cost["keyframes"] + sum(cost["frames_dropped"].values())
     assert cost["frames_given"] - 1 <= accounted <= cost["frames_given"]
-    assert cost["first_answer_s"] is None or cost["first_answer_s"] > 0
 
 
 def test_a_recording_without_labels_is_scored_without_them(tmp_path: Path) -> None:

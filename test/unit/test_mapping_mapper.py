@@ -146,11 +146,13 @@ def test_worker_thread() -> None:
         second = mapper.snapshot()
         assert second.version > first.version and second.steps > first.steps
         mapper.pause()
-        wait_for(lambda: mapper.snapshot() is mapper.snapshot())
         assert mapper.status().state == "paused"
         assert mapper.add_frame(wall(0.5))  # frames are taken while training rests
         wait_for(lambda: mapper.status().keyframes == 2)
         steps = mapper.status().steps
+        assert mapper.add_frame(wall(1.0))
+        wait_for(lambda: mapper.status().keyframes == 3)
+        assert mapper.status().steps == steps
         mapper.resume()
         wait_for(lambda: mapper.status().steps > steps)
         mapper.reset()

@@ -106,7 +106,7 @@ def test_what_is_not_there_is_not_found(engine, text):
 
 def test_several_texts_equal_single_ones(engine):
     texts = ["chair", "a place to sleep", "floor"]
-    for together, alone in zip(engine.query_all(texts), map(engine.query, texts)):
+    for together, alone in zip(engine.query_all(texts), map(engine.query, texts), strict=True):
         assert [h.id for h in together.hits] == [h.id for h in alone.hits]
         assert np.allclose(together.relevancy, alone.relevancy, atol=1e-6)
     assert engine.query_all([]) == []
@@ -196,7 +196,9 @@ def test_numbers_last_over_texts_and_snapshots(teacher):
     engine.set_points(*room(teacher))
     first = {hit.id: hit.centre for hit in engine.query("chair").hits}
     engine.set_points(*room(teacher, version=2, seed=5))
-    for hit in engine.query("somewhere to sit").hits:
+    again = engine.query("somewhere to sit").hits
+    assert {hit.id for hit in again} == set(first) and len(first) == 2
+    for hit in again:
         assert np.allclose(first[hit.id], hit.centre, atol=0.05)
 
 

@@ -129,6 +129,11 @@ class MappingNode(GuardedNode, LifecycleNode):
             self.get_logger().error(f"mapping goes on without language: {error}")
             return None, None
 
+    @property
+    def annotator(self) -> Annotator:
+        """Hears what people say about the map, while the node is configured."""
+        return self._annotator
+
     @told
     def on_activate(self, state: State) -> TransitionCallbackReturn:
         assert self.mapper is not None

@@ -134,6 +134,11 @@ class QueryNode(GuardedNode, Node):
 
     # --- questions ----------------------------------------------------------------------------
 
+    @property
+    def engine(self) -> QueryEngine:
+        """Answers the questions, about the newest snapshot that was taken in."""
+        return self._engine
+
     def _on_query(self, request: Query.Request, response: Query.Response) -> Query.Response:
         return fill_query(response, self._ask(question_of(request)), request.with_cloud)
 
