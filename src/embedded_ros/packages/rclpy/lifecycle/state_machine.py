@@ -103,7 +103,7 @@ TRANSITIONS = (
 
 
 class StateMachine:
-    """Where a node is, and where it may go from there."""
+    """The current state of a node, and the transitions available from it."""
 
     def __init__(self) -> None:
         self.current = UNCONFIGURED
