@@ -10,6 +10,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from semantic_field.field.rays.keyframe_arrays import (
+    KeyframeCameras,
+    KeyframeContours,
+    KeyframeImages,
+)
 from semantic_field.field.rays.sampling import DEPTH_UNIT_M, GUESSED, MASKED
 from semantic_field.frames import Frame
 from semantic_field.geometry import Camera
@@ -41,12 +46,9 @@ class KeyframeStore:
     another one is replaced, regardless of age.
 
     Attributes:
-        images: colours uint8 (K, P, 3), depths uint16 (K, P) in ``DEPTH_UNIT_M`` with the bit
-            ``GUESSED`` for filled-in depth, label rows int16 (K, P), -1 = void.
-        cameras: fx fy cx cy float32 (K, 4), ``T_world_camera`` float32 (K, 4, 4), width and
-            height int64 (K, 2).
-        contours: indices of pixels next to depth discontinuities int32 (K, P / 4), and their
-            number (K,).
+        images: colours, depths and label rows of all slots, see ``KeyframeImages``.
+        cameras: intrinsics, poses and image sizes, see ``KeyframeCameras``.
+        contours: pixels next to depth discontinuities, see ``KeyframeContours``.
         visits: float64 (K,), rays drawn from each keyframe so far.
         serials: int64 (K,), unique number of each keyframe's contents; renewed when they change.
         identities: int64 (K,), unique number of each keyframe; never changes.
@@ -67,17 +69,17 @@ class KeyframeStore:
         self.size = (width, height)
         self.depth_range_m, self._drop_veils = depth_range_m, drop_veils
         capacity = max(2, budget_mb * (1 << 20) // (self.pixels * BYTES_PER_PIXEL))
-        self.images = (
+        self.images = KeyframeImages(
             np.zeros((capacity, self.pixels, 3), np.uint8),
             np.zeros((capacity, self.pixels), np.uint16),
             np.zeros((capacity, self.pixels), np.int16),
         )
-        self.cameras = (
+        self.cameras = KeyframeCameras(
             np.zeros((capacity, 4), np.float32),
             np.zeros((capacity, 4, 4), np.float32),
             np.zeros((capacity, 2), np.int64),
         )
-        self.contours = (
+        self.contours = KeyframeContours(
             np.zeros((capacity, max(1, self.pixels // 4)), np.int32),
             np.zeros(capacity, np.int64),
         )
@@ -97,7 +99,7 @@ class KeyframeStore:
 
     @property
     def _poses(self) -> NDArray[np.float32]:
-        return self.cameras[1][: self.count]
+        return self.cameras.poses[: self.count]
 
     def tell_moves(self, follow: Callable[[int, int], None]) -> None:
         """Register a method that is called with source and target slot when a keyframe moves.
@@ -135,9 +137,9 @@ class KeyframeStore:
         rows[slot, :n] = -1 if labels is None else _resized_labels(labels, camera).reshape(n)
         self.note_contours(slot, camera.width, camera.height)
         self.labelled.note(slot, rows[slot, :n])
-        self.cameras[0][slot] = camera.fx, camera.fy, camera.cx, camera.cy
-        self.cameras[1][slot] = fitted.T_world_camera
-        self.cameras[2][slot] = camera.width, camera.height
+        self.cameras.intrinsics[slot] = camera.fx, camera.fy, camera.cx, camera.cy
+        self.cameras.poses[slot] = fitted.T_world_camera
+        self.cameras.sizes[slot] = camera.width, camera.height
         self.stamps_ns[slot], self.visits[slot] = frame.stamp_ns, 0.0
         self.serials[slot] = self.identities[slot] = next(_serials)
         for name, (_, value) in LEARNT.items():
@@ -168,27 +170,27 @@ class KeyframeStore:
         Most rendering errors are at silhouettes, which few pixels show: training draws a share of
         its rays from these pixels.
         """
-        stored = self.images[1][slot, : width * height].reshape(height, width)
+        stored = self.images.depths[slot, : width * height].reshape(height, width)
         found = contour_pixels(stored)
-        found = found[self.images[2][slot, found] != MASKED]
-        room = self.contours[0].shape[1]
+        found = found[self.images.labels[slot, found] != MASKED]
+        room = self.contours.pixels.shape[1]
         found = found[:: max(1, -(-len(found) // room))]
-        self.contours[0][slot, : len(found)] = found
-        self.contours[1][slot] = len(found)
+        self.contours.pixels[slot, : len(found)] = found
+        self.contours.counts[slot] = len(found)
 
     def mask(self, slot: int, gone: NDArray[np.bool_]) -> None:
         """Mask pixels (H * W,) of a keyframe, so that no rays are drawn from them any more."""
-        labels = self.images[2][slot, : len(gone)]
+        labels = self.images.labels[slot, : len(gone)]
         gone = gone & (labels != MASKED)
         if gone.any():
             labels[gone] = MASKED
-            self.note_contours(slot, *self.cameras[2][slot].tolist())
+            self.note_contours(slot, *self.cameras.sizes[slot].tolist())
             self._labels_changed(slot)
 
     def relabel(self, rows: NDArray[np.int16]) -> None:
         """Replace every label row r by ``rows[r]``, -1 = void."""
         for slot in range(self.count):
-            labels = self.images[2][slot, : self.cameras[2][slot].prod()]
+            labels = self.images.labels[slot, : self.cameras.sizes[slot].prod()]
             labelled = labels >= 0
             if labelled.any():
                 labels[labelled] = rows[labels[labelled]]
@@ -196,16 +198,16 @@ class KeyframeStore:
 
     def set_labels(self, slot: int, pixels: NDArray[np.int64], rows: NDArray[np.int16]) -> None:
         """Set the label rows (N,) of pixels (N,) of a keyframe, -1 = void."""
-        self.images[2][slot, pixels] = rows
+        self.images.labels[slot, pixels] = rows
         self._labels_changed(slot)
 
     def _labels_changed(self, slot: int) -> None:
-        self.labelled.note(slot, self.images[2][slot, : self.cameras[2][slot].prod()])
+        self.labelled.note(slot, self.images.labels[slot, : self.cameras.sizes[slot].prod()])
         self.serials[slot] = next(_serials)
 
     def masked_share(self, slot: int) -> float:
         """Return the share of masked pixels of a keyframe."""
-        return float((self.images[2][slot, : self.cameras[2][slot].prod()] == MASKED).mean())
+        return float((self.images.labels[slot, : self.cameras.sizes[slot].prod()] == MASKED).mean())
 
     def slots_changed(self) -> None:
         """Update all bookkeeping; to be called after slots were filled from outside."""
@@ -213,7 +215,7 @@ class KeyframeStore:
         self.identities[: self.count] = self.serials[: self.count]
         self.views.reset(self._poses)
         for slot in range(self.count):
-            self.labelled.note(slot, self.images[2][slot, : self.cameras[2][slot].prod()])
+            self.labelled.note(slot, self.images.labels[slot, : self.cameras.sizes[slot].prod()])
 
     def fit(self, frame: Frame) -> Frame:
         """Return the frame, resized in proportion if it has more pixels than a slot."""
@@ -234,14 +236,14 @@ class KeyframeStore:
         far away that points would be more than ``spacing_m`` apart. Pixels without depth, and
         masked ones, are left out.
         """
-        width, height = self.cameras[2][slot]
-        focal = self.cameras[0][slot, :2].min()
-        stored = self.images[1][slot, : width * height]
-        stored = np.where(self.images[2][slot, : width * height] == MASKED, 0, stored)
+        width, height = self.cameras.sizes[slot]
+        focal = self.cameras.intrinsics[slot, :2].min()
+        stored = self.images.depths[slot, : width * height]
+        stored = np.where(self.images.labels[slot, : width * height] == MASKED, 0, stored)
         stored = stored.reshape(height, width)
         farthest = np.percentile(stored[::4, ::4] & (GUESSED - 1), 95) * DEPTH_UNIT_M
         step = float(np.clip(spacing_m * focal / max(farthest, 0.1), 0.25, stride))
-        return surface_points(stored, self.cameras[0][slot], self.cameras[1][slot], step)
+        return surface_points(stored, self.cameras.intrinsics[slot], self.cameras.poses[slot], step)
 
     def choose(
         self, rays: int, random: np.random.Generator, by_error: float = 0.0
