@@ -274,6 +274,7 @@ class MappingNode(GuardedNode, LifecycleNode):
 
 
 def main(args: list[str] | None = None) -> int:
+    """Run the mapping node; returns the exit code."""
     return run_node(MappingNode, args)
 
 

@@ -180,6 +180,7 @@ class QueryNode(GuardedNode, Node):
 
 
 def main(args: list[str] | None = None) -> int:
+    """Run the query node; returns the exit code."""
     return run_node(QueryNode, args)
 
 

@@ -111,6 +111,7 @@ class ReplayNode(GuardedNode, Node):
 
 
 def main(args: list[str] | None = None) -> int:
+    """Run the replay node; returns the exit code."""
     return run_node(ReplayNode, args)
 
 

@@ -201,6 +201,7 @@ def _plain(status: FieldStatus) -> dict[str, Any]:
 
 
 def main(args: list[str] | None = None) -> int:
+    """Run the scorer node; returns the exit code, 0 if the report was written."""
     nodes: list[ScorerNode] = []
 
     def make_node() -> ScorerNode:

@@ -35,6 +35,7 @@ def cloud_of(header: Header, points: SurfacePoints, relevancy: np.ndarray) -> Po
 
 
 def hit_message(hit: Hit) -> HitMessage:
+    """Convert a hit to a message: metres, in the map frame."""
     size = Vector3(**dict(zip("xyz", hit.size.tolist(), strict=True)))
     return HitMessage(
         id=hit.id,
@@ -81,6 +82,7 @@ class AnswerPublisher:
         self._publishers = {n: node.create_publisher(k, n, LATCHED) for n, k in kinds.items()}
 
     def publish(self, result: QueryResult) -> None:
+        """Publish an answer on all topics; the goal and grasp clouds are of its best hit."""
         header, near = header_of(result.state), cloud_header(result.state)
         publish = {name: publisher.publish for name, publisher in self._publishers.items()}
         publish["relevancy"](cloud_of(near, result.points, result.relevancy))

@@ -73,6 +73,7 @@ class MapPublisher:
         self.latest_frame: Frame | None = None
 
     def start(self) -> None:
+        """Start the publishing thread."""
         self._stop.clear()
         self._thread = threading.Thread(target=self._run, name="map publisher", daemon=True)
         self._thread.start()

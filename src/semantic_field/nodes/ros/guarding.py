@@ -29,6 +29,7 @@ class Warnings:
         self._lock = threading.Lock()
 
     def warn(self, kind: str, text: str) -> None:
+        """Log a warning, unless one of the same kind was logged recently."""
         now = time.monotonic()
         with self._lock:
             if now - self._told.get(kind, -THROTTLE_S) < THROTTLE_S:
