@@ -34,6 +34,7 @@ from semantic_field.mapping.warm_up import warm_up  # noqa: E402
 from semantic_field.msg import FieldSnapshot  # noqa: E402
 from semantic_field.nodes import conversions  # noqa: E402
 from semantic_field.nodes.qos import LATCHED  # noqa: E402
+from semantic_field.nodes.run import TEACHER, WARM_UP  # noqa: E402
 
 OPTICAL = "camera_color_optical_frame"
 RELIABLE = QoSProfile(depth=30)
@@ -284,6 +285,19 @@ def start_node(context, spin):
 def compiled() -> None:
     """Kernels are compiled: a mapping node listens only then, and that may outlast patience."""
     warm_up(Config())
+
+
+@pytest.fixture(scope="session", autouse=True)
+def work_that_outlives_its_node():
+    """Wait, before Python shuts down, for the threads that a destroyed node does not wait for.
+
+    Where one is in torch or in the compiler at that moment, the process aborts, although every
+    test has passed. Nodes that run as processes do not shut down then: see ``nodes.run``.
+    """
+    yield
+    for thread in threading.enumerate():
+        if thread.name in (TEACHER, WARM_UP):
+            thread.join()
 
 
 @pytest.fixture
