@@ -15,6 +15,7 @@ from semantic_field.data.folder_writer import write_folder
 from semantic_field.data.sources import open_source
 from semantic_field.evaluation import compare, runner
 from semantic_field.evaluation.figures import COST, QUALITY, rows
+from semantic_field.evaluation.mapping_run import MappingJob
 from semantic_field.evaluation.protocol import (
     Protocol,
     Training,
@@ -25,6 +26,7 @@ from semantic_field.evaluation.protocol import (
 )
 from semantic_field.evaluation.report import read_report, write_report
 from semantic_field.evaluation.runner import Evaluation, evaluate
+from semantic_field.field.map_state import MapState
 from semantic_field.mapping import Mapper
 
 ROOM = "room:seed=2,frames=24,width=96,height=72"
@@ -187,6 +189,36 @@ def test_online_mode_runs_the_worker_and_answers(tmp_path: Path) -> None:
     accounted = cost["keyframes"] + sum(cost["frames_dropped"].values())
     assert cost["frames_given"] - 1 <= accounted <= cost["frames_given"]
     assert cost["first_answer_s"] is None or cost["first_answer_s"] > 0
+
+
+class Frames(list):
+    """Frames as a split of a recording has them."""
+
+    label_names = {0: "wall"}
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.2])
+def test_what_the_first_question_raises_is_raised(tmp_path: Path, seconds: float) -> None:
+    def ask(state: MapState) -> None:
+        raise TypeError("a bug of ours")
+
+    training = Training("online", steps=5, seconds=seconds, rate_hz=40)
+    frames = Frames(open_source(ROOM)[i] for i in range(3))
+    job = MappingJob(Mapper(small_config()), frames, training, tmp_path, first_answer=ask)
+    with pytest.raises(TypeError, match="a bug of ours"):
+        job.run()
+
+
+def test_a_question_does_not_outlast_training_that_stops(tmp_path: Path, monkeypatch) -> None:
+    def step(*_) -> None:
+        raise TypeError("a bug of ours")
+
+    mapper = Mapper(small_config())
+    monkeypatch.setattr(mapper._trainer, "step", step)
+    frames = Frames(open_source(ROOM)[i] for i in range(3))
+    job = MappingJob(mapper, frames, Training("online", steps=5), tmp_path, first_answer=print)
+    with pytest.raises(RuntimeError, match="training stopped: TypeError: a bug of ours"):
+        job.run()
 
 
 def test_a_recording_without_labels_is_scored_without_them(tmp_path: Path) -> None:

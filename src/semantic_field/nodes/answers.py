@@ -78,6 +78,7 @@ class AnswerPublisher:
         else:
             node.get_logger().warning("vision_msgs is not installed: hits come as markers only")
         self._publishers = {n: node.create_publisher(k, n, LATCHED) for n, k in kinds.items()}
+        self._keeps_goal = False  # for late joiners
 
     def publish(self, result: QueryResult) -> None:
         header, near = header_of(result.state), cloud_header(result.state)
@@ -104,10 +105,11 @@ class AnswerPublisher:
             self._publishers["goal"].publish(
                 PoseStamped(header=header, pose=conversions.to_pose(goal))
             )
-            return
-        # A pose cannot say "none"; what a publisher keeps for late joiners goes with it.
-        self._node.destroy_publisher(self._publishers["goal"])
-        self._publishers["goal"] = self._node.create_publisher(PoseStamped, "goal", LATCHED)
+        elif self._keeps_goal:
+            # A pose cannot say "none"; what a publisher keeps for late joiners goes with it.
+            self._node.destroy_publisher(self._publishers["goal"])
+            self._publishers["goal"] = self._node.create_publisher(PoseStamped, "goal", LATCHED)
+        self._keeps_goal = goal is not None
 
 
 def _no_points(result: QueryResult) -> SurfacePoints:

@@ -46,10 +46,12 @@ class GuardedNode:
 
     Attributes:
         refused: how often, by name of the topic, service or timer.
+        failures: what ended threads of the node, by their names, see ``workers``.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
         self.refused: Counter[str] = Counter()
+        self.failures: dict[str, str] = {}
         self._warnings = Warnings(self)
         super().__init__(*args, **options)
         for service in self.services:  # type: ignore[attr-defined]

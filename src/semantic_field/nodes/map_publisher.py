@@ -32,6 +32,7 @@ from semantic_field.msg import FieldSnapshot
 from semantic_field.nodes import conversions
 from semantic_field.nodes.qos import LATCHED, RELIABLE
 from semantic_field.nodes.shared_map import OF_THIS_PROCESS
+from semantic_field.nodes.workers import Worker
 from semantic_field.nodes.world import cloud_header, header_of, local_transform
 
 POLL_S = 0.1
@@ -68,21 +69,21 @@ class MapPublisher:
         self._sending = threading.Lock()  # what is latched in the end is of the newest map
         self._renewed = 0
         self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._worker: Worker | None = None
         self.version = 0
         self.latest_frame: Frame | None = None
 
     def start(self) -> None:
         self._stop.clear()
-        self._thread = threading.Thread(target=self._run, name="map publisher", daemon=True)
-        self._thread.start()
+        self._worker = Worker(self._node, "map publisher", self._run)
+        self._worker.start()
 
     def stop(self) -> None:
         """End the thread; what it is at is finished first."""
         self._stop.set()
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
+        if self._worker is not None:
+            self._worker.join()
+            self._worker = None
 
     def follow(self, config: MappingNodeConfig) -> None:
         """Use other settings; what is due sooner by them is sooner."""

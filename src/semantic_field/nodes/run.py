@@ -35,7 +35,8 @@ def run_nodes(make_nodes: Sequence[Callable[[], Node]], args: list[str] | None =
     What is wrong at the start (a parameter, a file) is one line and the code 1. What a callback
     or a thread raises later is a fault of the program: its traceback, and the code 1. What bad
     messages and requests raise does not come here, see ``GuardedNode``. A node may have an
-    ``exit_code`` of its own: of the mapping node it is 1 where its map could not be saved.
+    ``exit_code`` of its own: of the mapping node it is 1 where its map could not be saved. Where a
+    ``Worker`` has failed the node goes on, and the code is 1 in the end.
 
     rclpy's own signal handler would invalidate the context at once, under the feet of threads
     that still publish. Here the node is destroyed first, which joins them; a second Ctrl-C ends
@@ -61,7 +62,8 @@ def _run(make_nodes: Sequence[Callable[[], Node]], args: list[str] | None) -> in
         return 1
     _spin(nodes, stop)
     _close(nodes)
-    return 1 if faults else max(getattr(node, "exit_code", 0) for node in nodes)
+    failed = faults or any(getattr(node, "failures", None) for node in nodes)
+    return 1 if failed else max(getattr(node, "exit_code", 0) for node in nodes)
 
 
 def _close(nodes: Sequence[Node]) -> None:

@@ -191,19 +191,22 @@ class QueryEngine:
         )
         return self._answers([question], indexed, threshold, max_hits)[0]
 
-    def segment(self, names: list[str]) -> NDArray[np.int64]:
-        """For every surface point, which of the names it is nearest to (N,).
+    def segment(self, names: list[str]) -> tuple[MapState, SurfacePoints, NDArray[np.int64]]:
+        """The newest map, its surface points, and which of the names each is nearest to (N,).
 
         That is one of them in any case ("object" among the names takes what is none of the
-        others), or -1 where the map has learnt no language.
+        others), or -1 where the map has learnt no language. All is of one map, also where another
+        one comes meanwhile.
 
         Raises:
             ValueError: before the first map, on no names, or one that the teacher does not know.
         """
         if not names:
             raise ValueError("expected names to choose from, got none")
-        cosines = self._indexed().latents.cosines(self._interpreter.embed(names))
-        return torch.where(cosines.any(1), cosines.argmax(1), -1).numpy()
+        indexed = self._indexed()
+        cosines = indexed.latents.cosines(self._interpreter.embed(names))
+        which = torch.where(cosines.any(1), cosines.argmax(1), -1).numpy()
+        return indexed.state, indexed.points, which
 
     def _answers(
         self,

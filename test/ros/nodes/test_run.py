@@ -57,6 +57,7 @@ import threading
 from rclpy.node import Node
 from semantic_field.nodes.guarding import GuardedNode
 from semantic_field.nodes.run import run_node
+from semantic_field.nodes.workers import Worker
 
 KIND = {"TypeError": TypeError, "ValueError": ValueError, "OSError": OSError}[sys.argv[1]]
 
@@ -67,6 +68,8 @@ class Faulty(GuardedNode, Node):
             self.fail()
         if sys.argv[2] == "thread":
             threading.Thread(target=self.fail).start()
+        if sys.argv[2] == "worker":
+            Worker(self, "worker", self.fail).start()
         self.ticks = 0
         self.create_timer(0.01, self.tick)
 
@@ -101,6 +104,13 @@ def test_a_fault_ends_the_node_with_its_traceback(start_python, where):
     code, output = run_faulty(start_python, "TypeError", where)
     assert code == 1 and "Traceback" in output and ", in fail" in output, output
     assert "TypeError: what went wrong" in output and "destroyed" in output
+
+
+def test_a_worker_that_fails_is_told_in_the_exit_code(start_python):
+    """The node goes on until it is told to stop."""
+    code, output = run_faulty(start_python, "ValueError", "worker")
+    assert code == 1 and "goes on" in output and "destroyed" in output, output
+    assert "worker stopped:\nTraceback" in output and "ValueError: what went wrong" in output
 
 
 @pytest.mark.parametrize("kind", ["ValueError", "OSError"])
