@@ -87,7 +87,9 @@ class ReplayNode(GuardedNode, Node):
         self.get_logger().info("the recording has ended")
 
     def _end(self) -> None:
-        if self.settings.exit_when_done and not self._stop.is_set():
+        """Leave where that is wanted, and after a failure: there is nothing left to do."""
+        leave = self.settings.exit_when_done or self.failures
+        if leave and not self._stop.is_set():
             self._diagnostics.publish()
             rclpy.try_shutdown()
 

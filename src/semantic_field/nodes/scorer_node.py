@@ -118,6 +118,8 @@ class ScorerNode(GuardedNode, Node):
         while not self._is_over():
             if self._stop.wait(POLL_S):
                 return None
+            if self._status.state == "failed":
+                raise RuntimeError(f"the mapping node has failed: {self._status.error}")
             waiting = first_answer is None and self._snapshot is not None
             if waiting and self._ask(QUESTIONS[0]).success:
                 first_answer = time.monotonic() - self._first_frame

@@ -17,7 +17,7 @@ from rclpy.qos import QoSProfile  # noqa: E402
 from std_srvs.srv import SetBool, Trigger  # noqa: E402
 
 from semantic_field.msg import FieldSnapshot, FieldStatus  # noqa: E402
-from semantic_field.nodes import map_publisher, mapping_node, query_node, scorer_node  # noqa: E402
+from semantic_field.nodes import map_publisher, mapping_node, query_node  # noqa: E402
 from semantic_field.nodes.mapping_node import MappingNode  # noqa: E402
 from semantic_field.nodes.playback import FramePlayback  # noqa: E402
 from semantic_field.nodes.qos import LATCHED  # noqa: E402
@@ -163,13 +163,44 @@ def test_a_replay_that_stops(start_node, break_down, diagnosed, log, call, wait_
         assert not answer.success and "TypeError: a bug of ours" in answer.message
 
 
-def test_a_score_that_is_not_made(
-    start_node, break_down, diagnosed, log, tmp_path, wait_until, monkeypatch
-):
-    monkeypatch.setattr(scorer_node, "POLL_S", 0.5)
+def test_a_score_that_is_not_made(start_node, break_down, diagnosed, log, tmp_path, wait_until):
     break_down(ScorerNode, "_is_over")
     node = start_node(ScorerNode, out=str(tmp_path))
     assert wait_until(lambda: told(log, "scorer"))
     why = "scorer stopped: TypeError: a bug of ours"
     assert wait_until(lambda: diagnosed("scorer_node", DiagnosticStatus.ERROR, why))
     assert node.exit_code == 1 and not list(tmp_path.iterdir())
+
+
+def test_there_is_no_score_of_a_map_that_has_failed(
+    start_node, make_node, diagnosed, log, tmp_path, wait_until
+):
+    publisher = make_node("mapping_node").create_publisher(FieldStatus, "status", LATCHED)
+    publisher.publish(FieldStatus(state="failed", error="training stopped: a bug of ours"))
+    node = start_node(ScorerNode, out=str(tmp_path))
+    why = "no report: the mapping node has failed: training stopped: a bug of ours"
+    assert wait_until(lambda: log(why) and node.exit_code == 1)
+    assert wait_until(lambda: diagnosed("scorer_node", DiagnosticStatus.ERROR, why))
+
+
+REPLAY = """
+import embedded_ros
+embedded_ros.install()
+from semantic_field.nodes.playback import FramePlayback
+from semantic_field.nodes.replay_node import main
+
+def publish(self, event):
+    raise TypeError("a bug of ours")
+
+FramePlayback.publish = publish
+raise SystemExit(main(["--ros-args", "-p", "input:=room:frames=2,width=32,height=24",
+                       "-p", "wait_for_subscriber_s:=0.0"]))
+"""
+
+
+def test_the_process_of_a_replay_that_stops_ends(start_python):
+    """For those who wait for it: a launch file, the demo."""
+    process = start_python(REPLAY)
+    output, _ = process.communicate()
+    assert process.returncode == 1, output
+    assert "replay stopped:\nTraceback" in output and "TypeError: a bug of ours" in output
