@@ -16,7 +16,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from semantic_field.evaluation import provenance
+from semantic_field.evaluation.report import provenance
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -30,8 +30,8 @@ from semantic_field.field.description import describe
 from semantic_field.frames import Frame
 from semantic_field.geometry import transform_points
 from semantic_field.mapping import Mapper
-from semantic_field.mapping.claims import surface_within
-from semantic_field.mapping.targets import Point
+from semantic_field.mapping.corrections.claims import surface_within
+from semantic_field.mapping.corrections.pointing import Point
 from semantic_field.teachers import make_language_teacher
 
 RATE_HZ = 5.0

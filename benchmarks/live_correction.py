@@ -28,9 +28,9 @@ from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
 from semantic_field.data.sources import FrameSource, open_source
-from semantic_field.nodes import conversions
-from semantic_field.nodes.client import Client, connected
-from semantic_field.nodes.qos import LATCHED
+from semantic_field.nodes.ros import conversions
+from semantic_field.nodes.ros.client import Client, connected
+from semantic_field.nodes.ros.qos import LATCHED
 from semantic_field.query.colors import label_colors
 
 # isort: split

@@ -14,9 +14,9 @@ from typing import Any
 from common import write_results
 
 from semantic_field.config import Config, updated
-from semantic_field.evaluation.figures import COST, QUALITY
-from semantic_field.evaluation.protocol import load_protocol
-from semantic_field.evaluation.report import write_report
+from semantic_field.evaluation.protocols.protocol import load_protocol
+from semantic_field.evaluation.report.figures import COST, QUALITY
+from semantic_field.evaluation.report.report_files import write_report
 from semantic_field.evaluation.runner import evaluate
 
 DATA = Path(

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from semantic_field.config import Config, updated
 from semantic_field.data.sources import FrameSource, open_source
-from semantic_field.field.rendering import RenderedView
+from semantic_field.field.views.rendering import RenderedView
 from semantic_field.frames import VOID_LABEL, Frame
 from semantic_field.mapping import Mapper
 

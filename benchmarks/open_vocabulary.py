@@ -26,7 +26,7 @@ from semantic_field.evaluation.open_vocabulary import (
     ablation_cells,
     ablation_table,
 )
-from semantic_field.evaluation.protocol import Training, load_protocol
+from semantic_field.evaluation.protocols.protocol import Training, load_protocol
 from semantic_field.mapping import Mapper
 from semantic_field.mapping.warm_up import warm_up
 

@@ -29,8 +29,8 @@ from common import write_results  # noqa: E402
 from std_msgs.msg import Float32  # noqa: E402
 
 from semantic_field.msg import FieldSnapshot, FieldStatus  # noqa: E402
-from semantic_field.nodes.client import connected  # noqa: E402
-from semantic_field.nodes.qos import LATCHED  # noqa: E402
+from semantic_field.nodes.ros.client import connected  # noqa: E402
+from semantic_field.nodes.ros.qos import LATCHED  # noqa: E402
 
 FILES = {"three processes": "demo.launch.py", "one process": "single_process.launch.py"}
 MARK = "SEMANTIC_FIELD_BENCHMARK"

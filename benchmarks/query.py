@@ -24,7 +24,7 @@ from common import write_results
 from query_cases import CASES, KITCHEN_LABELS, REPORT_CASES, SCENES, SECOND_CASES
 
 from semantic_field.config import QueryConfig, TeacherConfig
-from semantic_field.mapping.language import LanguageBasis
+from semantic_field.mapping.language.basis import LanguageBasis
 from semantic_field.query.interpretation import Interpreter
 from semantic_field.query.relevancy import LatentIndex
 from semantic_field.teachers import LanguageTeacher, make_language_teacher

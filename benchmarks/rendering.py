@@ -21,10 +21,10 @@ from semantic_field.config import Config
 from semantic_field.data.sources import FrameSource, open_source
 from semantic_field.field.map_state import LanguageSpace, MapState
 from semantic_field.field.model import SemanticField
-from semantic_field.field.rendering import render_view
-from semantic_field.field.surface import extract_surface
-from semantic_field.field.surface_cache import SurfaceCache
-from semantic_field.field.tracing import ray_directions
+from semantic_field.field.surface.cache import SurfaceCache
+from semantic_field.field.surface.extraction import extract_surface
+from semantic_field.field.views.rendering import render_view
+from semantic_field.field.views.tracing import ray_directions
 from semantic_field.frames import Frame
 from semantic_field.kernels import make_kernels
 from semantic_field.mapping import Mapper

@@ -23,13 +23,13 @@ from common import RESULTS, write_results
 
 from semantic_field.config import Config, updated
 from semantic_field.data.sources import open_source
-from semantic_field.evaluation import provenance
-from semantic_field.evaluation.class_set import ClassSet
-from semantic_field.evaluation.label_tasks import label_figures, score_label_task
+from semantic_field.evaluation.baselines.label_tasks import label_figures, score_label_task
 from semantic_field.evaluation.mapping_run import MappingJob
-from semantic_field.evaluation.protocol import Protocol, load_protocol
-from semantic_field.evaluation.supervision import SupervisedFrames
-from semantic_field.evaluation.views import HeldOutFrames
+from semantic_field.evaluation.protocols.protocol import Protocol, load_protocol
+from semantic_field.evaluation.protocols.supervision import SupervisedFrames
+from semantic_field.evaluation.report import provenance
+from semantic_field.evaluation.scores.class_set import ClassSet
+from semantic_field.evaluation.scores.held_out_views import HeldOutFrames
 from semantic_field.mapping import Mapper
 from semantic_field.mapping.warm_up import warm_up
 

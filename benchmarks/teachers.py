@@ -24,12 +24,12 @@ from torch import nn
 
 from semantic_field.config import TeacherConfig
 from semantic_field.data.sources import open_source
-from semantic_field.evaluation.region_scores import score_regions
-from semantic_field.evaluation.views import fit
-from semantic_field.mapping.dense_targets import MOST_UNITS
-from semantic_field.mapping.keyframes import KeyframeStore
-from semantic_field.mapping.region_features import unit_features, units_of
-from semantic_field.mapping.surface_labels import SurfaceLabels
+from semantic_field.evaluation.scores.held_out_views import fit
+from semantic_field.evaluation.scores.region_scores import score_regions
+from semantic_field.mapping.keyframes.store import KeyframeStore
+from semantic_field.mapping.language.keyframe_features import MOST_UNITS
+from semantic_field.mapping.language.region_features import unit_features, units_of
+from semantic_field.mapping.language.surface_labels import SurfaceLabels
 from semantic_field.teachers.clip_dense import crop_boxes
 from semantic_field.teachers.clip_teacher import BATCH, OpenClipTeacher
 from semantic_field.teachers.depth_regions import DepthRegions

@@ -13,7 +13,7 @@ from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
 from launch_ros.substitutions import FindPackageShare
 
-from semantic_field.nodes import launch_parts
+from semantic_field.nodes.ros import launch_parts
 
 
 def generate_launch_description() -> LaunchDescription:

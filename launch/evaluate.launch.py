@@ -12,8 +12,8 @@ from launch_ros.parameter_descriptions import ParameterFile
 from launch_ros.substitutions import FindPackageShare
 
 from semantic_field.config import ReplayNodeConfig
-from semantic_field.nodes import launch_parts
-from semantic_field.nodes.launch_parts import typed
+from semantic_field.nodes.ros import launch_parts
+from semantic_field.nodes.ros.launch_parts import typed
 
 ARGUMENTS = {
     "input": ("room", "folder, rosbag2, a published layout or room[:seed=3,frames=60]"),

@@ -8,7 +8,7 @@ from launch import LaunchDescription
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from semantic_field.nodes import launch_parts
+from semantic_field.nodes.ros import launch_parts
 
 
 def generate_launch_description() -> LaunchDescription:

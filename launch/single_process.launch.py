@@ -12,7 +12,7 @@ from launch.actions import OpaqueFunction, SetLaunchConfiguration
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from semantic_field.nodes import launch_parts
+from semantic_field.nodes.ros import launch_parts
 
 INPUT = {"input": ("", "folder, rosbag2 or room[:seed=3] to be replayed; empty = a running robot")}
 # What has another default in a replay.

@@ -71,7 +71,7 @@ def _add_demo(commands) -> None:
 def _demo(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from semantic_field.nodes.demo import run_demo
+    from semantic_field.nodes.commands.demo import run_demo
 
     teacher = TeacherConfig(
         kind=arguments.language, path=arguments.checkpoint, architecture=arguments.architecture
@@ -106,9 +106,9 @@ def _precompute(arguments: argparse.Namespace) -> int:
     from rich.progress import track
 
     from semantic_field.data.sources import open_source
-    from semantic_field.mapping.teaching import precompute
+    from semantic_field.mapping.language.teaching import precompute
     from semantic_field.teachers import make_language_teacher
-    from semantic_field.teachers.images import make_image_teachers
+    from semantic_field.teachers.image_teachers import make_image_teachers
 
     pairs = [entry.partition("=") for entry in arguments.set]
     values = {name: yaml.safe_load(value) for name, _, value in pairs}
@@ -145,7 +145,7 @@ def _add_query(commands) -> None:
 
 
 def _query(arguments: argparse.Namespace) -> int:
-    from semantic_field.nodes.query_command import run
+    from semantic_field.nodes.commands.query_command import run
 
     return run(arguments)
 
@@ -206,10 +206,10 @@ def _add_export(commands) -> None:
 
 def _export(arguments: argparse.Namespace) -> int:
     from semantic_field.field.map_file import load_map, read_map
-    from semantic_field.field.mesh import extract_mesh
-    from semantic_field.field.surface import extract_surface
-    from semantic_field.field.surface_files import write_mesh, write_pcd
-    from semantic_field.query.ply import write_ply
+    from semantic_field.field.surface.extraction import extract_surface
+    from semantic_field.field.surface.mesh import extract_mesh
+    from semantic_field.field.surface.ply import write_ply
+    from semantic_field.field.surface.surface_files import write_mesh, write_pcd
 
     mesh, cloud = arguments.mesh, arguments.cloud
     if mesh is None and cloud is None:
@@ -240,7 +240,7 @@ def _add_evaluation(commands) -> None:
 
 
 def _add_ros_tools(commands) -> None:
-    from semantic_field.nodes.ros_tools import add_commands
+    from semantic_field.nodes.commands.ros_tools import add_commands
 
     add_commands(commands)
 

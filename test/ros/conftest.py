@@ -18,7 +18,7 @@ import rclpy  # noqa: E402
 from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.node import Node  # noqa: E402
 
-from semantic_field.nodes.spinning import Spinning  # noqa: E402
+from semantic_field.nodes.ros.spinning import Spinning  # noqa: E402
 
 DOMAIN_ID = 100 + os.getpid() % 100
 PATIENCE_S = 60.0  # for what must come: a machine may be busy

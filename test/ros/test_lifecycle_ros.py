@@ -33,7 +33,7 @@ from rclpy.lifecycle import (  # noqa: E402
 from rclpy.node import Node  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
 
-from semantic_field.nodes.spinning import Spinning  # noqa: E402
+from semantic_field.nodes.ros.spinning import Spinning  # noqa: E402
 
 pytestmark = pytest.mark.ros
 

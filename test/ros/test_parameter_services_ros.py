@@ -31,7 +31,7 @@ from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.node import Node  # noqa: E402
 from rclpy.parameter import Parameter, parameter_value_to_python  # noqa: E402
 
-from semantic_field.nodes.spinning import Spinning  # noqa: E402
+from semantic_field.nodes.ros.spinning import Spinning  # noqa: E402
 
 pytestmark = pytest.mark.ros
 

@@ -34,7 +34,7 @@ from rclpy.node import Node  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
 
 from semantic_field.config import Config  # noqa: E402
-from semantic_field.nodes.parameters import declare_settings  # noqa: E402
+from semantic_field.nodes.ros.parameters import declare_settings  # noqa: E402
 
 pytestmark = pytest.mark.ros
 

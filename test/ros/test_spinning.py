@@ -18,8 +18,8 @@ from rclpy.executors import MultiThreadedExecutor, SingleThreadedExecutor  # noq
 from rclpy.node import Node  # noqa: E402
 from std_srvs.srv import Trigger  # noqa: E402
 
-from semantic_field.nodes.client import connected  # noqa: E402
-from semantic_field.nodes.spinning import Spinning  # noqa: E402
+from semantic_field.nodes.ros.client import connected  # noqa: E402
+from semantic_field.nodes.ros.spinning import Spinning  # noqa: E402
 
 pytestmark = pytest.mark.ros
 

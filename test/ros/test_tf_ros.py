@@ -33,7 +33,7 @@ from tf2_ros import (  # noqa: E402
     TransformListener,
 )
 
-from semantic_field.nodes.spinning import Spinning  # noqa: E402
+from semantic_field.nodes.ros.spinning import Spinning  # noqa: E402
 
 pytestmark = pytest.mark.ros
 TIMEOUT_S = 20.0

@@ -10,14 +10,14 @@ import cv2
 import numpy as np
 import pytest
 
-from semantic_field.annotation.calibration import (
+from semantic_field.annotation.given_labels import read_given_labels
+from semantic_field.annotation.job import AnnotationJob, Request
+from semantic_field.annotation.label_calibration import (
     best_threshold,
     calibrate,
     calibration_error,
     held_out_blocks,
 )
-from semantic_field.annotation.given_labels import read_given_labels
-from semantic_field.annotation.job import AnnotationJob, Request
 from semantic_field.cli import main
 from semantic_field.config import Config, updated
 from semantic_field.data.folder_writer import write_folder

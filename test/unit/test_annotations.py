@@ -11,20 +11,20 @@ import pytest
 from semantic_field.config import Config, updated
 from semantic_field.field.annotations import Annotation, AnnotationSet
 from semantic_field.field.map_file import dump_map, load_map
-from semantic_field.field.rendering import render_view
-from semantic_field.field.sampling import RaySamples, draw_rays
-from semantic_field.field.surface_points import SurfacePoints
-from semantic_field.field.voxels import VoxelGrid
+from semantic_field.field.rays.sampling import RaySamples, draw_rays
+from semantic_field.field.surface.points import SurfacePoints
+from semantic_field.field.surface.segments import region_of, segment_surface
+from semantic_field.field.views.rendering import render_view
+from semantic_field.field.voxels.voxel_grid import VoxelGrid
 from semantic_field.frames import Frame
 from semantic_field.geometry import Camera, make_transform
 from semantic_field.mapping import Mapper
-from semantic_field.mapping.claims import claim, surface_within
-from semantic_field.mapping.classes import FIRST_OWN_ID, ClassTable
-from semantic_field.mapping.corrections import Corrections
-from semantic_field.mapping.keyframe_points import seen_at
-from semantic_field.mapping.keyframes import KeyframeStore
-from semantic_field.mapping.regions import region_of, segment_surface
-from semantic_field.mapping.targets import Box, Labels, Pixel, Point
+from semantic_field.mapping.corrections.claims import claim, surface_within
+from semantic_field.mapping.corrections.pointing import Box, Labels, Pixel, Point
+from semantic_field.mapping.corrections.ray_overrides import Corrections
+from semantic_field.mapping.keyframes.pixels_and_points import seen_at
+from semantic_field.mapping.keyframes.store import KeyframeStore
+from semantic_field.mapping.labels.classes import FIRST_OWN_ID, ClassTable
 
 CAMERA = Camera.from_field_of_view(64, 48, 1.2)
 SETTINGS = {

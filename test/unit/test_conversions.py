@@ -16,7 +16,7 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField  # noqa: 
 from std_msgs.msg import Header  # noqa: E402
 
 from semantic_field.geometry import Camera, look_at  # noqa: E402
-from semantic_field.nodes import conversions  # noqa: E402
+from semantic_field.nodes.ros import conversions  # noqa: E402
 
 ENCODINGS = {
     "rgb8": (np.uint8, 3),

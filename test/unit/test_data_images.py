@@ -6,23 +6,26 @@ import cv2
 import numpy as np
 import pytest
 
-from semantic_field.data import images
+from semantic_field.data import message_images
 from semantic_field.data.rectification import Rectifier
 from semantic_field.geometry import Camera
 
 
 def test_rows_with_padding_and_big_endian_depth():
     row = struct.pack(">3H", 1000, 2500, 0) + b"\xee\xee"
-    pixels = images.decode_raw(2, 3, "16UC1", 8, True, row + row)
+    pixels = message_images.decode_raw(2, 3, "16UC1", 8, True, row + row)
     assert pixels.tolist() == [[1000, 2500, 0]] * 2
-    metres = images.depth_to_metres(pixels, "16UC1")
+    metres = message_images.depth_to_metres(pixels, "16UC1")
     assert metres.dtype == np.float32
     np.testing.assert_allclose(metres[0], [1.0, 2.5, 0.0], rtol=1e-6)
 
 
 def test_padding_of_the_last_row_may_be_missing():
     data = bytes([1, 2, 3, 99, 4, 5, 6])
-    assert images.decode_raw(2, 3, "mono8", 4, False, data).tolist() == [[1, 2, 3], [4, 5, 6]]
+    assert message_images.decode_raw(2, 3, "mono8", 4, False, data).tolist() == [
+        [1, 2, 3],
+        [4, 5, 6],
+    ]
 
 
 @pytest.mark.parametrize(
@@ -35,26 +38,26 @@ def test_padding_of_the_last_row_may_be_missing():
     ],
 )
 def test_colour_orders(encoding, sent):
-    pixels = images.decode_raw(1, 2, encoding, 2 * len(sent), False, bytes(sent * 2))
-    assert images.color_to_rgb(pixels, encoding).tolist() == [[[10, 20, 30], [10, 20, 30]]]
+    pixels = message_images.decode_raw(1, 2, encoding, 2 * len(sent), False, bytes(sent * 2))
+    assert message_images.color_to_rgb(pixels, encoding).tolist() == [[[10, 20, 30], [10, 20, 30]]]
 
 
 def test_grey_becomes_rgb():
-    pixels = images.decode_raw(1, 1, "mono8", 1, False, b"\x40")
-    assert images.color_to_rgb(pixels, "mono8").tolist() == [[[64, 64, 64]]]
+    pixels = message_images.decode_raw(1, 1, "mono8", 1, False, b"\x40")
+    assert message_images.color_to_rgb(pixels, "mono8").tolist() == [[[64, 64, 64]]]
 
 
 def test_float_depth_without_readings():
     values = np.array([[1.5, np.nan, np.inf, -np.inf, -2.0, 0.0]], np.float32)
-    pixels = images.decode_raw(1, 6, "32FC1", 24, False, values.tobytes())
-    assert images.depth_to_metres(pixels, "32FC1").tolist() == [[1.5, 0, 0, 0, 0, 0]]
+    pixels = message_images.decode_raw(1, 6, "32FC1", 24, False, values.tobytes())
+    assert message_images.depth_to_metres(pixels, "32FC1").tolist() == [[1.5, 0, 0, 0, 0, 0]]
 
 
 def test_unlabelled_values():
-    bytes8 = images.decode_raw(1, 3, "mono8", 3, False, b"\x00\xfe\xff")
-    assert images.labels_to_ids(bytes8, "mono8").tolist() == [[0, 254, -1]]
+    bytes8 = message_images.decode_raw(1, 3, "mono8", 3, False, b"\x00\xfe\xff")
+    assert message_images.labels_to_ids(bytes8, "mono8").tolist() == [[0, 254, -1]]
     words = np.array([[255, 65535]], np.uint16)
-    assert images.labels_to_ids(words, "16UC1").tolist() == [[255, -1]]
+    assert message_images.labels_to_ids(words, "16UC1").tolist() == [[255, -1]]
 
 
 @pytest.mark.parametrize(
@@ -68,26 +71,26 @@ def test_unlabelled_values():
 )
 def test_unusable_images_are_named(size, message):
     with pytest.raises(ValueError, match=message):
-        images.check_size(*size)
+        message_images.check_size(*size)
 
 
 def test_encodings_in_the_wrong_role():
     grey = np.zeros((1, 1), np.uint16)
     with pytest.raises(ValueError, match="mono16"):
-        images.color_to_rgb(grey, "mono16")
+        message_images.color_to_rgb(grey, "mono16")
     with pytest.raises(ValueError, match="mono8"):
-        images.depth_to_metres(grey, "mono8")
+        message_images.depth_to_metres(grey, "mono8")
     with pytest.raises(ValueError, match="32FC1"):
-        images.labels_to_ids(grey, "32FC1")
+        message_images.labels_to_ids(grey, "32FC1")
 
 
 def test_compressed_depth_of_both_transports():
     millimetres = np.array([[0, 500], [4000, 65535]], np.uint16)
     png = cv2.imencode(".png", millimetres)[1].tobytes()
     expected = np.array([[0, 0.5], [4.0, 65.535]], np.float32)
-    np.testing.assert_allclose(images.decode_compressed_depth(png), expected)
+    np.testing.assert_allclose(message_images.decode_compressed_depth(png), expected)
     with_header = bytes(12) + png
-    decoded = images.decode_compressed_depth(with_header, "16UC1; compressedDepth png")
+    decoded = message_images.decode_compressed_depth(with_header, "16UC1; compressedDepth png")
     np.testing.assert_allclose(decoded, expected)
 
 
@@ -95,21 +98,21 @@ def test_compressed_float_depth_is_quantised_inverse_depth():
     # The transport's rule: value = a / depth + b; a = 100, b = 2, so 2 m becomes 52.
     png = cv2.imencode(".png", np.array([[52, 27, 0]], np.uint16))[1].tobytes()
     data = struct.pack("<iff", 0, 100.0, 2.0) + png
-    decoded = images.decode_compressed_depth(data, "32FC1; compressedDepth png")
+    decoded = message_images.decode_compressed_depth(data, "32FC1; compressedDepth png")
     np.testing.assert_allclose(decoded, [[2.0, 4.0, 0.0]])
 
 
 def test_damaged_compressed_images():
     jpeg = cv2.imencode(".jpg", np.full((64, 64, 3), 90, np.uint8))[1].tobytes()
-    assert images.decode_compressed_color(jpeg).shape == (64, 64, 3)
+    assert message_images.decode_compressed_color(jpeg).shape == (64, 64, 3)
     with pytest.raises(ValueError, match="cut off"):
-        images.decode_compressed_color(jpeg[: len(jpeg) // 2])
+        message_images.decode_compressed_color(jpeg[: len(jpeg) // 2])
     with pytest.raises(ValueError, match="damaged"):
-        images.decode_compressed_color(b"nonsense")
+        message_images.decode_compressed_color(b"nonsense")
     with pytest.raises(ValueError, match="PNG"):
-        images.decode_compressed_depth(jpeg, "16UC1; compressedDepth jpeg")
+        message_images.decode_compressed_depth(jpeg, "16UC1; compressedDepth jpeg")
     with pytest.raises(ValueError, match="lossless"):
-        images.decode_compressed_labels(jpeg)
+        message_images.decode_compressed_labels(jpeg)
 
 
 def test_distortion_is_removed():

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from semantic_field.data.sources import open_source
-from semantic_field.evaluation.region_scores import score_regions
+from semantic_field.evaluation.scores.region_scores import score_regions
 from semantic_field.geometry import Camera
 from semantic_field.teachers.depth_regions import DepthRegions
 from semantic_field.teachers.regions import Regions, pool_features

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from semantic_field.cli import main
-from semantic_field.evaluation import benchmark_page, provenance
-from semantic_field.evaluation.cost import ResourceMeter, latency, rss_mb
+from semantic_field.evaluation.report import benchmark_page, provenance
+from semantic_field.evaluation.scores.cost import ResourceMeter, latency, rss_mb
 
 ROOT = Path(__file__).parents[2]
 

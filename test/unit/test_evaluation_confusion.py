@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from semantic_field.evaluation.class_set import ClassSet
-from semantic_field.evaluation.confusion import ConfusionMatrix, Rule
-from semantic_field.evaluation.conventions import CONVENTIONS, convention
+from semantic_field.evaluation.scores.class_set import ClassSet
+from semantic_field.evaluation.scores.confusion import ConfusionMatrix, Rule
+from semantic_field.evaluation.scores.conventions import CONVENTIONS, convention
 
 NAMES = ("wall", "chair", "table", "lamp")
 V = -1  # void in the truth, nothing predicted

@@ -11,7 +11,7 @@ from semantic_field.config import Config, updated
 from semantic_field.data.folder_writer import write_folder
 from semantic_field.data.simulated_room import SimulatedRoom
 from semantic_field.data.sources import open_source
-from semantic_field.evaluation.protocol import Protocol, Training, Views
+from semantic_field.evaluation.protocols.protocol import Protocol, Training, Views
 from semantic_field.evaluation.runner import evaluate
 from semantic_field.field.map_file import load_map
 

@@ -7,17 +7,17 @@ import math
 import numpy as np
 import pytest
 
-from semantic_field.evaluation.boxes import aligned_box, box_iou, inside_box
-from semantic_field.evaluation.calibration import calibration
-from semantic_field.evaluation.images import color_score, depth_score, psnr, ssim_map
-from semantic_field.evaluation.instances import average_precision, instance_score, mean_score
-from semantic_field.evaluation.point_labels import (
+from semantic_field.evaluation.scores.box_fit import aligned_box, box_iou, inside_box
+from semantic_field.evaluation.scores.calibration import calibration
+from semantic_field.evaluation.scores.image_quality import color_score, depth_score, psnr, ssim_map
+from semantic_field.evaluation.scores.instances import average_precision, instance_score, mean_score
+from semantic_field.evaluation.scores.point_labels import (
     POINT_PROTOCOLS,
     PointProtocol,
     neighbour_votes,
     point_scores,
 )
-from semantic_field.evaluation.surfaces import LabelledCloud, fuse, majority, surface_score
+from semantic_field.evaluation.scores.surfaces import LabelledCloud, fuse, majority, surface_score
 from semantic_field.frames import Frame
 from semantic_field.geometry import Camera, make_transform
 

@@ -9,19 +9,19 @@ import pytest
 
 from semantic_field.config import QueryConfig
 from semantic_field.evaluation.live import ReceivedFrames
-from semantic_field.evaluation.objects import (
+from semantic_field.evaluation.protocols.protocol import Protocol
+from semantic_field.evaluation.scores.held_out_views import HeldOutFrames, ViewScores, fit
+from semantic_field.evaluation.scores.queries import ABSENT, answer, questions_for
+from semantic_field.evaluation.scores.scoring import held_out
+from semantic_field.evaluation.truth.known_answers import Question
+from semantic_field.evaluation.truth.object_masks import (
     ObjectMasks,
     objects_from_instances,
     thing_classes,
 )
-from semantic_field.evaluation.protocol import Protocol
-from semantic_field.evaluation.queries import ABSENT, answer, questions_for
-from semantic_field.evaluation.questions import Question
-from semantic_field.evaluation.reference import ReferenceObject
-from semantic_field.evaluation.scoring import held_out
-from semantic_field.evaluation.views import HeldOutFrames, ViewScores, fit
-from semantic_field.field.rendering import RenderedView
-from semantic_field.field.surface_points import SurfacePoints
+from semantic_field.evaluation.truth.true_objects import ReferenceObject
+from semantic_field.field.surface.points import SurfacePoints
+from semantic_field.field.views.rendering import RenderedView
 from semantic_field.frames import Frame
 from semantic_field.geometry import Camera, make_transform
 

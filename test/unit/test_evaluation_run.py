@@ -14,10 +14,9 @@ from semantic_field.cli import main
 from semantic_field.config import Config, updated
 from semantic_field.data.folder_writer import write_folder
 from semantic_field.data.sources import open_source
-from semantic_field.evaluation import compare, runner
-from semantic_field.evaluation.figures import COST, QUALITY, rows
+from semantic_field.evaluation import runner
 from semantic_field.evaluation.mapping_run import MappingJob
-from semantic_field.evaluation.protocol import (
+from semantic_field.evaluation.protocols.protocol import (
     Protocol,
     Training,
     Views,
@@ -25,7 +24,9 @@ from semantic_field.evaluation.protocol import (
     make_protocol,
     protocol_files,
 )
-from semantic_field.evaluation.report import read_report, write_report
+from semantic_field.evaluation.report import compare
+from semantic_field.evaluation.report.figures import COST, QUALITY, rows
+from semantic_field.evaluation.report.report_files import read_report, write_report
 from semantic_field.evaluation.runner import Evaluation, evaluate
 from semantic_field.field.map_state import MapState
 from semantic_field.mapping import Mapper

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from semantic_field.evaluation.splits import (
+from semantic_field.evaluation.protocols.splits import (
     Split,
     TrainFrames,
     make_split,

@@ -9,23 +9,23 @@ import numpy as np
 import pytest
 
 from semantic_field.config import Config, QueryConfig, updated
+from semantic_field.data.believed_poses import PoseJudge, chains_of, origin_of
 from semantic_field.data.placed import placed
 from semantic_field.data.simulated_room import SimulatedRoom
-from semantic_field.data.world import PoseJudge, chains_of, origin_of
-from semantic_field.evaluation.protocol import Protocol, Training, Views
+from semantic_field.evaluation.protocols.protocol import Protocol, Training, Views
 from semantic_field.evaluation.runner import evaluate
 from semantic_field.field.map_file import dump_map, load_map
-from semantic_field.field.mesh import extract_mesh
-from semantic_field.field.rendering import render_view
-from semantic_field.field.surface import extract_surface
-from semantic_field.field.surface_files import write_mesh, write_pcd
+from semantic_field.field.surface.extraction import extract_surface
+from semantic_field.field.surface.mesh import extract_mesh
+from semantic_field.field.surface.ply import write_ply
+from semantic_field.field.surface.surface_files import write_mesh, write_pcd
+from semantic_field.field.views.rendering import render_view
 from semantic_field.frames import Frame
 from semantic_field.geometry import Camera, make_transform, moved
 from semantic_field.mapping import Mapper
-from semantic_field.mapping.targets import Box, Point
+from semantic_field.mapping.corrections.pointing import Box, Point
 from semantic_field.query.hits import find_hits
 from semantic_field.query.navigation import goal_pose
-from semantic_field.query.ply import write_ply
 
 UTM = np.array([458_000.0, 5_429_000.0, 100.0])
 CAMERA = Camera.from_field_of_view(64, 48, 1.2)
@@ -161,7 +161,7 @@ def test_goals_lie_in_the_world():
     floor = np.column_stack([xy, np.zeros(len(xy))]).astype(np.float32)
     box = floor[(np.abs(xy) < 0.2).all(1)] + np.float32([0, 0, 0.5])
     xyz = np.concatenate([floor, box])
-    from semantic_field.field.surface_points import SurfacePoints
+    from semantic_field.field.surface.points import SurfacePoints
 
     count = len(xyz)
     points = SurfacePoints(

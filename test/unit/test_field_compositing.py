@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from semantic_field.field.compositing import Composite
-from semantic_field.mapping.losses import (
+from semantic_field.field.rays.compositing import Composite
+from semantic_field.mapping.training.losses import (
     color_loss,
     depth_loss,
     free_space_loss,

@@ -10,9 +10,9 @@ from semantic_field.config import FieldConfig, updated
 from semantic_field.field.description import describe
 from semantic_field.field.map_state import MapState
 from semantic_field.field.model import SemanticField
-from semantic_field.field.surface import extract_surface
-from semantic_field.field.tracing import ray_directions
-from semantic_field.field.voxels import VoxelGrid
+from semantic_field.field.surface.extraction import extract_surface
+from semantic_field.field.views.tracing import ray_directions
+from semantic_field.field.voxels.voxel_grid import VoxelGrid
 from semantic_field.geometry import Camera, look_at
 from semantic_field.kernels.reference import hash_vertices
 

@@ -11,18 +11,18 @@ import torch
 
 from semantic_field.cli import main
 from semantic_field.config import Config, updated
-from semantic_field.field.compositing import Composite
 from semantic_field.field.description import describe
-from semantic_field.field.lattice import Lattice
 from semantic_field.field.map_file import dump_map, write_map
 from semantic_field.field.map_state import LanguageSpace, MapState
-from semantic_field.field.mesh import Mesh, extract_mesh
-from semantic_field.field.rendering import lerf_relevancy, render_view
-from semantic_field.field.surface import extract_surface
-from semantic_field.field.surface_cache import SurfaceCache
-from semantic_field.field.surface_files import write_mesh, write_pcd
-from semantic_field.field.tracing import ray_directions
-from semantic_field.field.voxels import VoxelGrid
+from semantic_field.field.rays.compositing import Composite
+from semantic_field.field.surface.cache import SurfaceCache
+from semantic_field.field.surface.extraction import extract_surface
+from semantic_field.field.surface.lattice import Lattice
+from semantic_field.field.surface.mesh import Mesh, extract_mesh
+from semantic_field.field.surface.surface_files import write_mesh, write_pcd
+from semantic_field.field.views.rendering import lerf_relevancy, render_view
+from semantic_field.field.views.tracing import ray_directions
+from semantic_field.field.voxels.voxel_grid import VoxelGrid
 from semantic_field.frames import Frame
 from semantic_field.geometry import Camera, make_transform
 from semantic_field.mapping import Mapper

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from semantic_field.field.traversal import used_spans
-from semantic_field.field.voxels import VoxelGrid
+from semantic_field.field.voxels.traversal import used_spans
+from semantic_field.field.voxels.voxel_grid import VoxelGrid
 
 
 def test_counts_once_per_call_and_voxel() -> None:

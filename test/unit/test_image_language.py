@@ -20,19 +20,19 @@ from semantic_field.evaluation.open_vocabulary import (
     ablation_table,
     true_regions,
 )
-from semantic_field.evaluation.protocol import make_protocol
+from semantic_field.evaluation.protocols.protocol import make_protocol
 from semantic_field.field.model import SemanticField
 from semantic_field.frames import Frame
 from semantic_field.geometry import Camera
 from semantic_field.mapping import Mapper
-from semantic_field.mapping.dense_targets import DenseTargets
-from semantic_field.mapping.image_language import ImageLanguage
-from semantic_field.mapping.keyframes import KeyframeStore
-from semantic_field.mapping.language import LanguageBasis
-from semantic_field.mapping.pose_refinement import WARM_UP_STEPS
-from semantic_field.mapping.self_enhancement import Schedule, poses_near, poses_on_circle
+from semantic_field.mapping.keyframes.store import KeyframeStore
+from semantic_field.mapping.language.basis import LanguageBasis
+from semantic_field.mapping.language.image_language import ImageLanguage
+from semantic_field.mapping.language.keyframe_features import DenseTargets
+from semantic_field.mapping.language.self_enhancement import Schedule, poses_near, poses_on_circle
+from semantic_field.mapping.robustness.pose_refinement import WARM_UP_STEPS
 from semantic_field.teachers.household import COMMON_THINGS
-from semantic_field.teachers.images import ImageTargets
+from semantic_field.teachers.image_teachers import ImageTargets
 from semantic_field.teachers.regions import Regions
 from semantic_field.teachers.simulated import SimulatedTeacher, Strength
 

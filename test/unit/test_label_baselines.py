@@ -8,19 +8,19 @@ import torch
 
 from semantic_field.config import Config, updated
 from semantic_field.data.sources import open_source
-from semantic_field.evaluation.baselines import (
+from semantic_field.evaluation.baselines.frequency_field import FrequencyMapper
+from semantic_field.evaluation.baselines.label_baselines import (
     BaselineScores,
     depth_projection,
     labelled_views,
     nearest_frame,
     projection,
 )
-from semantic_field.evaluation.class_set import ClassSet
-from semantic_field.evaluation.frequency_field import FrequencyMapper
-from semantic_field.evaluation.protocol import Protocol, load_protocol, protocol_files
-from semantic_field.evaluation.splits import every_nth
-from semantic_field.evaluation.supervision import SupervisedFrames, Supervision
-from semantic_field.field.rendering import render_view
+from semantic_field.evaluation.protocols.protocol import Protocol, load_protocol, protocol_files
+from semantic_field.evaluation.protocols.splits import every_nth
+from semantic_field.evaluation.protocols.supervision import SupervisedFrames, Supervision
+from semantic_field.evaluation.scores.class_set import ClassSet
+from semantic_field.field.views.rendering import render_view
 from semantic_field.frames import Frame
 from semantic_field.geometry import Camera, make_transform
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from semantic_field.evaluation import corruptors
+from semantic_field.evaluation.protocols import corruptors
 
 
 def random(seed: int = 0) -> np.random.Generator:

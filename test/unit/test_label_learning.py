@@ -9,14 +9,14 @@ import pytest
 
 from semantic_field.config import Config, updated
 from semantic_field.data.sources import open_source
+from semantic_field.data.view_selection import choose_views, greedy_cover
 from semantic_field.frames import Frame
 from semantic_field.geometry import Camera, make_transform
 from semantic_field.mapping import Mapper
-from semantic_field.mapping.click_spreading import spread_clicks
-from semantic_field.mapping.coverage import choose_views, greedy_cover
-from semantic_field.mapping.keyframes import KeyframeStore
-from semantic_field.mapping.label_noise import agreement, voted, without_noise
-from semantic_field.mapping.labelled_pixels import PER_CLASS, LabelledPixels
+from semantic_field.mapping.keyframes.labelled_pixels import PER_CLASS, LabelledPixels
+from semantic_field.mapping.keyframes.store import KeyframeStore
+from semantic_field.mapping.labels.click_spreading import spread_clicks
+from semantic_field.mapping.labels.noise_vote import agreement, voted, without_noise
 
 CAMERA = Camera(40.0, 40.0, 19.5, 14.5, 40, 30)
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from semantic_field.mapping.language_losses import (
+from semantic_field.mapping.language.language_losses import (
     chances,
     fda_loss,
     feature_loss,

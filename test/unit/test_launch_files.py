@@ -27,7 +27,7 @@ from launch.utilities.type_utils import perform_typed_substitution  # noqa: E402
 
 from semantic_field.data.bag_writer import write_bag  # noqa: E402
 from semantic_field.data.simulated_room import SimulatedRoom  # noqa: E402
-from semantic_field.nodes import launch_parts  # noqa: E402
+from semantic_field.nodes.ros import launch_parts  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 LAUNCH_FILES = sorted((ROOT / "launch").glob("*.launch.py"))

@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from semantic_field.mapping.adam import Adam
+from semantic_field.mapping.training.adam import Adam
 
 NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 DEVICES = ["cpu", pytest.param("cuda", marks=NO_GPU)]

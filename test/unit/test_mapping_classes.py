@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from semantic_field.mapping.classes import ClassTable
+from semantic_field.mapping.labels.classes import ClassTable
 
 
 @pytest.mark.parametrize("shape", [(6, 5), (1, 1), (0, 0)])

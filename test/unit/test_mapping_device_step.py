@@ -12,26 +12,26 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from semantic_field.config import Config, updated
-from semantic_field.field.device_sampling import (
+from semantic_field.field.model import SemanticField, shape_of
+from semantic_field.field.rays.device_sampling import (
     DeviceRays,
     Placing,
     draw_rays_on_device,
     place_samples,
 )
-from semantic_field.field.device_voxels import DeviceVoxels
-from semantic_field.field.model import SemanticField, shape_of
-from semantic_field.field.sampling import RaySamples, draw_rays
-from semantic_field.field.voxels import VoxelGrid
+from semantic_field.field.rays.sampling import RaySamples, draw_rays
+from semantic_field.field.voxels.device_voxels import DeviceVoxels
+from semantic_field.field.voxels.voxel_grid import VoxelGrid
 from semantic_field.frames import Frame
 from semantic_field.geometry import Camera, make_transform
 from semantic_field.kernels import make_kernels
 from semantic_field.mapping import Mapper
-from semantic_field.mapping.corrections import Corrections
-from semantic_field.mapping.device_keyframes import DeviceKeyframes
-from semantic_field.mapping.device_step import DeviceTrainer
-from semantic_field.mapping.keyframes import KeyframeStore
-from semantic_field.mapping.trainer import Trainer
-from semantic_field.mapping.trainer_factory import make_trainer, training_device
+from semantic_field.mapping.corrections.ray_overrides import Corrections
+from semantic_field.mapping.keyframes.device_copy import DeviceKeyframes
+from semantic_field.mapping.keyframes.store import KeyframeStore
+from semantic_field.mapping.training.device_step import DeviceTrainer
+from semantic_field.mapping.training.factory import make_trainer, training_device
+from semantic_field.mapping.training.step import Trainer
 
 HAS_GPU = torch.cuda.is_available()
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not HAS_GPU, reason="no GPU"))]

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from semantic_field.config import Config, updated
-from semantic_field.field.rendering import render_view
-from semantic_field.field.surface import extract_surface
+from semantic_field.field.surface.extraction import extract_surface
+from semantic_field.field.views.rendering import render_view
 from semantic_field.frames import Frame
 from semantic_field.geometry import Camera, look_at, make_transform
 from semantic_field.mapping import Mapper

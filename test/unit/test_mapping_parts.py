@@ -9,15 +9,15 @@ import pytest
 import torch
 
 from semantic_field.field.map_state import LanguageSpace
-from semantic_field.field.sampling import DEPTH_UNIT_M, GUESSED, draw_rays
-from semantic_field.field.voxels import VoxelGrid
+from semantic_field.field.rays.sampling import DEPTH_UNIT_M, GUESSED, draw_rays
+from semantic_field.field.voxels.voxel_grid import VoxelGrid
 from semantic_field.frames import Frame
 from semantic_field.geometry import Camera, look_at, make_transform, transform_points
-from semantic_field.mapping.classes import ClassTable
-from semantic_field.mapping.keyframes import BYTES_PER_PIXEL, KeyframeStore
-from semantic_field.mapping.language import LanguageBasis
-from semantic_field.mapping.stored_depth import pack_depth
-from semantic_field.mapping.training_state import KeyframePacker
+from semantic_field.mapping.checkpoint import KeyframePacker
+from semantic_field.mapping.keyframes.depth_packing import pack_depth
+from semantic_field.mapping.keyframes.store import BYTES_PER_PIXEL, KeyframeStore
+from semantic_field.mapping.labels.classes import ClassTable
+from semantic_field.mapping.language.basis import LanguageBasis
 from semantic_field.mapping.turns import Turns
 
 CAMERA = Camera.from_field_of_view(40, 30, 1.0)

@@ -10,9 +10,9 @@ from torch.nn.functional import cross_entropy, smooth_l1_loss
 
 from semantic_field.config import Config, updated
 from semantic_field.field.model import SemanticField
-from semantic_field.field.sampling import RaySamples
+from semantic_field.field.rays.sampling import RaySamples
 from semantic_field.kernels.reference import ReferenceKernels
-from semantic_field.mapping.trainer import Trainer
+from semantic_field.mapping.training.step import Trainer
 
 RAYS, NEAR, FREE, CLASSES = 40, 4, 3, 3
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from semantic_field.data import plane_sweep
+from semantic_field.data.plane_sweep import EstimatedDepth, confirmed, neighbours, sweep, view_of
 from semantic_field.frames import Frame
 from semantic_field.geometry import Camera, make_transform
-from semantic_field.mapping import plane_sweep
-from semantic_field.mapping.plane_sweep import EstimatedDepth, confirmed, neighbours, sweep, view_of
 
 CAMERA = Camera(60.0, 60.0, 31.5, 23.5, 64, 48)
 

@@ -9,12 +9,12 @@ import torch
 
 from semantic_field.config import QueryConfig
 from semantic_field.field.map_state import MapState
-from semantic_field.field.surface_points import SurfacePoints
-from semantic_field.mapping.language import LanguageBasis
+from semantic_field.field.surface.points import SurfacePoints
+from semantic_field.mapping.language.basis import LanguageBasis
 from semantic_field.query.engine import MOST_TEXTS, QueryEngine
 from semantic_field.teachers.label_text import LabelTextTeacher
 from semantic_field.teachers.naming import spoken
-from semantic_field.teachers.vocabulary import VocabularyTeacher
+from semantic_field.teachers.precomputed_texts import VocabularyTeacher
 
 NAMES = {3: "chair", 7: "diningtable", 9: "floor", 12: "bed"}  # no bed in the room
 CHAIRS = np.array([[1.0, 1.0, 0.45], [3.0, 1.0, 0.45]])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from semantic_field.config import QueryConfig
-from semantic_field.field.surface_points import SurfacePoints
+from semantic_field.field.surface.points import SurfacePoints
 from semantic_field.query.axes import UP_CHOICES, ground_axes
 from semantic_field.query.boxes import oriented_box
 from semantic_field.query.clusters import cluster, join_stacked

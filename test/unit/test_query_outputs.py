@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from semantic_field.config import QueryConfig
-from semantic_field.field.surface_points import SurfacePoints
+from semantic_field.field.surface.ply import write_ply
+from semantic_field.field.surface.points import SurfacePoints
 from semantic_field.query.axes import ground_axes
 from semantic_field.query.boxes import oriented_box
 from semantic_field.query.colors import depth_colors, label_colors, relevancy_colors
@@ -13,7 +14,6 @@ from semantic_field.query.grasp import grasp_clouds
 from semantic_field.query.ground import make_ground_map
 from semantic_field.query.hits import Hit
 from semantic_field.query.navigation import goal_pose
-from semantic_field.query.ply import write_ply
 from semantic_field.query.top_down import draw_top_down, top_down_image
 
 STEP = 0.03

@@ -16,17 +16,17 @@ from sensor_msgs.msg import Image  # noqa: E402
 
 from semantic_field.cli import main  # noqa: E402
 from semantic_field.field.map_state import MapState  # noqa: E402
-from semantic_field.field.surface_points import SurfacePoints  # noqa: E402
-from semantic_field.mapping.language import LanguageBasis  # noqa: E402
-from semantic_field.nodes import conversions  # noqa: E402
-from semantic_field.nodes.guarding import GuardedNode  # noqa: E402
-from semantic_field.nodes.questions import (  # noqa: E402
+from semantic_field.field.surface.points import SurfacePoints  # noqa: E402
+from semantic_field.mapping.language.basis import LanguageBasis  # noqa: E402
+from semantic_field.nodes.asking.questions import (  # noqa: E402
     LastQuestion,
     Options,
     Question,
     question_of,
 )
-from semantic_field.nodes.responses import fill_segments  # noqa: E402
+from semantic_field.nodes.asking.responses import fill_segments  # noqa: E402
+from semantic_field.nodes.ros import conversions  # noqa: E402
+from semantic_field.nodes.ros.guarding import GuardedNode  # noqa: E402
 from semantic_field.query.colors import label_colors  # noqa: E402
 from semantic_field.query.engine import QueryEngine, QueryResult  # noqa: E402
 from semantic_field.query.interpretation import Interpreter  # noqa: E402

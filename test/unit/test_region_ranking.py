@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
-from semantic_field.mapping.region_features import unit_features, units_of
-from semantic_field.mapping.region_ranking import (
+from semantic_field.mapping.language.region_features import unit_features, units_of
+from semantic_field.mapping.language.region_ranking import (
     PRIOR_PIXELS,
     mended_ranking,
     pixels_of,

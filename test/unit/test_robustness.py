@@ -11,19 +11,19 @@ import torch
 from numpy.typing import NDArray
 
 from semantic_field.config import Config, updated
-from semantic_field.field.carving import carve, clear_depth
 from semantic_field.field.confidence import confidence_of
-from semantic_field.field.device_sampling import Placing, draw_rays_on_device
-from semantic_field.field.device_voxels import DeviceVoxels
-from semantic_field.field.sampling import GUESSED, MASKED, draw_rays
-from semantic_field.field.surface import extract_surface
-from semantic_field.field.voxels import VoxelGrid
+from semantic_field.field.rays.device_sampling import Placing, draw_rays_on_device
+from semantic_field.field.rays.sampling import GUESSED, MASKED, draw_rays
+from semantic_field.field.surface.extraction import extract_surface
+from semantic_field.field.voxels.device_voxels import DeviceVoxels
+from semantic_field.field.voxels.voxel_grid import VoxelGrid
 from semantic_field.frames import Frame
 from semantic_field.geometry import Camera, look_at, make_transform
 from semantic_field.mapping import Mapper
-from semantic_field.mapping.between_keyframes import corrected_pose, interpolated
-from semantic_field.mapping.pose_refinement import corrected
-from semantic_field.mapping.stored_depth import hangs_between, pack_depth
+from semantic_field.mapping.keyframes.depth_packing import hangs_between, pack_depth
+from semantic_field.mapping.robustness.carving import carve, clear_depth
+from semantic_field.mapping.robustness.interpolation import corrected_pose, interpolated
+from semantic_field.mapping.robustness.pose_refinement import corrected
 
 CAMERA = Camera.from_field_of_view(64, 48, 1.2)
 HALF_M = np.array([1.6, 1.3, 1.1])

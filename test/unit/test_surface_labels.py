@@ -5,8 +5,8 @@ import torch
 
 from semantic_field.frames import Frame
 from semantic_field.geometry import Camera
-from semantic_field.mapping.keyframes import KeyframeStore
-from semantic_field.mapping.surface_labels import SurfaceLabels
+from semantic_field.mapping.keyframes.store import KeyframeStore
+from semantic_field.mapping.language.surface_labels import SurfaceLabels
 
 CAMERA = Camera(40.0, 40.0, 31.5, 23.5, 64, 48)
 TEXTS = torch.eye(3)

@@ -15,7 +15,7 @@ from semantic_field.teachers.label_text import LabelTextTeacher
 from semantic_field.teachers.language import CELL, cells_of
 from semantic_field.teachers.minilm import SentenceEncoder, model_folder
 from semantic_field.teachers.naming import spoken
-from semantic_field.teachers.vocabulary import VocabularyTeacher
+from semantic_field.teachers.precomputed_texts import VocabularyTeacher
 
 
 @pytest.fixture(scope="module")

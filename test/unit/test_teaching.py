@@ -11,11 +11,12 @@ import torch
 from semantic_field.config import Config, updated
 from semantic_field.frames import Frame
 from semantic_field.geometry import Camera, make_transform
+from semantic_field.mapping.language import teacher_worker as worker_module
+from semantic_field.mapping.language.teacher_worker import TeacherWorker
+from semantic_field.mapping.language.teaching import Lessons, precompute, sight_of
 from semantic_field.mapping.mapper import Mapper
-from semantic_field.mapping.teaching import Lessons, precompute, sight_of
-from semantic_field.teachers import worker as worker_module
 from semantic_field.teachers.depth_regions import DepthRegions
-from semantic_field.teachers.images import (
+from semantic_field.teachers.image_teachers import (
     ImageTargets,
     ImageTeachers,
     Sight,
@@ -23,7 +24,6 @@ from semantic_field.teachers.images import (
     regions_from_arrays,
     regions_to_arrays,
 )
-from semantic_field.teachers.worker import TeacherWorker
 
 SMALL = updated(
     Config(),

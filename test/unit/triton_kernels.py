@@ -14,19 +14,19 @@ import torch
 from torch import Tensor
 
 from semantic_field.config import Config, updated
-from semantic_field.field.device_sampling import DeviceRays, Placing, draw_rays_on_device
-from semantic_field.field.device_voxels import DeviceVoxels
 from semantic_field.field.model import SemanticField, shape_of
-from semantic_field.field.ray_tracers import TritonTracer, WaveTracer
-from semantic_field.field.voxels import VoxelGrid
+from semantic_field.field.rays.device_sampling import DeviceRays, Placing, draw_rays_on_device
+from semantic_field.field.views.ray_tracers import TritonTracer, WaveTracer
+from semantic_field.field.voxels.device_voxels import DeviceVoxels
+from semantic_field.field.voxels.voxel_grid import VoxelGrid
 from semantic_field.frames import Frame
 from semantic_field.geometry import Camera, make_transform
 from semantic_field.kernels import GridGradient, GridMoments, GridShape, grid_shape, make_kernels
 from semantic_field.kernels.cuda import CudaKernels
 from semantic_field.kernels.reference import ReferenceKernels
-from semantic_field.mapping.device_keyframes import DeviceKeyframes
-from semantic_field.mapping.device_step import DeviceTrainer
-from semantic_field.mapping.keyframes import KeyframeStore
+from semantic_field.mapping.keyframes.device_copy import DeviceKeyframes
+from semantic_field.mapping.keyframes.store import KeyframeStore
+from semantic_field.mapping.training.device_step import DeviceTrainer
 
 DEVICE = "cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda"
 SHAPES = [

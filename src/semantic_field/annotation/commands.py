@@ -81,8 +81,8 @@ def _annotate(arguments: argparse.Namespace) -> int:
 def _open(arguments: argparse.Namespace, progress):
     """The recording; with depths estimated from colour where it has none."""
     from semantic_field.data.placed import placed
+    from semantic_field.data.plane_sweep import EstimatedDepth
     from semantic_field.data.sources import open_source
-    from semantic_field.mapping.plane_sweep import EstimatedDepth
 
     path = Path(arguments.input)
     no_folder = (path / "color").is_dir() and not (path / "depth").exists()
@@ -94,7 +94,7 @@ def _open(arguments: argparse.Namespace, progress):
 
 
 def _suggest(console, source, numbers: list[int], count: int) -> int:
-    from semantic_field.mapping.coverage import choose_views
+    from semantic_field.data.view_selection import choose_views
 
     chosen = choose_views((source[i] for i in range(len(source))), count)
     frames = ", ".join(f"{numbers[i]:06d}" for i in chosen)
@@ -103,7 +103,11 @@ def _suggest(console, source, numbers: list[int], count: int) -> int:
 
 
 def _draw(source, numbers: list[int], arguments: argparse.Namespace, summary: dict) -> None:
-    from semantic_field.annotation.pictures import contact_sheet, write_contact_sheet, write_video
+    from semantic_field.annotation.contact_sheet import (
+        contact_sheet,
+        write_contact_sheet,
+        write_video,
+    )
 
     out = arguments.out
     write_contact_sheet(out / "contact_sheet.jpg", contact_sheet(source, numbers, out, summary))

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semantic_field.data.folder import read_class_names
-from semantic_field.data.images import void_to_minus_one
 from semantic_field.data.layouts.sequence import read_image
+from semantic_field.data.message_images import void_to_minus_one
 from semantic_field.data.sources import FrameSource
 from semantic_field.frames import VOID_LABEL, split_void
 

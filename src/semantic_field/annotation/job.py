@@ -19,22 +19,22 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from semantic_field.annotation.calibration import (
+from semantic_field.annotation.given_labels import GivenLabels, frame_numbers
+from semantic_field.annotation.label_calibration import (
     Calibration,
     calibrate,
     held_out_blocks,
     without,
 )
-from semantic_field.annotation.given_labels import GivenLabels, frame_numbers
-from semantic_field.annotation.views import LabelViews, finished_labels
+from semantic_field.annotation.labelled_view import LabelViews, finished_labels
 from semantic_field.config import Config, updated
 from semantic_field.data.folder_writer import ids_to_uint16
 from semantic_field.data.sources import FrameSource
+from semantic_field.data.view_selection import CELL_M, cells_of, greedy_cover
 from semantic_field.frames import VOID_LABEL, Frame
 from semantic_field.geometry import transform_points
 from semantic_field.mapping import Mapper
-from semantic_field.mapping.coverage import CELL_M, cells_of, greedy_cover
-from semantic_field.mapping.keyframes import BYTES_PER_PIXEL
+from semantic_field.mapping.keyframes.store import BYTES_PER_PIXEL
 from semantic_field.mapping.memory import keyframe_budget_mb
 
 LABELS = "labels_annotated"  # the folder layout's name for label images beside the recording's own

@@ -10,9 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from semantic_field.data.believed_poses import (
+    AGREE,
+    JUMP_M,
+    REACH_M,
+    chains_of,
+    origin_of,
+    possible,
+)
 from semantic_field.data.pose_check import shows_the_same
 from semantic_field.data.sources import FrameSource
-from semantic_field.data.world import AGREE, JUMP_M, REACH_M, chains_of, origin_of, possible
 from semantic_field.frames import Frame
 from semantic_field.geometry import moved
 

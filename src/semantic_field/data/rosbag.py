@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semantic_field.data import images
+from semantic_field.data import message_images
 from semantic_field.data.bag_pairing import pair, with_stamps
 from semantic_field.data.bag_poses import PoseError
 from semantic_field.data.bag_reader import BagReader, Message
@@ -366,18 +366,18 @@ def _camera_values(info: Any) -> tuple:
 
 def _decode_color(message: Any) -> NDArray[np.uint8]:
     if not hasattr(message, "encoding"):
-        return images.decode_compressed_color(message.data)
-    return images.color_to_rgb(images.decode_message(message), message.encoding)
+        return message_images.decode_compressed_color(message.data)
+    return message_images.color_to_rgb(message_images.decode_message(message), message.encoding)
 
 
 def _decode_depth(message: Any) -> tuple[NDArray[np.float32], bool]:
     """Depth in its own unit, and whether its encoding is of floats."""
     if not hasattr(message, "encoding"):
-        return images.compressed_depth_units(message.data, message.format)
-    return images.depth_units(images.decode_message(message), message.encoding)
+        return message_images.compressed_depth_units(message.data, message.format)
+    return message_images.depth_units(message_images.decode_message(message), message.encoding)
 
 
 def _decode_labels(message: Any) -> NDArray[np.int32]:
     if not hasattr(message, "encoding"):
-        return images.decode_compressed_labels(message.data)
-    return images.labels_to_ids(images.decode_message(message), message.encoding)
+        return message_images.decode_compressed_labels(message.data)
+    return message_images.labels_to_ids(message_images.decode_message(message), message.encoding)

@@ -45,7 +45,7 @@ def _add_evaluate(subparsers) -> None:
 def _evaluate(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from semantic_field.evaluation.report import write_report
+    from semantic_field.evaluation.report.report_files import write_report
     from semantic_field.evaluation.runner import evaluate
 
     console = Console()
@@ -103,7 +103,7 @@ def _ablate(arguments: argparse.Namespace, protocol, console) -> int:
 def _protocol(arguments: argparse.Namespace):
     import dataclasses
 
-    from semantic_field.evaluation.protocol import Training, load_protocol
+    from semantic_field.evaluation.protocols.protocol import Training, load_protocol
 
     protocol = load_protocol(arguments.protocol)
     if arguments.seconds is None and arguments.steps is None:
@@ -150,7 +150,7 @@ def progress_bar(console):
 def _print_summary(console, report: dict) -> None:
     from rich.table import Table
 
-    from semantic_field.evaluation.figures import COST, QUALITY, rows
+    from semantic_field.evaluation.report.figures import COST, QUALITY, rows
 
     for title, group in (("quality on held-out views", QUALITY), ("running cost", COST)):
         shown = Table(title=title, title_justify="left", show_header=False)
@@ -178,8 +178,8 @@ def _compare(arguments: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.table import Table
 
-    from semantic_field.evaluation.compare import table, warnings
-    from semantic_field.evaluation.report import read_report
+    from semantic_field.evaluation.report.compare import table, warnings
+    from semantic_field.evaluation.report.report_files import read_report
 
     reports = [read_report(path) for path in arguments.reports]
     names = [path.parent.name if path.suffix else path.name for path in arguments.reports]
@@ -207,7 +207,7 @@ def _add_benchmarks(subparsers) -> None:
 def _benchmarks(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from semantic_field.evaluation.benchmark_page import is_current, write_page
+    from semantic_field.evaluation.report.benchmark_page import is_current, write_page
 
     console = Console()
     if arguments.check:

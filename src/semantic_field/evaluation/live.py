@@ -11,11 +11,11 @@ from typing import Any
 from semantic_field.config import Config, SourceConfig
 from semantic_field.data.placed import PlacedSource, placed
 from semantic_field.data.sources import open_source
-from semantic_field.evaluation.cost import latency, rss_mb
-from semantic_field.evaluation.protocol import Protocol
+from semantic_field.evaluation.protocols.protocol import Protocol
 from semantic_field.evaluation.runner import Evaluation, head, label_notes, plain
-from semantic_field.evaluation.scoring import held_out, score_map
-from semantic_field.evaluation.views import HeldOutFrames
+from semantic_field.evaluation.scores.cost import latency, rss_mb
+from semantic_field.evaluation.scores.held_out_views import HeldOutFrames
+from semantic_field.evaluation.scores.scoring import held_out, score_map
 from semantic_field.field.map_file import dump_map
 from semantic_field.field.map_state import MapState
 from semantic_field.frames import Frame

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from semantic_field.evaluation.protocol import Training
-from semantic_field.evaluation.splits import TrainFrames
+from semantic_field.evaluation.protocols.protocol import Training
+from semantic_field.evaluation.protocols.splits import TrainFrames
 from semantic_field.field.map_file import dump_map, load_map, read_map, write_map
 from semantic_field.field.map_state import MapState
 from semantic_field.mapping import Mapper

@@ -18,24 +18,24 @@ import numpy as np
 from semantic_field.config import Config, updated
 from semantic_field.data.placed import placed
 from semantic_field.data.sources import open_source
-from semantic_field.evaluation.calibration import calibration
-from semantic_field.evaluation.class_set import ClassSet
-from semantic_field.evaluation.confusion import ConfusionMatrix
-from semantic_field.evaluation.conventions import convention
 from semantic_field.evaluation.mapping_run import Progress
-from semantic_field.evaluation.objects import true_objects
-from semantic_field.evaluation.protocol import Protocol
-from semantic_field.evaluation.queries import ABSENT, NOT_OBJECTS, answer
-from semantic_field.evaluation.questions import Question
-from semantic_field.evaluation.scoring import held_out
-from semantic_field.evaluation.views import fit
+from semantic_field.evaluation.protocols.protocol import Protocol
+from semantic_field.evaluation.scores.calibration import calibration
+from semantic_field.evaluation.scores.class_set import ClassSet
+from semantic_field.evaluation.scores.confusion import ConfusionMatrix
+from semantic_field.evaluation.scores.conventions import convention
+from semantic_field.evaluation.scores.held_out_views import fit
+from semantic_field.evaluation.scores.queries import ABSENT, NOT_OBJECTS, answer
+from semantic_field.evaluation.scores.scoring import held_out
+from semantic_field.evaluation.truth.known_answers import Question
+from semantic_field.evaluation.truth.object_masks import true_objects
 from semantic_field.field.map_state import MapState
-from semantic_field.field.rendering import render_view
+from semantic_field.field.views.rendering import render_view
 from semantic_field.frames import Frame
 from semantic_field.mapping import Mapper
 from semantic_field.query.engine import QueryEngine
 from semantic_field.teachers.factory import make_language_teacher, make_region_proposer
-from semantic_field.teachers.images import ImageTargets
+from semantic_field.teachers.image_teachers import ImageTargets
 from semantic_field.teachers.language import LanguageTeacher
 from semantic_field.teachers.regions import RegionProposer, Regions
 

@@ -15,15 +15,15 @@ import numpy as np
 from semantic_field.config import Config, SourceConfig, to_dict
 from semantic_field.data.placed import placed
 from semantic_field.data.sources import FrameSource, open_source
-from semantic_field.evaluation import provenance
-from semantic_field.evaluation.cost import ResourceMeter, Usage
-from semantic_field.evaluation.keeping import kept_on_failure, writable_folder
-from semantic_field.evaluation.label_tasks import score_label_task, verdicts
+from semantic_field.evaluation.baselines.label_tasks import score_label_task, verdicts
 from semantic_field.evaluation.mapping_run import MappingJob, MappingRun, Progress
-from semantic_field.evaluation.protocol import Protocol
-from semantic_field.evaluation.scoring import MapScores, held_out, render, score_map
-from semantic_field.evaluation.supervision import SupervisedFrames
-from semantic_field.evaluation.views import HeldOutFrames, ViewScores
+from semantic_field.evaluation.protocols.protocol import Protocol
+from semantic_field.evaluation.protocols.supervision import SupervisedFrames
+from semantic_field.evaluation.report import provenance
+from semantic_field.evaluation.report.keeping import kept_on_failure, writable_folder
+from semantic_field.evaluation.scores.cost import ResourceMeter, Usage
+from semantic_field.evaluation.scores.held_out_views import HeldOutFrames, ViewScores
+from semantic_field.evaluation.scores.scoring import MapScores, held_out, render, score_map
 from semantic_field.field.map_file import dump_map
 from semantic_field.field.map_state import MapState
 from semantic_field.mapping import Mapper

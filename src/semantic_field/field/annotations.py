@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semantic_field.field.cells import numbers_of
-from semantic_field.field.voxels import BRICK, VoxelGrid
+from semantic_field.field.voxels.voxel_grid import BRICK, VoxelGrid
 
 Cells = NDArray[np.int32]
 NO_CELLS = np.zeros((0, 3), np.int32)

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from semantic_field.field.annotations import AnnotationSet
 from semantic_field.field.model import SemanticField
-from semantic_field.field.surface_cache import SurfaceCache
-from semantic_field.field.voxels import VoxelGrid
+from semantic_field.field.surface.cache import SurfaceCache
+from semantic_field.field.voxels.voxel_grid import VoxelGrid
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """Rays to their next voxel in use, in Triton: a block of rays walks until the last has arrived.
 
-See ``field.traversal`` for the same on the CPU. Empty bricks of 8 x 8 x 8 are left at once. In the
-functions below rays are in voxels, from the lowest corner of the index; their parameters are not.
+See ``field.voxels.traversal`` for the same on the CPU. Empty bricks of 8 x 8 x 8 are left at
+once. In the functions below rays are in voxels, from the lowest corner of the index; their
+parameters are not.
 """
 
 # Compiled functions carry no annotations but constants, and Triton is not installed everywhere.

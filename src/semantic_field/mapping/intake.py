@@ -6,17 +6,17 @@ import logging
 from collections import deque
 
 from semantic_field.config import Config
-from semantic_field.field.voxels import VoxelGrid
+from semantic_field.field.voxels.voxel_grid import VoxelGrid
 from semantic_field.frames import Frame
 from semantic_field.kernels.threads import run_together
-from semantic_field.mapping.between_keyframes import start_as_neighbours
-from semantic_field.mapping.claims import View
-from semantic_field.mapping.classes import ClassTable
-from semantic_field.mapping.keyframes import KeyframeStore
-from semantic_field.mapping.label_noise import without_noise
+from semantic_field.mapping.corrections.claims import View
+from semantic_field.mapping.keyframes.readings import mark_voxels
+from semantic_field.mapping.keyframes.store import KeyframeStore
+from semantic_field.mapping.labels.classes import ClassTable
+from semantic_field.mapping.labels.noise_vote import without_noise
 from semantic_field.mapping.memory import make_keyframes
-from semantic_field.mapping.moving import NOVEL_SHARE, MovedThings, novel_share
-from semantic_field.mapping.readings import mark_voxels
+from semantic_field.mapping.robustness.interpolation import start_as_neighbours
+from semantic_field.mapping.robustness.vanished import NOVEL_SHARE, MovedThings, novel_share
 
 log = logging.getLogger(__name__)
 VOXEL_STRIDE = 2  # every second pixel and row marks observed voxels

@@ -15,32 +15,17 @@ from numpy.typing import NDArray
 
 from semantic_field.config import Config
 from semantic_field.field.annotations import Annotation, AnnotationSet
-from semantic_field.field.device_rendering import DeviceMap
 from semantic_field.field.map_file import dump_map, load_map, read_map, write_map
 from semantic_field.field.map_state import LanguageSpace, MapState
 from semantic_field.field.model import SemanticField, shape_of
-from semantic_field.field.rendering import RenderedView, render_view
-from semantic_field.field.surface_cache import SurfaceCache
+from semantic_field.field.surface.cache import SurfaceCache
+from semantic_field.field.views.device_rendering import DeviceMap
+from semantic_field.field.views.rendering import RenderedView, render_view
 from semantic_field.frames import Frame
 from semantic_field.geometry import Camera, moved, transform_points
 from semantic_field.kernels import GridShape, make_kernels
-from semantic_field.mapping.between_keyframes import corrected_pose, exposed, interpolated
-from semantic_field.mapping.classes import ClassTable, checked_name
-from semantic_field.mapping.click_spreading import spread_clicks
-from semantic_field.mapping.corrections import Corrections
-from semantic_field.mapping.image_language import ImageLanguage
-from semantic_field.mapping.intake import Intake
-from semantic_field.mapping.keyframes import KeyframeStore
-from semantic_field.mapping.language import TEXT_SHARE, LanguageBasis, TextTeacher
-from semantic_field.mapping.memory import (
-    depth_range_m,
-    first_shape,
-    follow_extent,
-    grid_bytes,
-    surface_bytes,
-)
-from semantic_field.mapping.status import MapperStatus, Meter, run_state
-from semantic_field.mapping.targets import (
+from semantic_field.mapping.checkpoint import KeyframePacker, pack_training, unpack_training
+from semantic_field.mapping.corrections.pointing import (
     Answer,
     Labels,
     Target,
@@ -48,16 +33,31 @@ from semantic_field.mapping.targets import (
     keyframe_views,
     target_from,
 )
-from semantic_field.mapping.teaching import Teaching
-from semantic_field.mapping.trainer import Trainer
-from semantic_field.mapping.trainer_factory import make_trainer, training_device
-from semantic_field.mapping.training_state import KeyframePacker, pack_training, unpack_training
+from semantic_field.mapping.corrections.ray_overrides import Corrections
+from semantic_field.mapping.intake import Intake
+from semantic_field.mapping.keyframes.store import KeyframeStore
+from semantic_field.mapping.labels.classes import ClassTable, checked_name
+from semantic_field.mapping.labels.click_spreading import spread_clicks
+from semantic_field.mapping.labels.vocabulary import Vocabulary
+from semantic_field.mapping.language.basis import TEXT_SHARE, LanguageBasis, TextTeacher
+from semantic_field.mapping.language.image_language import ImageLanguage
+from semantic_field.mapping.language.teacher_worker import TeacherStatus
+from semantic_field.mapping.language.teaching import Teaching
+from semantic_field.mapping.mapper_status import MapperStatus, Meter, run_state
+from semantic_field.mapping.memory import (
+    depth_range_m,
+    first_shape,
+    follow_extent,
+    grid_bytes,
+    surface_bytes,
+)
+from semantic_field.mapping.placement import World
+from semantic_field.mapping.robustness.interpolation import corrected_pose, exposed, interpolated
+from semantic_field.mapping.training.factory import make_trainer, training_device
+from semantic_field.mapping.training.step import Trainer
 from semantic_field.mapping.turns import Turns
-from semantic_field.mapping.vocabulary import Vocabulary
-from semantic_field.mapping.world import World
-from semantic_field.teachers.images import ImageTargets, ImageTeachers
+from semantic_field.teachers.image_teachers import ImageTargets, ImageTeachers
 from semantic_field.teachers.regions import RegionProposer
-from semantic_field.teachers.worker import TeacherStatus
 
 log = logging.getLogger(__name__)
 IDLE_WAIT_S = 0.1
@@ -81,7 +81,7 @@ class Mapper:
             one, because the world has moved; ``save`` still writes the old one.
 
     Poses that are given and asked for are in ``frame_id``. Inside, everything is in the map's own
-    coordinates, which begin at ``origin``: see ``mapping.world``.
+    coordinates, which begin at ``origin``: see ``mapping.placement``.
     """
 
     def __init__(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from semantic_field.config import Config, MappingConfig
-from semantic_field.field.voxels import VoxelGrid
+from semantic_field.field.voxels.voxel_grid import VoxelGrid
 from semantic_field.kernels import GridKernels, GridShape
-from semantic_field.mapping.dense_targets import bytes_per_pixel
-from semantic_field.mapping.keyframes import BYTES_PER_PIXEL, KeyframeStore
-from semantic_field.mapping.trainer import Trainer
+from semantic_field.mapping.keyframes.store import BYTES_PER_PIXEL, KeyframeStore
+from semantic_field.mapping.language.keyframe_features import bytes_per_pixel
+from semantic_field.mapping.training.step import Trainer
 
 GRID_SHARE = 0.4  # of the budget; keyframes have the rest, less what voxels and results need
 KEYFRAME_SHARE = 0.55

@@ -17,21 +17,21 @@ from semantic_field.config import Config, MappingNodeConfig, Settings, updated
 from semantic_field.frames import Frame
 from semantic_field.mapping.mapper import Mapper
 from semantic_field.mapping.warm_up import warm_up
-from semantic_field.nodes.annotating import Annotator
-from semantic_field.nodes.drops import DropCounter
-from semantic_field.nodes.guarding import GuardedNode
-from semantic_field.nodes.inputs import FrameInput
-from semantic_field.nodes.map_keeping import MapKeeper, resolve
-from semantic_field.nodes.map_publisher import MapPublisher
-from semantic_field.nodes.map_services import MapServices
-from semantic_field.nodes.parameters import declare_settings, follow_changes
-from semantic_field.nodes.run import WARM_UP, run_node
-from semantic_field.nodes.status import StatusPublisher
-from semantic_field.nodes.transitions import told
-from semantic_field.nodes.workers import Worker
-from semantic_field.query.view import ViewQuery
+from semantic_field.nodes.camera.inputs import FrameInput
+from semantic_field.nodes.map.annotating import Annotator
+from semantic_field.nodes.map.field_status import StatusPublisher
+from semantic_field.nodes.map.map_keeping import MapKeeper, resolve
+from semantic_field.nodes.map.map_publisher import MapPublisher
+from semantic_field.nodes.map.map_services import MapServices
+from semantic_field.nodes.ros.drops import DropCounter
+from semantic_field.nodes.ros.guarding import GuardedNode
+from semantic_field.nodes.ros.parameters import declare_settings, follow_changes
+from semantic_field.nodes.ros.run import WARM_UP, run_node
+from semantic_field.nodes.ros.transitions import told
+from semantic_field.nodes.ros.workers import Worker
+from semantic_field.query.view_relevancy import ViewQuery
 from semantic_field.teachers import LanguageTeacher, make_language_teacher
-from semantic_field.teachers.images import ImageTeachers, make_image_teachers
+from semantic_field.teachers.image_teachers import ImageTeachers, make_image_teachers
 
 POLL_S = 0.1  # while it starts
 

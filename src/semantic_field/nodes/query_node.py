@@ -16,21 +16,17 @@ from std_msgs.msg import String
 from semantic_field.config import QueryConfig, QueryNodeConfig, TeacherConfig
 from semantic_field.field.map_file import load_map
 from semantic_field.msg import FieldSnapshot
-from semantic_field.nodes import conversions
-from semantic_field.nodes.answers import AnswerPublisher
-from semantic_field.nodes.guarding import GuardedNode
-from semantic_field.nodes.parameters import declare_settings, follow_changes
-from semantic_field.nodes.qos import LATCHED, RELIABLE
-from semantic_field.nodes.questions import (
+from semantic_field.nodes.asking.answers import AnswerPublisher
+from semantic_field.nodes.asking.questions import (
     LastQuestion,
     Question,
     ask_texts,
     question_of,
 )
-from semantic_field.nodes.responses import fill_query, fill_segments, fill_texts
-from semantic_field.nodes.run import run_node
-from semantic_field.nodes.shared_map import OF_THIS_PROCESS
-from semantic_field.nodes.workers import Diagnostics, Worker
+from semantic_field.nodes.asking.responses import fill_query, fill_segments, fill_texts
+from semantic_field.nodes.map.shared_map import OF_THIS_PROCESS
+from semantic_field.nodes.ros.run import run_node
+from semantic_field.nodes.ros.workers import Diagnostics, Worker
 from semantic_field.query.engine import QueryEngine, QueryResult
 from semantic_field.srv import Query, QueryTexts, Segment
 from semantic_field.teachers import make_language_teacher

@@ -17,16 +17,16 @@ from semantic_field.config import ReplayNodeConfig
 from semantic_field.data.bag_files import is_bag
 from semantic_field.data.replay import Pacer
 from semantic_field.data.sources import open_source
-from semantic_field.nodes.audience import Audience
-from semantic_field.nodes.bag_playback import BagPlayback
-from semantic_field.nodes.conversions import to_stamp
-from semantic_field.nodes.guarding import GuardedNode
-from semantic_field.nodes.held_out_playback import HeldOutPlayback
-from semantic_field.nodes.parameters import declare_settings, follow_changes
-from semantic_field.nodes.playback import FramePlayback, Playback
-from semantic_field.nodes.qos import LATCHED, RELIABLE
-from semantic_field.nodes.run import run_node
-from semantic_field.nodes.workers import Diagnostics, Worker
+from semantic_field.nodes.replay.audience import Audience
+from semantic_field.nodes.replay.bag_playback import BagPlayback
+from semantic_field.nodes.replay.held_out_playback import HeldOutPlayback
+from semantic_field.nodes.replay.playback import FramePlayback, Playback
+from semantic_field.nodes.ros.conversions import to_stamp
+from semantic_field.nodes.ros.guarding import GuardedNode
+from semantic_field.nodes.ros.parameters import declare_settings, follow_changes
+from semantic_field.nodes.ros.qos import LATCHED, RELIABLE
+from semantic_field.nodes.ros.run import run_node
+from semantic_field.nodes.ros.workers import Diagnostics, Worker
 
 CLOCK_PERIOD_S = 0.02
 

@@ -21,18 +21,18 @@ from semantic_field.evaluation.live import (
     live_report,
     sibling_processes,
 )
-from semantic_field.evaluation.protocol import load_protocol
-from semantic_field.evaluation.report import write_report
+from semantic_field.evaluation.protocols.protocol import load_protocol
+from semantic_field.evaluation.report.report_files import write_report
 from semantic_field.field.map_file import load_map
 from semantic_field.frames import Frame
 from semantic_field.msg import FieldSnapshot, FieldStatus
-from semantic_field.nodes.drops import DropCounter
-from semantic_field.nodes.guarding import GuardedNode
-from semantic_field.nodes.inputs import FrameInput
-from semantic_field.nodes.parameters import declare_settings, follow_changes
-from semantic_field.nodes.qos import LATCHED
-from semantic_field.nodes.run import run_node
-from semantic_field.nodes.workers import Diagnostics, Worker
+from semantic_field.nodes.camera.inputs import FrameInput
+from semantic_field.nodes.ros.drops import DropCounter
+from semantic_field.nodes.ros.guarding import GuardedNode
+from semantic_field.nodes.ros.parameters import declare_settings, follow_changes
+from semantic_field.nodes.ros.qos import LATCHED
+from semantic_field.nodes.ros.run import run_node
+from semantic_field.nodes.ros.workers import Diagnostics, Worker
 from semantic_field.srv import Query
 
 QUESTIONS = ("floor", "somewhere to sit", "table", "a place to sleep", "bicycle") * 4

@@ -13,11 +13,11 @@ from collections.abc import Callable
 from rclpy.node import Node
 from rclpy.utilities import remove_ros_args
 
+from semantic_field.nodes.map.shared_map import OF_THIS_PROCESS
 from semantic_field.nodes.mapping_node import MappingNode
 from semantic_field.nodes.query_node import QueryNode
 from semantic_field.nodes.replay_node import ReplayNode
-from semantic_field.nodes.run import run_nodes
-from semantic_field.nodes.shared_map import OF_THIS_PROCESS
+from semantic_field.nodes.ros.run import run_nodes
 
 NODES: dict[str, Callable[[], Node]] = {
     "mapping_node": MappingNode,

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from semantic_field.config import QueryConfig
 from semantic_field.field.map_state import MapState
-from semantic_field.field.surface import extract_surface
-from semantic_field.field.surface_cache import SurfaceCache
-from semantic_field.field.surface_points import SurfacePoints
+from semantic_field.field.surface.cache import SurfaceCache
+from semantic_field.field.surface.extraction import extract_surface
+from semantic_field.field.surface.points import SurfacePoints
 from semantic_field.query.hits import Hit, HitTracker, find_hits
 from semantic_field.query.interpretation import Interpretation, Interpreter
 from semantic_field.query.relevancy import LatentIndex, TextSet

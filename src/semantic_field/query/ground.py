@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from semantic_field.config import QueryConfig
-from semantic_field.field.surface_points import SurfacePoints
+from semantic_field.field.surface.points import SurfacePoints
 from semantic_field.query.axes import ground_axes
 
 CELL_M = 0.05

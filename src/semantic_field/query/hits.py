@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semantic_field.config import QueryConfig
-from semantic_field.field.surface_points import SurfacePoints
+from semantic_field.field.surface.points import SurfacePoints
 from semantic_field.geometry import moved
 from semantic_field.query.axes import ground_axes
 from semantic_field.query.boxes import oriented_box

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from semantic_field.config import QueryConfig
-from semantic_field.field.surface_points import SurfacePoints
+from semantic_field.field.surface.points import SurfacePoints
 from semantic_field.geometry import moved
 from semantic_field.query.ground import GroundMap, distance_to, make_ground_map
 from semantic_field.query.hits import Hit

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from semantic_field.field.surface_points import SurfacePoints
+from semantic_field.field.surface.points import SurfacePoints
 from semantic_field.query.axes import ground_axes
 from semantic_field.query.colors import relevancy_colors
 

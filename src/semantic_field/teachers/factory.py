@@ -18,7 +18,7 @@ def make_language_teacher(config: TeacherConfig) -> LanguageTeacher | None:
 
         return LabelTextTeacher(config.path)
     if config.kind == "vocabulary":
-        from semantic_field.teachers.vocabulary import VocabularyTeacher
+        from semantic_field.teachers.precomputed_texts import VocabularyTeacher
 
         return VocabularyTeacher(config.path)
     if config.kind == "open_clip":

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from semantic_field.teachers.language import CELL, CLIP_MARGIN, CROP, NO_NAMES
-from semantic_field.teachers.vocabulary import VocabularyTeacher
+from semantic_field.teachers.precomputed_texts import VocabularyTeacher
 
 # Names of the test recordings that the published list of features lacks, and what stands for them.
 STAND_INS = {

@@ -32,9 +32,9 @@ from semantic_field.frames import Frame  # noqa: E402
 from semantic_field.mapping.mapper import Mapper  # noqa: E402
 from semantic_field.mapping.warm_up import warm_up  # noqa: E402
 from semantic_field.msg import FieldSnapshot  # noqa: E402
-from semantic_field.nodes import conversions  # noqa: E402
-from semantic_field.nodes.qos import LATCHED  # noqa: E402
-from semantic_field.nodes.run import TEACHER, WARM_UP  # noqa: E402
+from semantic_field.nodes.ros import conversions  # noqa: E402
+from semantic_field.nodes.ros.qos import LATCHED  # noqa: E402
+from semantic_field.nodes.ros.run import TEACHER, WARM_UP  # noqa: E402
 
 OPTICAL = "camera_color_optical_frame"
 RELIABLE = QoSProfile(depth=30)

@@ -29,9 +29,9 @@ from visualization_msgs.msg import MarkerArray  # noqa: E402
 
 from semantic_field.geometry import transform_points  # noqa: E402
 from semantic_field.msg import AnnotationList, FieldStatus  # noqa: E402
-from semantic_field.nodes import conversions  # noqa: E402
 from semantic_field.nodes.mapping_node import MappingNode  # noqa: E402
-from semantic_field.nodes.qos import LATCHED, RELIABLE  # noqa: E402
+from semantic_field.nodes.ros import conversions  # noqa: E402
+from semantic_field.nodes.ros.qos import LATCHED, RELIABLE  # noqa: E402
 from semantic_field.srv import Annotate, Forget, MapFile  # noqa: E402
 
 pytestmark = [

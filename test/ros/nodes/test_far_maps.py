@@ -21,9 +21,9 @@ from tf2_ros import Buffer, TransformListener  # noqa: E402
 from semantic_field.field.map_file import load_map  # noqa: E402
 from semantic_field.geometry import moved  # noqa: E402
 from semantic_field.msg import AnnotationList, FieldSnapshot, FieldStatus  # noqa: E402
-from semantic_field.nodes import conversions  # noqa: E402
 from semantic_field.nodes.mapping_node import MappingNode  # noqa: E402
 from semantic_field.nodes.query_node import QueryNode  # noqa: E402
+from semantic_field.nodes.ros import conversions  # noqa: E402
 from semantic_field.srv import Annotate, Query, RenderView  # noqa: E402
 
 pytestmark = [

@@ -21,9 +21,9 @@ from sensor_msgs.msg import CompressedImage  # noqa: E402
 from semantic_field.config import InputConfig  # noqa: E402
 from semantic_field.frames import Frame  # noqa: E402
 from semantic_field.geometry import Camera, look_at, make_transform  # noqa: E402
-from semantic_field.nodes import conversions  # noqa: E402
-from semantic_field.nodes.drops import REMEDIES, DropCounter  # noqa: E402
-from semantic_field.nodes.inputs import FrameInput  # noqa: E402
+from semantic_field.nodes.camera.inputs import FrameInput  # noqa: E402
+from semantic_field.nodes.ros import conversions  # noqa: E402
+from semantic_field.nodes.ros.drops import REMEDIES, DropCounter  # noqa: E402
 
 pytestmark = [
     pytest.mark.ros,

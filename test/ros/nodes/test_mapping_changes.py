@@ -22,7 +22,7 @@ from std_msgs.msg import String  # noqa: E402
 from std_srvs.srv import SetBool, Trigger  # noqa: E402
 
 from semantic_field.field.map_file import load_map  # noqa: E402
-from semantic_field.field.sampling import DEPTH_UNIT_M, GUESSED  # noqa: E402
+from semantic_field.field.rays.sampling import DEPTH_UNIT_M, GUESSED  # noqa: E402
 from semantic_field.msg import FieldSnapshot, FieldStatus  # noqa: E402
 from semantic_field.nodes import mapping_node  # noqa: E402
 from semantic_field.nodes.mapping_node import MappingNode  # noqa: E402

@@ -23,8 +23,8 @@ from std_srvs.srv import SetBool, Trigger  # noqa: E402
 
 from semantic_field.field.map_file import FORMAT, load_map  # noqa: E402
 from semantic_field.msg import FieldSnapshot, FieldStatus  # noqa: E402
-from semantic_field.nodes import conversions  # noqa: E402
 from semantic_field.nodes.mapping_node import MappingNode  # noqa: E402
+from semantic_field.nodes.ros import conversions  # noqa: E402
 from semantic_field.srv import MapFile, RenderView  # noqa: E402
 
 pytestmark = [

@@ -30,15 +30,16 @@ from semantic_field.config import (  # noqa: E402
     TeacherConfig,
 )
 from semantic_field.field.map_file import load_map  # noqa: E402
+from semantic_field.mapping.language import teacher_worker as worker  # noqa: E402
 from semantic_field.mapping.mapper import Mapper  # noqa: E402
 from semantic_field.msg import FieldStatus  # noqa: E402
-from semantic_field.nodes import conversions  # noqa: E402
 from semantic_field.nodes.mapping_node import MappingNode  # noqa: E402
-from semantic_field.nodes.qos import RELIABLE  # noqa: E402
 from semantic_field.nodes.query_node import QueryNode  # noqa: E402
+from semantic_field.nodes.ros import conversions  # noqa: E402
+from semantic_field.nodes.ros.qos import RELIABLE  # noqa: E402
 from semantic_field.query.engine import QueryEngine  # noqa: E402
 from semantic_field.srv import Query  # noqa: E402
-from semantic_field.teachers import make_language_teacher, worker  # noqa: E402
+from semantic_field.teachers import make_language_teacher  # noqa: E402
 from semantic_field.teachers.clip_teacher import OpenClipTeacher  # noqa: E402
 from semantic_field.teachers.feature_store import FeatureStore, image_key  # noqa: E402
 

@@ -27,13 +27,13 @@ from std_msgs.msg import Header, String, UInt32  # noqa: E402
 from std_srvs.srv import SetBool, Trigger  # noqa: E402
 
 from semantic_field.msg import FieldStatus  # noqa: E402
-from semantic_field.nodes.drops import DropCounter  # noqa: E402
-from semantic_field.nodes.frame_builder import FrameBuilder  # noqa: E402
-from semantic_field.nodes.guarding import GuardedNode  # noqa: E402
+from semantic_field.nodes.camera.frame_builder import FrameBuilder  # noqa: E402
 from semantic_field.nodes.mapping_node import MappingNode  # noqa: E402
-from semantic_field.nodes.qos import LATCHED, RELIABLE  # noqa: E402
 from semantic_field.nodes.query_node import QueryNode  # noqa: E402
 from semantic_field.nodes.replay_node import ReplayNode  # noqa: E402
+from semantic_field.nodes.ros.drops import DropCounter  # noqa: E402
+from semantic_field.nodes.ros.guarding import GuardedNode  # noqa: E402
+from semantic_field.nodes.ros.qos import LATCHED, RELIABLE  # noqa: E402
 from semantic_field.srv import Annotate, Forget, Query  # noqa: E402
 
 pytestmark = [

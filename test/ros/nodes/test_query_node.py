@@ -28,9 +28,9 @@ from semantic_field.config import Config, FieldConfig, GridConfig, MappingConfig
 from semantic_field.data.simulated_room import SimulatedRoom  # noqa: E402
 from semantic_field.frames import Frame  # noqa: E402
 from semantic_field.mapping.mapper import Mapper  # noqa: E402
-from semantic_field.nodes import conversions  # noqa: E402
-from semantic_field.nodes.qos import RELIABLE  # noqa: E402
 from semantic_field.nodes.query_node import QueryNode  # noqa: E402
+from semantic_field.nodes.ros import conversions  # noqa: E402
+from semantic_field.nodes.ros.qos import RELIABLE  # noqa: E402
 from semantic_field.srv import Query, QueryTexts, Segment  # noqa: E402
 from semantic_field.teachers import make_language_teacher  # noqa: E402
 

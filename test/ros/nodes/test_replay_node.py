@@ -26,11 +26,11 @@ from semantic_field.data.bag_writer import write_bag  # noqa: E402
 from semantic_field.data.folder_writer import write_folder  # noqa: E402
 from semantic_field.data.simulated_room import SimulatedRoom  # noqa: E402
 from semantic_field.msg import FieldStatus  # noqa: E402
-from semantic_field.nodes import conversions  # noqa: E402
-from semantic_field.nodes.drops import DropCounter  # noqa: E402
-from semantic_field.nodes.inputs import FrameInput  # noqa: E402
-from semantic_field.nodes.qos import LATCHED  # noqa: E402
+from semantic_field.nodes.camera.inputs import FrameInput  # noqa: E402
 from semantic_field.nodes.replay_node import ReplayNode  # noqa: E402
+from semantic_field.nodes.ros import conversions  # noqa: E402
+from semantic_field.nodes.ros.drops import DropCounter  # noqa: E402
+from semantic_field.nodes.ros.qos import LATCHED  # noqa: E402
 
 pytestmark = [
     pytest.mark.ros,

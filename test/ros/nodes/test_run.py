@@ -21,9 +21,9 @@ embedded_ros.install()
 import os, signal
 import numpy as np, torch
 from rclpy.node import Node
-from semantic_field.nodes.run import run_node
-from semantic_field.teachers import worker
-from semantic_field.teachers.images import Sight
+from semantic_field.nodes.ros.run import run_node
+from semantic_field.mapping.language import teacher_worker as worker
+from semantic_field.teachers.image_teachers import Sight
 
 worker.STOP_WAIT_S = 0.01
 net = torch.nn.Sequential(*[torch.nn.Conv2d(8, 8, 3, padding=1) for _ in range(8)])
@@ -64,9 +64,9 @@ import embedded_ros
 embedded_ros.install()
 import threading
 from rclpy.node import Node
-from semantic_field.nodes.guarding import GuardedNode
-from semantic_field.nodes.run import run_node
-from semantic_field.nodes.workers import Worker
+from semantic_field.nodes.ros.guarding import GuardedNode
+from semantic_field.nodes.ros.run import run_node
+from semantic_field.nodes.ros.workers import Worker
 
 KIND = {"TypeError": TypeError, "ValueError": ValueError, "OSError": OSError}[sys.argv[1]]
 

@@ -31,7 +31,7 @@ from semantic_field.config import (  # noqa: E402
     to_dict,
     walk,
 )
-from semantic_field.nodes.parameters import declare_settings, follow_changes, given  # noqa: E402
+from semantic_field.nodes.ros.parameters import declare_settings, follow_changes, given  # noqa: E402
 
 pytestmark = pytest.mark.ros
 KINDS = (

@@ -15,9 +15,9 @@ from semantic_field.field.map_file import dump_map, load_map  # noqa: E402
 from semantic_field.mapping.mapper import Mapper  # noqa: E402
 from semantic_field.msg import FieldSnapshot  # noqa: E402
 from semantic_field.nodes import query_node as query_module  # noqa: E402
+from semantic_field.nodes.map.shared_map import OF_THIS_PROCESS, SharedMap  # noqa: E402
 from semantic_field.nodes.mapping_node import MappingNode  # noqa: E402
 from semantic_field.nodes.query_node import QueryNode  # noqa: E402
-from semantic_field.nodes.shared_map import OF_THIS_PROCESS, SharedMap  # noqa: E402
 from semantic_field.nodes.single_process import main  # noqa: E402
 from semantic_field.srv import Query  # noqa: E402
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from semantic_field.data.camera_files import ASPECT, find_camera, parse_camera
 from semantic_field.data.depth_units import DepthUnit, file_unit
 from semantic_field.data.image_files import read_depth, read_image
-from semantic_field.data.images import void_to_minus_one
+from semantic_field.data.message_images import void_to_minus_one
 from semantic_field.frames import VOID_LABEL, Frame, split_void
 from semantic_field.geometry import Camera
 

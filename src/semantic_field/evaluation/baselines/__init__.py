@@ -1,0 +1,1 @@
+"""Simple alternatives to the map, scored beside it."""

@@ -1,0 +1,155 @@
+"""Tasks on labels: what else is scored when the mapper was given only some of them."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from semantic_field.config import Config
+from semantic_field.data.sources import FrameSource
+from semantic_field.evaluation.baselines.label_baselines import (
+    BaselineScores,
+    labelled_views,
+    summary,
+)
+from semantic_field.evaluation.mapping_run import MappingJob
+from semantic_field.evaluation.protocols.protocol import Protocol
+from semantic_field.evaluation.protocols.supervision import SupervisedFrames
+from semantic_field.evaluation.scores.class_set import ClassSet
+from semantic_field.evaluation.scores.confusion import ConfusionMatrix
+from semantic_field.evaluation.scores.conventions import convention
+from semantic_field.evaluation.scores.held_out_views import HeldOutFrames
+from semantic_field.evaluation.scores.scoring import held_out
+from semantic_field.field.map_state import MapState
+from semantic_field.field.views.rendering import render_view
+
+Progress = Callable[[str, float], None]
+NETWORK_VIEW_WIDTH = 160  # a view of the large network takes minutes at full size
+MISSED = 0.05
+
+
+def score_label_task(
+    state: MapState,
+    source: FrameSource,
+    frames: SupervisedFrames,
+    held: HeldOutFrames,
+    protocol: Protocol,
+    config: Config,
+    progress: Progress = lambda text, share: None,
+) -> dict[str, Any] | None:
+    """The task in words, mapped views against clean labels, and the baselines; None where the
+    protocol asks for none of it or the recording has no labels.
+
+    Args:
+        frames: what the mapper was given.
+        held: the held-out views.
+    """
+    plain_task = protocol.supervision.kind == "all" and not protocol.views.mapped
+    if (plain_task and not protocol.baselines) or not source.label_names:
+        return None
+    part = protocol.classes
+    classes = ClassSet(source.label_names, part.ignore, part.subset, part.groups)
+    return {
+        "task": protocol.supervision.describe(),
+        "labelled_frames": [frames.position(i) for i in sorted(frames.labelled)],
+        "mapped_views": _mapped_views(state, source, frames, protocol, classes, progress),
+        "baselines": _baselines(state, frames, held, protocol, classes, progress)
+        | _network(source, frames, held.positions, protocol, config, classes, progress),
+    }
+
+
+def label_figures(
+    state: MapState, views: HeldOutFrames, protocol: Protocol, classes: ClassSet
+) -> tuple[dict[str, Any], list[str]]:
+    """Figures of the rendered labels of some views, and the classes that are all but missed."""
+    matrix = ConfusionMatrix(classes.names, convention(protocol.headline).rule)
+    for frame in views:
+        if frame.labels is not None:
+            label = render_view(state, frame.camera, frame.T_world_camera).label
+            matrix.add(classes.rows(frame.labels), classes.rows(label))
+    scores = matrix.result()
+    return summary(scores), [c.name for c in scores.classes if c.truth and c.iou < MISSED]
+
+
+def _mapped_views(
+    state: MapState,
+    source: FrameSource,
+    frames: SupervisedFrames,
+    protocol: Protocol,
+    classes: ClassSet,
+    progress: Progress,
+) -> dict[str, Any] | None:
+    """Mapped views against labels as recorded: how far the map has undone the corruption."""
+    if not protocol.views.mapped:
+        return None
+    progress("mapped views", 0.0)
+    every = [frames.position(i) for i in range(len(frames))]
+    step = max(1, len(every) // protocol.views.mapped)
+    views = HeldOutFrames(source, every[::step][: protocol.views.mapped], protocol.views.width)
+    return label_figures(state, views, protocol, classes)[0] | {"views": len(views)}
+
+
+def _baselines(
+    state: MapState,
+    frames: SupervisedFrames,
+    held: HeldOutFrames,
+    protocol: Protocol,
+    classes: ClassSet,
+    progress: Progress,
+) -> dict[str, Any]:
+    names = tuple(name for name in protocol.baselines if name != "frequency_mlp")
+    if not names:
+        return {}
+    labelled = (frames[i] for i in sorted(frames.labelled))
+    scores = BaselineScores(labelled_views(labelled, classes), classes, protocol, names)
+    for number, frame in enumerate(held):
+        if frame.labels is not None:
+            scores.add(frame, render_view(state, frame.camera, frame.T_world_camera).label)
+        progress("baselines", (number + 1) / len(held))
+    return scores.result()
+
+
+def _network(
+    source: FrameSource,
+    frames: SupervisedFrames,
+    positions: list[int],
+    protocol: Protocol,
+    config: Config,
+    classes: ClassSet,
+    progress: Progress,
+) -> dict[str, Any]:
+    """The field on another encoding, given the map's own budget again."""
+    if "frequency_mlp" not in protocol.baselines:
+        return {}
+    from semantic_field.evaluation.baselines.frequency_field import FrequencyMapper
+
+    def told(text: str, share: float) -> None:
+        progress(f"network: {text}", share)
+
+    with tempfile.TemporaryDirectory() as folder:
+        mapper = FrequencyMapper(config)
+        run = MappingJob(
+            mapper, frames, protocol.training, Path(folder), points=0, progress=told
+        ).run()
+    views = HeldOutFrames(source, held_out(positions, protocol), NETWORK_VIEW_WIDTH)
+    told("held-out views", 0.0)
+    figures, _ = label_figures(run.state, views, protocol, classes)
+    return {"frequency_mlp": figures | {"steps": run.status.steps, "width": NETWORK_VIEW_WIDTH}}
+
+
+def verdicts(task: dict[str, Any] | None, semantics: dict[str, Any] | None) -> list[str]:
+    """A sentence for each baseline: whether the map is better, and by how much."""
+    if task is None or semantics is None:
+        return []
+    own = semantics["conventions"][semantics["headline"]]["miou"]
+    sentences = []
+    for name, figures in task["baselines"].items():
+        points = 100 * (own - figures["miou"])
+        word = "beats" if points > 0 else "does not beat"
+        sentences.append(
+            f"The map {word} the baseline {name}: mIoU {own:.3f} against {figures['miou']:.3f} "
+            f"({points:+.1f} points)"
+        )
+    return sentences

@@ -1,0 +1,1 @@
+"""What decides a figure: splits, supervision, protocols."""

@@ -1,0 +1,1 @@
+"""Reports: figures, pictures, plots, pages, comparison."""

@@ -1,0 +1,117 @@
+"""Pictures of a report: held-out views beside what the map shows there, and maps from above."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from semantic_field.data.sources import FrameSource
+from semantic_field.evaluation.protocols.protocol import Protocol
+from semantic_field.evaluation.report.plots import new_figure, to_jpeg
+from semantic_field.evaluation.scores.class_set import ClassSet
+from semantic_field.evaluation.scores.held_out_views import fit
+from semantic_field.evaluation.scores.scoring import render
+from semantic_field.field.map_state import MapState
+from semantic_field.field.views.rendering import RenderedView
+from semantic_field.frames import Frame
+from semantic_field.query.colors import depth_colors, label_colors
+from semantic_field.query.engine import QueryEngine
+from semantic_field.query.top_down import top_down_image
+
+PICTURE_WIDTH = 360
+SHOWN_QUERIES = 4
+COLOR_SPAN = 96  # difference of a channel that is drawn white
+DEPTH_SPAN_M = 0.2  # depth error that is drawn in full colour
+
+
+def chosen_views(views: list[dict[str, Any]], each: int = 2) -> list[tuple[str, dict[str, Any]]]:
+    """The worst and the best views by PSNR, as ("worst" or "best", record)."""
+    ranked = sorted((v for v in views if v["psnr"] is not None), key=lambda v: v["psnr"])
+    worst = ranked[:each]
+    best = [v for v in reversed(ranked) if v not in worst][:each]
+    return [("worst", v) for v in worst] + [("best", v) for v in best]
+
+
+def view_picture(source: FrameSource, state: MapState, position: int, protocol: Protocol) -> bytes:
+    """True, rendered and difference of one frame, for colour, depth and labels, as JPEG."""
+    frame = fit(source[position], PICTURE_WIDTH)
+    view, _ = render(state, frame)
+    rows = [
+        ("colour", frame.color, view.color, _color_difference(frame.color, view.color)),
+        ("depth", *_depth_row(frame.depth, view.depth)),
+    ]
+    if frame.labels is not None:
+        part = protocol.classes
+        classes = ClassSet(source.label_names, part.ignore, part.subset, part.groups)
+        rows.append(("labels", *_label_row(frame, view, classes)))
+    height = 0.2 + 3.1 * frame.camera.height / frame.camera.width * len(rows)
+    figure = new_figure(9.6, height)
+    grid = figure.subplots(len(rows), 3)
+    titles = {"colour": f"difference (x{255 / COLOR_SPAN:.1f})", "labels": "wrong pixels"}
+    titles["depth"] = f"error, yellow = {100 * DEPTH_SPAN_M:.0f} cm"
+    for axes_row, (name, *images) in zip(grid, rows):
+        heads = (f"{name}, true", "rendered", titles[name])
+        for axes, image, title in zip(axes_row, images, heads):
+            axes.imshow(image)
+            axes.set_title(title, fontsize=9)
+            axes.axis("off")
+    return to_jpeg(figure)
+
+
+def _color_difference(truth: NDArray[np.uint8], rendered: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    difference = np.abs(truth.astype(np.int32) - rendered) * 255 // COLOR_SPAN
+    return np.minimum(difference, 255).astype(np.uint8)
+
+
+def _depth_row(truth: NDArray, rendered: NDArray) -> tuple[NDArray, NDArray, NDArray]:
+    far = float(max(np.quantile(truth, 0.99), 0.1))
+    both = (truth > 0) & (rendered > 0)
+    share = np.clip(np.abs(truth - rendered) / DEPTH_SPAN_M, 0, 1)
+    error = cv2.applyColorMap((255 * share).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
+    error = np.where(both[..., None], error, np.uint8(90))
+    return depth_colors(truth, far), depth_colors(rendered, far), error
+
+
+def _label_row(
+    frame: Frame, view: RenderedView, classes: ClassSet
+) -> tuple[NDArray, NDArray, NDArray]:
+    """Labels, and where a scored pixel is wrong (red); grey = void or not scored."""
+    assert frame.labels is not None
+    truth, rendered = classes.rows(frame.labels), classes.rows(view.label)
+    wrong = np.full((*truth.shape, 3), 235, np.uint8)
+    wrong[truth < 0] = 150
+    wrong[(truth >= 0) & (truth != rendered)] = (192, 67, 63)
+    return label_colors(frame.labels), label_colors(view.label), wrong
+
+
+def query_pictures(
+    engine: QueryEngine | None, queries: dict[str, Any] | None
+) -> list[tuple[str, bytes]]:
+    """Maps from above with the hits of some questions: (how it went, JPEG)."""
+    if engine is None or queries is None:
+        return []
+    answers = queries["answers"]
+    wrong = [a for a in answers if not a["right"]][:1]
+    right = [a for a in answers if a["right"] and a["expected"]]
+    pictures = []
+    for item in (right + wrong)[: SHOWN_QUERIES - len(wrong)] + wrong:
+        result = engine.query(item["text"])
+        image = top_down_image(
+            result.points, result.relevancy, f'"{item["text"]}"', result.hits, engine.config.up
+        )
+        verdict = "right" if item["right"] else "wrong"
+        there = "there" if item["expected"] else "not there"
+        found = "found" if item["found"] else "not found"
+        text = f"“{item['text']}”: {there}, {found}, score {item['best_score']:.2f} — {verdict}"
+        pictures.append((text, _encode(image)))
+    return list(dict(pictures).items())
+
+
+def _encode(image: NDArray[np.uint8], width: int = 900) -> bytes:
+    if image.shape[1] > width:
+        size = (width, round(image.shape[0] * width / image.shape[1]))
+        image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+    return cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes()

@@ -1,0 +1,1 @@
+"""Scores of views, surfaces, labels, objects and queries."""

@@ -1,0 +1,188 @@
+"""Scores a finished map against a recording: views, surface, labelled points, masks, queries."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from semantic_field.config import QueryConfig
+from semantic_field.data.sources import FrameSource
+from semantic_field.evaluation.protocols.protocol import Protocol
+from semantic_field.evaluation.scores.held_out_views import HeldOutFrames, ViewRecord, ViewScores
+from semantic_field.evaluation.scores.instances import InstanceScore, instance_score, mean_score
+from semantic_field.evaluation.scores.point_labels import POINT_PROTOCOLS, point_scores
+from semantic_field.evaluation.scores.queries import score_queries, take_latency
+from semantic_field.evaluation.scores.surfaces import LabelledCloud, fuse, surface_score
+from semantic_field.evaluation.truth.object_masks import ObjectMasks, thing_classes, true_objects
+from semantic_field.field.map_state import MapState
+from semantic_field.field.surface.extraction import extract_surface
+from semantic_field.field.surface.points import SurfacePoints
+from semantic_field.field.views.rendering import RenderedView, render_view
+from semantic_field.frames import Frame
+from semantic_field.query.engine import QueryEngine
+from semantic_field.teachers.language import LanguageTeacher
+
+MAX_FUSED_FRAMES = 80
+FUSED_VOXEL_M = 0.02
+LEAST_READINGS = 2  # a point of the sensor's cloud was seen by two frames or more
+
+Progress = Callable[[str, float], None]
+
+
+@dataclass
+class MapScores:
+    """Figures of one map. ``quality`` repeats from run to run, ``cost`` does not."""
+
+    quality: dict[str, Any]
+    cost: dict[str, Any]
+    records: list[ViewRecord]
+    notes: list[str]
+    engine: QueryEngine | None = None
+
+
+def held_out(positions: Sequence[int], protocol: Protocol) -> list[int]:
+    """The held-out positions that are rendered: all, or ``views.limit`` evenly spaced ones."""
+    limit = protocol.views.limit
+    if not limit or len(positions) <= limit:
+        return list(positions)
+    chosen = np.linspace(0, len(positions) - 1, limit).round().astype(int)
+    return [positions[i] for i in dict.fromkeys(chosen.tolist())]
+
+
+def render(state: MapState, frame: Frame) -> tuple[RenderedView, float]:
+    """The map at a frame's camera, and how many seconds that took."""
+    began = time.perf_counter()
+    view = render_view(state, frame.camera, frame.T_world_camera)
+    return view, time.perf_counter() - began
+
+
+def score_map(
+    state: MapState,
+    frames: HeldOutFrames,
+    source: FrameSource,
+    protocol: Protocol,
+    teacher: LanguageTeacher | None,
+    query: QueryConfig,
+    progress: Progress = lambda text, share: None,
+) -> MapScores:
+    """Everything that the protocol asks for, of one map.
+
+    Args:
+        frames: the held-out views.
+        source: the recording; its depth, labels and objects are the truth about surfaces.
+        teacher: the one that the map was made with; None leaves queries out.
+    """
+    points = extract_surface(state, protocol.surface_voxel_m)
+    scores, instances = _score_views(state, points, frames, source.label_names, protocol, progress)
+    quality, notes = scores.result(), []
+    notes += quality.pop("left_out")
+    quality["instances"] = {rule: asdict(mean_score(v)) for rule, v in instances.items()} or None
+    progress("surface", 0.0)
+    cloud = fuse(_spread(source), FUSED_VOXEL_M, protocol.max_depth_m, 2, LEAST_READINGS)
+    quality["geometry"] = quality.pop("depth") | asdict(surface_score(points.xyz, cloud.xyz))
+    quality["points"] = _score_points(points, cloud, source.label_names, protocol)
+    cost: dict[str, Any] = {"render_ms_median": _median_ms([r.render_s for r in scores.records])}
+    quality["queries"], engine = None, None
+    if protocol.queries and teacher is not None:
+        progress("queries", 0.0)
+        engine = _make_engine(state, points, protocol, teacher, query)
+        quality["queries"], cost["query_latency"] = _score_queries(engine, source, protocol)
+        if quality["queries"] is None:
+            notes.append("Queries left out: the recording has no objects and no labels to judge by")
+    return MapScores(quality, cost, scores.records, notes, engine)
+
+
+def _score_views(
+    state: MapState,
+    points: SurfacePoints,
+    frames: HeldOutFrames,
+    names: dict[int, str],
+    protocol: Protocol,
+    progress: Progress,
+) -> tuple[ViewScores, dict[str, list[InstanceScore]]]:
+    scores = ViewScores(names, protocol)
+    has_instances = bool(protocol.instances) and frames[0].instances is not None
+    things = thing_classes(frames) if has_instances else frozenset()
+    masks = ObjectMasks(points, things) if things else None
+    instances: dict[str, list[InstanceScore]] = {r: [] for r in protocol.instances if masks}
+    for number, position in enumerate(frames.positions):
+        frame = frames[number]
+        view, seconds = render(state, frame)
+        scores.add(position, frame, view, seconds)
+        progress("held-out views", (number + 1) / len(frames))
+        if masks is None or frame.instances is None:
+            continue
+        predicted = masks(view, frame.camera, frame.T_world_camera)
+        for rule, images in instances.items():
+            images.append(instance_score(frame.instances, predicted, view.confidence, rule, 50))
+    return scores, instances
+
+
+def _spread(source: FrameSource) -> Iterable[Frame]:
+    """Frames of the whole recording, evenly spaced."""
+    stride = max(1, -(-len(source) // MAX_FUSED_FRAMES))
+    return (source[i] for i in range(0, len(source), stride))
+
+
+def _score_points(
+    points: SurfacePoints, cloud: LabelledCloud, names: dict[int, str], protocol: Protocol
+) -> dict[str, Any] | None:
+    if not names or not (cloud.label >= 0).any():
+        return None
+    predicted = LabelledCloud(points.xyz, points.label)
+    ignored = frozenset(protocol.classes.ignore)
+    result = {}
+    for name in protocol.points:
+        rules = POINT_PROTOCOLS[name]
+        rules = dataclasses.replace(
+            rules, exclude=tuple(dict.fromkeys((*rules.exclude, *sorted(ignored))))
+        )
+        scores = point_scores(predicted, cloud, names, rules)
+        result[name] = {
+            "miou": scores.miou,
+            "fw_iou": scores.fw_iou,
+            "class_accuracy": scores.class_accuracy,
+            "total_accuracy": scores.total_accuracy,
+            "points": scores.pixels,
+            "k": rules.k,
+            "voxel_m": rules.voxel_m,
+            "ask": rules.ask,
+            "exclude": list(rules.exclude),
+        }
+    return result
+
+
+def _make_engine(
+    state: MapState,
+    points: SurfacePoints,
+    protocol: Protocol,
+    teacher: LanguageTeacher,
+    query: QueryConfig,
+) -> QueryEngine:
+    engine = QueryEngine(teacher, query)
+    if query.voxel_m == protocol.surface_voxel_m:
+        engine.set_points(state, points)
+    else:
+        engine.set_map(state)
+    return engine
+
+
+def _score_queries(
+    engine: QueryEngine, source: FrameSource, protocol: Protocol
+) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+    objects = true_objects(source, protocol.max_depth_m)
+    ignored = set(protocol.classes.ignore)
+    objects = [item for item in objects if item.name not in ignored]
+    if not objects:
+        return None, None
+    result = score_queries(engine, objects, source.label_names)
+    return result, take_latency(result) | {"points": len(engine.points)}
+
+
+def _median_ms(seconds: list[float]) -> float | None:
+    return float(np.median(seconds) * 1e3) if seconds else None

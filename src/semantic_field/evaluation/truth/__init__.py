@@ -1,0 +1,1 @@
+"""What is really there, to hold answers against."""

@@ -1,0 +1,1 @@
+"""Samples along rays, and what they composite to."""

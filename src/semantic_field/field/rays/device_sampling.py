@@ -1,0 +1,225 @@
+"""Draws rays and places their samples on any torch device, by the rules of ``sampling``.
+
+Every shape is known beforehand and nothing waits for the device: the whole of it can be captured
+in a CUDA graph. Spans of a ray in voxels in use are not walked: of ``CANDIDATES`` places spread at
+random over the ray (one in each of as many equal parts) those in such voxels are kept, and the
+samples take their turns among them. The density of samples is the same; none lies outside.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from semantic_field.field.rays.sampling import (
+    DEPTH_UNIT_M,
+    EVEN_SHARE,
+    GUESSED,
+    MASK_TRIES,
+    MASKED,
+    TOLERATED_NOISE_M,
+    UNKNOWN_DEPTH_M,
+    RaySamples,
+)
+from semantic_field.field.voxels.device_voxels import DeviceVoxels
+
+CANDIDATES = 128
+
+
+@dataclass(frozen=True)
+class DeviceRays:
+    """``RaySamples`` as tensors of one device; see there."""
+
+    points: Float[Tensor, "N 3"]
+    near_z: Float[Tensor, "R S"]
+    free: int
+    depth: Float[Tensor, " R"]
+    stretch: Float[Tensor, " R"]
+    trust: Float[Tensor, " R"]
+    color: Float[Tensor, "R 3"]
+    color_weight: Float[Tensor, " R"]
+    label: Int[Tensor, " R"]
+    pixel: Int[Tensor, " R"]
+    slot: Int[Tensor, " R"]
+
+    @classmethod
+    def of(cls, rays: RaySamples, device: torch.device | str) -> DeviceRays:
+        """The same rays on a device."""
+        values: dict[str, Any] = {item.name: getattr(rays, item.name) for item in fields(cls)}
+        for name, value in values.items():
+            if isinstance(value, np.ndarray):
+                values[name] = torch.from_numpy(value).to(device)
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class Placing:
+    """How rays are drawn and their samples placed; see ``draw_rays``."""
+
+    samples: tuple[int, int]
+    band_m: float
+    nearest_m: float
+    guess_trust: float
+    contour_share: float = 0.0
+    depth_noise: float = 0.0
+
+
+def draw_rays_on_device(
+    images: tuple[Tensor, ...],
+    cameras: tuple[Tensor, ...],
+    contours: tuple[Tensor, ...],
+    slots: Int[Tensor, " R"],
+    voxels: DeviceVoxels,
+    placing: Placing,
+    generator: torch.Generator | None = None,
+    pixels: Int[Tensor, " R"] | None = None,
+) -> DeviceRays:
+    """One random pixel of each listed keyframe as a ray with samples.
+
+    Args:
+        images: colours uint8 (K, P, 3), depths int16 (K, P) in ``DEPTH_UNIT_M`` whose sign bit is
+            ``GUESSED``, labels int16 (K, P).
+        cameras, contours, pixels: as ``draw_rays`` takes them.
+    """
+    sizes, (listed_pixels, listed_counts) = cameras[2][slots], contours
+    shape = (MASK_TRIES + 2, len(slots))
+    random = torch.rand(shape, dtype=torch.float64, device=slots.device, generator=generator)
+    tries = (random[2:] * sizes.prod(1)).long()
+    shown = images[2][slots, tries] != MASKED
+    pixel = tries.gather(0, shown.int().argmax(0, keepdim=True))[0]
+    listed = listed_counts[slots]
+    beside_jump = listed_pixels[slots, (random[0] * listed).long()].long()
+    at_jump = (random[1] < placing.contour_share) & (listed > 0)
+    at_jump &= images[2][slots, beside_jump] != MASKED
+    pixel = torch.where(at_jump, beside_jump, pixel)
+    if pixels is not None:
+        shown = images[2][slots, pixels.clamp_min(0)] != MASKED
+        pixel = torch.where((pixels >= 0) & shown, pixels, pixel)
+    return place_samples(images, cameras, slots, pixel, voxels, placing, generator)
+
+
+def place_samples(
+    images: tuple[Tensor, ...],
+    cameras: tuple[Tensor, ...],
+    slots: Int[Tensor, " R"],
+    pixel: Int[Tensor, " R"],
+    voxels: DeviceVoxels,
+    placing: Placing,
+    generator: torch.Generator | None = None,
+) -> DeviceRays:
+    """The given pixels as rays with samples; see ``draw_rays_on_device``."""
+    colors, depths, labels = images
+    x, y = _image_plane(cameras, slots, pixel)
+    pose = cameras[1][slots]
+    origin = pose[:, :3, 3]
+    direction = pose[:, :3, 0] * x[:, None] + pose[:, :3, 1] * y[:, None] + pose[:, :3, 2]
+    stretch = torch.sqrt(1.0 + x * x + y * y)
+    stored = depths[slots, pixel].int()
+    depth = (stored & GUESSED - 1).float() * DEPTH_UNIT_M
+    label = labels[slots, pixel].long()
+    noise = placing.depth_noise / TOLERATED_NOISE_M * depth * depth
+    if placing.depth_noise:
+        noise = noise * _steepness(depths, cameras, slots, pixel, depth)
+    trust = torch.where(stored < 0, placing.guess_trust, 1.0) / (1.0 + noise * noise)
+    shown = label != MASKED
+    trust = trust * ((depth > 0) & shown)
+    surface = torch.where(depth > 0, depth, UNKNOWN_DEPTH_M)
+    band = placing.band_m / stretch
+    near_z = _stratified(surface - band, surface + band, placing.samples[0], generator)
+    end = (surface - band).clamp_min(placing.nearest_m)
+    candidates = _stratified(end.new_full((), placing.nearest_m), end, CANDIDATES, generator)
+    free_z = _choose(candidates, origin, direction, voxels, placing.samples[1], generator)
+    points = [_points(origin, direction, z) for z in (near_z, free_z)]
+    return DeviceRays(
+        points=torch.cat(points),
+        near_z=near_z,
+        free=placing.samples[1],
+        depth=depth,
+        stretch=stretch,
+        trust=trust,
+        color=colors[slots, pixel].float() / 255.0,
+        color_weight=shown.float(),
+        label=label.clamp_min(-1),
+        pixel=pixel,
+        slot=slots,
+    )
+
+
+def _image_plane(
+    cameras: tuple[Tensor, ...], slots: Int[Tensor, " R"], pixel: Int[Tensor, " R"]
+) -> tuple[Float[Tensor, " R"], Float[Tensor, " R"]]:
+    """Where on the plane of z-depth 1 the pixels lie."""
+    fx, fy, cx, cy = cameras[0][slots].unbind(1)
+    width = cameras[2][slots, 0]
+    row = torch.div(pixel, width, rounding_mode="floor")
+    return (pixel - row * width - cx) / fx, (row - cy) / fy
+
+
+def _steepness(
+    depths: Tensor,
+    cameras: tuple[Tensor, ...],
+    slots: Int[Tensor, " R"],
+    pixel: Int[Tensor, " R"],
+    depth: Float[Tensor, " R"],
+) -> Float[Tensor, " R"]:
+    """1 / cosine between ray and normal, from the neighbours that differ least, see ``_rise``."""
+    fx, fy = cameras[0][slots, 0], cameras[0][slots, 1]
+    width, height = cameras[2][slots].unbind(-1)
+    row = pixel // width
+    axes = ((fx, 1, pixel - row * width, width), (fy, width, row, height))
+    squares = torch.ones_like(depth)
+    for focal, step, place, size in axes:
+        least = torch.full_like(depth, torch.inf)
+        for side in (-1, 1):
+            there = (place + side >= 0) & (place + side < size)
+            stored = depths[slots, torch.where(there, pixel + side * step, pixel)].int()
+            rise = ((stored & GUESSED - 1).float() * DEPTH_UNIT_M - depth).abs()
+            rise = torch.where(there & (stored >= 0), rise, torch.inf)
+            least = torch.minimum(least, rise)
+        least = torch.where(torch.isinf(least), 0.0, least)
+        squares = squares + (least * focal / depth.clamp_min(DEPTH_UNIT_M)).square()
+    return squares.sqrt()
+
+
+def _stratified(
+    begin: Tensor, end: Float[Tensor, " R"], count: int, generator: torch.Generator | None
+) -> Float[Tensor, "R S"]:
+    """One place at random in each of ``count`` equal parts of begin..end."""
+    random = torch.rand(len(end), count, device=end.device, generator=generator)
+    share = (torch.arange(count, device=end.device) + random) / max(count, 1)
+    return begin.expand_as(end)[:, None] + (end - begin)[:, None] * share
+
+
+def _choose(
+    candidates: Float[Tensor, "R K"],
+    origin: Float[Tensor, "R 3"],
+    direction: Float[Tensor, "R 3"],
+    voxels: DeviceVoxels,
+    count: int,
+    generator: torch.Generator | None,
+) -> Float[Tensor, "R S"]:
+    """``count`` of the candidates in voxels in use, in order, evenly; of all where none are.
+
+    One ray in eight takes them of all anyway.
+    """
+    rays, number = candidates.shape
+    places = _points(origin, direction, candidates)
+    used = voxels.lookup(places).view(rays, number) > 0
+    even = torch.rand(rays, device=origin.device, generator=generator) < EVEN_SHARE
+    used = used | (even | ~used.any(1))[:, None]
+    passed = used.cumsum(1).float()
+    zero = passed.new_zeros(())
+    target = _stratified(zero, passed[:, -1].contiguous(), count, generator)
+    chosen = torch.searchsorted(passed, target, right=True).clamp_max(number - 1)
+    return candidates.gather(1, chosen)
+
+
+def _points(
+    origin: Float[Tensor, "R 3"], direction: Float[Tensor, "R 3"], z: Float[Tensor, "R S"]
+) -> Float[Tensor, "RS 3"]:
+    return (origin[:, None] + z[..., None] * direction[:, None]).reshape(-1, 3)

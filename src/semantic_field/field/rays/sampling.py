@@ -1,0 +1,310 @@
+"""Where along its ray a pixel asks the field: near the sensor's depth, and in the free space."""
+
+# Compiled functions carry no annotations: Numba infers their types.
+# pyright: basic
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit, uint64
+from numpy.typing import NDArray
+
+from semantic_field.field.voxels.traversal import used_spans
+from semantic_field.field.voxels.voxel_grid import VoxelGrid
+from semantic_field.kernels.threads import run_parallel, split
+
+DEPTH_UNIT_M = 0.0005
+GUESSED = 1 << 15
+MASKED = -2  # label of a pixel that shows what is gone
+MASK_TRIES = 6
+SPANS = 16
+TOLERATED_NOISE_M = 0.01
+EVEN_SHARE = 0.125
+UNKNOWN_DEPTH_M = 4.0
+_jit = njit(nogil=True, cache=True, error_model="numpy")
+
+
+@dataclass(frozen=True)
+class RaySamples:
+    """R rays with samples near the surface and in the free space before it.
+
+    Attributes:
+        points: float32 (R * near + R * free, 3) in the map frame, metres: all samples near
+            surfaces, ray by ray, then all in free space.
+        near_z: float32 (R, near), z-depth of the samples near the surface, increasing.
+        free: samples in the free space of each ray.
+        depth: float32 (R,), z-depth of the surface; 0 where nothing is known about it.
+        stretch: float32 (R,), length of the ray per metre of z-depth.
+        trust: float32 (R,), 1 for a reading, less for a guessed depth.
+        color: float32 (R, 3) in 0..1.
+        color_weight: float32 (R,), 1, or 0 where the pixel is masked.
+        label: int64 (R,), -1 = void.
+        label_weight: float32 (R,), how much each label counts; all 1 as drawn.
+        pixel: int64 (R,), pixel number. slot: int64 (R,), the keyframe.
+    """
+
+    points: NDArray[np.float32]
+    near_z: NDArray[np.float32]
+    free: int
+    depth: NDArray[np.float32]
+    stretch: NDArray[np.float32]
+    trust: NDArray[np.float32]
+    color: NDArray[np.float32]
+    color_weight: NDArray[np.float32]
+    label: NDArray[np.int64]
+    label_weight: NDArray[np.float32]
+    pixel: NDArray[np.int64]
+    slot: NDArray[np.int64]
+
+    def ends(self, part: slice = slice(None)) -> NDArray[np.float32]:
+        """Where the rays (R, 3), or a part of them, meet the surface that the sensor saw."""
+        near = self.near_z.shape[1]
+        first = self.points[: self.near_z.size : near][part]
+        last = self.points[near - 1 : self.near_z.size : near][part]
+        begin, end = self.near_z[part, :1], self.near_z[part, -1:]
+        share = (self.depth[part, None] - begin) / np.maximum(end - begin, 1e-6)
+        return np.ascontiguousarray(first + share * (last - first), dtype=np.float32)
+
+
+@njit(inline="always")
+def _random(state):
+    """The next number in 0..1 and state of a splitmix64 generator (Steele et al. 2014)."""
+    state = uint64(state + uint64(0x9E3779B97F4A7C15))
+    x = state
+    x = uint64((x ^ (x >> uint64(30))) * uint64(0xBF58476D1CE4E5B9))
+    x = uint64((x ^ (x >> uint64(27))) * uint64(0x94D049BB133111EB))
+    x = x ^ (x >> uint64(31))
+    return state, np.float32((x >> uint64(40)) * 5.9604644775390625e-08)
+
+
+@njit(inline="always")
+def _rise(depths, p, step, before, after, d):
+    """Change of depth in metres to the neighbouring reading on one axis that differs least.
+
+    At a silhouette that is the one on the same surface. 0 where neither is a reading.
+    """
+    least = np.float32(np.inf)
+    for side in range(-1, 2, 2):
+        if (before if side < 0 else after) and depths[p + side * step] & GUESSED == 0:
+            other = np.float32(depths[p + side * step]) * np.float32(DEPTH_UNIT_M)
+            least = min(least, abs(other - d))
+    return least if least < np.inf else np.float32(0)
+
+
+@njit(inline="always")
+def _steepness(depths, p, width, height, fx, fy, d):
+    """1 / cosine of the angle between a pixel's ray and the surface's normal, from its depths."""
+    column, row = p % width, p // width
+    across = _rise(depths, p, 1, column > 0, column < width - 1, d) * fx / d
+    down = _rise(depths, p, width, row > 0, row < height - 1, d) * fy / d
+    return np.sqrt(np.float32(1) + across * across + down * down)
+
+
+@_jit
+def _place_near(depth, band, state, z):
+    """Fill ``z``: stratified in the band around ``depth``."""
+    near = len(z)
+    for i in range(near):
+        state, u = _random(state)
+        z[i] = depth - band + 2 * band * (i + u) / near
+    return state
+
+
+@_jit
+def _place_free(begin, end, state, spans, number, total, z):
+    """Fill ``z``: stratified over the spans, or over begin..end where there are none."""
+    span, passed = 0, np.float32(0)
+    free = len(z)
+    for i in range(free):
+        state, u = _random(state)
+        share = (i + u) / free
+        if total <= 0:
+            z[i] = begin + (end - begin) * share
+            continue
+        along = share * total
+        while span < number - 1 and along > passed + spans[span, 1] - spans[span, 0]:
+            passed += spans[span, 1] - spans[span, 0]
+            span += 1
+        z[i] = min(spans[span, 0] + along - passed, spans[span, 1])
+
+
+@_jit
+def _fill(points, first, origin, direction, z):
+    for i in range(len(z)):
+        for axis in range(3):
+            points[first + i, axis] = origin[axis] + z[i] * direction[axis]
+
+
+@njit(inline="always")
+def _choose_pixel(state, given, labels, pixels, listed, count, contour_share):
+    """A random pixel of a keyframe, or one of those listed, or the given one where there is any.
+
+    A masked pixel is replaced by a random one, which may be masked, too, after ``MASK_TRIES``.
+    """
+    state, u = _random(state)
+    p = min(int(u * pixels), pixels - 1)
+    state, u = _random(state)  # float32 has too few digits for large images: spread again
+    p = (p + int(u * pixels)) % pixels
+    state, u = _random(state)
+    if u < contour_share and count > 0:
+        state, u = _random(state)
+        p = int(listed[min(int(u * count), count - 1)])
+    if given >= 0:
+        p = given
+    for _ in range(MASK_TRIES):
+        if labels[p] != MASKED:
+            break
+        state, u = _random(state)
+        p = min(int(u * pixels), pixels - 1)
+    return state, p
+
+
+@njit(inline="always")
+def _trust_in(depths, p, width, height, fx, fy, d, guess_trust, depth_noise):
+    """Weight of a stored depth: 1 for a reading, less for a guess or a noisy one, 0 = none."""
+    if d == 0:
+        return np.float32(0)
+    trust = guess_trust if depths[p] & GUESSED else np.float32(1)
+    if depth_noise > 0:
+        steepness = _steepness(depths, p, width, height, fx, fy, d)
+        noise = depth_noise * d * d * steepness / np.float32(TOLERATED_NOISE_M)
+        trust /= np.float32(1) + noise * noise
+    return trust
+
+
+@_jit
+def _draw(
+    slots, given, seed, colors, depths, labels, intrinsics, poses, sizes, contours, contour_sizes,
+    voxels, settings, guess_trust, depth_noise,
+    points, near_z, depth, stretch, trust, color, color_weight, label, pixel, start, stop,
+):  # fmt: skip
+    near_band, free, nearest, even_share, contour_share = settings
+    voxel, index, low, counts = voxels
+    near = near_z.shape[1]
+    first_free = len(slots) * near
+    free_z = np.empty(free, np.float32)
+    spans = np.empty((SPANS, 2), np.float32)
+    origin, direction = np.empty(3, np.float32), np.empty(3, np.float32)
+    for r in range(start, stop):
+        k = slots[r]
+        state = uint64(seed) * uint64(0x632BE59BD9B4E019) + uint64(r) * uint64(0xD1342543DE82EF95)
+        width, height = sizes[k]
+        state, p = _choose_pixel(
+            state, given[r], labels[k], width * height, contours[k], contour_sizes[k], contour_share
+        )
+        pixel[r] = p
+        fx, fy, cx, cy = intrinsics[k]
+        dx, dy = (p % width - cx) / fx, (p // width - cy) / fy
+        d = np.float32((depths[k, p] & 0x7FFF) * DEPTH_UNIT_M)
+        trust[r] = _trust_in(depths[k], p, width, height, fx, fy, d, guess_trust, depth_noise)
+        depth[r] = d
+        stretch[r] = np.sqrt(np.float32(1) + dx * dx + dy * dy)
+        label[r], color_weight[r] = labels[k, p], np.float32(1)
+        if label[r] == MASKED:
+            label[r], trust[r], color_weight[r] = -1, np.float32(0), np.float32(0)
+        for c in range(3):
+            color[r, c] = colors[k, p, c] * np.float32(1 / 255)
+        T = poses[k]
+        for axis in range(3):
+            origin[axis] = T[axis, 3]
+            direction[axis] = T[axis, 0] * dx + T[axis, 1] * dy + T[axis, 2]
+        surface = d if d > 0 else np.float32(UNKNOWN_DEPTH_M)
+        band = near_band / stretch[r]
+        state = _place_near(surface, band, state, near_z[r])
+        end = max(surface - band, nearest)
+        number, total = 0, 0.0
+        state, u = _random(state)
+        if u >= even_share:
+            number, total = used_spans(
+                origin, direction, nearest, end, voxel, index, low, counts, spans
+            )
+        _place_free(nearest, end, state, spans, number, total, free_z)
+        _fill(points, r * near, origin, direction, near_z[r])
+        _fill(points, first_free + r * free, origin, direction, free_z)
+
+
+def draw_rays(
+    images: tuple[NDArray, NDArray, NDArray],
+    cameras: tuple[NDArray, NDArray, NDArray],
+    slots: NDArray[np.int64],
+    voxels: VoxelGrid,
+    samples: tuple[int, int],
+    band_m: float,
+    nearest_m: float,
+    guess_trust: float,
+    seed: int,
+    threads: int = 2,
+    contours: tuple[NDArray[np.int32], NDArray[np.int64]] | None = None,
+    contour_share: float = 0.0,
+    depth_noise: float = 0.0,
+    pixels: NDArray[np.int64] | None = None,
+) -> RaySamples:
+    """One pixel of each listed keyframe as a ray with samples.
+
+    Samples in free space are spread over the pieces of the ray that lie in ``voxels`` (where
+    some surface was seen): elsewhere nobody looks for a surface, and what is to be learnt is
+    that this ray passed *beside* one. One ray in eight, and one that meets no such voxel,
+    spreads them evenly.
+
+    Args:
+        images: colours uint8 (K, P, 3), depths uint16 (K, P) in ``DEPTH_UNIT_M`` with the bit
+            ``GUESSED`` (0 = nothing is known), labels int16 (K, P), -1 = void, ``MASKED`` for
+            pixels that are not to be drawn. A ray whose pixel is masked all the same, after
+            ``MASK_TRIES`` others, has label -1, trust 0 and color_weight 0: nothing is learnt
+            from it.
+        cameras: intrinsics fx fy cx cy (K, 4), ``T_world_camera`` (K, 4, 4), sizes (K, 2) as
+            width and height.
+        slots: the keyframe of each ray, (R,) of the K.
+        voxels: in which a surface was seen, in the map frame.
+        samples: how many near the surface and how many in the free space before it.
+        band_m: half width of "near", metres along the ray.
+        nearest_m: z-depth in metres at which the free space begins.
+        guess_trust: of a guessed depth, where a reading has 1.
+        seed: equal seeds draw equal rays, with any number of ``threads``.
+        contours: pixel numbers int32 (K, P // 4) of which the first (K,) of each keyframe lie
+            beside a jump of the depth; ``contour_share`` (0..1) of the rays is drawn from them,
+            as far as their keyframes have any. None = nothing is known of jumps.
+        depth_noise: readings at z metres vary by ``depth_noise * z**2`` metres, more by 1 / cosine
+            where the surface is seen at an angle, and count less, by half where that is
+            ``TOLERATED_NOISE_M``.
+        pixels: int64 (R,), the pixel number of each ray; -1, and None for all, = a random one.
+            One that is masked is replaced by a random one, too.
+    """
+    n, count = len(slots), sum(samples)
+    rays = RaySamples(
+        points=np.empty((n * count, 3), np.float32),
+        near_z=np.empty((n, samples[0]), np.float32),
+        free=samples[1],
+        depth=np.empty(n, np.float32),
+        stretch=np.empty(n, np.float32),
+        trust=np.empty(n, np.float32),
+        color=np.empty((n, 3), np.float32),
+        color_weight=np.empty(n, np.float32),
+        label=np.empty(n, np.int64),
+        label_weight=np.ones(n, np.float32),
+        pixel=np.empty(n, np.int64),
+        slot=slots,
+    )
+    if contours is None:
+        contours = (np.zeros((len(images[0]), 1), np.int32), np.zeros(len(images[0]), np.int64))
+    shares = (np.float32(EVEN_SHARE), np.float32(contour_share))
+    settings = (np.float32(band_m), samples[1], np.float32(nearest_m), *shares)
+    store = (np.float32(voxels.voxel_m), voxels.index, voxels.low, voxels.counts)
+    given = np.full(n, -1, np.int64) if pixels is None else pixels
+    arrays = (
+        slots,
+        given,
+        seed,
+        *images,
+        *cameras,
+        *contours,
+        store,
+        settings,
+        np.float32(guess_trust),
+        np.float32(depth_noise),
+    )
+    results = (rays.points, rays.near_z, rays.depth, rays.stretch, rays.trust)
+    more = (rays.color, rays.color_weight, rays.label, rays.pixel)
+    run_parallel(_draw, [(*arrays, *results, *more, *part) for part in split(n, threads)])
+    return rays

@@ -1,0 +1,114 @@
+"""Views of a map that lies on a GPU (or any torch device): as ``rendering``, in torch.
+
+Rays are followed to the zero of the field's own signed distance (``ray_tracers``), and the heads
+see the points where they arrive.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from semantic_field.field.map_state import MapState
+from semantic_field.field.model import SemanticField
+from semantic_field.field.views.ray_tracers import ray_tracer
+from semantic_field.field.views.rendering import RenderedView
+from semantic_field.field.voxels.device_voxels import DeviceVoxels
+from semantic_field.field.voxels.voxel_grid import VoxelGrid
+from semantic_field.geometry import Camera
+from semantic_field.kernels.host_memory import to_host
+
+
+class DeviceMap:
+    """What a view needs of one state of a map, on one device.
+
+    Args:
+        field: on the device; nobody trains it any more.
+        class_ids: the class id of each row of its label head.
+        before: the map of an earlier moment; what has not changed since is shared with it.
+    """
+
+    def __init__(
+        self,
+        field: SemanticField,
+        voxels: VoxelGrid,
+        reach: VoxelGrid,
+        class_ids: tuple[int, ...],
+        before: DeviceMap | None = None,
+    ) -> None:
+        self.field, self.device = field, field.table.device
+        self._voxels = DeviceVoxels.of(voxels, self.device)
+        if before is not None and before._reach.version == reach.version:
+            self._reach = before._reach
+        else:
+            self._reach = DeviceVoxels.of(reach, self.device)
+        self._class_ids = torch.tensor(class_ids, dtype=torch.int32, device=self.device)
+        self._tracer = ray_tracer(field)
+
+    @classmethod
+    def of(cls, state: MapState, device: torch.device | str) -> DeviceMap:
+        """A snapshot, copied to a device."""
+        field = state.field.frozen_copy(device)
+        return cls(field, state.voxels, state.reach, state.class_ids)
+
+    def settle(self) -> None:
+        """Wait until all of it is there: what it was copied from may change then."""
+        if self.device.type == "cuda":
+            torch.cuda.current_stream(self.device).synchronize()
+
+    @torch.no_grad()
+    def render(
+        self,
+        camera: Camera,
+        T_world_camera: NDArray[np.float64],
+        with_latent: bool = False,
+        near_m: float = 0.05,
+        far_m: float = 60.0,
+    ) -> RenderedView:
+        """See ``rendering.render_view``."""
+        pose = torch.from_numpy(np.asarray(T_world_camera, np.float32)).to(self.device)
+        directions = _ray_directions(camera, pose[:3, :3])
+        depth = self._tracer.trace(pose[:3, 3], directions, self._reach, near_m, far_m)
+        hit = depth.isfinite()
+        depth = torch.where(hit, depth, 0.0)
+        images = self._shaded(pose[:3, 3] + depth[:, None] * directions, with_latent)
+        nothing = {"label": -1}
+        images = {n: _where(hit, image, nothing.get(n, 0)) for n, image in images.items()}
+        images["depth"], size = depth, (camera.height, camera.width)
+        shaped = to_host(*(image.view(*size, *image.shape[1:]) for image in images.values()))
+        return RenderedView(**{n: image.numpy() for n, image in zip(images, shaped, strict=True)})
+
+    def _shaded(self, points: Float[Tensor, "N 3"], with_latent: bool) -> dict[str, Tensor]:
+        """What the field says at points; labels are class ids, -1 where there is no class."""
+        field = self.field
+        _, code, gradient = field.distance_code_gradient(points)
+        code = code.T
+        latent = field.latent(code)
+        images = {
+            "normal": torch.nn.functional.normalize(gradient, dim=-1),
+            "color": (field.color(code) * 255.0 + 0.5).to(torch.uint8),
+            "label": torch.full((len(points),), -1, dtype=torch.int32, device=self.device),
+            "confidence": self._voxels.confidence(points),
+        }
+        if len(self._class_ids):
+            images["label"] = self._class_ids[field.label_scores(latent).argmax(1)]
+        if with_latent:
+            images["latent"] = latent.half()
+        return images
+
+
+def _ray_directions(camera: Camera, rotation: Float[Tensor, "3 3"]) -> Float[Tensor, "N 3"]:
+    """Directions of a camera's rays in the map frame, of z-depth 1."""
+    device = rotation.device
+    x = (torch.arange(camera.width, device=device) - camera.cx) / camera.fx
+    y = (torch.arange(camera.height, device=device) - camera.cy) / camera.fy
+    y, x = torch.meshgrid(y, x, indexing="ij")
+    return torch.stack([x, y, torch.ones_like(x)], -1).view(-1, 3) @ rotation.T
+
+
+def _where(hit: Bool[Tensor, " N"], values: Tensor, nothing: int) -> Tensor:
+    """Values (N, ...) of the rays that meet something; ``nothing`` elsewhere."""
+    return torch.where(hit.view(-1, *[1] * (values.ndim - 1)), values, nothing)

@@ -1,0 +1,1 @@
+"""Space in voxels: where surfaces were seen."""

@@ -1,0 +1,1 @@
+"""What people say about the map, and how training follows it."""

@@ -1,0 +1,280 @@
+"""The images the map is trained on: compact, bounded in bytes, kept by coverage."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from weakref import WeakMethod
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from semantic_field.field.rays.sampling import DEPTH_UNIT_M, GUESSED, MASKED
+from semantic_field.frames import Frame
+from semantic_field.geometry import Camera
+from semantic_field.mapping.keyframes.depth_packing import contour_pixels, pack_depth
+from semantic_field.mapping.keyframes.labelled_pixels import LabelledPixels
+from semantic_field.mapping.keyframes.readings import surface_points
+from semantic_field.mapping.keyframes.redundancy import ViewNeighbours, distances, moved_and_turned
+
+BYTES_PER_PIXEL = 8  # colour 3, depth 2, label 2, and contours: 4 for one in four at most
+_serials = itertools.count(1)
+LEARNT: dict[str, tuple[tuple[int, ...], float | tuple[float, ...]]] = {
+    "given_pose": ((4, 4), 0.0),  # T_world_camera as it came
+    "pose": ((6,), 0.0),  # its correction: turn (radians), shift (metres), map axes
+    "pose_moments": ((2, 6), 0.0),
+    "pose_steps": ((), 0.0),
+    "exposure": ((3, 2), (1.0, 0.0)),  # gain and bias of each channel
+    "exposure_sums": ((3, 4), 0.0),
+    "exposure_weight": ((), 0.0),
+    "error": ((), 0.0),  # running mean of its rays' colour errors, 0..1
+}
+"""Shape and first value of what training keeps for each keyframe, float64."""
+
+
+class KeyframeStore:
+    """Keyframes in slots of equal size, as flat arrays that the sampler reads directly.
+
+    The arrays are reserved once for ``budget_mb``; the operating system provides memory only as
+    slots are filled. When all slots are taken, the keyframe whose view is the most like another
+    one gives way, old or new alike.
+
+    Attributes:
+        images: colours uint8 (K, P, 3), depths uint16 (K, P) in ``DEPTH_UNIT_M`` with the bit
+            ``GUESSED`` where a hole was filled, label rows int16 (K, P), -1 = void.
+        cameras: fx fy cx cy float32 (K, 4), ``T_world_camera`` float32 (K, 4, 4), width and
+            height int64 (K, 2).
+        contours: pixel numbers int32 (K, P / 4) beside jumps of the depth, and how many (K,).
+        visits: float64 (K,), rays drawn from each keyframe so far.
+        serials: int64 (K,), a number that no other keyframe of this process has or had; a new
+            one whenever its pixels change. identities: the same, but they stay.
+        learnt: what training finds out about each keyframe, see ``LEARNT``.
+        labelled: where the labelled pixels are.
+        views: which of them covers another best.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        height: int,
+        budget_mb: int,
+        depth_range_m: tuple,
+        drop_veils: bool = False,
+    ) -> None:
+        self.pixels = width * height
+        self.size = (width, height)
+        self.depth_range_m, self._drop_veils = depth_range_m, drop_veils
+        capacity = max(2, budget_mb * (1 << 20) // (self.pixels * BYTES_PER_PIXEL))
+        self.images = (
+            np.zeros((capacity, self.pixels, 3), np.uint8),
+            np.zeros((capacity, self.pixels), np.uint16),
+            np.zeros((capacity, self.pixels), np.int16),
+        )
+        self.cameras = (
+            np.zeros((capacity, 4), np.float32),
+            np.zeros((capacity, 4, 4), np.float32),
+            np.zeros((capacity, 2), np.int64),
+        )
+        self.contours = (
+            np.zeros((capacity, max(1, self.pixels // 4)), np.int32),
+            np.zeros(capacity, np.int64),
+        )
+        self.stamps_ns, self.serials = np.zeros(capacity, np.int64), np.zeros(capacity, np.int64)
+        self.identities = np.zeros(capacity, np.int64)
+        self.visits = np.zeros(capacity)
+        self.learnt = {name: np.zeros((capacity, *shape)) for name, (shape, _) in LEARNT.items()}
+        self.labelled = LabelledPixels()
+        self._followers: list[WeakMethod] = []
+        self.views = ViewNeighbours(capacity)
+        self.count = 0
+        self.replaced = 0
+
+    @property
+    def capacity(self) -> int:
+        return len(self.visits)
+
+    @property
+    def _poses(self) -> NDArray[np.float32]:
+        return self.cameras[1][: self.count]
+
+    def tell_moves(self, follow: Callable[[int, int], None]) -> None:
+        """Call a method, while its object lives, when a keyframe moves: from and to which slot."""
+        self._followers.append(WeakMethod(follow))
+
+    def memory_bytes(self) -> int:
+        """Bytes of the slots in use."""
+        return self.count * self.pixels * BYTES_PER_PIXEL
+
+    def is_new_view(
+        self, T_world_camera: NDArray, translation_m: float, rotation_rad: float
+    ) -> bool:
+        """Whether no keyframe was taken from within both distances of this pose."""
+        if self.count == 0:
+            return True
+        moved, turned = moved_and_turned(self._poses, T_world_camera)
+        return bool(((moved >= translation_m) | (turned >= rotation_rad)).all())
+
+    def add(self, frame: Frame, labels: NDArray[np.int16] | None) -> int:
+        """Store a frame (``labels`` = rows of the label head, -1 void); returns its slot."""
+        fitted = self.fit(frame)
+        if self.count < self.capacity:
+            slot, self.count = self.count, self.count + 1
+        else:
+            slot = self.views.most_redundant(self._poses, fitted.T_world_camera)
+            self.replaced += 1
+        camera = fitted.camera
+        n = camera.width * camera.height
+        colors, depths, rows = self.images
+        colors[slot, :n] = fitted.color.reshape(n, 3)
+        depths[slot, :n] = pack_depth(fitted.depth, self.depth_range_m, self._drop_veils).reshape(n)
+        rows[slot, :n] = -1 if labels is None else _resized_labels(labels, camera).reshape(n)
+        self.note_contours(slot, camera.width, camera.height)
+        self.labelled.note(slot, rows[slot, :n])
+        self.cameras[0][slot] = camera.fx, camera.fy, camera.cx, camera.cy
+        self.cameras[1][slot] = fitted.T_world_camera
+        self.cameras[2][slot] = camera.width, camera.height
+        self.stamps_ns[slot], self.visits[slot] = frame.stamp_ns, 0.0
+        self.serials[slot] = self.identities[slot] = next(_serials)
+        for name, (_, value) in LEARNT.items():
+            self.learnt[name][slot] = value
+        self.learnt["given_pose"][slot] = fitted.T_world_camera
+        self.views.add(self._poses, slot)
+        return slot
+
+    def remove(self, slot: int) -> None:
+        """Give a slot up; the last keyframe moves into it."""
+        last = self.count - 1
+        book = (self.stamps_ns, self.serials, self.identities, self.visits)
+        for array in (*self.images, *self.cameras, *self.contours, *book, *self.learnt.values()):
+            array[slot] = array[last]
+        if slot < last:
+            self.labelled.move(last, slot)
+            for follower in self._followers:
+                if (follow := follower()) is not None:
+                    follow(last, slot)
+        else:
+            self.labelled.forget(slot)
+        self.count = last
+        self.views.remove(self._poses, slot)
+
+    def note_contours(self, slot: int, width: int, height: int) -> None:
+        """List the pixels of a filled slot beside which the depth jumps.
+
+        Silhouettes are where a view goes wrong, and few pixels show them: training draws a share
+        of its rays here.
+        """
+        stored = self.images[1][slot, : width * height].reshape(height, width)
+        found = contour_pixels(stored)
+        found = found[self.images[2][slot, found] != MASKED]
+        room = self.contours[0].shape[1]
+        found = found[:: max(1, -(-len(found) // room))]
+        self.contours[0][slot, : len(found)] = found
+        self.contours[1][slot] = len(found)
+
+    def mask(self, slot: int, gone: NDArray[np.bool_]) -> None:
+        """Let pixels (H * W,) of a keyframe never be drawn again."""
+        labels = self.images[2][slot, : len(gone)]
+        gone = gone & (labels != MASKED)
+        if gone.any():
+            labels[gone] = MASKED
+            self.note_contours(slot, *self.cameras[2][slot].tolist())
+            self._labels_changed(slot)
+
+    def relabel(self, rows: NDArray[np.int16]) -> None:
+        """Let every label row r be ``rows[r]`` from now on, -1 = void."""
+        for slot in range(self.count):
+            labels = self.images[2][slot, : self.cameras[2][slot].prod()]
+            labelled = labels >= 0
+            if labelled.any():
+                labels[labelled] = rows[labels[labelled]]
+                self._labels_changed(slot)
+
+    def set_labels(self, slot: int, pixels: NDArray[np.int64], rows: NDArray[np.int16]) -> None:
+        """Let pixels (N,) of a keyframe have these label rows (N,), -1 = void."""
+        self.images[2][slot, pixels] = rows
+        self._labels_changed(slot)
+
+    def _labels_changed(self, slot: int) -> None:
+        self.labelled.note(slot, self.images[2][slot, : self.cameras[2][slot].prod()])
+        self.serials[slot] = next(_serials)
+
+    def masked_share(self, slot: int) -> float:
+        """Share of a keyframe's pixels that are masked."""
+        return float((self.images[2][slot, : self.cameras[2][slot].prod()] == MASKED).mean())
+
+    def slots_changed(self) -> None:
+        """To be called after slots were filled from outside: views are compared anew."""
+        self.serials[: self.count] = [next(_serials) for _ in range(self.count)]
+        self.identities[: self.count] = self.serials[: self.count]
+        self.views.reset(self._poses)
+        for slot in range(self.count):
+            self.labelled.note(slot, self.images[2][slot, : self.cameras[2][slot].prod()])
+
+    def fit(self, frame: Frame) -> Frame:
+        """The frame, made smaller where it has more pixels than a slot."""
+        camera = frame.camera
+        shrink = (self.pixels / (camera.width * camera.height)) ** 0.5
+        if shrink >= 1:
+            return frame
+        size = (max(1, int(side * shrink)) for side in (camera.width, camera.height))
+        return frame.resized(*size)
+
+    def surface(
+        self, slot: int, stride: int, spacing_m: float
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
+        """Map-frame surface points (N, 3) of a keyframe, unit directions of their rays (N, 3),
+        and which of them are guesses (N,).
+
+        Takes every ``stride``-th pixel, or steps of part of a pixel where the surface is so far
+        away that pixels lie more than ``spacing_m`` apart. Pixels without depth, and masked ones,
+        are left out.
+        """
+        width, height = self.cameras[2][slot]
+        focal = self.cameras[0][slot, :2].min()
+        stored = self.images[1][slot, : width * height]
+        stored = np.where(self.images[2][slot, : width * height] == MASKED, 0, stored)
+        stored = stored.reshape(height, width)
+        farthest = np.percentile(stored[::4, ::4] & (GUESSED - 1), 95) * DEPTH_UNIT_M
+        step = float(np.clip(spacing_m * focal / max(farthest, 0.1), 0.25, stride))
+        return surface_points(stored, self.cameras[0][slot], self.cameras[1][slot], step)
+
+    def choose(
+        self, rays: int, random: np.random.Generator, by_error: float = 0.0
+    ) -> NDArray[np.int64]:
+        """Slots for ``rays`` rays: half drawn evenly, half favouring those seldom visited.
+
+        A share ``by_error`` of them is drawn in proportion to the keyframes' recent errors
+        instead; the rest is the floor that keeps the others from being forgotten.
+        """
+        count = self.count
+        seldom = 1.0 / (self.visits[:count] + 0.05 * self.visits[:count].mean() + rays)
+        chance = 0.5 / count + 0.5 * seldom / seldom.sum()
+        error = self.learnt["error"][:count]
+        if by_error and error.any():
+            error = np.where(error > 0, error, error.max())  # not known yet: as if the worst
+            chance = (1 - by_error) * chance + by_error * error / error.sum()
+        slots = np.searchsorted(np.cumsum(chance), random.random(rays) * (1 - 1e-9))
+        slots = np.minimum(slots, count - 1)
+        self.visits[:count] += np.bincount(slots, minlength=count)
+        return slots.astype(np.int64)
+
+    def choose_labelled(
+        self, rays: int, balance: float, random: np.random.Generator
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Slots and pixels of labelled pixels for ``rays`` rays, see ``LabelledPixels.draw``."""
+        slots, pixels = self.labelled.draw(rays, balance, random)
+        self.visits[: self.count] += np.bincount(slots, minlength=self.count)
+        return slots, pixels
+
+    def apart(self, T_world_camera: NDArray) -> NDArray[np.float64]:
+        """How different a view is from every keyframe's: metres, and radians as metres."""
+        return distances(self._poses, T_world_camera)
+
+
+def _resized_labels(labels: NDArray[np.int16], camera: Camera) -> NDArray[np.int16]:
+    if labels.shape == (camera.height, camera.width):
+        return labels
+    size = (camera.width, camera.height)
+    resized = cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST_EXACT)
+    return np.asarray(resized, dtype=np.int16)

@@ -1,0 +1,1 @@
+"""Language: the latent's basis, and learning from images."""

@@ -1,0 +1,150 @@
+"""Cross-view self-enhancement as OV-NeRF has it: the map labels its own views.
+
+Views are those of keyframes, and new ones. What the map says there is ranked by the regions of the
+real image, or of the rendered one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from semantic_field.config import LanguageConfig
+from semantic_field.field.map_state import MapState
+from semantic_field.field.model import SemanticField
+from semantic_field.field.views.rendering import render_view
+from semantic_field.geometry import Camera
+from semantic_field.mapping.keyframes.pixels_and_points import points_at
+from semantic_field.mapping.keyframes.store import KeyframeStore
+from semantic_field.mapping.language.keyframe_features import DenseTargets
+from semantic_field.mapping.language.language_losses import chances
+from semantic_field.mapping.language.self_enhancement import poses_near, poses_on_circle
+from semantic_field.teachers.regions import RegionProposer, Regions
+
+OWN_VIEW_WIDTH = 80  # pixels across the map's own view of a keyframe
+POINTS_PER_VIEW = 4000  # of a new pose that are kept
+LEAST_DEPTH_M = 0.3  # of a new view's pixel
+
+Labels = tuple[NDArray[np.int16], NDArray[np.float32]]
+LabelledPoints = tuple[NDArray[np.float32], NDArray[np.integer], NDArray[np.float32]]
+Rank = Callable[[Float[Tensor, "h w S D"], Regions | None], Labels]
+
+
+class OwnViews:
+    """Labels keyframes, and points of views from new poses, by what the map says.
+
+    Args:
+        rank: makes rows and weights of an image from its latents and regions.
+        proposer: finds regions in views from new poses; None = their own argmax counts.
+        up: unit vector (3,), for the released circle of poses.
+    """
+
+    def __init__(
+        self,
+        config: LanguageConfig,
+        field: SemanticField,
+        snapshot: Callable[[], MapState],
+        rank: Rank,
+        proposer: RegionProposer | None,
+        random: np.random.Generator,
+        up: NDArray[np.float64],
+    ) -> None:
+        self._config, self._field, self._snapshot = config, field, snapshot
+        self._rank, self._proposer, self._random, self._up = rank, proposer, random, up
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget the labels of new views."""
+        self._new: dict[int, LabelledPoints] = {}
+        self._pool: LabelledPoints | None = None
+
+    def tasks(self, targets: DenseTargets) -> Iterator[Callable[[], None]]:
+        """What has to be done until all views have labels from the map as it is now."""
+        config, slots = self._config, targets.current()
+        for identity in targets.identities().tolist():
+            yield partial(self._label_keyframe, targets, identity)
+        poses = targets.store.cameras[1][slots]
+        if config.novel_poses == "circle":
+            poses = poses_on_circle(poses, config.novel_views, self._up)
+        else:
+            poses = poses_near(poses, config.novel_views, self._random)
+        if len(poses):
+            state = self._snapshot()
+            for number, pose in enumerate(poses):
+                yield partial(self._label_new_view, targets.store, state, number, pose)
+
+    def draw(
+        self, count: int, random: np.random.Generator, texts: int
+    ) -> tuple[NDArray[np.float32], Float[Tensor, "N C"]]:
+        """Random points of views from new poses, and the chance of each of so many texts."""
+        if self._pool is None and self._new:
+            views = list(self._new.values())
+            points, rows, weights = (np.concatenate(part) for part in zip(*views, strict=True))
+            self._pool = points, rows, weights
+        if self._pool is None or not len(self._pool[0]):
+            return np.zeros((0, 3), np.float32), torch.zeros(0, texts)
+        points, rows, weights = self._pool
+        chosen = random.integers(0, len(points), count)
+        row, weight = rows[chosen].astype(np.int64), weights[chosen]
+        chance = chances(torch.from_numpy(row), torch.from_numpy(weight), texts)
+        return points[chosen], chance
+
+    def memory_bytes(self) -> int:
+        """Bytes of the points of new views; may be asked for while they change."""
+        return sum(part.nbytes for view in list(self._new.values()) for part in view)
+
+    @torch.no_grad()
+    def _label_keyframe(self, targets: DenseTargets, identity: int) -> None:
+        """Pseudo-labels of a keyframe from what the map itself says at its surface."""
+        slot = targets.slot_of(identity)
+        if slot < 0:
+            return  # it has given way
+        points, there = _surface(targets.store, slot)
+        latents = torch.zeros(there.size, self._field.config.latent_dim)
+        code = self._field.geometry(torch.from_numpy(points))[1]
+        latents[torch.from_numpy(there.ravel())] = self._field.latent(code)
+        image = latents.unflatten(0, there.shape)[:, :, None]
+        targets.set_labels(slot, *self._rank(image, targets.regions.get(slot)))
+
+    def _label_new_view(
+        self, store: KeyframeStore, state: MapState, number: int, pose: NDArray[np.float64]
+    ) -> None:
+        """Points and labels of a view from a new pose, with regions of its rendered image."""
+        width, height = store.cameras[2][0].tolist()
+        fx, fy, cx, cy = (float(v) for v in store.cameras[0][0])
+        first = Camera(fx, fy, cx, cy, width, height)
+        small = min(width, self._config.novel_width)
+        camera = first.resized(small, max(1, round(height * small / width)))
+        view = render_view(state, camera, pose, with_latent=True)
+        regions = None
+        if self._proposer is not None:
+            regions = self._proposer.propose(view.color, view.depth, camera)
+        assert view.latent is not None
+        latents = torch.from_numpy(view.latent.astype(np.float32))[:, :, None]
+        rows, weights = self._rank(latents, regions)
+        # Inside of things, and where nothing was observed, the map has nothing to teach itself.
+        sound = (view.depth > LEAST_DEPTH_M) & (view.confidence > 0)
+        good = np.flatnonzero(sound & (rows >= 0))
+        good = self._random.choice(good, min(len(good), POINTS_PER_VIEW), replace=False)
+        v, u = np.divmod(good, camera.width)
+        z = view.depth.ravel()[good]
+        seen = np.stack([(u - camera.cx) / camera.fx * z, (v - camera.cy) / camera.fy * z, z], 1)
+        points = (seen @ pose[:3, :3].T + pose[:3, 3]).astype(np.float32)
+        self._new[number] = (points, rows.ravel()[good], weights.ravel()[good])
+        self._pool = None
+
+
+def _surface(store: KeyframeStore, slot: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Surface points (N, 3) of every few pixels of a keyframe, and which pixels (h, w) have one."""
+    width, height = store.cameras[2][slot].tolist()
+    w = min(OWN_VIEW_WIDTH, width)
+    h = max(1, round(height * w / width))
+    v, u = ((2 * np.arange(n) + 1) * size // (2 * n) for n, size in ((h, height), (w, width)))
+    points, there = points_at(store, slot, (v[:, None] * width + u).ravel())
+    return points, there.reshape(h, w)

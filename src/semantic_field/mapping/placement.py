@@ -1,0 +1,119 @@
+"""Where a live map lies in the world, and what becomes of poses that jump."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semantic_field.data.believed_poses import (
+    AGREE,
+    JUMP_M,
+    REACH_M,
+    PoseJudge,
+    Verdict,
+    origin_of,
+    possible,
+)
+from semantic_field.data.pose_check import shows_the_same
+from semantic_field.frames import Frame
+from semantic_field.geometry import moved
+
+
+@dataclass(frozen=True)
+class News:
+    """What a frame's pose says.
+
+    Attributes:
+        frame: the frame in the map's own coordinates, unless in a new map; None where its pose is
+            not believed.
+        outliers: how many poses are found to be wrong, this one or those before it.
+        cause: what these are counted under.
+        new_map: the frame belongs into a new map: ``World.begin`` places it there.
+        text: what happened, empty where nothing did.
+    """
+
+    frame: Frame | None
+    outliers: int = 0
+    cause: str = "pose_outlier"
+    new_map: bool = False
+    text: str = ""
+
+
+class World:
+    """The origin of a map, and the judge of its poses.
+
+    A map begins at zero, or, where the first pose is far from that, at a round place near it. A
+    jump that three frames agree about is the camera's, unless it leads out of the map's reach or
+    both sides of it show the same: then the world has moved, and a new map begins. Where fewer
+    frames came before than agree now, those were the outliers.
+
+    Args:
+        origin: of a map that was loaded; poses lead to it, wherever they begin.
+    """
+
+    def __init__(self, max_speed_mps: float, origin: NDArray[np.float64] | None = None) -> None:
+        self._origin, self._loaded = origin, origin is not None
+        self._judge = PoseJudge(max_speed_mps)
+        self._believed: deque[Frame] = deque(maxlen=2)
+        self._suspect: Frame | None = None  # the first one after a jump
+
+    @property
+    def origin(self) -> NDArray[np.float64]:
+        """Where the map's own coordinates begin (3,), metres; zero before the first pose."""
+        return np.zeros(3) if self._origin is None else self._origin
+
+    def look(self, frame: Frame) -> News:
+        """What is thought of the next frame, whose pose is in the world."""
+        position = frame.T_world_camera[:3, 3]
+        verdict = self._judge.judge(frame.stamp_ns, position)
+        if verdict is Verdict.DOUBTED:
+            if self._judge.doubted == 1:
+                self._suspect = frame
+            far = possible(position) and not self._in_reach(position)
+            return News(None, 1, "outside_map" if far else "pose_outlier")
+        if verdict is Verdict.BELIEVED:
+            self._believed.append(frame)
+            if self._origin is None:
+                self._origin = origin_of(position)
+            return News(self._own(frame))
+        news = self._after_jump(frame)
+        self._believed.clear()
+        self._believed.append(frame)
+        return news
+
+    def _own(self, frame: Frame) -> Frame:
+        if not self.origin.any():
+            return frame
+        return replace(frame, T_world_camera=moved(frame.T_world_camera, -self.origin))
+
+    def _after_jump(self, frame: Frame) -> News:
+        last, suspect = self._believed[-1], self._suspect
+        assert suspect is not None
+        here = frame.T_world_camera[:3, 3]
+        apart = suspect.T_world_camera[:3, 3] - last.T_world_camera[:3, 3]
+        jump, count = float(np.linalg.norm(apart)), self._judge.believed
+        in_reach = self._in_reach(here)
+        if count < AGREE and not (self._loaded and in_reach):
+            text = f"a new map: the first {count} poses were {jump:.4g} m from those that agree"
+            return News(frame, count, new_map=True, text=text)
+        if in_reach and not self._world_moved(last, suspect, jump):
+            return News(
+                self._own(frame), text=f"the camera jumped by {jump:.4g} m, and stays there"
+            )
+        text = f"a new map: the world has moved by {jump:.4g} m (a first GPS fix?)"
+        return News(frame, new_map=True, text=text)
+
+    def _in_reach(self, position: NDArray[np.float64]) -> bool:
+        return bool(np.abs(position - self.origin).max() <= REACH_M)
+
+    def begin(self, frame: Frame) -> Frame:
+        """The first frame of a new map, in its coordinates, which begin near it."""
+        self._origin, self._loaded = origin_of(frame.T_world_camera[:3, 3]), False
+        return self._own(frame)
+
+    def _world_moved(self, last: Frame, suspect: Frame, jump_m: float) -> bool:
+        two = (self._believed[0], self._believed[1]) if len(self._believed) == 2 else None
+        return jump_m > JUMP_M and shows_the_same(last, suspect, two)

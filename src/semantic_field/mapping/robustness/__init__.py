@@ -1,0 +1,1 @@
+"""What real sensors and real rooms do: moving things, poses, exposure."""

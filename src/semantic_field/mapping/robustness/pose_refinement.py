@@ -1,0 +1,103 @@
+"""Small corrections of the keyframes' poses, learnt together with the field."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from semantic_field.config import MappingConfig
+from semantic_field.field.model import SemanticField
+from semantic_field.field.rays.sampling import RaySamples
+from semantic_field.mapping.keyframes.store import KeyframeStore
+
+WARM_UP_STEPS = 300
+EVERY_STEPS = 2
+BETAS = (0.9, 0.99)
+
+
+class PoseRefiner:
+    """Moves each keyframe to where its pixels fit the field best, within a cap.
+
+    A correction is a turn about the camera's own centre and a shift, both along the map's axes:
+    ``R = exp(turn) R_given``, ``p = p_given + shift``. Its gradient is that of the ray's samples
+    near the surface (Lin et al. 2021, BARF, eq. 4), so colour and depth both count. No keyframe
+    is the anchor: the mean of all corrections is kept at zero, so that the map stays where the
+    poses as a whole say it is, whatever the error of the first one.
+    """
+
+    def __init__(self, config: MappingConfig) -> None:
+        self.config = config
+
+    def update(
+        self,
+        store: KeyframeStore,
+        rays: RaySamples,
+        field: SemanticField,
+        feature_grad: Float[Tensor, "LF N"],
+        step: int,
+        slow_down: float,
+    ) -> None:
+        """One step of Adam on the keyframes that the rays belong to.
+
+        ``feature_grad`` is the loss's gradient of all samples' features, before the table moves;
+        ``slow_down`` (0..1) is how far the learning rate has fallen.
+        """
+        if step < WARM_UP_STEPS or step % EVERY_STEPS:
+            return
+        near = rays.near_z.size
+        points = torch.from_numpy(rays.points[:near])
+        of_points = field.kernels.backward_points(points, field.table, feature_grad[:, :near])
+        gradient = self._of_keyframes(store, rays, of_points.numpy())
+        drawn = np.unique(rays.slot)
+        self._adam(store, drawn, gradient[drawn], self.config.pose_rate * slow_down)
+        caps = np.radians(self.config.pose_max_turn_deg), self.config.pose_max_shift_m
+        settle(store, caps)
+
+    def _of_keyframes(
+        self, store: KeyframeStore, rays: RaySamples, of_points: NDArray[np.float32]
+    ) -> NDArray[np.float64]:
+        """Gradients (K, 6) of turns and shifts, from those of the samples (N, 3)."""
+        count, samples = len(rays.slot), rays.near_z.shape[1]
+        points = rays.points[: count * samples].reshape(count, samples, 3)
+        of_points = of_points.reshape(count, samples, 3)
+        arms = points - store.cameras[1][rays.slot, None, :3, 3]
+        of_rays = np.concatenate([np.cross(arms, of_points).sum(1), of_points.sum(1)], axis=1)
+        columns = [np.bincount(rays.slot, column, store.count) for column in of_rays.T]
+        return np.stack(columns, axis=1).astype(np.float64)
+
+    def _adam(
+        self, store: KeyframeStore, drawn: NDArray, gradient: NDArray, learning_rate: float
+    ) -> None:
+        """Kingma & Ba 2015, algorithm 1, with a count of its own for each keyframe."""
+        moments, steps = store.learnt["pose_moments"], store.learnt["pose_steps"]
+        steps[drawn] += 1
+        first = BETAS[0] * moments[drawn, 0] + (1 - BETAS[0]) * gradient
+        second = BETAS[1] * moments[drawn, 1] + (1 - BETAS[1]) * gradient**2
+        moments[drawn, 0], moments[drawn, 1] = first, second
+        unbiased = [1 - beta ** steps[drawn, None] for beta in BETAS]
+        move = (first / unbiased[0]) / (np.sqrt(second / unbiased[1]) + 1e-12)
+        store.learnt["pose"][drawn] -= learning_rate * move
+
+
+def settle(store: KeyframeStore, caps: tuple[float, float]) -> None:
+    """Take the mean out of the corrections, cap them (radians, metres), apply them."""
+    count = store.count
+    corrections = store.learnt["pose"][:count]
+    corrections -= corrections.mean(0)
+    for part, cap in ((slice(0, 3), caps[0]), (slice(3, 6), caps[1])):
+        length = np.linalg.norm(corrections[:, part], axis=1, keepdims=True)
+        corrections[:, part] *= np.minimum(1.0, cap / np.maximum(length, 1e-12))
+    store.cameras[1][:count] = corrected(store.learnt["given_pose"][:count], corrections)
+
+
+def corrected(poses: NDArray, corrections: NDArray) -> NDArray:
+    """Poses (K, 4, 4) with corrections (K, 6): turn vectors (radians), then shifts (metres)."""
+    result = np.array(poses, dtype=np.float64)
+    turns = np.stack([cv2.Rodrigues(turn)[0] for turn in corrections[:, :3].astype(float)])
+    result[:, :3, :3] = turns @ result[:, :3, :3]
+    result[:, :3, 3] += corrections[:, 3:]
+    return result

@@ -1,0 +1,1 @@
+"""The training step: rays, losses, gradients, optimiser."""

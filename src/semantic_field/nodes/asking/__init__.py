@@ -1,0 +1,1 @@
+"""From questions to answers on topics and services."""

@@ -1,0 +1,124 @@
+"""Questions with everything that they are asked with, so that the last one can be asked again."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from sensor_msgs.msg import Image
+
+from semantic_field.nodes.ros import conversions
+from semantic_field.query.engine import QueryEngine, QueryResult
+from semantic_field.srv import Query, QueryTexts
+
+
+class Options(NamedTuple):
+    """The engine's options; empty and None are the configured ones."""
+
+    negatives: tuple[str, ...] = ()
+    threshold: float | None = None
+    max_hits: int | None = None
+
+
+AS_CONFIGURED = Options()
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """A text, or an RGB image (H, W, 3) in its place, and the options it is asked with."""
+
+    text: str
+    image: NDArray[np.uint8] | None = None
+    options: Options = AS_CONFIGURED
+
+    def ask(self, engine: QueryEngine) -> QueryResult:
+        """The answer of the newest map; ValueError where it cannot be asked."""
+        options = self.options._asdict()
+        if self.image is not None:
+            return engine.query_image(self.image, **options)
+        return engine.query(self.text, **options)
+
+
+def question_of(request: Query.Request) -> Question:
+    """The question of a request.
+
+    Raises:
+        ValueError: on neither or both of text and image, or an image that is not in colour.
+    """
+    text, image = request.text, request.image
+    shows = _is_given(image)
+    if bool(text.strip()) == shows:
+        raise ValueError(
+            "expected a text with words in it or an image of what is looked for, got "
+            f"{'both' if shows else 'neither'}: give exactly one of them"
+        )
+    return Question(text, conversions.rgb_image(image) if shows else None, _options(request))
+
+
+def _is_given(image: Image) -> bool:
+    return bool(image.width or image.height or len(image.data))
+
+
+def _options(request: Query.Request | QueryTexts.Request) -> Options:
+    return Options(
+        tuple(request.negatives), float(request.threshold) or None, int(request.max_hits) or None
+    )
+
+
+def ask_texts(engine: QueryEngine, request: QueryTexts.Request) -> list[QueryResult]:
+    """One answer for each text, of one map; ValueError where there is no text, or no map."""
+    if not request.texts:
+        raise ValueError("expected texts to look for, got none")
+    return engine.query_all(list(request.texts), **_options(request)._asdict())
+
+
+class LastQuestion:
+    """The question that the topics answer, also when the map has changed.
+
+    Args:
+        engine: answers it.
+        publish: tells the answer; one at a time, and never that to an earlier question.
+    """
+
+    def __init__(self, engine: QueryEngine, publish: Callable[[QueryResult], None]) -> None:
+        self._engine, self._publish = engine, publish
+        self._question: Question | None = None
+        self._lock = threading.Lock()
+
+    def keep(self, question: Question) -> None:
+        """To be answered by ``again``, when there is a map."""
+        with self._lock:
+            self._question = question
+
+    def ask(self, question: Question) -> QueryResult:
+        """The answer, also published; ValueError, and nothing else, where it cannot be asked."""
+        result = question.ask(self._engine)
+        with self._lock:
+            self._question = question
+            self._publish(result)
+        return result
+
+    def again(self) -> bool:
+        """Answer the last question again; whether there was one, and no newer one came meanwhile.
+
+        Raises:
+            ValueError: where it cannot be asked; it is forgotten.
+        """
+        question = self._question
+        if question is None:
+            return False
+        try:
+            result = question.ask(self._engine)
+        except ValueError:
+            with self._lock:
+                if self._question is question:
+                    self._question = None
+            raise
+        with self._lock:
+            if self._question is question:
+                self._publish(result)
+            return self._question is question

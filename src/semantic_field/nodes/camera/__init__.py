@@ -1,0 +1,1 @@
+"""From camera topics and poses to frames."""

@@ -1,0 +1,291 @@
+"""Camera topics and poses → frames.
+
+Colour and depth are paired by stamp; a pair is held back until its pose (and its label image,
+where labels are published) is there, or until its time is up. What cannot be used is counted by
+cause. Nothing here blocks a callback, and nothing is looked at again while no frame waits.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from message_filters import ApproximateTimeSynchronizer, SimpleFilter
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from semantic_field.config import InputConfig
+from semantic_field.data.bag_topics import is_rectified
+from semantic_field.data.camera_info import image_size
+from semantic_field.data.pose_check import StillCamera
+from semantic_field.data.registration import other_intrinsics
+from semantic_field.frames import Frame
+from semantic_field.nodes.camera.camera_poses import PoseNotAvailable, make_pose_lookup
+from semantic_field.nodes.camera.frame_builder import FrameBuilder, FrameNotUsable
+from semantic_field.nodes.camera.label_images import LabelInput
+from semantic_field.nodes.camera.transforms import BACKWARD_NS
+from semantic_field.nodes.ros import conversions
+from semantic_field.nodes.ros.drops import DropCounter
+from semantic_field.nodes.ros.qos import INPUTS
+
+RETRY_S = 0.02  # while a frame waits
+WATCH_S = 2.0
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A colour/depth pair that waits for its pose and labels."""
+
+    stamp_ns: int
+    color: Image | CompressedImage
+    depth: Image | CompressedImage
+    arrival: float
+
+
+class FrameInput:
+    """The subscriptions of one camera; ``deliver`` gets each frame, in order of stamps."""
+
+    def __init__(
+        self,
+        node: Node,
+        config: InputConfig,
+        drops: DropCounter,
+        deliver: Callable[[Frame], None],
+        on_label_names: Callable[[dict[int, str]], None],
+    ) -> None:
+        self._node, self._config, self._drops, self._deliver = node, config, drops, deliver
+        self._poses = make_pose_lookup(node, config)
+        self._still = StillCamera()
+        self._labels = LabelInput(node, config, drops, on_label_names)
+        self._pending: deque[Pending] = deque()
+        self._info: dict[str, CameraInfo] = {}
+        color_topic = node.resolve_topic_name("color/image")
+        rectified = config.rectified or is_rectified(color_topic)
+        self._builder = FrameBuilder(rectified, drops, self._poses.frames_between)
+        self._without_depth_info = False
+        self._images = {"color": 0, "depth": 0}
+        self._last_stamps = {"color": 0, "depth": 0}
+        self._pairs_at_watch = self.pairs = 0
+        self._first_image = 0.0
+        self.last_delivery = 0.0  # monotonic seconds; 0 = no frame yet
+        self._subscribe()
+        self._synchronise()
+
+    def _subscribe(self) -> None:
+        node, qos = self._node, INPUTS[self._config.input_qos]
+        self._subscriptions = []
+        self._topics = {}
+        for name in ("color", "depth"):
+            topic, kind = node.resolve_topic_name(f"{name}/image"), Image
+            transport = getattr(self._config, f"{name}_transport")
+            if transport != "raw":
+                # As image_transport does: the transport's name follows the remapped topic.
+                topic, kind = f"{topic}/{transport}", CompressedImage
+            info = f"{name}/camera_info"
+            self._topics[name] = topic
+            self._subscriptions += [
+                node.create_subscription(
+                    kind, topic, lambda message, name=name: self._on_image(name, message), qos
+                ),
+                node.create_subscription(
+                    CameraInfo,
+                    info,
+                    lambda message, name=name: self._on_info(name, message),
+                    qos,
+                ),
+            ]
+        # Steady time: frames are given up even while simulated time stands still.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._retry = node.create_timer(RETRY_S, self._deliver_ready, clock=steady)
+        self._retry.cancel()
+        self._timers = [self._retry, node.create_timer(WATCH_S, self._watch, clock=steady)]
+
+    def _synchronise(self) -> None:
+        self._filters = {"color": SimpleFilter(), "depth": SimpleFilter()}
+        self._synchroniser = ApproximateTimeSynchronizer(
+            list(self._filters.values()), self._config.sync_queue, self._config.sync_slop_s
+        )
+        self._synchroniser.registerCallback(self._on_pair)
+
+    # --- callbacks ----------------------------------------------------------------------------
+
+    def _on_info(self, name: str, message: CameraInfo) -> None:
+        conversions.without_slash(message.header)
+        self._info[name] = message
+
+    def _on_image(self, name: str, message: Image | CompressedImage) -> None:
+        self._first_image = self._first_image or time.monotonic()
+        conversions.without_slash(message.header)
+        stamp = conversions.to_nanoseconds(message.header.stamp)
+        if not self._is_time(name, stamp):
+            return
+        if stamp < self._last_stamps[name] - BACKWARD_NS:
+            self._on_backward_time(stamp)
+        self._last_stamps[name] = stamp
+        self._images[name] += 1
+        self._filters[name].signalMessage(message)
+
+    def _is_time(self, name: str, stamp: int) -> bool:
+        """Whether a stamp says when an image was taken; counted where it does not."""
+        cause = "zero_stamp" if stamp == 0 else "negative_stamp" if stamp < 0 else ""
+        if not cause and stamp == self._last_stamps[name]:
+            cause = "duplicate_stamp"
+        if cause:
+            detail = f"header.stamp is {stamp / 1e9:.9g} s on {self._topics[name]}"
+            self._drops.add(cause, detail, what=f"{name} image")
+        return not cause
+
+    def _on_pair(self, color: Image | CompressedImage, depth: Image | CompressedImage) -> None:
+        self.pairs += 1
+        if len(self._pending) >= self._config.max_pending:
+            self._pending.popleft()
+            self._drops.add("queue_full", f"{self._config.max_pending} frames were waiting")
+        stamp = conversions.to_nanoseconds(color.header.stamp)
+        self._pending.append(Pending(stamp, color, depth, time.monotonic()))
+        self._deliver_ready()
+
+    def _on_backward_time(self, stamp_ns: int) -> None:
+        if self._pending:
+            count = len(self._pending)
+            self._drops.add("time_jump", "stamps went backwards", count)
+        self._node.get_logger().warning("time went backwards: buffers are cleared")
+        self._poses.rewind(stamp_ns)
+        self._labels.rewind(stamp_ns)
+        self._clear_images()
+
+    def follow(self, config: InputConfig) -> None:
+        """Use other settings from the next image on."""
+        again = (config.sync_queue, config.sync_slop_s)
+        synchronise = again != (self._config.sync_queue, self._config.sync_slop_s)
+        self._config = self._labels.config = config
+        if synchronise:
+            self._synchronise()
+
+    def close(self) -> None:
+        """Stop listening."""
+        for timer in self._timers:
+            self._node.destroy_timer(timer)
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
+        self._labels.close()
+        self._poses.close()
+
+    def clear(self) -> None:
+        """Forget all images and poses that wait."""
+        self._poses.clear()
+        self._labels.clear()
+        self._clear_images()
+
+    def _clear_images(self) -> None:
+        self._pending.clear()
+        self._last_stamps = {"color": 0, "depth": 0}
+        self._synchronise()
+
+    @property
+    def held_back(self) -> int:
+        return len(self._pending)
+
+    def _deliver_ready(self) -> None:
+        while self._pending:
+            try:
+                frame = self._frame_if_ready(self._pending[0])
+            except ValueError as error:
+                self._pending.popleft()
+                self._drops.add(getattr(error, "cause", "bad_frame"), str(error))
+                continue
+            if frame is None:
+                if self._retry.is_canceled():
+                    self._retry.reset()
+                return
+            self._pending.popleft()
+            self.last_delivery = time.monotonic()
+            self._deliver(frame)
+            if self._still.moves_unseen(frame):
+                world = self._config.global_frame
+                text = f"the camera's pose stays where it is in {world!r}, its images move"
+                self._drops.warn("pose_at_rest", text)
+        self._retry.cancel()
+
+    def _frame_if_ready(self, pending: Pending) -> Frame | None:
+        """The frame, or None while something is still awaited."""
+        waited = time.monotonic() - pending.arrival
+        info = self._info.get("color")
+        if not _belongs(info, pending) and waited < self._config.tf_timeout_s:
+            return None
+        if info is None:
+            topic = self._node.resolve_topic_name("color/camera_info")
+            raise FrameNotUsable("no_camera_info", f"no CameraInfo on {topic}")
+        try:
+            pose = self._poses.lookup(pending.color.header)
+        except PoseNotAvailable as error:
+            if waited < self._config.tf_timeout_s:
+                return None
+            raise FrameNotUsable(error.cause, str(error)) from error
+        if self._labels.should_wait(pending.stamp_ns, waited):
+            return None
+        if self._awaits_depth_info(pending, info, waited):
+            return None
+        labels = self._labels.take(pending.stamp_ns)
+        return self._builder.build(
+            pending.color, pending.depth, labels, info, self._info.get("depth"), pose
+        )
+
+    def _awaits_depth_info(self, pending: Pending, info: CameraInfo, waited: float) -> bool:
+        """Whether a CameraInfo is still to come that says if depth is registered."""
+        depth_info = self._info.get("depth")
+        if depth_info is not None:  # after a change of the camera one of both may be of before
+            stamps = [conversions.to_nanoseconds(i.header.stamp) for i in (info, depth_info)]
+            outdated = min(stamps) < pending.stamp_ns and other_intrinsics(info, depth_info)
+            return outdated and waited < self._config.depth_info_timeout_s
+        if self._without_depth_info:
+            return False
+        if waited < self._config.depth_info_timeout_s:
+            return True
+        self._without_depth_info = True
+        self._node.get_logger().warning(
+            f"no CameraInfo on {self._node.resolve_topic_name('depth/camera_info')} after "
+            f"{waited:.1f} s: depth is taken as registered to colour; remap depth/camera_info to "
+            "what the driver publishes, so that this is checked"
+        )
+        return False
+
+    # --- watchdog -----------------------------------------------------------------------------
+
+    def _watch(self) -> None:
+        """Name what keeps images from becoming pairs."""
+        color, depth = self._images["color"], self._images["depth"]
+        self._images = {"color": 0, "depth": 0}
+        pairs, self._pairs_at_watch = self.pairs - self._pairs_at_watch, self.pairs
+        if color and depth and not pairs:
+            apart = abs(self._last_stamps["color"] - self._last_stamps["depth"]) / 1e9
+            self._drops.add(
+                "stamps_apart",
+                f"colour and depth stamps are {apart:.2f} s apart",
+                min(color, depth),
+            )
+        elif bool(color) != bool(depth):
+            silent = self._topics["depth" if color else "color"]
+            self._node.get_logger().warning(
+                f"no images on {silent}: check the topic's name, QoS and transport",
+                throttle_duration_sec=10.0,
+            )
+        seconds = time.monotonic() - self._first_image if self._first_image else 0.0
+        if "color" not in self._info and seconds > self._config.camera_info_timeout_s:
+            topic = self._node.resolve_topic_name("color/camera_info")
+            self._drops.warn("no_camera_info", f"no CameraInfo on {topic} after {seconds:.0f} s")
+
+
+def _belongs(info: CameraInfo | None, pending: Pending) -> bool:
+    """False while there is no CameraInfo, or only one of before the images changed their size."""
+    if info is None:
+        return False
+    color = pending.color
+    try:
+        size = image_size(info)
+    except ValueError:
+        return False  # not filled in: said when the frame is built
+    same_size = isinstance(color, CompressedImage) or size == (color.width, color.height)
+    return same_size or conversions.to_nanoseconds(info.header.stamp) >= pending.stamp_ns

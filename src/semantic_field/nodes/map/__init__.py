@@ -1,0 +1,1 @@
+"""What the mapping node shows and does with its map."""

@@ -1,0 +1,1 @@
+"""What all nodes share of ROS 2: conversions, QoS, parameters, spinning."""
