@@ -156,7 +156,7 @@ def test_points_are_segmented_by_names(teacher):
     latent = np.concatenate([points.latent[1:], silent])
     engine = QueryEngine(teacher)
     engine.set_points(state, replace(points, latent=latent))
-    rows = engine.segment(["floor", "chair"])
+    _, _, rows = engine.segment(["floor", "chair"])
     assert rows[-1] == -1 and (rows[:-1][points.label[1:] == 3] == 1).all()
     assert (rows[:-1][points.label[1:] == 9] == 0).all()
     with pytest.raises(ValueError, match="names to choose from"):

@@ -80,6 +80,7 @@ class AnswerPublisher:
         else:
             node.get_logger().warning("vision_msgs is not installed: hits come as markers only")
         self._publishers = {n: node.create_publisher(k, n, LATCHED) for n, k in kinds.items()}
+        self._keeps_goal = False  # for late joiners
 
     def publish(self, result: QueryResult) -> None:
         """Publish an answer on all topics; the goal and grasp clouds are of its best hit."""
@@ -107,10 +108,11 @@ class AnswerPublisher:
             self._publishers["goal"].publish(
                 PoseStamped(header=header, pose=conversions.to_pose(goal))
             )
-            return
-        # A PoseStamped cannot say "none"; destroying the publisher drops its latched message.
-        self._node.destroy_publisher(self._publishers["goal"])
-        self._publishers["goal"] = self._node.create_publisher(PoseStamped, "goal", LATCHED)
+        elif self._keeps_goal:
+            # A PoseStamped cannot say "none"; destroying the publisher drops its latched message.
+            self._node.destroy_publisher(self._publishers["goal"])
+            self._publishers["goal"] = self._node.create_publisher(PoseStamped, "goal", LATCHED)
+        self._keeps_goal = goal is not None
 
 
 def _no_points(result: QueryResult) -> SurfacePoints:

@@ -203,6 +203,8 @@ def _watch_mapping(
                 raise RuntimeError(f"{reason}: see {log}")
             if watch.first_frame and first_answer is None:
                 first_answer = _try_answer(client, watch.first_frame)
+            if watch.status.state == "failed":
+                raise RuntimeError(f"{watch.status.error}: see {log}")
             if watch.progress >= 1.0 and not ended:
                 ended = now
             bar.update(replay, completed=watch.progress, description=_describe(watch, bool(ended)))
