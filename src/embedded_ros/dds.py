@@ -1,7 +1,7 @@
-"""Cyclone DDS as ROS uses it: participants, readers and writers of CDR bytes, wait sets.
+"""Cyclone DDS wrapper: participants, readers and writers of CDR bytes, wait sets.
 
-Samples go in and out as CDR bytes. A thread waits in a ``WaitSet`` with the interpreter lock
-released; writing holds that lock, so writers keep the last samples and block for 100 ms at most.
+Samples are CDR bytes. Waiting in a ``WaitSet`` releases the interpreter lock; writing holds it,
+so writers use keep-last history and block for 100 ms at most.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ INFINITE_NS = 0x7FFFFFFFFFFFFFFF
 CLOSED = -3  # DDS_RETCODE_BAD_PARAMETER: the handle is no longer valid
 ALREADY_DELETED = -9
 
-# cyclonedds reads and writes policies through buffers that all threads share.
+# cyclonedds converts policies through buffers that are shared by all threads.
 _CREATING = threading.RLock()
 
-# A handle of its own: cyclonedds sets argument types on the functions of its handle.
+# A separate handle, because cyclonedds sets argument types on the functions of its own handle.
 _LIBRARY = ctypes.CDLL(DDS._dll_handle._name)
 _LIBRARY.dds_waitset_wait.argtypes = [
     ctypes.c_int32,
@@ -62,24 +62,24 @@ _LIBRARY.dds_get_matched_publications.argtypes = [ctypes.c_int32, ctypes.c_void_
 
 
 def checked(code: int, doing: str) -> int:
-    """``code`` where it is not an error; DDSException naming ``doing`` where it is."""
+    """Return ``code`` unless it is an error; then raise DDSException that names ``doing``."""
     if code < 0:
         raise DDSException(code, f"while {doing}")
     return code
 
 
 def close(entity: Entity) -> None:
-    """Delete an entity now rather than when Python forgets it; again does nothing."""
+    """Delete an entity now instead of at garbage collection; repeated calls do nothing."""
     if Entity._entities.get(entity._ref) is entity:
         Entity.__del__(entity)
 
 
 class Participant:
-    """This process on the domain: the one owner of all its readers and writers."""
+    """This process's DDS participant; owns all its readers and writers."""
 
     _domains: dict[int, Domain] = {}
     _open: weakref.WeakSet[Participant] = weakref.WeakSet()
-    _lock = threading.RLock()  # a collected node may close its participant at any point
+    _lock = threading.RLock()  # garbage collection of a node may close it at any point
 
     def __init__(self, domain_id: int) -> None:
         with self._lock:
@@ -93,7 +93,7 @@ class Participant:
         self._count = 0
 
     def topic(self, name: str, data_type: type[IdlStruct]) -> Topic:
-        """The DDS topic of that name and type, made once."""
+        """Return the DDS topic of that name and type; created once."""
         key = (name, data_type.__idl_typename__)
         with self._lock:
             if key not in self._topics:
@@ -101,13 +101,13 @@ class Participant:
             return self._topics[key]
 
     def next_number(self) -> int:
-        """A number that this participant has not given out before."""
+        """Return a number that is unique within this participant."""
         with self._lock:
             self._count += 1
             return self._count
 
     def close(self) -> None:
-        """Leave the domain: all readers and writers go, and others are told."""
+        """Leave the domain and delete all readers and writers."""
         with self._lock:
             self._open.discard(self)
             self._topics.clear()
@@ -115,7 +115,7 @@ class Participant:
 
     @classmethod
     def close_all(cls) -> None:
-        """Leave every domain, before the interpreter takes the modules apart."""
+        """Leave every domain, before the interpreter unloads modules."""
         for participant in list(cls._open):
             participant.close()
         for domain in cls._domains.values():
@@ -128,7 +128,7 @@ atexit.register(Participant.close_all)
 
 @dataclass(frozen=True)
 class Sample:
-    """One received sample: CDR bytes, when it was sent and by which writer."""
+    """One received sample: CDR bytes, source time and handle of the writer."""
 
     data: bytes
     source_timestamp_ns: int
@@ -151,8 +151,8 @@ class Writer:
         """Send CDR bytes.
 
         Raises:
-            TimeoutError: readers held it up for longer than the blocking time; it is lost.
-            DDSException: the bytes do not fit the type, or the writer is closed.
+            TimeoutError: if readers blocked it longer than the blocking time; it is lost.
+            DDSException: if the bytes do not fit the type, or the writer is closed.
         """
         missing = -len(data) % 4
         code = ddspy_write(self._ref, bytes(data) + bytes(missing) if missing else data)
@@ -161,11 +161,11 @@ class Writer:
         checked(code, f"writing {len(data)} bytes to {self.entity}")
 
     def matched_count(self) -> int:
-        """How many readers receive what is written."""
+        """Return the number of matched readers."""
         return len(_matched(_LIBRARY.dds_get_matched_subscriptions, self._ref))
 
     def matched_user_data(self) -> list[bytes]:
-        """USER_DATA of each reader that receives what is written."""
+        """Return the USER_DATA of each matched reader."""
         readers = _matched(_LIBRARY.dds_get_matched_subscriptions, self._ref)
         return _user_data(ddspy_get_matched_subscription_data, self._ref, readers)
 
@@ -174,7 +174,7 @@ class Writer:
 
 
 class Reader:
-    """Takes CDR bytes from one topic; ``condition`` triggers while there are samples."""
+    """Takes CDR bytes from one topic; ``condition`` is triggered while there are samples."""
 
     def __init__(
         self, participant: Participant, name: str, data_type: type[IdlStruct], qos: Qos
@@ -188,7 +188,7 @@ class Reader:
         )
 
     def take(self) -> Sample | None:
-        """The next sample, or None where there is none (or the reader is closed)."""
+        """Return the next sample, or None if there is none or the reader is closed."""
         while True:
             taken = ddspy_take(self._ref, ANY_STATE, 1)
             if isinstance(taken, int):
@@ -202,16 +202,16 @@ class Reader:
                 return Sample(data, info.source_timestamp, info.publication_handle)
 
     def matched_count(self) -> int:
-        """How many writers are heard."""
+        """Return the number of matched writers."""
         return len(_matched(_LIBRARY.dds_get_matched_publications, self._ref))
 
     def matched_user_data(self) -> list[bytes]:
-        """USER_DATA of each writer that is heard."""
+        """Return the USER_DATA of each matched writer."""
         writers = _matched(_LIBRARY.dds_get_matched_publications, self._ref)
         return _user_data(ddspy_get_matched_publication_data, self._ref, writers)
 
     def writer_user_data(self, publication_handle: int) -> bytes | None:
-        """USER_DATA of the writer that a sample came from; None where it has left."""
+        """Return the USER_DATA of the writer of a sample, or None if it has left."""
         found = _user_data(ddspy_get_matched_publication_data, self._ref, [publication_handle])
         return found[0] if found else None
 
@@ -220,7 +220,7 @@ class Reader:
 
 
 def _matched(list_handles: Callable, entity: int) -> list[int]:
-    """Handles of the endpoints at the other end; none where ``entity`` is closed."""
+    """Return the handles of the matched endpoints; empty if ``entity`` is closed."""
     handles: Any = (ctypes.c_int64 * 16)()
     while (count := list_handles(entity, handles, len(handles))) > len(handles):
         handles = (ctypes.c_int64 * count)()
@@ -228,7 +228,7 @@ def _matched(list_handles: Callable, entity: int) -> list[int]:
 
 
 def _user_data(describe: Callable, entity: int, matched: Iterable[int]) -> list[bytes]:
-    """USER_DATA of the matched endpoints that are still there."""
+    """Return the USER_DATA of the matched endpoints that still exist."""
     found = (
         describe(entity, handle, _user_data_of, qos_mapping.read_endpoint_qos) for handle in matched
     )
@@ -238,12 +238,12 @@ def _user_data(describe: Callable, entity: int, matched: Iterable[int]) -> list[
 def _user_data_of(
     key: bytes, participant: bytes, handle: int, topic: str, type_name: str, qos: Any, *rest: Any
 ) -> bytes:
-    """From the description of an endpoint, its USER_DATA."""
+    """Callback of the C layer: return only the USER_DATA of an endpoint's description."""
     return qos[1]
 
 
 class GuardCondition:
-    """A flag that a wait set can wait for, raised from any thread."""
+    """A flag that a wait set can wait for; any thread may trigger it."""
 
     def __init__(self, participant: Participant) -> None:
         self.condition = checked(
@@ -254,7 +254,7 @@ class GuardCondition:
         _LIBRARY.dds_set_guardcondition(self.condition, True)
 
     def take(self) -> bool:
-        """Whether it was raised; lowers it."""
+        """Reset the flag and return whether it was triggered."""
         raised = ctypes.c_bool(False)
         code = _LIBRARY.dds_take_guardcondition(self.condition, ctypes.byref(raised))
         return code >= 0 and raised.value
@@ -264,7 +264,7 @@ class GuardCondition:
 
 
 class WaitSet:
-    """Waits for any of a changing set of conditions, for one thread at a time."""
+    """Waits for any of a changing set of conditions; used by one thread at a time."""
 
     def __init__(self, participant: Participant) -> None:
         self._ref = checked(
@@ -277,14 +277,14 @@ class WaitSet:
         """Wait for exactly these conditions (or entities with a status mask) from now on."""
         wanted = set(conditions)
         for condition in self._attached - wanted:
-            _LIBRARY.dds_waitset_detach(self._ref, condition)  # it may be deleted already
+            _LIBRARY.dds_waitset_detach(self._ref, condition)  # may fail: already deleted
         for condition in wanted - self._attached:
             if _LIBRARY.dds_waitset_attach(self._ref, condition, condition) < 0:
                 wanted.discard(condition)  # deleted in the meantime
         self._attached = wanted
 
     def wait(self, timeout_ns: int) -> list[int] | None:
-        """The triggered conditions; [] after ``timeout_ns``; None where the domain was left."""
+        """Return the triggered conditions; [] after ``timeout_ns``; None if the domain was left."""
         if len(self._buffer) < len(self._attached):
             self._buffer = (ctypes.c_ssize_t * (2 * len(self._attached)))()
         count = _LIBRARY.dds_waitset_wait(
@@ -299,12 +299,12 @@ class WaitSet:
 
 
 def join_service_body(guid: int, sequence_number: int, body: bytes | bytearray) -> bytes:
-    """CDR of a request or response: rmw_cyclonedds' header put before the fields of ``body``."""
+    """Return the CDR of a request or response: rmw_cyclonedds' header, then the fields."""
     return bytes(body[:4]) + struct.pack("<Qq", guid, sequence_number) + bytes(body[4:])
 
 
 def split_service_body(data: bytes) -> tuple[int, int, bytes]:
-    """Guid, sequence number and the CDR of the fields alone."""
+    """Split a request or response into client guid, sequence number and CDR of the fields."""
     order = "<" if data[1] & 1 else ">"
     guid, sequence_number = struct.unpack_from(order + "Qq", data, 4)
     return guid, sequence_number, data[:4] + data[20:]

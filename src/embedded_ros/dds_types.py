@@ -1,7 +1,7 @@
-"""Cyclone DDS's view of the messages: annotated types that only describe, never convert.
+"""Type descriptions of the messages for Cyclone DDS; they never convert data.
 
-The C layer checks CDR against these annotations and announces them to XTypes-aware tools
-(``cyclonedds typeof``). The bytes themselves come from and go to ``cdr`` untouched.
+The C layer checks CDR against these types and announces them to XTypes-aware tools
+(``cyclonedds typeof``). Serialisation itself is done by ``cdr``.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ _LOCK = threading.Lock()
 
 
 def dds_type_name(type_name: str) -> str:
-    """``sensor_msgs/msg/Image`` as it stands on the wire: ``sensor_msgs::msg::dds_::Image_``."""
+    """Return the DDS type name, such as ``sensor_msgs::msg::dds_::Image_``."""
     package, kind, short = type_name.split("/")
     return f"{package}::{kind}::dds_::{short}_"
 
 
 def ros_type_name(dds_name: str) -> str | None:
-    """``sensor_msgs::msg::dds_::Image_`` as ROS says it, or None where it is not ROS's."""
+    """Return the ROS name of a type such as ``sensor_msgs::msg::dds_::Image_``; None if foreign."""
     parts = dds_name.split("::")
     if len(parts) != 4 or parts[2] != "dds_" or not parts[3].endswith("_"):
         return None
@@ -48,13 +48,13 @@ def ros_type_name(dds_name: str) -> str | None:
 
 
 def message_type(type_name: str) -> type[IdlStruct]:
-    """The Cyclone type of a message topic."""
+    """Return the Cyclone type of a message."""
     with _LOCK:
         return _message_type(type_name)
 
 
 def service_type(type_name: str) -> type[IdlStruct]:
-    """The Cyclone type of a request or response: client's guid and sequence number, then fields."""
+    """Return the Cyclone type of a request or response: client guid, sequence number, fields."""
     with _LOCK:
         return _service_type(type_name)
 
@@ -96,5 +96,5 @@ def _annotation(description: Any) -> Any:
 
 @functools.cache
 def type_hash_user_data(type_name: str) -> bytes:
-    """The USER_DATA entry by which ROS processes recognise the version of a type (REP-2016)."""
+    """Return the USER_DATA entry with the type hash (REP-2016), which identifies the version."""
     return f"typehash={cdr.type_hash(type_name)};".encode()

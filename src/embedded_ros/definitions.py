@@ -1,4 +1,4 @@
-"""Definitions of messages and services: rosbags' Jazzy set, and ``.msg`` and ``.srv`` files.
+"""Message and service definitions: rosbags' Jazzy set, and ``.msg`` and ``.srv`` files.
 
 Files come from ``interfaces/<package>/{msg,srv}`` beside this module, from semantic_field's own
 ``msg/`` and ``srv/`` (in the source tree or installed under ``semantic_field/share``) and from the
@@ -22,16 +22,16 @@ from rosbags.typesys.msg import MSGParser
 HERE = Path(__file__).resolve().parent
 KINDS = ("msg", "srv")
 
-# rosbags keeps no default values; these are the only ones in its Jazzy set that are not zero.
+# rosbags drops default values; these are the only non-zero ones in its Jazzy set.
 JAZZY_DEFAULTS: dict[str, dict[str, Any]] = {"geometry_msgs/msg/Quaternion": {"w": 1.0}}
 
-# What rosidl puts into a structure without members.
+# The member that rosidl adds to an empty structure.
 EMPTY_MEMBER = "structure_needs_at_least_one_member"
 
 
 @dataclass(frozen=True)
 class Definition:
-    """One message: its constants, its fields as rosbags describes them, its default values."""
+    """One message: constants, fields (as described by rosbags) and default values."""
 
     name: str  # "sensor_msgs/msg/Image", "std_srvs/srv/Trigger_Request"
     constants: dict[str, tuple[str, Any]]  # name: (type, value)
@@ -40,31 +40,31 @@ class Definition:
 
 
 def prepare() -> None:
-    """Read which interfaces there are; later questions import nothing."""
+    """Read the list of interfaces, so that later calls import nothing."""
     _packages()
 
 
 def has_interfaces(package: str, kind: str | None = None) -> bool:
-    """Whether anything is defined in ``package`` (of ``kind``, "msg" or "srv", where given)."""
+    """Return True if ``package`` has definitions (of ``kind``, "msg" or "srv", if given)."""
     return (package, kind) in _packages()
 
 
 def interface_names(package: str, kind: str) -> list[str]:
-    """Short names defined in ``package``: messages for "msg", services for "srv"."""
+    """Return the short names defined in ``package``: messages for "msg", services for "srv"."""
     return sorted(n.split("/")[2] for n in _names() if n.startswith(f"{package}/{kind}/"))
 
 
 def is_defined(name: str) -> bool:
-    """Whether ``name`` (``package/msg/Name`` or ``package/srv/Name``) has a definition."""
+    """Return True if ``name`` (``package/msg/Name`` or ``package/srv/Name``) is defined."""
     return name in _names()
 
 
 @functools.cache
 def definition(name: str) -> Definition:
-    """The definition of ``package/msg/Name`` or of ``package/srv/Name_Request`` / ``_Response``.
+    """Return the definition of ``package/msg/Name`` or ``package/srv/Name_Request``/``_Response``.
 
     Raises:
-        ValueError: no such definition, with where it was looked for.
+        ValueError: if it is not defined; names the places that were searched.
     """
     package, kind, short = name.split("/")
     if kind == "srv":
@@ -73,7 +73,7 @@ def definition(name: str) -> Definition:
         if path is not None and part in ("Request", "Response"):
             return _parse_service(path, package, service)[part == "Response"]
     elif path := _files().get(name):
-        return _parse(path.read_text(encoding="utf-8"), name)
+        return parse(path.read_text(encoding="utf-8"), name)
     elif name in _jazzy().fielddefs:
         return _from_jazzy(name)
     raise ValueError(
@@ -83,12 +83,12 @@ def definition(name: str) -> Definition:
 
 
 def all_services() -> list[str]:
-    """Names of all services with a definition, as ``package/srv/Name``."""
+    """Return the names of all defined services, as ``package/srv/Name``."""
     return sorted(name for name in _names() if "/srv/" in name)
 
 
 def all_messages() -> list[str]:
-    """Names of all messages with a definition, as ``package/msg/Name``."""
+    """Return the names of all defined messages, as ``package/msg/Name``."""
     return sorted(name for name in _names() if "/msg/" in name)
 
 
@@ -110,7 +110,7 @@ def _packages() -> frozenset[tuple[str, str | None]]:
 
 @functools.lru_cache(maxsize=1)
 def _files() -> dict[str, Path]:
-    """Definition files by name; a later place wins over an earlier one."""
+    """Return the definition files by name; later directories override earlier ones."""
     found = {}
     for package, directory in _interface_directories():
         for kind in KINDS:
@@ -120,7 +120,7 @@ def _files() -> dict[str, Path]:
 
 
 def _interface_directories() -> Iterator[tuple[str, Path]]:
-    """Pairs of package name and the directory that holds its ``msg`` and ``srv``."""
+    """Yield pairs of package name and the directory with its ``msg`` and ``srv``."""
     roots = [HERE / "interfaces"]
     roots += [Path(p) for p in os.environ.get("EMBEDDED_ROS_INTERFACE_PATH", "").split(":") if p]
     for root in roots:
@@ -144,15 +144,16 @@ def _from_jazzy(name: str) -> Definition:
     )
 
 
-def _parse(text: str, name: str) -> Definition:
+def parse(text: str, name: str) -> Definition:
+    """What the text of a .msg file says about the message ``name`` ("package/msg/Type")."""
     package, _, short = name.split("/")
-    # Under "srv" rosbags would look for relative types there; they are always messages.
+    # Parsed as "msg": under "srv", rosbags would resolve relative type names to services.
     (message,) = MSGParser(f"MSG: {package}/msg/{short}\n{text}").specification()
     fields = tuple((item.name, create_field_desc(item.typ)) for item in message.fields)
     defaults = {item.name: item.value for item in message.fields if item.value is not None}
     if not fields:
         fields = tuple(_jazzy().fielddefs["std_msgs/msg/Empty"][1])
-        defaults = {EMPTY_MEMBER: 1}  # as seen on the wire; nobody reads it
+        defaults = {EMPTY_MEMBER: 1}  # the value that ROS sends; not evaluated
     constants = {item.name: (item.typ.value, item.value) for item in message.constants}
     return Definition(name, constants, fields, defaults)
 
@@ -162,6 +163,6 @@ def _parse_service(path: Path, package: str, service: str) -> tuple[Definition, 
     if lines.count("---") != 1:
         raise ValueError(f"{path}: expected one line '---' between request and response")
     middle = lines.index("---")
-    request = _parse("\n".join(lines[:middle]) + "\n", f"{package}/srv/{service}_Request")
-    response = _parse("\n".join(lines[middle + 1 :]) + "\n", f"{package}/srv/{service}_Response")
+    request = parse("\n".join(lines[:middle]) + "\n", f"{package}/srv/{service}_Request")
+    response = parse("\n".join(lines[middle + 1 :]) + "\n", f"{package}/srv/{service}_Response")
     return request, response

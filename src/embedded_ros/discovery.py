@@ -1,4 +1,4 @@
-"""How this process finds others: ROS's discovery variables as a Cyclone DDS configuration."""
+"""Discovery settings: converts ROS's environment variables to a Cyclone DDS configuration."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from xml.sax.saxutils import quoteattr
 
 RANGES = ("SUBNET", "LOCALHOST", "OFF", "SYSTEM_DEFAULT")
-DEFAULT_RANGE = "LOCALHOST"  # nobody joins a robot's network unasked
-MAX_DOMAIN_ID = 232  # the highest with UDP ports of its own
+DEFAULT_RANGE = "LOCALHOST"  # joining a robot's network must be explicit
+MAX_DOMAIN_ID = 232  # the highest with valid UDP ports
 
-# Large samples (images, clouds, maps) on the loopback: few big datagrams instead of many small
-# ones, and a writer that is not throttled by the first unacknowledged image. A peer that does not
-# answer may be started later: Cyclone would give it up after 30 s.
+# For large samples (images, clouds, maps) on loopback: few big datagrams instead of many small
+# ones, and no throttling of a writer by the first unacknowledged image. A peer that does not
+# answer may start later, but Cyclone's default gives it up after 30 s.
 TUNING = (
     "<CycloneDDS><Domain><General><MaxMessageSize>65500B</MaxMessageSize>"
     "<FragmentSize>60000B</FragmentSize></General>"
@@ -24,10 +24,10 @@ TUNING = (
 
 
 def domain_id(environment: Mapping[str, str] = os.environ) -> int:
-    """The domain of ``ROS_DOMAIN_ID``; 0 where it is not set.
+    """Return the domain of ``ROS_DOMAIN_ID``; 0 if it is not set.
 
     Raises:
-        ValueError: not an integer in 0..232.
+        ValueError: if it is not an integer in 0..232.
     """
     text = environment.get("ROS_DOMAIN_ID", "").strip() or "0"
     if not text.isdigit() or int(text) > MAX_DOMAIN_ID:
@@ -36,10 +36,10 @@ def domain_id(environment: Mapping[str, str] = os.environ) -> int:
 
 
 def discovery_range(environment: Mapping[str, str] = os.environ) -> str:
-    """One of ``RANGES``, from ``ROS_AUTOMATIC_DISCOVERY_RANGE`` or ``ROS_LOCALHOST_ONLY``.
+    """Return one of ``RANGES``, from ``ROS_AUTOMATIC_DISCOVERY_RANGE`` or ``ROS_LOCALHOST_ONLY``.
 
     Raises:
-        ValueError: a name that is not one of them.
+        ValueError: if the value is not one of them.
     """
     name = environment.get("ROS_AUTOMATIC_DISCOVERY_RANGE", "").strip().upper()
     if not name:
@@ -52,10 +52,11 @@ def discovery_range(environment: Mapping[str, str] = os.environ) -> str:
 
 
 def configuration(environment: Mapping[str, str] = os.environ) -> str:
-    """The comma-separated Cyclone DDS configuration: later parts win, CYCLONEDDS_URI is last.
+    """Return the comma-separated Cyclone DDS configuration; later parts override earlier ones.
 
-    It follows rmw_cyclonedds: unicast to the participants of this machine for LOCALHOST and to
-    ROS_STATIC_PEERS, multicast besides for SUBNET, a domain tag of its own for OFF.
+    As in rmw_cyclonedds: unicast to participants on this machine (LOCALHOST) and to
+    ROS_STATIC_PEERS, additionally multicast for SUBNET, a unique domain tag for OFF. The user's
+    CYCLONEDDS_URI comes last.
     """
     parts = [TUNING]
     reach = discovery_range(environment)
@@ -79,8 +80,8 @@ def _range_xml(reach: str, static_peers: str) -> str:
         discovery = "<ParticipantIndex>none</ParticipantIndex>"
         discovery += f"<Tag>ros_discovery_off_{os.getpid()}</Tag>"
     if peers:
-        # A process that announces itself by multicast alone (ROS's default range) hears of this
-        # one by the next of these announcements; the default is half a minute.
+        # A process that announces itself only by multicast (ROS's default range) learns of this
+        # one by its next periodic announcement; Cyclone's default period is half a minute.
         discovery += "<SPDPInterval>2s</SPDPInterval>"
         items = "".join(f"<Peer address={quoteattr(peer)}/>" for peer in peers)
         discovery += f"<Peers>{items}</Peers>"

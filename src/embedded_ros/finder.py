@@ -1,8 +1,8 @@
-"""The import finder: Python packages from ``packages/``, message packages from their definitions.
+"""Import finder for the Python packages under ``packages/`` and for message packages.
 
-It answers for top-level names of ``packages/`` (rclpy, tf2_ros, launch, ...), for every message
-package that has a definition, for their ``msg`` and ``srv`` submodules, and for
-``semantic_field.msg`` and ``semantic_field.srv``, whose parent package is an ordinary one.
+It finds the top-level names of ``packages/`` (rclpy, tf2_ros, launch, ...), every message package
+that has definitions, their ``msg`` and ``srv`` submodules, and ``semantic_field.msg`` and
+``semantic_field.srv``, whose parent is an ordinary package.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _LAUNCH_MODULES = (
 
 
 class EmbeddedFinder(MetaPathFinder):
-    """Finds what a ROS 2 installation would have put on the Python path."""
+    """Finds the modules that a ROS 2 installation would have on the Python path."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -45,7 +45,7 @@ class EmbeddedFinder(MetaPathFinder):
 
 
 class MessagePackageLoader(Loader):
-    """Makes the parent module of ``msg`` and ``srv``: an empty package."""
+    """Creates the parent package of ``msg`` and ``srv``, which is empty."""
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         return None
@@ -55,7 +55,7 @@ class MessagePackageLoader(Loader):
 
 
 class InterfaceLoader(Loader):
-    """Makes ``<package>.msg`` or ``<package>.srv``; classes are built when first asked for."""
+    """Creates ``<package>.msg`` or ``<package>.srv``; classes are built on first access."""
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         return None
@@ -75,7 +75,7 @@ def _python_package_spec(name: str) -> ModuleSpec | None:
 
 
 def _message_package_spec(name: str) -> ModuleSpec | None:
-    # semantic_field has its own sources: only its msg and srv are served from here.
+    # semantic_field is an ordinary package: only its msg and srv are provided here.
     if name == "semantic_field" or not _has_interfaces(name):
         return None
     return ModuleSpec(name, MessagePackageLoader(), origin="embedded_ros", is_package=True)

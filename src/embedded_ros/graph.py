@@ -1,8 +1,8 @@
-"""The ROS graph: what this process tells others of its nodes, and what it knows of theirs.
+"""The ROS graph: announces this process's nodes and follows those of other processes.
 
-Nodes exist on ``ros_discovery_info`` alone: each participant writes there, whole and whenever it
-changes, which of its readers and writers belong to which node. Topics and services are the
-endpoints of DDS discovery, by their mangled names.
+Nodes are announced on the topic ``ros_discovery_info`` only: on each change, every participant
+publishes there which of its readers and writers belong to which node. Topics and services are the
+endpoints of DDS discovery, with mangled names.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ DISCOVERY_TOPIC = "ros_discovery_info"
 DISCOVERY_TYPE = "rmw_dds_common/msg/ParticipantEntitiesInfo"
 CYCLONE_VENDOR = b"\x01\x10"
 VENDORS = {b"\x01\x0f": "eProsima Fast DDS (rmw_fastrtps)", b"\x01\x01": "RTI Connext"}
-# Endpoints of the vendors' own discovery and of tools carry no ROS prefix.
+# Prefixes of ROS topics; endpoints of vendor discovery and of tools have none.
 TOPIC, REQUEST, REPLY = "rt", "rq", "rr"
 
 LOG = logging.getLogger("embedded_ros")
@@ -38,7 +38,7 @@ LOG = logging.getLogger("embedded_ros")
 
 @dataclass
 class NodeEntities:
-    """What one node of this process has: guids of its readers and writers."""
+    """The guids of the readers and writers of one node of this process."""
 
     namespace: str
     name: str
@@ -47,17 +47,17 @@ class NodeEntities:
 
 
 def mangle(prefix: str, name: str, suffix: str = "") -> str:
-    """The DDS topic of an absolute ROS name: ``rt/chatter``, ``rq/addRequest``."""
+    """Return the DDS topic of an absolute ROS name, such as ``rt/chatter``, ``rq/addRequest``."""
     return f"{prefix}{name}{suffix}"
 
 
 def demangle_topic(dds_topic: str) -> str | None:
-    """The ROS topic of a DDS topic, or None where it is not one."""
+    """Return the ROS topic name of a DDS topic, or None if it is not a ROS topic."""
     return dds_topic[2:] if dds_topic.startswith(TOPIC + "/") else None
 
 
 def demangle_service(dds_topic: str) -> str | None:
-    """The ROS service of a DDS topic, or None where it is not one."""
+    """Return the ROS service name of a DDS topic, or None if it does not belong to a service."""
     for prefix, suffix in ((REQUEST, "Request"), (REPLY, "Reply")):
         if dds_topic.startswith(prefix + "/") and dds_topic.endswith(suffix):
             return dds_topic[2 : -len(suffix)]
@@ -65,7 +65,7 @@ def demangle_service(dds_topic: str) -> str | None:
 
 
 class Graph:
-    """The graph as one participant sees it. A thread of its own follows the changes."""
+    """The graph as seen by one participant; a background thread follows the changes."""
 
     def __init__(self, participant: dds.Participant) -> None:
         self._participant = participant
@@ -99,14 +99,14 @@ class Graph:
             Policy.Userdata(dds_types.type_hash_user_data(DISCOVERY_TYPE)),
         )
         self._writer = dds.Writer(self._participant, DISCOVERY_TOPIC, data_type, qos)
-        # Keep-last 1 is per participant for writers; a reader hears all participants.
+        # Writers keep the last sample, per participant; a reader receives from all participants.
         everything = Qos(Policy.History.KeepAll, base=qos)
         self._reader = dds.Reader(self._participant, DISCOVERY_TOPIC, data_type, everything)
 
-    # --- what this process says ---------------------------------------------------------------
+    # --- announcing this process --------------------------------------------------------------
 
     def add_node(self, namespace: str, name: str) -> NodeEntities:
-        """Announce a node; its entities are announced by ``announce``."""
+        """Announce a node without entities; call ``announce`` after adding them."""
         node = NodeEntities(namespace, name, [], [])
         with self.changed:
             self._nodes.append(node)
@@ -120,7 +120,7 @@ class Graph:
         self.announce()
 
     def announce(self) -> None:
-        """Write the whole of this participant's nodes anew."""
+        """Publish the complete list of this participant's nodes."""
         info = messages.message_class(DISCOVERY_TYPE)
         entry = messages.message_class("rmw_dds_common/msg/NodeEntitiesInfo")
         with self.changed:
@@ -136,7 +136,7 @@ class Graph:
             message = info(gid=_gid(self._participant.guid), node_entities_info_seq=entries)
             self._writer.write(cdr.serialize(message))
 
-    # --- what others say ----------------------------------------------------------------------
+    # --- following other processes ------------------------------------------------------------
 
     def _follow(self) -> None:
         conditions = [reader._next_condition._ref for reader in self._builtin]
@@ -195,7 +195,7 @@ class Graph:
         )
 
     def _take_endpoint(self, endpoint: Endpoint, is_alive: bool, is_writer: bool) -> None:
-        if not is_alive:  # known by its guid alone
+        if not is_alive:  # a sample of a removed endpoint holds only its guid
             self._endpoints.pop(endpoint.guid, None)
         elif not endpoint.dds_topic.startswith("DCPS"):  # this graph's own readers
             self._endpoints[endpoint.guid] = replace(endpoint, is_writer=is_writer)
@@ -216,10 +216,10 @@ class Graph:
             for item in info.node_entities_info_seq
         ]
 
-    # --- questions ----------------------------------------------------------------------------
+    # --- queries ------------------------------------------------------------------------------
 
     def nodes(self) -> list[tuple[str, str]]:
-        """``(name, namespace)`` of every known node, this process's included."""
+        """Return ``(name, namespace)`` of every known node, including this process's."""
         with self.changed:
             own = self._participant.guid
             remote = [
@@ -231,12 +231,12 @@ class Graph:
             return [(node.name, node.namespace) for node in self._nodes] + remote
 
     def endpoints(self) -> list[Endpoint]:
-        """Every known reader and writer, this process's included."""
+        """Return every known reader and writer, including this process's."""
         with self.changed:
             return list(self._endpoints.values())
 
     def node_of(self, guid: bytes) -> tuple[str, str] | None:
-        """``(name, namespace)`` of the node that owns an endpoint."""
+        """Return ``(name, namespace)`` of the node that owns an endpoint, None if unknown."""
         with self.changed:
             for entries in self._remote_nodes.values():
                 for namespace, name, guids in entries:
@@ -247,7 +247,7 @@ class Graph:
     def names_and_types(
         self, demangle: Callable[[str], str | None], only: Iterable[Endpoint] | None = None
     ) -> list[tuple[str, list[str]]]:
-        """``[(name, [types])]`` of topics or services, sorted by name."""
+        """Return ``[(name, [types])]`` of topics or services, sorted by name."""
         found: dict[str, set[str]] = {}
         for endpoint in self.endpoints() if only is None else only:
             name = demangle(endpoint.dds_topic)
@@ -260,7 +260,7 @@ class Graph:
         return [(name, sorted(kinds)) for name, kinds in sorted(found.items())]
 
     def close(self) -> None:
-        """Stop following and withdraw this process's nodes."""
+        """Stop the thread and withdraw this process's nodes."""
         self._stopping = True
         self._stop.trigger()
         if threading.current_thread() is not self._thread:

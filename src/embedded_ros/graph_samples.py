@@ -1,7 +1,7 @@
-"""Samples of DDS discovery: participants, and the readers and writers that they have.
+"""Samples of DDS discovery: participants, and their readers and writers.
 
-The C layer makes a sample by calling one of the functions below. cyclonedds' own functions are not
-used: they convert every policy, through buffers that all threads share.
+The C layer creates a sample by calling one of the functions below. They replace cyclonedds' own
+functions, which convert every policy through buffers that all threads share.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ class Endpoint:
 
     @property
     def type_hash(self) -> str:
-        """``RIHS01_…`` of its USER_DATA, empty where it has none."""
+        """Return the hash ``RIHS01_…`` from the USER_DATA; empty if there is none."""
         return user_data_entry(self.user_data, "typehash") or ""
 
 
 def user_data_entry(user_data: bytes, key: str) -> str | None:
-    """The value of ``key=value;`` in USER_DATA; None where the key is not there."""
+    """Return the value of ``key=value;`` in USER_DATA, or None without such a key."""
     for entry in user_data.decode("ascii", "replace").split(";"):
         if entry.startswith(f"{key}="):
             return entry.removeprefix(f"{key}=")
@@ -41,7 +41,7 @@ def user_data_entry(user_data: bytes, key: str) -> str | None:
 
 
 def take(function: Callable, reader: BuiltinDataReader, make: Callable, qos: Callable) -> list:
-    """All samples of a discovery topic, each made by ``make``; DDSException where it is closed."""
+    """Take all samples of a discovery topic, created by ``make``; DDSException if it is closed."""
     taken = function(reader._ref, 1000, make, qos)
     if isinstance(taken, int):
         raise DDSException(taken, "while reading discovery")
@@ -49,11 +49,11 @@ def take(function: Callable, reader: BuiltinDataReader, make: Callable, qos: Cal
 
 
 def no_qos(pointer: int) -> None:
-    """Leaves the policies where they are."""
+    """Callback of the C layer that does not convert policies."""
 
 
 def participant(key: bytes, qos: None, info: Any) -> tuple[bytes, bool]:
-    """The guid of a participant, and whether it is there."""
+    """Return the guid of a participant, and whether it is alive."""
     return bytes(key), info.instance_state == InstanceState.Alive
 
 
@@ -67,7 +67,7 @@ def endpoint(
     info: Any,
     *type_id: Any,
 ) -> tuple[bool, Endpoint]:
-    """Whether an endpoint is there, and the endpoint."""
+    """Return whether an endpoint is alive, and the endpoint."""
     policies, user_data = qos or ({}, b"")  # an endpoint that has left has no policies
     is_alive = info.instance_state == InstanceState.Alive
     return is_alive, Endpoint(

@@ -1,4 +1,4 @@
-"""Array and sequence fields of message classes, and the factory of all fields."""
+"""Array and sequence fields of message classes, and the factory for all fields."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from embedded_ros.message_fields import (
 
 
 class Objects(MessageField):
-    """An array or sequence of messages, strings, bools or octets: kept as a list."""
+    """An array or sequence of messages, strings, bools or octets, stored as a list."""
 
     def __init__(self, name: str, type_text: str, size: int, fixed: bool) -> None:
         super().__init__(name, type_text)
@@ -87,7 +87,7 @@ class FixedNumbers(MessageField):
     def bind(self, built: type) -> None:
         super().bind(built)
         set_slot = self.set_slot
-        # A copy: the received bytes are read-only and keep a whole message alive.
+        # Copy: a view of the received bytes would be read-only and keep them all alive.
         self.set_received = lambda message, value: set_slot(message, value.copy())
 
     def default(self) -> np.ndarray:
@@ -106,7 +106,7 @@ class FixedNumbers(MessageField):
 
 
 class Numbers(MessageField):
-    """A numeric sequence: an ``array.array``, or a view of the received bytes until asked for."""
+    """A numeric sequence: an ``array.array``, or until first access a view of received bytes."""
 
     def __init__(self, name: str, base: str, bound: int, default: Any) -> None:
         text = IDL_NAMES.get(base, base)
@@ -152,7 +152,7 @@ class Numbers(MessageField):
 
 
 def to_array(typecode: str, values: np.ndarray) -> array.array:
-    """A contiguous one-dimensional NumPy array as an array.array: one copy."""
+    """Copy a contiguous one-dimensional NumPy array to an array.array."""
     result = array.array(typecode)
     if values.size:
         result.frombytes(memoryview(values).cast("B"))
@@ -160,7 +160,7 @@ def to_array(typecode: str, values: np.ndarray) -> array.array:
 
 
 def numbers(item: MessageField, base: str, value: Any, dtype: np.dtype) -> np.ndarray:
-    """An assigned buffer or list as a contiguous one-dimensional array of ``dtype``."""
+    """Convert an assigned buffer or list to a contiguous one-dimensional array of ``dtype``."""
     if isinstance(value, np.ndarray | array.array | memoryview):
         kept = np.asarray(value)
         if not np.can_cast(kept.dtype, dtype, "same_kind") or kept.ndim != 1:
@@ -175,7 +175,7 @@ def numbers(item: MessageField, base: str, value: Any, dtype: np.dtype) -> np.nd
 
 
 def check_size(item: Any, length: int) -> None:
-    """AssertionError where a fixed array or bounded sequence does not get its size."""
+    """Raise AssertionError if the length does not fit a fixed array or bounded sequence."""
     if item.fixed and length != item.size:
         raise AssertionError(
             f"The '{item.name}' field must have {item.size} elements, got {length}"
@@ -189,7 +189,7 @@ def check_size(item: Any, length: int) -> None:
 def make_field(
     name: str, description: Any, default: Any, find_class: Callable[[str], type]
 ) -> MessageField:
-    """The field of one entry of a definition."""
+    """Create the field of one entry of a definition."""
     kind, detail = description
     if kind == Nodetype.NAME:
         return Nested(name, detail, find_class)

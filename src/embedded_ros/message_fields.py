@@ -1,7 +1,7 @@
-"""Fields of message classes: what may be assigned, what is kept, what goes to the wire.
+"""Fields of message classes: checked assignment, stored form and serialised form.
 
-A field ``x`` has the slot ``_x`` with the kept value and, where the CDR code of rosbags needs
-another form (NumPy for arrays, int for ``byte``), a property ``_wire_x``.
+A field ``x`` has a slot ``_x`` with the stored value and, if rosbags' CDR code needs another form
+(NumPy for arrays, int for ``byte``), a property ``_wire_x``.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ IDL_NAMES |= {"float64": "double"}
 
 
 class MessageField:
-    """One field; subclasses say what it takes and what it keeps."""
+    """One field; subclasses define the accepted and the stored values."""
 
     def __init__(self, name: str, type_text: str) -> None:
         self.name = normalize_fieldname(name)
@@ -55,16 +55,16 @@ class MessageField:
         self.set_received: Callable[[Any, Any], None]
 
     def bind(self, built: type) -> None:
-        """Take the slot of the finished class."""
+        """Look up the slot of the finished message class."""
         self.set_slot = getattr(built, self.slot).__set__
         self.set_received = self.set_slot
 
     def default(self) -> Any:
-        """A fresh kept value."""
+        """Return a new default value, in stored form."""
         raise AssertionError("every field class has its default")
 
     def checked(self, value: Any) -> Any:
-        """The kept form of an assigned value; AssertionError where the type is wrong, as rclpy."""
+        """Return an assigned value in stored form; AssertionError if of wrong type, as rclpy."""
         raise AssertionError("every field class checks")
 
     def reset(self, message: Any) -> None:
@@ -108,7 +108,7 @@ class Primitive(MessageField):
 
 
 class Octet(MessageField):
-    """A ``byte``: in Python one byte of ``bytes``, on the wire a number."""
+    """A ``byte``: ``bytes`` of length one in Python, a number when serialised."""
 
     def __init__(self, name: str, default: Any) -> None:
         super().__init__(name, "octet")
@@ -151,7 +151,7 @@ class Nested(MessageField):
 
 
 def check_element(item: MessageField, base: str, bound: int, value: Any) -> None:
-    """AssertionError where ``value`` is not of the primitive type ``base``."""
+    """Raise AssertionError if ``value`` is not of the primitive type ``base``."""
     if base == "bool":
         if not isinstance(value, bool | np.bool_):
             raise item.wrong("of type 'bool'", value)
@@ -174,13 +174,13 @@ def check_element(item: MessageField, base: str, bound: int, value: Any) -> None
 
 
 def zero_of(base: str) -> Any:
-    """The default value of a primitive type."""
+    """Return the default value of a primitive type."""
     if base == "string":
         return ""
     return False if base == "bool" else 0
 
 
 def short_type(type_name: str) -> str:
-    """``std_msgs/msg/Header`` as rosidl shortens it: ``std_msgs/Header``."""
+    """Shorten ``std_msgs/msg/Header`` to ``std_msgs/Header``, as rosidl does."""
     package, _, short = type_name.split("/")
     return f"{package}/{short}"

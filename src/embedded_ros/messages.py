@@ -1,9 +1,9 @@
-"""Message and service classes as rclpy users know them, made from the definitions.
+"""Message and service classes with rclpy's interface, built from the definitions.
 
 A class has a keyword constructor with defaults, constants as class attributes, checked assignment,
 ``get_fields_and_field_types()``, ``==`` and ``repr``. As in rclpy a fixed numeric array is a NumPy
 array and a numeric sequence is an ``array.array``; any buffer or list may be assigned. A received
-sequence stays a view of the received bytes until it is first asked for.
+sequence remains a view of the received bytes until it is first accessed.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Message:
         for item in self.FIELDS:
             item.reset(self)
         for name, value in kwargs.items():
-            if name == "check_fields":  # rclpy's own switch; here fields are always checked
+            if name == "check_fields":  # an option of rclpy; here fields are always checked
                 continue
             if name not in self.__names():
                 raise AttributeError(
@@ -48,7 +48,7 @@ class Message:
 
     @classmethod
     def get_fields_and_field_types(cls) -> dict[str, str]:
-        """Field names and their types as rosidl writes them."""
+        """Return the field names and their types, in rosidl's notation."""
         return cls.__names()
 
     def __eq__(self, other: object) -> bool:
@@ -110,7 +110,7 @@ def _constants(definition: Definition) -> dict[str, Any]:
 
 
 def message_class(type_name: str) -> type[Message]:
-    """The class of ``package/msg/Name``, or of ``package/srv/Name_Request`` / ``_Response``."""
+    """Return the class of ``package/msg/Name`` or ``package/srv/Name_Request`` / ``_Response``."""
     with _LOCK:
         return _build_class(type_name)
 
@@ -132,13 +132,13 @@ def _build_service(type_name: str) -> type:
 
 
 def service_class(type_name: str) -> type:
-    """The class of the service ``package/srv/Name``: attributes ``Request`` and ``Response``."""
+    """Return the class of a service ``package/srv/Name``, with ``Request`` and ``Response``."""
     with _LOCK:
         return _build_service(type_name)
 
 
 def from_wire(type_name: str):
-    """A function that makes a message of the values of its fields, in order, unchecked."""
+    """Return a function that creates a message from its field values, in order, unchecked."""
     built = message_class(type_name)
     setters = [item.set_received for item in built.FIELDS]
     new = built.__new__
@@ -153,7 +153,7 @@ def from_wire(type_name: str):
 
 
 def fill_module(module: ModuleType, package: str, kind: str) -> None:
-    """Make ``module`` the ``<package>.msg`` or ``<package>.srv`` of its interfaces."""
+    """Fill ``module`` as ``<package>.msg`` or ``<package>.srv``."""
     names = definitions.interface_names(package, kind)
 
     def attribute(name: str) -> type:
@@ -176,5 +176,5 @@ def fill_module(module: ModuleType, package: str, kind: str) -> None:
 
 
 def as_array(value: Any) -> np.ndarray:
-    """A numeric field as a NumPy array that shares its memory where it can."""
+    """Return a numeric field as a NumPy array, without a copy if possible."""
     return np.asarray(value)

@@ -1,4 +1,4 @@
-"""rclpy's QoS profiles as Cyclone DDS policies, and back."""
+"""Converts between rclpy's QoS profiles and Cyclone DDS policies."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 from cyclonedds.internal import DDS
 from cyclonedds.qos import Policy, Qos
 
-MAX_BLOCKING_NS = 100_000_000  # a write holds the interpreter lock: never for longer
+MAX_BLOCKING_NS = 100_000_000  # a write holds the interpreter lock, so limit its duration
 INFINITE_NS = 0x7FFFFFFFFFFFFFFF
 DEFAULT_DEPTH = 10
 UNLIMITED = -1
 
-# A handle of its own: cyclonedds sets argument types on the functions of its handle.
+# A separate handle, because cyclonedds sets argument types on the functions of its own handle.
 _LIBRARY = ctypes.CDLL(DDS._dll_handle._name)
 for _name in ("reliability", "durability", "history", "userdata"):
     getattr(_LIBRARY, f"dds_qget_{_name}").restype = ctypes.c_bool
@@ -21,9 +21,9 @@ _LIBRARY.dds_free.restype = None
 
 
 def to_dds(profile: Any, user_data: bytes) -> Qos:
-    """The policies of an ``rclpy.qos.QoSProfile`` for a reader or writer.
+    """Return the policies of an ``rclpy.qos.QoSProfile`` for a reader or writer.
 
-    ``user_data`` tells ROS processes the hash of the type. Zero durations mean "not set".
+    ``user_data`` contains the type hash for other ROS processes. Zero durations mean "not set".
     """
     depth = profile.depth or DEFAULT_DEPTH
     keep_all = profile.history.name == "KEEP_ALL"
@@ -63,9 +63,9 @@ def _is_set(duration: Any) -> bool:
 
 
 def read_endpoint_qos(pointer: int) -> tuple[dict[str, Any], bytes]:
-    """Policies by rclpy's names, and the USER_DATA, of the C structure of a discovered endpoint.
+    """Return policies by rclpy's names, and USER_DATA, from a discovered endpoint's C structure.
 
-    cyclonedds' own conversion writes into buffers that all threads share.
+    Not by cyclonedds, whose conversion writes into buffers that all threads share.
     """
     if not pointer:
         return {}, b""

@@ -1,4 +1,4 @@
-"""A warning for kernels whose socket buffers are too small for images."""
+"""Warns if the kernel's socket buffers are too small for images."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ LARGE_TYPES = frozenset(
 
 
 def warn_where_small(type_name: str) -> None:
-    """Say once what a best-effort subscription to large messages needs of the kernel.
+    """Warn once if a best-effort subscription to large messages needs a larger kernel buffer.
 
-    Such a message is many datagrams; what does not fit the receive buffer is lost for good. With
-    Linux's default of 208 KiB most 640x480 images are lost between two busy processes.
+    Such a message consists of many datagrams; those that do not fit the receive buffer are lost.
+    With Linux's default of 208 KiB most 640x480 images are lost between two busy processes.
     """
     if type_name in LARGE_TYPES:
-        _warn_once()
+        warn_once()
 
 
 @functools.lru_cache(maxsize=1)
-def _warn_once() -> None:
+def warn_once() -> None:
+    """Say it where the kernel's limit is low; the first call counts."""
     limit = buffer_limit()
     if limit is not None and limit < ENOUGH_BYTES:
         logging.getLogger("embedded_ros").warning(
@@ -40,7 +41,7 @@ def _warn_once() -> None:
 
 
 def buffer_limit() -> int | None:
-    """Largest receive buffer that a process may ask for, bytes; None where that is not known."""
+    """Return the largest receive buffer a process may request, bytes; None if unknown."""
     try:
         return int(LIMIT.read_text())
     except (OSError, ValueError):

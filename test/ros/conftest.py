@@ -98,7 +98,8 @@ class Spinner:
 
 
 @pytest.fixture
-def spin():
+def spin(make_node):
+    """Spins nodes; it ends before they are destroyed."""
     spinner = Spinner()
     yield spinner
     spinner.stop()

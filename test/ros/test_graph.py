@@ -127,16 +127,21 @@ def test_ros_discovery_info_lists_the_entities_of_each_node(
     one = make_node("one", namespace="/robot")
     two = make_node("two", enable_rosout=False)
     publisher = two.create_publisher(String, "x", 1)
-    subscription = two.create_subscription(String, "x", print, 1)
+    two.create_subscription(String, "x", print, 1)
     service = two.create_service(Trigger, "t", lambda request, response: response)
-    readers = sorted([subscription._reader.guid, service._reader.guid])
-    events = next(iter(two.publishers))._writer.guid  # /parameter_events
-    writers = sorted([events, publisher._writer.guid, service._writer.guid])
-    assert wait_until(lambda: nodes().get(("/", "two")) == (readers, writers))
+
+    def agreed(readers: int, writers: int) -> bool:
+        own = [
+            e for e in context.graph.endpoints() if context.graph.node_of(e.guid) == ("two", "/")
+        ]
+        gids = tuple(sorted(e.guid for e in own if e.is_writer is w) for w in (False, True))
+        return nodes().get(("/", "two")) == gids and [*map(len, gids)] == [readers, writers]
+
+    assert wait_until(lambda: agreed(readers=2, writers=3))
     assert set(latest) == {("/robot", "one"), ("/", "two")}
     two.destroy_publisher(publisher)
     two.destroy_service(service)
-    assert wait_until(lambda: nodes().get(("/", "two")) == ([subscription._reader.guid], [events]))
+    assert wait_until(lambda: agreed(readers=1, writers=1))
     one.destroy_node()
     assert wait_until(lambda: set(nodes()) == {("/", "two")})
     reader.close()

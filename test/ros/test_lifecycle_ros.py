@@ -95,10 +95,14 @@ def node(context):
     node.destroy_node()
 
 
+def served(node, name, request, response):
+    """What a service of the node answers, asked for without the graph."""
+    (service,) = (s for s in node.services if s.srv_name.endswith(f"/{name}"))
+    return service.callback(request, response)
+
+
 def state_of(node):
-    """The state's label as the service would say it."""
-    response = GetState.Response()
-    return node._LifecycleNodeMixin__on_get_state(None, response).current_state.label
+    return served(node, "get_state", None, GetState.Response()).current_state.label
 
 
 # --- from within ----------------------------------------------------------------------------------
@@ -277,7 +281,7 @@ def test_a_number_that_does_not_lead_on_is_an_error_in_the_executor(node):
     for number in (TransitionMessage.TRANSITION_ACTIVATE, 77):
         request.transition.id = number
         with pytest.raises(RCLError):
-            node._LifecycleNodeMixin__on_change_state(request, ChangeState.Response())
+            served(node, "change_state", request, ChangeState.Response())
     assert state_of(node) == "unconfigured"
 
 

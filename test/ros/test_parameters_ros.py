@@ -174,7 +174,7 @@ def test_an_empty_list_from_outside_is_no_value(make_node, tmp_path, source):
     assert node.set_parameters([instead])[0].successful and values(node, "names") == [["c"]]
     assert node.declare_parameter("typed", Parameter.Type.STRING_ARRAY).value is None
     kept = node.declare_parameter("kept", ["a"]).value
-    assert kept == (["b"] if source == "command line" else ["a"]) or kept is None
+    assert kept in ([["b"]] if source == "command line" else [None, ["a"]])
 
 
 def test_an_empty_list_as_an_override_object_is_of_bytes(make_node):

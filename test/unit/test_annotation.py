@@ -158,10 +158,24 @@ def test_the_threshold_by_hand() -> None:
     np.testing.assert_allclose(few.confidence(confidence, 0 * confidence), confidence, rtol=1e-4)
 
 
-def make_job(recording: Path, labels: Path, out: Path, steps: int = 250) -> AnnotationJob:
+def make_job(
+    recording: Path, labels: Path, out: Path, steps: int = 250, *progress
+) -> AnnotationJob:
     source = open_source(recording, labels="none")
     given = read_given_labels(labels, source)
-    return AnnotationJob(source, given, out, Request(0.0, steps), CONFIG)
+    return AnnotationJob(source, given, out, Request(0.0, steps), CONFIG, *progress)
+
+
+def stopped_at(work: str, error=AssertionError, share: float = 0.01, done: list | None = None):
+    """Progress that is noted, and ends by an error once so much of some work is done."""
+
+    def progress(text: str, now: float) -> None:
+        if done is not None:
+            done.append(text)
+        if text == work and now >= share:
+            raise error
+
+    return progress
 
 
 def test_every_frame_is_labelled_in_the_recordings_layout(
@@ -198,38 +212,20 @@ def test_every_frame_is_labelled_in_the_recordings_layout(
 
 
 def test_a_stopped_run_goes_on_and_a_finished_one_has_nothing_to_do(
-    recording: Path, labels: Path, tmp_path: Path, monkeypatch
+    recording: Path, labels: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    job = make_job(recording, labels, out, 20)
-    steps = job._mapper.train_steps
-
-    def interrupted(n: int) -> None:
-        steps(n)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(job._mapper, "train_steps", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        job.run()
-    again = make_job(recording, labels, out, 20)
-    monkeypatch.setattr(again, "_take_frames", lambda: pytest.fail("frames are in the map"))
-    label = again._label
-
-    def killed(position: int, *rest) -> None:
-        if position == 4:
-            raise OSError("disk full")
-        label(position, *rest)
-
-    monkeypatch.setattr(again, "_label", killed)
+        make_job(recording, labels, out, 20, stopped_at("training", KeyboardInterrupt)).run()
+    done: list[str] = []
+    stopped = stopped_at("labelling frames", OSError("disk full"), share=0.4, done=done)
     with pytest.raises(OSError, match="disk full"):
-        again.run()
-    assert len(list((out / "labels_annotated").glob("*.png"))) == 4
-    assert not list(out.rglob("*.tmp"))
-    third, asked = make_job(recording, labels, out, 20), []
-    whole = third._label
-    monkeypatch.setattr(third, "_label", lambda p, *rest: (asked.append(p), whole(p, *rest)))
-    third.run()
-    assert asked == [4, 5, 6, 7, 8, 9]
+        make_job(recording, labels, out, 20, stopped).run()
+    assert "training" in done and "reading frames" not in done  # frames are in the map
+    first = {path: path.stat() for path in (out / "labels_annotated").glob("*.png")}
+    assert len(first) == 4 and not list(out.rglob("*.tmp"))
+    make_job(recording, labels, out, 20, stopped_at("training")).run()
+    assert {path: path.stat() for path in first} == first
     assert len(list((out / "labels_annotated").glob("*.png"))) == 10
 
 

@@ -60,7 +60,7 @@ def test_everything_comes_back(source, folder):
     read = FolderSource(folder)
     assert len(read) == 3 and read.label_names == source.label_names
     assert list(read.stamps) == source.stamps
-    for wrote, got in zip(source, read):
+    for wrote, got in zip(source, read, strict=True):
         np.testing.assert_array_equal(got.color, wrote.color)
         np.testing.assert_allclose(got.depth, wrote.depth, atol=1e-6)
         np.testing.assert_array_equal(got.labels, wrote.labels)

@@ -182,13 +182,13 @@ def test_small_socket_buffers_are_named_once(tmp_path, monkeypatch, caplog):
     limit = tmp_path / "rmem_max"
     limit.write_text("212992\n")
     monkeypatch.setattr(socket_buffer, "LIMIT", limit)
-    socket_buffer._warn_once.cache_clear()
+    socket_buffer.warn_once.cache_clear()
     socket_buffer.warn_where_small("std_msgs/msg/String")
     assert caplog.text == ""
     for _ in range(2):
         socket_buffer.warn_where_small("sensor_msgs/msg/Image")
     assert caplog.text.count("208 KiB") == 1 and "sysctl" in caplog.text
-    socket_buffer._warn_once.cache_clear()
+    socket_buffer.warn_once.cache_clear()
 
 
 # --- time -------------------------------------------------------------------------------------

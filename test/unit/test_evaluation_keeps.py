@@ -93,5 +93,5 @@ def test_classes_that_the_protocol_leaves_none_of_are_found_out_before_the_work(
     monkeypatch.setattr(runner, "warm_up", lambda config: pytest.fail("the work has begun"))
     names = tuple(open_source(folder).label_names.values())
     none_left = replace(PROTOCOL, classes=replace(PROTOCOL.classes, ignore=names))
-    with pytest.raises(ValueError, match="expected"):
+    with pytest.raises(ValueError, match="leave none"):
         evaluate(str(folder), none_left, small_config(), out=tmp_path / "out")

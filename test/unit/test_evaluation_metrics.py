@@ -306,6 +306,6 @@ def test_neighbour_votes_against_all_distances() -> None:
     points, cloud = random.random((30, 3)), random.random((50, 3)).astype(np.float32)
     labels = random.integers(0, 4, 50).astype(np.int32)
     votes = neighbour_votes(points, LabelledCloud(cloud, labels), 5)
-    for point, vote in zip(points, votes):
+    for point, vote in zip(points, votes, strict=True):
         nearest = labels[np.argsort(np.linalg.norm(cloud - point, axis=1))[:5]]
         assert vote == np.bincount(nearest).argmax()

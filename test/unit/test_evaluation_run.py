@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from semantic_field.config import Config, updated
 from semantic_field.data.folder_writer import write_folder
 from semantic_field.data.sources import open_source
 from semantic_field.evaluation import runner
+from semantic_field.evaluation.mapping_run import MappingJob
 from semantic_field.evaluation.protocols.protocol import (
     HeldOutViews,
     Protocol,
@@ -26,6 +28,7 @@ from semantic_field.evaluation.report import compare
 from semantic_field.evaluation.report.figures import COST, QUALITY, rows
 from semantic_field.evaluation.report.report_files import read_report, write_report
 from semantic_field.evaluation.runner import Evaluation, evaluate
+from semantic_field.field.map_state import MapState
 from semantic_field.mapping import Mapper
 
 ROOM = "room:seed=2,frames=24,width=96,height=72"
@@ -194,7 +197,44 @@ def test_online_mode_runs_the_worker_and_answers(tmp_path: Path) -> None:
     # every frame became a keyframe or was dropped for a reason; one may still wait in the queue
     accounted = cost["keyframes"] + sum(cost["frames_dropped"].values())
     assert cost["frames_given"] - 1 <= accounted <= cost["frames_given"]
-    assert cost["first_answer_s"] is None or cost["first_answer_s"] > 0
+
+
+class Frames(list):
+    """Frames as a split of a recording has them."""
+
+    label_names = {0: "wall"}
+
+
+def test_what_the_first_question_raises_is_raised(tmp_path: Path) -> None:
+    asked = threading.Event()
+
+    def ask(state: MapState) -> None:
+        asked.set()
+        raise TypeError("a bug of ours")
+
+    frames = Frames(open_source(ROOM)[i] for i in range(3))
+    job = MappingJob(
+        Mapper(small_config()),
+        frames,
+        Training("online", steps=5),
+        tmp_path,
+        first_answer=ask,
+        progress=lambda *_: asked.wait(),  # the budget is not used up before
+    )
+    with pytest.raises(TypeError, match="a bug of ours"):
+        job.run()
+
+
+def test_a_question_does_not_outlast_training_that_stops(tmp_path: Path, monkeypatch) -> None:
+    def step(*_) -> None:
+        raise TypeError("a bug of ours")
+
+    mapper = Mapper(small_config())
+    monkeypatch.setattr(mapper._trainer, "step", step)
+    frames = Frames(open_source(ROOM)[i] for i in range(3))
+    job = MappingJob(mapper, frames, Training("online", steps=5), tmp_path, first_answer=print)
+    with pytest.raises(RuntimeError, match="training stopped: TypeError: a bug of ours"):
+        job.run()
 
 
 def test_a_recording_without_labels_is_scored_without_them(tmp_path: Path) -> None:

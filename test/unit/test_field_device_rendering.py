@@ -35,7 +35,7 @@ def test_rays_go_where_the_processors_go(device: str, spread: float, number: int
     expected, all_rays = near.copy(), np.arange(2000)
     grid.advance(origin, directions, expected, 20.0, all_rays, 1)
     copied, listed = DeviceVoxels.of(grid, device), torch.arange(0, 2000, 2, device=device)
-    start = torch.from_numpy(near).to(device)
+    start = torch.from_numpy(near.copy()).to(device)
     # as a column of a pose, whose numbers do not lie side by side
     at = torch.eye(4, device=device)[:3, 3]
     at.copy_(torch.from_numpy(origin.astype(np.float32)))

@@ -73,12 +73,7 @@ def test_rays_find_what_small_steps_find() -> None:
         points = origin + t[:, None, None] * directions
         used = grid.lookup(points.reshape(-1, 3)).reshape(len(t), 80) > 0
         expected = np.where(used.any(0), t[used.argmax(0)], np.inf)
-        corner = start < expected - 0.005  # cut between two of the small steps
-        for n in np.flatnonzero(corner):
-            around = start[n] + np.linspace(-1e-4, 1e-4, 21)
-            assert grid.lookup(origin + around[:, None] * directions[n]).any()
-        assert corner.mean() < 0.1
-        np.testing.assert_allclose(start[~corner], expected[~corner], atol=0.005)
+        np.testing.assert_allclose(start, expected, atol=0.005)
         assert np.isfinite(start).mean() > 0.5
 
 

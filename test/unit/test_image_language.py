@@ -30,6 +30,7 @@ from semantic_field.mapping.language.basis import LanguageBasis
 from semantic_field.mapping.language.image_language import ImageLanguage
 from semantic_field.mapping.language.keyframe_features import DenseTargets
 from semantic_field.mapping.language.self_enhancement import Schedule, poses_near, poses_on_circle
+from semantic_field.mapping.language.view_labels import OwnViews
 from semantic_field.mapping.robustness.pose_refinement import WARM_UP_STEPS
 from semantic_field.teachers.household import COMMON_THINGS
 from semantic_field.teachers.image_teachers import ImageTargets
@@ -269,17 +270,19 @@ def test_a_refresh_takes_the_place_of_the_one_before():
     done = []
     for slot in range(2):
         language.add(store, slot, ImageTargets(torch.ones(1, 2, 4, 4)))
-    language._own._label_keyframe = lambda targets, identity: done.append(targets.slot_of(identity))
+    language.targets.set_labels = lambda slot, *labels: done.append(slot)
     language.config = replace(language.config, enhance_per_step=1)
     for step in range(6):  # due in each step, and a step is done with one of two views
         language.seen(step, store)
-        assert len(language._own_waiting) == 1
-    assert done == [0, 1, 0, 1, 0, 1]
+    language.config = replace(language.config, enhance_per_step=0)
+    language.seen(6, store)  # done with all that waits
+    assert done == [0, 1] * 4
 
 
 def test_memory_may_be_asked_for_while_targets_come_and_go():
     store = two_view_store()
-    language = learner(store, enhancement="views")
+    language = learner(store)
+    own = OwnViews(language.config, None, None, None, None, None, None)  # type: ignore
     language.add(store, 0, ImageTargets(torch.ones(1, 2, 4, 4)))
     regions = Regions.from_masks([np.ones((16, 32), bool)], (16, 32))
     view, stop = (np.zeros((1, 3), np.float32),) * 3, threading.Event()
@@ -288,9 +291,9 @@ def test_memory_may_be_asked_for_while_targets_come_and_go():
         while not stop.is_set():
             for i in range(500):
                 language.targets.regions[i] = regions
-                language._own._new[i] = view
+                own.new_views[i] = view
             language.targets.regions.clear()
-            language._own._new.clear()
+            own.new_views.clear()
 
     worker = threading.Thread(target=come_and_go)
     often = sys.getswitchinterval()
@@ -298,7 +301,7 @@ def test_memory_may_be_asked_for_while_targets_come_and_go():
     worker.start()
     try:
         for _ in range(1000):
-            assert language.memory_bytes() > 0
+            assert language.memory_bytes() > 0 and own.memory_bytes() >= 0
     finally:
         stop.set()
         worker.join()
@@ -316,7 +319,7 @@ def test_targets_follow_a_keyframe_that_moves_to_another_slot():
         language.add(store, slot, ImageTargets(embedding, regions, patches))
     targets = language.targets
     assert targets is not None
-    kept = [array[1].copy() for array in targets._arrays()]
+    kept = [array[1].copy() for array in targets.arrays()]
     language.set_vocabulary(language.texts[[2, 1, 0]])  # labels are due when it moves
     store.remove(0)
     assert targets.current().tolist() == [0] and len(targets.regions[0]) == 2
@@ -325,7 +328,7 @@ def test_targets_follow_a_keyframe_that_moves_to_another_slot():
     assert targets.look_up_labels(slots, pixels)[0].tolist() == [0, 0, 0]
     assert targets.look_up(slots, pixels)[0].argmax(-1).tolist() == [[2], [2], [2]]
     targets.rows[0] = kept[1]  # the labels of before, else nothing has changed
-    for array, before in zip(targets._arrays(), kept, strict=True):
+    for array, before in zip(targets.arrays(), kept, strict=True):
         assert np.array_equal(array[0], before)
     assert targets.slot_of(int(store.identities[0])) == 0 and targets.slot_of(-1) == -1
 

@@ -86,10 +86,6 @@ def kernels(request, monkeypatch) -> TcnnKernels:
     return TcnnKernels(SHAPE, device="cpu")
 
 
-def device_of(kernels: TcnnKernels) -> torch.device:
-    return kernels._encoding.params.device
-
-
 def points(n: int, seed: int = 0) -> Tensor:
     """Inside and outside the cube, on cell borders and on its sides."""
     torch.manual_seed(seed)
@@ -101,7 +97,7 @@ def points(n: int, seed: int = 0) -> Tensor:
 @pytest.mark.parametrize("n", [0, 1, 131])
 def test_kernels_are_their_reader(kernels: TcnnKernels, n: int) -> None:
     """Forward and both gradients; the package calculates in float16."""
-    device, reader = device_of(kernels), TcnnReader(SHAPE)
+    device, reader = kernels.device, TcnnReader(SHAPE)
     torch.manual_seed(1)
     table, grad, x = torch.randn(SHAPE.table_shape), torch.randn(SHAPE.encoding_dim, n), points(n)
     inputs = x.to(device), table.to(device)
@@ -121,7 +117,7 @@ def test_kernels_are_their_reader(kernels: TcnnKernels, n: int) -> None:
 
 
 def test_optimiser_leaves_what_has_no_gradient(kernels: TcnnKernels) -> None:
-    device = device_of(kernels)
+    device = kernels.device
     gradient, moments = GridGradient(SHAPE, device), GridMoments(SHAPE, device)
     table = torch.zeros(SHAPE.table_shape, device=device)
     ones = torch.ones(SHAPE.encoding_dim, 1, device=device)

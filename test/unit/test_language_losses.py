@@ -39,7 +39,8 @@ def test_feature_loss_has_the_gradients_of_its_formula(random):
     expected = (weight * (1.0 - cosine)).sum() / 6
     loss = feature_loss(latent, target, selection, weight)
     torch.testing.assert_close(loss, expected)
-    for found, other in zip(*(torch.autograd.grad(3.0 * x, mixed) for x in (loss, expected))):
+    both = (torch.autograd.grad(3.0 * x, mixed) for x in (loss, expected))
+    for found, other in zip(*both, strict=True):
         rows = [0, 1, 3, 4, 5]
         torch.testing.assert_close(found[rows], other[rows])
         assert found[2].abs().max() < 1e-6

@@ -93,6 +93,7 @@ def ros_modules() -> list[Path]:
 
 
 def test_no_logging_call_changes_its_kind():
+    assert len(ros_modules()) > 200
     found = {
         f"{path.relative_to(SOURCES)}:{line}"
         for path in ros_modules()

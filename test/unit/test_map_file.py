@@ -123,7 +123,7 @@ def rewritten(data: bytes, change) -> bytes:
     about = json.loads(metadata[map_file.FORMAT])
     about.pop("checksum")
     change(about)
-    about["checksum"] = map_file._checksum(arrays, about)
+    about["checksum"] = map_file.digest(arrays, about)
     return safetensors_numpy.save(arrays, metadata={map_file.FORMAT: json.dumps(about)})
 
 

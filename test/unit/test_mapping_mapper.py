@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -146,11 +147,13 @@ def test_worker_thread() -> None:
         second = mapper.snapshot()
         assert second.version > first.version and second.steps > first.steps
         mapper.pause()
-        wait_for(lambda: mapper.snapshot() is mapper.snapshot())
         assert mapper.status().state == "paused"
         assert mapper.add_frame(wall(0.5))  # frames are taken while training rests
         wait_for(lambda: mapper.status().keyframes == 2)
         steps = mapper.status().steps
+        assert mapper.add_frame(wall(1.0))
+        wait_for(lambda: mapper.status().keyframes == 3)
+        assert mapper.status().steps == steps
         mapper.resume()
         wait_for(lambda: mapper.status().steps > steps)
         mapper.reset()
@@ -217,6 +220,32 @@ def test_newest_waiting_frame_wins() -> None:
         mapper.stop()
     assert mapper.snapshot().stamp_ns == wall(3.0).stamp_ns
     assert mapper.status().dropped == {"mapper_busy": 2, "no_depth": 1}
+
+
+def test_a_waiting_frame_does_not_come_into_the_map_after_a_reset() -> None:
+    mapper = Mapper(small_config())
+    for turn in range(10):
+        resetting = threading.Thread(target=mapper.reset)
+        mapper.start()
+        try:
+            with mapper._turns.visit():  # the worker is busy
+                assert mapper.add_frame(wall(0.0))
+                wait_for(lambda: mapper._inbox is None)  # this one is in its hands
+                assert mapper.add_frame(wall(1.0))  # and this one waits
+                resetting.start()
+                wait_for(lambda: mapper._turns._waiting)
+            resetting.join()
+            assert mapper._inbox is None
+            assert mapper.add_frame(wall(2.0))
+            wait_for(lambda: mapper.status().steps > 1)
+        finally:
+            mapper.stop()
+        store = mapper._keyframes
+        assert store is not None and store.stamps_ns[: store.count].tolist() == [
+            wall(2.0).stamp_ns
+        ], turn
+        mapper.reset()
+    assert mapper.status().error == ""
 
 
 def test_new_classes_forget_nothing(tmp_path) -> None:

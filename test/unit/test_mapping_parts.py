@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -311,7 +312,7 @@ def test_basis_refuses_another_teacher() -> None:
 
 
 def test_visitors_get_their_turn() -> None:
-    turns, stop, rounds = Turns(), threading.Event(), []
+    turns, stop, rounds, waited = Turns(), threading.Event(), [], []
 
     def loop() -> None:
         while not stop.is_set():
@@ -320,11 +321,14 @@ def test_visitors_get_their_turn() -> None:
 
     worker = threading.Thread(target=loop)
     worker.start()
-    for _ in range(50):
-        with turns.visit():
-            before = len(rounds)
-            assert len(rounds) == before
-    stop.set()
-    worker.join(10)
-    assert not worker.is_alive()
-    assert rounds
+    try:
+        for _ in range(50):
+            asked = len(rounds)
+            with turns.visit():
+                waited.append(len(rounds) - asked)
+                time.sleep(0.003)  # long enough for many rounds
+                assert len(rounds) == asked + waited[-1]
+    finally:
+        stop.set()
+        worker.join()
+    assert rounds and np.quantile(waited, 0.8) <= 2  # the turn under way, and hardly another

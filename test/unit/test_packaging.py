@@ -412,6 +412,6 @@ def test_commands_of_the_pages_are_known(page):
     """Every ``semantic-field`` line of the docs can be parsed up to its first argument."""
     text = (ROOT / page).read_text()
     used = set(re.findall(r"(?<![\w/])(?:\.venv/bin/)?semantic-field ([a-z]\w+)", text))
-    parser = cli._parser()
-    (commands,) = (a for a in parser._actions if isinstance(a.choices, dict))
-    assert used <= set(commands.choices)
+    for command in used:
+        with pytest.raises(SystemExit, match=r"^0$"):
+            cli.main([command, "--help"])

@@ -106,7 +106,7 @@ def test_what_is_not_there_is_not_found(engine, text):
 
 def test_several_texts_equal_single_ones(engine):
     texts = ["chair", "a place to sleep", "floor"]
-    for together, alone in zip(engine.query_all(texts), map(engine.query, texts)):
+    for together, alone in zip(engine.query_all(texts), map(engine.query, texts), strict=True):
         assert [h.id for h in together.hits] == [h.id for h in alone.hits]
         assert np.allclose(together.relevancy, alone.relevancy, atol=1e-6)
     assert engine.query_all([]) == []
@@ -156,7 +156,7 @@ def test_points_are_segmented_by_names(teacher):
     latent = np.concatenate([points.latent[1:], silent])
     engine = QueryEngine(teacher)
     engine.set_points(state, replace(points, latent=latent))
-    rows = engine.segment(["floor", "chair"])
+    _, _, rows = engine.segment(["floor", "chair"])
     assert rows[-1] == -1 and (rows[:-1][points.label[1:] == 3] == 1).all()
     assert (rows[:-1][points.label[1:] == 9] == 0).all()
     with pytest.raises(ValueError, match="names to choose from"):
@@ -196,7 +196,9 @@ def test_numbers_last_over_texts_and_snapshots(teacher):
     engine.set_points(*room(teacher))
     first = {hit.id: hit.centre for hit in engine.query("chair").hits}
     engine.set_points(*room(teacher, version=2, seed=5))
-    for hit in engine.query("somewhere to sit").hits:
+    again = engine.query("somewhere to sit").hits
+    assert {hit.id for hit in again} == set(first) and len(first) == 2
+    for hit in again:
         assert np.allclose(first[hit.id], hit.centre, atol=0.05)
 
 

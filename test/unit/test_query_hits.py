@@ -185,6 +185,8 @@ def test_numbers_survive_an_answer_without_the_object():
 def test_tracker_memory_is_bounded_and_numbers_are_never_reused():
     tracker = HitTracker(capacity=3)
     numbers = [tracker.assign(*hits_of([2.0 * i, 0, 0]))[0].id for i in range(8)]
-    assert len(set(numbers)) == 8 and len(tracker._known) == 3
+    assert len(set(numbers)) == 8
+    again = [tracker.assign(*hits_of([x, 0, 0]))[0].id for x in (10, 8, 14)]  # the fifth is gone
+    assert again[0] == numbers[5] and again[1] not in numbers and again[2] == numbers[7]
     tracker.clear()
     assert tracker.assign(*hits_of([14, 0, 0]))[0].id not in numbers

@@ -23,7 +23,6 @@ from semantic_field.nodes.asking.questions import (  # noqa: E402
     Options,
     Question,
     question_of,
-    segmented,
 )
 from semantic_field.nodes.asking.responses import fill_segments  # noqa: E402
 from semantic_field.nodes.ros import conversions  # noqa: E402
@@ -130,25 +129,25 @@ def test_requests_leave_to_the_settings_what_they_do_not_say():
         question_of(Query.Request())
 
 
-class Exchanged(QueryEngine):
-    """Gets a smaller map while the first question about segments is answered."""
-
-    waiting: tuple[MapState, SurfacePoints] | None = None
-
-    def segment(self, names: list[str]):
-        if self.waiting is not None:
-            self.set_points(*self.waiting)
-            self.waiting = None
-        return super().segment(names)
-
-
-def test_segments_and_points_are_those_of_one_map(teacher):
-    engine = Exchanged(teacher)
+def test_segments_and_points_are_those_of_one_map(teacher, monkeypatch):
+    """The map is exchanged each time that names are looked up: nobody waits until it rests."""
+    engine, looked_up, asked = QueryEngine(teacher), [], ["floor", "chair"]
     state, points = column_of_points(teacher, [3] * 40 + [9] * 40)
     engine.set_points(state, points)
-    engine.waiting = replace(state, version=2), points.select(points.label == 9)
-    state, points, which = segmented(engine, ["chair", "floor"])
-    assert state.version == 2 and len(points) == len(which) == 40 and (which == 1).all()
+    embed = engine._interpreter.embed
+
+    def exchanging(names: list[str]):
+        if names == asked:  # not the classes of the new map
+            looked_up.append(names)
+            assert len(looked_up) < 10
+            smaller = points.select(points.label == (3, 9)[len(looked_up) % 2])
+            engine.set_points(replace(state, version=1 + len(looked_up)), smaller)
+        return embed(names)
+
+    monkeypatch.setattr(engine._interpreter, "embed", exchanging)
+    response = fill_segments(Segment.Response(), asked, *engine.segment(asked), True)
+    assert response.snapshot_version == 1 and list(response.counts) == [40, 40]
+    assert len(looked_up) == 1 and engine.state.version == 2
 
 
 def test_points_of_no_name_are_left_out_of_segments(teacher):

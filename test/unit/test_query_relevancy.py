@@ -19,8 +19,13 @@ USUAL = ("object", "things", "stuff", "texture")
 
 
 @pytest.fixture(scope="module")
-def interpreter() -> Interpreter:
-    return Interpreter(LabelTextTeacher())
+def teacher() -> LabelTextTeacher:
+    return LabelTextTeacher()
+
+
+@pytest.fixture(scope="module")
+def interpreter(teacher) -> Interpreter:
+    return Interpreter(teacher)
 
 
 def random_space(seed: int, rank: int = 6, used: int = 4, dim: int = 11) -> LanguageSpace:
@@ -122,8 +127,13 @@ def test_chances_are_those_that_the_map_has_learnt():
     index = LatentIndex(latent.numpy(), space, relative, classes, torch.float32, "cpu")
     inside = torch.nn.functional.normalize(names @ space.basis, dim=1)
     expected = (torch.nn.functional.normalize(latent, dim=1) @ inside.T / 0.1).softmax(1)
-    assert index._chance is not None
-    torch.testing.assert_close(index._chance.float().T, expected, atol=3e-4, rtol=0)
+    none = torch.zeros(0, 11)
+    asked = [
+        TextSet(Interpretation("q", name[None], none, torch.zeros(0), fits, 1.0, "q"), none)
+        for name, fits in zip(names, torch.eye(3), strict=True)
+    ]
+    odds = ASKED * expected / (1 + (ASKED - 1) * expected) / (1 + math.exp(-20.0 * 0.1))
+    torch.testing.assert_close(index.relevancy(asked).T, odds, atol=3e-4, rtol=0)
 
 
 def test_what_a_point_may_be_counts_as_far_as_it_is_likely():
@@ -169,16 +179,14 @@ def test_a_text_that_no_name_means_is_one_more_thing_that_a_point_may_be(known):
         assert got == pytest.approx([got[0], alone], abs=1e-3) and got[0] < 0.5 < alone
 
 
-def test_several_questions_at_once_equal_one_by_one(interpreter):
+def test_several_questions_at_once_equal_one_by_one(teacher, interpreter):
     names = ["chair", "sofa", "wall"]
-    basis = LanguageBasis(interpreter._teacher, 8)
-    index = LatentIndex(
-        basis.latents_of(names).numpy(), basis.space(), interpreter._teacher.calibration
-    )
+    basis = LanguageBasis(teacher, 8)
+    index = LatentIndex(basis.latents_of(names).numpy(), basis.space(), teacher.calibration)
     questions = [interpreter.question(t, (), USUAL, names) for t in ("couch", "a place to sleep")]
     questions += [interpreter.question("couch", other, USUAL, names) for other in (("sofa",), ())]
     together = index.relevancy(questions)
-    for row, question in zip(together, questions):
+    for row, question in zip(together, questions, strict=True):
         assert torch.allclose(row, index.relevancy([question])[0], atol=1e-6)
     assert (together[2] < together[0] - 0.1).any()
 
@@ -214,25 +222,27 @@ HOUSE = ("bed", "chair", "sofa", "refrigerator", "trash bin", "coffee table", "r
     ],
 )
 @pytest.mark.parametrize("by_class", [True, False])
-def test_what_is_there_is_found_and_nothing_else(interpreter, by_class, labels, text, expected):
-    basis = LanguageBasis(interpreter._teacher, 16)
+def test_what_is_there_is_found_and_nothing_else(
+    teacher, interpreter, by_class, labels, text, expected
+):
+    basis = LanguageBasis(teacher, 16)
     latent = basis.latents_of(list(labels))
     noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(0))
     index = LatentIndex(
         (latent + 0.05 * noise).numpy(),
         basis.space(),
-        interpreter._teacher.calibration,
+        teacher.calibration,
         interpreter.embed_classes(list(labels)) if by_class else None,
     )
     score = index.relevancy([interpreter.question(text, (), USUAL, list(labels))])[0]
     assert {name for name, s in zip(labels, score.tolist()) if s >= 0.5} == expected
 
 
-def test_a_negative_takes_its_own_out(interpreter):
+def test_a_negative_takes_its_own_out(teacher, interpreter):
     labels = ["chair", "sofa"]
-    basis = LanguageBasis(interpreter._teacher, 8)
+    basis = LanguageBasis(teacher, 8)
     latent = basis.latents_of(labels).numpy()
-    index = LatentIndex(latent, basis.space(), interpreter._teacher.calibration)
+    index = LatentIndex(latent, basis.space(), teacher.calibration)
     asked = interpreter.question("somewhere to sit", ("sofa",), USUAL, labels)
     chair, sofa = index.relevancy([asked])[0].tolist()
     assert chair >= 0.5 > sofa

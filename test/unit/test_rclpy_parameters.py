@@ -39,11 +39,8 @@ def test_type_follows_from_the_value_and_survives_the_message(type_):
     message = parameter.to_parameter_msg()
     assert message.name == "p" and message.value.type == type_.value
     back = Parameter.from_parameter_msg(message)
-    assert (
-        back.type_ is type_ and list(back.value) == list(value)
-        if "ARRAY" in type_.name
-        else (back.value == value)
-    )
+    assert back.type_ is type_
+    assert (list(back.value) if "ARRAY" in type_.name else back.value) == value
     assert parameter_value_to_python(parameter.get_parameter_value()) == value
 
 

@@ -1,17 +1,30 @@
 """The surface labelled by what all views say of it."""
 
+import threading
+import time
+
 import numpy as np
+import pytest
 import torch
 
+from semantic_field.field.surface.segments import nested_segments
 from semantic_field.frames import Frame
 from semantic_field.geometry import Camera
 from semantic_field.mapping.keyframes.store import KeyframeStore
+from semantic_field.mapping.language import surface_labels
 from semantic_field.mapping.language.surface_labels import SurfaceLabels
 
 CAMERA = Camera(40.0, 40.0, 31.5, 23.5, 64, 48)
 TEXTS = torch.eye(3)
+PATIENCE_S = 60.0
 CELL_BYTES = 14 * 4 + 72 + 20  # geometry, views and a latent; numbers, cut, label; chances
 LEFT, RIGHT = np.array([[-0.4, 0.0, 2.0]], np.float32), np.array([[0.4, 0.0, 2.0]], np.float32)
+
+
+def wall_at(column, slot: int) -> np.ndarray:
+    """The wall's points (N, 3) at columns of a view, in its middle row."""
+    x = (np.atleast_1d(column) - CAMERA.cx) / CAMERA.fx * 2.0 + 0.05 * slot
+    return np.stack([x, 0.0 * x, 0.0 * x + 2.0], axis=1).astype(np.float32)
 
 
 def wall_store(views: int) -> KeyframeStore:
@@ -119,50 +132,78 @@ def test_other_texts_label_the_same_surface():
     assert labels.of(LEFT, 1).tolist() == [[1.0]]
 
 
-def test_a_surface_that_grew_a_little_keeps_its_segments():
+@pytest.fixture
+def cuts(monkeypatch) -> list[int]:
+    """Of how many cells the surface was, each time that it was cut."""
+    sizes = []
+
+    def noted(surface, *rest):
+        sizes.append(len(surface))
+        return nested_segments(surface, *rest)
+
+    monkeypatch.setattr(surface_labels, "nested_segments", noted)
+    return sizes
+
+
+def until_cut(labels: SurfaceLabels) -> None:
+    end = time.monotonic() + PATIENCE_S
+    while not labels.ready:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_a_surface_that_grew_a_little_keeps_its_segments(cuts):
     store, labels = wall_store(12), SurfaceLabels(1 << 24)
     for slot in (0, 1, 2):
         labels.add(store, slot, said(slot))
     labels.refresh(TEXTS)
-    segments = labels._cut
     for slot in (0, 1, 2):  # the same views once more: no new cells, and other things are said
         labels.add(store, slot, said(slot, wrong=True, share=9.0))
     labels.refresh(TEXTS)
-    assert labels._cut is segments and labels.of(LEFT, 3).argmax() == 2
-    far = (CAMERA.width - 2 - CAMERA.cx) / CAMERA.fx * 2.0 + 0.05 * 11
-    edge = np.array([[far, 0.0, 2.0]], np.float32)
+    assert len(cuts) == 1 and labels.of(LEFT, 3).argmax() == 2
+    edge = wall_at(CAMERA.width - 2, slot=11)
     assert not labels.of(edge, 3).any()
     for slot in range(3, 12):
         labels.add(store, slot, said(slot))
     labels.refresh(TEXTS)
-    assert labels._cut is not segments
+    assert len(cuts) == 2 and cuts[1] > cuts[0]
     assert labels.of(edge, 3).argmax() == 2  # as the rest of its segment
 
 
-def test_a_live_map_does_not_wait_for_its_surface_to_be_cut():
-    labels = labels_of(3)
-    labels.refresh(TEXTS, wait=False)
+def test_a_live_map_does_not_wait_for_its_surface_to_be_cut(monkeypatch):
+    labels, go_on, cut = labels_of(3), threading.Event(), []
+
+    def held_up(*arguments):
+        assert go_on.wait(PATIENCE_S)
+        cut.append(arguments)
+        return nested_segments(*arguments)
+
+    monkeypatch.setattr(surface_labels, "nested_segments", held_up)
+    for _ in range(2):  # it is cut once
+        labels.refresh(TEXTS, wait=False)
+        assert cut == [] and not labels.ready and not labels.of(LEFT, 3).any()
+    go_on.set()
+    until_cut(labels)
     assert not labels.of(LEFT, 3).any()
-    labels._cutting.result()
-    assert labels.ready and not labels.of(LEFT, 3).any()
     labels.refresh(TEXTS, wait=False)
     assert labels.of(np.concatenate([LEFT, RIGHT]), 3).argmax(1).tolist() == [0, 1]
-    assert not labels.ready  # and nothing is to be cut
+    assert not labels.ready and len(cut) == 1  # and nothing is to be cut
 
 
-def test_cells_that_had_to_go_while_the_surface_is_cut_count_as_unseen():
+def test_cells_that_had_to_go_while_the_surface_is_cut_count_as_unseen(cuts):
     store, labels = wall_store(12), SurfaceLabels(round(3200 * (CELL_BYTES - 20) / 0.9))
     labels.add(store, 0, said(0))
     labels.refresh(TEXTS)
-    before = labels._cut
+    edge = wall_at(1, slot=0)
+    assert labels.of(edge, 3).argmax() == 0
     for slot in range(4, 12):  # what the first view alone has seen gives way
         labels.add(store, slot, said(slot))
+    labels.refresh(TEXTS, wait=False)  # by the cut before
+    assert labels.of(np.concatenate([edge, RIGHT]), 3).argmax(1).tolist() == [0, 1]
+    until_cut(labels)
     labels.refresh(TEXTS, wait=False)
-    assert labels._cut is before and not np.isin(before.cells, labels._cells).all()
-    assert labels.of(RIGHT, 3).argmax() == 1
-    labels._cutting.result()
-    labels.refresh(TEXTS, wait=False)
-    assert np.isin(labels._cut.cells, labels._cells).all() and labels.of(RIGHT, 3).argmax() == 1
+    assert not labels.of(edge, 3).any() and labels.of(RIGHT, 3).argmax() == 1
+    assert cuts[1:] == [len(labels)]
 
 
 def test_where_teachers_said_nothing_there_is_no_label():
@@ -182,22 +223,24 @@ def kept_in(thing) -> dict[int, int]:
 
 
 def test_all_that_is_kept_is_within_its_memory_and_counted():
+    waiting = labels_of(2)  # to be joined with the next refresh
+    assert waiting.memory_bytes() == sum(kept_in(waiting).values()) > 0
     store, labels = wall_store(30), SurfaceLabels(300_000)
     for slot in range(30):
         labels.add(store, slot, said(slot))
         if slot % 7 == 0:
             labels.refresh(TEXTS)
-        held = [labels._cells, labels._sums, labels._parts, labels._cut, labels._labelled]
-        assert labels.memory_bytes() == sum(kept_in(held).values()) <= 300_000
-    assert len(labels._cells) > 0.8 * 300_000 / CELL_BYTES  # and of some use
+        assert labels.memory_bytes() == sum(kept_in(labels).values()) <= 300_000
+    assert len(labels) > 0.8 * 300_000 / CELL_BYTES  # and of some use
 
 
 def test_what_was_seen_least_is_left_out_where_memory_ends():
     store, labels = wall_store(12), SurfaceLabels(round(3250.5 * CELL_BYTES / 0.9))
     for slot in (0, 0, 0, 11):
         labels.add(store, slot, said(slot))
-    first = len(labels._cells)
     labels.refresh(TEXTS)
-    seen = labels._sums[:, 9]
-    assert first < len(seen) == 3250 and (seen >= 3).sum() == first
+    first = labels_of(1)
+    first.refresh(TEXTS)
+    seen, _ = first.draw(5000, np.random.default_rng(0), 3)
+    assert len(first) < len(labels) == 3250 and labels.of(seen, 3).any(1).all()
     assert len(labels.draw(50, np.random.default_rng(0), 3)[0]) == 50

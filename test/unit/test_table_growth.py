@@ -14,7 +14,9 @@ from semantic_field.geometry import Camera, make_transform
 from semantic_field.kernels import GridGradient, GridShape, grid_shape, make_kernels
 from semantic_field.kernels.table_lines import copy_used, fill_lines, grow, used_lines
 from semantic_field.mapping import Mapper, memory
-from semantic_field.mapping.memory import first_shape, fitting_shape, keyframe_budget_mb
+from semantic_field.mapping.keyframes.store import BYTES_PER_PIXEL
+from semantic_field.mapping.language.keyframe_features import bytes_per_pixel
+from semantic_field.mapping.memory import first_shape, fitting_shape
 
 SHAPE = grid_shape(4, 4, 8, 0.5, 0.05).with_sizes((64, 64, 64, 64))
 CAMERA = Camera.from_field_of_view(64, 48, 1.2)
@@ -166,7 +168,13 @@ def test_growing_in_mid_training_leaves_field_and_moments_as_they_were() -> None
     mapper.train_steps(5)
 
 
-def test_keyframes_have_what_the_grid_leaves() -> None:
-    config = Config()
-    whole = config.mapping.memory_budget_mb
-    assert keyframe_budget_mb(config) < (1 - memory.GRID_SHARE) * whole
+@pytest.mark.parametrize("source", ["labels", "images"])
+def test_keyframes_and_what_is_learnt_of_them_have_what_the_grid_leaves(source: str) -> None:
+    config = updated(Config(), {"language.source": source, "mapping.memory_budget_mb": 64})
+    store = memory.make_keyframes(config, 160, 120)
+    kept = store.capacity * store.pixels * BYTES_PER_PIXEL
+    if source == "images":
+        kept += store.capacity * store.pixels * bytes_per_pixel(config.field.latent_dim)
+        kept += memory.surface_bytes(config.mapping)
+    left = (1 - memory.GRID_SHARE) * 64 * memory.MEBIBYTE
+    assert 0.85 * left < kept <= left

@@ -13,7 +13,7 @@ from semantic_field.teachers import make_language_teacher
 from semantic_field.teachers.household import HOUSEHOLD, USEFUL
 from semantic_field.teachers.label_text import LabelTextTeacher
 from semantic_field.teachers.language import CELL, cells_of
-from semantic_field.teachers.minilm import SentenceEncoder, model_folder
+from semantic_field.teachers.minilm import MAX_TOKENS, SentenceEncoder, model_folder
 from semantic_field.teachers.naming import spoken
 from semantic_field.teachers.precomputed_texts import VocabularyTeacher
 
@@ -25,14 +25,18 @@ def teacher() -> LabelTextTeacher:
 
 def test_encoder_equals_transformers_own_bert():
     """The encoder against the library that the weights were made with."""
+    from tokenizers import Tokenizer
     from transformers.models.bert.modeling_bert import BertModel
 
     folder = model_folder()
     encoder = SentenceEncoder(folder)
     texts = ["couch", "Somewhere to sit, please!", "keep food cold " * 40, "ø"]
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.enable_truncation(MAX_TOKENS)
+    tokenizer.no_padding()
     bert = BertModel.from_pretrained(folder, local_files_only=True).eval()
     for text in texts:  # one by one, so that padding cannot hide an error in the mask
-        ids = torch.tensor([encoder._tokenizer.encode(text).ids])
+        ids = torch.tensor([tokenizer.encode(text).ids])
         with torch.no_grad():
             hidden = bert(ids).last_hidden_state[0].mean(0)
         expected = hidden / hidden.norm()

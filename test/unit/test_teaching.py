@@ -125,7 +125,7 @@ def test_results_come_to_their_keyframes_at_once_without_a_thread(frames):
     assert len(teacher.images) == 3 and not got
     mapper.train_steps(1)
     assert [slot for slot, _ in got] == [0, 1, 2]
-    for (_, targets), frame in zip(got, frames):
+    for (_, targets), frame in zip(got, frames[:3], strict=True):
         mean = frame.color.mean((0, 1), dtype=np.float32)
         assert np.allclose(targets.embedding.view(3), mean / np.linalg.norm(mean), atol=1e-4)
     mapper.train_steps(1)
@@ -270,13 +270,20 @@ def test_one_failure_of_any_kind_costs_one_keyframe_and_stays_known(error):
     assert error.__name__ in status.last_failure and status.state == "running"
 
 
+def threads_of(worker: TeacherWorker) -> set[threading.Thread]:
+    """Start it; its threads, as far as they have not ended already."""
+    others = set(threading.enumerate())
+    worker.start()
+    return set(threading.enumerate()) - others
+
+
 def test_a_worker_that_ends_by_itself_has_failed():
     def lost(skip):
         raise Strange("the keyframes are gone")
 
     worker = TeacherWorker(lambda image: pytest.fail("saw"), lost, lambda *seen: None, len)
-    worker.start()
-    worker._thread.join()
+    for thread in threads_of(worker):
+        thread.join()
     status = worker.status()
     assert status.state == "failed" and "the keyframes are gone" in status.error
     worker.stop()
@@ -294,9 +301,8 @@ def test_stopping_does_not_wait_for_a_slow_teacher(monkeypatch):
 
     image = TeacherInput(1, 0, np.zeros((2, 2, 3), np.uint8))
     worker = TeacherWorker(look, lambda skip: image, lambda *seen: delivered.append(seen), len)
-    worker.start()
+    (behind,) = threads_of(worker)
     assert begun.wait(30)
-    behind = worker._thread
     worker.stop()
     assert behind.is_alive() and worker.status().state == "off"
     go_on.set()
@@ -361,8 +367,10 @@ def test_precomputed_is_what_mapping_asks_for(frames, tmp_path, drop_veils):
         frames = [replace(frame, depth=hanging) for frame in frames]
     assert len(list(precompute(frames[:3], image_teachers, config.mapping))) == 3
     proposer.propose = lambda *images: pytest.fail("was stored already")
+    look, seen = image_teachers.look, []
+    image_teachers.look = lambda image: seen.append(image) or look(image)
     mapper = Mapper(config, MeanColor(), image_teachers=image_teachers)
-    assert all(mapper.add_frame(frame) for frame in frames[:3])
+    assert all(mapper.add_frame(frame) for frame in frames[:3]) and len(seen) == 3
 
 
 def test_images_are_looked_at_where_language_comes_from_them():

@@ -48,7 +48,7 @@ def is_lfs_pointer(path: Path) -> bool:
 
 
 def explain(path: Path, error: object) -> str:
-    """Return what is wrong with the bag at ``path``, which the library rejected with ``error``,
+    """Describe what is wrong with the bag at ``path``, which the library rejected with ``error``,
     and the remedy."""
     for file in _files(path):
         if is_lfs_pointer(file):

@@ -118,7 +118,7 @@ def _protocol(arguments: argparse.Namespace):
         arguments.steps or 0,
         protocol.training.rate_hz,
     )
-    # The hash follows the content; the name says that it is not the file's.
+    # The hash is of the parsed content; its name shows that it is not the file's hash.
     return dataclasses.replace(
         protocol,
         name=f"{protocol.name} (changed)",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -105,12 +106,14 @@ class MappingJob:
         self._milestones: list[Milestone] = []
         self._watch = Stopwatch()
         self._answered_s: float | None = None
+        self._over = threading.Event()
 
     def run(self) -> MappingRun:
         """Map until the budget is used up, and return the result.
 
         Raises:
             RuntimeError: if training failed, no frame became a keyframe, or no step was done.
+                Exceptions of ``first_answer`` are raised here, too.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         self._mapper.set_label_names(self._frames.label_names)
@@ -149,11 +152,11 @@ class MappingJob:
 
     def _online(self) -> MappingRun:
         mapper, period = self._mapper, 1.0 / self._training.rate_hz
-        asking = threading.Thread(target=self._ask_first, name="first answer", daemon=True)
+        asking = ThreadPoolExecutor(1, "first answer")
         self._watch = Stopwatch()
         given = taken = 0
         mapper.start()
-        asking.start()
+        asked = asking.submit(self._ask_first)
         try:
             while (share := self._share()) < 1.0 and not mapper.status().error:
                 if given < len(self._frames) and self._watch.seconds() >= given * period:
@@ -165,16 +168,17 @@ class MappingJob:
                 self._mark()
         finally:
             mapper.stop()
-            asking.join()
+            self._over.set()
+            asking.shutdown()
+        asked.result()  # raises what was raised there
         return self._finished(given, taken, 0.0)
 
     def _ask_first(self) -> None:
-        while self._first_answer is not None and self._share() < 1.0:
+        while self._first_answer is not None and not self._over.wait(POLL_S):
             if self._mapper.status().steps:
                 self._first_answer(self._mapper.snapshot())
                 self._answered_s = self._watch.seconds()
                 return
-            time.sleep(POLL_S)
 
     def _mark(self) -> None:
         """Keep a snapshot if the next point of the curves is reached."""

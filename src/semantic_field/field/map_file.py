@@ -51,7 +51,7 @@ def dump_map(state: MapState) -> bytes:
         about["annotations"], said = state.annotations.packed()
         arrays |= {f"annotations.{name}": array for name, array in said.items()}
     arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-    about["checksum"] = _checksum(arrays, about)
+    about["checksum"] = digest(arrays, about)
     return safetensors_numpy.save(arrays, metadata={FORMAT: json.dumps(about)})
 
 
@@ -68,7 +68,7 @@ def load_map(data: bytes) -> MapState:
     except SafetensorError as error:
         raise _damaged(str(error)) from error
     claimed = about.pop("checksum", None)
-    if claimed != _checksum(arrays, about):
+    if claimed != digest(arrays, about):
         raise _damaged("the checksum does not match the contents")
     try:
         state = _state(about, arrays)
@@ -167,13 +167,14 @@ def _damaged(reason: str) -> ValueError:
     )
 
 
-def _checksum(arrays: Arrays, about: dict[str, Any]) -> str:
-    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+def digest(arrays: Arrays, about: dict[str, Any]) -> str:
+    """SHA-256 over the arrays (names, types, shapes, bytes) and the metadata of a map, in hex."""
+    found = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
     for name in sorted(arrays):
         array = arrays[name]
-        digest.update(f"{name}{array.dtype}{array.shape}".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()
+        found.update(f"{name}{array.dtype}{array.shape}".encode())
+        found.update(array.tobytes())
+    return found.hexdigest()
 
 
 def _field_arrays(field: SemanticField, precise: bool) -> Arrays:

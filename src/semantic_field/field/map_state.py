@@ -20,7 +20,7 @@ from semantic_field.field.voxels.voxel_grid import VoxelGrid
 
 @dataclass(frozen=True)
 class LanguageSpace:
-    """How latents are read as text embeddings: the embedding of latent z is ``V z + mean``.
+    """Linear map from latents to text embeddings: the embedding of latent z is ``V z + mean``.
 
     Attributes:
         basis: V, float32 (E, D); the first ``rank`` columns are orthonormal, the rest are zero.

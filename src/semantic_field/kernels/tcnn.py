@@ -150,8 +150,13 @@ class TcnnKernels(TcnnReader):
                 "version lays its grid out in another way; set field.grid.kernels to 'auto'"
             )
 
+    @property
+    def device(self) -> torch.device:
+        """Where the package computes; points and tables have to be there."""
+        return self._encoding.params.device
+
     def _like(self, shape: GridShape, threads: int) -> TcnnKernels:
-        return TcnnKernels(shape, threads, self._encoding.params.device)
+        return TcnnKernels(shape, threads, self.device)
 
     def encode(
         self, points: Float[Tensor, "N 3"], table: Float[Tensor, "L T F"]

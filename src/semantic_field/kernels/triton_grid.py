@@ -74,6 +74,7 @@ def encode(
     points, table, scales, masks, out, number,
     size: tl.constexpr, features: tl.constexpr, padded: tl.constexpr, block: tl.constexpr,
 ):  # fmt: skip
+    """Interpolate the features of ``number`` points; one program per block and level."""
     level = tl.program_id(1)
     n = tl.program_id(0) * block + tl.arange(0, block)
     f = tl.arange(0, padded)
@@ -92,6 +93,7 @@ def backward_table(
     points, scales, masks, grad, table_grad, touched, number, grad_scale,
     size: tl.constexpr, features: tl.constexpr, padded: tl.constexpr, block: tl.constexpr,
 ):  # fmt: skip
+    """Add feature gradients, times ``grad_scale``, to the table's; flag the changed lines."""
     level = tl.program_id(1)
     n = tl.program_id(0) * block + tl.arange(0, block)
     f = tl.arange(0, padded)
@@ -119,6 +121,7 @@ def backward_points(
     levels: tl.constexpr, size: tl.constexpr, features: tl.constexpr, padded: tl.constexpr,
     block: tl.constexpr,
 ):  # fmt: skip
+    """Compute the gradients (number, 3) of points from those of their features."""
     n = tl.program_id(0) * block + tl.arange(0, block)
     f = tl.arange(0, padded)
     inside = n < number
@@ -148,6 +151,7 @@ def backward_points(
 
 @triton.jit
 def set_rates(rates, beta1, beta2, rest1, rest2, rate, correction, epsilon):
+    """Store Adam's scalars of this step in device memory, where ``adam`` reads them."""
     tl.store(rates, beta1)
     tl.store(rates + 1, beta2)
     tl.store(rates + 2, rest1)
@@ -163,6 +167,7 @@ def adam(
     has_working: tl.constexpr, is_half: tl.constexpr, lanes: tl.constexpr,
     padded: tl.constexpr, block: tl.constexpr,
 ):  # fmt: skip
+    """Apply an Adam step to the touched lines; clear their gradients and flags."""
     line = tl.program_id(0).to(tl.int64) * block + tl.arange(0, block)
     flag = tl.load(touched + line, line < number, 0)
     if tl.max(flag.to(tl.int32), 0) > 0:

@@ -63,6 +63,7 @@ def trace(
     extra: tl.constexpr, bracket: tl.constexpr, nudge: tl.constexpr, never: tl.constexpr,
     block: tl.constexpr,
 ):  # fmt: skip
+    """Sphere-trace rays through used voxels; ``hit`` gets the ray parameter, inf = no hit."""
     n = tl.program_id(0) * block + tl.arange(0, block)
     h = tl.arange(0, hidden)
     column = tl.arange(0, padded * level_room)

@@ -92,6 +92,7 @@ def advance(
     origin, directions, start, rays, low, shape, index, counts, number, far, per_metre,
     nudge: tl.constexpr, never: tl.constexpr, block: tl.constexpr,
 ):  # fmt: skip
+    """Advance ``start`` of the listed rays to their next used voxel; inf if there is none."""
     i = tl.program_id(0) * block + tl.arange(0, block)
     listed = i < number
     n = tl.load(rays + i, listed, 0)

@@ -1,4 +1,4 @@
-"""From frames to a trained field."""
+"""Mapping: trains the field on frames as they arrive."""
 
 from semantic_field.mapping.mapper import Mapper, MapperStatus
 

@@ -56,6 +56,7 @@ class Meter:
     _rays: int = 0
 
     def count(self, rays: int) -> None:
+        """Count trained rays; updates ``rays_per_s`` about once a second."""
         self._rays += rays
         elapsed = time.monotonic() - self._since
         if elapsed >= 1.0:
@@ -63,4 +64,5 @@ class Meter:
             self.restart()
 
     def restart(self) -> None:
+        """Restart the measurement, such as after a pause."""
         self._since, self._rays = time.monotonic(), 0

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import dataclasses
-import threading
 from contextlib import ExitStack
 from functools import partial
 
@@ -29,6 +28,7 @@ from semantic_field.nodes.ros.guarding import GuardedNode
 from semantic_field.nodes.ros.parameters import declare_settings, follow_changes
 from semantic_field.nodes.ros.run import WARM_UP, run_node
 from semantic_field.nodes.ros.transitions import told
+from semantic_field.nodes.ros.workers import Worker
 from semantic_field.query.view_relevancy import ViewQuery
 from semantic_field.teachers import LanguageTeacher, make_language_teacher
 from semantic_field.teachers.image_teachers import ImageTeachers, make_image_teachers
@@ -59,7 +59,7 @@ class MappingNode(GuardedNode, LifecycleNode):
         self.teacher_error = ""
         self.exit_code = 0
         self.is_active = False
-        self._warming: threading.Thread | None = None
+        self._warming: Worker | None = None
         self._waking: Timer | None = None
         self._opened, self._running = ExitStack(), ExitStack()  # closed by cleanup, deactivate
         if self.settings.autostart:
@@ -129,6 +129,11 @@ class MappingNode(GuardedNode, LifecycleNode):
             self.get_logger().error(f"mapping goes on without language: {error}")
             return None, None
 
+    @property
+    def annotator(self) -> Annotator:
+        """Hears what people say about the map, while the node is configured."""
+        return self._annotator
+
     @told
     def on_activate(self, state: State) -> TransitionCallbackReturn:
         assert self.mapper is not None
@@ -145,10 +150,8 @@ class MappingNode(GuardedNode, LifecycleNode):
 
     def _listen_when_warm(self, running: ExitStack) -> None:
         """Subscribe only once the kernels are compiled, since earlier frames would be lost."""
-        if self._warming is None:
-            self._warming = threading.Thread(
-                target=warm_up, args=(self.config,), name=WARM_UP, daemon=True
-            )
+        if self._warming is None or WARM_UP in self.failures:
+            self._warming = Worker(self, WARM_UP, partial(warm_up, self.config))
             self._warming.start()
             self.get_logger().info("starting: compiling what mapping needs")
         # Steady time: a bag's clock may not start before somebody subscribes.
@@ -158,7 +161,7 @@ class MappingNode(GuardedNode, LifecycleNode):
 
     def _listen(self) -> None:
         assert self._warming is not None
-        if self._warming.is_alive():
+        if self._warming.is_alive:
             return
         self._stop_listening()
         self.input = FrameInput(
@@ -269,6 +272,7 @@ class MappingNode(GuardedNode, LifecycleNode):
 
 
 def main(args: list[str] | None = None) -> int:
+    """Run the mapping node; returns the exit code."""
     return run_node(MappingNode, args)
 
 

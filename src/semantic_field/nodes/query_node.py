@@ -22,15 +22,11 @@ from semantic_field.nodes.asking.questions import (
     Question,
     ask_texts,
     question_of,
-    segmented,
 )
 from semantic_field.nodes.asking.responses import fill_query, fill_segments, fill_texts
 from semantic_field.nodes.map.shared_map import OF_THIS_PROCESS
-from semantic_field.nodes.ros import conversions
-from semantic_field.nodes.ros.guarding import GuardedNode
-from semantic_field.nodes.ros.parameters import declare_settings, follow_changes
-from semantic_field.nodes.ros.qos import LATCHED, RELIABLE
 from semantic_field.nodes.ros.run import run_node
+from semantic_field.nodes.ros.workers import Diagnostics, Worker
 from semantic_field.query.engine import QueryEngine, QueryResult
 from semantic_field.srv import Query, QueryTexts, Segment
 from semantic_field.teachers import make_language_teacher
@@ -55,7 +51,8 @@ class QueryNode(GuardedNode, Node):
         self._inbox: FieldSnapshot | None = None
         self._arrived = threading.Condition()
         self._stopping = False
-        self._worker = threading.Thread(target=self._take_snapshots, name="snapshots", daemon=True)
+        Diagnostics(self)
+        self._worker = Worker(self, "snapshots", self._take_snapshots)
         self._worker.start()
         self.create_subscription(
             FieldSnapshot,
@@ -134,17 +131,24 @@ class QueryNode(GuardedNode, Node):
 
     # --- questions ----------------------------------------------------------------------------
 
+    @property
+    def engine(self) -> QueryEngine:
+        """Answers the questions, about the newest snapshot that was taken in."""
+        return self._engine
+
     def _on_query(self, request: Query.Request, response: Query.Response) -> Query.Response:
         return fill_query(response, self._ask(question_of(request)), request.with_cloud)
 
     def _on_texts(
         self, request: QueryTexts.Request, response: QueryTexts.Response
     ) -> QueryTexts.Response:
+        self._worker.check()
         return fill_texts(response, ask_texts(self._engine, request))
 
     def _on_segment(self, request: Segment.Request, response: Segment.Response) -> Segment.Response:
+        self._worker.check()
         names = list(request.names)
-        return fill_segments(response, names, *segmented(self._engine, names), request.with_cloud)
+        return fill_segments(response, names, *self._engine.segment(names), request.with_cloud)
 
     def _on_text(self, message: String) -> None:
         self._ask_by_topic(lambda: Question(message.data))
@@ -162,6 +166,7 @@ class QueryNode(GuardedNode, Node):
             self.get_logger().warning(f"the question has no answer: {error}")
 
     def _ask(self, question: Question) -> QueryResult:
+        self._worker.check()
         result = self._last.ask(question)
         self.get_logger().info(result.message)
         return result
@@ -175,6 +180,7 @@ class QueryNode(GuardedNode, Node):
 
 
 def main(args: list[str] | None = None) -> int:
+    """Run the query node; returns the exit code."""
     return run_node(QueryNode, args)
 
 

@@ -26,6 +26,7 @@ from semantic_field.nodes.ros.guarding import GuardedNode
 from semantic_field.nodes.ros.parameters import declare_settings, follow_changes
 from semantic_field.nodes.ros.qos import LATCHED, RELIABLE
 from semantic_field.nodes.ros.run import run_node
+from semantic_field.nodes.ros.workers import Diagnostics, Worker
 
 CLOCK_PERIOD_S = 0.02
 
@@ -65,8 +66,9 @@ class ReplayNode(GuardedNode, Node):
             steady = Clock(clock_type=ClockType.STEADY_TIME)
             self.create_timer(CLOCK_PERIOD_S, self._publish_clock, clock=steady)
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="replay", daemon=True)
-        self._thread.start()
+        self._diagnostics = Diagnostics(self)
+        self._worker = Worker(self, "replay", self._run, self._end)
+        self._worker.start()
 
     def _on_settings(self, settings: ReplayNodeConfig) -> None:
         self.settings = settings
@@ -86,13 +88,19 @@ class ReplayNode(GuardedNode, Node):
         if self._stop.is_set():
             return
         self.get_logger().info("the recording has ended")
-        if self.settings.exit_when_done:
+
+    def _end(self) -> None:
+        """Leave where that is wanted, and after a failure: there is nothing left to do."""
+        leave = self.settings.exit_when_done or self.failures
+        if leave and not self._stop.is_set():
+            self._diagnostics.publish()
             rclpy.try_shutdown()
 
     def _publish_clock(self) -> None:
         self._clock_publisher.publish(ClockMessage(clock=to_stamp(self._pacer.now_ns())))
 
     def _on_step(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        self._worker.check()
         response.success = self.settings.step
         response.message = "" if response.success else "start with the parameter step:=true"
         if response.success:
@@ -100,17 +108,19 @@ class ReplayNode(GuardedNode, Node):
         return response
 
     def _on_pause(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        self._worker.check()
         self._pacer.pause(request.data)
         response.success, response.message = True, "paused" if request.data else "playing"
         return response
 
     def destroy_node(self) -> None:
         self._stop.set()
-        self._thread.join()
+        self._worker.join()
         super().destroy_node()
 
 
 def main(args: list[str] | None = None) -> int:
+    """Run the replay node; returns the exit code."""
     return run_node(ReplayNode, args)
 
 

@@ -32,6 +32,7 @@ from semantic_field.nodes.ros.guarding import GuardedNode
 from semantic_field.nodes.ros.parameters import declare_settings, follow_changes
 from semantic_field.nodes.ros.qos import LATCHED
 from semantic_field.nodes.ros.run import run_node
+from semantic_field.nodes.ros.workers import Diagnostics, Worker
 from semantic_field.srv import Query
 
 QUESTIONS = ("floor", "somewhere to sit", "table", "a place to sleep", "bicycle") * 4
@@ -73,8 +74,9 @@ class ScorerNode(GuardedNode, Node):
         self._query = self.create_client(Query, "query", callback_group=group)
         self._pause = self.create_client(SetBool, "pause", callback_group=group)
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="scorer", daemon=True)
-        self._thread.start()
+        self._diagnostics = Diagnostics(self)
+        self._worker = Worker(self, "scorer", self._run, self._end)
+        self._worker.start()
 
     def _on_query_settings(self, query: QueryConfig) -> None:
         self.config = dataclasses.replace(self.config, query=query)
@@ -106,7 +108,11 @@ class ScorerNode(GuardedNode, Node):
                 self._report(run)
                 self.exit_code = 0
         except (ValueError, RuntimeError, TimeoutError, OSError) as error:
+            self.failures["scorer"] = f"no report: {error}"
             self.get_logger().error(f"no report: {error}")
+
+    def _end(self) -> None:
+        self._diagnostics.publish()
         rclpy.try_shutdown()
 
     def _watch(self) -> LiveRun | None:
@@ -115,6 +121,8 @@ class ScorerNode(GuardedNode, Node):
         while not self._is_over():
             if self._stop.wait(POLL_S):
                 return None
+            if self._status.state == "failed":
+                raise RuntimeError(f"the mapping node has failed: {self._status.error}")
             waiting = first_answer is None and self._snapshot is not None
             if waiting and self._ask(QUESTIONS[0]).success:
                 first_answer = time.monotonic() - self._first_frame
@@ -184,7 +192,7 @@ class ScorerNode(GuardedNode, Node):
 
     def destroy_node(self) -> None:
         self._stop.set()
-        self._thread.join()
+        self._worker.join()
         self._input.close()
         super().destroy_node()
 
@@ -201,6 +209,7 @@ def _plain(status: FieldStatus) -> dict[str, Any]:
 
 
 def main(args: list[str] | None = None) -> int:
+    """Run the scorer node; returns the exit code, 0 if the report was written."""
     nodes: list[ScorerNode] = []
 
     def make_node() -> ScorerNode:

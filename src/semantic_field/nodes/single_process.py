@@ -27,6 +27,7 @@ NODES: dict[str, Callable[[], Node]] = {
 
 
 def main(args: list[str] | None = None) -> int:
+    """Run the named nodes in one process; returns the exit code."""
     given = sys.argv if args is None else ["single_process", *args]
     names = remove_ros_args(given)[1:] or ["mapping_node", "query_node"]
     unknown = [name for name in names if name not in NODES]

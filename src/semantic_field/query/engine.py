@@ -199,19 +199,22 @@ class QueryEngine:
         )
         return self._answers([question], indexed, threshold, max_hits)[0]
 
-    def segment(self, names: list[str]) -> NDArray[np.int64]:
-        """Return for every surface point the index (N,) of the most similar name.
+    def segment(self, names: list[str]) -> tuple[MapState, SurfacePoints, NDArray[np.int64]]:
+        """Return the newest map, its N surface points, and per point the most similar name (N,).
 
-        Every point gets one, however dissimilar (add "object" as a name for everything else); -1
-        where the map has no language.
+        Every point gets the index of one of the names, however dissimilar (add "object" as a name
+        for everything else); -1 where the map has no language. All three are of one snapshot,
+        also if a newer one arrives meanwhile.
 
         Raises:
             ValueError: before the first map, without names, or on a name unknown to the teacher.
         """
         if not names:
             raise ValueError("expected names to choose from, got none")
-        cosines = self._indexed().latents.cosines(self._interpreter.embed(names))
-        return torch.where(cosines.any(1), cosines.argmax(1), -1).numpy()
+        indexed = self._indexed()
+        cosines = indexed.latents.cosines(self._interpreter.embed(names))
+        which = torch.where(cosines.any(1), cosines.argmax(1), -1).numpy()
+        return indexed.state, indexed.points, which
 
     def _answers(
         self,

@@ -89,7 +89,7 @@ class SamRegions:
         points = self._points(shown)
         kept = [self._masks(embeddings, part, shown, size) for part in points]
         masks, ious = (torch.cat(parts) for parts in zip(*kept, strict=True))
-        order = _suppressed(_boxes(masks), ious, self._rules.most_overlap)
+        order = suppressed(boxes_of(masks), ious, self._rules.most_overlap)
         return Regions.from_masks(masks[order].cpu().numpy(), size, ious[order].cpu().numpy())
 
     def _pixels(self, color: NDArray[np.uint8]) -> tuple[Float[Tensor, "1 3 S S"], tuple]:
@@ -137,7 +137,7 @@ class SamRegions:
         return logits[stable] > 0.0, ious[stable]
 
 
-def _boxes(masks: Bool[Tensor, "M H W"]) -> Float[Tensor, "M 4"]:
+def boxes_of(masks: Bool[Tensor, "M H W"]) -> Float[Tensor, "M 4"]:
     """Return left, top, right, bottom (inclusive) of each mask; zeros for an empty one."""
     columns, rows = masks.any(1), masks.any(2)
     sides = []
@@ -150,7 +150,7 @@ def _boxes(masks: Bool[Tensor, "M H W"]) -> Float[Tensor, "M 4"]:
     return torch.stack([left, top, right, bottom], dim=1).float()
 
 
-def _suppressed(
+def suppressed(
     boxes: Float[Tensor, "M 4"], scores: Float[Tensor, " M"], most_overlap: float
 ) -> Tensor:
     """Return the indices of boxes after greedy non-maximum suppression, best first."""

@@ -34,6 +34,7 @@ from semantic_field.mapping.warm_up import warm_up  # noqa: E402
 from semantic_field.msg import FieldSnapshot  # noqa: E402
 from semantic_field.nodes.ros import conversions  # noqa: E402
 from semantic_field.nodes.ros.qos import LATCHED  # noqa: E402
+from semantic_field.nodes.ros.run import TEACHER, WARM_UP  # noqa: E402
 
 OPTICAL = "camera_color_optical_frame"
 RELIABLE = QoSProfile(depth=30)
@@ -186,15 +187,19 @@ class Caller:
         return answer
 
     def attempt(self, kind: type, name: str, timeout_s: float, /, **fields):
-        """The answer, or None where none comes in time: a killed server is seen for a while."""
+        """The answer; None where no service is there, or does not answer, in time: a killed server
+        is seen for a while."""
         client = self.node.create_client(kind, name)
-        assert client.wait_for_service(timeout_s), f"no service {name}"
-        answered = threading.Event()
-        future = client.call_async(kind.Request(**fields))
-        future.add_done_callback(lambda _: answered.set())
-        answered.wait(timeout_s)
-        self.node.destroy_client(client)
-        return future.result() if future.done() else None
+        try:
+            if not client.wait_for_service(timeout_s):
+                return None
+            answered = threading.Event()
+            future = client.call_async(kind.Request(**fields))
+            future.add_done_callback(lambda _: answered.set())
+            answered.wait(timeout_s)
+            return future.result() if future.done() else None
+        finally:
+            self.node.destroy_client(client)
 
 
 @pytest.fixture
@@ -284,6 +289,19 @@ def start_node(context, spin):
 def compiled() -> None:
     """Kernels are compiled: a mapping node listens only then, and that may outlast patience."""
     warm_up(Config())
+
+
+@pytest.fixture(scope="session", autouse=True)
+def work_that_outlives_its_node():
+    """Wait, before Python shuts down, for the threads that a destroyed node does not wait for.
+
+    Where one is in torch or in the compiler at that moment, the process aborts, although every
+    test has passed. Nodes that run as processes do not shut down then: see ``nodes.run``.
+    """
+    yield
+    for thread in threading.enumerate():
+        if thread.name in (TEACHER, WARM_UP):
+            thread.join()
 
 
 @pytest.fixture

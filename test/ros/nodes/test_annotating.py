@@ -164,7 +164,7 @@ def test_everything_can_be_said_by_topic(live, send, wait_until, listen):
     node = live.start()
     points, mask, index = thing(live, "dining table")
     send(String, "annotate/name", String(data="work bench"), LATCHED)
-    assert wait_until(lambda: node._annotator._name == "work bench")
+    assert wait_until(lambda: node.annotator.name == "work bench")
     send(PointStamped, "clicked_point", point_message(middle(points)))
     assert wait_until(lambda: live.names() == {1: "work bench"}), live.answer()
     assert wait_until(lambda: live.answer().get("id") == 1) and live.answer()["success"]
@@ -184,7 +184,7 @@ def test_everything_can_be_said_by_topic(live, send, wait_until, listen):
 
     classes = [VisionClass(class_id=3, class_name="stage")]
     send(LabelInfo, "annotate/label_info", LabelInfo(class_map=classes), LATCHED)
-    assert wait_until(lambda: node._annotator._label_names == {3: "stage"})
+    assert wait_until(lambda: node.annotator.label_names == {3: "stage"})
     frame = live.frames[index]
     header = conversions.make_header(frame.stamp_ns, "")
     image = conversions.label_message(np.where(mask, 3, -1).astype(np.int32), header)

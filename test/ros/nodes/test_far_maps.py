@@ -162,8 +162,8 @@ def test_a_first_gps_fix_begins_a_new_map(
         return lies_there and [found.x, found.y, found.z] == state.origin.tolist()
 
     assert wait_until(lambda: is_at(UTM))
-    counts = {entry.cause: entry.count for entry in status().dropped}
-    assert counts["outside_map"] == 2 and status().keyframes == 2
+    assert wait_until(lambda: status().keyframes == 2), status()
+    assert {entry.cause: entry.count for entry in status().dropped}["outside_map"] == 2
     farther = UTM + [5000.0, 0.0, 0.0]
     feed(farther, range(7, 10))
     assert wait_until(lambda: log("a new map: the world has moved by 5000"))

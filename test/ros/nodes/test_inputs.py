@@ -431,7 +431,7 @@ def test_static_transforms_outlive_a_jump(camera, receive, wait_until):
         frame = frame_at(seconds)
         camera.send_info(frame)
         camera.send_images(frame)
-        wait_until(lambda: receiver.input.held_back == 1)
+        assert wait_until(lambda: receiver.input.held_back == 1)
         base = camera.transform(np.eye(4), frame.stamp_ns, "map", "base")
         camera.tf.sendTransform(base)
         assert wait_until(

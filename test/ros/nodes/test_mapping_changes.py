@@ -97,7 +97,7 @@ def test_after_a_reset_everybody_has_the_empty_map(
     assert not answer.success and not answer.found and not answer.hits
     assert not call(QueryTexts, "query_texts", texts=["floor", "wall"]).success
     assert not call(Segment, "segment", names=["floor", "wall"]).success
-    assert wait_until(lambda: "empty" in json.loads(answers.last.data)["message"])
+    assert wait_until(lambda: answers.last and "empty" in json.loads(answers.last.data)["message"])
     assert wait_until(lambda: clouds.last.width == 0)
     late = listen(FieldSnapshot, "snapshot")
     assert wait_until(lambda: late.last)

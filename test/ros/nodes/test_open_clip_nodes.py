@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -13,7 +14,7 @@ import embedded_ros
 
 embedded_ros.install()
 
-from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus  # noqa: E402
 from rcl_interfaces.msg import SetParametersResult  # noqa: E402
 from rcl_interfaces.srv import SetParameters  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
@@ -217,6 +218,34 @@ def test_failures_of_teachers_stay_in_the_diagnostics(
     assert wait_until(lambda: status.last.teacher_keyframes == 1), status.last
     assert wait_until(lambda: status.last.teacher_error == ""), status.last
     assert told()["teacher failures"] == "1" and "precompute" in told()["last teacher failure"]
+
+
+def test_teachers_that_give_up_are_an_error(
+    start_node, quick, clip_checkpoint, listen, camera, room, wait_until, monkeypatch
+):
+    """Mapping goes on without them."""
+
+    def broken(self, color, *labels):
+        raise TypeError("a bug of ours")
+
+    monkeypatch.setattr(OpenClipTeacher, "embed_image", broken)
+    status = listen(FieldStatus, "status")
+    diagnoses = listen(DiagnosticArray, "/diagnostics", QoSProfile(depth=50))
+    teacher = {"teacher.kind": "open_clip", "teacher.path": clip_checkpoint}
+    start_node(MappingNode, **(quick | teacher | {"language.source": "images"}))
+    camera.wait(wait_until)
+    for i, frame in enumerate(room[1][:3]):
+        camera.send(replace(frame, labels=None))
+        assert wait_until(lambda n=i + 1: status.last and status.last.keyframes >= n), status.last
+    assert wait_until(lambda: status.last.teacher_state == "failed"), status.last
+
+    def told() -> tuple[bytes, str]:
+        (entry,) = diagnoses.last.status
+        return entry.level, entry.message
+
+    why = "teacher: TypeError: a bug of ours"
+    assert wait_until(lambda: told() == (DiagnosticStatus.ERROR, why)), told()
+    assert status.last.state == "mapping"
 
 
 def test_the_map_is_saved_before_a_slow_teacher_is_waited_for(

@@ -307,6 +307,26 @@ def test_an_answer_without_hits_leaves_no_goal_of_the_last_one(
     assert grasp.last.width == 0 and not late.last
 
 
+def test_the_goal_has_one_publisher_until_a_goal_is_gone(snapshots, start_node, ask):
+    """Answers come again and again: a publisher that is made anew costs discovery each time."""
+    node = start_node(QueryNode)
+
+    def publisher():
+        (found,) = (end for end in node.publishers if end.topic_name == "/goal")
+        return found
+
+    first = publisher()
+    snapshots.send()
+    for text in (ABSENT, ABSENT, "sofa", "sofa"):
+        ask(text)
+        assert publisher() is first, text
+    ask(ABSENT)
+    second = publisher()
+    assert second is not first  # what it kept for late joiners went with it
+    ask(ABSENT)
+    assert ask("sofa").found and publisher() is second
+
+
 def test_a_text_that_came_before_the_map_is_answered_with_it(
     snapshots, start_node, listen, make_node, wait_until, log
 ):

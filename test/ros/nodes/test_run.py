@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
+
+import embedded_ros
+
+embedded_ros.install()
+
+from lifecycle_msgs.msg import Transition  # noqa: E402
+from lifecycle_msgs.srv import ChangeState  # noqa: E402
 
 pytestmark = pytest.mark.ros
 
@@ -57,6 +66,7 @@ import threading
 from rclpy.node import Node
 from semantic_field.nodes.ros.guarding import GuardedNode
 from semantic_field.nodes.ros.run import run_node
+from semantic_field.nodes.ros.workers import Worker
 
 KIND = {"TypeError": TypeError, "ValueError": ValueError, "OSError": OSError}[sys.argv[1]]
 
@@ -67,6 +77,8 @@ class Faulty(GuardedNode, Node):
             self.fail()
         if sys.argv[2] == "thread":
             threading.Thread(target=self.fail).start()
+        if sys.argv[2] == "worker":
+            Worker(self, "worker", self.fail).start()
         self.ticks = 0
         self.create_timer(0.01, self.tick)
 
@@ -103,6 +115,13 @@ def test_a_fault_ends_the_node_with_its_traceback(start_python, where):
     assert "TypeError: what went wrong" in output and "destroyed" in output
 
 
+def test_a_worker_that_fails_is_told_in_the_exit_code(start_python):
+    """The node goes on until it is told to stop."""
+    code, output = run_faulty(start_python, "ValueError", "worker")
+    assert code == 1 and "goes on" in output and "destroyed" in output, output
+    assert "worker stopped:\nTraceback" in output and "ValueError: what went wrong" in output
+
+
 @pytest.mark.parametrize("kind", ["ValueError", "OSError"])
 def test_what_a_callback_refuses_does_not(start_python, kind):
     code, output = run_faulty(start_python, kind, "callback")
@@ -113,3 +132,46 @@ def test_what_a_callback_refuses_does_not(start_python, kind):
 def test_what_is_wrong_at_the_start_is_one_line(start_python):
     code, output = run_faulty(start_python, "OSError", "start")
     assert (code, output) == (1, "error: what went wrong\n")
+
+
+MAIN = """
+import importlib, sys
+import embedded_ros
+embedded_ros.install()
+main = importlib.import_module(f"semantic_field.nodes.{sys.argv[1]}").main
+raise SystemExit(main(sys.argv[2:]))
+"""
+
+
+def run_node_of(start_python, name: str, **parameters):
+    words = [word for key, value in parameters.items() for word in ("-p", f"{key}:={value}")]
+    return start_python(MAIN, name, "--ros-args", *words)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_node_that_could_not_configure_ends_in_order(start_python, call, tmp_path, number):
+    own = {"autostart": "false", "load_map_at_start": "true", "map_path": tmp_path / "none"}
+    process = run_node_of(start_python, "mapping_node", **own)
+    configure = Transition(id=Transition.TRANSITION_CONFIGURE)
+    assert not call(ChangeState, "mapping_node/change_state", transition=configure).success
+    process.send_signal(number)
+    output, _ = process.communicate()
+    assert process.returncode == 0 and "could not configure" in output, output
+    assert "Traceback" not in output and "AttributeError" not in output
+
+
+@pytest.mark.parametrize(
+    ("name", "parameter", "value"),
+    [
+        ("mapping_node", "map_path", "nowhere/map"),
+        ("query_node", "teacher.kind", "none"),
+        ("replay_node", "input", "nowhere"),
+        ("scorer_node", "protocol", "nowhere"),
+    ],
+)
+def test_a_node_that_cannot_be_made_ends_in_order(start_python, name, parameter, value):
+    parameters = {parameter: value} | ({"load_map_at_start": "true"} if "map" in name else {})
+    process = run_node_of(start_python, name, **parameters)
+    output, _ = process.communicate()
+    assert process.returncode == 1 and "error: " in output, output
+    assert "Traceback" not in output and "AttributeError" not in output, output

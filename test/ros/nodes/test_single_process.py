@@ -72,7 +72,7 @@ def test_the_query_node_has_the_map_of_its_process_and_reads_no_bytes(
         camera.send(frame)
     assert wait_until(lambda: call(Query, "query", text="chair").success)
     assert read == []
-    assert query._engine._map.state.surfaces is mapping.mapper.snapshot().surfaces
+    assert query.engine.state.surfaces is mapping.mapper.snapshot().surfaces
     assert load_map(bytes(snapshots.last.data)).version > 0  # for everybody else
 
 

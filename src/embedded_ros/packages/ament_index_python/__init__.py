@@ -1,4 +1,4 @@
-"""Where packages are, for machines without ROS 2."""
+"""Locations of ROS packages, for machines without ROS 2."""
 
 from ament_index_python.packages import (
     PackageNotFoundError,

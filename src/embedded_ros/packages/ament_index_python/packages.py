@@ -1,4 +1,4 @@
-"""Packages by name: those of AMENT_PREFIX_PATH, semantic_field from its sources or from pip."""
+"""Finds packages by name: in AMENT_PREFIX_PATH; semantic_field in its sources or from pip."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class PackageNotFoundError(KeyError):
 
 
 def get_package_prefix(package_name: str) -> str:
-    """The prefix a package is installed under.
+    """Return the installation prefix of a package.
 
     Raises:
-        ValueError: this is no name of a package.
-        PackageNotFoundError: there is no such package.
+        ValueError: if the name is not a valid package name.
+        PackageNotFoundError: if there is no such package.
     """
     if not package_name or not package_name.replace("_", "").replace("-", "").isalnum():
         raise ValueError(f"expected the name of a package, got {package_name!r}")
@@ -37,12 +37,12 @@ def get_package_prefix(package_name: str) -> str:
 
 
 def get_package_share_directory(package_name: str, print_warning: bool = True) -> str:
-    """The folder of a package's launch files and settings.
+    """Return the folder with a package's launch files and settings.
 
-    For semantic_field that is the repository, or ``semantic_field/share`` of a pip installation.
+    For semantic_field this is the repository, or ``semantic_field/share`` of a pip installation.
 
     Raises:
-        PackageNotFoundError: there is no such package.
+        PackageNotFoundError: if there is no such package.
     """
     prefix = Path(get_package_prefix(package_name))
     if package_name == _OWN and not (prefix / _INDEX / package_name).is_file():
@@ -51,12 +51,12 @@ def get_package_share_directory(package_name: str, print_warning: bool = True) -
 
 
 def get_package_share_path(package_name: str, print_warning: bool = True) -> Path:
-    """As ``get_package_share_directory``, as a path."""
+    """Like ``get_package_share_directory``, as a Path."""
     return Path(get_package_share_directory(package_name, print_warning))
 
 
 def get_packages_with_prefixes() -> dict[str, str]:
-    """Every package that can be found, with its prefix; the first of AMENT_PREFIX_PATH wins."""
+    """Return all packages and their prefixes; earlier entries of AMENT_PREFIX_PATH win."""
     found: dict[str, str] = {}
     for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep):
         index = Path(prefix) / _INDEX
@@ -70,7 +70,7 @@ def get_packages_with_prefixes() -> dict[str, str]:
 
 
 def _own_share() -> Path | None:
-    """Where semantic_field keeps launch/ and config/, whichever way it is installed."""
+    """Return the folder with semantic_field's launch/ and config/, however it is installed."""
     spec = importlib.util.find_spec(_OWN)
     for place in (spec.submodule_search_locations or []) if spec else []:
         for share in (Path(place) / "share", Path(place).parent.parent):

@@ -1,4 +1,4 @@
-"""Filters of message streams: subscriber, cache, synchronisers by stamp."""
+"""Message stream filters: subscriber, cache, time synchronisers."""
 
 from message_filters._cache import Cache
 from message_filters._simple_filter import SimpleFilter, Subscriber

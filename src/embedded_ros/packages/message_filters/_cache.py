@@ -1,4 +1,4 @@
-"""The last messages of a stream."""
+"""Cache filter: the last messages of a stream."""
 
 from __future__ import annotations
 
@@ -39,30 +39,30 @@ class Cache(SimpleFilter):
             self.signalMessage(msg)
 
     def getInterval(self, from_stamp: Time, to_stamp: Time) -> list[Any]:
-        """Messages stamped between the two times, both included."""
+        """Return the messages stamped between the two times, inclusive."""
         assert from_stamp <= to_stamp
         return [m for stamp, m in list(self._entries) if from_stamp <= stamp <= to_stamp]
 
     def getElemAfterTime(self, stamp: Time) -> Any:
-        """The first message at or after a time, None without one."""
+        """Return the first message at or after a time, or None."""
         return next((m for time, m in list(self._entries) if time >= stamp), None)
 
     def getElemBeforeTime(self, stamp: Time) -> Any:
-        """The last message at or before a time, None without one."""
+        """Return the last message at or before a time, or None."""
         return next((m for time, m in reversed(list(self._entries)) if time <= stamp), None)
 
     def getLatestTime(self) -> Time | None:
-        """The time of the message that came last."""
+        """Return the time of the last message received."""
         return self._entries[-1][0] if self._entries else None
 
     def getLastestTime(self) -> Time | None:
-        """As ``getLatestTime``: the spelling that all releases have."""
+        """Like ``getLatestTime``; this spelling exists in all ROS releases."""
         return self.getLatestTime()
 
     def getOldestTime(self) -> Time | None:
-        """The time of the message that came first."""
+        """Return the time of the first message received."""
         return self._entries[0][0] if self._entries else None
 
     def getLast(self) -> Any:
-        """The message that came last, None without any."""
+        """Return the last message received, or None."""
         return self._entries[-1][1] if self._entries else None

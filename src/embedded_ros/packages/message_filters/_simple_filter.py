@@ -1,4 +1,4 @@
-"""The base of all filters, and the one that subscribes to a topic."""
+"""Base class of filters, and the subscriber filter."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 
 
 class SimpleFilter:
-    """Passes what it outputs to registered callbacks."""
+    """Passes its output to registered callbacks."""
 
     def __init__(self) -> None:
         self.callbacks: dict[int, tuple[Callable[..., Any], tuple[Any, ...]]] = {}
 
     def registerCallback(self, cb: Callable[..., Any], *args: Any) -> int:
-        """Call ``cb(*messages, *args)`` on each output; the number returned is its key."""
+        """Call ``cb(*messages, *args)`` on each output; returns the key of the callback."""
         connection = max(self.callbacks, default=-1) + 1
         self.callbacks[connection] = (cb, args)
         return connection
@@ -42,7 +42,7 @@ class Subscriber(SimpleFilter):
         return self.topic
 
     def __getattr__(self, key: str) -> Any:
-        # What is asked of the filter and is not here is meant for its subscription.
-        if key == "sub":  # not there yet: __init__ has not come so far
+        # Unknown attributes are looked up in the subscription.
+        if key == "sub":  # not set yet: __init__ is still running
             raise AttributeError(key)
         return getattr(self.sub, key)

@@ -1,4 +1,4 @@
-"""The time of a message."""
+"""Reads the stamp of a message."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HEADERLESS = (
 
 
 def stamp_of(msg: Any, allow_headerless: bool, logger_name: str) -> Time | None:
-    """The header's stamp; of a message without one the time now, or None with a warning."""
+    """Return the header's stamp; without a header the current time, or None with a warning."""
     stamp = getattr(getattr(msg, "header", None), "stamp", None)
     if stamp is not None:
         return stamp if hasattr(stamp, "nanoseconds") else Time.from_msg(stamp)

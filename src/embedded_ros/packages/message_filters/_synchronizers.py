@@ -1,4 +1,4 @@
-"""Messages of several streams that belong together by their stamps."""
+"""Time synchronisers: match messages of several streams by their stamps."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ Queue = dict[int, Any]  # message by stamp in nanoseconds, in order of arrival
 class TimeSynchronizer(SimpleFilter):
     """Outputs sets of messages with equal stamps, one of each input.
 
-    Each input waits in a queue of ``queue_size`` messages, of which the first to have come leaves
-    first. (The smallest stamp first would starve a stream whose time has gone back: its messages
-    would leave at once, for as long as those of the future stay.)
+    Each input has a queue of ``queue_size`` messages; the oldest arrival is dropped first.
+    (Dropping the smallest stamp first would starve a stream whose time has gone back: its
+    messages would be dropped at once while those with later stamps stay.)
     """
 
     def __init__(self, fs: Sequence[SimpleFilter], queue_size: int) -> None:
@@ -37,7 +37,7 @@ class TimeSynchronizer(SimpleFilter):
         ]
 
     def add(self, msg: Any, my_queue: Queue, my_queue_index: int | None = None) -> None:
-        """Take a message of one input; outputs happen in this call, outside the lock."""
+        """Add a message of one input; callbacks run in this call, outside the lock."""
         stamp = stamp_of(msg, False, "message_filters_time")
         if stamp is None:
             return
@@ -58,8 +58,8 @@ class TimeSynchronizer(SimpleFilter):
 class ApproximateTimeSynchronizer(TimeSynchronizer):
     """Outputs sets of messages whose stamps differ by less than ``slop`` seconds.
 
-    A set goes out as soon as it is complete, with the messages nearest to the newest arrival.
-    With ``allow_headerless`` messages without header count as stamped when they arrive.
+    A set is output as soon as it is complete, with the messages nearest to the newest arrival.
+    With ``allow_headerless``, messages without header are stamped with their arrival time.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class ApproximateTimeSynchronizer(TimeSynchronizer):
         self.signalMessage(*messages)
 
     def _matching(self, my_queue: Queue, stamp_ns: int) -> tuple[int, ...] | None:
-        """A stamp of each queue, all within the slop, nearest to ``stamp_ns`` first."""
+        """Return one stamp per queue, all within the slop, preferring those near ``stamp_ns``."""
         slop_ns = self.slop.nanoseconds
         candidates = []
         for queue in self.queues:

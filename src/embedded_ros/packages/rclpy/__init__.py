@@ -1,4 +1,4 @@
-"""rclpy's API over Cyclone DDS: start, nodes, spinning."""
+"""rclpy's API on Cyclone DDS: initialisation, nodes, spinning."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def init(
     domain_id: int | None = None,
     signal_handler_options: SignalHandlerOptions | None = None,
 ) -> None:
-    """Start. For the default context SIGINT and SIGTERM end spinning unless said otherwise.
+    """Initialise a context. For the default one, SIGINT and SIGTERM end spinning by default.
 
     Raises:
-        RuntimeError: the context was initialised before.
-        RCLError: a ROS argument cannot be understood.
-        ValueError: nor can a variable.
+        RuntimeError: if the context was initialised before.
+        RCLError: if a ROS argument is invalid.
+        ValueError: if an environment variable is invalid.
     """
     chosen = get_default_context() if context is None else context
     if signal_handler_options is None:
@@ -49,7 +49,7 @@ def init(
 
 
 def shutdown(*, context: Context | None = None, uninstall_handlers: bool | None = None) -> None:
-    """Stop; RuntimeError where it is not running."""
+    """Shut the context down; raises RuntimeError if it is not running."""
     _forget_executor(context)
     utilities.shutdown(context=context)
     if uninstall_handlers or (uninstall_handlers is None and context is None):
@@ -57,7 +57,7 @@ def shutdown(*, context: Context | None = None, uninstall_handlers: bool | None 
 
 
 def try_shutdown(*, context: Context | None = None, uninstall_handlers: bool | None = None) -> None:
-    """Stop where it is running."""
+    """Shut the context down if it is running."""
     _forget_executor(context)
     utilities.try_shutdown(context=context)
     if uninstall_handlers or (uninstall_handlers is None and context is None):
@@ -65,12 +65,12 @@ def try_shutdown(*, context: Context | None = None, uninstall_handlers: bool | N
 
 
 def create_node(node_name: str, **kwargs: Any) -> Node:
-    """A node; the arguments are those of ``Node``."""
+    """Create a node; the arguments are those of ``Node``."""
     return Node(node_name, **kwargs)
 
 
 def get_global_executor() -> Any:
-    """The executor of the functions below where none is given."""
+    """Return the default executor of the functions below."""
     if not _EXECUTOR:
         _EXECUTOR.append(SingleThreadedExecutor())
         get_default_context().on_shutdown(lambda: _EXECUTOR[0].wake() if _EXECUTOR else None)
@@ -85,7 +85,7 @@ def _forget_executor(context: Context | None) -> None:
 
 
 def spin_once(node: Node, *, executor: Any = None, timeout_sec: float | None = None) -> None:
-    """Run one callback of the node, waiting for it as long as ``timeout_sec``."""
+    """Run one callback of the node, waiting for it up to ``timeout_sec``."""
     executor = executor or get_global_executor()
     try:
         executor.add_node(node)
@@ -98,8 +98,8 @@ def spin(node: Node, executor: Any = None) -> None:
     """Run the node's callbacks until shutdown.
 
     Raises:
-        rclpy.executors.ExternalShutdownException: the context was shut down meanwhile.
-        KeyboardInterrupt: Ctrl-C.
+        rclpy.executors.ExternalShutdownException: if the context was shut down meanwhile.
+        KeyboardInterrupt: on Ctrl-C.
     """
     executor = executor or get_global_executor()
     try:
@@ -113,7 +113,7 @@ def spin(node: Node, executor: Any = None) -> None:
 def spin_until_future_complete(
     node: Node, future: Future, executor: Any = None, timeout_sec: float | None = None
 ) -> None:
-    """Run the node's callbacks until the future is done or the time is over."""
+    """Run the node's callbacks until the future is done, or for ``timeout_sec``."""
     executor = executor or get_global_executor()
     try:
         executor.add_node(node)

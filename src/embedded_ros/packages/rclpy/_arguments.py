@@ -1,4 +1,4 @@
-"""The ROS part of a command line: ``--ros-args -r from:=to -p name:=value --params-file F``."""
+"""Parser of ROS arguments: ``--ros-args -r from:=to -p name:=value --params-file F``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RULE = re.compile(
 
 @dataclass(frozen=True)
 class Rule:
-    """``[node:]name:=value``; ``node`` None = every node."""
+    """A rule ``[node:]name:=value``; ``node`` None = every node."""
 
     node: str | None
     name: str
@@ -34,17 +34,17 @@ class Rule:
 
 @dataclass
 class Arguments:
-    """What was said under ``--ros-args``."""
+    """The parsed arguments after ``--ros-args``."""
 
     remaps: list[Rule] = field(default_factory=list)
-    # Files expanded, as rcl settles them: (node pattern, parameter name, value or None)
+    # With files read, and resolved like in rcl: (node pattern, parameter name, value or None)
     parameters: list[tuple[str, str, Any]] = field(default_factory=list)
     log_levels: list[tuple[str | None, str]] = field(default_factory=list)
     rosout: bool = True
     stdout_logs: bool = True
 
     def merged_with(self, other: Arguments) -> Arguments:
-        """Both; ``self`` comes first among remaps (first match wins), last among parameters."""
+        """Combine both so that ``self`` wins: first among remaps, last among parameters."""
         return Arguments(
             self.remaps + other.remaps,
             other.parameters + self.parameters,
@@ -54,14 +54,14 @@ class Arguments:
         )
 
     def special(self, key: str, node_name: str) -> str | None:
-        """The value of ``__node`` or ``__ns`` for a node."""
+        """Return the value of ``__node`` or ``__ns`` for a node, or None."""
         for rule in self.remaps:
             if rule.name == key and rule.is_for(node_name):
                 return rule.value
         return None
 
     def parameters_for(self, full_node_name: str) -> dict[str, Any]:
-        """Parameter values for ``/ns/node``; None for one that has no value."""
+        """Return the parameter values of ``/ns/node``; None for one without a value."""
         values = {}
         for pattern, name, value in self.parameters:
             if node_matches(pattern, full_node_name):
@@ -70,7 +70,7 @@ class Arguments:
 
 
 def node_matches(pattern: str, full_node_name: str) -> bool:
-    """Whether ``/**``, ``/*/node``, ``node`` or ``/ns/node`` means this node."""
+    """Return True if a pattern (``/**``, ``/*/node``, ``node``, ``/ns/node``) fits this node."""
     if pattern in ("/**", "**"):
         return True
     if not pattern.startswith("/"):
@@ -83,10 +83,10 @@ def node_matches(pattern: str, full_node_name: str) -> bool:
 
 
 def parse_arguments(args: list[str] | None) -> Arguments:
-    """Read everything between ``--ros-args`` and ``--`` (or the end).
+    """Parse everything between ``--ros-args`` and ``--`` (or the end).
 
     Raises:
-        RCLInvalidROSArgsError: an argument that cannot be understood, with what was expected.
+        RCLInvalidROSArgsError: if an argument is invalid; says what was expected.
     """
     result = Arguments()
     items = iter(_ros_items(args or []))
@@ -100,11 +100,11 @@ def parse_arguments(args: list[str] | None) -> Arguments:
 
 
 def _settled(given: list[tuple[str, str, Any]]) -> list[tuple[str, str, Any]]:
-    """One value for each node pattern and name, in the order in which the patterns first came.
+    """Return one value per node pattern and name, in the order of the first use of each pattern.
 
-    As in rcl's parser a later value replaces an earlier one of its own type only; where several
-    types were given, the first in the order of ``Parameter.Type`` is left. An empty list has no
-    type: it replaces nothing, and alone it is a parameter without value.
+    As in rcl's parser, a later value replaces an earlier one of the same type only; of several
+    types, the first in the order of ``Parameter.Type`` remains. An empty list has no type: it
+    replaces nothing, and on its own it is a parameter without value.
     """
     slots: dict[str, dict[str, dict[int, Any]]] = {}
     for pattern, name, value in given:
@@ -174,10 +174,10 @@ def _rule(text: str, option: str) -> Rule:
 
 
 def read_parameter_file(path: str) -> list[tuple[str, str, Any]]:
-    """``[(node pattern, parameter, value)]`` of a ROS parameter file.
+    """Return ``[(node pattern, parameter, value)]`` of a ROS parameter file.
 
     Raises:
-        ValueError: the file cannot be read, or is not laid out as node: ros__parameters: values.
+        ValueError: if the file cannot be read, or is not of the form node: ros__parameters: values.
     """
     try:
         content = load_yaml(Path(path).read_text(encoding="utf-8"))

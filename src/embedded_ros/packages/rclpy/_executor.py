@@ -1,4 +1,4 @@
-"""The base of the executors: waiting for messages, requests, responses and timers."""
+"""Executor base class: waits for messages, requests, responses and timers."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from rclpy._rclpy_pybind11 import RCLError
 from rclpy.task import Future, Task
 from rclpy.utilities import get_default_context
 
-# So long the main thread waits itself: what comes at once is not handed from thread to thread.
+# The main thread waits this long itself, to avoid a thread switch for events that come soon.
 MAIN_THREAD_NS = 50_000_000
 
 
 class TimeoutException(Exception):
-    """The time of a wait is over."""
+    """A wait timed out."""
 
 
 class ShutdownException(Exception):
@@ -35,11 +35,11 @@ class ExternalShutdownException(Exception):
 
 
 class ConditionReachedException(Exception):
-    """What was waited for has happened."""
+    """The awaited condition is met."""
 
 
 class Job:
-    """One callback to run, and the entity and group it belongs to."""
+    """One callback to run, with its entity and callback group."""
 
     def __init__(self, call: Callable[[], Any], entity: Any = None, group: Any = None) -> None:
         self.call, self.entity, self.group = call, entity, group
@@ -50,9 +50,9 @@ class Job:
 
 
 class Executor:
-    """Base: everything but how callbacks are run (``_run_job``)."""
+    """Base class; subclasses define in ``_run_job`` how callbacks are run."""
 
-    # What ends a ``spin_once`` without a word.
+    # Exceptions that end a ``spin_once`` silently.
     _ends_quietly: tuple = (TimeoutException, ShutdownException, ConditionReachedException)
 
     def __init__(self, *, context: Any = None) -> None:
@@ -78,7 +78,7 @@ class Executor:
     # --- nodes and tasks ----------------------------------------------------------------------
 
     def add_node(self, node: Any) -> bool:
-        """Run the callbacks of this node; False where it is here already."""
+        """Run the callbacks of this node; returns False if it was already added."""
         with self._nodes_lock:
             if node in self._nodes:
                 return False
@@ -98,9 +98,9 @@ class Executor:
             return list(self._nodes)
 
     def create_task(self, callback: Any, *args: Any, **kwargs: Any) -> Task:
-        """Run a function or coroutine in this executor; the future of its result.
+        """Run a function or coroutine in this executor; returns the future of its result.
 
-        What it raises is raised where the executor spins, too.
+        An exception is also raised in the thread that spins.
         """
         if self._is_shutdown:
             raise RuntimeError("the executor was shut down: it runs no more tasks")
@@ -110,13 +110,13 @@ class Executor:
         return task
 
     def _step_task(self, task: Task, job: Job | None = None) -> None:
-        """Run a task to its next await, and have it run on once that is done."""
+        """Run a task up to its next await; it is continued once the awaited future is done."""
         awaited = task()
         if task.done():
             if job is not None:
                 job.finish()
             self.wake()
-            task.result()  # raises what it raised
+            task.result()  # raises the task's exception
             return
 
         def go_on() -> None:
@@ -129,7 +129,7 @@ class Executor:
             go_on()
 
     def wake(self) -> None:
-        """Have the waiting thread look again."""
+        """Wake the waiting thread."""
         guard = self._guard
         if guard is not None:
             guard.trigger()
@@ -144,13 +144,13 @@ class Executor:
         """Run callbacks until shutdown.
 
         Raises:
-            ExternalShutdownException: the context was shut down meanwhile.
+            ExternalShutdownException: if the context was shut down meanwhile.
         """
         while self._context.ok() and not self._is_shutdown:
             self.spin_once()
 
     def spin_until_future_complete(self, future: Future, timeout_sec: float | None = None) -> None:
-        """Run callbacks until ``future`` is done or the time is over."""
+        """Run callbacks until ``future`` is done, or for ``timeout_sec``."""
         future._when_done(self.wake)
         end = _end(timeout_sec)
         while self._context.ok() and not self._is_shutdown and not future.done():
@@ -159,13 +159,13 @@ class Executor:
                 return
 
     def spin_once(self, timeout_sec: float | None = None) -> None:
-        """Run one callback, waiting for it as long as ``timeout_sec`` (None or < 0: for ever)."""
+        """Run one callback, waiting for it up to ``timeout_sec`` (None or < 0: no limit)."""
         self._spin_once(timeout_sec, lambda: False)
 
     def spin_once_until_future_complete(
         self, future: Future, timeout_sec: float | None = None
     ) -> None:
-        """Run one callback, unless ``future`` is done or the time is over first."""
+        """Run one callback, unless ``future`` is done or ``timeout_sec`` has passed first."""
         future._when_done(self.wake)
         self._spin_once(timeout_sec, future.done)
 
@@ -177,8 +177,8 @@ class Executor:
         raise AssertionError("each executor runs callbacks in its own way")
 
     def _execute(self, job: Job) -> None:
-        """Run a callback; that of a coroutine function goes on as a task and keeps its group until
-        it is done. As in rclpy nothing awaits a coroutine that another function returns."""
+        """Run a callback; a coroutine function becomes a task that keeps its callback group until
+        it is done. As in rclpy, a coroutine returned by a plain function is not awaited."""
         try:
             result = job.call()
         except BaseException:
@@ -197,11 +197,11 @@ class Executor:
     # --- waiting ------------------------------------------------------------------------------
 
     def _next_job(self, timeout_sec: float | None, enough: Callable[[], bool]) -> Job:
-        """The next callback that may run.
+        """Wait for and return the next callback that may run.
 
         Raises:
             TimeoutException, ConditionReachedException, ShutdownException,
-            ExternalShutdownException: why there is none.
+            ExternalShutdownException: the reason if there is none.
         """
         end = _end(timeout_sec)
         with self._wait_lock:
@@ -225,7 +225,7 @@ class Executor:
         if self._is_shutdown:
             raise ShutdownException
         if self._context._at_exit:
-            # Only daemon threads still run: they end with the interpreter, without a word.
+            # Only daemon threads are left, which end silently with the interpreter.
             threading.Event().wait()
         if not self._context.ok():
             raise ExternalShutdownException
@@ -273,7 +273,7 @@ class Executor:
         }
 
     def _wait(self, timeout_ns: int | None) -> None:
-        """Wait for the domain; what triggered is in ``_triggered`` afterwards."""
+        """Wait for DDS events; stores the triggered conditions in ``_triggered``."""
         if self._wait_set is None or self._guard is None:
             try:
                 self._wait_set = dds.WaitSet(self._context.participant)
@@ -281,7 +281,7 @@ class Executor:
             except RCLError:
                 if self._context.ok():
                     raise
-                return  # shut down since the last look at it: the caller looks again
+                return  # shut down since the last check: the caller checks again
         conditions = [self._guard.condition]
         for condition, entity in list(self._by_condition.items()):
             group = entity.callback_group
@@ -289,7 +289,7 @@ class Executor:
                 conditions.append(condition)
         self._wait_set.attach_only(conditions)
         if self._entities_changed or self._tasks or not self._context.ok():
-            return  # they came before the guard existed
+            return  # they may have been added before the guard existed
         found = self._wait_for_trigger(self._wait_set, self._guard, self._limit_ns(timeout_ns))
         self._guard.take()
         for condition in found or ():
@@ -301,9 +301,9 @@ class Executor:
     def _wait_for_trigger(
         wait_set: dds.WaitSet, guard: dds.GuardCondition, limit_ns: int
     ) -> list[int] | None:
-        """Wait; in the main thread so that Python can still run its signal handlers there.
+        """Wait in such a way that Python can still run signal handlers in the main thread.
 
-        It runs none while that thread is in C: where nothing comes soon another one waits.
+        It cannot while the main thread is in C code, so after a short time a helper thread waits.
         """
         if threading.current_thread() is not threading.main_thread():
             return wait_set.wait(limit_ns)
@@ -323,7 +323,7 @@ class Executor:
         return found
 
     def _limit_ns(self, timeout_ns: int | None) -> int:
-        """The time to wait: until the next timer at the latest."""
+        """Return the time to wait, ns: at most until the next timer."""
         limits = [
             timer._real_time_until_ready_ns()
             for timer in self._timers
@@ -333,10 +333,10 @@ class Executor:
         known = [limit for limit in limits if limit is not None]
         return min(known) if known else dds.INFINITE_NS
 
-    # --- the end ------------------------------------------------------------------------------
+    # --- shutdown -----------------------------------------------------------------------------
 
     def shutdown(self, timeout_sec: float | None = None) -> bool:
-        """Stop spinning and forget the nodes; False where a callback did not end in time."""
+        """Stop spinning and remove the nodes; returns False if a callback did not end in time."""
         self._is_shutdown = True
         self.wake()
         acquired = self._wait_lock.acquire(timeout=-1 if timeout_sec is None else timeout_sec)

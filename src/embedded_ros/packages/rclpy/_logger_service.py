@@ -1,4 +1,4 @@
-"""The two services through which a node's log levels are read and set."""
+"""The services that read and set a node's log levels."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from rclpy import logging
 
 
 class LoggerService:
-    """``get_logger_levels`` and ``set_logger_levels`` of one node."""
+    """The services ``get_logger_levels`` and ``set_logger_levels`` of one node."""
 
     def __init__(self, node: Any) -> None:
         from rcl_interfaces.srv import GetLoggerLevels, SetLoggerLevels

@@ -1,7 +1,7 @@
-"""What a logger remembers of each place in the code that it is called from.
+"""State of a logger for each line of code that calls it (call site).
 
-The first call settles the severity, the name and the filters of its place. As in rclpy, later calls
-there may not differ: ``(logger.info if good else logger.error)(text)`` fails with the second kind.
+The first call fixes the severity, name and filters of its call site. As in rclpy, later calls there
+must not differ: ``(logger.info if good else logger.error)(text)`` fails when the severity changes.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ DEFAULT_CLOCK = Clock()
 
 
 def filters_of(options: dict[str, Any]) -> dict[str, tuple]:
-    """The filters that the options of a call ask for, with their parameters, in working order.
+    """Return the filters requested by a call's options, with parameters, in order of application.
 
     Raises:
-        TypeError: an option that does not exist, or throttling without a duration.
-        ValueError: ``throttle_time_source_type`` is not a clock.
+        TypeError: if an option does not exist, or throttling has no duration.
+        ValueError: if ``throttle_time_source_type`` is not a clock.
     """
     if unknown := [name for name in options if name not in OPTIONS]:
         raise TypeError(f"logging options: expected some of {OPTIONS}, got {unknown}")
@@ -39,7 +39,7 @@ def filters_of(options: dict[str, Any]) -> dict[str, tuple]:
 
 
 class CallSite:
-    """One place in the code: what its first call settled, and the state of its filters."""
+    """One call site: the properties fixed by its first call, and the state of its filters."""
 
     def __init__(self, severity: int, name: str, filters: dict[str, tuple]) -> None:
         self._severity, self._name, self._filters = severity, name, filters
@@ -47,7 +47,7 @@ class CallSite:
         self._was_skipped = self._was_logged = False
 
     def check(self, severity: int, name: str, filters: dict[str, tuple]) -> None:
-        """ValueError where a call differs from the first one here."""
+        """Raise ValueError if a call differs from the first one at this call site."""
         if severity != self._severity:
             raise ValueError("Logger severity cannot be changed between calls.")
         if name != self._name:
@@ -58,7 +58,7 @@ class CallSite:
             raise ValueError("Logging filter parameters cannot be changed between calls.")
 
     def passes(self) -> bool:
-        """Whether the filters let this call through; to be asked once for each call."""
+        """Return True if the filters pass this call; updates them, so use it once per call."""
         return all(getattr(self, f"_{name}")(*self._filters[name]) for name in self._filters)
 
     def _throttle(self, duration_s: float, clock: Clock) -> bool:

@@ -18,7 +18,7 @@ SUBSTITUTIONS = re.compile(r"\{(node|ns|namespace)\}")
 
 
 def check_node_name(name: str) -> str:
-    """``name`` where it may be a node's; InvalidNodeNameException where not."""
+    """Return ``name``; raises InvalidNodeNameException if it is not a valid node name."""
     if not NODE_NAME.fullmatch(name):
         raise InvalidNodeNameException(
             name,
@@ -29,7 +29,7 @@ def check_node_name(name: str) -> str:
 
 
 def check_namespace(namespace: str) -> str:
-    """The absolute namespace; InvalidNamespaceException where it cannot be one."""
+    """Return the absolute namespace; raises InvalidNamespaceException if it is not valid."""
     absolute = namespace if namespace.startswith("/") else "/" + namespace
     if absolute != "/" and not FULL_NAME.fullmatch(absolute):
         raise InvalidNamespaceException(
@@ -39,12 +39,12 @@ def check_namespace(namespace: str) -> str:
 
 
 def full_node_name(namespace: str, name: str) -> str:
-    """``/ns/name``."""
+    """Return ``/ns/name``."""
     return f"{namespace.rstrip('/')}/{name}"
 
 
 def expand(name: str, node_name: str, namespace: str, is_service: bool = False) -> str:
-    """The absolute form of a topic or service name: ``~`` is the node, relative the namespace."""
+    """Return the absolute form of a topic or service name; ``~`` stands for the node's name."""
     wrong = InvalidServiceNameException if is_service else InvalidTopicNameException
     values = {"node": node_name, "ns": namespace, "namespace": namespace}
     text = SUBSTITUTIONS.sub(lambda match: values[match[1]].strip("/"), name)
@@ -68,9 +68,9 @@ def remap(
     arguments: Arguments,
     is_service: bool = False,
 ) -> str:
-    """The absolute name after the first remapping rule that matches.
+    """Return the absolute name after applying the first matching remapping rule.
 
-    A rule for one node names it as it is called in the end, not as its code calls it.
+    A rule for a single node refers to its final (remapped) name, not the name in the code.
     """
     absolute = expand(name, node_name, namespace, is_service)
     for rule in arguments.remaps:

@@ -1,4 +1,4 @@
-"""What a node makes and destroys: publishers, subscriptions, services, clients, timers."""
+"""Creates and destroys a node's publishers, subscriptions, services, clients and timers."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class NodeEntitiesMixin:
         qos_overriding_options: Any = None,
         publisher_class: type[Publisher] = Publisher,
     ) -> Publisher:
-        """A publisher of ``topic``; ``qos_profile`` may be the depth alone."""
+        """Create a publisher of ``topic``; ``qos_profile`` may be just the depth."""
         get_message_type_name(msg_type)
         publisher = publisher_class(
             self,
@@ -71,8 +71,10 @@ class NodeEntitiesMixin:
         qos_overriding_options: Any = None,
         raw: bool = False,
     ) -> Subscription:
-        """Have ``callback(message)`` (or ``callback(message, info)``) called; ``raw``: with the
-        serialized bytes."""
+        """Create a subscription that calls ``callback(message)`` or ``callback(message, info)``.
+
+        With ``raw``, ``message`` is the serialised bytes.
+        """
         get_message_type_name(msg_type)
         group = callback_group or self._default_callback_group
         subscription = Subscription(
@@ -97,7 +99,7 @@ class NodeEntitiesMixin:
         qos_profile: QoSProfile = qos_profile_services_default,
         callback_group: CallbackGroup | None = None,
     ) -> Service:
-        """Answer requests with ``callback(request, response)``, which returns the response."""
+        """Create a service; ``callback(request, response)`` returns the response."""
         get_message_type_name(srv_type)
         group = callback_group or self._default_callback_group
         name = self.resolve_service_name(srv_name)
@@ -113,7 +115,7 @@ class NodeEntitiesMixin:
         qos_profile: QoSProfile = qos_profile_services_default,
         callback_group: CallbackGroup | None = None,
     ) -> Client:
-        """A client of the service ``srv_name``."""
+        """Create a client of the service ``srv_name``."""
         get_message_type_name(srv_type)
         group = callback_group or self._default_callback_group
         name = self.resolve_service_name(srv_name)
@@ -129,7 +131,10 @@ class NodeEntitiesMixin:
         clock: Clock | None = None,
         autostart: bool = True,
     ) -> Timer:
-        """Have ``callback()`` called every ``timer_period_sec`` seconds of the node's clock."""
+        """Create a timer that calls ``callback()`` every ``timer_period_sec``.
+
+        Its clock is the node's, unless ``clock`` is given.
+        """
         group = callback_group or self._default_callback_group
         timer = Timer(
             callback or (lambda: None),
@@ -148,7 +153,7 @@ class NodeEntitiesMixin:
     def create_guard_condition(
         self, callback: Callable[[], Any], callback_group: CallbackGroup | None = None
     ) -> GuardCondition:
-        """Have ``callback()`` called in the executor after ``trigger()``."""
+        """Create a guard condition: after ``trigger()`` the executor calls ``callback()``."""
         group = callback_group or self._default_callback_group
         guard = GuardCondition(callback, group, self._context)
         group.add_entity(guard)
@@ -157,7 +162,7 @@ class NodeEntitiesMixin:
         return guard
 
     def create_rate(self, frequency: float, clock: Clock | None = None) -> Rate:
-        """Something whose ``sleep()`` keeps a frequency in Hz."""
+        """Create a Rate, whose ``sleep()`` maintains a frequency in Hz."""
         if frequency <= 0:
             raise ValueError("frequency must be > 0")
         group = ReentrantCallbackGroup()

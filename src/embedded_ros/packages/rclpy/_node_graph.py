@@ -1,4 +1,4 @@
-"""What a node can ask about the graph."""
+"""Graph queries of a node: names, types and counts of nodes, topics and services."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class TopicEndpointInfo:
 
 
 class NodeGraphMixin:
-    """Names, types and counts, of this process and of all others on the domain."""
+    """Names, types and counts across all processes on the domain."""
 
     context: Any
     resolve_topic_name: Callable[..., str]
@@ -71,7 +71,7 @@ class NodeGraphMixin:
         return [f"{space.rstrip('/')}/{name}" for name, space in self._graph.nodes()]
 
     def wait_for_node(self, fully_qualified_node_name: str, timeout: float) -> bool:
-        """Wait until that node is in the graph; False after ``timeout`` seconds."""
+        """Wait until that node is in the graph; returns False after ``timeout`` seconds."""
         end = time.monotonic() + timeout
         name = "/" + fully_qualified_node_name.lstrip("/")
         with self._graph.changed:
@@ -83,7 +83,7 @@ class NodeGraphMixin:
         return True
 
     def get_topic_names_and_types(self, no_demangle: bool = False) -> list[tuple[str, list[str]]]:
-        """``[(topic, [types])]``; with ``no_demangle`` by DDS topic names."""
+        """Return ``[(topic, [types])]``; with ``no_demangle``, DDS topic names."""
         demangle = (lambda name: name) if no_demangle else graph.demangle_topic
         return self._graph.names_and_types(demangle)
 

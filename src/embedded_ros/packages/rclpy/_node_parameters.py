@@ -1,4 +1,4 @@
-"""The parameters of a node: declaring, getting, describing, undeclaring."""
+"""Parameters of a node: declaring, getting, describing, undeclaring."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from rclpy.qos import qos_profile_parameter_events
 
 
 class NodeParametersMixin(ParameterSetting):
-    """What Node inherits. Reads may come from any thread; one thread at a time sets."""
+    """Base of Node. Any thread may read parameters; setting is serialised by a lock."""
 
     def _initialise_parameters(
         self,
@@ -42,7 +42,7 @@ class NodeParametersMixin(ParameterSetting):
         automatically_declare: bool,
         start_parameter_services: bool,
     ) -> None:
-        """Called once, at the end of Node's constructor.
+        """Initialise; called once, at the end of Node's constructor.
 
         Args:
             overrides: values from the command line, files and the constructor; Parameter objects
@@ -50,7 +50,7 @@ class NodeParametersMixin(ParameterSetting):
         """
         self._parameters: dict[str, Parameter] = {}
         self._descriptors: dict[str, ParameterDescriptor] = {}
-        self._parameter_lock = threading.RLock()  # one setter; held while callbacks run
+        self._parameter_lock = threading.RLock()  # for setting; held while callbacks run
         self._pre_set_parameters_callbacks: list[Callable] = []
         self._on_set_parameters_callbacks: list[Callable] = []
         self._post_set_parameters_callbacks: list[Callable] = []
@@ -87,7 +87,7 @@ class NodeParametersMixin(ParameterSetting):
     ) -> list[Parameter]:
         """Declare ``(name)``, ``(name, default or Parameter.Type)`` or ``(…, descriptor)`` tuples.
 
-        An override from the command line or a file wins over the default. The callbacks of
+        An override from the command line or a file replaces the default. The callbacks of
         ``add_on_set_parameters_callback`` and ``add_post_set_parameters_callback`` are called
         once for each parameter.
 
@@ -116,7 +116,7 @@ class NodeParametersMixin(ParameterSetting):
         return self._parameters[item.name]
 
     def undeclare_parameter(self, name: str) -> None:
-        """Forget a parameter; ParameterImmutableException where it is read-only."""
+        """Remove a parameter; raises ParameterImmutableException if it is read-only."""
         with self._parameter_lock:
             self._parameters_check_declared([name], allow=False)
             if self._descriptors[name].read_only:
@@ -129,12 +129,13 @@ class NodeParametersMixin(ParameterSetting):
         return name in self._parameters
 
     def get_parameter(self, name: str) -> Parameter:
-        """The parameter.
+        """Return a parameter.
+
+        An undeclared one is returned without value if the node allows undeclared parameters.
 
         Raises:
-            ParameterNotDeclaredException: unless the node allows undeclared parameters, of which
-                a parameter without value is returned.
-            ParameterUninitializedException: declared with a type only and never set.
+            ParameterNotDeclaredException: if it is not declared, and the node does not allow that.
+            ParameterUninitializedException: if declared with a type only and never set.
         """
         parameter = self._parameters.get(name)
         if parameter is None:
@@ -148,13 +149,13 @@ class NodeParametersMixin(ParameterSetting):
         return parameter
 
     def get_parameters(self, names: list[str]) -> list[Parameter]:
-        """The parameters, in order; TypeError where a name is no string."""
+        """Return the parameters, in order; raises TypeError if a name is not a string."""
         if not all(isinstance(name, str) for name in names):
             raise TypeError("All names must be instances of type str")
         return [self.get_parameter(name) for name in names]
 
     def get_parameter_or(self, name: str, alternative_value: Parameter | None = None) -> Parameter:
-        """The parameter where it is declared and has a value, else the alternative."""
+        """Return the parameter if it is declared and has a value, else the alternative."""
         parameter = self._parameters.get(name)
         if parameter is not None and parameter.type_ is not Parameter.Type.NOT_SET:
             return parameter
@@ -163,7 +164,7 @@ class NodeParametersMixin(ParameterSetting):
         return alternative_value
 
     def get_parameter_type(self, name: str) -> int:
-        """The number of the type; NOT_SET of what is undeclared where the node allows that."""
+        """Return the type's number; NOT_SET if undeclared and the node allows that."""
         parameter = self._parameters.get(name)
         if parameter is None:
             self._parameters_check_declared([name])
@@ -174,15 +175,15 @@ class NodeParametersMixin(ParameterSetting):
         return [self.get_parameter_type(name) for name in names]
 
     def get_parameters_by_prefix(self, prefix: str) -> dict[str, Parameter]:
-        """Parameters below ``prefix``, by the rest of their names; all for ""."""
+        """Return the parameters below ``prefix``, keyed without it; "" returns all."""
         start = prefix + PARAMETER_SEPARATOR_STRING if prefix else ""
         known = dict(self._parameters)
         return {n.removeprefix(start): p for n, p in known.items() if n.startswith(start)}
 
     def list_parameters(self, prefixes: list[str], depth: int) -> ListParametersResult:
-        """Names below any of the prefixes (all where there are none), at most ``depth`` levels.
+        """Return names below any of the prefixes (none: all names), at most ``depth`` levels deep.
 
-        Depth 0 means all levels. TypeError, ValueError for other kinds of arguments.
+        Depth 0 means all levels. Raises TypeError or ValueError for invalid arguments.
         """
         if not isinstance(prefixes, list) or not all(isinstance(p, str) for p in prefixes):
             raise TypeError("The prefixes must be a list of str")
@@ -195,7 +196,7 @@ class NodeParametersMixin(ParameterSetting):
     # --- describing ---------------------------------------------------------------------------
 
     def describe_parameter(self, name: str) -> ParameterDescriptor:
-        """The descriptor; an empty one of what is undeclared where the node allows that."""
+        """Return the descriptor; an empty one if undeclared and the node allows that."""
         descriptor = self._descriptors.get(name)
         if descriptor is None:
             self._parameters_check_declared([name])
@@ -211,8 +212,8 @@ class NodeParametersMixin(ParameterSetting):
         descriptor: ParameterDescriptor,
         alternative_value: ParameterValue | None = None,
     ) -> ParameterValue:
-        """Replace a descriptor and return the value: the alternative where the present one does not
-        fit. As in rclpy the type stands in the descriptor, or it types dynamically.
+        """Replace a descriptor and return the value: the alternative if the current one does not
+        fit. As in rclpy, the descriptor must give the type, or set dynamic typing.
 
         Raises:
             ParameterNotDeclaredException, ParameterImmutableException (read-only until now),

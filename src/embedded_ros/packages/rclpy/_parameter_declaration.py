@@ -1,4 +1,4 @@
-"""The tuples that declare_parameters takes, checked and completed."""
+"""Parses and checks the tuples that declare_parameters takes."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ ONLY_NAME = (
 
 @dataclass(frozen=True)
 class Declaration:
-    """One parameter to declare; ``default`` is None where only its type is given."""
+    """One parameter to declare; ``default`` is None if only its type is given."""
 
     name: str
     default: Any
     descriptor: ParameterDescriptor
 
     def parameter(self, override: Parameter | None = None) -> Parameter:
-        """The parameter with the override's value where there is one.
+        """Return the parameter, with the override's value if there is one.
 
-        As in rclpy an override without a value (an empty list on the command line or in a file)
-        leaves the parameter without one, too.
+        As in rclpy, an override without a value (an empty list on the command line or in a file)
+        results in a parameter without a value.
         """
         return Parameter(self.name, value=self.default if override is None else override.value)
 
 
 def parse_declaration(namespace: str, entry: tuple) -> Declaration:
-    """The declaration that a tuple of one to three elements stands for. Its descriptor becomes
-    the parameter's own: as in rclpy one descriptor cannot serve for several parameters.
+    """Parse a tuple of one to three elements. Its descriptor object is used (and modified) by the
+    parameter: as in rclpy, one descriptor must not be used for several parameters.
 
     Raises:
-        TypeError: not a tuple of name, value or Parameter.Type, ParameterDescriptor.
-        ValueError: neither type nor value, or a type together with dynamic typing.
-        InvalidParameterException: an empty name.
+        TypeError: if not a tuple of name, value or Parameter.Type, ParameterDescriptor.
+        ValueError: on neither type nor value, or a type together with dynamic typing.
+        InvalidParameterException: on an empty name.
     """
     if not 1 <= len(entry) <= 3:
         raise TypeError(

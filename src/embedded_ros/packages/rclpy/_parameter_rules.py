@@ -1,4 +1,4 @@
-"""What a parameter may be set to: its name, its type, its ranges, read-only."""
+"""Rules for parameters: valid names, types, ranges, read-only."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
 from rclpy.exceptions import InvalidParameterException
 from rclpy.parameter import Parameter
 
-RELATIVE_TOLERANCE = 1e-6  # of decimals at the ends and steps of a range
+RELATIVE_TOLERANCE = 1e-6  # for floats at the ends and steps of a range
 WRONG_TYPE = "Wrong parameter type"
 
 
 def check_name(name: object) -> str:
-    """The name, or TypeError / InvalidParameterException where it cannot be one."""
+    """Return the name; raises TypeError or InvalidParameterException if it is not valid."""
     if not isinstance(name, str):
         raise TypeError(f"expected a parameter name of type str, got {name!r}")
     if not name:
@@ -28,7 +28,7 @@ def check_value(
     is_declared: bool = True,
     check_read_only: bool = True,
 ) -> SetParametersResult:
-    """Whether the descriptor lets the parameter have its value, and why not."""
+    """Return whether the descriptor allows the parameter's value, and the reason if not."""
     reason = _reason_against(parameter, descriptor, is_declared, check_read_only)
     return SetParametersResult(successful=not reason, reason=reason)
 
@@ -56,7 +56,7 @@ def _reason_against(
 def _outside_integers(parameter: Parameter, limits) -> str:
     low, high = sorted((limits.from_value, limits.to_value))
     value = parameter.value
-    if value in (low, high):  # the ends are allowed wherever the steps fall
+    if value in (low, high):  # the ends are allowed even if they are not on a step
         return ""
     if not low < value < high:
         return _out_of_range(parameter, low, high)
@@ -70,7 +70,7 @@ def _outside_decimals(parameter: Parameter, limits) -> str:
     value = parameter.value
     if _close(value, low) or _close(value, high):
         return ""
-    if not low < value < high:  # NaN too is outside
+    if not low < value < high:  # NaN counts as outside
         return _out_of_range(parameter, low, high)
     if limits.step:
         nearest = low + round((value - low) / limits.step) * limits.step

@@ -1,4 +1,4 @@
-"""Setting a node's parameters: the chain of callbacks, the store, the event."""
+"""Sets a node's parameters: runs callbacks, stores values, publishes events."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ PostSetCallback = Callable[[list[Parameter]], None]
 
 
 class ParameterSetting:
-    """The part of Node that changes parameters."""
+    """Base of Node that sets parameters."""
 
     # --- callbacks ----------------------------------------------------------------------------
     # The newest is called first, as in rclpy.
 
     def add_pre_set_parameters_callback(self, callback: PreSetCallback) -> None:
-        """Let ``callback`` change the list of parameters before anything is checked."""
+        """Call ``callback`` before the checks; it may change the list of parameters."""
         self._pre_set_parameters_callbacks.insert(0, callback)
 
     def add_on_set_parameters_callback(self, callback: OnSetCallback) -> None:
-        """Let ``callback`` accept or refuse; it must have no side effects."""
+        """Let ``callback`` accept or reject parameters; it must not have side effects."""
         self._on_set_parameters_callbacks.insert(0, callback)
 
     def add_post_set_parameters_callback(self, callback: PostSetCallback) -> None:
-        """Call ``callback`` with the parameters that were set."""
+        """Call ``callback`` with the parameters after they were set."""
         self._post_set_parameters_callbacks.insert(0, callback)
 
     def remove_pre_set_parameters_callback(self, callback: PreSetCallback) -> None:
@@ -48,16 +48,16 @@ class ParameterSetting:
     # --- setting ------------------------------------------------------------------------------
 
     def set_parameters(self, parameter_list: list[Parameter]) -> list[SetParametersResult]:
-        """Set one parameter after the other; one result each.
+        """Set parameters one by one; returns one result each.
 
         Raises:
-            ParameterNotDeclaredException: unless undeclared parameters are allowed; those before
-                it are set.
+            ParameterNotDeclaredException: if one is undeclared and that is not allowed; those
+                before it are set.
         """
         return [self.set_parameters_atomically([parameter]) for parameter in parameter_list]
 
     def set_parameters_atomically(self, parameter_list: list[Parameter]) -> SetParametersResult:
-        """Set all parameters or none; raises as ``set_parameters``."""
+        """Set all parameters or none; raises like ``set_parameters``."""
         with self._parameter_lock:
             if self._pre_set_parameters_callbacks:
                 callbacks = list(self._pre_set_parameters_callbacks)
@@ -94,7 +94,7 @@ class ParameterSetting:
     def _parameters_check(
         self, parameter: Parameter, descriptor: ParameterDescriptor, check_read_only: bool
     ) -> SetParametersResult:
-        """What the descriptor says to the value; that of a dynamic one takes over its type."""
+        """Check the value; a dynamically typed descriptor adopts the value's type."""
         is_declared = parameter.name in self._parameters
         result = check_value(parameter, descriptor, is_declared, check_read_only)
         if descriptor.dynamic_typing and not (check_read_only and descriptor.read_only):
@@ -119,7 +119,7 @@ class ParameterSetting:
             is_new = known is None or known.type_ is Parameter.Type.NOT_SET
             changes = event.new_parameters if is_new else event.changed_parameters
             changes.append(parameter.to_parameter_msg())
-            free = ParameterDescriptor(dynamic_typing=True)  # of what is undeclared, and allowed
+            free = ParameterDescriptor(dynamic_typing=True)  # for allowed undeclared parameters
             self._descriptors[parameter.name] = descriptors.get(parameter.name, free)
             self._parameters[parameter.name] = parameter
         event.stamp = self.get_clock().now().to_msg()

@@ -1,6 +1,6 @@
-"""YAML as ROS 2 reads parameters: the scalars of rcl's parser, nested names joined by dots.
+"""Reads parameter YAML like ROS 2: rcl's scalar types, nested names joined by dots.
 
-PyYAML's own rules would make ``1e-3`` a string, ``1:30`` the number 90 and ``2024-01-01`` a date.
+PyYAML's rules would make ``1e-3`` a string, ``1:30`` the number 90 and ``2024-01-01`` a date.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ QUOTES = ("'", '"')
 
 
 class ParameterLoader(yaml.SafeLoader):
-    """SafeLoader with rcl's scalars: bool, integer, double, string; names are always strings."""
+    """SafeLoader with rcl's scalar types: bool, integer, double, string; keys are strings."""
 
     yaml_implicit_resolvers: dict[str | None, list] = {}
 
@@ -63,25 +63,25 @@ def _integer(text: str) -> int:
     return int(text, base)
 
 
-_PLAIN = "tag:yaml.org,2002:plain"  # what has no tag of its own in the text
+_PLAIN = "tag:yaml.org,2002:plain"  # for scalars without an explicit tag
 ParameterLoader.DEFAULT_SCALAR_TAG = _PLAIN
 ParameterLoader.add_constructor(_PLAIN, _scalar)
 
 
 def load_yaml(text: str | IO[str]) -> Any:
-    """The content of a YAML text or open file, with scalars as rcl reads them.
+    """Load a YAML text or open file, with scalars as rcl reads them.
 
     Raises:
-        yaml.YAMLError: the text is not YAML, a value is missing or a list has mixed types.
+        yaml.YAMLError: if it is not YAML, a value is missing or a list has mixed types.
     """
     return yaml.load(text, ParameterLoader)
 
 
 def value_from_text(text: str) -> Any:
-    """The value that a text such as ``0.5``, ``[1, 2]`` or ``map`` has on a command line.
+    """Parse a command line value such as ``0.5``, ``[1, 2]`` or ``map``.
 
     Raises:
-        ValueError: it is not YAML, or it is empty or a mapping.
+        ValueError: if it is not YAML, empty or a mapping.
     """
     try:
         value = load_yaml(text)
@@ -93,7 +93,7 @@ def value_from_text(text: str) -> Any:
 
 
 def flatten_parameters(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one of dotted names."""
+    """Flatten nested mappings to one with dotted names."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         name = f"{prefix}{SEPARATOR}{key}" if prefix else key

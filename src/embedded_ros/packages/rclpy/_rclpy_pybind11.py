@@ -1,18 +1,18 @@
-"""The names that users import from rclpy's compiled module."""
+"""Exceptions that users import from rclpy's compiled module."""
 
 from __future__ import annotations
 
 
 class RCLError(RuntimeError):
-    """Base of what goes wrong below rclpy."""
+    """Base of errors of the ROS client library below rclpy."""
 
 
 class RCLInvalidROSArgsError(RCLError):
-    """An argument after ``--ros-args`` cannot be understood."""
+    """An argument after ``--ros-args`` is invalid."""
 
 
 class InvalidHandle(Exception):
-    """An entity is used after it was destroyed."""
+    """An entity was used after it was destroyed."""
 
 
 class RMWError(RuntimeError):

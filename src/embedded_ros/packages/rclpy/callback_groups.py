@@ -1,4 +1,4 @@
-"""Callback groups: which callbacks may run at the same time."""
+"""Callback groups: define which callbacks may run at the same time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class CallbackGroup:
-    """Base of the groups. An executor asks ``beginning_execution`` before it runs a callback."""
+    """Base of the groups. An executor calls ``beginning_execution`` before it runs a callback."""
 
     def __init__(self) -> None:
         self.entities: weakref.WeakSet[Any] = weakref.WeakSet()

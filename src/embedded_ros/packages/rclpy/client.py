@@ -1,4 +1,4 @@
-"""Clients of services."""
+"""Service clients."""
 
 from __future__ import annotations
 
@@ -66,11 +66,11 @@ class Client:
         return future.result()
 
     def call_async(self, request: Any) -> Future:
-        """Call; the response is the result of the returned future.
+        """Send a request and return a future, whose result is the response.
 
         Raises:
-            TypeError: not a request of this client's type.
-            InvalidHandle, RCLError: the client was destroyed, or its context shut down.
+            TypeError: if it is not a request of this client's type.
+            InvalidHandle, RCLError: if the client was destroyed, or its context shut down.
         """
         if not isinstance(request, self.srv_type.Request):
             raise TypeError(f"Expected {self.srv_type.Request}, got {type(request)}")
@@ -93,29 +93,29 @@ class Client:
         return future
 
     def get_pending_request(self, sequence_number: int) -> Future:
-        """The future of a request; KeyError where none is pending under that number."""
+        """Return the future of a request; raises KeyError if it is not pending."""
         with self._lock:
             return self._pending_requests[sequence_number]
 
     def remove_pending_request(self, future: Future) -> None:
-        """Give up waiting for the response of ``future``."""
+        """Stop waiting for the response of ``future``."""
         with self._lock:
             pending = self._pending_requests.items()
             self._pending_requests = {n: item for n, item in pending if item is not future}
 
     def service_is_ready(self) -> bool:
-        """Whether a server can hear requests and be heard."""
+        """Return True if a server is matched for both requests and responses."""
         reader = self._reader
         if reader is None:
             return False
         heard, hearing = self._writer.matched_user_data(), reader.matched_user_data()
         servers = identities("serviceid", heard)
-        if not servers:  # they do not say who they are
+        if not servers:  # the endpoints do not tell their service
             return bool(heard and hearing)
         return not servers.isdisjoint(identities("serviceid", hearing))
 
     def wait_for_service(self, timeout_sec: float | None = None) -> bool:
-        """Wait for a server; False after ``timeout_sec`` seconds or at shutdown."""
+        """Wait for a server; returns False after ``timeout_sec`` seconds or at shutdown."""
         end = math.inf if timeout_sec is None else time.monotonic() + timeout_sec
         while self.context.ok() and not self.service_is_ready() and time.monotonic() < end:
             time.sleep(0.01)
@@ -128,7 +128,7 @@ class Client:
             if sample is None:
                 return None
             guid, number, body = dds.split_service_body(sample.data)
-            if guid == self._guid:  # and not the response to another client
+            if guid == self._guid:  # ignore responses to other clients
                 response = cdr.deserialize(body, self.srv_type.Response.TYPE_NAME)
                 return lambda number=number: self._finish(number, response)
         return None
@@ -136,7 +136,7 @@ class Client:
     def _finish(self, number: int, response: Any) -> None:
         with self._lock:
             future = self._pending_requests.get(number)
-        if future is not None:  # else the request was given up
+        if future is not None:  # otherwise the request was removed
             future._set_executor(self._node.executor)
             future.set_result(response)
 
@@ -144,7 +144,7 @@ class Client:
         return ([self._reader.guid] if self._reader else []), [self._writer.guid]
 
     def destroy(self) -> None:
-        """Withdraw it; use ``Node.destroy_client``. What is pending stays so for ever."""
+        """Close it; use ``Node.destroy_client``. Pending futures are never completed."""
         reader, self._reader = self._reader, None
         if reader is None:
             return

@@ -16,7 +16,7 @@ from rclpy.time import Time
 
 
 class ClockChange(IntEnum):
-    """What a jump changed."""
+    """The kind of change at a time jump."""
 
     ROS_TIME_NO_CHANGE = 1
     ROS_TIME_ACTIVATED = 2
@@ -25,7 +25,7 @@ class ClockChange(IntEnum):
 
 
 class JumpThreshold:
-    """From which jump on a callback is called: ``min_backward`` <= 0 <= ``min_forward``."""
+    """The smallest jumps that call a callback: ``min_backward`` <= 0 <= ``min_forward``."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class JumpThreshold:
 
 
 class TimeJump:
-    """One jump: ``clock_change`` and by how much time moved (``delta``)."""
+    """One time jump: its ``clock_change`` and duration ``delta``."""
 
     def __init__(self, clock_change: ClockChange, delta: Duration) -> None:
         self._clock_change, self._delta = clock_change, delta
@@ -65,8 +65,8 @@ class TimeJump:
 
 
 class JumpHandle:
-    """Keeps a jump callback registered until ``unregister()``, or until nobody holds it (rclpy
-    calls into the void then)."""
+    """Keeps a jump callback registered until ``unregister()``, or until it is garbage-collected
+    (when rclpy would call a dangling callback)."""
 
     def __init__(self, clock: Clock, threshold: JumpThreshold, before: Any, after: Any) -> None:
         self._clock, self.threshold = clock, threshold
@@ -126,7 +126,7 @@ class Clock:
         return handle
 
     def sleep_until(self, until: Time, context: Any = None) -> bool:
-        """Sleep until this clock reaches ``until``; False where the context was shut down or
+        """Sleep until this clock reaches ``until``; returns False if the context was shut down or
         simulated time was switched on or off meanwhile."""
         if until.clock_type != self._clock_type:
             raise ValueError("until's clock type does not match this clock's type")
@@ -148,7 +148,7 @@ class Clock:
 
 
 class ROSClock(Clock):
-    """ROS time: what ``/clock`` says while simulated time is active, system time otherwise."""
+    """ROS time: the time of ``/clock`` while simulated time is active, else system time."""
 
     def __new__(cls, *, clock_type: ClockType = ClockType.ROS_TIME) -> ROSClock:
         return super().__new__(cls, clock_type=ClockType.ROS_TIME)
@@ -159,7 +159,7 @@ class ROSClock(Clock):
         super().__init__(clock_type=ClockType.ROS_TIME)
         self._active = False
         self._override_ns = 0
-        self._on_change: Callable[[], None] = lambda: None  # of the node whose clock it is
+        self._on_change: Callable[[], None] = lambda: None  # set by the node that owns the clock
 
     def _now_ns(self) -> int:
         return self._override_ns if self._active else system.time_ns()
@@ -178,7 +178,7 @@ class ROSClock(Clock):
 
         def switch() -> int:
             self._active = enabled
-            return 0  # how far it is between the two times counts for nobody, as in rcl
+            return 0  # the difference between the two times is not reported, as in rcl
 
         self._jump(change, switch)
 

@@ -1,4 +1,4 @@
-"""Kinds of clocks."""
+"""Clock types."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import IntEnum
 
 
 class ClockType(IntEnum):
-    """ROS_TIME follows ``/clock`` where ``use_sim_time`` is set, the system clock otherwise."""
+    """Clock types; ROS_TIME follows ``/clock`` if ``use_sim_time`` is set, else the system."""
 
     UNINITIALIZED = 0
     ROS_TIME = 1

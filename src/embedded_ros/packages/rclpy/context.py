@@ -1,4 +1,4 @@
-"""A context: one participant on the domain, and everything that lives on it."""
+"""Contexts: each owns one DDS participant and its nodes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ALL: weakref.WeakSet[Context] = weakref.WeakSet()
 
 @atexit.register
 def _leave_all() -> None:
-    """Leave every domain before the interpreter is taken apart."""
+    """Leave every domain before the interpreter unloads modules."""
     for context in list(_ALL):
         context._at_exit, context._valid = True, False
         context._leave()
@@ -54,12 +54,12 @@ class Context:
         initialize_logging: bool = True,
         domain_id: int | None = None,
     ) -> None:
-        """Read the arguments (``sys.argv`` where None) and join the domain.
+        """Read the arguments (None = ``sys.argv``) and initialise.
 
         Raises:
-            RuntimeError: it was initialised before, even where it is shut down by now.
-            RCLError: a ROS argument cannot be understood.
-            ValueError: nor can a variable.
+            RuntimeError: if it was initialised before, even if it is shut down now.
+            RCLError: if a ROS argument is invalid.
+            ValueError: if an environment variable is invalid.
         """
         from rclpy import logging
 
@@ -73,7 +73,7 @@ class Context:
 
     @property
     def participant(self) -> Any:
-        """The participant, which joins the domain when first asked for."""
+        """The DDS participant; joins the domain on first access."""
         with self._lock:
             if not self._valid:
                 raise RCLError("the context is not initialised, or was shut down")
@@ -83,7 +83,7 @@ class Context:
 
     @property
     def graph(self) -> Any:
-        """What is known of the other participants (``embedded_ros.graph.Graph``)."""
+        """The ROS graph as seen by this participant (``embedded_ros.graph.Graph``)."""
         with self._lock:
             if self._graph is None:
                 self._graph = Graph(self.participant)
@@ -96,14 +96,14 @@ class Context:
         return self._valid
 
     def shutdown(self) -> None:
-        """End it. RuntimeError where it was not initialised or is shut down already."""
+        """Shut down; raises RuntimeError if not initialised, or already shut down."""
         if not self._initialised:
             raise RuntimeError("Context must be initialized before it can be shutdown")
         if not self.try_shutdown():
             raise RCLError("failed to shutdown: rcl_shutdown already called on the given context")
 
     def try_shutdown(self) -> bool:
-        """End it where it has not ended yet; whether it did."""
+        """Shut down if not done yet; returns True if this call did it."""
         with self._lock:
             if not self._valid:
                 return False
@@ -113,7 +113,7 @@ class Context:
         return True
 
     def _shutdown_by_signal(self) -> None:
-        # A signal handler runs in the main thread, which may hold the lock already: no waiting.
+        # A signal handler runs in the main thread, which may already hold the lock: do not wait.
         if self._valid:
             self._valid = False
             self._notify()
@@ -154,7 +154,7 @@ class Context:
     def _leave_when_unused(self) -> None:
         """Leave the domain once shut down and without nodes."""
         with self._lock:
-            if self._valid or list(self._nodes):  # a list: nodes that are gone do not count
+            if self._valid or list(self._nodes):  # list(): skips garbage-collected nodes
                 return
         self._leave()
 

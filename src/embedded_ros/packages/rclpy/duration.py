@@ -1,4 +1,4 @@
-"""Spans of time in nanoseconds."""
+"""Durations in nanoseconds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ INFINITE_NS = 0x7FFFFFFFFFFFFFFF
 
 
 class Duration:
-    """A span of time, possibly negative."""
+    """A duration, possibly negative."""
 
     def __init__(self, *, seconds: float = 0, nanoseconds: int = 0) -> None:
         total = int(seconds * S_TO_NS) + int(nanoseconds)

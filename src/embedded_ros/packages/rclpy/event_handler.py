@@ -1,4 +1,4 @@
-"""Callbacks for what happens to an endpoint: incompatible QoS of the other side."""
+"""Endpoint event callbacks: incompatible QoS of the other side."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cyclonedds.core import DDSException, DDSStatus
 from rclpy._rclpy_pybind11 import InvalidHandle
 from rclpy.qos import QoSPolicyKind
 
-# DDS policy numbers as they stand in a status.
+# DDS policy numbers, as used in a status.
 _POLICIES = {
     2: QoSPolicyKind.DURABILITY,
     4: QoSPolicyKind.DEADLINE,
@@ -21,12 +21,12 @@ _POLICIES = {
 
 
 class UnsupportedEventTypeError(RuntimeError):
-    """The middleware does not know this event."""
+    """The middleware does not support this event."""
 
 
 @dataclass
 class QoSIncompatibleInfo:
-    """How many incompatible endpoints were seen, and the policy of the last."""
+    """The number of incompatible endpoints seen, and the incompatible policy of the last."""
 
     total_count: int
     total_count_change: int
@@ -74,7 +74,7 @@ class _EventCallbacks:
     def _take_job(self) -> Callable[[], Any] | None:
         try:
             status = self._read(self._endpoint._entity)
-        except (InvalidHandle, DDSException):  # destroyed since it triggered
+        except (InvalidHandle, DDSException):  # destroyed after it was triggered
             return None
         if status.total_count_change <= 0:
             return None
@@ -98,7 +98,7 @@ class _EventCallbacks:
 
 
 class PublisherEventCallbacks(_EventCallbacks):
-    """``incompatible_qos(info)`` of a publisher; a warning where none is given."""
+    """``incompatible_qos(info)`` callback of a publisher; default: a warning."""
 
     status = DDSStatus.OfferedIncompatibleQos
     other, flow = "subscription", "sent to"
@@ -108,7 +108,7 @@ class PublisherEventCallbacks(_EventCallbacks):
 
 
 class SubscriptionEventCallbacks(_EventCallbacks):
-    """``incompatible_qos(info)`` of a subscription; a warning where none is given."""
+    """``incompatible_qos(info)`` callback of a subscription; default: a warning."""
 
     status = DDSStatus.RequestedIncompatibleQos
     other, flow = "publisher", "received from"

@@ -1,4 +1,4 @@
-"""Exceptions under rclpy's names."""
+"""Exceptions with rclpy's names."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from rclpy._rclpy_pybind11 import RCLError
 
 
 class NotInitializedException(Exception):
-    """rclpy is used before ``rclpy.init()`` or after shutdown."""
+    """rclpy was used before ``rclpy.init()`` or after shutdown."""
 
     def __init__(self, *args: object) -> None:
         super().__init__("rclpy.init() has not been called", *args)
 
 
 class NameValidationException(Exception):
-    """A topic, service or node name is not allowed."""
+    """A topic, service or node name is invalid."""
 
     def __init__(self, name_type: str, name: str, error_msg: str, invalid_index: int = 0) -> None:
         super().__init__(f"Invalid {name_type}: {error_msg}:\n  '{name}'")
@@ -43,7 +43,7 @@ class InvalidServiceNameException(NameValidationException):
 
 
 class ParameterException(Exception):
-    """Base of what goes wrong with parameters."""
+    """Base of parameter errors."""
 
     def __init__(self, error_msg: str, parameters: object, *args: object) -> None:
         super().__init__(f"{error_msg}: {parameters}", *args)
@@ -64,14 +64,14 @@ class ParameterAlreadyDeclaredException(ParameterException):
 
 
 class InvalidParameterException(ParameterException):
-    """The name of a parameter is not allowed."""
+    """The name of a parameter is invalid."""
 
     def __init__(self, parameter: object, *args: object) -> None:
         super().__init__("Invalid parameter name", parameter, *args)
 
 
 class InvalidParameterTypeException(ParameterException):
-    """A parameter was given a value of another type than declared."""
+    """A parameter was given a value of a type other than declared."""
 
     def __init__(self, desired_parameter: object, expected_type: object, *args: object) -> None:
         super().__init__(
@@ -82,7 +82,7 @@ class InvalidParameterTypeException(ParameterException):
 
 
 class InvalidParameterValueException(ParameterException):
-    """A parameter was given a value that its descriptor or a callback refuses."""
+    """A parameter was given a value that its descriptor or a callback rejects."""
 
     def __init__(self, parameter: object, value: object, reason: str, *args: object) -> None:
         super().__init__(

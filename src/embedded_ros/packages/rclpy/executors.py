@@ -1,4 +1,4 @@
-"""Executors: they wait for messages, requests, responses and timers, and run the callbacks."""
+"""Executors: wait for messages, requests, responses and timers, and run the callbacks."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class SingleThreadedExecutor(Executor):
 
 
 class MultiThreadedExecutor(Executor):
-    """Runs callbacks in a pool of threads; an exception of one is raised where it spins. Its
-    ``spin`` returns where the context is shut down, without ExternalShutdownException."""
+    """Runs callbacks in a thread pool; their exceptions are raised in the spinning thread. When
+    the context is shut down, ``spin`` returns without ExternalShutdownException."""
 
     _ends_quietly = (*Executor._ends_quietly, ExternalShutdownException)
 
@@ -44,7 +44,7 @@ class MultiThreadedExecutor(Executor):
         super().__init__(context=context)
         count = num_threads or max(2, os.cpu_count() or 2)
         self._executor = ThreadPoolExecutor(count, thread_name_prefix="ros_executor")
-        # Messages wait in their subscription's queue, with its depth, not before the pool.
+        # Take messages only for free threads: others wait in their subscription's queue.
         self._free = threading.Semaphore(count)
 
     def _run_job(self, job: Job) -> None:

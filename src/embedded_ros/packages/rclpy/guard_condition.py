@@ -1,4 +1,4 @@
-"""Guard conditions: callbacks that any thread can ask an executor to run."""
+"""Guard conditions: callbacks that any thread can trigger in an executor."""
 
 from __future__ import annotations
 

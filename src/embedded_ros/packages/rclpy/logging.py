@@ -1,4 +1,4 @@
-"""Loggers: console output as ROS formats it, levels, throttling, and ``/rosout``."""
+"""Loggers: console output in ROS format, levels, throttling, and ``/rosout``."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ _SETTINGS = {"stdout": True, "rosout": True}
 
 
 def get_logger(name: str) -> RcutilsLogger:
-    """The logger of that name; ``a.b`` is a child of ``a``."""
+    """Return the logger of that name; ``a.b`` is a child of ``a``."""
     if not name:
         raise ValueError("Logger name must not be empty.")
     return RcutilsLogger(name)
 
 
 def get_logging_severity_from_string(level: str) -> LoggingSeverity:
-    """``"warn"``, ``"ERROR"``... as a severity; RuntimeError where it is none."""
+    """Convert ``"warn"``, ``"ERROR"``... to a severity; raises RuntimeError if unknown."""
     text = level.upper()
     if text not in LoggingSeverity.__members__:
         known = ", ".join(item.name.lower() for item in LoggingSeverity)
@@ -46,17 +46,17 @@ def get_logging_severity_from_string(level: str) -> LoggingSeverity:
 
 
 def set_logger_level(name: str, level: int, detailed_error: bool = False) -> None:
-    """Set the lowest severity that the logger (and its children without their own) puts out."""
+    """Set the lowest severity that a logger, and children without own level, output."""
     _LEVELS[name] = LoggingSeverity(level)
 
 
 def get_logger_level(name: str) -> LoggingSeverity:
-    """The level set for exactly this logger, UNSET where none is."""
+    """Return the level set for exactly this logger; UNSET if none is."""
     return LoggingSeverity(_LEVELS.get(name, LoggingSeverity.UNSET))
 
 
 def get_logger_effective_level(name: str) -> LoggingSeverity:
-    """The level that counts: its own, else of its nearest ancestor."""
+    """Return the effective level: its own, else that of its nearest ancestor."""
     while name:
         if level := _LEVELS.get(name):
             return LoggingSeverity(level)
@@ -73,7 +73,7 @@ def shutdown() -> None:
 
 
 def clear_config() -> None:
-    """Back to INFO everywhere."""
+    """Reset all levels to INFO."""
     _LEVELS.clear()
     _LEVELS[""] = LoggingSeverity.INFO
 
@@ -86,7 +86,7 @@ def apply_arguments(arguments: Any) -> None:
 
 
 def connect_rosout(name: str, publisher: Any) -> None:
-    """Send what the logger ``name`` and its children say to a ``/rosout`` publisher too."""
+    """Also send messages of the logger ``name`` and its children to a ``/rosout`` publisher."""
     _ROSOUT[name] = weakref.ref(publisher)
 
 
@@ -95,7 +95,7 @@ def disconnect_rosout(name: str) -> None:
 
 
 class RcutilsLogger:
-    """Writes messages of one name. Options of every call: ``once``, ``skip_first``,
+    """A named logger. Options of every call: ``once``, ``skip_first``,
     ``throttle_duration_sec`` (with ``throttle_time_source_type``, a clock)."""
 
     def __init__(self, name: str = "") -> None:
@@ -135,11 +135,11 @@ class RcutilsLogger:
         return self.log(message, LoggingSeverity.FATAL, **kwargs)
 
     def log(self, message: str, severity: int, name: str | None = None, **kwargs: Any) -> bool:
-        """Put out a message; whether it was (not filtered, throttled or skipped).
+        """Output a message; returns True unless it was filtered, throttled or skipped.
 
         Raises:
             ValueError: severity, name or options differ from the first call at this place.
-            TypeError: an option that does not exist, or a message that is not a string.
+            TypeError: if an option does not exist, or the message is not a string.
         """
         if not self.is_enabled_for(severity):
             return False

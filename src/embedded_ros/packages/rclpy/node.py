@@ -34,7 +34,7 @@ HIDDEN_NODE_PREFIX = "_"
 
 
 class Node(NodeEntitiesMixin, NodeGraphMixin, NodeParametersMixin):
-    """One node of the graph: it makes publishers, subscriptions, services, clients and timers."""
+    """A ROS node: creates publishers, subscriptions, services, clients and timers."""
 
     def __init__(
         self,
@@ -96,7 +96,7 @@ class Node(NodeEntitiesMixin, NodeGraphMixin, NodeParametersMixin):
             self._arguments = self._arguments.merged_with(self._context.arguments)
 
     def _resolve_name(self, node_name: str, namespace: str) -> None:
-        # A rule for one node that renames it means its first name; all others mean the new one.
+        # A rule that renames a node refers to its original name; all other rules to the new one.
         given = _names.check_node_name(node_name)
         self._name = _names.check_node_name(self._arguments.special("__node", given) or given)
         self._namespace = _names.check_namespace(
@@ -118,7 +118,7 @@ class Node(NodeEntitiesMixin, NodeGraphMixin, NodeParametersMixin):
 
         self._logger_service = LoggerService(self)
 
-    # --- what it is ---------------------------------------------------------------------------
+    # --- properties ---------------------------------------------------------------------------
 
     @property
     def context(self) -> Any:
@@ -199,10 +199,10 @@ class Node(NodeEntitiesMixin, NodeGraphMixin, NodeParametersMixin):
             return _names.expand(name, self._name, self._namespace, is_service)
         return _names.remap(name, self._name, self._namespace, self._arguments, is_service)
 
-    # --- the end ------------------------------------------------------------------------------
+    # --- destruction --------------------------------------------------------------------------
 
     def destroy_node(self) -> None:
-        """Leave the graph; everything it made is destroyed."""
+        """Destroy everything the node created, and remove it from the graph."""
         if self._destroyed:
             return
         self._destroyed = True
@@ -226,10 +226,10 @@ class Node(NodeEntitiesMixin, NodeGraphMixin, NodeParametersMixin):
             self._context._graph.remove_node(self._announced)
         self._context.untrack_node(self)
 
-    # --- inside -------------------------------------------------------------------------------
+    # --- internals ----------------------------------------------------------------------------
 
     def _waitable_entities(self) -> list[Any]:
-        """What an executor waits for by a DDS condition."""
+        """Return the entities whose DDS conditions an executor waits for."""
         ends = [*self._subscriptions, *self._publishers]
         events = [end.event_handlers for end in ends if end.event_handlers._is_wanted]
         return [*self._subscriptions, *self._services, *self._clients, *self._guards, *events]
@@ -261,7 +261,7 @@ class Node(NodeEntitiesMixin, NodeGraphMixin, NodeParametersMixin):
         return True
 
     def _announce(self) -> None:
-        # While a node is being built or destroyed its entities are announced once, at the end.
+        # While a node is constructed or destroyed, its entities are announced once, at the end.
         if self._announcing and self._context._graph is not None:
             self._context._graph.announce()
 

@@ -1,4 +1,4 @@
-"""A node's parameter: name, type and value, and its forms as message and as YAML."""
+"""Parameters: name, type and value, and conversions to messages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PARAMETER_SEPARATOR_STRING = "."
 
 
 class Parameter:
-    """An immutable parameter. Its type follows from the value where none is given."""
+    """An immutable parameter; without a given type, the type is derived from the value."""
 
     class Type(Enum):
         NOT_SET = ParameterType.PARAMETER_NOT_SET
@@ -30,10 +30,10 @@ class Parameter:
 
         @classmethod
         def from_parameter_value(cls, parameter_value: Any) -> Parameter.Type:
-            """The type of a Python value; an empty list counts as BYTE_ARRAY, as in rclpy.
+            """Return the type of a Python value; an empty list is a BYTE_ARRAY, as in rclpy.
 
             Raises:
-                TypeError: no parameter can hold the value.
+                TypeError: if no parameter can hold the value.
             """
             if parameter_value is None:
                 return cls.NOT_SET
@@ -50,7 +50,7 @@ class Parameter:
             )
 
         def check(self, parameter_value: Any) -> bool:
-            """Whether a value may be held by a parameter of this type."""
+            """Return True if a parameter of this type can hold the value."""
             if self is Parameter.Type.NOT_SET:
                 return parameter_value is None
             if self.name in _SCALARS:
@@ -64,7 +64,7 @@ class Parameter:
 
     @classmethod
     def from_parameter_msg(cls, param_msg: ParameterMsg) -> Parameter:
-        """The parameter of an rcl_interfaces/Parameter."""
+        """Create a parameter from an rcl_interfaces/Parameter."""
         type_ = Parameter.Type(value=int(param_msg.value.type))
         return cls(param_msg.name, type_, parameter_value_to_python(param_msg.value))
 
@@ -90,7 +90,7 @@ class Parameter:
         return self._value
 
     def get_parameter_value(self) -> ParameterValue:
-        """The value as an rcl_interfaces/ParameterValue."""
+        """Return the value as an rcl_interfaces/ParameterValue."""
         message = ParameterValue(type=self._type_.value)
         if self._type_ is not Parameter.Type.NOT_SET:
             value = list(self._value) if self._type_.name in _ARRAYS else self._value
@@ -98,7 +98,7 @@ class Parameter:
         return message
 
     def to_parameter_msg(self) -> ParameterMsg:
-        """The parameter as an rcl_interfaces/Parameter."""
+        """Return the parameter as an rcl_interfaces/Parameter."""
         return ParameterMsg(name=self._name, value=self.get_parameter_value())
 
     def __eq__(self, other: object) -> bool:
@@ -114,7 +114,7 @@ class Parameter:
         return f"Parameter(name={self._name!r}, type_={self._type_}, value={self._value!r})"
 
 
-# In this order, as in rclpy: a bool is an int to Python, but a BOOL.
+# The order matters: in Python a bool is also an int, but it must become a BOOL.
 _SCALARS: dict[str, type] = {"BOOL": bool, "INTEGER": int, "DOUBLE": float, "STRING": str}
 _ARRAYS: dict[str, type] = {
     "BYTE_ARRAY": bytes,
@@ -131,10 +131,10 @@ _FIELDS: dict[int, str] = {
 
 
 def parameter_value_to_python(parameter_value: ParameterValue) -> Any:
-    """The Python value of a ParameterValue, None where it is not set.
+    """Return the Python value of a ParameterValue, None if it is not set.
 
     Raises:
-        ValueError: ``type`` is none of ParameterType's.
+        ValueError: if ``type`` is none of ParameterType's.
     """
     type_ = int(parameter_value.type)
     if type_ == ParameterType.PARAMETER_NOT_SET:

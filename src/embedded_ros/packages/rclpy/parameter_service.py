@@ -1,4 +1,4 @@
-"""The six services through which ``ros2 param`` reaches a node's parameters."""
+"""The six parameter services of a node, used by ``ros2 param``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rclpy.qos import qos_profile_parameters
 
 
 class ParameterService:
-    """Creates and answers the services of one node."""
+    """Provides the parameter services of one node."""
 
     def __init__(self, node) -> None:
         self._node = node
@@ -44,7 +44,7 @@ class ParameterService:
         return response
 
     def _get_parameters(self, request, response):
-        # As in rclpy: one unknown name, or one without a value, leaves the answer empty.
+        # As in rclpy: an unknown name, or one without a value, makes the whole answer empty.
         try:
             parameters = self._node.get_parameters(list(request.names))
             response.values = [parameter.get_parameter_value() for parameter in parameters]

@@ -58,11 +58,11 @@ class Publisher:
         return self._writer
 
     def publish(self, msg: Any) -> None:
-        """Send a message, or its serialized bytes.
+        """Publish a message, or its serialised bytes.
 
         Raises:
-            TypeError: neither a message of this publisher's type nor bytes.
-            RCLError: the context was shut down.
+            TypeError: if it is neither a message of this publisher's type nor bytes.
+            RCLError: if the context was shut down.
         """
         writer = self._open()
         if not self._context.ok():
@@ -82,7 +82,7 @@ class Publisher:
             )
 
     def _publish_quietly(self, msg: Any) -> None:
-        """Send for the logger, which must neither log nor fail: not at all where it cannot."""
+        """Publish for the logger; on failure do nothing, as logging must not log or raise."""
         writer = self._writer
         if writer is None or not self._context.ok():
             return
@@ -90,21 +90,21 @@ class Publisher:
             writer.write(cdr.serialize(msg))
 
     def get_subscription_count(self) -> int:
-        """How many subscriptions receive what is published."""
+        """Return the number of matched subscriptions."""
         return self._open().matched_count()
 
     def assert_liveliness(self) -> None:
         self._open().entity._assert_liveliness(self._open().entity._ref)
 
     def wait_for_all_acked(self, timeout: Duration = Infinite) -> bool:
-        """Wait until every reliable subscription has all that was published."""
+        """Wait until every reliable subscription has acknowledged all messages."""
         return self._open().entity.wait_for_acks(max(0, timeout.nanoseconds))
 
     def _guids(self) -> tuple[list[bytes], list[bytes]]:
         return [], [self._open().guid]
 
     def destroy(self) -> None:
-        """Withdraw it; use ``Node.destroy_publisher``."""
+        """Close it; use ``Node.destroy_publisher``."""
         writer, self._writer = self._writer, None
         if writer is not None:
             writer.close()

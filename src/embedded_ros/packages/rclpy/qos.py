@@ -10,7 +10,7 @@ from rclpy.duration import INFINITE_NS, Duration
 
 
 class QoSPolicyKind(IntEnum):
-    """Policies by their number in events."""
+    """Policies by their numbers in events."""
 
     INVALID = 1
     DURABILITY = 2
@@ -25,7 +25,7 @@ class QoSPolicyKind(IntEnum):
 
 
 class QoSPolicyEnum(IntEnum):
-    """Base of the enumerations: conversion from and to short names."""
+    """Base of the policy enumerations: conversion from and to short names."""
 
     @classmethod
     def short_keys(cls) -> list[str]:
@@ -78,7 +78,7 @@ QoSLivelinessPolicy = LivelinessPolicy
 
 
 class InvalidQoSProfileException(Exception):
-    """A profile does not hold together."""
+    """A profile is inconsistent."""
 
     def __init__(self, *args: object) -> None:
         super().__init__("Invalid QoSProfile", *args)
@@ -104,7 +104,7 @@ _ENUMS = {
 
 
 class QoSProfile:
-    """The quality of service of an endpoint. ``history`` or ``depth`` must be given."""
+    """Quality of service of an endpoint; ``history`` or ``depth`` must be given."""
 
     history: HistoryPolicy
     depth: int
@@ -161,17 +161,17 @@ class QoSProfile:
 
 
 def copy_of(profile: QoSProfile | int, **changes: Any) -> QoSProfile:
-    """The same profile with some policies changed; an int is a depth."""
+    """Return a copy of a profile with some policies changed; an int means a depth."""
     if isinstance(profile, int):
         return QoSProfile(depth=profile, **changes)
     return QoSProfile(**{name: getattr(profile, name) for name in _FIELDS} | changes)
 
 
 def resolved(profile: QoSProfile, others: list[Any] | None) -> QoSProfile:
-    """The profile with BEST_AVAILABLE replaced by what works with the other side as it is now.
+    """Return the profile with BEST_AVAILABLE replaced by policies that match the other side now.
 
     ``others`` are the topic's publishers, for a subscription; None for a publisher, which offers
-    everything.
+    the strictest policies.
     """
     changes: dict[str, Any] = {}
     if profile.reliability == ReliabilityPolicy.BEST_AVAILABLE:
@@ -222,7 +222,7 @@ qos_profile_rosout_default = _ROSOUT
 
 
 class QoSPresetProfiles(Enum):
-    """Profiles by the names of ``ros2 topic --qos-profile``."""
+    """Profiles by their names in ``ros2 topic --qos-profile``."""
 
     UNKNOWN = qos_profile_unknown
     DEFAULT = qos_profile_default
@@ -251,7 +251,7 @@ class QoSCompatibility(IntEnum):
 def qos_check_compatible(
     publisher_qos: QoSProfile, subscription_qos: QoSProfile
 ) -> tuple[QoSCompatibility, str]:
-    """Whether samples would flow, and the reason where not."""
+    """Return whether the profiles are compatible, and the reason if not."""
     reasons = []
     if (
         publisher_qos.reliability == ReliabilityPolicy.BEST_EFFORT

@@ -1,4 +1,4 @@
-"""The older name of ``rclpy.event_handler``."""
+"""Former name of ``rclpy.event_handler``."""
 
 from rclpy.event_handler import (
     PublisherEventCallbacks,

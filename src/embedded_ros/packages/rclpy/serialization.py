@@ -1,4 +1,4 @@
-"""Messages to CDR bytes and back."""
+"""CDR serialisation of messages."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from embedded_ros import cdr
 
 
 def serialize_message(message: Any) -> bytes:
-    """CDR with its four bytes of encapsulation; ValueError where a value does not fit."""
+    """Return CDR bytes with encapsulation header; raises ValueError if a value does not fit."""
     return bytes(cdr.serialize(message))
 
 
 def deserialize_message(serialized_message: bytes, message_type: Any) -> Any:
-    """The message of CDR bytes; ValueError where they do not hold one."""
+    """Parse a message from CDR bytes; raises ValueError if they are invalid."""
     return cdr.deserialize(bytes(serialized_message), message_type.TYPE_NAME)

@@ -1,4 +1,4 @@
-"""Services: requests in, responses out."""
+"""Services: receive requests and send responses."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from embedded_ros import cdr, dds, dds_types, graph, graph_samples, qos_mapping
 from rclpy._rclpy_pybind11 import InvalidHandle
 from rclpy.qos import copy_of
 
-# A client that has just appeared may have been heard before it can hear: its request waits for
-# the other direction this long, as in rmw_cyclonedds.
+# The request of a new client may arrive before the client can receive responses: the response
+# waits for that up to this long, as in rmw_cyclonedds.
 REPLY_MATCH_TIMEOUT_S = 1.0
-HISTORY = 1000  # requests or responses that wait for their callback
+HISTORY = 1000  # queued requests or responses
 
 
 @dataclass(frozen=True)
 class RequestId:
-    """Which request of which client: both go back with the response."""
+    """Identifies a request by client and sequence number; sent back with the response."""
 
     guid: int
     sequence_number: int
@@ -28,23 +28,23 @@ class RequestId:
 
 
 def new_identity(role: str, participant: dds.Participant) -> str:
-    """The USER_DATA entry that the reader and the writer of one service or client share, by which
-    others pair them. ``role`` is "serviceid" or "clientid"."""
+    """Return a USER_DATA entry shared by the reader and writer of one service or client, so that
+    others can pair them. ``role`` is "serviceid" or "clientid"."""
     guid = participant.guid[:12] + participant.next_number().to_bytes(4, "big")
     return f"{role}={guid[0]:02x}." + ".".join(f"{byte:x}" for byte in guid[1:]) + ";"
 
 
 def identities(role: str, user_data: Iterable[bytes]) -> set[str]:
-    """Who these endpoints belong to; those that do not say are left out."""
+    """Return the service or client identities of endpoints; those without one are skipped."""
     found = (graph_samples.user_data_entry(item, role) for item in user_data)
     return {identity for identity in found if identity is not None}
 
 
 def service_qos(profile: Any, type_name: str, identity: str) -> Any:
-    """The DDS policies of the reader or writer of a service or client.
+    """Return the DDS policies of the reader or writer of a service or client.
 
-    The default depth of 10 loses requests when more are under way, and every client hears the
-    responses to all others: histories are longer, which the other side does not see.
+    The default depth of 10 loses requests when more are in progress, and every client receives
+    the responses to all others. So histories are longer, which does not affect compatibility.
     """
     longer = copy_of(profile, depth=max(profile.depth, HISTORY))
     user_data = identity.encode() + dds_types.type_hash_user_data(type_name)
@@ -52,7 +52,7 @@ def service_qos(profile: Any, type_name: str, identity: str) -> Any:
 
 
 class Service:
-    """Answers requests of one type. Made by ``Node.create_service``."""
+    """A service of one type. Created by ``Node.create_service``."""
 
     def __init__(
         self,
@@ -115,10 +115,10 @@ class Service:
         self.send_response(await coroutine, identity)
 
     def send_response(self, response: Any, header: RequestId) -> None:
-        """Answer one request.
+        """Send the response to one request.
 
         Raises:
-            TypeError: the callback did not return a response of this service's type.
+            TypeError: if the callback did not return a response of this service's type.
         """
         if not isinstance(response, self.srv_type.Response):
             raise TypeError(
@@ -141,8 +141,8 @@ class Service:
             )
 
     def _is_reachable(self, publication_handle: int) -> bool:
-        """Whether the client of a request can hear the response; one that has just appeared is
-        waited for. True where it has left, or does not say who it is."""
+        """Return True if the client of a request can receive the response; a new client is
+        waited for. Also True if it has left or gives no identity."""
         end = time.monotonic() + REPLY_MATCH_TIMEOUT_S
         while (reader := self._reader) is not None:
             user_data = reader.writer_user_data(publication_handle)
@@ -158,7 +158,7 @@ class Service:
         return ([self._reader.guid] if self._reader else []), [self._writer.guid]
 
     def destroy(self) -> None:
-        """Withdraw it; use ``Node.destroy_service``."""
+        """Close it; use ``Node.destroy_service``."""
         reader, self._reader = self._reader, None
         if reader is not None:
             reader.close()

@@ -1,4 +1,4 @@
-"""What SIGINT and SIGTERM do: they shut the contexts down, so that spinning ends."""
+"""Signal handlers: SIGINT and SIGTERM shut the contexts down, which ends spinning."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _PREVIOUS: dict[int, Any] = {}
 
 
 def watch_context(context: Any) -> None:
-    """Have this context shut down by the handled signals."""
+    """Let the handled signals shut this context down."""
     _CONTEXTS.add(context)
 
 
 def install_signal_handlers(options: SignalHandlerOptions = SignalHandlerOptions.ALL) -> None:
-    """Handle the signals of ``options``; from another than the main thread this does nothing."""
+    """Handle the signals of ``options``; does nothing if not in the main thread."""
     if threading.current_thread() is not threading.main_thread():
         return
     if options & SignalHandlerOptions.SIGINT:
@@ -39,7 +39,7 @@ def install_signal_handlers(options: SignalHandlerOptions = SignalHandlerOptions
 
 
 def uninstall_signal_handlers() -> None:
-    """Give the signals back to whoever had them before."""
+    """Restore the previous signal handlers."""
     if threading.current_thread() is not threading.main_thread():
         return
     for number, previous in list(_PREVIOUS.items()):
@@ -49,7 +49,7 @@ def uninstall_signal_handlers() -> None:
 
 
 def get_current_signal_handlers_options() -> SignalHandlerOptions:
-    """Which signals are handled now."""
+    """Return which signals are handled."""
     options = 0
     if signal.SIGINT in _PREVIOUS:
         options |= SignalHandlerOptions.SIGINT
@@ -66,7 +66,7 @@ def _install(number: int) -> None:
 def _handle(number: int, frame: FrameType | None) -> None:
     for context in list(_CONTEXTS):
         context._shutdown_by_signal()
-    # As in rclpy Ctrl-C still raises KeyboardInterrupt, by Python's own handler.
+    # As in rclpy, Ctrl-C still raises KeyboardInterrupt, through Python's own handler.
     previous = _PREVIOUS.get(number)
     if callable(previous):
         previous(number, frame)

@@ -73,18 +73,18 @@ class Subscription:
         return self._reader
 
     def get_publisher_count(self) -> int:
-        """How many publishers are heard."""
+        """Return the number of matched publishers."""
         return self._open().matched_count()
 
     def _take(self) -> tuple[Any, dict[str, Any]] | None:
-        """The next message (bytes where raw) and when it was sent; None where there is none."""
+        """Return the next message (bytes if raw) and its info, or None if there is none."""
         reader = self._reader
         while reader is not None:
             sample = reader.take()
             if sample is None:
                 return None
             info = {
-                "source_timestamp": sample.source_timestamp_ns,  # both since the epoch
+                "source_timestamp": sample.source_timestamp_ns,  # both in ns since the epoch
                 "received_timestamp": time.time_ns(),
                 "publication_sequence_number": None,
                 "reception_sequence_number": None,
@@ -110,14 +110,14 @@ class Subscription:
         return [self._open().guid], []
 
     def destroy(self) -> None:
-        """Withdraw it; use ``Node.destroy_subscription``."""
+        """Close it; use ``Node.destroy_subscription``."""
         reader, self._reader = self._reader, None
         if reader is not None:
             reader.close()
 
 
 def _takes_two(callback: Callable[..., Any]) -> bool:
-    """Whether a callback wants the message's info besides the message."""
+    """Return True if a callback takes the message's info in addition to the message."""
     try:
         inspect.signature(callback).bind(object())
     except TypeError:

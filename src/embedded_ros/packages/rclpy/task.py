@@ -12,9 +12,9 @@ from typing import Any
 
 
 class Future:
-    """A result that comes later; may be awaited in coroutine callbacks.
+    """A result that is set later; may be awaited in coroutine callbacks.
 
-    ``cancel`` is a request only: a cancelled future is not done, and may still get a result.
+    ``cancel`` is only a request: a cancelled future is not done and may still get a result.
     """
 
     def __init__(self, *, executor: Any = None) -> None:
@@ -39,7 +39,7 @@ class Future:
         return self.result()
 
     def cancel(self) -> None:
-        """Ask for an end; the done callbacks are called."""
+        """Request cancellation; the done callbacks are called."""
         with self._lock:
             if not self._done:
                 self._cancelled = True
@@ -49,11 +49,11 @@ class Future:
         return self._cancelled
 
     def done(self) -> bool:
-        """Whether there is a result or an exception."""
+        """Return True if there is a result or an exception."""
         return self._done
 
     def result(self) -> Any:
-        """The result, None where there is none yet; raises the exception that was set."""
+        """Return the result, None if there is none yet; raises the exception if one was set."""
         if self._exception is not None:
             raise self.exception()
         return self._result
@@ -63,7 +63,7 @@ class Future:
         return self._exception
 
     def set_result(self, result: Any) -> None:
-        """Finish; a second result replaces the first."""
+        """Complete the future; a second result replaces the first."""
         with self._lock:
             self._result = result
             self._done, self._cancelled = True, False
@@ -71,7 +71,7 @@ class Future:
         self._call_back()
 
     def set_exception(self, exception: BaseException) -> None:
-        """Finish with what ``result`` raises from now on."""
+        """Complete the future with an exception, which ``result`` will raise."""
         with self._lock:
             self._exception, self._exception_fetched = exception, False
             self._done, self._cancelled = True, False
@@ -79,7 +79,7 @@ class Future:
         self._call_back()
 
     def _call_back(self) -> None:
-        """Have the executor call the done callbacks, once; without one they are called here."""
+        """Call the done callbacks once: in the executor, or here if there is none."""
         with self._lock:
             executor = self._executor()
             callbacks, self._callbacks = self._callbacks, []
@@ -89,7 +89,7 @@ class Future:
                 continue
             try:
                 callback(self)
-            except Exception as error:  # the others come first; said as rclpy says it
+            except Exception as error:  # warn like rclpy, and call the other callbacks
                 warnings.warn(f"Unhandled exception in done callback: {error}", stacklevel=3)
 
     def _wake(self) -> None:
@@ -102,7 +102,7 @@ class Future:
         self._executor = (lambda: None) if executor is None else weakref.ref(executor)
 
     def add_done_callback(self, callback: Callable[[Future], Any]) -> None:
-        """Call ``callback(future)`` when done: in the executor where there is one, else at once."""
+        """Call ``callback(future)`` when done: in the executor if there is one, else at once."""
         with self._lock:
             executor = self._executor()
             if not self._done:
@@ -114,7 +114,7 @@ class Future:
             callback(self)
 
     def _when_done(self, waker: Callable[[], None]) -> None:
-        """Call ``waker()`` from whichever thread finishes this future."""
+        """Call ``waker()`` in the thread that completes this future."""
         with self._lock:
             if not self._done:
                 self._wakers.append(waker)
@@ -123,7 +123,7 @@ class Future:
 
 
 class Task(Future):
-    """A function or coroutine that an executor runs; the future of its result."""
+    """A function or coroutine run by an executor; also the future of its result."""
 
     def __init__(
         self,
@@ -143,7 +143,7 @@ class Task(Future):
         """Run to the end, or to the next await.
 
         Returns:
-            The future that the coroutine waits for; None where it did not say, or is done.
+            The future that the coroutine waits for; None if unknown, or if the task is done.
         """
         if self._done or not self._executing.acquire(blocking=False):
             return None

@@ -1,4 +1,4 @@
-"""Points in time in nanoseconds, each of one kind of clock."""
+"""Points in time in nanoseconds, each with a clock type."""
 
 from __future__ import annotations
 

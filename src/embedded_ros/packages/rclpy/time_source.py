@@ -1,4 +1,4 @@
-"""Simulated time: the subscription to ``/clock`` that moves the clocks of a node."""
+"""Simulated time: the subscription to ``/clock`` that drives the clocks of a node."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class TimeSource:
         return self._subscription is not None
 
     def attach_node(self, node: Any) -> None:
-        """Follow the node's parameter ``use_sim_time``, from now on."""
+        """Follow the node's parameter ``use_sim_time`` from now on."""
         self._node = weakref.proxy(node)
         if not node.has_parameter(USE_SIM_TIME):
             node.declare_parameter(USE_SIM_TIME, False)
@@ -54,13 +54,13 @@ class TimeSource:
         self._clocks.append(clock)
 
     def set_use_sim_time(self, enabled: bool) -> None:
-        """Follow ``/clock`` (true) or the system's time (false)."""
+        """Follow ``/clock`` (True) or system time (False)."""
         if enabled == self.ros_time_is_active:
             return
         from rosgraph_msgs.msg import Clock as ClockMessage
 
         if enabled:
-            # As in rclpy in the node's default group: no time passes while a callback of it runs.
+            # As in rclpy, in the node's default group: time stands still while its callbacks run.
             self._subscription = self._node.create_subscription(
                 ClockMessage, "/clock", self._on_clock, CLOCK_QOS
             )

@@ -10,7 +10,7 @@ from rclpy.exceptions import ROSInterruptException, TimerCancelledError
 
 
 class Timer:
-    """Calls a function every period of its clock. Made by ``Node.create_timer``."""
+    """Calls a function periodically by its clock. Created by ``Node.create_timer``."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class Timer:
         self._period_ns = int(value)
 
     def is_ready(self) -> bool:
-        """Whether its time has come. A clock that goes back or is switched restarts the period."""
+        """Return True if a call is due; a clock that goes back or is switched restarts it."""
         if self._cancelled or self._destroyed:
             return False
         with self._lock:
@@ -63,7 +63,7 @@ class Timer:
             return now >= self._next_ns
 
     def _real_time_until_ready_ns(self) -> int | None:
-        """How long to wait; None where only a message can make it ready."""
+        """Return how long to wait, ns; None if only a clock message can make it ready."""
         if self._cancelled or self._destroyed or not self._clock._follows_wall_time():
             return None
         return max(0, self._next_ns - self._clock.now().nanoseconds)
@@ -75,7 +75,7 @@ class Timer:
             now = self._clock.now().nanoseconds
             self._last_ns = now
             self._next_ns += self._period_ns
-            if self._next_ns <= now:  # calls that were missed are not made up for
+            if self._next_ns <= now:  # missed calls are skipped
                 missed = (now - self._next_ns) // self._period_ns + 1 if self._period_ns else 0
                 self._next_ns = self._next_ns + missed * self._period_ns if missed else now
         return self.callback
@@ -87,7 +87,7 @@ class Timer:
         self._cancelled = True
 
     def reset(self) -> None:
-        """Start the period anew, after ``cancel()`` too."""
+        """Restart the period, also after ``cancel()``."""
         with self._lock:
             self._last_ns = self._clock.now().nanoseconds
             self._next_ns = self._last_ns + self._period_ns
@@ -98,7 +98,7 @@ class Timer:
         return self._clock.now().nanoseconds - self._last_ns
 
     def time_until_next_call(self) -> int | None:
-        """Nanoseconds, negative where it is late; None where cancelled."""
+        """Return the nanoseconds until the next call, negative if late; None if cancelled."""
         return None if self._cancelled else self._next_ns - self._clock.now().nanoseconds
 
     def destroy(self) -> None:
@@ -106,7 +106,7 @@ class Timer:
 
 
 class Rate:
-    """Sleeps to keep a frequency; another thread must spin. Made by ``Node.create_rate``."""
+    """Sleeps to maintain a frequency; another thread must spin. Created by ``Node.create_rate``."""
 
     def __init__(self, timer: Timer, *, context: Any) -> None:
         self._timer, self._context = timer, context
@@ -125,7 +125,7 @@ class Rate:
             self._tick.notify_all()
 
     def sleep(self) -> None:
-        """Wait for the next tick; ROSInterruptException at shutdown."""
+        """Wait for the next tick; raises ROSInterruptException at shutdown."""
         with self._tick:
             seen = self._ticks
             while self._ticks == seen:

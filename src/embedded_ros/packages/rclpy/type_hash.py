@@ -1,4 +1,4 @@
-"""The hash by which versions of a type are told apart (REP-2016)."""
+"""Type hashes, which identify the version of a message type (REP-2016)."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ SIZE = 32
 
 @dataclass
 class TypeHash:
-    """``str()`` of it is ``RIHS01_…``; "INVALID" where a participant did not say it."""
+    """A type hash; ``str()`` gives ``RIHS01_…``, or "INVALID" if a participant sent none."""
 
     version: int = -1
     value: bytes = bytes(SIZE)
 
     @classmethod
     def from_text(cls, text: str) -> TypeHash:
-        """The hash of ``RIHS01_…``; an invalid one of any other text."""
+        """Parse ``RIHS01_…``; any other text gives an invalid hash."""
         prefix, _, digits = text.partition("_")
         if not prefix.startswith("RIHS") or len(digits) != 2 * SIZE:
             return cls()

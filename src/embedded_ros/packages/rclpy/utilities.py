@@ -10,7 +10,7 @@ from rclpy.context import Context
 
 
 def get_default_context(*, shutting_down: bool = False) -> Context:
-    """The context used where none is given; made when first asked for."""
+    """Return the default context; created on first use."""
     with LOCK:
         if not KEPT:
             KEPT.append(Context())
@@ -18,22 +18,22 @@ def get_default_context(*, shutting_down: bool = False) -> Context:
 
 
 def ok(*, context: Context | None = None) -> bool:
-    """Whether the context is initialised and not shut down."""
+    """Return True if the context is initialised and not shut down."""
     return (context or get_default_context()).ok()
 
 
 def shutdown(*, context: Context | None = None) -> None:
-    """Shut the context down; RuntimeError where it is not running."""
+    """Shut the context down; raises RuntimeError if it is not running."""
     (context or get_default_context(shutting_down=True)).shutdown()
 
 
 def try_shutdown(*, context: Context | None = None) -> None:
-    """Shut the context down where it is running."""
+    """Shut the context down if it is running."""
     (context or get_default_context(shutting_down=True)).try_shutdown()
 
 
 def remove_ros_args(args: list[str] | None = None) -> list[str]:
-    """The arguments that are not ROS's: without ``--ros-args ... [--]``."""
+    """Return the arguments without the ROS part ``--ros-args ... [--]``."""
     kept, inside = [], False
     for argument in sys.argv if args is None else args:
         if argument == "--ros-args":
@@ -54,15 +54,15 @@ def get_available_rmw_implementations() -> set[str]:
 
 
 def timeout_sec_to_nsec(timeout_sec: float | None) -> int:
-    """Nanoseconds, -1 for "forever" (None or negative)."""
+    """Convert to nanoseconds; -1 means "forever" (None or negative)."""
     return -1 if timeout_sec is None or timeout_sec < 0 else int(timeout_sec * 1e9)
 
 
 def get_message_type_name(msg_type: Any) -> str:
-    """``package/msg/Name`` of a message class.
+    """Return ``package/msg/Name`` of a message class.
 
     Raises:
-        AttributeError: it is not a message class of this process.
+        AttributeError: if it is not a message class.
     """
     name = getattr(msg_type, "TYPE_NAME", None)
     if not isinstance(name, str) or not name:

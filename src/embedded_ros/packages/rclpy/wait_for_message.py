@@ -1,4 +1,4 @@
-"""Waiting for one message."""
+"""Waits for a single message."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def wait_for_message(
     qos_profile: QoSProfile | int = 1,
     time_to_wait: float = -1,
 ) -> tuple[bool, Any]:
-    """``(True, message)`` with the next message of ``topic``, ``(False, None)`` after
-    ``time_to_wait`` seconds (negative: never). The node must not be spinning meanwhile."""
+    """Return ``(True, message)`` with the next message of ``topic``, or ``(False, None)`` after
+    ``time_to_wait`` seconds (negative: no limit). The node must not be spinning meanwhile."""
     future = Future()
     subscription = node.create_subscription(msg_type, topic, future.set_result, qos_profile)
     executor = SingleThreadedExecutor(context=node.context)

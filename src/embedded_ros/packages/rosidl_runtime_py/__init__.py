@@ -1,4 +1,4 @@
-"""Helpers on message classes and instances."""
+"""Helpers for message classes and instances."""
 
 from rosidl_runtime_py.convert import message_to_csv, message_to_ordereddict, message_to_yaml
 from rosidl_runtime_py.get_interfaces import (

@@ -1,4 +1,4 @@
-"""Messages as ordered dictionaries, YAML and CSV."""
+"""Converts messages to ordered dictionaries, YAML and CSV."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def message_to_ordereddict(
     no_arr: bool = False,
     no_str: bool = False,
 ) -> OrderedDict[str, Any]:
-    """Plain Python values by field name.
+    """Return the fields as plain Python values by name.
 
-    ``truncate_length`` shortens strings and arrays; ``no_arr`` and ``no_str`` leave their content
-    out and say how long they are.
+    ``truncate_length`` shortens strings and arrays; ``no_arr`` and ``no_str`` replace their
+    content by their length.
     """
     result: OrderedDict[str, Any] = OrderedDict()
     for name, kind in msg.get_fields_and_field_types().items():
@@ -38,7 +38,7 @@ def message_to_yaml(
     no_str: bool = False,
     flow_style: bool = False,
 ) -> str:
-    """The message as ``ros2 topic echo`` prints it."""
+    """Return the message as printed by ``ros2 topic echo``."""
     content = message_to_ordereddict(
         msg, truncate_length=truncate_length, no_arr=no_arr, no_str=no_str
     )
@@ -55,7 +55,7 @@ def message_to_yaml(
 def message_to_csv(
     msg: Any, *, truncate_length: int | None = None, no_arr: bool = False, no_str: bool = False
 ) -> str:
-    """The values of all fields, nested ones in order, separated by commas."""
+    """Return the values of all fields, including nested ones, separated by commas."""
     content = message_to_ordereddict(
         msg, truncate_length=truncate_length, no_arr=no_arr, no_str=no_str
     )

@@ -1,4 +1,4 @@
-"""Which messages and services there are."""
+"""Lists the available messages and services."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from embedded_ros import definitions
 
 
 def get_message_interfaces(package_names: Iterable[str] = ()) -> dict[str, list[str]]:
-    """``{package: ["msg/Name", …]}``, of all packages where none are named."""
+    """Return ``{package: ["msg/Name", …]}``; of all packages if none are named."""
     return _by_package(definitions.all_messages(), set(package_names))
 
 
 def get_service_interfaces(package_names: Iterable[str] = ()) -> dict[str, list[str]]:
-    """``{package: ["srv/Name", …]}``, of all packages where none are named."""
+    """Return ``{package: ["srv/Name", …]}``; of all packages if none are named."""
     return _by_package(definitions.all_services(), set(package_names))
 
 
 def get_interfaces(package_names: Iterable[str] = ()) -> dict[str, list[str]]:
-    """Messages and services of the packages."""
+    """Return the messages and services of the packages."""
     names = definitions.all_messages() + definitions.all_services()
     return _by_package(names, set(package_names))
 

@@ -1,4 +1,4 @@
-"""Messages filled from plain values, as on a command line."""
+"""Fills messages from plain Python values, such as those of a command line."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def set_message_fields(
     """Set the fields of ``msg`` named in ``values``, nested messages from nested dictionaries.
 
     Raises:
-        AttributeError: a name that is no field.
-        TypeError: ``values`` is no dictionary.
-        ValueError: a value that the field cannot take.
+        AttributeError: if a name is not a field.
+        TypeError: if ``values`` is not a dictionary.
+        ValueError: if a value does not fit its field.
     """
     if not isinstance(values, dict):
         raise TypeError(f"Value '{values}' is expected to be a dictionary but is a {type(values)}")
@@ -36,7 +36,7 @@ def set_message_fields(
 
 
 def _converted(current: Any, kind: str, value: Any) -> Any:
-    """``value`` as the type that the field has now."""
+    """Convert ``value`` to the type of the field's current value."""
     if hasattr(current, "get_fields_and_field_types"):
         if not isinstance(value, type(current)):
             set_message_fields(current, value)
@@ -62,7 +62,7 @@ def _numbers(values: Any, floats: bool) -> list:
 
 
 def _element(kind: str, value: Any) -> Any:
-    """One element of a ``sequence<package/Name>`` or a sequence of strings, bools or octets."""
+    """Convert an element of a ``sequence<package/Name>``, or of strings, bools or octets."""
     inner = kind.removeprefix("sequence<").rstrip(">").split(",")[0].split("[")[0].strip()
     if "/" in inner and isinstance(value, dict):
         package, name = inner.split("/")

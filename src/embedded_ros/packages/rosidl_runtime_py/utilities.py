@@ -1,4 +1,4 @@
-"""Message and service classes by their names."""
+"""Looks up message and service classes by name."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import Any
 
 
 def get_message(identifier: str) -> Any:
-    """The class of ``package/msg/Name`` (or ``package/Name``)."""
+    """Return the class of ``package/msg/Name`` (or ``package/Name``)."""
     return _get(identifier, "msg")
 
 
 def get_service(identifier: str) -> Any:
-    """The class of ``package/srv/Name`` (or ``package/Name``)."""
+    """Return the class of ``package/srv/Name`` (or ``package/Name``)."""
     return _get(identifier, "srv")
 
 
 def get_interface(identifier: str) -> Any:
-    """The class of ``package/msg/Name`` or ``package/srv/Name``."""
+    """Return the class of ``package/msg/Name`` or ``package/srv/Name``."""
     parts = identifier.split("/")
     if len(parts) != 3 or parts[1] not in ("msg", "srv"):
         raise ValueError(f"expected 'package/msg/Name' or 'package/srv/Name', got '{identifier}'")
@@ -25,12 +25,12 @@ def get_interface(identifier: str) -> Any:
 
 
 def is_message(identifier: str) -> bool:
-    """Whether there is a message of that name."""
+    """Return True if there is a message of that name."""
     return _exists(identifier, "msg")
 
 
 def is_service(identifier: str) -> bool:
-    """Whether there is a service of that name."""
+    """Return True if there is a service of that name."""
     return _exists(identifier, "srv")
 
 

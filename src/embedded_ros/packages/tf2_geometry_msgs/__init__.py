@@ -1,4 +1,4 @@
-"""Points, vectors and poses in another frame; importing it lets ``Buffer.transform`` take them."""
+"""Transforms points, vectors and poses; importing it registers them for ``Buffer.transform``."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ def _rigid(transform: TransformStamped) -> Rigid:
 
 
 def do_transform_point(point: PointStamped, transform: TransformStamped) -> PointStamped:
-    """The point, turned and moved; the header is the transform's."""
+    """Return the point, rotated and translated, with the transform's header."""
     x, y, z = _rigid(transform).apply((point.point.x, point.point.y, point.point.z))
     return PointStamped(header=transform.header, point=Point(x=x, y=y, z=z))
 
 
 def do_transform_vector3(vector: Vector3Stamped, transform: TransformStamped) -> Vector3Stamped:
-    """The vector, turned; the header is the transform's."""
+    """Return the vector, rotated, with the transform's header."""
     v = vector.vector
     x, y, z = rotate(_rigid(transform).rotation, (v.x, v.y, v.z))
     return Vector3Stamped(header=transform.header, vector=Vector3(x=x, y=y, z=z))
 
 
 def do_transform_pose(pose: Pose, transform: TransformStamped) -> Pose:
-    """The pose, turned and moved."""
+    """Return the pose, rotated and translated."""
     p, q = pose.position, pose.orientation
     moved = _rigid(transform) @ Rigid((p.x, p.y, p.z), (q.x, q.y, q.z, q.w))
     x, y, z = moved.translation
@@ -51,7 +51,7 @@ def do_transform_pose(pose: Pose, transform: TransformStamped) -> Pose:
 
 
 def do_transform_pose_stamped(pose: PoseStamped, transform: TransformStamped) -> PoseStamped:
-    """The pose, turned and moved; the header is the transform's."""
+    """Return the pose, rotated and translated, with the transform's header."""
     return PoseStamped(header=transform.header, pose=do_transform_pose(pose.pose, transform))
 
 

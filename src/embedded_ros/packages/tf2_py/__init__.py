@@ -1,4 +1,4 @@
-"""The transform buffer without ROS: frames, their transforms over time, look-ups between them."""
+"""Transform buffer without ROS: stores transforms over time and looks up frame pairs."""
 
 from tf2_py._core import BufferCore
 from tf2_py._exceptions import (

@@ -1,4 +1,4 @@
-"""What is known of one child frame over time."""
+"""Caches of the transforms of one child frame over time."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ class Cache(Protocol):
     """Transforms of one child frame to its parent."""
 
     def insert(self, stamp_ns: int, link: Link) -> bool:
-        """Keep a transform; False where it is too old to be kept."""
+        """Store a transform; returns False if it is too old."""
         ...
 
     def at(self, stamp_ns: int) -> Link:
-        """The transform at a time; ExtrapolationException where none is around it."""
+        """Return the transform at a time; raises ExtrapolationException if out of range."""
         ...
 
     def latest(self) -> tuple[int | None, str] | None:
-        """Time (None = always) and parent of the newest transform; None without any."""
+        """Return time (None = static) and parent of the newest transform; None if empty."""
         ...
 
     def clear(self) -> None: ...
 
 
 class StaticCache:
-    """A transform that always holds; clearing the buffer leaves it, as it is sent only once."""
+    """A static transform; it survives clearing the buffer, as it is published only once."""
 
     def __init__(self) -> None:
         self._link: Link | None = None
@@ -54,7 +54,7 @@ class StaticCache:
         return None if self._link is None else (None, self._link.parent)
 
     def clear(self) -> None:
-        """Nothing: see above."""
+        """Do nothing: static transforms are kept."""
 
 
 class TimeCache:
@@ -88,7 +88,7 @@ class TimeCache:
         first, second = self._links[after - 1], self._links[after]
         if (
             first.parent != second.parent
-        ):  # re-parented in between: the earlier one holds until then
+        ):  # the parent changed in between: use the earlier transform until then
             return first
         fraction = (stamp_ns - stamps[after - 1]) / (stamps[after] - stamps[after - 1])
         return Link(first.parent, interpolate(first.transform, second.transform, fraction))
@@ -118,7 +118,7 @@ class TimeCache:
 
     @property
     def span(self) -> tuple[int, int, int] | None:
-        """Oldest and newest time and the number of transforms; None without any."""
+        """Return oldest and newest time and the number of transforms; None if empty."""
         if not self._stamps:
             return None
         return self._stamps[0], self._stamps[-1], len(self._stamps)
@@ -129,7 +129,7 @@ class TimeCache:
 
 
 def seconds(stamp_ns: int) -> str:
-    """A time for a message: seconds with all nine decimals."""
+    """Format a time for an error message: seconds with nine decimals."""
     sign = "-" if stamp_ns < 0 else ""
     whole, rest = divmod(abs(stamp_ns), 1_000_000_000)
     return f"{sign}{whole}.{rest:09d}"

@@ -1,4 +1,4 @@
-"""BufferCore: messages in, messages out."""
+"""BufferCore: stores TransformStamped messages and answers look-ups with them."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class BufferCore:
         self._tree = FrameTree(length)
         self._complaints: set[tuple[str, str]] = set()
 
-    # --- in -----------------------------------------------------------------------------------
+    # --- input --------------------------------------------------------------------------------
 
     def set_transform(self, transform: TransformStamped, authority: str) -> None:
-        """Keep a transform. A broken one is left out, with one warning for each child frame."""
+        """Store a transform. An invalid one is ignored, with one warning per child frame."""
         self._insert(transform, authority, static=False)
 
     def set_transform_static(self, transform: TransformStamped, authority: str) -> None:
-        """Keep a transform that always holds."""
+        """Store a static transform."""
         self._insert(transform, authority, static=True)
 
     def _insert(self, message: TransformStamped, authority: str, static: bool) -> None:
@@ -61,16 +61,16 @@ class BufferCore:
             )
 
     def clear(self) -> None:
-        """Forget everything but the static transforms."""
+        """Remove all transforms except static ones."""
         self._tree.clear()
         self._complaints.clear()
 
-    # --- out ----------------------------------------------------------------------------------
+    # --- look-ups -----------------------------------------------------------------------------
 
     def lookup_transform_core(
         self, target_frame: str, source_frame: str, time: Time | TimeMsg
     ) -> TransformStamped:
-        """What takes points of the source frame to the target frame at a time (0 = the newest).
+        """Return the transform from source to target frame at a time (0 = newest).
 
         Raises:
             LookupException, ConnectivityException, ExtrapolationException,
@@ -87,7 +87,7 @@ class BufferCore:
         source_time: Time | TimeMsg,
         fixed_frame: str,
     ) -> TransformStamped:
-        """As ``lookup_transform_core``, from one time to another through a frame at rest."""
+        """Like ``lookup_transform_core``, between two times, through a fixed frame."""
         T_target_fixed, stamp_ns = self._tree.lookup(
             target_frame, fixed_frame, to_nanoseconds(target_time)
         )
@@ -99,7 +99,7 @@ class BufferCore:
     def can_transform_core(
         self, target_frame: str, source_frame: str, time: Time | TimeMsg
     ) -> tuple[bool, str]:
-        """Whether the look-up succeeds, and why not."""
+        """Return whether the look-up would succeed, and the reason if not."""
         try:
             self._tree.lookup(target_frame, source_frame, to_nanoseconds(time))
         except TransformException as error:
@@ -114,7 +114,7 @@ class BufferCore:
         source_time: Time | TimeMsg,
         fixed_frame: str,
     ) -> tuple[bool, str]:
-        """Whether the full look-up succeeds, and why not."""
+        """Return whether the full look-up would succeed, and the reason if not."""
         try:
             self._tree.lookup(target_frame, fixed_frame, to_nanoseconds(target_time))
             self._tree.lookup(fixed_frame, source_frame, to_nanoseconds(source_time))
@@ -123,18 +123,18 @@ class BufferCore:
         return True, ""
 
     def get_latest_common_time(self, target_frame: str, source_frame: str) -> Time:
-        """The newest time at which both frames are known; raises as a look-up."""
+        """Return the newest time at which both frames are known; raises like a look-up."""
         self._tree.check_frame("getLatestCommonTime argument target_frame", target_frame)
         self._tree.check_frame("getLatestCommonTime argument source_frame", source_frame)
         return Time(nanoseconds=self._tree.latest_common_time(target_frame, source_frame))
 
     def all_frames_as_string(self) -> str:
-        """One line for each frame that has a parent."""
+        """Return one line of text for each frame that has a parent."""
         parents = ((child, self._tree.parent_of(child)) for child in self._tree.frames())
         return "".join(f"Frame {c} exists with parent {p}.\n" for c, p in parents if p)
 
     def all_frames_as_yaml(self) -> str:
-        """Parent, rate and times of each child frame, as view_frames reads them."""
+        """Return parent, rate and times of each child frame as YAML, for view_frames."""
         text = ""
         for child, (cache, authority) in sorted(self._tree.caches().items()):
             parent = self._tree.parent_of(child)
@@ -145,7 +145,7 @@ class BufferCore:
 
 
 def to_nanoseconds(time: Any) -> int:
-    """Of an rclpy Time or a builtin_interfaces/Time."""
+    """Convert an rclpy Time or a builtin_interfaces/Time to nanoseconds."""
     if hasattr(time, "nanoseconds"):
         return int(time.nanoseconds)
     return int(time.sec) * 1_000_000_000 + int(time.nanosec)

@@ -1,25 +1,25 @@
-"""Why a transform cannot be had."""
+"""Exceptions of transform look-ups."""
 
 
 class TransformException(Exception):
-    """Any of the reasons below."""
+    """Base of the exceptions below."""
 
 
 class LookupException(TransformException):
-    """A frame is not known."""
+    """A frame does not exist."""
 
 
 class ConnectivityException(TransformException):
-    """No chain of transforms leads from one frame to the other."""
+    """The frames are not connected by transforms."""
 
 
 class ExtrapolationException(TransformException):
-    """The chain has no transforms before and after the requested time."""
+    """The requested time is outside the range of the stored transforms."""
 
 
 class InvalidArgumentException(TransformException):
-    """A frame name that cannot be one."""
+    """A frame name is invalid."""
 
 
 class TimeoutException(TransformException):
-    """The time to wait is over."""
+    """A wait timed out."""

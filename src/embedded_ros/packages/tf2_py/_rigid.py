@@ -1,7 +1,7 @@
 """Rigid transforms as a translation and a unit quaternion (x, y, z, w).
 
-Plain Python numbers: a look-up handles a few of them, and NumPy would take longer to be called
-than the arithmetic takes.
+Uses plain Python floats: for the few numbers of a look-up, NumPy's call overhead would exceed the
+cost of the arithmetic.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from dataclasses import dataclass
 Vector = tuple[float, float, float]
 Quaternion = tuple[float, float, float, float]
 
-NEARLY_PARALLEL = 1.0 - 1e-9  # above this cosine slerp's division loses its digits
+NEARLY_PARALLEL = 1.0 - 1e-9  # above this cosine, slerp's division loses precision
 
 
 @dataclass(frozen=True, slots=True)
 class Rigid:
-    """``T_target_source``: takes points of the source frame to the target frame."""
+    """``T_target_source``: transforms points from the source frame to the target frame."""
 
     translation: Vector
     rotation: Quaternion
 
     def __matmul__(self, other: Rigid) -> Rigid:
-        """``T_a_c`` of ``T_a_b @ T_b_c``."""
+        """Return ``T_a_c`` = ``T_a_b @ T_b_c``."""
         x, y, z = rotate(self.rotation, other.translation)
         tx, ty, tz = self.translation
         return Rigid((x + tx, y + ty, z + tz), multiply(self.rotation, other.rotation))
@@ -35,7 +35,7 @@ class Rigid:
         return Rigid((-tx, -ty, -tz), back)
 
     def apply(self, point: Vector) -> Vector:
-        """A point of the source frame, in the target frame."""
+        """Transform a point from the source frame to the target frame."""
         x, y, z = rotate(self.rotation, point)
         tx, ty, tz = self.translation
         return (x + tx, y + ty, z + tz)
@@ -45,7 +45,7 @@ IDENTITY = Rigid((0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0))
 
 
 def multiply(a: Quaternion, b: Quaternion) -> Quaternion:
-    """The rotation ``a`` after the rotation ``b``."""
+    """Return the quaternion product ``a b``: the rotation ``b`` followed by ``a``."""
     ax, ay, az, aw = a
     bx, by, bz, bw = b
     return (
@@ -57,7 +57,7 @@ def multiply(a: Quaternion, b: Quaternion) -> Quaternion:
 
 
 def rotate(q: Quaternion, v: Vector) -> Vector:
-    """A vector turned by a unit quaternion: v + 2 u x (u x v + w v)."""
+    """Rotate a vector by a unit quaternion: v + 2 u x (u x v + w v)."""
     x, y, z, w = q
     vx, vy, vz = v
     cx = y * vz - z * vy + w * vx
@@ -77,7 +77,7 @@ def normalised(q: Quaternion) -> Quaternion:
 
 
 def interpolate(first: Rigid, second: Rigid, fraction: float) -> Rigid:
-    """Between two transforms at ``fraction`` 0..1: linear, and slerp the short way round."""
+    """Interpolate at ``fraction`` 0..1: translation linearly, rotation by the shorter slerp."""
     keep = 1.0 - fraction
     x, y, z = (
         keep * a + fraction * b for a, b in zip(first.translation, second.translation, strict=True)

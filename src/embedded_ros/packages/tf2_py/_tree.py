@@ -1,4 +1,4 @@
-"""The frames and the transforms between them; thread-safe, times in integer nanoseconds."""
+"""The tree of frames and their transforms; thread-safe, times in integer nanoseconds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tf2_py._exceptions import (
 )
 from tf2_py._rigid import IDENTITY, Rigid
 
-MAX_DEPTH = 1000  # a longer chain is a loop
+MAX_DEPTH = 1000  # a longer chain must be a loop
 
 
 class FrameTree:
@@ -29,11 +29,11 @@ class FrameTree:
     def insert(
         self, child: str, link: Link, stamp_ns: int, static: bool, authority: str = ""
     ) -> bool:
-        """Keep a transform; False where it is older than the cache is long."""
+        """Store a transform; returns False if it is older than the cache length."""
         kind = StaticCache if static else TimeCache
         with self._lock:
             cache = self._caches.get(child)
-            if not isinstance(cache, kind):  # new, or static has become dynamic or the reverse
+            if not isinstance(cache, kind):  # new, or changed between static and dynamic
                 cache = StaticCache() if static else TimeCache(self.cache_length_ns)
                 self._caches[child] = cache
             self._frames |= {child, link.parent}
@@ -41,7 +41,7 @@ class FrameTree:
             return cache.insert(stamp_ns, link)
 
     def clear(self) -> None:
-        """Forget all transforms but the static ones; the names of frames stay known."""
+        """Remove all transforms except static ones; frame names are kept."""
         with self._lock:
             for cache in self._caches.values():
                 cache.clear()
@@ -51,18 +51,18 @@ class FrameTree:
             return sorted(self._frames)
 
     def caches(self) -> dict[str, tuple[Cache, str]]:
-        """Cache and authority of each child frame."""
+        """Return the cache and authority of each child frame."""
         with self._lock:
             return {child: (c, self._authorities[child]) for child, c in self._caches.items()}
 
     def parent_of(self, child: str) -> str | None:
-        """The newest parent, None for a root."""
+        """Return the newest parent, None for a root."""
         with self._lock:
             latest = self._latest(child)
             return None if latest is None else latest[1]
 
     def check_frame(self, argument: str, name: str) -> None:
-        """InvalidArgumentException or LookupException where there is no such frame."""
+        """Raise InvalidArgumentException or LookupException if there is no such frame."""
         if not isinstance(name, str) or not name:
             raise InvalidArgumentException(
                 f"Invalid argument passed to {argument}: in tf2 frame_ids cannot be empty"
@@ -79,7 +79,7 @@ class FrameTree:
             )
 
     def lookup(self, target: str, source: str, stamp_ns: int) -> tuple[Rigid, int]:
-        """``T_target_source`` at a time (0 = the newest common one) and that time.
+        """Return ``T_target_source`` at a time (0 = newest common time), and that time, ns.
 
         Raises:
             LookupException, ConnectivityException, ExtrapolationException,
@@ -112,7 +112,7 @@ class FrameTree:
     def _climb(
         self, start: str, stamp_ns: int
     ) -> tuple[dict[str, Rigid], ExtrapolationException | None]:
-        """``T_ancestor_start`` of all ancestors in order, and what ended the climb too early."""
+        """Return ``T_ancestor_start`` of all ancestors in order, and the error that ended it."""
         reached = {start: IDENTITY}
         frame, transform = start, IDENTITY
         while (cache := self._caches.get(frame)) is not None:
@@ -129,7 +129,7 @@ class FrameTree:
     # --- the newest common time ---------------------------------------------------------------
 
     def latest_common_time(self, target: str, source: str) -> int:
-        """The newest time at which the whole chain is known; 0 where all of it is static."""
+        """Return the newest time at which the whole chain is known; 0 if all is static."""
         if target == source:
             latest = self._latest(source)
             return 0 if latest is None or latest[0] is None else latest[0]
@@ -140,7 +140,7 @@ class FrameTree:
         raise self._not_connected(target, source)
 
     def _newest(self, start: str) -> dict[str, list[int]]:
-        """For each ancestor: the newest times of the dynamic transforms between it and start."""
+        """Return, per ancestor, the newest times of the dynamic transforms up to it."""
         reached: dict[str, list[int]] = {start: []}
         frame = start
         while (latest := self._latest(frame)) is not None:

@@ -1,4 +1,4 @@
-"""Transforms between frames over ROS: buffer, listener, broadcasters."""
+"""Transforms between frames in ROS: buffer, listener, broadcasters."""
 
 from tf2_py import (
     ConnectivityException,

@@ -1,4 +1,4 @@
-"""The buffer that a TransformListener fills, with look-ups that can wait."""
+"""Transform buffer filled by a TransformListener; look-ups can wait."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ SHUTDOWN_CHECK_S = 0.1
 class Buffer(BufferCore, BufferInterface):
     """Transforms of the last ``cache_time`` (default 10 s).
 
-    With a node it offers the service ``tf2_frames`` and clears itself when the node's clock jumps
-    back by a second or changes its source; without one no clock moves it. Waiting look-ups block
-    their thread: another one has to spin the listener.
+    With a node it provides the service ``tf2_frames``, and clears itself when the node's clock
+    jumps back by a second or changes its source; without a node it ignores clock jumps. Waiting
+    look-ups block their thread: another thread must spin the listener.
     """
 
     def __init__(self, cache_time: Duration | None = None, node: Node | None = None) -> None:
@@ -72,7 +72,7 @@ class Buffer(BufferCore, BufferInterface):
             callback()
 
     def _wait_until(self, possible: Callable[[], bool], timeout: Duration) -> None:
-        """Return when ``possible()``, when the time is over, or when ROS shuts down."""
+        """Wait until ``possible()``, the timeout, or shutdown."""
         if timeout.nanoseconds <= 0:
             return
         end = wall.monotonic() + timeout.nanoseconds / 1e9
@@ -93,11 +93,11 @@ class Buffer(BufferCore, BufferInterface):
         time: AnyTime,
         timeout: Duration = Duration(),  # noqa: B008 (immutable, and as rclpy writes it)
     ) -> TransformStamped:
-        """The transform that takes points of the source frame to the target frame.
+        """Return the transform that converts points from the source to the target frame.
 
         Args:
-            time: when; zero means the newest time at which the whole chain is known.
-            timeout: how long to wait for it, in wall time.
+            time: zero means the newest time at which the whole chain is known.
+            timeout: how long to wait for the transform, in wall time.
 
         Raises:
             LookupException, ConnectivityException, ExtrapolationException,
@@ -116,7 +116,7 @@ class Buffer(BufferCore, BufferInterface):
         fixed_frame: str,
         timeout: Duration = Duration(),  # noqa: B008
     ) -> TransformStamped:
-        """As ``lookup_transform``, between two times, through a frame at rest."""
+        """Like ``lookup_transform``, between two times, through a fixed frame."""
         where = (target_frame, target_time, source_frame, source_time, fixed_frame)
         self._wait_until(lambda: self.can_transform_full_core(*where)[0], timeout)
         return self.lookup_transform_full_core(*where)
@@ -129,7 +129,7 @@ class Buffer(BufferCore, BufferInterface):
         timeout: Duration = Duration(),  # noqa: B008
         return_debug_tuple: bool = False,
     ) -> bool | tuple[bool, str]:
-        """Whether the look-up is possible within the timeout; with the reason where wanted."""
+        """Return True if the look-up is possible within the timeout; optionally with a reason."""
         where = (target_frame, source_frame, time)
         self._wait_until(lambda: self.can_transform_core(*where)[0], timeout)
         result = self.can_transform_core(*where)
@@ -145,7 +145,7 @@ class Buffer(BufferCore, BufferInterface):
         timeout: Duration = Duration(),  # noqa: B008
         return_debug_tuple: bool = False,
     ) -> bool | tuple[bool, str]:
-        """Whether the full look-up is possible within the timeout."""
+        """Return True if the full look-up is possible within the timeout."""
         where = (target_frame, target_time, source_frame, source_time, fixed_frame)
         self._wait_until(lambda: self.can_transform_full_core(*where)[0], timeout)
         result = self.can_transform_full_core(*where)
@@ -156,7 +156,7 @@ class Buffer(BufferCore, BufferInterface):
     async def lookup_transform_async(
         self, target_frame: str, source_frame: str, time: AnyTime
     ) -> TransformStamped:
-        """The transform, once it is there."""
+        """Return the transform once it is available."""
         return await self.wait_for_transform_async(target_frame, source_frame, time)
 
     async def lookup_transform_full_async(
@@ -167,7 +167,7 @@ class Buffer(BufferCore, BufferInterface):
         source_time: AnyTime,
         fixed_frame: str,
     ) -> TransformStamped:
-        """The full look-up, once it is possible."""
+        """Return the transform of a full look-up once it is available."""
         return await self.wait_for_transform_full_async(
             target_frame, target_time, source_frame, source_time, fixed_frame
         )
@@ -175,7 +175,7 @@ class Buffer(BufferCore, BufferInterface):
     def wait_for_transform_async(
         self, target_frame: str, source_frame: str, time: AnyTime
     ) -> Future:
-        """A future of the transform; cancel it to give up."""
+        """Return a future of the transform; cancel it to stop waiting."""
         return self._future_of(lambda: self.lookup_transform_core(target_frame, source_frame, time))
 
     def wait_for_transform_full_async(
@@ -186,7 +186,7 @@ class Buffer(BufferCore, BufferInterface):
         source_time: AnyTime,
         fixed_frame: str,
     ) -> Future:
-        """A future of the full look-up."""
+        """Return a future of the full look-up."""
         return self._future_of(
             lambda: self.lookup_transform_full_core(
                 target_frame, target_time, source_frame, source_time, fixed_frame
@@ -202,7 +202,7 @@ class Buffer(BufferCore, BufferInterface):
             try:
                 future.set_result(look_up())
             except TransformException:
-                return  # not yet; the next transform tries again
+                return  # not yet: retried on the next transform
 
         with self._new_data:
             self._waiting.append(attempt)

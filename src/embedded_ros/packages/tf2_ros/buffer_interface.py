@@ -1,4 +1,4 @@
-"""Transforming stamped messages with whatever answers ``lookup_transform``."""
+"""Base class that transforms stamped messages, based on ``lookup_transform``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from std_msgs.msg import Header
 
 
 class TypeException(Exception):
-    """No function is registered that transforms messages of this type."""
+    """No transform function is registered for messages of this type."""
 
     def __init__(self, errstr: str) -> None:
         super().__init__(errstr)
@@ -20,7 +20,7 @@ class TypeException(Exception):
 
 
 class NotImplementedException(Exception):
-    """The buffer has no such look-up."""
+    """The buffer does not implement this look-up."""
 
 
 class TransformRegistration:
@@ -32,7 +32,7 @@ class TransformRegistration:
         TransformRegistration._functions[key] = callback
 
     def get(self, key: type) -> Callable[[Any, Any], Any]:
-        """The function; TypeException where there is none."""
+        """Return the function of a type; raises TypeException if there is none."""
         if key not in TransformRegistration._functions:
             raise TypeException(
                 f"Type {key} is not loaded or supported: import the package that transforms it, "
@@ -42,7 +42,7 @@ class TransformRegistration:
 
 
 class BufferInterface:
-    """What a buffer offers beside look-ups."""
+    """Message transforms, provided by a buffer in addition to look-ups."""
 
     def __init__(self) -> None:
         self.registration = TransformRegistration()
@@ -50,11 +50,11 @@ class BufferInterface:
     def transform(
         self, object_stamped: Any, target_frame: str, timeout: Duration | None = None
     ) -> Any:
-        """A stamped message in another frame, at the message's time.
+        """Transform a stamped message to another frame, at the message's time.
 
         Raises:
-            TransformException: as ``lookup_transform``.
-            TypeException: no function is registered for the message's type.
+            TransformException: see ``lookup_transform``.
+            TypeException: if no function is registered for the message's type.
         """
         apply = self.registration.get(type(object_stamped))
         header = object_stamped.header
@@ -71,7 +71,7 @@ class BufferInterface:
         fixed_frame: str,
         timeout: Duration | None = None,
     ) -> Any:
-        """As ``transform``, to another time, through a frame at rest."""
+        """Like ``transform``, to another time, through a fixed frame."""
         apply = self.registration.get(type(object_stamped))
         header = object_stamped.header
         found = self.lookup_transform_full(
@@ -92,6 +92,6 @@ class BufferInterface:
 
 
 def Stamped(obj: Any, stamp: TimeMsg, frame_id: str) -> Any:
-    """The object with a header of that time and frame."""
+    """Return the object with a header of that time and frame."""
     obj.header = Header(frame_id=frame_id, stamp=stamp)
     return obj

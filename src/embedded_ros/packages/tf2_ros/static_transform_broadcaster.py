@@ -1,4 +1,4 @@
-"""Publishes transforms that always hold."""
+"""Broadcaster of static transforms."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ STATIC_QOS = QoSProfile(
 
 
 class StaticTransformBroadcaster:
-    """Publishes on /tf_static; the first transform of each child frame stays, as in Jazzy."""
+    """Publishes on /tf_static; as in Jazzy, later transforms of a child frame are ignored."""
 
     def __init__(self, node: Node, qos: QoSProfile | int | None = None) -> None:
         self._transforms: dict[str, TransformStamped] = {}
         self.pub_tf = node.create_publisher(TFMessage, "/tf_static", qos or STATIC_QOS)
 
     def sendTransform(self, transform: TransformStamped | list[TransformStamped]) -> None:
-        """Publish all transforms so far together with this one or these."""
+        """Publish one or more transforms together with all previous ones."""
         transforms = transform if isinstance(transform, list | tuple) else [transform]
         for item in transforms:
             self._transforms.setdefault(item.child_frame_id, item)

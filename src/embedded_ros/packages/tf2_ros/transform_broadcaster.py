@@ -1,4 +1,4 @@
-"""Publishes transforms that change."""
+"""Broadcaster of dynamic transforms."""
 
 from __future__ import annotations
 
@@ -15,6 +15,6 @@ class TransformBroadcaster:
         self.pub_tf = node.create_publisher(TFMessage, "/tf", qos or QoSProfile(depth=100))
 
     def sendTransform(self, transform: TransformStamped | list[TransformStamped]) -> None:
-        """Publish one transform or several; frame_id is the parent."""
+        """Publish one or more transforms; frame_id is the parent frame."""
         transforms = transform if isinstance(transform, list | tuple) else [transform]
         self.pub_tf.publish(TFMessage(transforms=list(transforms)))

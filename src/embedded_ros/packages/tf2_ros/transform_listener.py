@@ -1,4 +1,4 @@
-"""Fills a buffer from /tf and /tf_static."""
+"""Transform listener: fills a buffer from /tf and /tf_static."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ STATIC_TF_QOS = QoSProfile(
 
 
 class TransformListener:
-    """Subscribes for a buffer until ``unregister()``; its node keeps it alive, as in Jazzy.
+    """Fills a buffer until ``unregister()``; its node keeps it alive, as in Jazzy.
 
     Args:
-        node: whose executor delivers the transforms.
-        spin_thread: spin the node in a thread of the listener's own. The node must then not be
-            in any other executor.
+        node: its executor delivers the transforms.
+        spin_thread: spin the node in a separate thread. The node must then not be in any other
+            executor.
     """
 
     def __init__(
@@ -41,8 +41,8 @@ class TransformListener:
         static_qos: QoSProfile | int | None = None,
     ) -> None:
         self.buffer, self.node = buffer, node
-        # In the default group, which is mutually exclusive, transforms could not arrive while
-        # another callback of the node waits for them.
+        # In the node's default, mutually exclusive group, transforms could not arrive while
+        # another callback waits for them.
         self.group = ReentrantCallbackGroup()
         group = {"callback_group": self.group}
         self.tf_sub = node.create_subscription(
@@ -61,7 +61,7 @@ class TransformListener:
             self.dedicated_listener_thread.start()
 
     def unregister(self) -> None:
-        """Stop listening, and the thread where there is one."""
+        """Unsubscribe, and stop the thread if there is one."""
         if self.executor is not None:
             self.executor.shutdown()
             self.dedicated_listener_thread.join()
@@ -82,4 +82,4 @@ def _spin(executor: SingleThreadedExecutor) -> None:
     try:
         executor.spin()
     except ExternalShutdownException:
-        return  # the context was shut down: nothing to listen to any more
+        return  # the context was shut down

@@ -36,14 +36,17 @@ DARK = Material("plain", (0.16, 0.16, 0.17), 0.5)
 
 
 def pick(rng: Random, colors: tuple[Color, ...]) -> Color:
+    """Return a random colour."""
     return colors[int(rng.integers(len(colors)))]
 
 
 def wood(color: Color) -> Material:
+    """Return wood of that colour."""
     return Material("wood", color, 0.8)
 
 
 def fabric(color: Color) -> Material:
+    """Return fabric of that colour."""
     return Material("fabric", color, 0.35)
 
 

@@ -82,7 +82,7 @@ class DeviceMap:
         return RenderedView(**{n: image.numpy() for n, image in zip(images, shaped, strict=True)})
 
     def _shaded(self, points: Float[Tensor, "N 3"], with_latent: bool) -> dict[str, Tensor]:
-        """What the field says at points; labels are class ids, -1 where there is no class."""
+        """Return images of the field's values at points; labels are class ids, -1 = none."""
         field = self.field
         _, code, gradient = field.distance_code_gradient(points)
         code = code.T

@@ -82,13 +82,14 @@ def used_spans(origin, direction, near, far, voxel, index, low, counts, spans):
 
 @njit(inline="always")
 def _border(cell, shift, reach, inverse):
-    """Where a ray leaves the cube of ``2 reach - 1`` cells of edge ``1 << shift`` on one axis."""
+    """Return where a ray leaves, on one axis, ``2 reach - 1`` cells of edge ``1 << shift``."""
     cell >>= shift
     return (cell + reach if inverse > 0 else cell - reach + 1) << shift
 
 
 @njit(inline="always")
 def inverse_of(direction):
+    """Return 1 / direction, or NEVER if it is 0 (the ray never crosses that axis)."""
     return 1.0 / direction if direction != 0 else NEVER
 
 

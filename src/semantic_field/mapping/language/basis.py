@@ -48,7 +48,7 @@ class LanguageBasis:
         self.basis = torch.zeros(teacher.dim, latent_dim)
         self.mean = torch.zeros(teacher.dim)
         self.rank = 0
-        self._unknown: set[str] = set()  # names, of which a warning has told
+        self._unknown: set[str] = set()  # names that were already warned about
 
     def latents_of(self, names: list[str]) -> Float[Tensor, "C D"]:
         """Return V'(e - mean) (C, D) of each name's embedding e; adds columns as needed.

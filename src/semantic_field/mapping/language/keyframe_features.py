@@ -70,14 +70,14 @@ class DenseTargets:
         store.tell_moves(self._move)
         self._patch_basis: Tensor | None = None
 
-    def _arrays(self) -> tuple[NDArray, ...]:
+    def arrays(self) -> tuple[NDArray, ...]:
         """Return all arrays that are indexed by slot."""
         of_units = (self.units, self.unit_latents, self.unit_known)
         return (self.latents, self.rows, self.weights, self.patches, *of_units)
 
     def _move(self, source: int, target: int) -> None:
         """Follow a keyframe that was moved to another slot."""
-        for array in (*self._arrays(), self.has_patches, self._identities, self.ranks):
+        for array in (*self.arrays(), self.has_patches, self._identities, self.ranks):
             array[target] = array[source]
         self.regions.pop(target, None)
         if source in self.regions:

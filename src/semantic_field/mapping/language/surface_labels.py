@@ -94,6 +94,11 @@ class SurfaceLabels:
         self._cut, self._labelled = UNCUT, NOTHING
         self._cutting: Future[_Cut] | None = None
 
+    def __len__(self) -> int:
+        """How many cells of the surface are kept; those of the newest keyframes are not joined to
+        them before the next ``refresh``."""
+        return len(self._cells)
+
     def clear(self) -> None:
         """Delete the labels, but not the accumulated features."""
         self._labelled = NOTHING

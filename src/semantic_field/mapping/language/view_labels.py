@@ -43,6 +43,9 @@ class ViewLabels:
         rank: returns label rows and weights of an image from its latents and regions.
         proposer: region proposer for views from novel poses; None = no regions.
         up: unit vector (3,), for the released code's circle of poses.
+
+    Attributes:
+        new_views: of each novel pose, points (N, 3), their label rows (N,) and weights (N,).
     """
 
     def __init__(
@@ -61,7 +64,7 @@ class ViewLabels:
 
     def clear(self) -> None:
         """Delete the labels of novel views."""
-        self._new: dict[int, LabelledPoints] = {}
+        self.new_views: dict[int, LabelledPoints] = {}
         self._pool: LabelledPoints | None = None
 
     def tasks(self, targets: DenseTargets) -> Iterator[Callable[[], None]]:
@@ -83,8 +86,8 @@ class ViewLabels:
         self, count: int, random: np.random.Generator, texts: int
     ) -> tuple[NDArray[np.float32], Float[Tensor, "N C"]]:
         """Draw random points of novel views; also return probabilities of ``texts`` texts."""
-        if self._pool is None and self._new:
-            views = list(self._new.values())
+        if self._pool is None and self.new_views:
+            views = list(self.new_views.values())
             points, rows, weights = (np.concatenate(part) for part in zip(*views, strict=True))
             self._pool = points, rows, weights
         if self._pool is None or not len(self._pool[0]):
@@ -97,7 +100,7 @@ class ViewLabels:
 
     def memory_bytes(self) -> int:
         """Return the bytes of the points of novel views; may be called while they change."""
-        return sum(part.nbytes for view in list(self._new.values()) for part in view)
+        return sum(part.nbytes for view in list(self.new_views.values()) for part in view)
 
     @torch.no_grad()
     def _label_keyframe(self, targets: DenseTargets, identity: int) -> None:
@@ -133,7 +136,7 @@ class ViewLabels:
         v, u = np.divmod(good, camera.width)
         z = view.depth.ravel()[good]
         points = transform_points(pose, camera.lift(u, v, z)).astype(np.float32)
-        self._new[number] = (points, rows.ravel()[good], weights.ravel()[good])
+        self.new_views[number] = (points, rows.ravel()[good], weights.ravel()[good])
         self._pool = None
 
 

@@ -35,6 +35,7 @@ def cloud_of(header: Header, points: SurfacePoints, relevancy: np.ndarray) -> Po
 
 
 def hit_message(hit: Hit) -> HitMessage:
+    """Convert a hit to a message: metres, in the map frame."""
     size = Vector3(**dict(zip("xyz", hit.size.tolist(), strict=True)))
     return HitMessage(
         id=hit.id,
@@ -79,8 +80,10 @@ class AnswerPublisher:
         else:
             node.get_logger().warning("vision_msgs is not installed: hits come as markers only")
         self._publishers = {n: node.create_publisher(k, n, LATCHED) for n, k in kinds.items()}
+        self._keeps_goal = False  # for late joiners
 
     def publish(self, result: QueryResult) -> None:
+        """Publish an answer on all topics; the goal and grasp clouds are of its best hit."""
         header, near = header_of(result.state), cloud_header(result.state)
         publish = {name: publisher.publish for name, publisher in self._publishers.items()}
         publish["relevancy"](cloud_of(near, result.points, result.relevancy))
@@ -105,10 +108,11 @@ class AnswerPublisher:
             self._publishers["goal"].publish(
                 PoseStamped(header=header, pose=conversions.to_pose(goal))
             )
-            return
-        # A PoseStamped cannot say "none"; destroying the publisher drops its latched message.
-        self._node.destroy_publisher(self._publishers["goal"])
-        self._publishers["goal"] = self._node.create_publisher(PoseStamped, "goal", LATCHED)
+        elif self._keeps_goal:
+            # A PoseStamped cannot say "none"; destroying the publisher drops its latched message.
+            self._node.destroy_publisher(self._publishers["goal"])
+            self._publishers["goal"] = self._node.create_publisher(PoseStamped, "goal", LATCHED)
+        self._keeps_goal = goal is not None
 
 
 def _no_points(result: QueryResult) -> SurfacePoints:

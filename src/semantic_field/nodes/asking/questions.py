@@ -11,8 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 from sensor_msgs.msg import Image
 
-from semantic_field.field.map_state import MapState
-from semantic_field.field.surface.points import SurfacePoints
 from semantic_field.nodes.ros import conversions
 from semantic_field.query.engine import QueryEngine, QueryResult
 from semantic_field.srv import Query, QueryTexts
@@ -76,20 +74,6 @@ def ask_texts(engine: QueryEngine, request: QueryTexts.Request) -> list[QueryRes
     if not request.texts:
         raise ValueError("expected texts to look for, got none")
     return engine.query_all(list(request.texts), **_options(request)._asdict())
-
-
-def segmented(
-    engine: QueryEngine, names: list[str]
-) -> tuple[MapState, SurfacePoints, NDArray[np.int64]]:
-    """Return the map, its N points, and the index into ``names`` per point (N,), -1 = none.
-
-    Raises:
-        ValueError: if there is no map, no name, or a name that the teacher does not know.
-    """
-    while True:
-        state, points, which = engine.state, engine.points, engine.segment(names)
-        if engine.state is state:  # otherwise the map was replaced in between
-            return state, points, which
 
 
 class LastQuestion:

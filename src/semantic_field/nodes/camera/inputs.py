@@ -186,6 +186,7 @@ class FrameInput:
 
     @property
     def held_back(self) -> int:
+        """Number of frames that wait for their pose, labels or CameraInfo."""
         return len(self._pending)
 
     def _deliver_ready(self) -> None:

@@ -103,6 +103,7 @@ class RewindingBuffer(Buffer):
         super().clear()
 
     def rewind(self, stamp_ns: int) -> None:
+        """Clear the buffer if it holds transforms clearly newer than ``stamp_ns``."""
         if max(self._newest.values(), default=0) > stamp_ns + BACKWARD_NS:
             self.clear()
 

@@ -58,6 +58,7 @@ class Watch:
     first_frame: float = 0.0  # monotonic seconds of the first published frame
 
     def listen(self, client: Client) -> None:
+        """Subscribe to the status and the progress of the replay."""
         client.subscribe(FieldStatus, "status", self._on_status, LATCHED)
         client.subscribe(Float32, "replay_node/progress", self._on_progress, LATCHED)
 
@@ -202,6 +203,8 @@ def _watch_mapping(
                 raise RuntimeError(f"{reason}: see {log}")
             if watch.first_frame and first_answer is None:
                 first_answer = _try_answer(client, watch.first_frame)
+            if watch.status.state == "failed":
+                raise RuntimeError(f"{watch.status.error}: see {log}")
             if watch.progress >= 1.0 and not ended:
                 ended = now
             bar.update(replay, completed=watch.progress, description=_describe(watch, bool(ended)))
@@ -218,6 +221,7 @@ class Stall:
         self._watch, self._seen, self._since = watch, (-1.0, -1), time.monotonic()
 
     def for_long(self, now: float) -> bool:
+        """Return True after ``STALL_TIMEOUT_S`` without progress; ``now``: monotonic seconds."""
         seen = (self._watch.progress, self._watch.status.steps)
         if seen != self._seen or not self._watch.first_frame:
             self._seen, self._since = seen, now

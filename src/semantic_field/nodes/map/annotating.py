@@ -38,6 +38,10 @@ class Annotator:
     Args:
         on_correction: called after each annotation or removal with the two corners (3,) of its
             bounding box, metres, in map coordinates (relative to the map's origin).
+
+    Attributes:
+        name: class of annotations that come without one.
+        label_names: names of the ids in label images.
     """
 
     def __init__(
@@ -50,8 +54,8 @@ class Annotator:
     ) -> None:
         self._node, self._mapper, self._on_correction = node, mapper, on_correction
         self._frame_id, self._config = config.input.global_frame, config
-        self._name = config.annotation_name
-        self._label_names: dict[int, str] = {}
+        self.name = config.annotation_name
+        self.label_names: dict[int, str] = {}
         self._lock = threading.Lock()  # lists are published in the order of the changes
         self._list = node.create_publisher(AnnotationList, "annotations", LATCHED)
         self._markers = node.create_publisher(MarkerArray, "annotations/markers", LATCHED)
@@ -92,7 +96,7 @@ class Annotator:
     def follow(self, config: MappingNodeConfig) -> None:
         """Apply new settings: a changed default name for annotations without one."""
         if config.annotation_name != self._config.annotation_name:
-            self._name = config.annotation_name
+            self.name = config.annotation_name
         self._config = config
 
     def close(self) -> None:
@@ -139,10 +143,10 @@ class Annotator:
     # --- topics -------------------------------------------------------------------------------
 
     def _on_name(self, message: String) -> None:
-        self._name = message.data
+        self.name = message.data
 
     def _on_label_info(self, message) -> None:
-        self._label_names = {int(c.class_id): str(c.class_name) for c in message.class_map}
+        self.label_names = {int(c.class_id): str(c.class_name) for c in message.class_map}
 
     def _on_click(self, message: PointStamped) -> None:
         request = Annotate.Request(kind="point", header=message.header, point=message.point)
@@ -176,7 +180,7 @@ class Annotator:
 
     def _annotate(self, request: Annotate.Request) -> tuple[Answer | None, str]:
         try:
-            answer = self._mapper.annotate(request.name or self._name, self._pointed_at(request))
+            answer = self._mapper.annotate(request.name or self.name, self._pointed_at(request))
         except ValueError as error:
             self._say(False, f"not annotated: {error}")
             return None, f"not annotated: {error}"
@@ -226,7 +230,7 @@ class Annotator:
         if kind == "pixel":
             return Pixel(float(request.u), float(request.v), stamp_ns)
         if kind == "labels":
-            names = dict(enumerate(request.label_names)) or self._label_names
+            names = dict(enumerate(request.label_names)) or self.label_names
             return Labels(
                 conversions.label_ids(request.labels), names or self._node.label_names, stamp_ns
             )

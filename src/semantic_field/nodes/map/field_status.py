@@ -18,6 +18,7 @@ from semantic_field.nodes.map.map_publisher import MapPublisher
 from semantic_field.nodes.ros import conversions
 from semantic_field.nodes.ros.drops import NOT_LOST, DropCounter
 from semantic_field.nodes.ros.qos import LATCHED, RELIABLE
+from semantic_field.nodes.ros.workers import what_stopped
 
 STALE_S = 5.0
 STATES = {
@@ -41,6 +42,7 @@ class MappingState(Protocol):
     publisher: MapPublisher
     teacher_error: str
     refused: Counter[str]
+    failures: dict[str, str]
 
 
 class StatusPublisher:
@@ -84,6 +86,8 @@ class StatusPublisher:
     def _state(self, status: MapperStatus) -> str:
         if not self._node.is_active:
             return "inactive"
+        if self._node.failures:
+            return "failed"
         return STATES[status.state] if self._node.input is not None else "starting"
 
     def _message(self, status: MapperStatus) -> FieldStatus:
@@ -93,6 +97,7 @@ class StatusPublisher:
         return FieldStatus(
             header=conversions.make_header(now, node.settings.input.global_frame),
             state=self._state(status),
+            error=what_stopped({"training": status.error} | node.failures),
             frames_received=feed.pairs if feed else 0,
             frames_used=status.frames - sum(status.dropped.values()),
             keyframes=status.keyframes,
@@ -128,9 +133,11 @@ class StatusPublisher:
             level, text = DiagnosticStatus.WARN, f"dropping frames: {causes}"
         self._dropped_before = dropped
         if status.teacher_error:
-            level, text = DiagnosticStatus.WARN, f"teacher: {status.teacher_error}"
-        if mapper.error:
-            level, text = DiagnosticStatus.ERROR, f"training stopped: {mapper.error}"
+            ended = status.teacher_state == "failed"
+            level = DiagnosticStatus.ERROR if ended else DiagnosticStatus.WARN
+            text = f"teacher: {status.teacher_error}"
+        if status.error:
+            level, text = DiagnosticStatus.ERROR, status.error
         values = {
             "keyframes": status.keyframes,
             "steps": status.steps,

@@ -33,6 +33,7 @@ from semantic_field.nodes.map.local_frame import cloud_header, header_of, local_
 from semantic_field.nodes.map.shared_map import OF_THIS_PROCESS
 from semantic_field.nodes.ros import conversions
 from semantic_field.nodes.ros.qos import LATCHED, RELIABLE
+from semantic_field.nodes.ros.workers import Worker
 
 POLL_S = 0.1
 LEARNT_S = 1.0  # after a correction: most of it has been learnt by then
@@ -68,21 +69,22 @@ class MapPublisher:
         self._sending = threading.Lock()  # so that the last latched message is of the newest map
         self._renewed = 0
         self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._worker: Worker | None = None
         self.version = 0
         self.latest_frame: Frame | None = None
 
     def start(self) -> None:
+        """Start the publishing thread."""
         self._stop.clear()
-        self._thread = threading.Thread(target=self._run, name="map publisher", daemon=True)
-        self._thread.start()
+        self._worker = Worker(self._node, "map publisher", self._run)
+        self._worker.start()
 
     def stop(self) -> None:
         """Stop the thread, after it has finished its current work."""
         self._stop.set()
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
+        if self._worker is not None:
+            self._worker.join()
+            self._worker = None
 
     def follow(self, config: MappingNodeConfig) -> None:
         """Apply new settings; everything is due immediately."""

@@ -61,10 +61,12 @@ class BagPlayback:
             yield Event(received, group)
 
     def publish(self, event: Event) -> None:
+        """Publish the event's serialised messages."""
         for topic, raw in event.payload:
             self._publishers[topic].publish(bytes(raw))
 
     def heard(self) -> bool:
+        """Return True if one of the bag's image topics has a subscriber."""
         return any(self._publishers[t].get_subscription_count() > 0 for t in self._images)
 
 

@@ -42,6 +42,7 @@ class HeldOutPlayback:
         return self._mapped.heard() and self._held_out.heard()
 
     def events(self) -> Iterator[Event]:
+        """Yield one event per mapped or held-out frame; the payload is its position."""
         return (Event(self._stamps[position], position) for position in self._positions)
 
     def publish(self, event: Event) -> None:

@@ -26,7 +26,9 @@ T_BODY_OPTICAL = make_transform([[0, 0, 1], [-1, 0, 0], [0, -1, 0]], [0, 0, 0])
 class Playback(Recording, Protocol):
     """A recording that can be published."""
 
-    def publish(self, event: Event) -> None: ...
+    def publish(self, event: Event) -> None:
+        """Publish the messages of one event."""
+        ...
 
     def heard(self) -> bool:
         """Return True if the images have subscribers."""
@@ -79,12 +81,15 @@ class FramePlayback:
         self._names.publish(LabelInfo(header=header, class_map=classes))
 
     def heard(self) -> bool:
+        """Return True if the depth images have a subscriber."""
         return self._images["depth"].get_subscription_count() > 0
 
     def events(self) -> Iterator[Event]:
+        """Yield one event per frame; its payload is the frame's index in the source."""
         return (Event(stamp, index) for index, stamp in enumerate(self._source.stamps))
 
     def publish(self, event: Event) -> None:
+        """Publish the frame's pose first, then CameraInfo and images."""
         frame = self._source[event.payload]
         header = conversions.make_header(event.stamp_ns, self._config.camera_frame)
         self._publish_pose(frame, header)

@@ -24,10 +24,12 @@ from semantic_field.geometry import (
 
 
 def to_nanoseconds(stamp: Time) -> int:
+    """Convert a stamp message to integer nanoseconds."""
     return stamp.sec * 1_000_000_000 + stamp.nanosec
 
 
 def to_stamp(stamp_ns: int) -> Time:
+    """Convert integer nanoseconds to a stamp message."""
     return Time(sec=int(stamp_ns // 1_000_000_000), nanosec=int(stamp_ns % 1_000_000_000))
 
 
@@ -37,6 +39,7 @@ def without_slash(header: Header) -> None:
 
 
 def make_header(stamp_ns: int, frame_id: str) -> Header:
+    """Return a header with that stamp and frame."""
     return Header(stamp=to_stamp(stamp_ns), frame_id=frame_id)
 
 
@@ -132,11 +135,13 @@ def camera_info(camera: Camera, header: Header) -> CameraInfo:
 
 
 def matrix_from_transform(transform: Transform) -> NDArray[np.float64]:
+    """Convert to a homogeneous matrix (4, 4), metres; the quaternion need not be normalised."""
     t, q = transform.translation, transform.rotation
     return make_transform(matrix_from_quaternion([q.x, q.y, q.z, q.w]), [t.x, t.y, t.z])
 
 
 def matrix_from_pose(pose: Pose) -> NDArray[np.float64]:
+    """Convert to a homogeneous matrix (4, 4), metres; the quaternion need not be normalised."""
     p, q = pose.position, pose.orientation
     return make_transform(matrix_from_quaternion([q.x, q.y, q.z, q.w]), [p.x, p.y, p.z])
 
@@ -147,11 +152,13 @@ def _quaternion(matrix: NDArray) -> Quaternion:
 
 
 def to_transform(matrix: NDArray) -> Transform:
+    """Convert a homogeneous matrix (4, 4) to a Transform message."""
     x, y, z = matrix[:3, 3].tolist()
     return Transform(translation=Vector3(x=x, y=y, z=z), rotation=_quaternion(matrix))
 
 
 def to_pose(matrix: NDArray) -> Pose:
+    """Convert a homogeneous matrix (4, 4) to a Pose message."""
     x, y, z = matrix[:3, 3].tolist()
     return Pose(position=Point(x=x, y=y, z=z), orientation=_quaternion(matrix))
 

@@ -29,6 +29,7 @@ class Warnings:
         self._lock = threading.Lock()
 
     def warn(self, kind: str, text: str) -> None:
+        """Log a warning, unless one of the same kind was logged recently."""
         now = time.monotonic()
         with self._lock:
             if now - self._told.get(kind, -THROTTLE_S) < THROTTLE_S:
@@ -46,10 +47,12 @@ class GuardedNode:
 
     Attributes:
         refused: number of refusals by topic, service or timer.
+        failures: errors that ended threads of the node, by thread name; see ``workers``.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
         self.refused: Counter[str] = Counter()
+        self.failures: dict[str, str] = {}
         self._warnings = Warnings(self)
         super().__init__(*args, **options)
         for service in self.services:  # type: ignore[attr-defined]

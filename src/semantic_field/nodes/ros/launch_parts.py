@@ -223,7 +223,7 @@ def remappings() -> list[tuple[str, LaunchConfiguration]]:
 
 
 def rviz() -> Node:
-    """RViz with this package's displays, where it is asked for."""
+    """Return the action that starts RViz with this package's displays if ``rviz`` is true."""
     displays = [FindPackageShare("semantic_field"), "config", "semantic_field.rviz"]
     return Node(
         package="rviz2",

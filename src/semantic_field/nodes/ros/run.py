@@ -35,7 +35,8 @@ def run_nodes(make_nodes: Sequence[Callable[[], Node]], args: list[str] | None =
     An error at the start (a parameter, a file) prints one line and returns 1. An exception later,
     in a callback or thread, is a bug: its traceback is printed, and the code is 1. Exceptions of
     invalid messages and requests do not arrive here, see ``GuardedNode``. A node may have its own
-    ``exit_code``; that of the mapping node is 1 if its map could not be saved.
+    ``exit_code``; that of the mapping node is 1 if its map could not be saved. If a ``Worker``
+    has failed, the node continues, and the code is 1 at the end.
 
     rclpy's signal handler would invalidate the context at once, while threads still publish.
     Here the nodes are destroyed first, which joins their threads; a second Ctrl-C ends the
@@ -61,7 +62,8 @@ def _run(make_nodes: Sequence[Callable[[], Node]], args: list[str] | None) -> in
         return 1
     _spin(nodes, stop)
     _close(nodes)
-    return 1 if faults else max(getattr(node, "exit_code", 0) for node in nodes)
+    failed = faults or any(getattr(node, "failures", None) for node in nodes)
+    return 1 if failed else max(getattr(node, "exit_code", 0) for node in nodes)
 
 
 def _close(nodes: Sequence[Node]) -> None:

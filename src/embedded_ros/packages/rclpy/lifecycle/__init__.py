@@ -1,4 +1,4 @@
-"""Managed nodes: configured, activated, deactivated and cleaned up from outside."""
+"""Lifecycle (managed) nodes: configured, activated, deactivated and cleaned up externally."""
 
 from rclpy.lifecycle.managed_entity import ManagedEntity, SimpleManagedEntity
 from rclpy.lifecycle.node import LifecycleNode, LifecycleNodeMixin

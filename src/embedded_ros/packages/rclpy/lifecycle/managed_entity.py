@@ -1,4 +1,4 @@
-"""What follows the state of its node."""
+"""Managed entities: follow the lifecycle state of their node."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SUCCESS = TransitionCallbackReturn.SUCCESS
 
 
 class ManagedEntity:
-    """Callbacks for the transitions; all of them agree by default."""
+    """Transition callbacks; by default, all return SUCCESS."""
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         return SUCCESS
@@ -34,7 +34,7 @@ class ManagedEntity:
 
 
 class SimpleManagedEntity(ManagedEntity):
-    """Knows whether its node is active."""
+    """A managed entity that keeps track of whether its node is active."""
 
     def __init__(self) -> None:
         self._enabled = False

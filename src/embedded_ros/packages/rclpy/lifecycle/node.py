@@ -1,4 +1,4 @@
-"""The managed node: callbacks of transitions, and the services that trigger them."""
+"""Lifecycle node: transition callbacks, and the services that trigger them."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ CALLBACKS = {
 
 
 class LifecycleNodeMixin(ManagedEntity):
-    """What makes a Node a managed one; its constructor comes after Node's.
+    """Adds the lifecycle to a Node; its constructor must run after Node's.
 
-    The ``on_…`` callbacks get the previous state. By default each passes it on to the managed
-    entities (such as lifecycle publishers), up to the first that does not succeed: an override
-    should call ``super().on_…(state)``. As in rclpy an exception in a callback counts as ERROR
-    and nothing is said of it, and the callbacks are those that the object has when it is made.
+    The ``on_…`` callbacks get the previous state. By default each calls that of the managed
+    entities (such as lifecycle publishers), up to the first that does not succeed; an override
+    should call ``super().on_…(state)``. As in rclpy, an exception in a callback counts as ERROR
+    and is not logged, and the callbacks are bound at construction.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class LifecycleNodeMixin(ManagedEntity):
                 self.create_service(kind, f"~/{name}", callback, callback_group=callback_group)
 
     # --- transitions from within --------------------------------------------------------------
-    # RCLError where the transition does not start in the current state.
+    # These raise RCLError if the transition does not start in the current state.
 
     def trigger_configure(self) -> TransitionCallbackReturn:
         return self.__change_state("configure")
@@ -103,14 +103,14 @@ class LifecycleNodeMixin(ManagedEntity):
         taken = self.__state_machine.take(transition)
         if self.__transition_publisher is not None and self.context.ok():
             self.__transition_publisher.publish(
-                # The rest stays empty, as rcl leaves it.
+                # The other fields stay empty, as in rcl.
                 TransitionEvent(start_state=taken.start.to_msg(), goal_state=taken.goal.to_msg())
             )
 
     def __call_back(self, before: LifecycleState) -> TransitionCallbackReturn:
         try:
             return self.__callbacks[self.__state_machine.current.label](before)
-        except Exception:  # swallowed, so that no code here relies on its being said
+        except Exception:  # swallowed as in rclpy, so that no code here relies on a log
             return ERROR
 
     # --- managed entities ---------------------------------------------------------------------
@@ -148,7 +148,7 @@ class LifecycleNodeMixin(ManagedEntity):
         self._managed_entities[entity] = None
 
     def create_lifecycle_publisher(self, *args: Any, **kwargs: Any) -> LifecyclePublisher:
-        """As ``create_publisher``; it is silent while the node is not active."""
+        """Like ``create_publisher``; it does not publish while the node is inactive."""
         publisher = self.create_publisher(*args, publisher_class=LifecyclePublisher, **kwargs)
         self.add_managed_entity(publisher)
         return publisher
@@ -162,7 +162,7 @@ class LifecycleNodeMixin(ManagedEntity):
     def __on_change_state(
         self, request: ChangeState.Request, response: ChangeState.Response
     ) -> ChangeState.Response:
-        # As in rclpy: a label counts where one is given, and is refused where it does not lead on
+        # As in rclpy: a label takes precedence if given, and is refused if it does not start here
         # from here. A number that does not is RCLError, in the executor.
         transition = request.transition.label or request.transition.id
         if request.transition.label and not self.__state_machine.leads_on(transition):
@@ -197,7 +197,7 @@ class LifecycleNodeMixin(ManagedEntity):
 
 
 class LifecycleNode(LifecycleNodeMixin, Node):
-    """A managed node; takes Node's arguments."""
+    """A lifecycle node; takes Node's arguments."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""A publisher that is silent until its node is active."""
+"""Lifecycle publisher: publishes only while its node is active."""
 
 from __future__ import annotations
 
@@ -17,5 +17,5 @@ class LifecyclePublisher(SimpleManagedEntity, Publisher):
 
     @SimpleManagedEntity.when_enabled
     def publish(self, msg: Any) -> None:
-        """Send a message; nothing happens while the node is not active."""
+        """Publish a message; does nothing while the node is inactive."""
         Publisher.publish(self, msg)

@@ -1,6 +1,6 @@
-"""The states of a managed node and the transitions between them (design.ros2.org, node_lifecycle).
+"""Lifecycle state machine: states and transitions (design.ros2.org, node_lifecycle).
 
-Ids and labels are those of rcl, so that ``ros2 lifecycle`` knows them.
+Ids and labels are those of rcl, so that ``ros2 lifecycle`` works.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class LifecycleState(NamedTuple):
 
 
 class TransitionCallbackReturn(Enum):
-    """What a transition callback answers: done, refused (stay as before), broken."""
+    """Result of a transition callback; FAILURE returns to the previous state."""
 
     SUCCESS = TransitionMsg.TRANSITION_CALLBACK_SUCCESS
     FAILURE = TransitionMsg.TRANSITION_CALLBACK_FAILURE
@@ -75,7 +75,7 @@ STATES = (
 def _outcomes(
     first_id: int, start: LifecycleState, *goals: LifecycleState
 ) -> tuple[Transition, ...]:
-    """What follows success, failure and error of the callback of a transition state."""
+    """Return the transitions after success, failure and error of a transition callback."""
     results = zip(TransitionCallbackReturn, goals, strict=True)
     return tuple(
         Transition(first_id + step, result.to_label(), start, goal)
@@ -103,7 +103,7 @@ TRANSITIONS = (
 
 
 class StateMachine:
-    """Where a node is, and where it may go from there."""
+    """The current state of a node, and the transitions available from it."""
 
     def __init__(self) -> None:
         self.current = UNCONFIGURED
@@ -112,11 +112,11 @@ class StateMachine:
         return [item for item in TRANSITIONS if item.start == self.current]
 
     def leads_on(self, label: str) -> bool:
-        """Whether a transition of this label starts here."""
+        """Return True if a transition with this label starts in the current state."""
         return any(item.label == label for item in self.available())
 
     def find(self, transition: int | str) -> Transition:
-        """The transition with this id or label that starts here; RCLError where there is none."""
+        """Return the transition with this id or label from the current state, or raise RCLError."""
         for item in self.available():
             if transition in (item.transition_id, item.label):
                 return item
@@ -127,7 +127,7 @@ class StateMachine:
         )
 
     def take(self, transition: int | str) -> Transition:
-        """Go along a transition and return it."""
+        """Perform a transition and return it."""
         taken = self.find(transition)
         self.current = taken.goal
         return taken
