@@ -167,10 +167,10 @@ def moved_and_turned(T_world_first: Array, T_world_second: Array) -> tuple[Array
     return distance, np.arccos(np.clip((trace - 1) / 2, -1, 1))
 
 
-def pose_distances(T_world_first: Array, T_world_second: Array) -> Array:
+def pose_distances(T_world_first: Array, T_world_second: Array) -> NDArray[np.float64]:
     """Return distances (...) of poses (..., 4, 4): metres, where one radian counts as a metre."""
     moved, turned = moved_and_turned(T_world_first, T_world_second)
-    return moved + METRES_PER_RADIAN * turned
+    return np.asarray(moved + METRES_PER_RADIAN * turned, np.float64)
 
 
 def check_transform(transform: ArrayLike, tolerance: float = 1e-3) -> Array:
