@@ -30,6 +30,7 @@ class LanguageSpace:
             the same teacher.
         temperature: where latents have learnt to tell the map's names apart, the probability of
             a name is softmax(cosine / temperature); 0 where they are embeddings of names.
+        text_rank: how many of the columns names have taken; None in maps of earlier releases.
     """
 
     basis: Float[Tensor, "E D"]
@@ -37,6 +38,7 @@ class LanguageSpace:
     rank: int
     fingerprint: str
     temperature: float = 0.0
+    text_rank: int | None = None
 
     def similarity(
         self, latent: Float[Tensor, "N D"], text: Float[Tensor, "Q E"]
