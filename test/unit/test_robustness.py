@@ -391,8 +391,8 @@ def test_readings_at_an_angle_count_less() -> None:
     store = mapper.live_map.keyframes
     assert store is not None
     drawn = draw_rays(
-        store.images, store.cameras, np.zeros(4000, np.int64), mapper.live_map.intake.reach, (2, 1), 0.05,
-        0.1, 0.1, seed=1, depth_noise=0.002,
+        store.images, store.cameras, np.zeros(4000, np.int64), mapper.live_map.intake.reach,
+        (2, 1), 0.05, 0.1, 0.1, seed=1, depth_noise=0.002,
     )  # fmt: skip
     v, u = np.divmod(drawn.pixel, 64)
     inner = (drawn.depth > 0) & (store.images[1][0, drawn.pixel] & GUESSED == 0) & (u > 1)

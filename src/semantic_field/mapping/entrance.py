@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from semantic_field.frames import Frame
+from semantic_field.mapping.corrections.claims import View
 from semantic_field.mapping.intake import Intake
 from semantic_field.mapping.placement import News, World
 
@@ -69,6 +70,11 @@ class Entrance:
         self._changed.notify()
         return True
 
+    def set_max_speed(self, max_speed_mps: float) -> None:
+        """Believe cameras up to this speed from the next frame on; 0 = believe all."""
+        with self._one_by_one:
+            self.world.set_max_speed(max_speed_mps)
+
     def take(self) -> Frame | None:
         """The frame that waits, which waits no longer; None where there is none."""
         with self._changed:
@@ -80,7 +86,7 @@ class Entrance:
         with self._changed:
             self._intake, self.world, self._waiting = intake, world, None
 
-    def seen(self) -> list:
+    def seen(self) -> list[View]:
         """The views of the newest frames, in the map's coordinates, oldest first."""
         with self._changed:
             return list(self._intake.seen)

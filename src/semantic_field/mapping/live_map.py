@@ -205,6 +205,15 @@ class LiveMap:
         """Whether there is something to learn from."""
         return self.keyframes is not None and self.keyframes.count > 0
 
+    def check_keyframes(self) -> None:
+        """Raise a ValueError where there is nothing to learn from."""
+        if not self.has_keyframes:
+            why = ", ".join(f"{n} {cause}" for cause, n in self.intake.dropped.items())
+            raise ValueError(
+                "expected a keyframe before training (add_frame), got none"
+                + (f"; frames dropped: {why}" if why else "")
+            )
+
     @property
     def is_corrected(self) -> bool:
         """Whether annotations were changed so recently that they are being learnt still."""

@@ -7,14 +7,11 @@ and ``renderer`` show it to readers, ``checkpoint`` keeps it in a file.
 
 from __future__ import annotations
 
-import logging
-import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from semantic_field.config import Config
@@ -39,10 +36,9 @@ from semantic_field.mapping.placement import World
 from semantic_field.mapping.renderer import Renderer
 from semantic_field.mapping.snapshots import Snapshots
 from semantic_field.mapping.turns import Turns
+from semantic_field.mapping.worker import Worker
 from semantic_field.teachers.image_teachers import ImageTargets, ImageTeachers
 from semantic_field.teachers.regions import RegionProposer
-
-log = logging.getLogger(__name__)
 
 
 class Mapper:
@@ -84,11 +80,9 @@ class Mapper:
         self.config, self.frame_id, self.teacher = config, frame_id, teacher
         self._before_new_map = before_new_map
         self._proposer = proposer or (eyes.proposer if eyes else None)
-        self.turns = Turns()
-        self._stopping = self._paused = False
-        self._thread: threading.Thread | None = None
-        self._error = ""
+        self.turns, self._paused = Turns(), False
         self._meter, self._snapshots = Meter(), Snapshots(frame_id)
+        self._worker = Worker(self._work_once, wake=lambda: self._entrance.wake())
         self.live_map = self._new_map()
         world = World(config.mapping.max_speed_mps)
         self._entrance = Entrance(self.live_map.intake, world, self._begin_anew)
@@ -117,7 +111,7 @@ class Mapper:
             names,
             texts,
             stored,
-            is_live=lambda: self._thread is not None,
+            is_live=lambda: self._worker.is_started,
         )
 
     def _swap(self, live_map: LiveMap, world: World) -> None:
@@ -145,7 +139,7 @@ class Mapper:
         """
         if not self._entrance.offer(frame):
             return False
-        if self._thread is not None:
+        if self._worker.is_started:
             return True
         with self.turns.visit():
             return self._take_waiting()
@@ -166,7 +160,7 @@ class Mapper:
         if frame is None or not self.live_map.take(frame):
             return False
         if self._teaching is not None:
-            self._teaching.look_now() if self._thread is None else self._teaching.wake()
+            self._teaching.wake() if self._worker.is_started else self._teaching.look_now()
         return True
 
     def add_image_targets(self, stamp_ns: int, targets: ImageTargets) -> bool:
@@ -270,24 +264,19 @@ class Mapper:
                 renaming.set_vocabulary(self.live_map, config.language.texts)
             self.config = config
             self.live_map.set_config(config)
-            self._entrance.world.set_max_speed(config.mapping.max_speed_mps)
+        self._entrance.set_max_speed(config.mapping.max_speed_mps)
 
     def start(self) -> None:
         """Train in a worker thread until ``stop``."""
-        if self._thread is None:
-            self._stopping, self._error = False, ""
-            self._thread = threading.Thread(target=self._run, name="mapper", daemon=True)
-            self._thread.start()
+        if not self._worker.is_started:
+            self._worker.start()
             if self._teaching is not None:
                 self._teaching.start()
 
     def stop(self) -> None:
         """End the worker thread and wait for it; the map stays."""
-        thread, self._thread = self._thread, None
-        if thread is not None:
-            self._stopping = True
-            self._entrance.wake()
-            thread.join()
+        if self._worker.is_started:
+            self._worker.stop()
             if self._teaching is not None:
                 self._teaching.stop()
 
@@ -312,12 +301,7 @@ class Mapper:
         Raises:
             ValueError: while there is no keyframe.
         """
-        if not self.live_map.has_keyframes:
-            why = ", ".join(f"{n} {cause}" for cause, n in self.status().dropped.items())
-            raise ValueError(
-                "expected a keyframe before training (add_frame), got none"
-                + (f"; frames dropped: {why}" if why else "")
-            )
+        self.live_map.check_keyframes()
         for _ in range(n):
             with self.turns.visit():
                 self._learn()
@@ -335,18 +319,9 @@ class Mapper:
         self.live_map.step()
         self._meter.count(trainer.rays - before)
 
-    def _run(self) -> None:
-        try:
-            torch.set_num_threads(1)  # the kernels' threads share the work, see field.affine
-            while not self._stopping:
-                self._work_once()
-        except Exception as error:  # whatever it was: the thread ends, and the status says why
-            self._error = f"{type(error).__name__}: {error}"
-            log.exception("training stopped")
-
     def _work_once(self) -> None:
         """Take the waiting frame, then one step; wait where there is neither."""
-        if self._entrance.rest_unless(lambda: self._stopping or self._may_train()):
+        if self._entrance.rest_unless(lambda: self._worker.is_stopping or self._may_train()):
             self._meter.restart()
         with self.turns.turn():
             self._take_waiting()
@@ -400,9 +375,9 @@ class Mapper:
         return status_of(
             self.live_map,
             self._meter.rays_per_s,
-            started=self._thread is not None,
+            started=self._worker.is_started,
             paused=self._paused,
-            error=self._error,
+            error=self._worker.error,
             snapshot_version=self._snapshots.version,
             teachers=self._teaching.status() if self._teaching is not None else TeacherStatus(),
         )
