@@ -173,7 +173,10 @@ DAMAGES = {
     "half a moment": (without("adam.trunk_out.weight.exp_avg_sq"), "exp_avg_sq"),
     "half the poses": (changed("keyframes.poses", lambda a: a[:1]), r"keyframes\.poses of shape"),
     "no poses": (without("keyframes.poses"), "keyframes.poses"),
-    "poses of nowhere": (changed("keyframes.poses", lambda a: np.full_like(a, np.inf)), "finite numbers"),
+    "poses of nowhere": (
+        changed("keyframes.poses", lambda a: a - np.inf),
+        "finite numbers",
+    ),
     "no errors": (without("keyframes.error"), "keyframes.error"),
     "huge sizes": (changed("keyframes.sizes", lambda a: a * 9), "64 x 48 pixels"),
     "small sizes": (changed("keyframes.sizes", lambda a: a // 2), r"image 0 of shape \(24, 32"),
@@ -205,7 +208,8 @@ def test_a_damaged_training_state_is_not_loaded(kept, tmp_path, name):
     mapper.save(tmp_path / "autosave")
     again = Mapper(config())
     again.load(tmp_path / "autosave")
-    assert picture(again)["depth"] == before["depth"] and again.status().keyframes == 3
+    assert torch.equal(again.live_map.field.table, mapper.live_map.field.table)
+    assert again.status().keyframes == 3 and picture(again)["annotations"] == before["annotations"]
     mapper.train_steps(1)
 
 
@@ -216,7 +220,7 @@ def from_images(teacher: Teacher) -> Mapper:
     for x in (-0.2, 0.0, 0.2):
         assert mapper.add_frame(replace(wall(x), labels=None))
     assert mapper.add_image_targets(wall().stamp_ns, ImageTargets(torch.ones(1, 2, 2, 26)))
-    mapper.train_steps(3)
+    mapper.train_steps(60)
     return mapper
 
 
