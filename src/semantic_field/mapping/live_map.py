@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from weakref import WeakMethod
 
 import torch
 from torch import Tensor
@@ -19,16 +18,17 @@ from semantic_field.mapping.checkpoint import unpack_training
 from semantic_field.mapping.corrections.ray_overrides import Corrections
 from semantic_field.mapping.intake import Intake
 from semantic_field.mapping.keyframes.store import KeyframeStore
+from semantic_field.mapping.labels.class_targets import embedded, follow_classes
 from semantic_field.mapping.labels.classes import ClassTable
 from semantic_field.mapping.labels.vocabulary import Vocabulary
-from semantic_field.mapping.language.basis import TEXT_SHARE, LanguageBasis, TextTeacher
+from semantic_field.mapping.language.basis import TextTeacher
+from semantic_field.mapping.language.factory import make_basis, make_image_language
 from semantic_field.mapping.language.image_language import ImageLanguage
 from semantic_field.mapping.memory import (
     depth_range_m,
     first_shape,
     follow_extent,
     grid_bytes,
-    surface_bytes,
 )
 from semantic_field.mapping.training.factory import make_trainer, training_device
 from semantic_field.mapping.training.step import Trainer
@@ -41,8 +41,7 @@ class LiveMap:
 
     A live map has no lock and no thread: one thread at a time may call its methods and use its
     parts. The exceptions are ``intake.wants`` and ``intake.drop``, see there. All poses and points
-    are in the map's own coordinates; its owner knows where they lie in the world. A method that
-    raises leaves the map as it was.
+    are in the map's own coordinates; its owner knows where they lie in the world.
 
     Args:
         config: all settings.
@@ -81,10 +80,11 @@ class LiveMap:
         self.field = self._first_field(stored)
         self.trainer = self.make_trainer()
         self.intake = Intake(config)
-        self.language = self._make_language(teacher)
+        self.language = make_basis(config, teacher)
         self.stored_language: LanguageSpace | None = None
-        if config.language.source == "images":
-            self.trainer.language = self._make_image_language(proposer, is_live)
+        self.trainer.language = make_image_language(
+            config, self.language, self.field, self.state, proposer, is_live
+        )
         text_teacher = teacher if self.image_language is not None else None
         texts = config.language.texts if texts is None else texts
         self.vocabulary = Vocabulary(text_teacher, texts)
@@ -125,32 +125,6 @@ class LiveMap:
         field = self.make_field(len(stored.class_ids), stored.field.kernels.shape)
         field.assign(stored.field)
         return field
-
-    def _make_language(self, teacher: TextTeacher | None) -> LanguageBasis | None:
-        if teacher is None:
-            return None
-        share = TEXT_SHARE if self.config.language.source == "images" else 1.0
-        return LanguageBasis(teacher, self.config.field.latent_dim, share)
-
-    def _make_image_language(
-        self, proposer: RegionProposer | None, is_live: Callable[[], bool]
-    ) -> ImageLanguage:
-        if self.language is None:
-            raise ValueError(
-                "expected a language teacher for language.source 'images', got none: set "
-                "teacher.kind, or language.source to 'labels'"
-            )
-        return ImageLanguage(
-            self.config.language,
-            self.language,
-            self.field,
-            _weak(self.state),
-            proposer,
-            self.config.mapping.seed,
-            self.config.query.up,
-            surface_bytes(self.config.mapping),
-            live=is_live,
-        )
 
     def _continue_from(self, stored: MapState) -> None:
         """Take over everything of a stored map but its field, which is here already."""
@@ -271,30 +245,12 @@ class LiveMap:
         self._follow_classes(latents)
 
     def _embedded(self, classes: ClassTable) -> Tensor | None:
-        """Latents (C, D) of the names of a table, and one more where unlabelled pixels have a text.
-
-        Returns None where the map has no language.
-        """
-        if self.language is None:
-            return None
-        names, unlabelled = classes.row_names(), self.config.language.unlabelled
-        if self.image_language is None:
-            return self.language.latents_of(names)
-        return self.language.directions_of([*names, unlabelled] if names and unlabelled else names)
+        from_images = self.image_language is not None
+        return embedded(classes, self.language, from_images, self.config.language)
 
     def _follow_classes(self, latents: Tensor | None) -> None:
-        """Let label head and language follow the class table, whose latents these are."""
-        trainer, count = self.trainer, len(self.classes)
-        if latents is None or self.language is None:
-            trainer.grow_classes(count)
-            return
-        known, rows = trainer.class_latents, latents[:count]
-        trainer.class_latents, trainer.rank = rows, self.language.rank
-        if trainer.language is None or torch.equal(known, rows):
-            trainer.grow_classes(count)
-            return
-        trainer.set_label_rows(rows / (self.config.language.relevancy_temperature or 1.0))
-        trainer.language.set_vocabulary(latents)
+        temperature = self.config.language.relevancy_temperature
+        follow_classes(self.trainer, self.classes, self.language, latents, temperature)
 
     # what is read
 
@@ -330,15 +286,3 @@ class LiveMap:
         language = self.image_language.memory_bytes() if self.image_language else 0
         keyframes = self.keyframes.memory_bytes() if self.keyframes else 0
         return grid_bytes(self.field.kernels.shape) + voxels + keyframes + language
-
-
-def _weak(method: Callable[[], MapState]) -> Callable[[], MapState]:
-    """The method, without keeping its object: a map that is given up is freed at once."""
-    reference = WeakMethod(method)
-
-    def call() -> MapState:
-        alive = reference()
-        assert alive is not None
-        return alive()
-
-    return call

@@ -46,7 +46,7 @@ class Mapper:
 
     ``start`` trains in a worker thread; without it ``add_frame`` and ``train_steps`` do their
     work in the caller. Every method may be called from any thread. Poses that are given and
-    returned are in ``frame_id``. A method that raises leaves the map as it was.
+    returned are in ``frame_id``. What is refused with a ValueError changes nothing.
 
     Args:
         config: all settings.
