@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from weakref import WeakMethod
 
 from semantic_field.config import Config
 from semantic_field.field.map_state import MapState
 from semantic_field.field.model import SemanticField
 from semantic_field.mapping.language.basis import TEXT_SHARE, LanguageBasis, TextTeacher
 from semantic_field.mapping.language.image_language import ImageLanguage
+from semantic_field.mapping.language.weak_calls import weak
 from semantic_field.mapping.memory import surface_bytes
 from semantic_field.teachers.regions import RegionProposer
 
@@ -46,17 +46,5 @@ def make_image_language(
         )
     seed, up, room = config.mapping.seed, config.query.up, surface_bytes(config.mapping)
     return ImageLanguage(
-        config.language, basis, field, _weak(snapshot), proposer, seed, up, room, is_live
+        config.language, basis, field, weak(snapshot), proposer, seed, up, room, is_live
     )
-
-
-def _weak(method: Callable[[], MapState]) -> Callable[[], MapState]:
-    """The method, without keeping its object: a map that is given up is freed at once."""
-    reference = WeakMethod(method)
-
-    def call() -> MapState:
-        alive = reference()
-        assert alive is not None
-        return alive()
-
-    return call
