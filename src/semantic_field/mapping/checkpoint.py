@@ -39,7 +39,7 @@ class KeyframePacker:
             assert store is not None
             serial = int(store.serials[slot])
             if serial not in self._packed:
-                width, height = store.cameras[2][slot]
+                width, height = store.cameras.sizes[slot]
                 pixels = width * height
                 size = (height, width, -1)
                 images = (image[slot, :pixels].reshape(size).copy() for image in store.images)
@@ -61,14 +61,12 @@ class KeyframePacker:
         """The keyframes of the store, all of which must be packed."""
         n = store.count
         arrays: Arrays = {
-            "keyframes.intrinsics": store.cameras[0][:n].copy(),
-            "keyframes.poses": store.cameras[1][:n].copy(),
-            "keyframes.sizes": store.cameras[2][:n].copy(),
             "keyframes.stamps_ns": store.stamps_ns[:n].copy(),
             "keyframes.visits": store.visits[:n].copy(),
             "keyframes.slot_size": np.array(store.size),
         }
-        arrays |= {f"keyframes.{name}": array[:n].copy() for name, array in store.learnt.items()}
+        kept = store.cameras._asdict() | store.learnt
+        arrays |= {f"keyframes.{name}": array[:n].copy() for name, array in kept.items()}
         packed = [self._packed[serial] for serial in store.serials[:n].tolist()]
         for kind, parts in zip(("color", "depth", "label"), zip(*packed, strict=True), strict=True):
             arrays[f"keyframes.{kind}"] = np.concatenate(parts)
@@ -195,8 +193,8 @@ def _unpack_keyframes(stored: _Stored, config: Config, classes: int) -> Keyframe
     stored.check("keyframes.sizes", sizes, f"sizes of at most {width} x {height} pixels", fits)
     store = make_keyframes(config, width, height)
     count, store.count = len(sizes), min(len(sizes), store.capacity)
-    targets = dict(zip(("intrinsics", "poses", "sizes"), store.cameras, strict=True))
-    targets |= {"stamps_ns": store.stamps_ns, "visits": store.visits, **store.learnt}
+    targets = {"stamps_ns": store.stamps_ns, "visits": store.visits}
+    targets |= store.cameras._asdict() | store.learnt
     for name, target in targets.items():
         values = stored.get(f"keyframes.{name}", (count, *target.shape[1:]))
         target[: store.count] = values[: store.count]
@@ -207,7 +205,7 @@ def _unpack_keyframes(stored: _Stored, config: Config, classes: int) -> Keyframe
 
 
 def _unpack_images(stored: _Stored, store: KeyframeStore, slot: int, classes: int) -> None:
-    width, height = store.cameras[2][slot].tolist()
+    width, height = store.cameras.sizes[slot].tolist()
     color, depth, label = (_decoded(stored, kind, slot) for kind in ("color", "depth", "label"))
     for name, image, shape in (
         ("color", color, (height, width, 3)),
@@ -219,9 +217,9 @@ def _unpack_images(stored: _Stored, store: KeyframeStore, slot: int, classes: in
     rows = (label.reshape(-1).astype(np.int32) - 1).astype(np.int16)
     stored.check(f"the label image {slot}", rows, f"rows below {classes}", rows.max() < classes)
     pixels = width * height
-    store.images[0][slot, :pixels] = cv2.cvtColor(color, cv2.COLOR_BGR2RGB).reshape(-1, 3)
-    store.images[1][slot, :pixels] = depth.reshape(-1)
-    store.images[2][slot, :pixels] = rows
+    store.images.colors[slot, :pixels] = cv2.cvtColor(color, cv2.COLOR_BGR2RGB).reshape(-1, 3)
+    store.images.depths[slot, :pixels] = depth.reshape(-1)
+    store.images.labels[slot, :pixels] = rows
     store.note_contours(slot, width, height)
 
 

@@ -64,7 +64,7 @@ class PoseRefiner:
         count, samples = len(rays.slot), rays.near_z.shape[1]
         points = rays.points[: count * samples].reshape(count, samples, 3)
         of_points = of_points.reshape(count, samples, 3)
-        arms = points - store.cameras[1][rays.slot, None, :3, 3]
+        arms = points - store.cameras.poses[rays.slot, None, :3, 3]
         of_rays = np.concatenate([np.cross(arms, of_points).sum(1), of_points.sum(1)], axis=1)
         columns = [np.bincount(rays.slot, column, store.count) for column in of_rays.T]
         return np.stack(columns, axis=1).astype(np.float64)
@@ -91,7 +91,7 @@ def settle(store: KeyframeStore, caps: tuple[float, float]) -> None:
     for part, cap in ((slice(0, 3), caps[0]), (slice(3, 6), caps[1])):
         length = np.linalg.norm(corrections[:, part], axis=1, keepdims=True)
         corrections[:, part] *= np.minimum(1.0, cap / np.maximum(length, 1e-12))
-    store.cameras[1][:count] = corrected(store.learnt["given_pose"][:count], corrections)
+    store.cameras.poses[:count] = corrected(store.learnt["given_pose"][:count], corrections)
 
 
 def corrected(poses: NDArray, corrections: NDArray) -> NDArray:

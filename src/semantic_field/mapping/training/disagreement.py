@@ -39,7 +39,7 @@ def note_errors(
     if step < WARM_UP_STEPS:
         return
     read = np.flatnonzero(
-        (store.images[1][rays.slot, rays.pixel] & GUESSED == 0) & (rays.depth > 0)
+        (store.images.depths[rays.slot, rays.pixel] & GUESSED == 0) & (rays.depth > 0)
     )
     points = surface_of(rays, read, store)
     voxels.note_errors(points, errors.depth_m[read], errors.color[read])
@@ -53,7 +53,7 @@ def surface_of(
     On the ray from the camera through its first sample, at the reading's depth.
     """
     samples = rays.near_z.shape[1]
-    origin = store.cameras[1][rays.slot[chosen], :3, 3]
+    origin = store.cameras.poses[rays.slot[chosen], :3, 3]
     first = rays.points[chosen * samples]
     along = (rays.depth[chosen] / rays.near_z[chosen, 0])[:, None]
     return np.ascontiguousarray(origin + along * (first - origin), dtype=np.float32)
