@@ -57,7 +57,8 @@ def render_view(
 ) -> RenderedView:
     """The map as ``camera`` at ``T_world_camera`` sees it, between two z-depths in metres.
 
-    The pose is in the frame of the map, whatever the map's origin is.
+    The pose is in the frame of the map, whatever the map's origin is. This is the field alone:
+    views with what people have said about the map come from ``mapping.renderer``.
 
     Args:
         relevant_to: embeddings of a text (first row) and of negative texts that it must beat
