@@ -422,8 +422,8 @@ def test_a_correction_is_learnt_in_a_pause_and_a_reset_forgets_it() -> None:
     try:
         before = mapper.status().steps
         mapper.annotate("door", Point(RED))
-        fresh = mapper._corrections
-        while fresh.are_fresh(mapper._trainer.rays):
+        fresh = mapper.live_map.corrections
+        while fresh.are_fresh(mapper.live_map.trainer.rays):
             time.sleep(0.01)
         assert mapper.status().steps > before + 100 and mapper.status().state == "paused"
     finally:

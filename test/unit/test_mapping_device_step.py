@@ -342,12 +342,12 @@ def test_a_map_trained_on_a_device_is_read_and_resumed_elsewhere(
     device: str, monkeypatch, tmp_path
 ) -> None:
     if device == "cpu":
-        monkeypatch.setattr("semantic_field.mapping.mapper.make_trainer", DeviceTrainer)
+        monkeypatch.setattr("semantic_field.mapping.live_map.make_trainer", DeviceTrainer)
     mapper = Mapper(config(**{"mapping.device": device}))
     for step in range(3):
         assert mapper.add_frame(wall(step))
     mapper.train_steps(20)
-    assert isinstance(mapper._trainer, DeviceTrainer) and mapper.status().device == device
+    assert isinstance(mapper.live_map.trainer, DeviceTrainer) and mapper.status().device == device
     state = mapper.snapshot()
     assert state.field.table.device.type == "cpu" and state.field.kernels.name == "cpu"
     assert state.field.table.any() and mapper.snapshot() is state
@@ -358,15 +358,19 @@ def test_a_map_trained_on_a_device_is_read_and_resumed_elsewhere(
     monkeypatch.undo()
     other = Mapper(config(**{"mapping.device": "cpu"}))
     other.load(tmp_path / "map")
-    assert type(other._trainer) is Trainer and other._trainer.steps == 20
-    torch.testing.assert_close(other._field.table, mapper._field.table.cpu())
+    assert type(other.live_map.trainer) is Trainer and other.live_map.trainer.steps == 20
+    torch.testing.assert_close(other.live_map.field.table, mapper.live_map.field.table.cpu())
     for one, two in zip(
-        vars(other._trainer.moments).values(), vars(mapper._trainer.moments).values(), strict=True
+        vars(other.live_map.trainer.moments).values(),
+        vars(mapper.live_map.trainer.moments).values(),
+        strict=True,
     ):
         assert one.any()
         torch.testing.assert_close(one, two.cpu())
     other.train_steps(2)
-    assert sum(other._trainer.losses.values()) < 1.5 * sum(mapper._trainer.losses.values())
+    assert sum(other.live_map.trainer.losses.values()) < 1.5 * sum(
+        mapper.live_map.trainer.losses.values()
+    )
 
 
 class NoHost(TorchDispatchMode):

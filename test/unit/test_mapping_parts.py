@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -290,6 +291,20 @@ def test_where_dense_features_are_learnt_names_leave_them_columns() -> None:
     early = LanguageBasis(AxisTeacher(), 4, text_share=0.75)
     early.include_dense(torch.eye(5), most=8)
     assert early.rank == 4 and LanguageBasis(AxisTeacher(), 4).latents_of(names)[3].any()
+
+
+def test_the_columns_for_images_stay_reserved_after_a_resume():
+    names = ["1", "0 1", "0 0 1", "0 0 0 1"]
+    first = LanguageBasis(AxisTeacher(), 4, text_share=0.75)
+    first.latents_of(names[:2])
+    again = LanguageBasis(AxisTeacher(), 4, text_share=0.75)
+    again.restore(first.space())
+    again.latents_of(names)
+    assert again.rank == 3  # the fourth one is for what images have beside texts
+    older = LanguageBasis(AxisTeacher(), 4, text_share=0.75)
+    older.restore(replace(first.space(), text_rank=None))
+    older.latents_of(names)
+    assert older.rank == 3
 
 
 def test_similarity_never_decodes_but_is_exact() -> None:

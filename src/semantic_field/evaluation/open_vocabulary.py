@@ -31,9 +31,9 @@ from semantic_field.evaluation.scores.scoring import held_out
 from semantic_field.evaluation.truth.known_answers import Question
 from semantic_field.evaluation.truth.object_masks import true_objects
 from semantic_field.field.map_state import MapState
-from semantic_field.field.views.rendering import render_view
 from semantic_field.frames import Frame
 from semantic_field.mapping import Mapper
+from semantic_field.mapping.renderer import Renderer
 from semantic_field.query.engine import QueryEngine
 from semantic_field.teachers.factory import make_language_teacher, make_region_proposer
 from semantic_field.teachers.image_teachers import ImageTargets
@@ -217,10 +217,10 @@ class AblationRun:
         classes = ClassSet(self.source.label_names, self.protocol.classes.ignore)
         names = (self.protocol.headline, "semantic_nerf")
         matrices = {n: ConfusionMatrix(classes.names, convention(n).rule) for n in names}
-        errors = []
+        errors, renderer = [], Renderer.of(state)
         for position in self._held_out:
             frame = fit(self.source[position], self.protocol.views.width)
-            view = render_view(state, frame.camera, frame.T_world_camera)
+            view = renderer.render(frame.camera, frame.T_world_camera)
             assert frame.labels is not None
             for matrix in matrices.values():
                 matrix.add(classes.rows(frame.labels), classes.rows(view.label))

@@ -17,6 +17,7 @@ from semantic_field.field.rays.sampling import RaySamples
 from semantic_field.kernels import make_kernels
 from semantic_field.kernels.interface import GridShape
 from semantic_field.mapping import Mapper
+from semantic_field.mapping.live_map import LiveMap
 from semantic_field.mapping.training.losses import color_loss, label_loss, language_loss
 from semantic_field.mapping.training.step import Trainer
 
@@ -138,8 +139,20 @@ class FrequencyTrainer(Trainer):
         self.optimizer.zero_grad()
 
 
+class FrequencyLiveMap(LiveMap):
+    """A ``LiveMap`` with a ``FrequencyField``."""
+
+    def make_field(self, classes: int = 0, shape: GridShape | None = None) -> SemanticField:
+        return FrequencyField(self.config.field, classes, self.config.mapping.threads)
+
+    def make_trainer(self) -> Trainer:
+        return FrequencyTrainer(self.field, self.config.mapping)
+
+
 class FrequencyMapper(Mapper):
     """A ``Mapper`` that trains a ``FrequencyField`` on the CPU."""
+
+    live_map_type = FrequencyLiveMap
 
     def __init__(self, config: Config) -> None:
         from semantic_field.config import updated
@@ -149,9 +162,3 @@ class FrequencyMapper(Mapper):
         # Rendering evaluates distances at half a voxel: minutes for this network at 4 cm.
         given["field.voxel_m"] = 2 * config.field.voxel_m
         super().__init__(updated(config, given))
-
-    def _new_field(self, classes: int = 0, shape: GridShape | None = None) -> SemanticField:
-        return FrequencyField(self.config.field, classes, self.config.mapping.threads)
-
-    def _new_trainer(self, field: SemanticField) -> Trainer:
-        return FrequencyTrainer(field, self.config.mapping)

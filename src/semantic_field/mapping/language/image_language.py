@@ -46,6 +46,7 @@ from semantic_field.mapping.language.region_ranking import (
 from semantic_field.mapping.language.self_enhancement import Schedule
 from semantic_field.mapping.language.surface_labels import SurfaceLabels
 from semantic_field.mapping.language.view_labels import ViewLabels
+from semantic_field.mapping.language.weak_calls import weak
 from semantic_field.mapping.training.adam import Adam
 from semantic_field.teachers.image_teachers import ImageTargets
 from semantic_field.teachers.regions import RegionProposer, Regions
@@ -110,7 +111,7 @@ class ImageLanguage:
         else:
             axis = np.roll([1.0, 0.0, 0.0], "xyz".index(up[1])) * (1.0 if up[0] == "+" else -1.0)
             self._own = ViewLabels(
-                config, field, snapshot, self._ranked, proposer, self._random, axis
+                config, field, snapshot, weak(self._ranked), proposer, self._random, axis
             )
         self._make_selection(1)
 
