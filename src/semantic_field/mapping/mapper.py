@@ -378,14 +378,9 @@ class Mapper:
         Of contradictory annotations the newest counts.
 
         Raises:
-            ValueError: where there is no map, no surface or no view at the target, the name
-                means no class, or training runs on a GPU.
+            ValueError: where there is no map, no surface or no view at the target, or the name
+                means no class.
         """
-        if self._device.type != "cpu":
-            raise ValueError(
-                f"expected mapping.device 'cpu' for annotations, got {self._device.type!r}: a "
-                "GPU's step draws its rays where annotations do not reach them"
-            )
         names = target.names if isinstance(target, Labels) else {0: checked_name(name)}
         seen = self._intake.seen
         views = [*seen, *(keyframe_views(self._keyframes) if self._keyframes else [])]

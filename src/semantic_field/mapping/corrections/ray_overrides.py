@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
+from jaxtyping import Bool, Int
 from numpy.typing import NDArray
+from torch import Tensor
 
 from semantic_field.config import MappingConfig
 from semantic_field.field.annotations import AnnotationSet, Cells, cell_table, distinct
-from semantic_field.field.rays.sampling import RaySamples
+from semantic_field.field.rays.rays import Rays
 from semantic_field.field.voxels.voxel_grid import VoxelGrid
 from semantic_field.mapping.keyframes.pixels_and_points import seen_at
 from semantic_field.mapping.keyframes.store import KeyframeStore
@@ -15,7 +18,7 @@ from semantic_field.mapping.labels.classes import ClassTable
 
 FOCUS_CELLS = 256
 BESIDE = 1 / 20  # of the image's width: how far beside a region rays look as well
-_RELEASED = 65535  # in the table of cells; others hold a row of the label head, plus one
+RELEASED = 65535  # in the table of cells: the annotation was taken back
 
 
 class Corrections:
@@ -25,12 +28,17 @@ class Corrections:
     there are annotations: where keyframes come without labels, what nobody has annotated is then
     taught to be nothing (``ClassTable.none_row``), for otherwise the whole map would take the name
     of the one thing that has a name. The same holds for cells whose annotation was taken back.
+
+    Attributes:
+        table: what is said of each annotated cell, a row of the label head plus one or
+            ``RELEASED``; another object after each change, None where nothing is said.
+        none_row: row of "nothing"; -1 while there are no annotations.
     """
 
     def __init__(self, config: MappingConfig) -> None:
         self.config = config
-        self._table: VoxelGrid | None = None
-        self._none_row = -1
+        self.table: VoxelGrid | None = None
+        self.none_row = -1
         self._labelled = np.zeros(0, np.int64), np.zeros(0, bool)  # serials, and whether labelled
         self._fresh: Cells = np.zeros((0, 3), np.int32)
         self._fresh_until = -1
@@ -38,14 +46,14 @@ class Corrections:
 
     def follow(self, annotations: AnnotationSet, classes: ClassTable) -> None:
         """Take over a set of annotations, whose classes are all in the table."""
-        self._cell_m, self._none_row, self._table = annotations.cell_m, -1, None
+        self._cell_m, self.none_row, self.table = annotations.cell_m, -1, None
         if not annotations:
             return
-        self._none_row = classes.none_row()
+        self.none_row = classes.none_row()
         cells, class_ids = annotations.claims()
         values = np.array([classes.row(int(i)) + 1 for i in class_ids], np.uint16)
-        released = np.full(len(annotations.released), _RELEASED, np.uint16)
-        self._table = cell_table(
+        released = np.full(len(annotations.released), RELEASED, np.uint16)
+        self.table = cell_table(
             annotations.cell_m,
             np.concatenate([annotations.released, cells]),
             np.concatenate([released, values]),
@@ -75,7 +83,7 @@ class Corrections:
         Writes into the rays' ``slots`` and ``pixels`` (R,); half of the share looks beside it.
         """
         count = int(self.config.annotation_share * len(slots))
-        if not self.are_fresh(rays) or self._table is None or not count:
+        if not self.are_fresh(rays) or self.table is None or not count:
             return
         where, which = self._fresh_pixels(keyframes, random)
         if len(where):
@@ -85,21 +93,35 @@ class Corrections:
             sizes = keyframes.cameras[2][slots[beside]]
             pixels[beside] = _beside(pixels[beside], sizes, random)
 
-    def apply(self, rays: RaySamples, keyframes: KeyframeStore) -> None:
-        """Overrule labels and their weights where there are annotations."""
-        rays.label_weight[:] = self.config.stream_label_weight
-        if self._table is None:
-            return
-        found = self._table.lookup(rays.ends()).astype(np.int64)
-        found[rays.trust <= 0] = 0  # no reading, or of a thing that is gone
-        claimed = (found > 0) & (found < _RELEASED)
-        silent = ~self._has_labels(keyframes)[rays.slot]
-        nothing = (rays.label < 0) & (rays.trust > 0) & (silent | (found == _RELEASED))
-        rays.label[nothing] = self._none_row
-        rays.label[claimed] = found[claimed] - 1
-        rays.label_weight[claimed] = self.config.annotation_weight
+    def apply(self, rays: Rays, keyframes: KeyframeStore) -> None:
+        """Overrule labels and their weights where there are annotations, on the processor."""
+        found = silent = None
+        if self.table is not None:
+            counts = self.table.lookup(rays.ends().numpy()).astype(np.int64)
+            silent = ~torch.from_numpy(self.has_labels(keyframes))[rays.slot]
+            found = torch.from_numpy(counts)
+        self.overrule(rays, found, silent)
 
-    def _has_labels(self, keyframes: KeyframeStore) -> NDArray[np.bool_]:
+    def overrule(
+        self, rays: Rays, found: Int[Tensor, " R"] | None, silent: Bool[Tensor, " R"] | None
+    ) -> None:
+        """Write into the rays' labels and label weights what annotations say, on any device.
+
+        Args:
+            found: what ``table`` holds where each ray ends; None where there is no table.
+            silent: whether a ray's keyframe came without a label image.
+        """
+        rays.label_weight.fill_(self.config.stream_label_weight)
+        if found is None or silent is None:
+            return
+        known = rays.trust > 0  # else there is no reading, or the thing is gone
+        claimed = known & (found > 0) & (found < RELEASED)
+        nothing = known & (rays.label < 0) & (silent | (found == RELEASED))
+        rays.label.masked_fill_(nothing, self.none_row)
+        rays.label.copy_(torch.where(claimed, found - 1, rays.label))
+        rays.label_weight.masked_fill_(claimed, self.config.annotation_weight)
+
+    def has_labels(self, keyframes: KeyframeStore) -> NDArray[np.bool_]:
         """Which keyframes (K,) came with a label image."""
         serials, (before, known) = keyframes.serials[: keyframes.count], self._labelled
         if not np.array_equal(serials, before):
