@@ -11,7 +11,8 @@ import pytest
 from semantic_field.config import Config, updated
 from semantic_field.field.annotations import Annotation, AnnotationSet
 from semantic_field.field.map_file import dump_map, load_map
-from semantic_field.field.rays.sampling import RaySamples, draw_rays
+from semantic_field.field.rays.rays import Rays
+from semantic_field.field.rays.sampling import draw_rays
 from semantic_field.field.surface.points import SurfacePoints
 from semantic_field.field.surface.segments import region_of, segment_surface
 from semantic_field.field.views.rendering import render_view
@@ -230,7 +231,7 @@ def store_with(labels: np.ndarray | None) -> KeyframeStore:
     return store
 
 
-def rays_of(store: KeyframeStore, pixels: list[int], slot: int = 0) -> RaySamples:
+def rays_of(store: KeyframeStore, pixels: list[int], slot: int = 0) -> Rays:
     slots = np.full(len(pixels), slot)
     given = np.array(pixels, np.int64)
     images, cameras = store.images, store.cameras

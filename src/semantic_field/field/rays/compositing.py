@@ -112,7 +112,7 @@ class _Fused(torch.autograd.Function):
 
 
 def _arrays(*tensors: Tensor) -> tuple:
-    return tuple(tensor.detach().contiguous().numpy() for tensor in tensors)
+    return tuple(tensor.contiguous().numpy() for tensor in tensors)  # gradients are off here
 
 
 @_jit

@@ -18,11 +18,13 @@ class _Known(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad):
+        if grad.item() == 1:  # on the processor, where asking costs nothing
+            return None, None, *ctx.gradients
         return None, None, *(grad * gradient for gradient in ctx.gradients)
 
 
 def with_gradients(
     value: Float[Tensor, ""], inputs: Sequence[Tensor], gradients: Sequence[Tensor]
 ) -> Float[Tensor, ""]:
-    """The value, with these gradients with respect to its inputs."""
+    """The value, with these gradients with respect to its inputs; all on the processor."""
     return _Known.apply(value, tuple(gradients), *inputs)

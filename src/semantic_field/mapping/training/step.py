@@ -289,8 +289,8 @@ class Trainer:
             codes.append((code.view(len(code), *composite.weights.shape) * composite.weights).sum(2))
             codes[1].retain_grad()
         heads = self._head_losses(rays, here, codes, keyframes)
-        total = torch.stack([*losses.values(), heads.total]).sum()
-        total.backward(retain_graph=for_poses and len(codes) > 1)
+        everything = [*losses.values(), heads.total]
+        torch.autograd.backward(everything, retain_graph=for_poses and len(codes) > 1)
         assert features.grad is not None
         self._backward_grid(points, features.grad)
         losses = {name: loss.detach() for name, loss in losses.items()} | heads.losses
