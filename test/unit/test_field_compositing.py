@@ -1,4 +1,4 @@
-"""Compositing and losses of the geometry: by hand, against autograd, and fused against torch's."""
+"""Compositing and losses: by hand, and gradients against finite differences."""
 
 from __future__ import annotations
 
@@ -7,22 +7,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from semantic_field.field.rays.compositing import composite, composite_fused
+from semantic_field.field.rays.compositing import composite
 from semantic_field.mapping.training.losses import (
     color_loss,
     depth_loss,
     free_space_loss,
-    free_space_loss_fused,
     label_loss,
     language_loss,
     near_loss,
-    near_loss_fused,
 )
 
 RAYS, SAMPLES, CODE = 37, 9, 5
-
-
-COMPOSITE = [composite, composite_fused]
 
 
 def example() -> tuple[Tensor, Tensor, Tensor]:
@@ -47,13 +42,12 @@ def by_another_way(distance: Tensor, codes: Tensor, z: Tensor, sharpness: float,
     return weights, (codes.view(CODE, RAYS, SAMPLES) * weights).sum(-1), (weights * z).sum(1)
 
 
-@pytest.mark.parametrize("found_by", COMPOSITE)
-def test_forward_and_backward_are_autograds(found_by) -> None:
+def test_values_and_gradients_are_those_of_another_way() -> None:
     distance, codes, z = example()
     torch.manual_seed(0)
     code_grad, depth_grad = torch.randn(CODE, RAYS), torch.randn(RAYS)
     results = []
-    for compositing in (found_by, by_another_way):
+    for compositing in (composite, by_another_way):
         weights, code, depth = compositing(distance, codes, z, 3.0, 0.4)
         total = (code * code_grad).sum() + (depth * depth_grad).sum()
         grads = torch.autograd.grad(total, [distance, codes])
@@ -62,51 +56,26 @@ def test_forward_and_backward_are_autograds(found_by) -> None:
         torch.testing.assert_close(found, expected, atol=2e-4, rtol=1e-3)
 
 
-@pytest.mark.parametrize("found_by", COMPOSITE)
-def test_codes_can_be_kept_from_the_geometry(found_by) -> None:
+def test_codes_can_be_kept_from_the_geometry() -> None:
     distance, codes, z = example()
-    result = found_by(distance, codes, z, 3.0, 0.4, codes_shape_geometry=False)
+    result = composite(distance, codes, z, 3.0, 0.4, codes_shape_geometry=False)
     grads = torch.autograd.grad(result.code.sum(), [distance, codes], allow_unused=True)
     assert grads[0] is None or not grads[0].any()
     assert grads[1].any()
     assert not result.weights.requires_grad
 
 
-def ray_numbers() -> tuple[Tensor, Tensor, Tensor]:
-    random = np.random.default_rng(1)
-    depth, stretch = (random.uniform(1.0, 2.0, RAYS).astype(np.float32) for _ in range(2))
-    trust = random.choice([0.0, 0.1, 1.0], RAYS).astype(np.float32)
-    return torch.from_numpy(depth), torch.from_numpy(stretch), torch.from_numpy(trust)
-
-
-def test_fused_distance_losses_are_torchs() -> None:
-    distance, _, z = example()
-    depth, stretch, trust = ray_numbers()
-    near = (distance, z, depth, stretch, trust, 0.3)
-    pairs = [
-        (near_loss(*near), near_loss_fused(*near)),
-        (free_space_loss(distance, trust), free_space_loss_fused(distance, trust)),
-    ]
-    for expected, found in pairs:
-        assert expected > 0.01
-        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-7)
-        ours, theirs = (torch.autograd.grad(3 * loss, distance)[0] for loss in (found, expected))
-        torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-3)
-
-
-@pytest.mark.parametrize("found_by", [near_loss, near_loss_fused])
-def test_distance_loss_by_hand(found_by) -> None:
+def test_distance_loss_by_hand() -> None:
     s, z = torch.tensor([0.5, 0.0, 1.0, 1.0]), torch.tensor([[1.9, 2.1], [1.0, 3.0]])
     depth, stretch, trust = torch.tensor([2.0, 2.0]), torch.ones(2), torch.tensor([1.0, 0.5])
     # targets .5 and -.5, then 1 and -1 (cut): squares 0, .25, 0, 4
     by_hand = (0.25 / 2 + 0.5 * 4 / 2) / 2
-    assert float(found_by(s, z, depth, stretch, trust, 0.2)) == pytest.approx(by_hand, rel=1e-5)
+    assert float(near_loss(s, z, depth, stretch, trust, 0.2)) == pytest.approx(by_hand, rel=1e-5)
 
 
-@pytest.mark.parametrize("found_by", [free_space_loss, free_space_loss_fused])
-def test_free_space_loss_by_hand(found_by) -> None:
+def test_free_space_loss_by_hand() -> None:
     s, trust = torch.tensor([1.5, 0.5, -1.0, 1.0]), torch.tensor([1.0, 0.5])
-    assert float(found_by(s, trust)) == pytest.approx((0.25 / 2 + 0.5 * 4 / 2) / 2)
+    assert float(free_space_loss(s, trust)) == pytest.approx((0.25 / 2 + 0.5 * 4 / 2) / 2)
 
 
 def test_depth_loss_by_hand_and_its_gradient() -> None:

@@ -159,9 +159,7 @@ class DeviceTrainer(Trainer):
             self.losses = dict(zip(self._names, self._losses.tolist(), strict=False))
             self._losses_are_here = True
 
-    def _follow(
-        self, keyframes: KeyframeStore, reach: VoxelGrid, corrections: Corrections
-    ) -> None:
+    def _follow(self, keyframes: KeyframeStore, reach: VoxelGrid, corrections: Corrections) -> None:
         """Upload what has changed in the keyframes, the voxels and the annotations."""
         if self._keyframes is None:
             self._keyframes = DeviceKeyframes(keyframes, self.device)

@@ -40,9 +40,7 @@ class RayErrors:
     COLUMNS: ClassVar = 8  # of ``packed``
 
     @classmethod
-    def of(
-        cls, rays: Rays, depth_m: Float[Tensor, " R"], color: Float[Tensor, " R"]
-    ) -> RayErrors:
+    def of(cls, rays: Rays, depth_m: Float[Tensor, " R"], color: Float[Tensor, " R"]) -> RayErrors:
         """The errors of these rays; all on one device."""
         return cls(rays.slot, rays.pixel, rays.depth > 0, rays.ends(), depth_m, color)
 

@@ -1,26 +1,14 @@
 """What the field is trained for: losses of samples, of composited depths, and of the heads.
 
 Distances are in units of the truncation. Losses of samples are means over rays of the mean over
-the ray's samples, so their weights do not depend on how many samples a ray has. Each formula is
-written once in torch, for any device. Of the two that read every sample there is a ``_fused``
-version for the processor as well: one compiled loop for the loss and its gradient.
+the ray's samples, so their weights do not depend on how many samples a ray has.
 """
 
-# Compiled functions carry no annotations: Numba infers their types.
-# pyright: basic
 from __future__ import annotations
 
-import numpy as np
-import torch
 from jaxtyping import Float, Int
-from numba import njit
 from torch import Tensor
 from torch.nn import functional
-
-from semantic_field.kernels.threads import run_parallel, split
-from semantic_field.mapping.training.known_gradients import with_gradients
-
-_jit = njit(nogil=True, cache=True, error_model="numpy")
 
 
 def near_loss(
@@ -110,60 +98,3 @@ def language_loss(
 
 def _weighted(each: Float[Tensor, " R"], weight: Float[Tensor, " R"] | None) -> Float[Tensor, " R"]:
     return each if weight is None else each * weight
-
-
-def near_loss_fused(
-    s: Float[Tensor, " N"],
-    z: Float[Tensor, "R S"],
-    depth: Float[Tensor, " R"],
-    stretch: Float[Tensor, " R"],
-    trust: Float[Tensor, " R"],
-    truncation_m: float,
-    threads: int = 2,
-) -> Float[Tensor, ""]:
-    """See ``near_loss``; for the processor, on so many threads."""
-    grad, parts = torch.empty(s.shape), split(len(z), threads)
-    sums = np.zeros((len(parts), 1))
-    arrays = tuple(tensor.detach().numpy() for tensor in (s, z, depth, stretch, trust, grad))
-    numbers = (np.float32(truncation_m), np.float32(1 / max(len(z), 1)))
-    run_parallel(_near, [(*arrays, *numbers, sums[i], *part) for i, part in enumerate(parts)])
-    return with_gradients(torch.tensor(sums.sum(), dtype=torch.float32), [s], [grad])
-
-
-def free_space_loss_fused(
-    s: Float[Tensor, " M"], trust: Float[Tensor, " R"], threads: int = 2
-) -> Float[Tensor, ""]:
-    """See ``free_space_loss``; for the processor, on so many threads."""
-    rays, parts = len(trust), split(len(trust), threads)
-    grad, sums = torch.empty(s.shape), np.zeros((len(parts), 1))
-    arrays = tuple(tensor.detach().numpy() for tensor in (s, trust, grad))
-    numbers = (len(s) // max(rays, 1), np.float32(1 / max(rays, 1)))
-    run_parallel(_free, [(*arrays, *numbers, sums[i], *part) for i, part in enumerate(parts)])
-    return with_gradients(torch.tensor(sums.sum(), dtype=torch.float32), [s], [grad])
-
-
-@_jit
-def _near(s, z, depth, stretch, trust, grad, truncation, share, sums, start, stop):
-    samples = z.shape[1]
-    total = 0.0
-    for r in range(start, stop):
-        scale = trust[r] * share / samples
-        for i in range(samples):
-            n = r * samples + i
-            target = (depth[r] - z[r, i]) * stretch[r] / truncation
-            error = s[n] - min(max(target, np.float32(-1)), np.float32(1))
-            grad[n] = 2 * scale * error
-            total += scale * error * error
-    sums[0] = total
-
-
-@_jit
-def _free(s, trust, grad, samples, share, sums, start, stop):
-    total = 0.0
-    for r in range(start, stop):
-        scale = trust[r] * share / max(samples, 1)
-        for n in range(r * samples, (r + 1) * samples):
-            missing = min(s[n] - np.float32(1), np.float32(0))
-            grad[n] = 2 * scale * missing
-            total += scale * missing * missing
-    sums[0] = total

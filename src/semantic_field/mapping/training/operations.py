@@ -1,8 +1,8 @@
-"""What a training step computes, for any device and for the processor.
+"""The two parts of a training step with networks in them, for any device and for the processor.
 
 ``TorchOperations`` are torch's own, and nothing in them waits for a device, so that a step can be
-captured. ``FusedOperations`` give the same results on the processor: compiled loops over the
-samples, and every other part shared out over threads.
+captured. ``SharedOperations`` give the same results on the processor, shared out over the kernels'
+threads: torch's own pool would spin beside them and take the cores from everybody else.
 """
 
 from __future__ import annotations
@@ -14,16 +14,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from semantic_field.field.rays.compositing import Composite, composite, composite_fused
 from semantic_field.kernels.threads import run_parallel, split
 from semantic_field.mapping.training.known_gradients import with_gradients
-from semantic_field.mapping.training.losses import (
-    free_space_loss,
-    free_space_loss_fused,
-    near_loss,
-    near_loss_fused,
-)
-from semantic_field.mapping.training.trunk import Layers, TrunkOutput, trunk, trunk_fused
+from semantic_field.mapping.training.trunk import Layers, TrunkOutput, trunk, trunk_shared
 
 HeadLosses = Callable[..., tuple[dict[str, Tensor], Float[Tensor, " r"]]]
 """Called with a part of the rays (a slice) and their codes (r, G), once for each tensor of codes
@@ -49,19 +42,6 @@ class TorchOperations:
     def trunk(self, layers: Layers, features: Float[Tensor, "LF P"], coded: int) -> TrunkOutput:
         return trunk(layers, features, coded)
 
-    def composite(
-        self, s: Tensor, codes: Tensor, z: Tensor, sharpness: float, behind: float, shape: bool
-    ) -> Composite:
-        return composite(s, codes, z, sharpness, behind, shape)
-
-    def near_loss(
-        self, s: Tensor, z: Tensor, depth: Tensor, stretch: Tensor, trust: Tensor, truncation: float
-    ) -> Float[Tensor, ""]:
-        return near_loss(s, z, depth, stretch, trust, truncation)
-
-    def free_space_loss(self, s: Tensor, trust: Tensor) -> Float[Tensor, ""]:
-        return free_space_loss(s, trust)
-
     def heads(
         self,
         losses_of: HeadLosses,
@@ -83,27 +63,14 @@ class TorchOperations:
         return HeadResult(total, {k: loss.detach() for k, loss in losses.items()}, color_error)
 
 
-class FusedOperations(TorchOperations):
+class SharedOperations(TorchOperations):
     """The parts of a step on so many threads of the processor."""
 
     def __init__(self, threads: int) -> None:
         self._threads = threads
 
     def trunk(self, layers: Layers, features: Float[Tensor, "LF P"], coded: int) -> TrunkOutput:
-        return trunk_fused(layers, features, coded, self._threads)
-
-    def composite(
-        self, s: Tensor, codes: Tensor, z: Tensor, sharpness: float, behind: float, shape: bool
-    ) -> Composite:
-        return composite_fused(s, codes, z, sharpness, behind, shape, self._threads)
-
-    def near_loss(
-        self, s: Tensor, z: Tensor, depth: Tensor, stretch: Tensor, trust: Tensor, truncation: float
-    ) -> Float[Tensor, ""]:
-        return near_loss_fused(s, z, depth, stretch, trust, truncation, self._threads)
-
-    def free_space_loss(self, s: Tensor, trust: Tensor) -> Float[Tensor, ""]:
-        return free_space_loss_fused(s, trust, self._threads)
+        return trunk_shared(layers, features, coded, self._threads)
 
     def heads(
         self,
@@ -140,8 +107,8 @@ class FusedOperations(TorchOperations):
             if given:
                 wanted.append(parameter)
                 gradients.append(torch.stack(given).sum(0))
-        losses = {
-            name: torch.stack([part[name] for part, _ in results]).sum() for name in results[0][0]
-        }
+        losses = dict(results[0][0])
+        for part, _ in results[1:]:
+            losses = {name: loss + part[name] for name, loss in losses.items()}
         value = torch.stack(list(losses.values())).sum()
         return HeadResult(with_gradients(value, wanted, gradients), losses, color_error)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from semantic_field.config import MappingConfig
 from semantic_field.field.model import SemanticField
-from semantic_field.field.rays.compositing import Composite
+from semantic_field.field.rays.compositing import Composite, composite
 from semantic_field.field.rays.rays import Rays
 from semantic_field.field.rays.sampling import draw_rays
 from semantic_field.field.voxels.voxel_grid import VoxelGrid
@@ -29,12 +28,14 @@ from semantic_field.mapping.training.disagreement import RayErrors, note_errors
 from semantic_field.mapping.training.losses import (
     color_loss,
     depth_loss,
+    free_space_loss,
     label_loss,
     language_loss,
+    near_loss,
 )
 from semantic_field.mapping.training.operations import (
-    FusedOperations,
     HeadResult,
+    SharedOperations,
     TorchOperations,
 )
 
@@ -93,7 +94,7 @@ class Trainer:
     # what depends on the device
 
     def _make_operations(self) -> TorchOperations:
-        return FusedOperations(self.config.threads)
+        return SharedOperations(self.config.threads)
 
     def _make_tables(self) -> None:
         """Gradient and moments of the grid, and the copy of its table that kernels read, if any."""
@@ -279,14 +280,16 @@ class Trainer:
         if coded > near:
             distance, seen_code = distance[:near], code[:, near:]
             code = code[:, :near]
-        composite = self._composite(here, distance, code)
-        losses = self._geometry_losses(here, distance, out.free_distance, composite.depth)
+        seen_along = self._composite(here, distance, code)
+        losses = self._geometry_losses(here, distance, out.free_distance, seen_along.depth)
         if seen_code is not None and self.language is not None:
             losses |= self.language.losses_of_points(self.field, seen_code.T, seen)
-        codes = [composite.code]
+        codes = [seen_along.code]
         if self.language is not None:
             # Gradients of language do not flow into the compositing weights.
-            codes.append((code.view(len(code), *composite.weights.shape) * composite.weights).sum(2))
+            codes.append(
+                (code.view(len(code), *seen_along.weights.shape) * seen_along.weights).sum(2)
+            )
             codes[1].retain_grad()
         heads = self._head_losses(rays, here, codes, keyframes)
         everything = [*losses.values(), heads.total]
@@ -294,7 +297,7 @@ class Trainer:
         assert features.grad is not None
         self._backward_grid(points, features.grad)
         losses = {name: loss.detach() for name, loss in losses.items()} | heads.losses
-        depth_error = (composite.depth.detach() - here.depth).abs() * here.stretch
+        depth_error = (seen_along.depth.detach() - here.depth).abs() * here.stretch
         point_grad = self._point_grad(here, features, codes) if for_poses else None
         return Evaluation(losses, depth_error, heads.color_error, point_grad)
 
@@ -313,7 +316,7 @@ class Trainer:
         field = self.field.config
         sharpness, behind = field.truncation_m / field.sharpness_m, 2 * field.truncation_m
         shape = self.config.color_shapes_geometry
-        return self._operations.composite(distance, code, rays.near_z, sharpness, behind, shape)
+        return composite(distance, code, rays.near_z, sharpness, behind, shape)
 
     def _geometry_losses(
         self,
@@ -323,10 +326,10 @@ class Trainer:
         depth: Float[Tensor, " R"],
     ) -> dict[str, Float[Tensor, ""]]:
         """The losses of signed distances and of composited depths, weighted."""
-        config, operations = self.config, self._operations
+        config = self.config
         surface = (rays.depth, rays.stretch, rays.trust, self.field.config.truncation_m)
-        near = operations.near_loss(distance, rays.near_z, *surface)
-        free = operations.free_space_loss(free_distance, rays.trust)
+        near = near_loss(distance, rays.near_z, *surface)
+        free = free_space_loss(free_distance, rays.trust)
         return {
             "distance": config.distance_weight * near,
             "free_space": config.free_space_weight * free,
