@@ -418,7 +418,7 @@ def test_the_vocabulary_of_the_settings_is_what_is_told_apart(folder, frames, tm
     settings = {"language.vocabulary": texts, "language.enhance_from": 3, "mapping.threads": 1}
     mapper = looked_at(folder, images, names, **settings)
     assert told_apart(mapper) == texts
-    assert (mapper._keyframes.images[2][:2] == -1).all()  # nobody has said what the ids mean
+    assert (mapper._keyframes.images.labels[:2] == -1).all()  # nobody has said what the ids mean
     mapper.set_label_names(names)
     mapper.set_label_names(names)
     assert told_apart(mapper) == texts
@@ -426,7 +426,7 @@ def test_the_vocabulary_of_the_settings_is_what_is_told_apart(folder, frames, tm
     assert [mapper._classes.ids[i] for i in (0, 1, 3)] == [ids["sofa"], ids["floor"], ids["wall"]]
     assert mapper._classes.ids[2] not in names
     assert mapper.add_frame(replace(images[4], instances=None))
-    rows = np.unique(mapper._keyframes.images[2][2])
+    rows = np.unique(mapper._keyframes.images.labels[2])
     assert set(rows.tolist()) <= {-1, 0, 1, 3} and len(rows) > 2
     mapper.train_steps(5)
     assert {"relevancy", "new_views", "label"} <= set(mapper.status().losses)
@@ -472,7 +472,7 @@ def test_another_vocabulary_takes_the_label_images_along(folder, frames):
     mapper.set_vocabulary(kept)
     assert told_apart(mapper) == kept and mapper.snapshot() is not before
     ids = mapper._classes.ids
-    rows = mapper._keyframes.images[2]
+    rows = mapper._keyframes.images.labels
     for slot, frame in enumerate(images[:3]):
         expected = np.select([frame.labels == i for i in ids], range(3), -1)
         assert np.array_equal(rows[slot].reshape(120, 160), expected)
@@ -497,7 +497,7 @@ def test_whatever_ends_training_is_said():
     depth, labels = np.full((16, 32), 2.0, np.float32), np.zeros((16, 32), np.int32)
     image = np.zeros((16, 32, 3), np.uint8)
     mapper.add_frame(Frame(0, image, depth, camera, np.eye(4), labels))
-    mapper._keyframes.images[2][0] = 77  # no such row
+    mapper._keyframes.images.labels[0] = 77  # no such row
     mapper.start()
     mapper._thread.join()
     assert mapper.status().state == "failed" and "IndexError" in mapper.status().error

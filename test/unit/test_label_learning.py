@@ -70,7 +70,7 @@ def test_a_share_of_the_rays_goes_to_clicked_pixels() -> None:
     slots, pixels = store.choose_labelled(64, 0.5, np.random.default_rng(0))
     assert set(pixels) == {10 * 40 + 20} and set(slots) == {0, 1, 2}
     assert store.visits.sum() == 64
-    rows = store.images[2][slots, pixels]
+    rows = store.images.labels[slots, pixels]
     np.testing.assert_array_equal(rows, slots)
 
 
@@ -115,15 +115,15 @@ def test_clicks_spread_over_the_surface_of_their_colour() -> None:
         store.add(flat_frame(x, color, 1.0), rows)
     assert spread_clicks(store) < 0.005
     for slot, x in enumerate((0.0, 0.3, 0.6)):
-        found = store.images[2][slot].reshape(30, 40)
+        found = store.images.labels[slot].reshape(30, 40)
         at = np.broadcast_to((np.arange(40) - CAMERA.cx) / CAMERA.fx + x, (30, 40))
         known = (found >= 0) & (np.abs(at - 0.4) > 0.1)
         assert known.sum() > 50
         assert ((found == 1) == (at > 0.4))[known].mean() > 0.95
     assert store.labelled.totals.min() > 30
-    before = store.images[2].copy()
+    before = store.images.labels.copy()
     assert spread_clicks(store) > 0.005  # dense labels stay as they are
-    np.testing.assert_array_equal(store.images[2], before)
+    np.testing.assert_array_equal(store.images.labels, before)
 
 
 def test_a_mapper_learns_from_spread_clicks() -> None:

@@ -204,7 +204,7 @@ def test_samples_lie_where_they_should(device: str) -> None:
         copied.images, copied.cameras, copied.contours, torch.ones(99, device=device).long(),
         DeviceVoxels.of(reach, device), edges, generator,
     )  # fmt: skip
-    listed = store.contours[0][1, : store.contours[1][1]]
+    listed = store.contours.pixels[1, : store.contours.counts[1]]
     assert 0 < len(listed) < store.pixels and np.isin(drawn.pixel.cpu().numpy(), listed).all()
     given = torch.arange(99, device=device) - 50  # negative: a random one
     drawn = draw_rays_on_device(
@@ -267,9 +267,9 @@ def test_keyframes_are_followed(device: str) -> None:
     copied.follow(store)
     assert copied.room >= store.count == 5
     colors, depths, labels = (t.cpu().numpy()[: store.count] for t in copied.images)
-    np.testing.assert_array_equal(colors, store.images[0][:5])
-    np.testing.assert_array_equal(depths.view(np.uint16), store.images[1][:5])
-    np.testing.assert_array_equal(labels, store.images[2][:5])
+    np.testing.assert_array_equal(colors, store.images.colors[:5])
+    np.testing.assert_array_equal(depths.view(np.uint16), store.images.depths[:5])
+    np.testing.assert_array_equal(labels, store.images.labels[:5])
     for found, expected in zip(copied.cameras, store.cameras, strict=True):
         np.testing.assert_array_equal(found.cpu().numpy()[:5], expected[:5])
 
@@ -485,7 +485,7 @@ def learnt_with(make: type[Trainer], device: str, **more: object) -> Tensor:
     torch.manual_seed(1)
     trainer.class_latents, trainer.rank = torch.randn(CLASSES, 6), 4
     store, reach = store_of(wall(), wall(1), wall(2))
-    store.images[1][:, 5:40] |= 1 << 15  # guesses
+    store.images.depths[:, 5:40] |= 1 << 15  # guesses
     voxels = VoxelGrid(0.1, with_errors=True)
     trainer.steps = 1000  # errors are noted
     store.learnt["error"][:3] = 0.1, 0.2, 5.0

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from semantic_field.field.map_state import LanguageSpace
+from semantic_field.field.rays.keyframe_arrays import KeyframeCameras, KeyframeImages
 from semantic_field.field.rays.sampling import DEPTH_UNIT_M, GUESSED, draw_rays
 from semantic_field.field.voxels.voxel_grid import VoxelGrid
 from semantic_field.frames import Frame
@@ -35,8 +36,8 @@ def store_of(slots: int) -> KeyframeStore:
     assert store.capacity == (1 << 20) // (40 * 30 * BYTES_PER_PIXEL)
     for image in (*store.images, *store.cameras):
         assert len(image) == store.capacity
-    store.images = tuple(i[:slots] for i in store.images)
-    store.cameras = tuple(c[:slots] for c in store.cameras)
+    store.images = KeyframeImages(*(i[:slots] for i in store.images))
+    store.cameras = KeyframeCameras(*(c[:slots] for c in store.cameras))
     store.visits, store.stamps_ns = store.visits[:slots], store.stamps_ns[:slots]
     store.slots_changed()
     return store
@@ -47,7 +48,7 @@ def test_full_store_gives_up_the_most_redundant_view() -> None:
     for x in (0.0, 5.0, 5.1, 9.0):
         store.add(frame_at(x), None)
     store.add(frame_at(20.0), None)
-    kept = sorted(store.cameras[1][:, 0, 3].astype(float).round(2).tolist())
+    kept = sorted(store.cameras.poses[:, 0, 3].astype(float).round(2).tolist())
     assert kept in ([0.0, 5.0, 9.0, 20.0], [0.0, 5.1, 9.0, 20.0])
     assert (store.count, store.replaced) == (4, 1)
 
@@ -65,7 +66,7 @@ def test_long_stream_stays_within_its_budget_and_covers_everything() -> None:
     assert [array.nbytes for array in store.images] == reserved
     assert store.count == store.capacity == 109 and store.replaced > 500
     assert store.memory_bytes() <= 1 << 20
-    places = np.sort(store.cameras[1][:, 0, 3])
+    places = np.sort(store.cameras.poses[:, 0, 3])
     assert places[0] < 0.5 and places[-1] > 39.5
     assert np.diff(places).max() < 1.5  # 0.32 where all views were evenly spread
 
@@ -78,7 +79,7 @@ def test_neighbours_are_kept_up_to_date() -> None:
         if step % 7 == 0 and store.count > 2:
             store.remove(int(random.integers(store.count)))
         n = store.count
-        places = store.cameras[1][:n, 0, 3].astype(float)
+        places = store.cameras.poses[:n, 0, 3].astype(float)
         apart = np.abs(places[:, None] - places[None])
         np.fill_diagonal(apart, np.inf)
         np.testing.assert_allclose(store.views.nearest[:n], apart.min(1), atol=1e-3)
@@ -130,8 +131,8 @@ def test_larger_frames_are_made_to_fit() -> None:
     store = store_of(2)
     large = Camera.from_field_of_view(80, 60, 1.0)
     slot = store.add(frame_at(0.0, camera=large), np.full((60, 80), 3, np.int16))
-    assert store.cameras[2][slot].tolist() == [40, 30]
-    assert (store.images[2][slot] == 3).all()
+    assert store.cameras.sizes[slot].tolist() == [40, 30]
+    assert (store.images.labels[slot] == 3).all()
     points, along, guessed = store.surface(slot, 2, 0.5)
     np.testing.assert_allclose(points[:, 2], 2.0, atol=1e-3)
     np.testing.assert_allclose(np.linalg.norm(along, axis=1), 1.0, atol=1e-5)
@@ -214,8 +215,8 @@ def test_a_share_of_the_rays_is_drawn_beside_jumps_of_the_depth() -> None:
     frame.depth[:, 20:] = 2.0  # jumps between columns 19 and 20
     store.add(frame, None)
     store.add(frame_at(1.0), None)  # a flat wall has no contours
-    columns = store.contours[0][0, : store.contours[1][0]] % 40
-    assert set(columns.tolist()) == set(range(16, 24)) and store.contours[1][:2].tolist() == [
+    columns = store.contours.pixels[0, : store.contours.counts[0]] % 40
+    assert set(columns.tolist()) == set(range(16, 24)) and store.contours.counts[:2].tolist() == [
         240,
         0,
     ]

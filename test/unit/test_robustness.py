@@ -21,6 +21,7 @@ from semantic_field.frames import Frame
 from semantic_field.geometry import Camera, look_at, make_transform
 from semantic_field.mapping import Mapper
 from semantic_field.mapping.keyframes.depth_packing import hangs_between, pack_depth
+from semantic_field.mapping.keyframes.device_copy import DeviceKeyframes
 from semantic_field.mapping.robustness.carving import carve, clear_depth
 from semantic_field.mapping.robustness.interpolation import corrected_pose, interpolated
 from semantic_field.mapping.robustness.pose_refinement import corrected
@@ -93,8 +94,8 @@ def test_a_person_who_leaves_is_forgotten() -> None:
     store = mapper._keyframes
     assert store is not None
     for slot in range(store.count):  # nor will a replay bring it back
-        white = (store.images[0][slot] == 255).all(1)
-        assert (store.images[2][slot][white] != MASKED).sum() <= 0.05 * white.sum()
+        white = (store.images.colors[slot] == 255).all(1)
+        assert (store.images.labels[slot][white] != MASKED).sum() <= 0.05 * white.sum()
     truth = room(4)
     view = mapper.render(CAMERA, truth.T_world_camera)
     assert np.median(np.abs(view.depth - truth.depth)) < 0.02
@@ -178,7 +179,7 @@ def test_a_world_at_rest_loses_nothing() -> None:
         depth[random.random(depth.shape) < 0.3] = 0
         mapper.add_frame(replace(frame, depth=depth, stamp_ns=number * 400_000_000))
     assert mapper._intake.moved is not None and mapper._intake.moved.forgotten_voxels == 0
-    assert mapper._keyframes is not None and not (mapper._keyframes.images[2] == MASKED).any()
+    assert mapper._keyframes is not None and not (mapper._keyframes.images.labels == MASKED).any()
     mapper.train_steps(200)
     assert in_the_middle(mapper)[0] > 0.9
 
@@ -211,15 +212,14 @@ def test_masked_pixels_are_not_drawn() -> None:
     assert store.masked_share(0) == 0.5 and store.serials[0] != serial
     slots = np.zeros(4000, np.int64)
     rays = draw_rays(store.images, store.cameras, slots, reach, (2, 1), 0.05, 0.1, 0.1, seed=1)
-    color, label = torch.from_numpy(store.images[0]), torch.from_numpy(store.images[2])
-    depth = torch.from_numpy(store.images[1].view(np.int16))
-    cameras = tuple(torch.from_numpy(array) for array in store.cameras)
+    copied = DeviceKeyframes(store, "cpu")
+    copied.follow(store)
     placing = Placing((2, 1), 0.05, 0.1, 0.1, 0.3)
     voxels = DeviceVoxels.of(reach, "cpu")
     on_device = draw_rays_on_device(
-        (color, depth, label),
-        cameras,  # type: ignore[arg-type]
-        tuple(torch.from_numpy(array) for array in store.contours),  # type: ignore[arg-type]
+        copied.images,
+        copied.cameras,
+        copied.contours,
         torch.from_numpy(slots),
         voxels,
         placing,
@@ -247,11 +247,12 @@ def test_nothing_is_learnt_from_masked_pixels_even_where_nearly_all_are() -> Non
     rays = draw_rays(
         store.images, store.cameras, slots, reach, (2, 1), 0.05, 0.1, 0.1, seed=1, pixels=given
     )
-    images = tuple(torch.from_numpy(a) for a in (store.images[0], store.images[1].view(np.int16)))
+    copied = DeviceKeyframes(store, "cpu")
+    copied.follow(store)
     on_device = draw_rays_on_device(
-        (*images, torch.from_numpy(store.images[2])),
-        tuple(torch.from_numpy(array) for array in store.cameras),  # type: ignore[arg-type]
-        tuple(torch.from_numpy(array) for array in store.contours),  # type: ignore[arg-type]
+        copied.images,
+        copied.cameras,
+        copied.contours,
         torch.from_numpy(slots),
         DeviceVoxels.of(reach, "cpu"),
         Placing((2, 1), 0.05, 0.1, 0.1),
@@ -282,7 +283,7 @@ def pose_error_m(mapper: Mapper, true: list[Frame]) -> float:
     """Error of the keyframes' positions and view directions against their mean, metres."""
     store = mapper._keyframes
     assert store is not None
-    poses = store.cameras[1][: store.count].astype(float)
+    poses = store.cameras.poses[: store.count].astype(float)
     ahead = np.array([0, 0, 1.0, 1.0])
     expected = np.stack([f.T_world_camera for f in true])
     errors = (poses - expected) @ ahead
@@ -329,7 +330,7 @@ def test_corrections_and_exposures_come_back_from_a_file(tmp_path) -> None:
     assert old is not None and new is not None
     for name, values in old.learnt.items():
         np.testing.assert_array_equal(values[:4], new.learnt[name][:4])
-    np.testing.assert_array_equal(old.cameras[1][:4], new.cameras[1][:4])
+    np.testing.assert_array_equal(old.cameras.poses[:4], new.cameras.poses[:4])
     errors = mapper.snapshot().voxels.errors
     assert errors.any()
     np.testing.assert_array_equal(errors, again.snapshot().voxels.errors)
@@ -390,7 +391,7 @@ def test_readings_at_an_angle_count_less() -> None:
     )  # fmt: skip
     pixel, read = drawn.pixel.numpy(), drawn.depth.numpy()
     v, u = np.divmod(pixel, 64)
-    inner = (read > 0) & (store.images[1][0, pixel] & GUESSED == 0) & (u > 1)
+    inner = (read > 0) & (store.images.depths[0, pixel] & GUESSED == 0) & (u > 1)
     inner &= depth[v, u - 1] > 0
     z = read[inner]
     slope = np.abs(z - depth[v[inner], u[inner] - 1]) * CAMERA.fx / z

@@ -32,7 +32,7 @@ class KeyframePacker:
             assert store is not None
             serial = int(store.serials[slot])
             if serial not in self._packed:
-                width, height = store.cameras[2][slot]
+                width, height = store.cameras.sizes[slot]
                 pixels = width * height
                 size = (height, width, -1)
                 images = (image[slot, :pixels].reshape(size).copy() for image in store.images)
@@ -54,14 +54,12 @@ class KeyframePacker:
         """The keyframes of the store, all of which must be packed."""
         n = store.count
         arrays: Arrays = {
-            "keyframes.intrinsics": store.cameras[0][:n].copy(),
-            "keyframes.poses": store.cameras[1][:n].copy(),
-            "keyframes.sizes": store.cameras[2][:n].copy(),
             "keyframes.stamps_ns": store.stamps_ns[:n].copy(),
             "keyframes.visits": store.visits[:n].copy(),
             "keyframes.slot_size": np.array(store.size),
         }
-        arrays |= {f"keyframes.{name}": array[:n].copy() for name, array in store.learnt.items()}
+        kept = store.cameras._asdict() | store.learnt
+        arrays |= {f"keyframes.{name}": array[:n].copy() for name, array in kept.items()}
         packed = [self._packed[serial] for serial in store.serials[:n].tolist()]
         for kind, parts in zip(("color", "depth", "label"), zip(*packed, strict=True), strict=True):
             arrays[f"keyframes.{kind}"] = np.concatenate(parts)
@@ -128,8 +126,8 @@ def _unpack_keyframes(arrays: dict[str, Any], config: Config) -> KeyframeStore:
     width, height = (int(v) for v in arrays["keyframes.slot_size"])
     store = make_keyframes(config, width, height)
     store.count = n = min(len(arrays["keyframes.sizes"]), store.capacity)
-    for target, name in zip(store.cameras, ("intrinsics", "poses", "sizes"), strict=True):
-        target[:n] = arrays[f"keyframes.{name}"][:n]
+    for name, array in store.cameras._asdict().items():
+        array[:n] = arrays[f"keyframes.{name}"][:n]
     store.stamps_ns[:n] = arrays["keyframes.stamps_ns"][:n]
     store.visits[:n] = arrays["keyframes.visits"][:n]
     for name, array in store.learnt.items():
@@ -137,9 +135,9 @@ def _unpack_keyframes(arrays: dict[str, Any], config: Config) -> KeyframeStore:
     for slot in range(n):
         color, depth, label = (_decoded(arrays, kind, slot) for kind in ("color", "depth", "label"))
         pixels = depth.size
-        store.images[0][slot, :pixels] = cv2.cvtColor(color, cv2.COLOR_BGR2RGB).reshape(-1, 3)
-        store.images[1][slot, :pixels] = depth.reshape(-1)
-        store.images[2][slot, :pixels] = label.reshape(-1).astype(np.int32) - 1
+        store.images.colors[slot, :pixels] = cv2.cvtColor(color, cv2.COLOR_BGR2RGB).reshape(-1, 3)
+        store.images.depths[slot, :pixels] = depth.reshape(-1)
+        store.images.labels[slot, :pixels] = label.reshape(-1).astype(np.int32) - 1
         store.note_contours(slot, depth.shape[1], depth.shape[0])
     store.slots_changed()
     return store

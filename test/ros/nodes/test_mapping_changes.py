@@ -146,7 +146,7 @@ def test_weights_and_keyframes_follow_their_settings(
     assert did(node, mapping__keyframe_translation_m=0.01, mapping__max_depth_m=middle)
     camera.send(room[1][7])
     assert wait_until(lambda: status().keyframes == 3)
-    depths = node.mapper._keyframes.images[1][:3]
+    depths = node.mapper._keyframes.images.depths[:3]
     farthest = [(depth & GUESSED - 1).max() * DEPTH_UNIT_M for depth in depths]
     assert farthest[2] <= middle + DEPTH_UNIT_M < farthest[0]
 

@@ -14,6 +14,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from semantic_field.field.rays.keyframe_arrays import (
+    DeviceCameras,
+    DeviceContours,
+    DeviceImages,
+)
 from semantic_field.field.rays.rays import Rays
 from semantic_field.field.rays.sampling import (
     DEPTH_UNIT_M,
@@ -42,9 +47,9 @@ class Placing:
 
 
 def draw_rays_on_device(
-    images: tuple[Tensor, ...],
-    cameras: tuple[Tensor, ...],
-    contours: tuple[Tensor, ...],
+    images: DeviceImages,
+    cameras: DeviceCameras,
+    contours: DeviceContours,
     slots: Int[Tensor, " R"],
     voxels: DeviceVoxels,
     placing: Placing,
@@ -54,30 +59,29 @@ def draw_rays_on_device(
     """One random pixel of each listed keyframe as a ray with samples.
 
     Args:
-        images: colours uint8 (K, P, 3), depths int16 (K, P) in ``DEPTH_UNIT_M`` whose sign bit is
-            ``GUESSED``, labels int16 (K, P).
-        cameras, contours, pixels: as ``draw_rays`` takes them.
+        images, cameras, contours: of K keyframes, on one device.
+        slots, pixels: as ``draw_rays`` takes them.
     """
-    sizes, (listed_pixels, listed_counts) = cameras[2][slots], contours
+    sizes = cameras.sizes[slots]
     shape = (MASK_TRIES + 2, len(slots))
     random = torch.rand(shape, dtype=torch.float64, device=slots.device, generator=generator)
     tries = (random[2:] * sizes.prod(1)).long()
-    shown = images[2][slots, tries] != MASKED
+    shown = images.labels[slots, tries] != MASKED
     pixel = tries.gather(0, shown.int().argmax(0, keepdim=True))[0]
-    listed = listed_counts[slots]
-    beside_jump = listed_pixels[slots, (random[0] * listed).long()].long()
+    listed = contours.counts[slots]
+    beside_jump = contours.pixels[slots, (random[0] * listed).long()].long()
     at_jump = (random[1] < placing.contour_share) & (listed > 0)
-    at_jump &= images[2][slots, beside_jump] != MASKED
+    at_jump &= images.labels[slots, beside_jump] != MASKED
     pixel = torch.where(at_jump, beside_jump, pixel)
     if pixels is not None:
-        shown = images[2][slots, pixels.clamp_min(0)] != MASKED
+        shown = images.labels[slots, pixels.clamp_min(0)] != MASKED
         pixel = torch.where((pixels >= 0) & shown, pixels, pixel)
     return place_samples(images, cameras, slots, pixel, voxels, placing, generator)
 
 
 def place_samples(
-    images: tuple[Tensor, ...],
-    cameras: tuple[Tensor, ...],
+    images: DeviceImages,
+    cameras: DeviceCameras,
     slots: Int[Tensor, " R"],
     pixel: Int[Tensor, " R"],
     voxels: DeviceVoxels,
@@ -87,7 +91,7 @@ def place_samples(
     """The given pixels as rays with samples; see ``draw_rays_on_device``."""
     colors, depths, labels = images
     x, y = _image_plane(cameras, slots, pixel)
-    pose = cameras[1][slots]
+    pose = cameras.poses[slots]
     origin = pose[:, :3, 3]
     direction = pose[:, :3, 0] * x[:, None] + pose[:, :3, 1] * y[:, None] + pose[:, :3, 2]
     stretch = torch.sqrt(1.0 + x * x + y * y)
@@ -124,25 +128,25 @@ def place_samples(
 
 
 def _image_plane(
-    cameras: tuple[Tensor, ...], slots: Int[Tensor, " R"], pixel: Int[Tensor, " R"]
+    cameras: DeviceCameras, slots: Int[Tensor, " R"], pixel: Int[Tensor, " R"]
 ) -> tuple[Float[Tensor, " R"], Float[Tensor, " R"]]:
     """Where on the plane of z-depth 1 the pixels lie."""
-    fx, fy, cx, cy = cameras[0][slots].unbind(1)
-    width = cameras[2][slots, 0]
+    fx, fy, cx, cy = cameras.intrinsics[slots].unbind(1)
+    width = cameras.sizes[slots, 0]
     row = torch.div(pixel, width, rounding_mode="floor")
     return (pixel - row * width - cx) / fx, (row - cy) / fy
 
 
 def _steepness(
     depths: Tensor,
-    cameras: tuple[Tensor, ...],
+    cameras: DeviceCameras,
     slots: Int[Tensor, " R"],
     pixel: Int[Tensor, " R"],
     depth: Float[Tensor, " R"],
 ) -> Float[Tensor, " R"]:
     """1 / cosine between ray and normal, from the neighbours that differ least, see ``_rise``."""
-    fx, fy = cameras[0][slots, 0], cameras[0][slots, 1]
-    width, height = cameras[2][slots].unbind(-1)
+    fx, fy = cameras.intrinsics[slots, 0], cameras.intrinsics[slots, 1]
+    width, height = cameras.sizes[slots].unbind(-1)
     row = pixel // width
     axes = ((fx, 1, pixel - row * width, width), (fy, width, row, height))
     squares = torch.ones_like(depth)

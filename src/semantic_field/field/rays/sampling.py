@@ -9,6 +9,11 @@ import torch
 from numba import njit, uint64
 from numpy.typing import NDArray
 
+from semantic_field.field.rays.keyframe_arrays import (
+    KeyframeCameras,
+    KeyframeContours,
+    KeyframeImages,
+)
 from semantic_field.field.rays.rays import Rays
 from semantic_field.field.voxels.traversal import used_spans
 from semantic_field.field.voxels.voxel_grid import VoxelGrid
@@ -183,8 +188,8 @@ def _draw(
 
 
 def draw_rays(
-    images: tuple[NDArray, NDArray, NDArray],
-    cameras: tuple[NDArray, NDArray, NDArray],
+    images: KeyframeImages,
+    cameras: KeyframeCameras,
     slots: NDArray[np.int64],
     voxels: VoxelGrid,
     samples: tuple[int, int],
@@ -193,7 +198,7 @@ def draw_rays(
     guess_trust: float,
     seed: int,
     threads: int = 2,
-    contours: tuple[NDArray[np.int32], NDArray[np.int64]] | None = None,
+    contours: KeyframeContours | None = None,
     contour_share: float = 0.0,
     depth_noise: float = 0.0,
     pixels: NDArray[np.int64] | None = None,
@@ -206,13 +211,9 @@ def draw_rays(
     spreads them evenly.
 
     Args:
-        images: colours uint8 (K, P, 3), depths uint16 (K, P) in ``DEPTH_UNIT_M`` with the bit
-            ``GUESSED`` (0 = nothing is known), labels int16 (K, P), -1 = void, ``MASKED`` for
-            pixels that are not to be drawn. A ray whose pixel is masked all the same, after
-            ``MASK_TRIES`` others, has label -1, trust 0 and color_weight 0: nothing is learnt
-            from it.
-        cameras: intrinsics fx fy cx cy (K, 4), ``T_world_camera`` (K, 4, 4), sizes (K, 2) as
-            width and height.
+        images, cameras: of K keyframes. A ray whose pixel is ``MASKED``, after ``MASK_TRIES``
+            others were drawn, has label -1, trust 0 and color_weight 0: nothing is learnt from
+            it.
         slots: the keyframe of each ray, (R,) of the K.
         voxels: in which a surface was seen, in the map frame.
         samples: how many near the surface and how many in the free space before it.
@@ -220,9 +221,8 @@ def draw_rays(
         nearest_m: z-depth in metres at which the free space begins.
         guess_trust: of a guessed depth, where a reading has 1.
         seed: equal seeds draw equal rays, with any number of ``threads``.
-        contours: pixel numbers int32 (K, P // 4) of which the first (K,) of each keyframe lie
-            beside a jump of the depth; ``contour_share`` (0..1) of the rays is drawn from them,
-            as far as their keyframes have any. None = nothing is known of jumps.
+        contours: pixels beside jumps of the depth; ``contour_share`` (0..1) of the rays is drawn
+            from them, as far as their keyframes have any. None = nothing is known of jumps.
         depth_noise: readings at z metres vary by ``depth_noise * z**2`` metres, more by 1 / cosine
             where the surface is seen at an angle, and count less, by half where that is
             ``TOLERATED_NOISE_M``.
@@ -245,7 +245,8 @@ def draw_rays(
         slot=torch.from_numpy(slots),
     )
     if contours is None:
-        contours = (np.zeros((len(images[0]), 1), np.int32), np.zeros(len(images[0]), np.int64))
+        k = len(images.colors)
+        contours = KeyframeContours(np.zeros((k, 1), np.int32), np.zeros(k, np.int64))
     shares = (np.float32(EVEN_SHARE), np.float32(contour_share))
     settings = (np.float32(band_m), samples[1], np.float32(nearest_m), *shares)
     store = (np.float32(voxels.voxel_m), voxels.index, voxels.low, voxels.counts)

@@ -90,7 +90,7 @@ class Corrections:
             chosen = random.integers(len(where), size=count)
             slots[-count:], pixels[-count:] = where[chosen], which[chosen]
             beside = slice(len(slots) - count // 2, None)
-            sizes = keyframes.cameras[2][slots[beside]]
+            sizes = keyframes.cameras.sizes[slots[beside]]
             pixels[beside] = _beside(pixels[beside], sizes, random)
 
     def apply(self, rays: Rays, keyframes: KeyframeStore) -> None:
@@ -128,7 +128,7 @@ class Corrections:
             of_serial = dict(zip(before.tolist(), known.tolist(), strict=True))
             for slot, serial in enumerate(serials.tolist()):
                 if serial not in of_serial:
-                    of_serial[serial] = bool((keyframes.images[2][slot] >= 0).any())
+                    of_serial[serial] = bool((keyframes.images.labels[slot] >= 0).any())
             known = np.array([of_serial[serial] for serial in serials.tolist()])
             self._labelled = serials.copy(), known
         return known

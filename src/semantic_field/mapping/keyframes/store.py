@@ -10,6 +10,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from semantic_field.field.rays.keyframe_arrays import (
+    KeyframeCameras,
+    KeyframeContours,
+    KeyframeImages,
+)
 from semantic_field.field.rays.sampling import DEPTH_UNIT_M, GUESSED, MASKED
 from semantic_field.frames import Frame
 from semantic_field.geometry import Camera
@@ -41,11 +46,9 @@ class KeyframeStore:
     one gives way, old or new alike.
 
     Attributes:
-        images: colours uint8 (K, P, 3), depths uint16 (K, P) in ``DEPTH_UNIT_M`` with the bit
-            ``GUESSED`` where a hole was filled, label rows int16 (K, P), -1 = void.
-        cameras: fx fy cx cy float32 (K, 4), ``T_world_camera`` float32 (K, 4, 4), width and
-            height int64 (K, 2).
-        contours: pixel numbers int32 (K, P / 4) beside jumps of the depth, and how many (K,).
+        images: ``colors``, ``depths`` and ``labels`` of all slots.
+        cameras: ``intrinsics``, ``poses`` and ``sizes`` of all slots.
+        contours: ``pixels`` beside jumps of the depth, and their ``counts``.
         visits: float64 (K,), rays drawn from each keyframe so far.
         serials: int64 (K,), a number that no other keyframe of this process has or had; a new
             one whenever its pixels change. identities: the same, but they stay.
@@ -66,17 +69,17 @@ class KeyframeStore:
         self.size = (width, height)
         self.depth_range_m, self._drop_veils = depth_range_m, drop_veils
         capacity = max(2, budget_mb * (1 << 20) // (self.pixels * BYTES_PER_PIXEL))
-        self.images = (
+        self.images = KeyframeImages(
             np.zeros((capacity, self.pixels, 3), np.uint8),
             np.zeros((capacity, self.pixels), np.uint16),
             np.zeros((capacity, self.pixels), np.int16),
         )
-        self.cameras = (
+        self.cameras = KeyframeCameras(
             np.zeros((capacity, 4), np.float32),
             np.zeros((capacity, 4, 4), np.float32),
             np.zeros((capacity, 2), np.int64),
         )
-        self.contours = (
+        self.contours = KeyframeContours(
             np.zeros((capacity, max(1, self.pixels // 4)), np.int32),
             np.zeros(capacity, np.int64),
         )
@@ -96,7 +99,7 @@ class KeyframeStore:
 
     @property
     def _poses(self) -> NDArray[np.float32]:
-        return self.cameras[1][: self.count]
+        return self.cameras.poses[: self.count]
 
     def tell_moves(self, follow: Callable[[int, int], None]) -> None:
         """Call a method, while its object lives, when a keyframe moves: from and to which slot."""
@@ -131,9 +134,9 @@ class KeyframeStore:
         rows[slot, :n] = -1 if labels is None else _resized_labels(labels, camera).reshape(n)
         self.note_contours(slot, camera.width, camera.height)
         self.labelled.note(slot, rows[slot, :n])
-        self.cameras[0][slot] = camera.fx, camera.fy, camera.cx, camera.cy
-        self.cameras[1][slot] = fitted.T_world_camera
-        self.cameras[2][slot] = camera.width, camera.height
+        self.cameras.intrinsics[slot] = camera.fx, camera.fy, camera.cx, camera.cy
+        self.cameras.poses[slot] = fitted.T_world_camera
+        self.cameras.sizes[slot] = camera.width, camera.height
         self.stamps_ns[slot], self.visits[slot] = frame.stamp_ns, 0.0
         self.serials[slot] = self.identities[slot] = next(_serials)
         for name, (_, value) in LEARNT.items():
@@ -164,27 +167,27 @@ class KeyframeStore:
         Silhouettes are where a view goes wrong, and few pixels show them: training draws a share
         of its rays here.
         """
-        stored = self.images[1][slot, : width * height].reshape(height, width)
+        stored = self.images.depths[slot, : width * height].reshape(height, width)
         found = contour_pixels(stored)
-        found = found[self.images[2][slot, found] != MASKED]
-        room = self.contours[0].shape[1]
+        found = found[self.images.labels[slot, found] != MASKED]
+        room = self.contours.pixels.shape[1]
         found = found[:: max(1, -(-len(found) // room))]
-        self.contours[0][slot, : len(found)] = found
-        self.contours[1][slot] = len(found)
+        self.contours.pixels[slot, : len(found)] = found
+        self.contours.counts[slot] = len(found)
 
     def mask(self, slot: int, gone: NDArray[np.bool_]) -> None:
         """Let pixels (H * W,) of a keyframe never be drawn again."""
-        labels = self.images[2][slot, : len(gone)]
+        labels = self.images.labels[slot, : len(gone)]
         gone = gone & (labels != MASKED)
         if gone.any():
             labels[gone] = MASKED
-            self.note_contours(slot, *self.cameras[2][slot].tolist())
+            self.note_contours(slot, *self.cameras.sizes[slot].tolist())
             self._labels_changed(slot)
 
     def relabel(self, rows: NDArray[np.int16]) -> None:
         """Let every label row r be ``rows[r]`` from now on, -1 = void."""
         for slot in range(self.count):
-            labels = self.images[2][slot, : self.cameras[2][slot].prod()]
+            labels = self.images.labels[slot, : self.cameras.sizes[slot].prod()]
             labelled = labels >= 0
             if labelled.any():
                 labels[labelled] = rows[labels[labelled]]
@@ -192,16 +195,16 @@ class KeyframeStore:
 
     def set_labels(self, slot: int, pixels: NDArray[np.int64], rows: NDArray[np.int16]) -> None:
         """Let pixels (N,) of a keyframe have these label rows (N,), -1 = void."""
-        self.images[2][slot, pixels] = rows
+        self.images.labels[slot, pixels] = rows
         self._labels_changed(slot)
 
     def _labels_changed(self, slot: int) -> None:
-        self.labelled.note(slot, self.images[2][slot, : self.cameras[2][slot].prod()])
+        self.labelled.note(slot, self.images.labels[slot, : self.cameras.sizes[slot].prod()])
         self.serials[slot] = next(_serials)
 
     def masked_share(self, slot: int) -> float:
         """Share of a keyframe's pixels that are masked."""
-        return float((self.images[2][slot, : self.cameras[2][slot].prod()] == MASKED).mean())
+        return float((self.images.labels[slot, : self.cameras.sizes[slot].prod()] == MASKED).mean())
 
     def slots_changed(self) -> None:
         """To be called after slots were filled from outside: views are compared anew."""
@@ -209,7 +212,7 @@ class KeyframeStore:
         self.identities[: self.count] = self.serials[: self.count]
         self.views.reset(self._poses)
         for slot in range(self.count):
-            self.labelled.note(slot, self.images[2][slot, : self.cameras[2][slot].prod()])
+            self.labelled.note(slot, self.images.labels[slot, : self.cameras.sizes[slot].prod()])
 
     def fit(self, frame: Frame) -> Frame:
         """The frame, made smaller where it has more pixels than a slot."""
@@ -230,14 +233,14 @@ class KeyframeStore:
         away that pixels lie more than ``spacing_m`` apart. Pixels without depth, and masked ones,
         are left out.
         """
-        width, height = self.cameras[2][slot]
-        focal = self.cameras[0][slot, :2].min()
-        stored = self.images[1][slot, : width * height]
-        stored = np.where(self.images[2][slot, : width * height] == MASKED, 0, stored)
+        width, height = self.cameras.sizes[slot]
+        focal = self.cameras.intrinsics[slot, :2].min()
+        stored = self.images.depths[slot, : width * height]
+        stored = np.where(self.images.labels[slot, : width * height] == MASKED, 0, stored)
         stored = stored.reshape(height, width)
         farthest = np.percentile(stored[::4, ::4] & (GUESSED - 1), 95) * DEPTH_UNIT_M
         step = float(np.clip(spacing_m * focal / max(farthest, 0.1), 0.25, stride))
-        return surface_points(stored, self.cameras[0][slot], self.cameras[1][slot], step)
+        return surface_points(stored, self.cameras.intrinsics[slot], self.cameras.poses[slot], step)
 
     def choose(
         self, rays: int, random: np.random.Generator, by_error: float = 0.0

@@ -31,7 +31,7 @@ def spread_clicks(store: KeyframeStore) -> float:
     Returns the share of pixels that had a label; from ``FEW`` on nothing is changed.
     """
     slots = range(store.count)
-    pixels = int(store.cameras[2][: store.count].prod(axis=1).sum())
+    pixels = int(store.cameras.sizes[: store.count].prod(axis=1).sum())
     labelled = int(store.labelled.totals.sum())
     if not labelled or labelled > FEW * pixels:
         return labelled / max(pixels, 1)

@@ -252,7 +252,7 @@ class ImageLanguage:
         if not len(slots):
             return nothing
         slot = int(self._random.choice(slots))
-        width, height = store.cameras[2][slot].tolist()
+        width, height = store.cameras.sizes[slot].tolist()
         extent = self.config.fda_side * self.config.fda_spacing
         corner = [int(self._random.integers(0, max(1, n - extent))) for n in (height, width)]
         v, u = (np.arange(c, min(c + extent, n), self.config.fda_spacing)

@@ -199,7 +199,7 @@ class DenseTargets:
         return torch.from_numpy(self.patches[slot, self._cell(slots, pixels, self.grid)]).float()
 
     def _cell(self, slots: NDArray, pixels: NDArray, grid: tuple[int, int]) -> NDArray[np.int64]:
-        width, height = self.store.cameras[2][slots].T
+        width, height = self.store.cameras.sizes[slots].T
         place = np.stack([pixels // width, pixels % width], -1)
         row, column = cells_of(place, np.stack([height, width], -1), grid).T
         return row * grid[1] + column

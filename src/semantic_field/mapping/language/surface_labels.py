@@ -110,7 +110,7 @@ class SurfaceLabels:
             shown: what teachers say of pixels: latents (N, D) times how far they are known (N,).
         """
         pixels, *geometry, _ = samples_of(store, slot, labelled=False)
-        measured = store.images[1][slot, pixels] < GUESSED
+        measured = store.images.depths[slot, pixels] < GUESSED
         pixels, (xyz, color, normal) = pixels[measured], (part[measured] for part in geometry)
         latents, share = (part.numpy() for part in shown(pixels))
         values = (xyz, color, normal, np.ones((len(xyz), 1)), share[:, None], latents)

@@ -134,8 +134,8 @@ def precompute(
 
 def sight_of(store: KeyframeStore, slot: int, names: Mapping[int, str]) -> Sight:
     """A copy of a keyframe for the teachers; its labels are rows, ``names`` those of the rows."""
-    width, height = (int(side) for side in store.cameras[2][slot])
-    fx, fy, cx, cy = store.cameras[0][slot].tolist()
+    width, height = (int(side) for side in store.cameras.sizes[slot])
+    fx, fy, cx, cy = store.cameras.intrinsics[slot].tolist()
     color, stored, labels = (image[slot, : width * height] for image in store.images)
     depth = np.where(stored & GUESSED, 0, stored).astype(np.float32) * np.float32(DEPTH_UNIT_M)
     return Sight(

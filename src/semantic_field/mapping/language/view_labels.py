@@ -69,7 +69,7 @@ class OwnViews:
         config, slots = self._config, targets.current()
         for identity in targets.identities().tolist():
             yield partial(self._label_keyframe, targets, identity)
-        poses = targets.store.cameras[1][slots]
+        poses = targets.store.cameras.poses[slots]
         if config.novel_poses == "circle":
             poses = poses_on_circle(poses, config.novel_views, self._up)
         else:
@@ -116,8 +116,8 @@ class OwnViews:
         self, store: KeyframeStore, state: MapState, number: int, pose: NDArray[np.float64]
     ) -> None:
         """Points and labels of a view from a new pose, with regions of its rendered image."""
-        width, height = store.cameras[2][0].tolist()
-        fx, fy, cx, cy = (float(v) for v in store.cameras[0][0])
+        width, height = store.cameras.sizes[0].tolist()
+        fx, fy, cx, cy = (float(v) for v in store.cameras.intrinsics[0])
         first = Camera(fx, fy, cx, cy, width, height)
         small = min(width, self._config.novel_width)
         camera = first.resized(small, max(1, round(height * small / width)))
@@ -142,7 +142,7 @@ class OwnViews:
 
 def _surface(store: KeyframeStore, slot: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Surface points (N, 3) of every few pixels of a keyframe, and which pixels (h, w) have one."""
-    width, height = store.cameras[2][slot].tolist()
+    width, height = store.cameras.sizes[slot].tolist()
     w = min(OWN_VIEW_WIDTH, width)
     h = max(1, round(height * w / width))
     v, u = ((2 * np.arange(n) + 1) * size // (2 * n) for n, size in ((h, height), (w, width)))

@@ -53,7 +53,7 @@ def start_as_neighbours(store: KeyframeStore, slot: int) -> None:
     if correction is not None:
         store.learnt["pose"][slot] = correction
         given = store.learnt["given_pose"][slot][None]
-        store.cameras[1][slot] = corrected(given, correction[None])[0]
+        store.cameras.poses[slot] = corrected(given, correction[None])[0]
 
 
 def exposed(color: NDArray[np.uint8], exposure: NDArray[np.float64]) -> NDArray[np.uint8]:

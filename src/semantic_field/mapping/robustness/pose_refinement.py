@@ -89,7 +89,7 @@ def settle(store: KeyframeStore, caps: tuple[float, float]) -> None:
     for part, cap in ((slice(0, 3), caps[0]), (slice(3, 6), caps[1])):
         length = np.linalg.norm(corrections[:, part], axis=1, keepdims=True)
         corrections[:, part] *= np.minimum(1.0, cap / np.maximum(length, 1e-12))
-    store.cameras[1][:count] = corrected(store.learnt["given_pose"][:count], corrections)
+    store.cameras.poses[:count] = corrected(store.learnt["given_pose"][:count], corrections)
 
 
 def corrected(poses: NDArray, corrections: NDArray) -> NDArray:

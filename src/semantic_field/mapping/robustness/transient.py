@@ -64,7 +64,7 @@ def doubt(store: KeyframeStore, slot: int, threads: int = 2) -> NDArray[np.float
     seen through it since. Returns points (N, 3) of what is believed from now on.
     """
     now = store.stamps_ns[slot]
-    apart = store.apart(store.cameras[1][slot])
+    apart = store.apart(store.cameras.poses[slot])
     earlier = np.flatnonzero(store.stamps_ns[: store.count] < now)
     witnesses = earlier[np.argsort(apart[earlier], kind="stable")[:WITNESSES]]
     if len(witnesses) < LEAST_WITNESSES:
@@ -82,7 +82,7 @@ def doubt(store: KeyframeStore, slot: int, threads: int = 2) -> NDArray[np.float
     run_shared(ask, threads, [(witness,) for witness in witnesses.tolist()])
     for witness in witnesses.tolist():
         verdict, pixel = said[witness]
-        masked = store.images[2][witness, np.maximum(pixel, 0)] == MASKED
+        masked = store.images.labels[witness, np.maximum(pixel, 0)] == MASKED
         stamp = store.stamps_ns[witness]
         through += verdict > 0
         agree += (verdict < 0) & ~masked
@@ -108,14 +108,14 @@ def _stride(width: int) -> int:
 
 def _points(store: KeyframeStore, slot: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Points (N, 3) in the map frame of every few readings of a keyframe, and their pixels."""
-    width, height = store.cameras[2][slot].tolist()
+    width, height = store.cameras.sizes[slot].tolist()
     stride = _stride(width)
     v, u = np.mgrid[stride // 2 : height : stride, stride // 2 : width : stride].reshape(2, -1)
-    stored = store.images[1][slot, v * width + u]
+    stored = store.images.depths[slot, v * width + u]
     read = (stored > 0) & (stored & GUESSED == 0)
     u, v, z = u[read], v[read], stored[read] * DEPTH_UNIT_M
-    fx, fy, cx, cy = store.cameras[0][slot].astype(np.float64)
-    pose = store.cameras[1][slot].astype(np.float64)
+    fx, fy, cx, cy = store.cameras.intrinsics[slot].astype(np.float64)
+    pose = store.cameras.poses[slot].astype(np.float64)
     local = np.stack([(u - cx) / fx * z, (v - cy) / fy * z, z], 1)
     return local @ pose[:3, :3].T + pose[:3, 3], v * width + u
 
@@ -130,9 +130,10 @@ def _ask(
     store: KeyframeStore, witness: int, points: NDArray[np.float64], looks_through: bool = True
 ) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
     """See ``_testify``."""
-    width, height = store.cameras[2][witness].tolist()
+    width, height = store.cameras.sizes[witness].tolist()
     stored, labels = (
-        image[witness, : width * height].reshape(height, width) for image in store.images[1:]
+        image[witness, : width * height].reshape(height, width)
+        for image in (store.images.depths, store.images.labels)
     )
     skip = max(1, width // ASKED_WIDTH)
     clear = np.zeros((0, 0), np.float32)
@@ -141,8 +142,8 @@ def _ask(
         part = np.where(part & GUESSED, 0, part).astype(np.float32)
         clear = clear_depth(part, WINDOW // skip | 1)
     verdict, pixel = np.empty(len(points), np.int8), np.empty(len(points), np.int64)
-    intrinsics = tuple(store.cameras[0][witness].astype(np.float64).tolist())
-    to_camera = invert_transform(store.cameras[1][witness].astype(np.float64))
+    intrinsics = tuple(store.cameras.intrinsics[witness].astype(np.float64).tolist())
+    to_camera = invert_transform(store.cameras.poses[witness].astype(np.float64))
     _testify(points, stored, labels, clear, skip, intrinsics, to_camera, verdict, pixel)
     return verdict, pixel
 
@@ -151,7 +152,7 @@ def _mask(store: KeyframeStore, slot: int, pixels: NDArray[np.int64]) -> None:
     """Mask pixels of a keyframe and those around them that nobody was asked about."""
     if not len(pixels):
         return
-    width, height = store.cameras[2][slot].tolist()
+    width, height = store.cameras.sizes[slot].tolist()
     found = np.zeros(width * height, np.uint8)
     found[pixels] = 1
     window = np.ones((2 * _stride(width) + 1,) * 2, np.uint8)

@@ -101,12 +101,12 @@ class MovedThings:
         return shown or bool(self._appeared)
 
     def _mask_gone(self, store: KeyframeStore, slot: int, reach: VoxelGrid) -> None:
-        width, height = store.cameras[2][slot]
+        width, height = store.cameras.sizes[slot]
         pixels = int(width * height)
         gone = np.zeros(pixels, np.uint8)
         _find_gone(
-            store.images[1][slot, :pixels], store.cameras[0][slot],
-            store.cameras[1][slot].astype(np.float64), int(width),
+            store.images.depths[slot, :pixels], store.cameras.intrinsics[slot],
+            store.cameras.poses[slot].astype(np.float64), int(width),
             (self.cleared.voxel_m, self.cleared.index, self.cleared.low, self.cleared.counts),
             (reach.voxel_m, reach.index, reach.low, reach.counts), gone,
         )  # fmt: skip

@@ -240,9 +240,9 @@ class DeviceTrainer(Trainer):
             config.depth_noise,
         )
         rays = draw_rays_on_device(
-            self._keyframes.images,  # type: ignore[arg-type]
-            self._keyframes.cameras,  # type: ignore[arg-type]
-            self._keyframes.contours,  # type: ignore[arg-type]
+            self._keyframes.images,
+            self._keyframes.cameras,
+            self._keyframes.contours,
             packed & ((1 << SLOT_BITS) - 1),
             self._voxels,
             placing,

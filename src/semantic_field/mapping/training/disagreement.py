@@ -74,6 +74,6 @@ def note_errors(errors: RayErrors, voxels: VoxelGrid, store: KeyframeStore, step
     mean += rate * (latest - mean)
     if step < WARM_UP_STEPS:
         return
-    guessed = store.images[1][slot, errors.pixel.numpy()] & GUESSED != 0
+    guessed = store.images.depths[slot, errors.pixel.numpy()] & GUESSED != 0
     read = np.flatnonzero(errors.has_depth.numpy() & ~guessed)
     voxels.note_errors(errors.surface.numpy()[read], errors.depth_m.numpy()[read], color[read])

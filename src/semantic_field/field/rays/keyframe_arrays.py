@@ -1,0 +1,73 @@
+"""The arrays of K keyframes with room for P pixels each, as rays are drawn from them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+class KeyframeImages(NamedTuple):
+    """Pixels of the keyframes, row by row, on the host.
+
+    Attributes:
+        colors: uint8 (K, P, 3), RGB.
+        depths: uint16 (K, P), z-depth in ``DEPTH_UNIT_M``, 0 = unknown; the bit ``GUESSED`` is
+            set where a hole was filled.
+        labels: int16 (K, P), row of the label head, -1 = void, ``MASKED`` = not to be drawn.
+    """
+
+    colors: NDArray[np.uint8]
+    depths: NDArray[np.uint16]
+    labels: NDArray[np.int16]
+
+
+class KeyframeCameras(NamedTuple):
+    """Cameras and poses of the keyframes on the host.
+
+    Attributes:
+        intrinsics: float32 (K, 4), fx fy cx cy in pixels.
+        poses: float32 (K, 4, 4), ``T_world_camera``.
+        sizes: int64 (K, 2), width and height in pixels.
+    """
+
+    intrinsics: NDArray[np.float32]
+    poses: NDArray[np.float32]
+    sizes: NDArray[np.int64]
+
+
+class KeyframeContours(NamedTuple):
+    """Pixels beside jumps of the depth on the host.
+
+    Attributes:
+        pixels: int32 (K, P // 4), pixel numbers.
+        counts: int64 (K,), how many of them each keyframe has; the rest of its row is unused.
+    """
+
+    pixels: NDArray[np.int32]
+    counts: NDArray[np.int64]
+
+
+class DeviceImages(NamedTuple):
+    """``KeyframeImages`` as tensors of one device; ``depths`` are int16 of the same bits."""
+
+    colors: Tensor
+    depths: Tensor
+    labels: Tensor
+
+
+class DeviceCameras(NamedTuple):
+    """``KeyframeCameras`` as tensors of one device."""
+
+    intrinsics: Tensor
+    poses: Tensor
+    sizes: Tensor
+
+
+class DeviceContours(NamedTuple):
+    """``KeyframeContours`` as tensors of one device."""
+
+    pixels: Tensor
+    counts: Tensor
