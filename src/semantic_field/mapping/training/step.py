@@ -210,7 +210,7 @@ class Trainer:
 
     def _draw(
         self, keyframes: KeyframeStore, reach: VoxelGrid, corrections: Corrections
-    ) -> RaySamples:
+    ) -> Rays:
         config = self.config
         slots, pixels = self._choose(keyframes, corrections)
         rays = draw_rays(
