@@ -394,14 +394,15 @@ def test_readings_at_an_angle_count_less() -> None:
         store.images, store.cameras, np.zeros(4000, np.int64), mapper.live_map.intake.reach,
         (2, 1), 0.05, 0.1, 0.1, seed=1, depth_noise=0.002,
     )  # fmt: skip
-    v, u = np.divmod(drawn.pixel, 64)
-    inner = (drawn.depth > 0) & (store.images.depths[0, drawn.pixel] & GUESSED == 0) & (u > 1)
+    pixel, read = drawn.pixel.numpy(), drawn.depth.numpy()
+    v, u = np.divmod(pixel, 64)
+    inner = (read > 0) & (store.images.depths[0, pixel] & GUESSED == 0) & (u > 1)
     inner &= depth[v, u - 1] > 0
-    z = drawn.depth[inner]
+    z = read[inner]
     slope = np.abs(z - depth[v[inner], u[inner] - 1]) * CAMERA.fx / z
     noise = 0.002 * z * z * np.sqrt(1 + slope**2) / 0.01
     assert inner.sum() > 1000 and np.median(slope) > 1
-    np.testing.assert_allclose(drawn.trust[inner], 1 / (1 + noise**2), rtol=0.02)
+    np.testing.assert_allclose(drawn.trust.numpy()[inner], 1 / (1 + noise**2), rtol=0.02)
 
 
 def test_veils_between_front_and_background() -> None:

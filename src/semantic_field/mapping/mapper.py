@@ -217,7 +217,7 @@ class Mapper:
 
         Raises:
             ValueError: where there is no map, no surface, or no frame of that stamp, the name
-                means no class, training runs on a GPU, or another map was loaded meanwhile.
+                means no class, or another map was loaded meanwhile.
         """
         names = annotating.names_of(name, pointed_at)
         with self.turns.rest():

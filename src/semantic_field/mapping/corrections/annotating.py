@@ -44,14 +44,7 @@ class Scene:
 
         Args:
             recent: the cameras of the newest frames, oldest first.
-        Raises:
-            ValueError: where the map is trained on a GPU.
         """
-        if live_map.device.type != "cpu":
-            raise ValueError(
-                f"expected mapping.device 'cpu' for annotations, got {live_map.device.type!r}: a "
-                "GPU's step draws its rays where annotations do not reach them"
-            )
         keyframes = keyframe_cameras(live_map.keyframes) if live_map.keyframes else []
         cameras = [*recent, *keyframes]
         return cls(state, cameras, recent[-1] if recent else None, live_map.annotations.cell_m)

@@ -32,6 +32,8 @@ class Adam:
         self._betas, self._eps = betas, eps
         self.rate = torch.tensor(1e-3, device=self.parameters[0].device)
         self.state: dict[Tensor, dict[str, Tensor]] = {}
+        # on the processor a number would be made a tensor for each parameter
+        self._one = 1 if self.rate.is_cuda else torch.ones_like(self.rate)
 
     def zero_grad(self) -> None:
         for parameter in self.parameters:
@@ -52,7 +54,7 @@ class Adam:
         first, second, steps = (
             [state[name] for state in states] for name in ("exp_avg", "exp_avg_sq", "step")
         )
-        torch._foreach_add_(steps, 1)
+        torch._foreach_add_(steps, self._one)
         torch._fused_adam_(
             moving,
             gradients,
