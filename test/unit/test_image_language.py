@@ -30,7 +30,7 @@ from semantic_field.mapping.language.basis import LanguageBasis
 from semantic_field.mapping.language.image_language import ImageLanguage
 from semantic_field.mapping.language.keyframe_features import DenseTargets
 from semantic_field.mapping.language.self_enhancement import Schedule, poses_near, poses_on_circle
-from semantic_field.mapping.language.view_labels import OwnViews
+from semantic_field.mapping.language.view_labels import ViewLabels
 from semantic_field.mapping.robustness.pose_refinement import WARM_UP_STEPS
 from semantic_field.teachers.household import COMMON_THINGS
 from semantic_field.teachers.image_teachers import ImageTargets
@@ -282,7 +282,7 @@ def test_a_refresh_takes_the_place_of_the_one_before():
 def test_memory_may_be_asked_for_while_targets_come_and_go():
     store = two_view_store()
     language = learner(store)
-    own = OwnViews(language.config, None, None, None, None, None, None)  # type: ignore
+    own = ViewLabels(language.config, None, None, None, None, None, None)  # type: ignore
     language.add(store, 0, ImageTargets(torch.ones(1, 2, 4, 4)))
     regions = Regions.from_masks([np.ones((16, 32), bool)], (16, 32))
     view, stop = (np.zeros((1, 3), np.float32),) * 3, threading.Event()
