@@ -54,13 +54,14 @@ def called(call: ast.Call) -> str:
 
 
 def judges(tree: ast.AST, helpers: frozenset[str] = frozenset()) -> bool:
-    """Whether something in it can fail: an assertion, an expected error, or a helper that can."""
+    """Whether something in it can fail: an assertion, an expected error, a process that is checked,
+    or a helper that can."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Assert):
             return True
         if isinstance(node, ast.Call):
-            name = called(node)
-            if name.startswith("assert") or name in helpers | {"raises", "warns"}:
+            name, checked = called(node), any(item.arg == "check" for item in node.keywords)
+            if checked or name.startswith("assert") or name in helpers | {"raises", "warns"}:
                 return True
     return False
 
@@ -120,6 +121,7 @@ def test_tests_look_at_what_is_public():
 
 def test_each_test_can_fail():
     assert unjudging(ast.parse("def test_a():\n    f()")) == [1]
+    assert unjudging(ast.parse("def test_a():\n    run(command, check=True)")) == []
     assert unjudging(ast.parse("def f():\n    assert x\ndef test_a(): f()")) == []
     assert comparisons_cut_short(ast.parse("for a, b in zip(c, d):\n    assert a == b")) == [1]
     assert comparisons_cut_short(ast.parse("for a in zip(c, strict=True):\n    assert a")) == []
