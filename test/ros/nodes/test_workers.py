@@ -20,9 +20,9 @@ from semantic_field.msg import FieldSnapshot, FieldStatus  # noqa: E402
 from semantic_field.nodes import map_publisher, mapping_node, query_node  # noqa: E402
 from semantic_field.nodes.mapping_node import MappingNode  # noqa: E402
 from semantic_field.nodes.playback import FramePlayback  # noqa: E402
-from semantic_field.nodes.qos import LATCHED  # noqa: E402
 from semantic_field.nodes.query_node import QueryNode  # noqa: E402
 from semantic_field.nodes.replay_node import ReplayNode  # noqa: E402
+from semantic_field.nodes.ros.qos import LATCHED  # noqa: E402
 from semantic_field.nodes.scorer_node import ScorerNode  # noqa: E402
 from semantic_field.srv import Query, QueryTexts, Segment  # noqa: E402
 
