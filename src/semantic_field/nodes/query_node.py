@@ -25,6 +25,10 @@ from semantic_field.nodes.asking.questions import (
 )
 from semantic_field.nodes.asking.responses import fill_query, fill_segments, fill_texts
 from semantic_field.nodes.map.shared_map import OF_THIS_PROCESS
+from semantic_field.nodes.ros import conversions
+from semantic_field.nodes.ros.guarding import GuardedNode
+from semantic_field.nodes.ros.parameters import declare_settings, follow_changes
+from semantic_field.nodes.ros.qos import LATCHED, RELIABLE
 from semantic_field.nodes.ros.run import run_node
 from semantic_field.nodes.ros.workers import Diagnostics, Worker
 from semantic_field.query.engine import QueryEngine, QueryResult

@@ -17,12 +17,13 @@ from rclpy.qos import QoSProfile  # noqa: E402
 from std_srvs.srv import SetBool, Trigger  # noqa: E402
 
 from semantic_field.msg import FieldSnapshot, FieldStatus  # noqa: E402
-from semantic_field.nodes import map_publisher, mapping_node, query_node  # noqa: E402
+from semantic_field.nodes import mapping_node, query_node  # noqa: E402
+from semantic_field.nodes.map import map_publisher  # noqa: E402
 from semantic_field.nodes.mapping_node import MappingNode  # noqa: E402
-from semantic_field.nodes.playback import FramePlayback  # noqa: E402
-from semantic_field.nodes.qos import LATCHED  # noqa: E402
 from semantic_field.nodes.query_node import QueryNode  # noqa: E402
+from semantic_field.nodes.replay.playback import FramePlayback  # noqa: E402
 from semantic_field.nodes.replay_node import ReplayNode  # noqa: E402
+from semantic_field.nodes.ros.qos import LATCHED  # noqa: E402
 from semantic_field.nodes.scorer_node import ScorerNode  # noqa: E402
 from semantic_field.srv import Query, QueryTexts, Segment  # noqa: E402
 
@@ -186,7 +187,7 @@ def test_there_is_no_score_of_a_map_that_has_failed(
 REPLAY = """
 import embedded_ros
 embedded_ros.install()
-from semantic_field.nodes.playback import FramePlayback
+from semantic_field.nodes.replay.playback import FramePlayback
 from semantic_field.nodes.replay_node import main
 
 def publish(self, event):

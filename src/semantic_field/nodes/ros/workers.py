@@ -10,8 +10,8 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.clock import Clock, ClockType
 
-from semantic_field.nodes.qos import RELIABLE
 from semantic_field.nodes.ros import conversions
+from semantic_field.nodes.ros.qos import RELIABLE
 
 PERIOD_S = 1.0  # of diagnostics, as diagnostic_updater has it
 
