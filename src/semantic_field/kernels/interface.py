@@ -159,6 +159,11 @@ class GridGradient:
         self.lines = reserve_zeros((shape.levels, lines), device, torch.int32)
         self.counts = torch.zeros(shape.levels, dtype=torch.int64, device=device)
 
+    def clear(self) -> None:
+        """Set the gradient to zero everywhere; optimiser steps do so where it was touched."""
+        for tensor in (self.table, self.touched, self.counts):
+            tensor.zero_()
+
 
 class GridMoments:
     """Adam's moments: running means of the gradient and of its square, float32 (L, T, F) each."""

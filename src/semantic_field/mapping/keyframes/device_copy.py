@@ -13,9 +13,14 @@ from semantic_field.field.rays.keyframe_arrays import (
     DeviceImages,
     KeyframeImages,
 )
+from semantic_field.kernels.device_memory import memory_for
 from semantic_field.mapping.keyframes.store import KeyframeStore
 
 RESERVED_SLOTS = 64
+MEMORY_REMEDY = (
+    "lower mapping.memory_budget_mb (fewer keyframes) or mapping.max_image_width (smaller ones), or "
+    "set mapping.device to cpu"
+)
 
 
 class DeviceKeyframes:
@@ -25,6 +30,8 @@ class DeviceKeyframes:
 
     Attributes:
         images, cameras, contours: as in the store; ``depths`` are int16 of the same bits.
+    Raises:
+        DeviceMemoryError: if the device has not enough memory, also by ``follow``.
     """
 
     def __init__(
@@ -70,9 +77,13 @@ class DeviceKeyframes:
             new[: len(old)] = old
             return new
 
-        self.images = DeviceImages(*map(grown, self.images))
-        self.cameras = DeviceCameras(*map(grown, self.cameras))
-        self.contours = DeviceContours(*map(grown, self.contours))
+        with memory_for(f"copies of {slots} keyframes", MEMORY_REMEDY):
+            images, cameras, contours = (
+                [grown(array) for array in arrays]
+                for arrays in (self.images, self.cameras, self.contours)
+            )
+        self.images, self.cameras = DeviceImages(*images), DeviceCameras(*cameras)
+        self.contours = DeviceContours(*contours)
         serials = np.zeros(slots, np.int64)
         serials[: len(self._serials)] = self._serials
         self._serials = serials

@@ -48,6 +48,10 @@ class StepGraph:
         if self._stream is not None:
             self._stream.synchronize()
 
+    def forget(self) -> None:
+        """Give back the captured step and its memory; it is captured anew after a plain one."""
+        self._graph = self._signature = None
+
     def run(self, step: Callable[[], None], signature: tuple) -> None:
         """One step. ``signature``: what a captured step relies on, besides its tensors' contents.
 

@@ -8,6 +8,8 @@ captured anew. It runs on any device: that of a test without a GPU is the CPU.
 Some options read or write what lies on the processor in every step: language learnt from images,
 refined poses and adapted exposures. With one of them rays are drawn on the processor and sent, and
 the step is not captured.
+
+Where the device has no memory left for a step, this one and those after it have half as many rays.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from semantic_field.field.rays.rays import Rays
 from semantic_field.field.voxels.device_voxels import DeviceVoxels
 from semantic_field.field.voxels.voxel_grid import VoxelGrid
 from semantic_field.kernels import GridGradient, GridMoments, GridShape
+from semantic_field.kernels.device_memory import Halving
 from semantic_field.kernels.host_memory import host_like
 from semantic_field.kernels.table_lines import grow
 from semantic_field.mapping.corrections.device_corrections import DeviceCorrections
@@ -42,6 +45,11 @@ HALF_SCALE = 1.0
 """Of float16 gradients, times the rays of a step. Entries then receive 0.03 in the median and 60 at
 most (240 steps of the simulated room): float16 ends at 6e-8 and 65504."""
 
+LEAST_RAYS = 256  # of a step: with fewer, memory is so short that other things must become smaller
+MEMORY_REMEDY = (
+    "lower mapping.rays_per_step, field.grid.log2_table_size or mapping.memory_budget_mb, or end "
+    "what else uses the device"
+)
 SLOT_BITS = 24  # of an uploaded ray; above them its pixel, plus one: 0 = a random one
 
 
@@ -58,13 +66,11 @@ class DeviceTrainer(Trainer):
         super().__init__(field, config)
         self._generator = torch.Generator(device).manual_seed(config.seed)
         self._graph.register(self._generator)
-        rays = (STEPS_PER_UPLOAD, config.rays_per_step)
-        self._slots = torch.zeros(rays, dtype=torch.int64, device=device)
-        self._turn = torch.zeros(1, dtype=torch.int64, device=device)
         self._losses = torch.zeros(MOST_LOSSES, device=device)
         self._names: tuple[str, ...] = ()
-        self._report = torch.zeros(config.rays_per_step, RayErrors.COLUMNS, device=device)
-        self._mailbox = _Mailbox(self._slots, self._losses, self._report)
+        rays = config.rays_per_step
+        self._at_once = Halving(rays, LEAST_RAYS, "rays of a training step", MEMORY_REMEDY)
+        self._reserve(rays)
         self._serials = [np.zeros(0, np.int64)] * 2  # of the last exchange, and the one before
         self._keyframes: DeviceKeyframes | None = None
         self._voxels = DeviceVoxels(field.config.voxel_m, device)
@@ -82,12 +88,21 @@ class DeviceTrainer(Trainer):
     def _make_tables(self) -> None:
         """Gradient and moments on the device; the float16 table where the kernels can read one."""
         shape, half = self.field.kernels.shape, self.field.kernels.half
-        dtype, scale = torch.float32, 1.0
-        if half:
-            dtype, scale = torch.float16, HALF_SCALE * self.config.rays_per_step
-        self.gradient = GridGradient(shape, self.device, dtype, scale)
+        dtype = torch.float16 if half else torch.float32
+        self.gradient = GridGradient(shape, self.device, dtype)
         self.moments = GridMoments(shape, self.device)
         self._working = self.field.table.detach().half() if half else None
+
+    def _reserve(self, rays: int) -> None:
+        """Make all that is made for so many rays a step; those that are drawn are forgotten."""
+        self.rays_per_step, self._drawn = rays, 0
+        if self.field.kernels.half:
+            self.gradient.scale = HALF_SCALE * rays
+        size = (STEPS_PER_UPLOAD, rays)
+        self._slots = torch.zeros(size, dtype=torch.int64, device=self.device)
+        self._turn = torch.zeros(1, dtype=torch.int64, device=self.device)
+        self._report = torch.zeros(rays, RayErrors.COLUMNS, device=self.device)
+        self._mailbox = _Mailbox(self._slots, self._losses, self._report)
 
     @property
     def class_latents(self) -> Float[Tensor, "C D"]:
@@ -130,23 +145,51 @@ class DeviceTrainer(Trainer):
         voxels: VoxelGrid | None = None,
         corrections: Corrections | None = None,
     ) -> None:
-        """See ``Trainer.step``; ``voxels`` learn from one captured step in ``STEPS_PER_UPLOAD``."""
-        corrections = corrections or self._uncorrected
+        """See ``Trainer.step``; ``voxels`` learn from one captured step in ``STEPS_PER_UPLOAD``.
+
+        Raises:
+            DeviceMemoryError: if there is no memory for the keyframes, or for ``LEAST_RAYS``.
+        """
+        corrections, counted = corrections or self._uncorrected, (self.steps, self.rays)
+
+        def step(rays: int) -> None:
+            if rays != self.rays_per_step:
+                self._reserve(rays)
+            self._step(keyframes, reach, voxels, corrections)
+
         with self._graph.stream():
-            if self._needs_the_host():
-                super().step(keyframes, reach, voxels, corrections)
-                self._drawn, self._losses_are_here = 0, True
-                return
-            self._follow(keyframes, reach, corrections)
-            if self._drawn == 0:
-                self._exchange(keyframes, voxels, corrections)
-            self._drawn -= 1
-            self._tempered = corrections.are_fresh(self.rays)
-            self.steps += 1
-            self.rays += self.config.rays_per_step
-            self._set_rates(self.learning_rate(keyframes.count))
-            self._graph.run(self._work, self._signature())
-            self._losses_are_here = False
+            self._at_once.run(step, self.rays_per_step, clear=lambda: self._undo(*counted))
+
+    def _step(
+        self,
+        keyframes: KeyframeStore,
+        reach: VoxelGrid,
+        voxels: VoxelGrid | None,
+        corrections: Corrections,
+    ) -> None:
+        if self._needs_the_host():
+            super().step(keyframes, reach, voxels, corrections)
+            self._drawn, self._losses_are_here = 0, True
+            return
+        self._follow(keyframes, reach, corrections)
+        if self._drawn == 0:
+            self._exchange(keyframes, voxels, corrections)
+        self._drawn -= 1
+        self._tempered = corrections.are_fresh(self.rays)
+        self.steps += 1
+        self.rays += self.rays_per_step
+        self._set_rates(self.learning_rate(keyframes.count))
+        self._graph.run(self._work, self._signature())
+        self._losses_are_here = False
+
+    def _undo(self, steps: int, rays: int) -> None:
+        """Forget a step for which there was no memory: counters, gradients, and its graph."""
+        self.steps, self.rays = steps, rays
+        self._graph.forget()
+        self._forget_gradients()
+        self.gradient.clear()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     def _needs_the_host(self) -> bool:
         """Whether each step reads or writes what lies on the processor."""
@@ -163,6 +206,8 @@ class DeviceTrainer(Trainer):
         """Upload what has changed in the keyframes, the voxels and the annotations."""
         if self._keyframes is None:
             self._keyframes = DeviceKeyframes(keyframes, self.device)
+        if keyframes.count > self._keyframes.room:
+            self._graph.forget()  # its memory is needed now, and another one is captured anyway
         if self._keyframes.is_behind(keyframes):
             self._keyframes.follow(keyframes)
         if self._voxels.version != reach.version:

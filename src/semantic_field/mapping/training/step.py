@@ -69,7 +69,9 @@ class Trainer:
     Works where the field lies. Rays are drawn on the processor, see ``DeviceTrainer`` for others.
 
     Attributes:
-        steps, rays: done so far. losses: by name, of the last step that had it, weighted.
+        steps, rays: done so far. rays_per_step: as set, or less where the device's memory has no
+            room for as many.
+        losses: by name, of the last step that had it, weighted.
         class_latents: float32 (C, D), what the language loss pulls each class to; ``rank`` of
             its columns are in use.
         language: what is learnt from dense embeddings of images, if anything.
@@ -85,6 +87,7 @@ class Trainer:
         self.rank = 0
         self.language: ImageLanguage | None = None
         self.steps = self.rays = 0
+        self.rays_per_step = config.rays_per_step
         self.losses: dict[str, float] = {}
         self._random = np.random.default_rng(config.seed)
         self._uncorrected = Corrections(config)
@@ -194,7 +197,7 @@ class Trainer:
         if corrections.are_fresh(self.rays):
             temper(self.optimizer, self.field.label_head)
         self.steps += 1
-        self.rays += self.config.rays_per_step
+        self.rays += self.rays_per_step
         self._set_rates(learning_rate)
         self._update()
 
@@ -238,7 +241,7 @@ class Trainer:
         A share goes to labelled pixels, and of the others one to what was just annotated.
         """
         config, random = self.config, self._random
-        rays = steps * config.rays_per_step
+        rays = steps * self.rays_per_step
         wanted = round(config.labelled_share * rays)
         slots, pixels = keyframes.choose_labelled(wanted, config.class_balance, random)
         rest = rays - len(slots)
