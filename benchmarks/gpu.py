@@ -34,7 +34,7 @@ from semantic_field.frames import Frame
 from semantic_field.mapping import Mapper
 from semantic_field.mapping.corrections.pointing import Pixel
 from semantic_field.query.interpretation import Interpretation, TextSet
-from semantic_field.query.relevancy import LatentIndex
+from semantic_field.query.latent_index import LatentIndex
 from semantic_field.teachers.image_teachers import ImageTargets
 from semantic_field.teachers.language import Calibration
 

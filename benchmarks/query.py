@@ -26,7 +26,7 @@ from query_cases import CASES, KITCHEN_LABELS, REPORT_CASES, SCENES, SECOND_CASE
 from semantic_field.config import QueryConfig, TeacherConfig
 from semantic_field.mapping.language.basis import LanguageBasis
 from semantic_field.query.interpretation import Interpreter
-from semantic_field.query.relevancy import LatentIndex
+from semantic_field.query.latent_index import LatentIndex
 from semantic_field.teachers import LanguageTeacher, make_language_teacher
 
 THRESHOLD = QueryConfig().threshold

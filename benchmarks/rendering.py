@@ -103,7 +103,7 @@ def reading_cases(states: tuple[MapState, MapState], frame: Frame) -> dict[str, 
 def query_cases(points: int = 1_000_000, latent: int = 64) -> dict[str, Callable]:
     """One text and four negatives against the latents of many points, decoded or not."""
     from semantic_field.query.interpretation import Interpretation, TextSet
-    from semantic_field.query.relevancy import LatentIndex
+    from semantic_field.query.latent_index import LatentIndex
     from semantic_field.teachers.language import Calibration
 
     torch.manual_seed(0)

@@ -34,7 +34,7 @@ from semantic_field.teachers.clip_dense import crop_boxes
 from semantic_field.teachers.clip_teacher import BATCH, OpenClipTeacher
 from semantic_field.teachers.depth_regions import DepthRegions
 from semantic_field.teachers.dino import DinoTeacher
-from semantic_field.teachers.sam import SamRegions
+from semantic_field.teachers.sam import Rules, SamRegions
 from semantic_field.teachers.simulated import SimulatedTeacher
 
 SIZE = (480, 640, 3)
@@ -121,7 +121,7 @@ def sam_entries(folder: Path, color: np.ndarray) -> list[dict]:
         model.save_pretrained(folder / name.split()[-1])
         proposer = SamRegions(str(folder / name.split()[-1]), "cpu")
         pixels, shown = proposer._pixels(color)
-        points, found = proposer._points(shown), []
+        points, found = proposer._points(shown).split(Rules().batch, dim=1), []
 
         @torch.inference_mode()
         def encode(found=found, model=proposer._model, pixels=pixels) -> None:

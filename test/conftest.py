@@ -36,3 +36,33 @@ def clip_checkpoint(tmp_path_factory) -> str:
     model = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
     torch.save(model.state_dict(), folder / "trained.pt")
     return str(folder)
+
+
+@pytest.fixture
+def short_memory(monkeypatch):
+    """Lets a function run out of a device's memory: ``short_memory(owner, name, is_short)``.
+
+    ``is_short`` is called with the function's arguments; a number stands for the first calls. The
+    real function is called otherwise, and with ``after`` also before its memory runs out.
+    """
+    import torch
+
+    said = "CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total capacity of 8 GiB."
+
+    def install(owner, name, is_short, after=False):
+        real, calls = getattr(owner, name), []
+
+        def limited(*args, **kwargs):
+            calls.append(args)
+            many = isinstance(is_short, int)
+            short = len(calls) <= is_short if many else is_short(*args, **kwargs)
+            if short and not after:
+                raise torch.OutOfMemoryError(said)
+            result = real(*args, **kwargs)
+            if short:
+                raise torch.OutOfMemoryError(said)
+            return result
+
+        monkeypatch.setattr(owner, name, limited)
+
+    return install

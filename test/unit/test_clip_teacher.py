@@ -9,9 +9,10 @@ import torch
 from safetensors.torch import save_file
 
 from semantic_field.config import TeacherConfig
+from semantic_field.kernels.device_memory import Halving
 from semantic_field.teachers import clip_teacher, make_language_teacher
 from semantic_field.teachers.checkpoints import on_device, weights_file
-from semantic_field.teachers.clip_checkpoint import load_clip
+from semantic_field.teachers.clip_checkpoint import encode_texts, load_clip
 from semantic_field.teachers.clip_dense import (
     crop_boxes,
     crop_features,
@@ -318,7 +319,9 @@ def test_crop_features_of_three_scales_in_full_batches():
 
     image = torch.full((3, 30, 40), 0.25)
     image[:, :, 20:] = torch.tensor([0.1, 0.9, 0.4])[:, None, None]
-    features = crop_features(encode, image, (3, 5), 16, 32, np.random.default_rng(0))
+    features = crop_features(
+        encode, image, (3, 5), 16, Halving(32, 1, "crops", ""), np.random.default_rng(0)
+    )
     assert features.shape == (2, 30, 40, 3)
     assert torch.allclose(features[:, :, 0], torch.tensor([1.0, 1.0, 1.0]) / 3**0.5, atol=1e-3)
     right = torch.tensor([0.1, 0.9, 0.4])
@@ -427,3 +430,38 @@ def test_images_are_recognised_as_open_clip_does(tiny, teacher):
     assert torch.allclose(teacher.recognise(color, texts), logits[0].softmax(0), atol=1e-4)
     thin = teacher.recognise(color[:, :1], texts)  # of any shape
     assert thin.sum() == pytest.approx(1.0, abs=1e-5)
+
+
+# --- memory ------------------------------------------------------------------------------------
+
+
+def test_crops_and_texts_that_do_not_fit_are_halved(tiny, color, short_memory, caplog):
+    options = config(tiny[0], dense="crops", crop_shrink=2, crop_divisors=(2, 3))
+    roomy = OpenClipTeacher(options)
+    texts = [f"thing {i}" for i in range(50)]
+    folder = (str(tiny[0] / "tiny.safetensors"), str(tiny[0] / "tiny-clip.json"))
+    expected, words = roomy.embed_image(color), encode_texts(load_clip(*folder), texts)
+    kind = type(tiny[1])
+    short_memory(kind, "encode_image", lambda model, crops: len(crops) > 10)
+    short_memory(kind, "encode_text", lambda model, tokens: len(tokens) > 30)
+    teacher = OpenClipTeacher(options)
+    assert torch.allclose(teacher.embed_image(color), expected, atol=2e-3)
+    assert torch.allclose(encode_texts(load_clip(*folder), texts), words, atol=1e-4)
+    said = [record.getMessage() for record in caplog.records]
+    assert "16 instead of 32 crops of an image for CLIP" in said[0] and "teacher.device" in said[0]
+    assert "8 instead of 16 crops" in said[1] and "25 instead of 50 texts for CLIP" in said[2]
+    teacher.embed_image(color[::-1].copy())
+    assert len(caplog.records) == 3
+
+
+def test_an_image_that_does_not_fit_is_named(tiny, color, short_memory):
+    teacher = OpenClipTeacher(config(tiny[0], dense="crops", crop_shrink=2))
+    kind = type(tiny[1])
+    short_memory(kind, "encode_image", lambda model, crops: True)
+    with pytest.raises(ValueError, match=r"for 1 crops of an image for CLIP.*teacher\.device to c"):
+        teacher.embed_image(color)
+    with pytest.raises(ValueError, match="for CLIP on an image of 128x96, got: CUDA out of memory"):
+        teacher.recognise(color, ["chair"])
+    short_memory(clip_teacher, "patch_features", 1)
+    with pytest.raises(ValueError, match="for CLIP on an image of 128x96"):
+        OpenClipTeacher(config(tiny[0], dense="patches")).embed_image(color)

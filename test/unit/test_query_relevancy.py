@@ -11,7 +11,8 @@ from semantic_field.field.map_state import LanguageSpace
 from semantic_field.kernels.precision import product_type
 from semantic_field.mapping.language.basis import LanguageBasis
 from semantic_field.query.interpretation import Interpretation, Interpreter, TextSet, membership
-from semantic_field.query.relevancy import ASKED, LatentIndex
+from semantic_field.query.latent_index import LatentIndex
+from semantic_field.query.relevancy import ASKED
 from semantic_field.teachers.label_text import LabelTextTeacher
 from semantic_field.teachers.language import Calibration
 

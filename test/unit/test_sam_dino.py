@@ -248,3 +248,36 @@ def test_fingerprints_follow_all_that_is_loaded(tmp_path):
     parts[-1].unlink()
     with pytest.raises(ValueError, match=f"got no {parts[-1].name}: copy them too"):
         fingerprint()
+
+
+@pytest.mark.parametrize("make", [tiny_sam, tiny_sam2])
+def test_points_of_sam_that_do_not_fit_are_halved(make, color, tmp_path, short_memory, caplog):
+    model = make()
+    path = saved(model, tmp_path)
+    expected = SamRegions(path, "cpu", EVERYTHING).propose(color)
+    proposer = SamRegions(path, "cpu", EVERYTHING)
+
+    def is_short(model, input_points=None, **_):
+        return input_points is not None and input_points.shape[1] > 2
+
+    short_memory(type(model), "forward", is_short)
+    regions = proposer.propose(color)
+    assert len(regions) == 48
+    np.testing.assert_allclose(regions.scores, expected.scores, atol=1e-3)
+    assert (regions.masks == expected.masks).mean() > 0.99
+    said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(said) == 2 and "1 instead of 3 points of an image for SAM" in said[1]
+
+
+def test_images_that_do_not_fit_are_named(color, tmp_path, short_memory):
+    sam = tiny_sam()
+    proposer = SamRegions(saved(sam, tmp_path / "sam"), "cpu", EVERYTHING)
+    short_memory(type(sam), "get_image_embeddings", 1)
+    with pytest.raises(ValueError, match=r"SAM on an image of 64x48.*teacher\.regions_path"):
+        proposer.propose(color)
+    vit = small("ViT")
+    teacher = DinoTeacher(saved(vit, tmp_path / "dino"), rows=4, device="cpu")
+    short_memory(type(vit), "forward", 1)
+    with pytest.raises(ValueError, match=r"DINO on an image of 64x48.*lower teacher\.dino_rows"):
+        teacher.patch_features(color)
+    assert teacher.patch_features(color).shape == (4, 5, 32)

@@ -245,7 +245,7 @@ def _cost(
         "keyframes_per_s": run.taken / (run.seconds if run.loading_s == 0 else run.loading_s),
         "steps": status.steps,
         "steps_per_s": status.steps / run.seconds,
-        "rays_per_s": status.steps * config.mapping.rays_per_step / run.seconds,
+        "rays_per_s": status.rays / run.seconds,
         "first_answer_s": run.first_answer_s,
         "cpu_s": usage.cpu_s,
         "wall_s": usage.wall_s,

@@ -14,6 +14,7 @@ from semantic_field.field.model import SemanticField, shape_of
 from semantic_field.field.surface.cache import SurfaceCache
 from semantic_field.frames import Frame
 from semantic_field.kernels import GridShape, make_kernels
+from semantic_field.kernels.device_memory import memory_for
 from semantic_field.mapping.checkpoint import unpack_training
 from semantic_field.mapping.corrections.ray_overrides import Corrections
 from semantic_field.mapping.intake import Intake
@@ -34,6 +35,10 @@ from semantic_field.mapping.training.factory import make_trainer, training_devic
 from semantic_field.mapping.training.step import Trainer
 from semantic_field.teachers.image_teachers import ImageTargets
 from semantic_field.teachers.regions import RegionProposer
+
+MEMORY_REMEDY = (
+    "lower field.grid.log2_table_size, end what else uses the device, or set mapping.device to cpu"
+)
 
 
 class LiveMap:
@@ -61,7 +66,8 @@ class LiveMap:
         annotations: what people have said. corrections: how training follows that.
         surfaces: what readers found out about the surface, shared by all states.
     Raises:
-        ValueError: where the settings, the teacher and the stored map do not fit together.
+        ValueError: where the settings, the teacher and the stored map do not fit together, or the
+            device has not enough memory.
     """
 
     def __init__(
@@ -77,8 +83,9 @@ class LiveMap:
         torch.manual_seed(config.mapping.seed)
         self.config, self.device = config, training_device(config)
         self.surfaces, self._edits = SurfaceCache(), 0
-        self.field = self._first_field(stored)
-        self.trainer = self.make_trainer()
+        with memory_for("the map and what trains it", MEMORY_REMEDY):
+            self.field = self._first_field(stored)
+            self.trainer = self.make_trainer()
         self.intake = Intake(config)
         self.language = make_basis(config, teacher)
         self.stored_language: LanguageSpace | None = None

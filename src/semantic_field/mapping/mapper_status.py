@@ -15,6 +15,7 @@ class MapperStatus:
 
     Attributes:
         state: "running", "paused", "waiting" (no frame yet), "stopped" or "failed" (see error).
+        steps, rays: of training, so far.
         rays_per_s: training speed over about the last second.
         losses: weighted losses of the last step by name.
         dropped: number of frames not used, by cause ("mapper_busy", "view_covered", ...).
@@ -27,6 +28,7 @@ class MapperStatus:
     state: str
     keyframes: int
     steps: int
+    rays: int
     rays_per_s: float
     losses: dict[str, float]
     dropped: dict[str, int]
@@ -55,6 +57,7 @@ def status_of(
         state=_run_state(error, started, paused, keyframes),
         keyframes=keyframes,
         steps=trainer.steps,
+        rays=trainer.rays,
         rays_per_s=rays_per_s,
         losses=dict(trainer.losses),
         dropped=dict(intake.dropped),

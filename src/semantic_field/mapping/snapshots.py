@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semantic_field.field.map_state import MapState
-from semantic_field.field.views.device_rendering import DeviceMap
+from semantic_field.field.views.device_rendering import DeviceMap, memory_for_a_map
 from semantic_field.mapping.live_map import LiveMap
 from semantic_field.mapping.renderer import Renderer
 from semantic_field.mapping.robustness.interpolation import Moments
@@ -60,7 +60,9 @@ class Snapshots:
         current = live_map.revision()
         if self._device_map is None or current != self._device_map_of:
             live_map.trainer.settle()
-            field, intake = live_map.field.frozen_copy(live_map.device), live_map.intake
+            with memory_for_a_map():
+                field = live_map.field.frozen_copy(live_map.device)
+            intake = live_map.intake
             ids = tuple(live_map.classes.ids)
             before = self._device_map
             self._device_map = DeviceMap(field, intake.voxels, intake.reach, ids, before)

@@ -16,8 +16,8 @@ from semantic_field.field.surface.cache import SurfaceCache
 from semantic_field.field.surface.extraction import extract_surface
 from semantic_field.field.surface.points import SurfacePoints
 from semantic_field.query.hits import Hit, HitTracker, find_hits
-from semantic_field.query.interpretation import Interpretation, Interpreter
-from semantic_field.query.relevancy import LatentIndex, TextSet
+from semantic_field.query.interpretation import Interpretation, Interpreter, TextSet
+from semantic_field.query.latent_index import LatentIndex
 from semantic_field.teachers.language import LanguageTeacher
 from semantic_field.teachers.naming import printable
 

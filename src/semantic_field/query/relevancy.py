@@ -17,6 +17,7 @@ images only the direction has a meaning.)
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -25,37 +26,37 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from semantic_field.field.map_state import LanguageSpace
+from semantic_field.kernels.device_memory import Halving
 from semantic_field.kernels.host_memory import to_host
 from semantic_field.kernels.precision import product_type
 from semantic_field.query.interpretation import Interpretation, TextSet, membership
 from semantic_field.teachers.language import Calibration
 
+T = TypeVar("T")
 LERF_TEMPERATURE = 10.0
 NEGATIVE_MARGIN = 0.05
 TOLD_APART = 0.05  # softmax temperature of centred cosines, if the map has not learnt one
 ASKED = 3.0  # factor on the odds of an asked class: a query is evidence that it is present
 CHUNK = 1 << 17  # points processed at once: their scores stay in a processor's cache
 GPU_CHUNK = 1 << 20  # enough points to keep a GPU busy
+LEAST_CHUNK = 1 << 12
+MEMORY_REMEDY = "end what else uses the device"
 Cosines = tuple[Float[Tensor, "T n"], ...]  # with each question's texts
 # For a chunk of the points, for each question: fit, and probability to be an answer.
 Scores = Callable[[Cosines, slice], Iterable[tuple[Tensor, Tensor]]]
 
 
-class LatentIndex:
-    """Latents of many points, preprocessed for cosines with centred texts.
+class PreparedLatents:
+    """Latents of many points on one device, preprocessed for cosines with centred texts.
 
-    Norms do not depend on the text and are computed once.
+    Norms do not depend on the text and are computed once. Where the device has not enough memory
+    for a chunk of the points, chunks become smaller.
 
     Args:
-        latent: (N, D), any float type; only the dimensions in use are stored, in ``dtype``.
-        space: maps latents to embeddings.
-        calibration: of the teacher that made the space.
-        classes: centred unit embeddings (C, E) of the map's class names, if it has any. With a
-            relative calibration each point gets a probability for each class (2 C bytes per
-            point). Else, if most points clearly belong to one class, points answer as their class.
-        dtype: of the stored latents; by default the faster one of this machine
-            (``kernels.precision``), float16 on a GPU.
-        device: for the products; by default a GPU if torch can use one. Results are on the CPU.
+        device: for the products. For all others see ``LatentIndex``.
+    Raises:
+        DeviceMemoryError, torch.OutOfMemoryError: if the device has not enough memory, also by
+            ``cosines`` and ``relevancy``.
     """
 
     def __init__(
@@ -63,14 +64,14 @@ class LatentIndex:
         latent: NDArray[np.floating],
         space: LanguageSpace,
         calibration: Calibration,
-        classes: Float[Tensor, "C E"] | None = None,
-        dtype: torch.dtype | None = None,
-        device: torch.device | str | None = None,
+        classes: Float[Tensor, "C E"] | None,
+        dtype: torch.dtype | None,
+        device: torch.device,
     ) -> None:
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = device
         on_cpu = self.device.type == "cpu"
         self._dtype = dtype or (product_type() if on_cpu else torch.float16)
-        self._chunk = CHUNK if on_cpu else GPU_CHUNK
+        self._at_once = _chunks_of(CHUNK if on_cpu else GPU_CHUNK)
         self._basis = space.basis[:, : space.rank].float().to(self.device)
         self._mean = space.mean.float().to(self.device)
         self._center = calibration.center.float().to(self.device)
@@ -101,8 +102,8 @@ class LatentIndex:
         rank, mean = self._basis.shape[1], self._mean
         units = torch.empty(rank + 2, len(latent), dtype=self._dtype, device=self.device)
         of_mean, inside = self._basis.T @ mean, self._basis.T @ self._center
-        for start in range(0, len(latent), CHUNK):
-            part = slice(start, start + CHUNK)
+
+        def fill(part: slice) -> None:
             used = latent[part, :rank].to(self.device).float()
             used = torch.where(used.isfinite().all(1, keepdim=True), used, 0.0)
             squared = used.square().sum(1) + 2.0 * (used @ of_mean) + mean.square().sum()
@@ -113,12 +114,14 @@ class LatentIndex:
             apart[squared < 1e-10] = 0.0  # decodes to nothing
             units[:rank, part] = ((used * length[:, None] - inside) * apart[:, None]).T
             units[rank, part], units[rank + 1, part] = length * apart, apart
+
+        _chunks_of(CHUNK).parts(fill, len(latent))
         return units
 
     @torch.inference_mode()
     def _assign(self, classes: Float[Tensor, "C E"]) -> tuple[Tensor, Tensor] | None:
         """Return class (N,) and membership (N,) of points; None if most belong to no class."""
-        parts = [cosine.max(0) for _, cosine in self._cosine_chunks(classes)]
+        parts = self._in_chunks(classes, lambda part, cosine: cosine.max(0))
         if not parts:
             return None
         cosine = torch.cat([part.values for part in parts])
@@ -136,12 +139,15 @@ class LatentIndex:
         total = torch.empty(len(self), device=self.device)
         uncentred = self._uncentred(classes)
         held = (uncentred @ self._basis).norm(dim=1, keepdim=True)  # 1: the text is in the span
-        for part, cosine in self._cosine_chunks(classes):
+
+        def fill(part: slice, cosine: Float[Tensor, "C n"]) -> None:
             logits = self._logits(cosine, uncentred, part)
             if self._learnt:
                 logits /= held.clamp_min(1e-3)  # the map learnt texts projected onto its basis
             total[part] = logits.logsumexp(0)
             chance[:, part] = (logits - total[part]).exp()
+
+        self._in_chunks(classes, fill)
         return chance, total
 
     def _uncentred(self, texts: Float[Tensor, "Q E"]) -> Float[Tensor, "Q E"]:
@@ -169,19 +175,26 @@ class LatentIndex:
 
     def cosines(self, texts: Float[Tensor, "Q E"]) -> Float[Tensor, "N Q"]:
         """Return the cosine (N, Q) of every point's centred embedding with every centred text."""
-        parts = [cosine for _, cosine in self._cosine_chunks(texts)]
+        parts = self._in_chunks(texts, lambda part, cosine: cosine)
         parts = parts or [torch.zeros(len(texts), 0)]
         return torch.cat(parts, dim=1).T.cpu()
 
-    def _cosine_chunks(self, texts: Float[Tensor, "Q E"]):
-        """Yield the slice of each chunk of points, and its cosines (Q, n) with the texts."""
+    def _in_chunks(
+        self, texts: Float[Tensor, "Q E"], work: Callable[[slice, Float[Tensor, "Q n"]], T]
+    ) -> list[T]:
+        """Return ``work(chunk, cosines)`` for each chunk of the points.
+
+        It is called again with a part of a chunk for which memory has run out.
+        """
         texts = texts.to(self.device)
         outside = self._center - self._basis @ (self._basis.T @ self._center)
         offsets = torch.stack([texts @ self._mean, -(texts @ outside)], dim=1)
         weights = torch.cat([texts @ self._basis, offsets], dim=1).to(self._dtype)
-        for start in range(0, len(self), self._chunk):
-            part = slice(start, start + self._chunk)
-            yield part, (weights @ self._units[:, part]).float()
+
+        def work_on(part: slice) -> T:
+            return work(part, (weights @ self._units[:, part]).float())
+
+        return self._at_once.parts(work_on, len(self))
 
     @torch.inference_mode()
     def relevancy(self, questions: list[TextSet]) -> Float[Tensor, "Q N"]:
@@ -191,13 +204,16 @@ class LatentIndex:
         worst = [self._worst_of(question.negatives) for question in questions]
         score = self._by_chance(meanings) if self._chance is not None else self._by_fit(meanings)
         result = torch.empty(len(questions), len(self), device=self.device)
-        for part, cosine in self._cosine_chunks(torch.cat(columns)):
+
+        def fill(part: slice, cosine: Float[Tensor, "T n"]) -> None:
             own = cosine.split([len(texts) for texts in columns])
             for row, (fit, likely) in enumerate(score(own, part)):
                 if len(questions[row].negatives):
                     ahead = fit - worst[row][part]
                     likely = torch.minimum(likely, torch.sigmoid(LERF_TEMPERATURE * ahead))
                 result[row, part] = likely
+
+        self._in_chunks(torch.cat(columns), fill)
         return to_host(result)[0]
 
     def _texts_of(self, meaning: Interpretation) -> Float[Tensor, "T E"]:
@@ -216,9 +232,8 @@ class LatentIndex:
         """Return each point's highest cosine with the negatives plus a margin; caches the last."""
         kept, worst = self._worst
         if len(negatives) and not torch.equal(kept, negatives):
-            worst = torch.empty(len(self), device=self.device)
-            for part, cosine in self._cosine_chunks(negatives):
-                worst[part] = cosine.amax(0) + NEGATIVE_MARGIN
+            parts = self._in_chunks(negatives, lambda part, cosine: cosine.amax(0))
+            worst = torch.cat(parts) + NEGATIVE_MARGIN if parts else torch.zeros(0)
             self._worst = negatives, worst
         return worst  # not ``self._worst``, which another thread may have replaced
 
@@ -264,6 +279,10 @@ class LatentIndex:
             return zip(fit, likely, strict=True)
 
         return score
+
+
+def _chunks_of(points: int) -> Halving:
+    return Halving(points, LEAST_CHUNK, "points of the map", MEMORY_REMEDY)
 
 
 def _asked(likely: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from semantic_field.config import QueryConfig
 from semantic_field.field.map_state import MapState
 from semantic_field.field.views.rendering import RenderedView
 from semantic_field.query.interpretation import Interpreter
-from semantic_field.query.relevancy import LatentIndex
+from semantic_field.query.latent_index import LatentIndex
 from semantic_field.teachers.language import LanguageTeacher
 
 

@@ -5,17 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+
+from semantic_field.kernels.device_memory import memory_for
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 PRETRAINED = ("model.safetensors", "pytorch_model.bin")  # in transformers' own order
 DESCRIPTION = "config.json"  # of transformers
 LFS_POINTER = b"version https://git-lfs"
+MEMORY_REMEDY = "set teacher.device to cpu, or end what else uses the device"
 
 
 def weights_file(path: str, option: str, remedy: str) -> Path:
@@ -80,6 +85,20 @@ def digest(*files: Path, about: str = "") -> str:
     return hasher.hexdigest()
 
 
+def memory_for_image(
+    teacher: str, color: NDArray[np.uint8], option: str = ""
+) -> AbstractContextManager[None]:
+    """Context manager that says which teacher has no memory for an image; see ``memory_for``.
+
+    Args:
+        teacher: for the message. color: the image (H, W, 3).
+        option: which setting lowers the need, if any.
+    """
+    height, width = color.shape[:2]
+    remedy = f"{option}, or {MEMORY_REMEDY}" if option else MEMORY_REMEDY
+    return memory_for(f"{teacher} on an image of {width}x{height}", remedy)
+
+
 def choose_device(name: str) -> torch.device:
     """Return the device for ``teacher.device``; "auto" is a GPU if there is one.
 
@@ -103,8 +122,8 @@ def on_device(model: Any, device: torch.device, kind: torch.dtype, option: str) 
         return model.to(device, kind)
     except (RuntimeError, AssertionError) as error:  # out of memory, or no such device
         raise ValueError(
-            f"expected room for the model of {option} on {device}, got: {first_line(error)}; set "
-            "teacher.device to cpu, or end what else uses the device"
+            f"expected room for the model of {option} on {device}, got: {first_line(error)}; "
+            f"{MEMORY_REMEDY}"
         ) from error
 
 

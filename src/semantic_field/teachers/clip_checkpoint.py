@@ -7,14 +7,16 @@ import logging
 import pickle
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from semantic_field.kernels.device_memory import Halving
 from semantic_field.teachers.checkpoints import (
+    MEMORY_REMEDY,
     check_content,
     digest,
     first_line,
@@ -23,6 +25,7 @@ from semantic_field.teachers.checkpoints import (
 )
 
 DESCRIPTION = "open_clip_config.json"
+TEXTS_AT_ONCE = 64
 REMEDY = (
     "either download one on a machine with network (huggingface-cli download "
     "laion/CLIP-ViT-B-16-laion2B-s34B-b88K --local-dir clip) and copy the folder here, or train or "
@@ -42,6 +45,7 @@ class LoadedClip:
         side: edge of the square images that the model was trained with, pixels.
         mean, std: normalisation of the three colour channels, 0..1.
         fingerprint: hash of weights, description and image preprocessing.
+        texts_at_once: how many are encoded together.
     """
 
     model: Any
@@ -50,6 +54,9 @@ class LoadedClip:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     fingerprint: str
+    texts_at_once: Halving = field(
+        default_factory=lambda: Halving(TEXTS_AT_ONCE, 1, "texts for CLIP", MEMORY_REMEDY)
+    )
 
 
 def load_clip(path: str, architecture: str) -> LoadedClip:
@@ -178,11 +185,15 @@ def _tokenizer(name: str) -> Callable[[list[str]], Tensor]:
 
 
 @torch.inference_mode()
-def encode_texts(clip: LoadedClip, texts: list[str], batch: int = 64) -> Tensor:
-    """Return raw (not normalised) text features (Q, E), float32 on the CPU."""
+def encode_texts(clip: LoadedClip, texts: list[str]) -> Tensor:
+    """Return raw (not normalised) text features (Q, E), float32 on the CPU.
+
+    Raises:
+        DeviceMemoryError: if the model's device has not even memory for one text.
+    """
     device = next(clip.model.parameters()).device
-    parts = [
-        clip.model.encode_text(clip.tokenize(texts[i : i + batch]).to(device)).float().cpu()
-        for i in range(0, len(texts), batch)
-    ]
-    return torch.cat(parts)
+
+    def encoded(part: slice) -> Tensor:
+        return clip.model.encode_text(clip.tokenize(texts[part]).to(device)).float().cpu()
+
+    return torch.cat(clip.texts_at_once.parts(encoded, len(texts)))

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from semantic_field.kernels.device_memory import Halving
+
 Crops = NDArray[np.int64]
 
 
@@ -83,22 +85,23 @@ def crop_features(
     image: Float[Tensor, "3 H W"],
     divisors: tuple[int, ...],
     side: int,
-    batch: int,
+    at_once: Halving,
     random: np.random.Generator,
 ) -> Float[Tensor, "S H W E"]:
     """Return unit features of every pixel, at one scale for each divisor, smallest crops first.
 
-    Crops of all scales are encoded in common batches. Each crop is resized so that its shorter
-    side has ``side`` pixels, and cut to the central square. Raw features are averaged over crops;
-    the mean is normalised.
+    Crops of all scales are encoded in common batches, of ``at_once.size``. Each crop is resized so
+    that its shorter side has ``side`` pixels, and cut to the central square. Raw features are
+    averaged over crops; the mean is normalised.
     """
     _, height, width = image.shape
     scales = [crop_boxes(height, width, d, random) for d in sorted(divisors, reverse=True)]
     boxes = np.concatenate(scales)
-    parts = [
-        encode(torch.stack([_square(image, box, side) for box in boxes[i : i + batch].tolist()]))
-        for i in range(0, len(boxes), batch)
-    ]
+
+    def encoded(part: slice) -> Float[Tensor, "n E"]:
+        return encode(torch.stack([_square(image, box, side) for box in boxes[part].tolist()]))
+
+    parts = at_once.parts(encoded, len(boxes))
     features = torch.cat(parts).split([len(scale) for scale in scales])
     means = [mean_over_crops(b, f, height, width) for b, f in zip(scales, features)]
     return functional.normalize(torch.stack(means), dim=-1)

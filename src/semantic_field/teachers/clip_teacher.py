@@ -13,7 +13,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from semantic_field.config import TeacherConfig
-from semantic_field.teachers.checkpoints import choose_device, first_line, on_device
+from semantic_field.kernels.device_memory import Halving
+from semantic_field.teachers.checkpoints import (
+    MEMORY_REMEDY,
+    choose_device,
+    first_line,
+    memory_for_image,
+    on_device,
+)
 from semantic_field.teachers.clip_checkpoint import encode_texts, load_clip
 from semantic_field.teachers.clip_dense import crop_features, patch_features, patch_size, shrunk
 from semantic_field.teachers.embedding_cache import TextCache
@@ -46,6 +53,8 @@ class OpenClipTeacher:
         half = self._device.type == "cuda"
         self._type = torch.float16 if half else torch.float32
         self._model = on_device(self._clip.model, self._device, self._type, "teacher.path")
+        batch = BATCH[self._device.type]
+        self._at_once = Halving(batch, 1, "crops of an image for CLIP", MEMORY_REMEDY)
         self._average = config.prompts == "average"
         self.fingerprint = f"open_clip:{self._clip.fingerprint}:{config.prompts}"
         self.dim = self._tried()
@@ -125,7 +134,8 @@ class OpenClipTeacher:
         """Return dense float16 embeddings; see ``LanguageTeacher``. Labels are ignored.
 
         Raises:
-            ValueError: with ``teacher.dense`` "store", if the store does not contain the image.
+            ValueError: with ``teacher.dense`` "store", if the store does not contain the image;
+                if the device has not enough memory for the image.
         """
         if self._store is None:
             return torch.from_numpy(self._dense(color)["language"])
@@ -146,18 +156,21 @@ class OpenClipTeacher:
     def recognise(self, color: NDArray[np.uint8], texts: list[str]) -> Float[Tensor, " Q"]:
         """See ``ImageRecogniser``; uses the model's trained temperature."""
         size = (self._clip.side, self._clip.side)
-        image = functional.interpolate(
-            self._tensor(color)[None], size, mode="bicubic", antialias=True, align_corners=False
-        )
-        shown = self._model.encode_image(self._normalised(image.clamp(0.0, 1.0))).float().cpu()
+        with memory_for_image("CLIP", color):
+            image = functional.interpolate(
+                self._tensor(color)[None], size, mode="bicubic", antialias=True, align_corners=False
+            )
+            shown = self._model.encode_image(self._normalised(image.clamp(0.0, 1.0))).float().cpu()
         logits = self.embed_text(texts) @ functional.normalize(shown[0], dim=0)
         return (logits * self._model.logit_scale.float().exp().cpu()).softmax(0)
 
     @torch.inference_mode()
     def _dense(self, color: NDArray[np.uint8]) -> dict[str, NDArray]:
         crops = self._config.dense == "crops"
-        features = self._by_crops(color) if crops else self._by_patches(color)
-        return {"language": features.half().cpu().numpy()}
+        option = "raise teacher.crop_shrink" if crops else ""
+        with memory_for_image("CLIP", color, option):
+            features = self._by_crops(color) if crops else self._by_patches(color)
+            return {"language": features.half().cpu().numpy()}
 
     def _by_crops(self, color: NDArray[np.uint8]) -> Float[Tensor, "S h w E"]:
         config = self._config
@@ -168,7 +181,7 @@ class OpenClipTeacher:
             self._tensor(small),
             config.crop_divisors,
             self._clip.side,
-            BATCH[self._device.type],
+            self._at_once,
             np.random.default_rng(seed),
         )
 

@@ -12,7 +12,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from semantic_field.config import TeacherConfig
-from semantic_field.teachers.checkpoints import choose_device, on_device, pretrained
+from semantic_field.teachers.checkpoints import (
+    choose_device,
+    memory_for_image,
+    on_device,
+    pretrained,
+)
 
 KINDS = ("vit", "dinov2", "dinov2_with_registers", "dinov3_vit")
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -76,7 +81,15 @@ class DinoTeacher:
 
     @torch.inference_mode()
     def patch_features(self, color: NDArray[np.uint8]) -> Float[Tensor, "h w D"]:
-        """See ``PatchTeacher``."""
+        """See ``PatchTeacher``.
+
+        Raises:
+            DeviceMemoryError: if the device has not enough memory for the image.
+        """
+        with memory_for_image("DINO", color, "lower teacher.dino_rows"):
+            return self._features(color)
+
+    def _features(self, color: NDArray[np.uint8]) -> Float[Tensor, "h w D"]:
         scale = self._rows / min(color.shape[:2])
         h, w = (max(1, round(side * scale)) for side in color.shape[:2])
         image = torch.from_numpy(np.ascontiguousarray(color)).to(self._device)

@@ -17,7 +17,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from semantic_field.geometry import Camera
-from semantic_field.teachers.checkpoints import choose_device, on_device, pretrained
+from semantic_field.kernels.device_memory import Halving
+from semantic_field.teachers.checkpoints import (
+    MEMORY_REMEDY,
+    choose_device,
+    memory_for_image,
+    on_device,
+    pretrained,
+)
 from semantic_field.teachers.regions import Regions
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -66,6 +73,7 @@ class SamRegions:
         self._device = choose_device(device)
         option = "teacher.regions_path"
         self._model = on_device(found.model, self._device, torch.float32, option)
+        self._at_once = Halving(self._rules.batch, 1, "points of an image for SAM", MEMORY_REMEDY)
         self._second = found.kind == "sam2"
         self.fingerprint = f"{found.kind}:{found.fingerprint}:{self._rules}"
         config = found.model.config
@@ -82,12 +90,24 @@ class SamRegions:
         depth: NDArray[np.float32] | None = None,
         camera: Camera | None = None,
     ) -> Regions:
-        """See ``RegionProposer``; ordered by descending predicted IoU. Depth is not used."""
+        """See ``RegionProposer``; ordered by descending predicted IoU. Depth is not used.
+
+        Raises:
+            DeviceMemoryError: if the device has not enough memory for the image.
+        """
+        with memory_for_image("SAM", color, "take a smaller model in teacher.regions_path"):
+            return self._regions(color)
+
+    def _regions(self, color: NDArray[np.uint8]) -> Regions:
         size = color.shape[:2]
         pixels, shown = self._pixels(color)
         embeddings = self._model.get_image_embeddings(pixels)
         points = self._points(shown)
-        kept = [self._masks(embeddings, part, shown, size) for part in points]
+
+        def decoded(part: slice) -> tuple[Tensor, Tensor]:
+            return self._masks(embeddings, points[:, part], shown, size)
+
+        kept = self._at_once.parts(decoded, points.shape[1])
         masks, ious = (torch.cat(parts) for parts in zip(*kept, strict=True))
         order = suppressed(boxes_of(masks), ious, self._rules.most_overlap)
         return Regions.from_masks(masks[order].cpu().numpy(), size, ious[order].cpu().numpy())
@@ -108,13 +128,12 @@ class SamRegions:
         padding = (0, self._side - shown[1], 0, self._side - shown[0])
         return functional.pad((image - mean) / std, padding), shown
 
-    def _points(self, shown: tuple) -> list[Float[Tensor, "1 n 1 2"]]:
-        """Return the grid of points (x, y) in pixels of the model's input, in batches."""
+    def _points(self, shown: tuple) -> Float[Tensor, "1 N 1 2"]:
+        """Return the grid of points (x, y) in pixels of the model's input."""
         side = self._rules.points_per_side
         steps = (torch.arange(side, dtype=torch.float32) + 0.5) / side
         y, x = torch.meshgrid(steps * shown[0], steps * shown[1], indexing="ij")
-        grid = torch.stack([x, y], dim=-1).view(1, -1, 1, 2).to(self._device)
-        return list(grid.split(self._rules.batch, dim=1))
+        return torch.stack([x, y], dim=-1).view(1, -1, 1, 2).to(self._device)
 
     def _masks(
         self, embeddings, points: Float[Tensor, "1 n 1 2"], shown: tuple, size: tuple

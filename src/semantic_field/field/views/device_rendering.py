@@ -6,6 +6,8 @@ evaluated at the hit points.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
@@ -19,16 +21,26 @@ from semantic_field.field.views.rendering import RenderedView
 from semantic_field.field.voxels.device_voxels import DeviceVoxels
 from semantic_field.field.voxels.voxel_grid import VoxelGrid
 from semantic_field.geometry import Camera
+from semantic_field.kernels.device_memory import Halving, memory_for
 from semantic_field.kernels.host_memory import to_host
+
+RAYS_AT_ONCE = 1 << 22
+LEAST_RAYS = 1 << 10  # at once
+VIEW_REMEDY = "render smaller images, or end what else uses the device"
+MAP_REMEDY = "lower field.grid.log2_table_size, or end what else uses the device"
 
 
 class DeviceMap:
     """A map snapshot on one device, ready for rendering.
 
+    Where the device has not enough memory for a view, it is rendered in parts.
+
     Args:
         field: on the device; must not be trained any more.
         class_ids: the class id of each row of the field's label head.
         before: an earlier snapshot of the same map; unchanged data are shared with it.
+    Raises:
+        DeviceMemoryError: if the device has not enough memory for the map.
     """
 
     def __init__(
@@ -40,18 +52,24 @@ class DeviceMap:
         before: DeviceMap | None = None,
     ) -> None:
         self.field, self.device = field, field.table.device
-        self._voxels = DeviceVoxels.of(voxels, self.device)
-        if before is not None and before._reach.version == reach.version:
-            self._reach = before._reach
+        with memory_for_a_map():
+            self._voxels = DeviceVoxels.of(voxels, self.device)
+            if before is not None and before._reach.version == reach.version:
+                self._reach = before._reach
+            else:
+                self._reach = DeviceVoxels.of(reach, self.device)
+            self._class_ids = torch.tensor(class_ids, dtype=torch.int32, device=self.device)
+            self._tracer = ray_tracer(field)
+        if before is not None:
+            self._at_once = before._at_once
         else:
-            self._reach = DeviceVoxels.of(reach, self.device)
-        self._class_ids = torch.tensor(class_ids, dtype=torch.int32, device=self.device)
-        self._tracer = ray_tracer(field)
+            self._at_once = Halving(RAYS_AT_ONCE, LEAST_RAYS, "rays of a view", VIEW_REMEDY)
 
     @classmethod
     def of(cls, state: MapState, device: torch.device | str) -> DeviceMap:
         """Return a copy of a snapshot on a device."""
-        field = state.field.frozen_copy(device)
+        with memory_for_a_map():
+            field = state.field.frozen_copy(device)
         return cls(field, state.voxels, state.reach, state.class_ids)
 
     def settle(self) -> None:
@@ -68,18 +86,43 @@ class DeviceMap:
         near_m: float = 0.05,
         far_m: float = 60.0,
     ) -> RenderedView:
-        """See ``rendering.render_view``."""
-        pose = torch.from_numpy(np.asarray(T_world_camera, np.float32)).to(self.device)
-        directions = _ray_directions(camera, pose[:3, :3])
-        depth = self._tracer.trace(pose[:3, 3], directions, self._reach, near_m, far_m)
+        """See ``rendering.render_view``.
+
+        Raises:
+            DeviceMemoryError: if the device has not even memory for ``LEAST_RAYS`` at once.
+        """
+        pose = torch.from_numpy(np.asarray(T_world_camera, np.float32))
+
+        def rendered(rays: slice) -> dict[str, Tensor]:
+            return self._rendered(camera, pose, rays, with_latent, (near_m, far_m))
+
+        parts = self._at_once.parts(rendered, camera.height * camera.width)
+        images = {}
+        for name in parts[0]:
+            values = [part[name] for part in parts]
+            whole = torch.cat(values) if len(values) > 1 else values[0]
+            images[name] = whole.view(camera.height, camera.width, *whole.shape[1:]).numpy()
+        return RenderedView(**images)
+
+    def _rendered(
+        self,
+        camera: Camera,
+        T_map_camera: Float[Tensor, "4 4"],
+        rays: slice,
+        with_latent: bool,
+        between_m: tuple[float, float],
+    ) -> dict[str, Tensor]:
+        """Return the images' values at some rays, counted row by row; on the CPU."""
+        pose = T_map_camera.to(self.device)
+        directions = _ray_directions(camera, pose[:3, :3], rays)
+        depth = self._tracer.trace(pose[:3, 3], directions, self._reach, *between_m)
         hit = depth.isfinite()
         depth = torch.where(hit, depth, 0.0)
         images = self._shaded(pose[:3, 3] + depth[:, None] * directions, with_latent)
         nothing = {"label": -1}
         images = {n: _where(hit, image, nothing.get(n, 0)) for n, image in images.items()}
-        images["depth"], size = depth, (camera.height, camera.width)
-        shaped = to_host(*(image.view(*size, *image.shape[1:]) for image in images.values()))
-        return RenderedView(**{n: image.numpy() for n, image in zip(images, shaped, strict=True)})
+        images["depth"] = depth
+        return dict(zip(images, to_host(*images.values()), strict=True))
 
     def _shaded(self, points: Float[Tensor, "N 3"], with_latent: bool) -> dict[str, Tensor]:
         """Return images of the field's values at points; labels are class ids, -1 = none."""
@@ -100,13 +143,19 @@ class DeviceMap:
         return images
 
 
-def _ray_directions(camera: Camera, rotation: Float[Tensor, "3 3"]) -> Float[Tensor, "N 3"]:
-    """Directions of a camera's rays in the map frame, of z-depth 1."""
-    device = rotation.device
-    x = (torch.arange(camera.width, device=device) - camera.cx) / camera.fx
-    y = (torch.arange(camera.height, device=device) - camera.cy) / camera.fy
-    y, x = torch.meshgrid(y, x, indexing="ij")
-    return torch.stack([x, y, torch.ones_like(x)], -1).view(-1, 3) @ rotation.T
+def memory_for_a_map() -> AbstractContextManager[None]:
+    """Context manager for copying a map to a device; see ``memory_for``."""
+    return memory_for("a copy of the map for rendering", MAP_REMEDY)
+
+
+def _ray_directions(
+    camera: Camera, rotation: Float[Tensor, "3 3"], rays: slice
+) -> Float[Tensor, "N 3"]:
+    """Directions of some of a camera's rays in the map frame, of z-depth 1."""
+    pixels = torch.arange(rays.start, rays.stop, device=rotation.device)
+    x = (pixels % camera.width - camera.cx) / camera.fx
+    y = (pixels // camera.width - camera.cy) / camera.fy
+    return torch.stack([x, y, torch.ones_like(x)], -1) @ rotation.T
 
 
 def _where(hit: Bool[Tensor, " N"], values: Tensor, nothing: int) -> Tensor:

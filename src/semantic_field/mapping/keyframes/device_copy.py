@@ -18,8 +18,8 @@ from semantic_field.mapping.keyframes.store import KeyframeStore
 
 RESERVED_SLOTS = 64
 MEMORY_REMEDY = (
-    "lower mapping.memory_budget_mb (fewer keyframes) or mapping.max_image_width (smaller ones), or "
-    "set mapping.device to cpu"
+    "lower mapping.memory_budget_mb (fewer keyframes) or mapping.max_image_width (smaller ones), "
+    "end what else uses the device, or set mapping.device to cpu"
 )
 
 
