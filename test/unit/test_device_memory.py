@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from itertools import count
 
 import numpy as np
 import pytest
@@ -188,6 +189,18 @@ def test_a_gradient_is_cleared_as_a_whole() -> None:
     assert not (gradient.table.any() or gradient.touched.any() or gradient.counts.any())
     kernels.backward_table(points, ones, gradient)
     assert gradient.counts.sum() == gradient.touched.sum() > 0
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_memory_may_run_out_while_a_step_is_captured(short_memory, caplog) -> None:
+    mapper, calls = mapper_of(**{"mapping.device": "cuda"}), count()
+    short_memory(DeviceTrainer, "find_gradients", lambda *_: next(calls) == 3, after=True)
+    mapper.train_steps(20)
+    mapper.snapshot()
+    trainer = mapper.live_map.trainer
+    assert (trainer.steps, trainer.rays) == (20, 3 * 512 + 17 * 256) and len(caplog.records) == 1
+    assert next(calls) < 8, "the smaller step is captured, too"
+    assert all(values.isfinite().all() for values in parameters(mapper).values())
 
 
 def test_training_stops_where_not_even_few_rays_fit(on_device, short_memory) -> None:

@@ -119,7 +119,7 @@ def evaluate(
             "nearest_train_view_m": _nearest_train_view(source, split.train, positions),
         },
         "quality": scores.quality | {"label_task": task},
-        "cost": _cost(run, usage, scores, protocol, config),
+        "cost": _cost(run, usage, scores, protocol),
         "curve": curve,
         "views": [asdict(record) for record in scores.records],
         "notes": label_notes(location, labels)
@@ -231,9 +231,7 @@ def _value(semantics: dict[str, Any] | None, name: str) -> float | None:
     return semantics["conventions"][name]["value"] if semantics else None
 
 
-def _cost(
-    run: MappingRun, usage: Usage, scores: MapScores, protocol: Protocol, config: Config
-) -> dict[str, Any]:
+def _cost(run: MappingRun, usage: Usage, scores: MapScores, protocol: Protocol) -> dict[str, Any]:
     status = run.status
     return scores.cost | {
         "mapping_s": run.seconds,
