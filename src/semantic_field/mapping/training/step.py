@@ -208,9 +208,7 @@ class Trainer:
     def settle(self) -> None:
         """Wait until all steps are done: what is read after it is whole."""
 
-    def _draw(
-        self, keyframes: KeyframeStore, reach: VoxelGrid, corrections: Corrections
-    ) -> Rays:
+    def _draw(self, keyframes: KeyframeStore, reach: VoxelGrid, corrections: Corrections) -> Rays:
         config = self.config
         slots, pixels = self._choose(keyframes, corrections)
         rays = draw_rays(
