@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from semantic_field.config import Config, updated
+from semantic_field.field.annotations import Annotation, AnnotationSet
 from semantic_field.field.model import SemanticField, shape_of
 from semantic_field.field.rays.device_sampling import Placing, draw_rays_on_device
 from semantic_field.field.rays.rays import Rays
@@ -25,8 +26,10 @@ from semantic_field.geometry import Camera, make_transform
 from semantic_field.kernels import GridGradient, GridMoments, GridShape, grid_shape, make_kernels
 from semantic_field.kernels.cuda import CudaKernels
 from semantic_field.kernels.reference import ReferenceKernels
+from semantic_field.mapping.corrections.ray_overrides import Corrections
 from semantic_field.mapping.keyframes.device_copy import DeviceKeyframes
 from semantic_field.mapping.keyframes.store import KeyframeStore
+from semantic_field.mapping.labels.classes import ClassTable
 from semantic_field.mapping.training.device_step import DeviceTrainer
 
 DEVICE = "cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda"
@@ -376,6 +379,37 @@ def test_the_captured_training_step_is_the_plain_one() -> None:
         trainers.append(trainer)
     one, other = (t.field.table.detach() for t in trainers)
     assert one.any() and (one - other).norm() < 0.1 * other.norm()
+
+
+@pytest.mark.skipif(DEVICE == "cpu", reason="a CUDA graph needs a GPU, the interpreter minutes")
+@pytest.mark.parametrize("capturable", [True, False])
+def test_annotations_are_followed_by_captured_steps(capturable: bool) -> None:
+    """Rays look at what was said while it is fresh, and learn it; captured anew for each change."""
+    settings = updated(STEP.mapping, {"annotation_rays": 12.0 * 64, "labelled_share": 0.0})
+    torch.manual_seed(0)
+    kernels = CudaKernels(shape_of(STEP.field.grid), device=DEVICE)
+    trainer = DeviceTrainer(SemanticField(STEP.field, 5, kernels).to(DEVICE), settings)
+    trainer._graph._capturable = capturable
+    store, reach = recorded()
+    table = ClassTable()
+    table.set_names({1: "a", 2: "b", 3: "c", 4: "door"})
+    cells = np.stack(np.meshgrid(*[np.arange(-80, 120)] * 2, np.arange(40, 110, 1)), -1)
+    cells = cells.reshape(-1, 3).astype(np.int32)
+    ids = np.full(len(cells), 4, np.int32)
+    said = AnnotationSet().extended(Annotation(1, "box", "door", 0, 1, cells, ids))
+    corrections, losses = Corrections(settings), []
+    for number in range(60):
+        if number == 8:
+            corrections.follow(said, table)
+            corrections.focus(cells[::5000], trainer.rays)
+        trainer.step(store, reach, None, corrections)
+        if number > 40:
+            trainer.settle()
+            losses.append(trainer.losses["label"])
+    assert corrections.table is not None and not corrections.are_fresh(trainer.rays)
+    scores = trainer.field.label_head(trainer.field.latent(torch.zeros(1, 5, device=DEVICE)))
+    assert int(scores.argmax()) == 3  # whatever there is, it is a door
+    assert np.mean(losses[-5:]) < losses[0] < np.log(5) * settings.annotation_weight
 
 
 @pytest.mark.skipif(DEVICE == "cpu", reason="a CUDA graph needs a GPU")

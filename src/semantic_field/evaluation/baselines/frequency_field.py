@@ -13,10 +13,13 @@ from torch.nn import functional
 
 from semantic_field.config import Config, FieldConfig, GridConfig
 from semantic_field.field.model import SemanticField
+from semantic_field.field.voxels.voxel_grid import VoxelGrid
 from semantic_field.kernels import make_kernels
 from semantic_field.kernels.interface import GridShape
 from semantic_field.mapping import Mapper
 from semantic_field.mapping.live_map import LiveMap
+from semantic_field.mapping.corrections.ray_overrides import Corrections
+from semantic_field.mapping.keyframes.store import KeyframeStore
 from semantic_field.mapping.training.operations import TorchOperations
 from semantic_field.mapping.training.step import Trainer
 from semantic_field.mapping.training.trunk import Layers, TrunkOutput
@@ -91,6 +94,16 @@ class FrequencyTrainer(Trainer):
     """Training step of a ``FrequencyField``, by autograd."""
 
     field: FrequencyField
+
+    def step(
+        self,
+        keyframes: KeyframeStore,
+        reach: VoxelGrid,
+        voxels: VoxelGrid | None = None,
+        corrections: Corrections | None = None,
+    ) -> None:
+        """See ``Trainer.step``; the baseline's confidence is that of observations alone."""
+        super().step(keyframes, reach, None, corrections)
 
     def _make_operations(self) -> TorchOperations:
         return FrequencyOperations(self.field)

@@ -23,8 +23,9 @@ from semantic_field.mapping.keyframes.store import KeyframeStore
 from semantic_field.mapping.language.image_language import NOTHING_SEEN, ImageLanguage, SeenPoints
 from semantic_field.mapping.robustness.exposure import Exposure
 from semantic_field.mapping.robustness.pose_refinement import PoseRefiner
-from semantic_field.mapping.training.adam import Adam, padded, temper
+from semantic_field.mapping.training.adam import Adam, temper
 from semantic_field.mapping.training.disagreement import RayErrors, note_errors
+from semantic_field.mapping.training.label_head import fixed, grown
 from semantic_field.mapping.training.losses import (
     color_loss,
     depth_loss,
@@ -80,7 +81,7 @@ class Trainer:
         self.device = field.table.device
         self._operations = self._make_operations()
         self._make_tables()
-        self.optimizer = self._make_optimizer()
+        self.optimizer = Adam(field.network_parameters(), BETAS)
         self.class_latents = torch.zeros(0, field.config.latent_dim)
         self.rank = 0
         self.language: ImageLanguage | None = None
@@ -117,40 +118,13 @@ class Trainer:
         self._class_latents = latents
         self._class_targets = latents
 
-    def _make_optimizer(self) -> Adam:
-        return Adam(self.field.network_parameters(), BETAS)
-
     def grow_classes(self, classes: int) -> None:
         """Grow the label head; its optimiser moments keep what they hold."""
-        old_head = self.field.label_head
-        old_rows = old_head.out_features
-        if classes <= old_rows:
-            return
-        self.field.grow_classes(classes)
-        new_head = self.field.label_head
-        state = self.optimizer.state
-        kept = {p: state[p] for p in state if p is not old_head.weight and p is not old_head.bias}
-        fresh = self._make_optimizer()
-        for parameter, values in kept.items():
-            fresh.state[parameter] = values
-        for old, new in ((old_head.weight, new_head.weight), (old_head.bias, new_head.bias)):
-            if old in state:
-                fresh.state[new] = padded(state[old], new, old_rows)
-        self.optimizer = fresh
+        self.optimizer = grown(self.field, self.optimizer, classes)
 
     def set_label_rows(self, weight: Float[Tensor, "C D"]) -> None:
         """Let the label head say what ``weight`` says, and learn nothing more."""
-        weight = weight.to(self.device)
-        head = torch.nn.Linear(weight.shape[1], max(1, len(weight)), device=weight.device)
-        head.out_features = len(weight)
-        head.weight = torch.nn.Parameter(weight.clone(), requires_grad=False)
-        head.bias = torch.nn.Parameter(weight.new_zeros(len(weight)), requires_grad=False)
-        self.field.label_head = head
-        state = self.optimizer.state
-        kept = {p: state[p] for p in self.field.network_parameters() if p in state}
-        self.optimizer = self._make_optimizer()
-        for parameter, values in kept.items():
-            self.optimizer.state[parameter] = values
+        self.optimizer = fixed(self.field, self.optimizer, weight)
 
     def grow_table(self, shape: GridShape) -> None:
         """Let levels of the grid use more of their tables; the field stays what it is."""
