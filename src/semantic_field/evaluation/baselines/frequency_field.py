@@ -17,9 +17,9 @@ from semantic_field.field.voxels.voxel_grid import VoxelGrid
 from semantic_field.kernels import make_kernels
 from semantic_field.kernels.interface import GridShape
 from semantic_field.mapping import Mapper
-from semantic_field.mapping.live_map import LiveMap
 from semantic_field.mapping.corrections.ray_overrides import Corrections
 from semantic_field.mapping.keyframes.store import KeyframeStore
+from semantic_field.mapping.live_map import LiveMap
 from semantic_field.mapping.training.operations import TorchOperations
 from semantic_field.mapping.training.step import Trainer
 from semantic_field.mapping.training.trunk import Layers, TrunkOutput
