@@ -254,15 +254,15 @@ def test_rays_look_at_once_at_what_was_said_and_no_longer_than_it_is_fresh(devic
     trainer = make(DeviceTrainer, settings, device)
     assert isinstance(trainer, DeviceTrainer)
     corrections, looked_at = Corrections(settings.mapping), []
-    rays_of_step = trainer._draw_here
+    rays_of_step = trainer.draw_here
 
     def watched() -> Rays:
         rays = rays_of_step()
         looked_at.append(float((rays.label == 2).float().mean()))
         return rays
 
-    trainer._draw_here = watched  # type: ignore[method-assign]
-    trainer._graph._capturable = False
+    trainer.draw_here = watched  # type: ignore[method-assign]
+    trainer.graph.capturable = False
     for step in range(60):
         if step == 5:  # in the middle of what was uploaded
             corrections = said(settings)

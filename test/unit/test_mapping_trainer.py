@@ -141,8 +141,8 @@ def test_growing_the_head_keeps_the_moments() -> None:
     trainer = make_trainer(config())
     trainer.find_gradients(some_rays())
     trainer.steps = 1
-    trainer._set_rates(0.01)
-    trainer._update()
+    trainer.set_rates(0.01)
+    trainer.update()
     before = trainer.optimizer.state[trainer.field.label_head.weight]["exp_avg"].clone()
     weights = trainer.field.label_head.weight.detach().clone()
     trainer.grow_classes(CLASSES + 2)

@@ -288,8 +288,8 @@ def test_rays_walk_as_in_torch() -> None:
     rays = torch.arange(0, 300, 2, device=DEVICE)
     found = torch.full((300,), 0.05, device=DEVICE)
     expected = found.clone()
-    voxels._launch(origin, directions, found, 20.0, rays)
-    voxels._walk(origin, directions, expected, 20.0, rays)
+    voxels.launch(origin, directions, found, 20.0, rays)
+    voxels.walk(origin, directions, expected, 20.0, rays)
     assert (found[1::2] == 0.05).all()
     assert 0.1 < found.isfinite().float().mean() < 0.98
     same = found.isfinite() == expected.isfinite()
@@ -339,7 +339,7 @@ def test_a_training_step_in_float16_is_the_one_in_float32() -> None:
         trainer.class_latents, trainer.rank = normal(3, STEP.field.latent_dim), 4
         losses[name] = torch.stack(list(trainer.find_gradients(rays).losses.values()))
     cuda, reference = steps["cuda"], steps["reference"]
-    assert cuda.gradient.table.dtype == cuda._working.dtype == torch.float16
+    assert cuda.gradient.table.dtype == cuda.working_table.dtype == torch.float16
     torch.testing.assert_close(losses["cuda"], losses["reference"], rtol=1e-2, atol=1e-4)
     expected = reference.gradient.table
     error = cuda.gradient.table.float() / cuda.gradient.scale - expected
@@ -352,9 +352,9 @@ def test_a_training_step_in_float16_is_the_one_in_float32() -> None:
             assert (one.grad - other.grad).norm() < 0.02 * other.grad.norm() + 1e-6
     before = cuda.field.table.detach().clone()
     cuda.field.kernels.set_rates(1, 0.01)
-    cuda.field.kernels.apply_adam(before, cuda.gradient, cuda.moments, cuda._working)
+    cuda.field.kernels.apply_adam(before, cuda.gradient, cuda.moments, cuda.working_table)
     moved = before != cuda.field.table
-    assert moved.any() and torch.equal(cuda._working[moved], before[moved].half())
+    assert moved.any() and torch.equal(cuda.working_table[moved], before[moved].half())
 
 
 @pytest.mark.skipif(DEVICE == "cpu", reason="a CUDA graph needs a GPU")
@@ -365,7 +365,7 @@ def test_the_captured_training_step_is_the_plain_one() -> None:
         torch.manual_seed(0)
         kernels = CudaKernels(shape_of(STEP.field.grid), device=DEVICE)
         trainer = DeviceTrainer(SemanticField(STEP.field, 3, kernels).to(DEVICE), STEP.mapping)
-        trainer._graph._capturable = capturable
+        trainer.graph.capturable = capturable
         trainer.class_latents, trainer.rank = normal(3, STEP.field.latent_dim), 4
         store, reach = recorded()
         for number in range(20):
@@ -389,7 +389,7 @@ def test_annotations_are_followed_by_captured_steps(capturable: bool) -> None:
     torch.manual_seed(0)
     kernels = CudaKernels(shape_of(STEP.field.grid), device=DEVICE)
     trainer = DeviceTrainer(SemanticField(STEP.field, 5, kernels).to(DEVICE), settings)
-    trainer._graph._capturable = capturable
+    trainer.graph.capturable = capturable
     store, reach = recorded()
     table = ClassTable()
     table.set_names({1: "a", 2: "b", 3: "c", 4: "door"})

@@ -114,11 +114,11 @@ class FrequencyTrainer(Trainer):
     def _backward_grid(self, points: Float[Tensor, "N 3"], grad: Float[Tensor, "3 N"]) -> None:
         """There is no grid."""
 
-    def _set_rates(self, learning_rate: float) -> None:
+    def set_rates(self, learning_rate: float) -> None:
         """Use NeRF's learning rate, with the decay schedule of the grid."""
         self.optimizer.rate.fill_(LEARNING_RATE * learning_rate / self.config.learning_rate)
 
-    def _update(self) -> None:
+    def update(self) -> None:
         torch.nn.utils.clip_grad_norm_(self.field.network_parameters(), 1.0)
         self.optimizer.step()
 

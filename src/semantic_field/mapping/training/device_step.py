@@ -54,10 +54,10 @@ class DeviceTrainer(Trainer):
 
     def __init__(self, field: SemanticField, config: MappingConfig) -> None:
         device = field.table.device
-        self._graph = StepGraph(device, field.kernels.capturable)
+        self.graph = StepGraph(device, field.kernels.capturable)
         super().__init__(field, config)
         self._generator = torch.Generator(device).manual_seed(config.seed)
-        self._graph.register(self._generator)
+        self.graph.register(self._generator)
         rays = (STEPS_PER_UPLOAD, config.rays_per_step)
         self._slots = torch.zeros(rays, dtype=torch.int64, device=device)
         self._turn = torch.zeros(1, dtype=torch.int64, device=device)
@@ -87,7 +87,7 @@ class DeviceTrainer(Trainer):
             dtype, scale = torch.float16, HALF_SCALE * self.config.rays_per_step
         self.gradient = GridGradient(shape, self.device, dtype, scale)
         self.moments = GridMoments(shape, self.device)
-        self._working = self.field.table.detach().half() if half else None
+        self.working_table = self.field.table.detach().half() if half else None
 
     @property
     def class_latents(self) -> Float[Tensor, "C D"]:
@@ -97,7 +97,7 @@ class DeviceTrainer(Trainer):
     @class_latents.setter
     def class_latents(self, latents: Float[Tensor, "C D"]) -> None:
         before = getattr(self, "_class_targets", None)
-        with self._graph.stream():
+        with self.graph.stream():
             self._class_latents = latents.cpu()
             if before is not None and before.shape == latents.shape:
                 before.copy_(latents)  # a captured step goes on reading the same memory
@@ -107,19 +107,19 @@ class DeviceTrainer(Trainer):
     # what the mapper changes between steps
 
     def grow_classes(self, classes: int) -> None:
-        with self._graph.stream():
+        with self.graph.stream():
             super().grow_classes(classes)
 
     def set_label_rows(self, weight: Float[Tensor, "C D"]) -> None:
-        with self._graph.stream():
+        with self.graph.stream():
             super().set_label_rows(weight)
 
     def grow_table(self, shape: GridShape) -> None:
         old = self.field.kernels.shape
-        with self._graph.stream():
+        with self.graph.stream():
             super().grow_table(shape)
-            if self._working is not None:
-                grow(self._working, old, shape)
+            if self.working_table is not None:
+                grow(self.working_table, old, shape)
 
     # the step
 
@@ -132,7 +132,7 @@ class DeviceTrainer(Trainer):
     ) -> None:
         """See ``Trainer.step``; ``voxels`` learn from one captured step in ``STEPS_PER_UPLOAD``."""
         corrections = corrections or self._uncorrected
-        with self._graph.stream():
+        with self.graph.stream():
             if self._needs_the_host():
                 super().step(keyframes, reach, voxels, corrections)
                 self._drawn, self._losses_are_here = 0, True
@@ -144,8 +144,8 @@ class DeviceTrainer(Trainer):
             self._tempered = corrections.are_fresh(self.rays)
             self.steps += 1
             self.rays += self.config.rays_per_step
-            self._set_rates(self.learning_rate(keyframes.count))
-            self._graph.run(self._work, self._signature())
+            self.set_rates(self.learning_rate(keyframes.count))
+            self.graph.run(self._work, self._signature())
             self._losses_are_here = False
 
     def _needs_the_host(self) -> bool:
@@ -154,7 +154,7 @@ class DeviceTrainer(Trainer):
         return any(part is not None for part in parts)
 
     def settle(self) -> None:
-        self._graph.settle()
+        self.graph.settle()
         if not self._losses_are_here:
             self.losses = dict(zip(self._names, self._losses.tolist(), strict=False))
             self._losses_are_here = True
@@ -216,16 +216,16 @@ class DeviceTrainer(Trainer):
 
     def _work(self) -> None:
         """One step as the device sees it."""
-        rays = self._draw_here()
+        rays = self.draw_here()
         found = self.find_gradients(rays)
         if self._tempered:
             temper(self.optimizer, self.field.label_head)
-        self._update()
+        self.update()
         self._names = tuple(found.losses)
         self._losses[: len(self._names)].copy_(torch.stack(list(found.losses.values())))
         self._report.copy_(RayErrors.of(rays, found.depth_error, found.color_error).packed())
 
-    def _draw_here(self) -> Rays:
+    def draw_here(self) -> Rays:
         """The rays of this step, drawn on the device."""
         config = self.config
         assert self._keyframes is not None

@@ -101,12 +101,12 @@ class Trainer:
         """Gradient and moments of the grid, and the copy of its table that kernels read, if any."""
         shape = self.field.kernels.shape
         self.gradient, self.moments = GridGradient(shape), GridMoments(shape)
-        self._working: Tensor | None = None
+        self.working_table: Tensor | None = None
 
     @property
     def _table(self) -> Float[Tensor, "L T F"]:
         """What is read: the working copy where there is one."""
-        return self.field.table.detach() if self._working is None else self._working
+        return self.field.table.detach() if self.working_table is None else self.working_table
 
     @property
     def class_latents(self) -> Float[Tensor, "C D"]:
@@ -169,8 +169,8 @@ class Trainer:
             temper(self.optimizer, self.field.label_head)
         self.steps += 1
         self.rays += self.config.rays_per_step
-        self._set_rates(learning_rate)
-        self._update()
+        self.set_rates(learning_rate)
+        self.update()
 
     def set_config(self, config: MappingConfig) -> None:
         """Use other settings from the next step on; fixed ones must stay as they are."""
@@ -231,7 +231,7 @@ class Trainer:
         keyframes: KeyframeStore | None = None,
         for_poses: bool = False,
     ) -> Evaluation:
-        """Evaluate all losses, and leave their gradients where ``_update`` finds them.
+        """Evaluate all losses, and leave their gradients where ``update`` finds them.
 
         Args:
             rays: on any device; on the processor where ``language`` looks them up.
@@ -370,16 +370,16 @@ class Trainer:
             grad = grad - torch.autograd.grad(codes[1], features, codes[1].grad)[0]
         return self.field.kernels.backward_points(rays.near_points, self._table, grad[:, :near])
 
-    def _set_rates(self, learning_rate: float) -> None:
-        """Let the next ``_update`` use this learning rate."""
+    def set_rates(self, learning_rate: float) -> None:
+        """Let the next ``update`` use this learning rate."""
         self.field.kernels.set_rates(self.steps, learning_rate, BETAS)
         for optimizer in self._optimizers():
             optimizer.rate.fill_(learning_rate * self.config.network_rate)
 
-    def _update(self) -> None:
+    def update(self) -> None:
         """Follow the gradients that ``find_gradients`` has left."""
         self.field.kernels.apply_adam(
-            self.field.table.detach(), self.gradient, self.moments, self._working
+            self.field.table.detach(), self.gradient, self.moments, self.working_table
         )
         for optimizer in self._optimizers():
             optimizer.step()
