@@ -1,10 +1,11 @@
 """All of the GPU's figures in one run: kernels, training step, stream, view, query, quality.
 
-    python benchmarks/gpu.py [--input room:frames=60] [--seconds 60] [--no-results]
+    python benchmarks/gpu.py [--check] [--input room:frames=60] [--seconds 60] [--no-results]
 
-Where torch finds no GPU this says so and measures nothing. Times of the device are those between
-two events on it; times of whole calls are wall clock, with the device waited for. Results go into
-``results/`` beside those of other benchmarks.
+Where torch finds no GPU this says so and measures nothing. With ``--check`` the tests that hold the
+GPU's results against plain ones run first; both together are made for less than eight minutes.
+Times of the device are those between two events on it; times of whole calls are wall clock, with
+the device waited for. Results go into ``results/`` beside those of other benchmarks.
 """
 
 from __future__ import annotations
@@ -12,8 +13,11 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,15 +32,41 @@ from semantic_field.field.map_state import LanguageSpace
 from semantic_field.field.model import shape_of
 from semantic_field.frames import Frame
 from semantic_field.mapping import Mapper
+from semantic_field.mapping.corrections.pointing import Pixel
 from semantic_field.query.interpretation import Interpretation, TextSet
 from semantic_field.query.relevancy import LatentIndex
+from semantic_field.teachers.image_teachers import ImageTargets
 from semantic_field.teachers.language import Calibration
 
 WARM_UP_STEPS = 64
 RAYS = (2048, 1 << 15)  # of the kernels: those of a step, and what fills the device
 SAMPLES = 11
 THREADS = max(2, min(8, (os.cpu_count() or 2) // 2))  # of the host, which takes in keyframes
+CHECKS = (
+    "test_kernels_triton", "test_mapping_device_step", "test_mapping_device_options",
+    "test_field_device_rendering", "test_annotations",
+)  # fmt: skip
+OPTIONS: dict[str, dict[str, object]] = {
+    "refined poses": {"mapping.refine_poses": True},
+    "adapted exposures": {"mapping.adapt_exposure": True},
+    "language of images": {"language.source": "images", "language.enhance_from": 100},
+}
+EMBEDDING_DIM = 128
 Entry = dict[str, Any]
+
+
+class RandomTeacher:
+    """Any text has an embedding, at random: as much work as a real one's."""
+
+    dim, fingerprint = EMBEDDING_DIM, "random"
+
+    def knows(self, text: str) -> bool:
+        return True
+
+    def embed_text(self, texts: list[str]) -> torch.Tensor:
+        seeds = (int.from_bytes(text.encode()[-4:], "little") for text in texts)
+        drawn = [torch.randn(self.dim, generator=torch.Generator().manual_seed(s)) for s in seeds]
+        return torch.nn.functional.normalize(torch.stack(drawn), dim=1)
 
 
 def seconds_of(call: Callable[[], object], rounds: int = 20) -> float:
@@ -66,9 +96,9 @@ def kernel_entries(rays: int) -> list[Entry]:
 
 
 def new_mapper(source: FrameSource, **settings: object) -> Mapper:
-    mapper = Mapper(
-        updated(Config(), {"mapping.device": "cuda", "mapping.threads": THREADS, **settings})
-    )
+    config = updated(Config(), {"mapping.device": "cuda", "mapping.threads": THREADS, **settings})
+    from_images = config.language.source == "images"
+    mapper = Mapper(config, RandomTeacher() if from_images else None)
     mapper.set_label_names(source.label_names)
     return mapper
 
@@ -92,6 +122,41 @@ def step_entry(mapper: Mapper, steps: int = 2000) -> Entry:
         "ms": 1e3 * seconds / steps,
         "rays_per_s": rays * steps / seconds,
     }
+
+
+def option_entries(source: FrameSource, frames: list[Frame], steps: int = 400) -> list[Entry]:
+    """Steps with what people have said, and with each option that draws rays on the processor."""
+    mapper = new_mapper(source, **{"mapping.annotation_rays": 1e12})
+    for frame in frames:
+        mapper.add_frame(frame)
+    mapper.train_steps(WARM_UP_STEPS)
+    camera = frames[-1].camera
+    mapper.annotate("thing", Pixel(camera.width // 2, camera.height // 2, frames[-1].stamp_ns))
+    entries = [step_entry(mapper, steps) | {"name": "training step, fresh annotation"}]
+    mapper.set_config(updated(mapper.config, {"mapping.annotation_rays": 0.0}))
+    mapper.forget()
+    mapper.annotate("thing", Pixel(camera.width // 2, camera.height // 2, frames[-1].stamp_ns))
+    entries.append(step_entry(mapper, steps) | {"name": "training step, old annotation"})
+    for name, settings in OPTIONS.items():
+        mapper = new_mapper(source, **settings)
+        for frame in frames:
+            if mapper.add_frame(frame) and mapper.config.language.source == "images":
+                embedding = torch.randn(3, 24, 32, EMBEDDING_DIM)
+                mapper.add_image_targets(frame.stamp_ns, ImageTargets(embedding))
+        mapper.train_steps(300)  # poses are refined from then on
+        entries.append(step_entry(mapper, steps) | {"name": f"training step, {name}"})
+    return entries
+
+
+def check() -> None:
+    """Run the tests that hold the GPU's results against plain ones.
+
+    Raises:
+        subprocess.CalledProcessError: where one of them fails.
+    """
+    root = Path(__file__).resolve().parents[1]
+    files = [f"test/unit/{name}.py" for name in CHECKS]
+    subprocess.run([sys.executable, "-m", "pytest", "-q", *files], cwd=root, check=True)
 
 
 def stream_entry(source: FrameSource, frames: list[Frame], steps_between: int = 10) -> Entry:
@@ -165,10 +230,13 @@ def main() -> None:
     parser.add_argument("--input", default="room:frames=60", help="recording of 640x480 frames")
     parser.add_argument("--seconds", type=float, default=60.0, help="of training for the quality")
     parser.add_argument("--no-results", action="store_true", help="only print")
+    parser.add_argument("--check", action="store_true", help="run the tests of a GPU first")
     options = parser.parse_args()
     if not torch.cuda.is_available():
         print("no GPU: torch finds none that it can use, so there is nothing to measure here")
         return
+    if options.check:
+        check()
     source = open_source(options.input)
     frames = training_frames(source)
     mapper = new_mapper(source)
@@ -176,6 +244,7 @@ def main() -> None:
         mapper.add_frame(frame)
     entries = [entry for rays in RAYS for entry in kernel_entries(rays)]
     entries.append(step_entry(mapper) | {"kernels": mapper.status().kernels})
+    entries += option_entries(source, frames)
     entries.append(stream_entry(source, frames))
     entries += view_entries(mapper, frames[0])
     entries.append(query_entry())

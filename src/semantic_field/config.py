@@ -26,15 +26,17 @@ def option(
     maximum: float | None = None,
     choices: tuple[str, ...] = (),
     fixed: str | None = None,
+    at_most: str = "",
 ) -> Any:
     """Return a dataclass field with documentation and inclusive limits.
 
     Args:
         fixed: why the setting cannot be changed while a node runs; "" = it can; None = as its
             class says.
+        at_most: name of another option of the class that this one must not exceed.
     """
     about = {"doc": doc, "minimum": minimum, "maximum": maximum, "choices": choices, "fixed": fixed}
-    return dataclasses.field(default=default, metadata=about)
+    return dataclasses.field(default=default, metadata=about | {"at_most": at_most})
 
 
 class Settings:
@@ -55,6 +57,9 @@ class Settings:
         for item in fields(self):  # type: ignore[arg-type]
             if "doc" in item.metadata:
                 _check(type(self).__name__, item, getattr(self, item.name))
+        for item in fields(self):  # type: ignore[arg-type]
+            if item.metadata.get("at_most"):
+                _check_order(self, item.name, item.metadata["at_most"])
 
 
 def _check(owner: str, item: dataclasses.Field, value: Any) -> None:
@@ -66,6 +71,15 @@ def _check(owner: str, item: dataclasses.Field, value: Any) -> None:
         raise ValueError(f"expected {where} {limits_of(item)}, got {value}: {meta['doc']}")
     if meta["choices"] and value not in meta["choices"]:
         raise ValueError(f"expected {where} to be {limits_of(item)}, got {value!r}")
+
+
+def _check_order(settings: Settings, low: str, high: str) -> None:
+    least, most, owner = getattr(settings, low), getattr(settings, high), type(settings).__name__
+    if least > most:
+        raise ValueError(
+            f"expected {owner}.{low} to be at most {high}, got {low} {least} and {high} {most}: "
+            f"lower {low} or raise {high}"
+        )
 
 
 def _is_like(default: Any, value: Any) -> bool:
@@ -113,7 +127,9 @@ class GridConfig(Settings, fixed=MAP):
     features: int = option(4, "features stored per cell and level", 1, 8)
     log2_table_size: int = option(19, "log2 of the maximum table entries per level", 8, 24)
     coarsest_cell_m: float = option(0.64, "edge of a cell of the coarsest level, metres", 0.01)
-    finest_cell_m: float = option(0.014, "edge of a cell of the finest level, metres", 0.001)
+    finest_cell_m: float = option(
+        0.014, "edge of a cell of the finest level, metres", 0.001, at_most="coarsest_cell_m"
+    )
     kernels: str = option(
         "auto",
         "implementation of the grid kernels",
@@ -134,7 +150,11 @@ class FieldConfig(Settings, fixed=MAP):
     latent_dim: int = option(64, "length D of the semantic latent", 4, 512)
     truncation_m: float = option(0.025, "truncation of the signed distance, metres", 0.005, 1.0)
     sharpness_m: float = option(
-        0.01, "half width of the compositing weights around a surface, metres", 0.001, 1.0
+        0.01,
+        "half width of the compositing weights around a surface, metres",
+        0.001,
+        1.0,
+        at_most="truncation_m",
     )
     voxel_m: float = option(0.04, "edge of a voxel of the observed space, metres", 0.005, 0.5)
 
@@ -211,7 +231,10 @@ class MappingConfig(Settings):
         0.1, "weight of depths that were filled in for missing readings", 0.0, 1.0
     )
     min_depth_m: float = option(
-        0.1, "nearer depth readings are not used, metres; applies to later images", 0.0
+        0.1,
+        "nearer depth readings are not used, metres; applies to later images",
+        0.0,
+        at_most="max_depth_m",
     )
     max_depth_m: float = option(
         20.0, "farther depth readings are not used, metres; applies to later images", 0.1

@@ -26,6 +26,7 @@ class Frame:
         T_world_camera: rigid (4, 4), OpenCV camera axes, metres.
         labels: int32 class ids (H, W), -1 = void; None if the frame has no label image.
         instances: int32 object ids (H, W), -1 = none; ground truth, for scoring only.
+        camera_id: which of several cameras took it.
     Raises:
         ValueError: if shapes differ from the camera's, types are wrong, or the pose is not rigid.
     """
@@ -37,6 +38,7 @@ class Frame:
     T_world_camera: NDArray[np.float64]
     labels: NDArray[np.int32] | None = None
     instances: NDArray[np.int32] | None = None
+    camera_id: int = 0
 
     def __post_init__(self) -> None:
         size = (self.camera.height, self.camera.width)
@@ -81,6 +83,7 @@ class Frame:
             T_world_camera=self.T_world_camera,
             labels=nearest(self.labels),
             instances=nearest(self.instances),
+            camera_id=self.camera_id,
         )
 
     def no_wider_than(self, width: int) -> Frame:

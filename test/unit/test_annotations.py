@@ -11,7 +11,8 @@ import pytest
 from semantic_field.config import Config, updated
 from semantic_field.field.annotations import Annotation, AnnotationSet
 from semantic_field.field.map_file import dump_map, load_map
-from semantic_field.field.rays.sampling import RaySamples, draw_rays
+from semantic_field.field.rays.rays import Rays
+from semantic_field.field.rays.sampling import draw_rays
 from semantic_field.field.surface.points import SurfacePoints
 from semantic_field.field.surface.segments import region_of, segment_surface
 from semantic_field.field.views.rendering import render_view
@@ -25,6 +26,7 @@ from semantic_field.mapping.corrections.ray_overrides import Corrections
 from semantic_field.mapping.keyframes.pixels_and_points import seen_at
 from semantic_field.mapping.keyframes.store import KeyframeStore
 from semantic_field.mapping.labels.classes import FIRST_OWN_ID, ClassTable
+from semantic_field.mapping.training.device_step import DeviceTrainer
 
 CAMERA = Camera.from_field_of_view(64, 48, 1.2)
 SETTINGS = {
@@ -230,7 +232,7 @@ def store_with(labels: np.ndarray | None) -> KeyframeStore:
     return store
 
 
-def rays_of(store: KeyframeStore, pixels: list[int], slot: int = 0) -> RaySamples:
+def rays_of(store: KeyframeStore, pixels: list[int], slot: int = 0) -> Rays:
     slots = np.full(len(pixels), slot)
     given = np.array(pixels, np.int64)
     images, cameras = store.images, store.cameras
@@ -351,7 +353,10 @@ def names_seen(mapper: Mapper, frame: Frame) -> tuple[dict[str, float], dict[str
 RED, BLUE = np.array([-0.4, 0.0, 1.5]), np.array([0.4, 0.0, 1.5])
 
 
-def test_a_click_names_one_half_and_is_taken_back(tmp_path) -> None:
+@pytest.mark.parametrize("step", [None, DeviceTrainer], ids=["usual step", "a GPU's step"])
+def test_a_click_names_one_half_and_is_taken_back(step, tmp_path, monkeypatch) -> None:
+    if step is not None:  # without a GPU it works on the processor, in the same way
+        monkeypatch.setattr("semantic_field.mapping.mapper.make_trainer", step)
     mapper, frame = mapped(), wall()
     answer = mapper.annotate("door", Point(RED))
     assert (answer.annotation.id, answer.annotation.name, answer.conflicts) == (1, "door", ())
@@ -422,8 +427,8 @@ def test_a_correction_is_learnt_in_a_pause_and_a_reset_forgets_it() -> None:
     try:
         before = mapper.status().steps
         mapper.annotate("door", Point(RED))
-        fresh = mapper._corrections
-        while fresh.are_fresh(mapper._trainer.rays):
+        fresh = mapper.live_map.corrections
+        while fresh.are_fresh(mapper.live_map.trainer.rays):
             time.sleep(0.01)
         assert mapper.status().steps > before + 100 and mapper.status().state == "paused"
     finally:

@@ -8,6 +8,8 @@ from semantic_field.config import (
     InputConfig,
     MappingNodeConfig,
     QueryConfig,
+    QueryNodeConfig,
+    ReplayNodeConfig,
     load_config,
     to_dict,
     updated,
@@ -95,3 +97,26 @@ def test_file_overrides_only_what_it_names(tmp_path):
     path.write_text("- 1\n")
     with pytest.raises(ValueError, match="YAML mapping"):
         load_config(path)
+
+
+ORDERED = [
+    ("field.grid.finest_cell_m", 0.7, "field.grid.coarsest_cell_m", 0.64),
+    ("field.sharpness_m", 0.03, "field.truncation_m", 0.025),
+    ("mapping.min_depth_m", 20.5, "mapping.max_depth_m", 20.0),
+]
+
+
+@pytest.mark.parametrize(("low", "least", "high", "most"), ORDERED)
+def test_a_minimum_above_its_maximum_is_refused(low, least, high, most):
+    names = low.rpartition(".")[2], high.rpartition(".")[2]
+    words = f"{names[0]} to be at most {names[1]}, got .*lower {names[0]} or raise {names[1]}"
+    with pytest.raises(ValueError, match=words):
+        updated(Config(), {low: least, high: most})
+    assert updated(Config(), {low: most, high: most})  # equal ones leave one value
+
+
+def test_all_ordered_options_are_in_the_table():
+    ordered = {name for name, item, _ in walk(Config()) if item.metadata["at_most"]}
+    assert ordered == {low for low, *_ in ORDERED}
+    for settings in (MappingNodeConfig(), QueryNodeConfig(), ReplayNodeConfig()):
+        assert not [name for name, item, _ in walk(settings) if item.metadata["at_most"]]

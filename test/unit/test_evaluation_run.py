@@ -230,7 +230,7 @@ def test_a_question_does_not_outlast_training_that_stops(tmp_path: Path, monkeyp
         raise TypeError("a bug of ours")
 
     mapper = Mapper(small_config())
-    monkeypatch.setattr(mapper._trainer, "step", step)
+    monkeypatch.setattr(mapper.live_map.trainer, "step", step)
     frames = Frames(open_source(ROOM)[i] for i in range(3))
     job = MappingJob(mapper, frames, Training("online", steps=5), tmp_path, first_answer=print)
     with pytest.raises(RuntimeError, match="training stopped: TypeError: a bug of ours"):

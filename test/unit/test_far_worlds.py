@@ -240,6 +240,13 @@ def test_wild_poses_are_no_keyframes_and_fix_no_world():
     assert mapper.render(CAMERA, wall(0, x=0.5).T_world_camera).depth.any()
 
 
+def test_the_speed_limit_may_change_while_mapping():
+    mapper = Mapper(config())
+    assert mapper.add_frame(wall(0)) and not mapper.add_frame(wall(1, x=300.0))
+    mapper.set_config(config(**{"mapping.max_speed_mps": 0.0}))
+    assert mapper.add_frame(wall(2, x=600.0))
+
+
 @pytest.mark.parametrize("threaded", [False, True])
 @pytest.mark.parametrize("move", [[60.0, 0, 0], [458_000.0, 5_429_000.0, 100.0]])
 def test_a_world_that_moves_begins_a_new_map(threaded, move, caplog):

@@ -16,7 +16,7 @@ from semantic_field.config import Config, updated
 from semantic_field.field.description import describe
 from semantic_field.field.map_file import dump_map, write_map
 from semantic_field.field.map_state import LanguageSpace, MapState
-from semantic_field.field.rays.compositing import Composite
+from semantic_field.field.rays.compositing import composite
 from semantic_field.field.surface.cache import SurfaceCache
 from semantic_field.field.surface.extraction import extract_surface
 from semantic_field.field.surface.lattice import Lattice
@@ -84,13 +84,12 @@ def dense_view(state: MapState, frame: Frame) -> tuple[np.ndarray, np.ndarray, n
         seen = describe(state, points)
         distance, code = state.field.geometry(torch.from_numpy(points))
         distance[torch.from_numpy(state.reach.lookup(points) == 0)] = 1.0  # nobody looks there
-        out = torch.cat([distance[None] / state.field.config.truncation_m, code.T]).contiguous()
-        config = state.field.config
-        sharpness = config.truncation_m / config.sharpness_m
-        both = Composite(out, np.tile(z, (80, 1)), sharpness, 2 * config.truncation_m)
+        config, along = state.field.config, torch.from_numpy(np.tile(z, (80, 1)))
+        sharpness, behind = config.truncation_m / config.sharpness_m, 2 * config.truncation_m
+        both = composite(distance / config.truncation_m, code.T, along, sharpness, behind)
         colors.append(255 * state.field.color(both.code.T).numpy())
-        depths.append(both.depth)
-        first = np.abs(z - both.depth[:, None]).argmin(1)
+        depths.append(both.depth.numpy())
+        first = np.abs(z - depths[-1][:, None]).argmin(1)
         labels.append(seen.label.reshape(80, -1)[np.arange(80), first])
     return np.stack(colors), np.stack(depths), np.stack(labels)
 

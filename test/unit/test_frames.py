@@ -47,12 +47,12 @@ def test_resized_takes_nearest_labels_and_depth():
     labels = np.zeros((6, 8), np.int32)
     labels[:, 4:] = 7
     depth = np.where(labels == 7, 3.0, 1.0).astype(np.float32)
-    small = make_frame(labels=labels, depth=depth).resized(4, 3)
+    small = make_frame(labels=labels, depth=depth, camera_id=2).resized(4, 3)
     assert small.labels is not None
     np.testing.assert_array_equal(small.labels[0], [0, 0, 7, 7])
     assert set(np.unique(small.depth)) == {1.0, 3.0}
     assert (small.camera.width, small.camera.height) == (4, 3)
-    assert small.color.shape == (3, 4, 3)
+    assert small.color.shape == (3, 4, 3) and small.camera_id == 2
 
 
 def test_only_wider_frames_are_made_smaller():

@@ -4,6 +4,7 @@ import gc
 import json
 import sys
 import threading
+import time
 import weakref
 from dataclasses import replace
 
@@ -13,14 +14,8 @@ import torch
 
 from semantic_field.config import Config, FieldConfig, GridConfig, LanguageConfig, updated
 from semantic_field.data.sources import open_source
-from semantic_field.evaluation.open_vocabulary import (
-    AblationRun,
-    Cell,
-    ablation_cells,
-    ablation_table,
-    true_regions,
-)
-from semantic_field.evaluation.protocols.protocol import make_protocol
+from semantic_field.evaluation.ablation import AblationRun, ablation_table, true_regions
+from semantic_field.evaluation.protocols.protocol import load_protocol, make_protocol
 from semantic_field.field.model import SemanticField
 from semantic_field.frames import Frame
 from semantic_field.geometry import Camera
@@ -164,12 +159,12 @@ def test_more_texts_than_columns_are_all_told_apart(folder, frames):
     mapper.add_frame(frame)
     embedding = teacher.embed_text(texts).view(1, 6, 9, -1)
     assert mapper.add_image_targets(frame.stamp_ns, ImageTargets(embedding))
-    language = mapper._trainer.language
+    language = mapper.live_map.trainer.language
     assert language is not None and language.targets is not None
     latents = language.targets.cell_latents(0).flatten(0, 2)
     said = language.targets.rows[0].reshape(120, 160)[10::20, 8::18][:, :9]
     assert said.ravel().tolist() == list(range(54))
-    head = mapper._trainer.field.label_scores(latents)
+    head = mapper.live_map.trainer.field.label_scores(latents)
     assert head.argmax(-1).tolist() == list(range(54))
 
 
@@ -337,7 +332,7 @@ def test_a_map_that_is_reset_frees_its_targets_at_once(folder, frames):
     images, names = frames
     mapper = looked_at(folder, images, names, labels=False)
     mapper.train_steps(2)  # labels no longer wait
-    targets = weakref.ref(mapper._trainer.language.targets)
+    targets = weakref.ref(mapper.live_map.trainer.language.targets)
     gc.disable()  # the collector may come late: it is not asked
     try:
         mapper.reset()
@@ -410,8 +405,8 @@ def looked_at(folder, frames, names, labels=True, latent_dim=40, **settings):
 def told_apart(mapper) -> list[str]:
     """The names in the map, in the order of the rows; each is a text that is learnt."""
     state = mapper.snapshot()
-    assert len(state.class_ids) == mapper._trainer.field.classes
-    assert len(mapper._trainer.language.texts) == len(state.class_ids)
+    assert len(state.class_ids) == mapper.live_map.trainer.field.classes
+    assert len(mapper.live_map.trainer.language.texts) == len(state.class_ids)
     return [state.label_names[i] for i in state.class_ids]
 
 
@@ -421,20 +416,22 @@ def test_the_vocabulary_of_the_settings_is_what_is_told_apart(folder, frames, tm
     settings = {"language.vocabulary": texts, "language.enhance_from": 3, "mapping.threads": 1}
     mapper = looked_at(folder, images, names, **settings)
     assert told_apart(mapper) == texts
-    assert (mapper._keyframes.images.labels[:2] == -1).all()  # nobody has said what the ids mean
+    labels = mapper.live_map.keyframes.images.labels
+    assert (labels[:2] == -1).all()  # nobody has said what the ids mean
     mapper.set_label_names(names)
     mapper.set_label_names(names)
     assert told_apart(mapper) == texts
     ids = {name: i for i, name in names.items()}
-    assert [mapper._classes.ids[i] for i in (0, 1, 3)] == [ids["sofa"], ids["floor"], ids["wall"]]
-    assert mapper._classes.ids[2] not in names
+    known = mapper.live_map.classes.ids
+    assert [known[i] for i in (0, 1, 3)] == [ids["sofa"], ids["floor"], ids["wall"]]
+    assert known[2] not in names
     assert mapper.add_frame(replace(images[4], instances=None))
-    rows = np.unique(mapper._keyframes.images.labels[2])
+    rows = np.unique(mapper.live_map.keyframes.images.labels[2])
     assert set(rows.tolist()) <= {-1, 0, 1, 3} and len(rows) > 2
     mapper.train_steps(5)
     assert {"relevancy", "new_views", "label"} <= set(mapper.status().losses)
     mapper.save(tmp_path / "map")
-    again = Mapper(updated(Config(), SMALL | {"language.vocabulary": ["rug"]}), mapper._teacher)
+    again = Mapper(updated(Config(), SMALL | {"language.vocabulary": ["rug"]}), mapper.teacher)
     again.load(tmp_path / "map")
     again.set_label_names(names)
     assert told_apart(again) == texts
@@ -451,7 +448,7 @@ def test_without_any_names_common_things_are_told_apart(folder, frames):
     assert told_apart(mapper) == common and len(common) > 15
     mapper.train_steps(5)
     assert {"relevancy", "new_views"} <= set(mapper.status().losses)
-    language, frame = mapper._trainer.language, images[0]
+    language, frame = mapper.live_map.trainer.language, images[0]
     said = np.array([*common, ""])[language.targets.rows[0]].reshape(120, 160)
     true = np.vectorize(names.get)(frame.labels)
     shared = np.isin(true, common)
@@ -474,12 +471,12 @@ def test_another_vocabulary_takes_the_label_images_along(folder, frames):
     before, kept = mapper.snapshot(), ["wall", "bicycle", "floor"]
     mapper.set_vocabulary(kept)
     assert told_apart(mapper) == kept and mapper.snapshot() is not before
-    ids = mapper._classes.ids
-    rows = mapper._keyframes.images.labels
+    ids = mapper.live_map.classes.ids
+    rows = mapper.live_map.keyframes.images.labels
     for slot, frame in enumerate(images[:3]):
         expected = np.select([frame.labels == i for i in ids], range(3), -1)
         assert np.array_equal(rows[slot].reshape(120, 160), expected)
-    noted = mapper._keyframes.labelled
+    noted = mapper.live_map.keyframes.labelled
     assert (rows[tuple(noted.noted(0))] == 0).all() and (rows[tuple(noted.noted(2))] == 2).all()
     mapper.train_steps(2)
     unseen = np.full((120, 160), 999, np.int32)
@@ -500,9 +497,10 @@ def test_whatever_ends_training_is_said():
     depth, labels = np.full((16, 32), 2.0, np.float32), np.zeros((16, 32), np.int32)
     image = np.zeros((16, 32, 3), np.uint8)
     mapper.add_frame(Frame(0, image, depth, camera, np.eye(4), labels))
-    mapper._keyframes.images.labels[0] = 77  # no such row
+    mapper.live_map.keyframes.images.labels[0] = 77  # no such row
     mapper.start()
-    mapper._thread.join()
+    while not mapper.status().error:
+        time.sleep(0.005)
     assert mapper.status().state == "failed" and "IndexError" in mapper.status().error
     mapper.stop()
 
@@ -513,14 +511,14 @@ def test_what_images_mean_moves_no_image(folder, frames):
     for weight in (0.0, 4.0):
         settings = {"mapping.refine_poses": True, "mapping.threads": 1}
         mapper = looked_at(folder, images, names, labels=False, **settings)
-        language = mapper._trainer.language
+        language = mapper.live_map.trainer.language
         off = replace(language.config, relevancy_weight=0.0, feature_weight=0.0)
         language.config = off
         mapper.train_steps(20)
-        mapper._trainer.steps = WARM_UP_STEPS
+        mapper.live_map.trainer.steps = WARM_UP_STEPS
         language.config = replace(off, relevancy_weight=weight, feature_weight=weight)
         mapper.train_steps(1)
-        moments.append(mapper._keyframes.learnt["pose_moments"][:2, 0].copy())
+        moments.append(mapper.live_map.keyframes.learnt["pose_moments"][:2, 0].copy())
     assert np.abs(moments[0]).max() > 1e-6
     np.testing.assert_allclose(moments[1], moments[0], rtol=1e-3, atol=1e-7)
 
@@ -534,10 +532,10 @@ def test_early_images_know_late_texts_by_the_columns_of_their_time(folder):
     late = [f"other {i}" for i in range(30)]
     embedding = teacher.embed_text(late).view(1, 5, 6, -1)
     assert mapper.add_image_targets(5, ImageTargets(embedding))
-    language, rank = mapper._trainer.language, mapper._language.rank
+    language, rank = mapper.live_map.trainer.language, mapper.live_map.language.rank
     mapper.set_vocabulary(late)
-    assert mapper._language.rank > rank == language.targets.ranks[0]
-    language.seen(0, mapper._keyframes)
+    assert mapper.live_map.language.rank > rank == language.targets.ranks[0]
+    language.seen(0, mapper.live_map.keyframes)
     said = language.targets.rows[0].reshape(60, 80)[6::12, 6::13][:, :6]
     assert said.ravel().tolist() == list(range(30))
 
@@ -560,18 +558,29 @@ def test_one_cell_of_the_ablation(folder):
         "training": {"steps": 8},
         "views": {"width": 80},
         "headline": "ov_nerf",
-        "ablation": "open_vocabulary",
+        "ablation": [{"name": "both", "rsr": True, "cse": True}],
     }
     config = updated(Config(), SMALL | {"teacher.kind": "simulated", "teacher.path": str(folder)})
     run = AblationRun("room:frames=9", make_protocol(content), config)
     _, synonyms, absent = run.questions()
     assert {q.text for q in synonyms} == {"couch"} and [q.text for q in absent] == ["bicycle"]
     assert all(item.frame.labels is None and item.frame.instances is None for item in run.frames)
-    result = run.score(Cell("both", True, True))
+    result = run.score(run.protocol.ablation[0])
     assert result["steps"] == 8 and result["keyframes"] == 3 and 0 <= result["miou"] <= 1
     assert result["teacher"] == "simulated teacher"
     head, base, row = ablation_table([result | {"miou": 0.1}, result | {"miou": 0.25}])
     assert base[2] == "1.00" and row[:3] == ["both", "0.250", "2.50"] and len(row) == len(head)
-    upper = replace(Cell("upper", True, False), regions="instances")
-    assert upper.config(config, 100).language.rank_teacher
-    assert len(ablation_cells()) == len({cell.name for cell in ablation_cells()}) == 11
+
+
+def test_the_cells_of_an_ablation_are_settings():
+    cells = {cell.name: cell for cell in load_protocol("ov_ablation").ablation}
+    assert len(cells) == 11 and list(cells)[:4] == ["base", "+RSR", "+CSE", "both"]
+    late = cells["both, T 0.6"].config(Config(), 1000).language
+    assert late.rank_teacher and late.self_enhancement and late.source == "images"
+    assert (late.enhance_from, late.enhance_every) == (600, 150)
+    assert cells["+RSR, true instances"].regions == "instances"
+    for wrong in ({"regions": "true"}, {"every": 0}, {"first": 2}, {"rsrr": True}):
+        with pytest.raises(ValueError, match="ablation"):
+            make_protocol({"name": "x", "ablation": [{"name": "a", **wrong}]})
+    with pytest.raises(ValueError, match="another name"):
+        make_protocol({"name": "x", "ablation": [{"name": "a"}, {"name": "a"}]})

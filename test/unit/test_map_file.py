@@ -43,7 +43,7 @@ def state() -> MapState:
         reach=reach,
         label_names={3: "chair", 40: "Tisch, groß", 7: "never seen"},
         class_ids=(40, 3),
-        language=LanguageSpace(basis, torch.full((5,), 0.1), 2, "teacher-1", 0.05),
+        language=LanguageSpace(basis, torch.full((5,), 0.1), 2, "teacher-1", 0.05, 1),
         version=12,
         steps=345,
         stamp_ns=1_700_000_000_123_456_789,
@@ -66,7 +66,7 @@ def test_round_trip(state: MapState) -> None:
     assert again.language is not None and state.language is not None
     assert torch.equal(again.language.basis, state.language.basis)
     assert again.language.rank == 2 and again.language.temperature == 0.05
-    assert again.language.fingerprint == "teacher-1"
+    assert again.language.fingerprint == "teacher-1" and again.language.text_rank == 1
     assert again.field.config == CONFIG
 
 
@@ -135,6 +135,14 @@ def test_maps_of_format_6_begin_at_zero(state: MapState) -> None:
     far = dataclasses.replace(state, origin=np.array([458_000.0, 5_429_000.0, 100.0]))
     assert load_map(dump_map(far)).origin.tolist() == [458_000.0, 5_429_000.0, 100.0]
     assert load_map(rewritten(dump_map(far), older)).origin.tolist() == [0.0, 0.0, 0.0]
+
+
+def test_maps_that_do_not_say_which_columns_texts_took(state: MapState) -> None:
+    def older(about: dict) -> None:
+        del about["language"]["text_rank"]
+
+    again = load_map(rewritten(dump_map(state), older)).language
+    assert again is not None and again.text_rank is None and again.rank == 2
 
 
 def test_wrong_version(state: MapState) -> None:

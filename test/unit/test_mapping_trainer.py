@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy, smooth_l1_loss
 
 from semantic_field.config import Config, updated
 from semantic_field.field.model import SemanticField
-from semantic_field.field.rays.sampling import RaySamples
+from semantic_field.field.rays.rays import Rays
 from semantic_field.kernels.reference import ReferenceKernels
 from semantic_field.mapping.training.step import Trainer
 
@@ -43,24 +43,25 @@ def make_trainer(settings: Config) -> Trainer:
     return trainer
 
 
-def some_rays() -> RaySamples:
+def some_rays() -> Rays:
     random = np.random.default_rng(0)
     depth = random.uniform(1.0, 2.0, RAYS).astype(np.float32)
     offsets = np.sort(random.uniform(-0.29, 0.29, (RAYS, NEAR)), axis=1)
-    return RaySamples(
-        points=random.uniform(-2, 2, (RAYS * (NEAR + FREE), 3)).astype(np.float32),
-        near_z=(depth[:, None] + offsets).astype(np.float32),
-        free=FREE,
-        depth=depth,
-        stretch=random.uniform(1.0, 1.03, RAYS).astype(np.float32),
-        trust=random.choice([0.0, 0.1, 1.0], RAYS).astype(np.float32),
-        color=random.uniform(0, 1, (RAYS, 3)).astype(np.float32),
-        color_weight=random.choice([0.0, 1.0], RAYS).astype(np.float32),
-        label=random.integers(-1, CLASSES, RAYS),
-        label_weight=random.uniform(0.5, 4, RAYS).astype(np.float32),
-        pixel=np.zeros(RAYS, np.int64),
-        slot=np.zeros(RAYS, np.int64),
-    )
+    values = {
+        "points": random.uniform(-2, 2, (RAYS * (NEAR + FREE), 3)).astype(np.float32),
+        "near_z": (depth[:, None] + offsets).astype(np.float32),
+        "depth": depth,
+        "stretch": random.uniform(1.0, 1.03, RAYS).astype(np.float32),
+        "trust": random.choice([0.0, 0.1, 1.0], RAYS).astype(np.float32),
+        "color": random.uniform(0, 1, (RAYS, 3)).astype(np.float32),
+        "color_weight": random.choice([0.0, 1.0], RAYS).astype(np.float32),
+        "label": random.integers(-1, CLASSES, RAYS),
+        "label_weight": random.uniform(0.5, 4, RAYS).astype(np.float32),
+        "pixel": np.zeros(RAYS, np.int64),
+        "slot": np.zeros(RAYS, np.int64),
+        "origin": np.zeros((RAYS, 3), np.float32),
+    }
+    return Rays(**{name: torch.from_numpy(value) for name, value in values.items()})
 
 
 def composited(out: Tensor, z: Tensor, sharpness: float) -> tuple[Tensor, Tensor]:
@@ -72,14 +73,12 @@ def composited(out: Tensor, z: Tensor, sharpness: float) -> tuple[Tensor, Tensor
     return code, (weights * z).sum(1)
 
 
-def total_loss(trainer: Trainer, table: Tensor, rays: RaySamples) -> Tensor:
+def total_loss(trainer: Trainer, table: Tensor, rays: Rays) -> Tensor:
     field, weights = trainer.field, trainer.config
     truncation = field.config.truncation_m
-    z, depth, stretch, trust, color = (
-        torch.from_numpy(a) for a in (rays.near_z, rays.depth, rays.stretch, rays.trust, rays.color)
-    )
-    label = torch.from_numpy(rays.label)
-    features = ReferenceKernels(field.kernels.shape).encode(torch.from_numpy(rays.points), table)
+    z, depth, stretch, trust = rays.near_z, rays.depth, rays.stretch, rays.trust
+    color, label = rays.color, rays.label
+    features = ReferenceKernels(field.kernels.shape).encode(rays.points, table)
     out = field.trunk_out(torch.relu(field.trunk_in(features.T))).T
     near, free = out[:, : RAYS * NEAR], out[0, RAYS * NEAR :].view(RAYS, FREE)
     target = ((depth[:, None] - z) * stretch[:, None] / truncation).clamp(-1, 1)
@@ -89,7 +88,7 @@ def total_loss(trainer: Trainer, table: Tensor, rays: RaySamples) -> Tensor:
     depth_error = smooth_l1_loss(rendered * scale, depth * scale, reduction="none")
     latent = field.latent(code)
     known = label >= 0
-    weight, shown = torch.from_numpy(rays.label_weight)[known], torch.from_numpy(rays.color_weight)
+    weight, shown = rays.label_weight[known], rays.color_weight
     error = (latent[known, :4] - trainer.class_latents[label[known], :4]).square().sum(1)
     entropy = cross_entropy(field.label_scores(latent)[known], label[known], reduction="none")
     return (
@@ -104,14 +103,14 @@ def total_loss(trainer: Trainer, table: Tensor, rays: RaySamples) -> Tensor:
 
 def test_gradients_are_autograds() -> None:
     trainer, rays = make_trainer(config()), some_rays()
-    trainer.find_gradients(rays)
+    losses = trainer.find_gradients(rays).losses
     found = {n: p.grad.clone() for n, p in trainer.field.named_parameters() if p.grad is not None}
     for parameter in trainer.field.parameters():
         parameter.grad = None
     table = trainer.field.table.detach().clone().requires_grad_()
     loss = total_loss(trainer, table, rays)
     loss.backward()
-    assert abs(sum(trainer.losses.values()) - loss.item()) < 1e-3 * loss.item()
+    assert abs(sum(losses.values()) - loss.item()) < 1e-3 * loss.item()
     torch.testing.assert_close(trainer.gradient.table, table.grad, atol=1e-4, rtol=2e-3)
     for name, parameter in trainer.field.named_parameters():
         if name != "table":
@@ -142,7 +141,8 @@ def test_growing_the_head_keeps_the_moments() -> None:
     trainer = make_trainer(config())
     trainer.find_gradients(some_rays())
     trainer.steps = 1
-    trainer._update(0.01)
+    trainer._set_rates(0.01)
+    trainer._update()
     before = trainer.optimizer.state[trainer.field.label_head.weight]["exp_avg"].clone()
     weights = trainer.field.label_head.weight.detach().clone()
     trainer.grow_classes(CLASSES + 2)

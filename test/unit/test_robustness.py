@@ -91,7 +91,7 @@ def test_a_person_who_leaves_is_forgotten() -> None:
     mapper.train_steps(60)
     shown, points = in_the_middle(mapper)
     assert shown < 0.02 and points < 10
-    store = mapper._keyframes
+    store = mapper.live_map.keyframes
     assert store is not None
     for slot in range(store.count):  # nor will a replay bring it back
         white = (store.images.colors[slot] == 255).all(1)
@@ -142,7 +142,7 @@ def test_what_stays_is_believed() -> None:
         eye = (0.8 if number < 30 else 0.65) * room(number).T_world_camera[:3, 3]
         pose = look_at(eye, [-eye[0], -eye[1], 0.0])
         mapper.add_frame(room(number, pose, person=True))
-    store = mapper._keyframes
+    store = mapper.live_map.keyframes
     assert store is not None
     masked = np.array([store.masked_share(slot) for slot in range(store.count)])
     assert store.count == 48 and masked[12:20].min() > 0.2  # doubted at first
@@ -178,8 +178,14 @@ def test_a_world_at_rest_loses_nothing() -> None:
         depth = frame.depth * (1 + random.normal(0, 0.004, frame.depth.shape))
         depth[random.random(depth.shape) < 0.3] = 0
         mapper.add_frame(replace(frame, depth=depth, stamp_ns=number * 400_000_000))
-    assert mapper._intake.moved is not None and mapper._intake.moved.forgotten_voxels == 0
-    assert mapper._keyframes is not None and not (mapper._keyframes.images.labels == MASKED).any()
+    assert (
+        mapper.live_map.intake.moved is not None
+        and mapper.live_map.intake.moved.forgotten_voxels == 0
+    )
+    assert (
+        mapper.live_map.keyframes is not None
+        and not (mapper.live_map.keyframes.images.labels == MASKED).any()
+    )
     mapper.train_steps(200)
     assert in_the_middle(mapper)[0] > 0.9
 
@@ -204,7 +210,7 @@ def test_carving_needs_a_clear_view() -> None:
 def test_masked_pixels_are_not_drawn() -> None:
     mapper = small_mapper()
     mapper.add_frame(room(0))
-    store, reach = mapper._keyframes, mapper._intake.reach
+    store, reach = mapper.live_map.keyframes, mapper.live_map.intake.reach
     assert store is not None
     gone = np.arange(64 * 48) % 64 < 32  # the left half of the image
     serial = store.serials[0]
@@ -233,7 +239,7 @@ def test_masked_pixels_are_not_drawn() -> None:
 def test_nothing_is_learnt_from_masked_pixels_even_where_nearly_all_are() -> None:
     mapper = small_mapper()
     mapper.add_frame(room(0))
-    store, reach = mapper._keyframes, mapper._intake.reach
+    store, reach = mapper.live_map.keyframes, mapper.live_map.intake.reach
     assert store is not None
     gone = np.ones(64 * 48, bool)
     gone[[100, 2000]] = False
@@ -280,7 +286,7 @@ def disturbed(count: int) -> list[tuple[Frame, Frame]]:
 
 def pose_error_m(mapper: Mapper, true: list[Frame]) -> float:
     """Error of the keyframes' positions and view directions against their mean, metres."""
-    store = mapper._keyframes
+    store = mapper.live_map.keyframes
     assert store is not None
     poses = store.cameras.poses[: store.count].astype(float)
     ahead = np.array([0, 0, 1.0, 1.0])
@@ -300,7 +306,7 @@ def test_bad_poses_get_better() -> None:
     mapper.train_steps(700)
     after = pose_error_m(mapper, true)
     assert after < 0.6 * before
-    store = mapper._keyframes
+    store = mapper.live_map.keyframes
     assert store is not None
     corrections = store.learnt["pose"][:14]
     np.testing.assert_allclose(corrections.mean(0), 0, atol=2e-3)
@@ -325,7 +331,7 @@ def test_corrections_and_exposures_come_back_from_a_file(tmp_path) -> None:
     mapper.save(tmp_path / "map")
     again = small_mapper(refine_poses=True, adapt_exposure=True)
     again.load(tmp_path / "map")
-    old, new = mapper._keyframes, again._keyframes
+    old, new = mapper.live_map.keyframes, again.live_map.keyframes
     assert old is not None and new is not None
     for name, values in old.learnt.items():
         np.testing.assert_array_equal(values[:4], new.learnt[name][:4])
@@ -344,7 +350,7 @@ def test_exposure_is_the_cameras_not_the_maps() -> None:
         color = np.clip(frame.color * gain, 0, 255).astype(np.uint8)
         mapper.add_frame(replace(frame, color=color))
     mapper.train_steps(400)
-    store = mapper._keyframes
+    store = mapper.live_map.keyframes
     assert store is not None
     exposure = store.learnt["exposure"][:10]
     np.testing.assert_allclose(exposure[..., 0].mean(0), 1, atol=1e-6)
@@ -362,7 +368,7 @@ def test_corrections_hold_between_keyframes() -> None:
     mapper = small_mapper()
     for number in range(3):
         mapper.add_frame(room(number))
-    store = mapper._keyframes
+    store = mapper.live_map.keyframes
     assert store is not None
     store.learnt["pose"][:3, 3] = [0.01, 0.02, -0.02]
     halfway = interpolated(store, "pose", 100_000_000)
@@ -382,20 +388,21 @@ def test_readings_at_an_angle_count_less() -> None:
     depth[(depth < 0) | (depth > 3)] = 0
     mapper = small_mapper()
     mapper.add_frame(replace(room(0), depth=depth, T_world_camera=np.eye(4)))
-    store = mapper._keyframes
+    store = mapper.live_map.keyframes
     assert store is not None
     drawn = draw_rays(
-        store.images, store.cameras, np.zeros(4000, np.int64), mapper._intake.reach, (2, 1), 0.05,
-        0.1, 0.1, seed=1, depth_noise=0.002,
+        store.images, store.cameras, np.zeros(4000, np.int64), mapper.live_map.intake.reach,
+        (2, 1), 0.05, 0.1, 0.1, seed=1, depth_noise=0.002,
     )  # fmt: skip
-    v, u = np.divmod(drawn.pixel, 64)
-    inner = (drawn.depth > 0) & (store.images.depths[0, drawn.pixel] & GUESSED == 0) & (u > 1)
+    pixel, read = drawn.pixel.numpy(), drawn.depth.numpy()
+    v, u = np.divmod(pixel, 64)
+    inner = (read > 0) & (store.images.depths[0, pixel] & GUESSED == 0) & (u > 1)
     inner &= depth[v, u - 1] > 0
-    z = drawn.depth[inner]
+    z = read[inner]
     slope = np.abs(z - depth[v[inner], u[inner] - 1]) * CAMERA.fx / z
     noise = 0.002 * z * z * np.sqrt(1 + slope**2) / 0.01
     assert inner.sum() > 1000 and np.median(slope) > 1
-    np.testing.assert_allclose(drawn.trust[inner], 1 / (1 + noise**2), rtol=0.02)
+    np.testing.assert_allclose(drawn.trust.numpy()[inner], 1 / (1 + noise**2), rtol=0.02)
 
 
 def test_veils_between_front_and_background() -> None:
@@ -478,7 +485,7 @@ def test_keyframes_with_larger_errors_are_drawn_more_often() -> None:
     mapper = small_mapper()
     for number in range(4):
         mapper.add_frame(room(number))
-    store = mapper._keyframes
+    store = mapper.live_map.keyframes
     assert store is not None
     store.learnt["error"][:4] = [0.1, 0.1, 0.1, 0.7]
     drawn = np.bincount(store.choose(20000, np.random.default_rng(0), by_error=0.5), minlength=4)

@@ -158,12 +158,12 @@ def test_growing_in_mid_training_leaves_field_and_moments_as_they_were() -> None
     mapper.train_steps(20)
     before = mapper.snapshot().field
     shape = before.kernels.shape
-    mapper._trainer.grow_table(shape.with_sizes(tuple(2 * n for n in shape.level_sizes)))
+    mapper.live_map.trainer.grow_table(shape.with_sizes(tuple(2 * n for n in shape.level_sizes)))
     points = torch.rand(500, 3) * 2 - 1
     torch.testing.assert_close(
-        mapper._field.distance(points), before.distance(points), atol=1e-6, rtol=0
+        mapper.live_map.field.distance(points), before.distance(points), atol=1e-6, rtol=0
     )
-    second, size = mapper._trainer.moments.second, shape.level_sizes[2]
+    second, size = mapper.live_map.trainer.moments.second, shape.level_sizes[2]
     assert torch.equal(second[2, :size], second[2, size : 2 * size])
     mapper.train_steps(5)
 

@@ -87,13 +87,13 @@ def frames():
 def taught(teacher: MeanColor) -> tuple[Mapper, list]:
     """A mapper that learns from images, and a record of what comes in: slot and targets."""
     mapper, got = Mapper(SMALL, teacher, image_teachers=ImageTeachers(teacher)), []
-    add = mapper._trainer.language.add
+    add = mapper.live_map.trainer.language.add
 
     def recorded(store, slot, targets) -> None:
         add(store, slot, targets)
         got.append((slot, targets))
 
-    mapper._trainer.language.add = recorded
+    mapper.live_map.trainer.language.add = recorded
     return mapper, got
 
 
@@ -109,7 +109,7 @@ def test_a_keyframe_as_teachers_see_it(frames):
     holed[:5] = 0
     frame = replace(frames[0], depth=holed)
     mapper.add_frame(frame)
-    store = mapper._keyframes
+    store = mapper.live_map.keyframes
     image = teacher_input(store, 0, {0: "chair"})
     assert np.array_equal(image.color, frame.color) and image.stamp_ns == frame.stamp_ns
     assert np.allclose(image.depth, holed, atol=1e-3)
@@ -315,7 +315,7 @@ def test_forgotten_keyframes(frames):
     mapper = Mapper(SMALL, MeanColor())
     for frame in frames[:3]:
         mapper.add_frame(frame)
-    store, inbox = mapper._keyframes, TeacherInbox()
+    store, inbox = mapper.live_map.keyframes, TeacherInbox()
     assert inbox.waiting(store) == [2, 1, 0]
     inputs = [teacher_input(store, slot, {}) for slot in range(3)]
     for image in inputs:

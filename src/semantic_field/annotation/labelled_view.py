@@ -12,9 +12,9 @@ from scipy.spatial import KDTree
 
 from semantic_field.data.view_selection import first_of_cells
 from semantic_field.field.map_state import MapState
-from semantic_field.field.views.rendering import render_view
 from semantic_field.frames import VOID_LABEL, Frame
 from semantic_field.geometry import Camera, depth_to_world
+from semantic_field.mapping.renderer import Renderer
 
 SPACING_M = 0.04
 FAR_M = 2.0
@@ -44,13 +44,13 @@ class LabelRenderer:
     """Renders the labels of frames; register all trained labels with ``add`` first."""
 
     def __init__(self, state: MapState) -> None:
-        self._state = state
+        self._state, self._renderer = state, Renderer.of(state)
         self._labelled: list[NDArray[np.float64]] = []
         self._tree: KDTree | None = None
 
     def add(self, frame: Frame, labels: NDArray[np.int32]) -> None:
         """Register the labels (H, W) of a frame that were trained on, at the rendered surface."""
-        view = render_view(self._state, frame.camera, frame.T_world_camera)
+        view = self._renderer.render(frame.camera, frame.T_world_camera)
         points = _points(frame.camera, frame.T_world_camera, view.depth)
         chosen = points[(labels >= 0) & (view.depth > 0)]
         self._labelled.append(chosen[first_of_cells(chosen, SPACING_M)])
@@ -58,7 +58,7 @@ class LabelRenderer:
 
     def render(self, frame: Frame) -> RenderedLabels:
         """Render labels, probabilities and distances of a frame."""
-        view = render_view(self._state, frame.camera, frame.T_world_camera, with_latent=True)
+        view = self._renderer.render(frame.camera, frame.T_world_camera, with_latent=True)
         assert view.latent is not None
         points = _points(frame.camera, frame.T_world_camera, view.depth)
         return RenderedLabels(

@@ -90,7 +90,7 @@ class PoseJudge:
     """
 
     def __init__(self, max_speed_mps: float) -> None:
-        self._speed = max_speed_mps
+        self.max_speed_mps = max_speed_mps
         self._chain: Chain | None = None
         self._other: Chain | None = None
         self._recent: deque[Position] = deque(maxlen=RECENT)
@@ -101,17 +101,18 @@ class PoseJudge:
         if not possible(position):
             return Verdict.DOUBTED
         chain, other = self._chain, self._other
+        speed = self.max_speed_mps
         self.believed = chain.count if chain else 0
         usual = usual_step(list(self._recent)) if len(self._recent) >= LEAST_RECENT else 0.0
         self._recent.append(position)
         if chain is None:
             self._chain = Chain(stamp_ns, position)
             return Verdict.BELIEVED
-        if not self._speed or chain.reaches(stamp_ns, position, usual, self._speed):
+        if not speed or chain.reaches(stamp_ns, position, usual, speed):
             chain.extend(stamp_ns, position)
             self._other, self.doubted = None, 0
             return Verdict.BELIEVED
-        if other is None or not other.reaches(stamp_ns, position, usual, self._speed):
+        if other is None or not other.reaches(stamp_ns, position, usual, speed):
             self._other, self.doubted = Chain(stamp_ns, position), 1
             return Verdict.DOUBTED
         other.extend(stamp_ns, position)

@@ -30,7 +30,7 @@ from semantic_field.kernels.table_lines import fill_lines, used_lines
 FORMAT = "semantic_field.map"
 FORMAT_VERSION = 7
 READABLE = (7, 6)  # 6 has no origin: those maps begin at zero
-ABOUT_LANGUAGE = ("rank", "fingerprint", "temperature")
+ABOUT_LANGUAGE = ("rank", "fingerprint", "temperature", "text_rank")
 Arrays = dict[str, np.ndarray]
 
 
@@ -254,6 +254,7 @@ def _origin(about: dict[str, Any]) -> np.ndarray:
 
 def _language(about: dict[str, Any], arrays: Arrays) -> LanguageSpace:
     basis, mean = (torch.from_numpy(arrays[f"language.{n}"]) for n in ("basis", "mean"))
+    about = {"text_rank": None, **about}  # earlier releases did not count them
     return LanguageSpace(basis, mean, **{name: about[name] for name in ABOUT_LANGUAGE})
 
 

@@ -31,6 +31,7 @@ class LanguageSpace:
         temperature: positive if latents were trained with a softmax over the map's class names:
             the probability of a name is softmax(cosine / temperature). 0 if latents were trained
             to equal the names' embeddings.
+        text_rank: number of columns used by names; None in maps of earlier releases.
     """
 
     basis: Float[Tensor, "E D"]
@@ -38,6 +39,7 @@ class LanguageSpace:
     rank: int
     fingerprint: str
     temperature: float = 0.0
+    text_rank: int | None = None
 
     def similarity(
         self, latent: Float[Tensor, "N D"], text: Float[Tensor, "Q E"]

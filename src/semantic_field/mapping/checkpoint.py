@@ -1,4 +1,10 @@
-"""What training needs to resume, as arrays for the map file."""
+"""What training needs to resume, as arrays for the map file, and back.
+
+Packing happens beside training, one keyframe at a time. A stored map is checked and built beside
+the present one, which goes only when the other is whole: for that time there are in memory the
+present map, the other one with all its keyframes, and the arrays of the file (its images still
+compressed); the bytes of the file itself are freed before.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +15,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from semantic_field.config import Config
-from semantic_field.kernels.table_lines import fill_lines, lines_at, used_lines
+from semantic_field.config import Config, FieldConfig
+from semantic_field.field.map_state import MapState
+from semantic_field.kernels.table_lines import fill_lines, lines_at, lines_of, used_lines
 from semantic_field.mapping.keyframes.store import KeyframeStore
 from semantic_field.mapping.memory import make_keyframes
 from semantic_field.mapping.training.step import Trainer
@@ -85,21 +92,77 @@ def pack_training(
     return arrays
 
 
+def check_fits(state: MapState, config: FieldConfig, frame_id: str) -> None:
+    """Raise a ValueError where a stored map has another frame or other settings of the field."""
+    if state.frame_id != frame_id:
+        raise ValueError(
+            f"expected a map in frame {frame_id!r}, got one in {state.frame_id!r}; "
+            "poses must lead to the frame of the map"
+        )
+    if state.field.config != config:
+        raise ValueError(
+            f"expected a map made with the settings {config}, got one with "
+            f"{state.field.config}; start with the settings of the map"
+        )
+
+
 def unpack_training(
-    arrays: dict[str, Any], trainer: Trainer, config: Config
+    arrays: dict[str, Any], trainer: Trainer, config: Config, classes: int
 ) -> KeyframeStore | None:
-    """Give the trainer its moments and counters back; the keyframes, if the map has any.
+    """Give a trainer its moments and counters back.
 
     A map without training state (a snapshot) resumes with fresh moments and no keyframes.
+
+    Args:
+        classes: rows of the stored label head; those of the keyframes' labels lie below.
+    Returns:
+        the keyframes, None where the map has none.
+    Raises:
+        ValueError: where something is missing, or does not fit the trainer or the rest.
     """
-    if "moments.used" not in arrays:
+    if not arrays:
         return None
-    used = arrays["moments.used"]
-    fill_lines(trainer.moments.first, used, arrays["moments.first"])
-    fill_lines(trainer.moments.second, used, arrays["moments.second"])
-    trainer.rays = int(arrays["rays"])
-    _unpack_optimizer(arrays, trainer)
-    return _unpack_keyframes(arrays, config) if "keyframes.sizes" in arrays else None
+    stored = _Stored(arrays)
+    used, (lines, width) = (
+        stored.get("moments.used", (None,)),
+        lines_of(trainer.moments.first).shape,
+    )
+    stored.check("moments.used", used, "line numbers", ((used >= 0) & (used < lines)).all())
+    for name in ("first", "second"):
+        moments = stored.get(f"moments.{name}", (len(used), width))
+        fill_lines(getattr(trainer.moments, name), used, moments)
+    trainer.rays = int(stored.get("rays", ()))
+    _unpack_optimizer(stored, trainer)
+    return _unpack_keyframes(stored, config, classes) if "keyframes.sizes" in arrays else None
+
+
+class _Stored:
+    """The arrays of a training state by name; what does not fit is refused."""
+
+    def __init__(self, arrays: dict[str, Any]) -> None:
+        self.arrays = arrays
+
+    def get(self, name: str, shape: tuple[int | None, ...]) -> NDArray:
+        """An array of finite numbers of that shape; None stands for any length."""
+        array = self.arrays.get(name)
+        if array is None:
+            raise _damaged(f"{name} in its training state", "none")
+        sizes = zip(array.shape, shape, strict=False)
+        fits = len(shape) == array.ndim and all(n == m or m is None for n, m in sizes)
+        if not fits:
+            raise _damaged(f"{name} of shape {shape}", f"one of {array.shape}")
+        if array.dtype.kind == "f":
+            self.check(name, array, "finite numbers", np.isfinite(array).all())
+        return array
+
+    def check(self, name: str, array: NDArray, expected: str, fits: Any) -> None:
+        """Refuse an array that holds something else than what is expected."""
+        if not fits:
+            raise _damaged(f"{name} to hold {expected}", f"{array.min()} to {array.max()}")
+
+
+def _damaged(expected: str, got: str) -> ValueError:
+    return ValueError(f"expected {expected}, got {got}; the map is damaged, use an earlier copy")
 
 
 def _pack_optimizer(trainer: Trainer) -> Arrays:
@@ -111,36 +174,53 @@ def _pack_optimizer(trainer: Trainer) -> Arrays:
     return arrays
 
 
-def _unpack_optimizer(arrays: dict[str, Any], trainer: Trainer) -> None:
+def _unpack_optimizer(stored: _Stored, trainer: Trainer) -> None:
     for name, parameter in trainer.field.named_parameters():
-        kinds = ("step", "exp_avg", "exp_avg_sq")
-        found = {k: arrays.get(f"adam.{name}.{k}") for k in kinds}
-        if found["step"] is not None:
+        prefix, shape = f"adam.{name}.", tuple(parameter.shape)
+        if f"{prefix}step" in stored.arrays:
+            values = {"step": stored.get(f"{prefix}step", ())}
+            values |= {kind: stored.get(prefix + kind, shape) for kind in ("exp_avg", "exp_avg_sq")}
             trainer.optimizer.state[parameter] = {
                 kind: torch.from_numpy(np.array(value)).to(parameter.device)
-                for kind, value in found.items()
+                for kind, value in values.items()
             }
 
 
-def _unpack_keyframes(arrays: dict[str, Any], config: Config) -> KeyframeStore:
-    width, height = (int(v) for v in arrays["keyframes.slot_size"])
+def _unpack_keyframes(stored: _Stored, config: Config, classes: int) -> KeyframeStore:
+    width, height = stored.get("keyframes.slot_size", (2,)).tolist()
+    sizes = stored.get("keyframes.sizes", (None, 2))
+    fits = (sizes > 0).all() and (sizes.prod(1) <= width * height).all()
+    stored.check("keyframes.sizes", sizes, f"sizes of at most {width} x {height} pixels", fits)
     store = make_keyframes(config, width, height)
-    store.count = n = min(len(arrays["keyframes.sizes"]), store.capacity)
-    for name, array in store.cameras._asdict().items():
-        array[:n] = arrays[f"keyframes.{name}"][:n]
-    store.stamps_ns[:n] = arrays["keyframes.stamps_ns"][:n]
-    store.visits[:n] = arrays["keyframes.visits"][:n]
-    for name, array in store.learnt.items():
-        array[:n] = arrays[f"keyframes.{name}"][:n]
-    for slot in range(n):
-        color, depth, label = (_decoded(arrays, kind, slot) for kind in ("color", "depth", "label"))
-        pixels = depth.size
-        store.images.colors[slot, :pixels] = cv2.cvtColor(color, cv2.COLOR_BGR2RGB).reshape(-1, 3)
-        store.images.depths[slot, :pixels] = depth.reshape(-1)
-        store.images.labels[slot, :pixels] = label.reshape(-1).astype(np.int32) - 1
-        store.note_contours(slot, depth.shape[1], depth.shape[0])
+    count, store.count = len(sizes), min(len(sizes), store.capacity)
+    targets = {"stamps_ns": store.stamps_ns, "visits": store.visits}
+    targets |= store.cameras._asdict() | store.learnt
+    for name, target in targets.items():
+        values = stored.get(f"keyframes.{name}", (count, *target.shape[1:]))
+        target[: store.count] = values[: store.count]
+    for slot in range(store.count):
+        _unpack_images(stored, store, slot, classes)
     store.slots_changed()
     return store
+
+
+def _unpack_images(stored: _Stored, store: KeyframeStore, slot: int, classes: int) -> None:
+    width, height = store.cameras.sizes[slot].tolist()
+    color, depth, label = (_decoded(stored, kind, slot) for kind in ("color", "depth", "label"))
+    for name, image, shape in (
+        ("color", color, (height, width, 3)),
+        ("depth", depth, (height, width)),
+        ("label", label, (height, width)),
+    ):
+        if image.shape != shape:
+            raise _damaged(f"the {name} image {slot} of shape {shape}", f"one of {image.shape}")
+    rows = (label.reshape(-1).astype(np.int32) - 1).astype(np.int16)
+    stored.check(f"the label image {slot}", rows, f"rows below {classes}", rows.max() < classes)
+    pixels = width * height
+    store.images.colors[slot, :pixels] = cv2.cvtColor(color, cv2.COLOR_BGR2RGB).reshape(-1, 3)
+    store.images.depths[slot, :pixels] = depth.reshape(-1)
+    store.images.labels[slot, :pixels] = rows
+    store.note_contours(slot, width, height)
 
 
 def _encoded(extension: str, image: NDArray, options: list[int]) -> NDArray[np.uint8]:
@@ -149,14 +229,13 @@ def _encoded(extension: str, image: NDArray, options: list[int]) -> NDArray[np.u
     return np.asarray(data).reshape(-1)
 
 
-def _decoded(arrays: dict[str, Any], kind: str, slot: int) -> NDArray:
-    ends = arrays[f"keyframes.{kind}.ends"]
-    begin = ends[slot - 1] if slot else 0
-    data = arrays[f"keyframes.{kind}"][begin : ends[slot]]
-    image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+def _decoded(stored: _Stored, kind: str, slot: int) -> NDArray:
+    ends = stored.get(f"keyframes.{kind}.ends", (None,))
+    packed = stored.get(f"keyframes.{kind}", (None,))
+    begin, end = ends[slot - 1] if slot else 0, ends[slot] if slot < len(ends) else -1
+    if not 0 <= begin < end <= len(packed):
+        raise _damaged(f"a {kind} image of keyframe {slot}", f"bytes {begin} to {end}")
+    image = cv2.imdecode(packed[begin:end], cv2.IMREAD_UNCHANGED)
     if image is None:
-        raise ValueError(
-            f"expected a readable {kind} image of keyframe {slot}, got {len(data)} bytes that "
-            "are none; the map is damaged, use an earlier copy"
-        )
+        raise _damaged(f"a readable {kind} image of keyframe {slot}", f"{end - begin} bytes")
     return np.asarray(image)

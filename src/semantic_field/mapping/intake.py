@@ -26,6 +26,9 @@ REMEMBERED_CAMERAS = 1000  # of the last frames, for annotations that name a sta
 class Intake:
     """Takes frames as keyframes, marks what they observed, and counts what it drops by cause.
 
+    ``wants`` and ``drop`` may be called while another thread works on the map: of the map they
+    only read, and they must be called by one thread at a time.
+
     Attributes:
         keyframes: None before the first one.
         voxels, reach: the observed space, see ``MapState``.
@@ -43,6 +46,10 @@ class Intake:
         self.recent_cameras: deque[StampedCamera] = deque(maxlen=REMEMBERED_CAMERAS)
         self.frames = self.stamp_ns = 0
         self.dropped: dict[str, int] = {}
+
+    def continue_counting(self, before: Intake) -> None:
+        """Count on from what another map's intake has counted."""
+        self.frames, self.dropped = before.frames, before.dropped
 
     def drop(self, cause: str, count: int = 1) -> None:
         """Count frames that are not taken."""

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 
 from semantic_field.mapping.language.teacher_worker import TeacherStatus
+from semantic_field.mapping.live_map import LiveMap
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,36 @@ class MapperStatus:
     teachers: TeacherStatus = field(default_factory=TeacherStatus)
 
 
-def run_state(error: str, started: bool, paused: bool, keyframes: int) -> str:
+def status_of(
+    live_map: LiveMap,
+    rays_per_s: float,
+    started: bool,
+    paused: bool,
+    error: str,
+    snapshot_version: int,
+    teachers: TeacherStatus,
+) -> MapperStatus:
+    """The status of a mapper with this live map; only reads, at any time."""
+    intake, trainer, store = live_map.intake, live_map.trainer, live_map.keyframes
+    keyframes = store.count if store else 0
+    return MapperStatus(
+        state=_run_state(error, started, paused, keyframes),
+        keyframes=keyframes,
+        steps=trainer.steps,
+        rays_per_s=rays_per_s,
+        losses=dict(trainer.losses),
+        dropped=dict(intake.dropped),
+        memory_bytes=live_map.memory_bytes(),
+        snapshot_version=snapshot_version,
+        frames=intake.frames,
+        kernels=live_map.field.kernels.name,
+        device=str(live_map.device),
+        error=error,
+        teachers=teachers,
+    )
+
+
+def _run_state(error: str, started: bool, paused: bool, keyframes: int) -> str:
     """Return the value of ``MapperStatus.state``."""
     if error:
         return "failed"

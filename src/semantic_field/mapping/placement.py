@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import deque
 from dataclasses import dataclass, replace
 
@@ -59,6 +60,16 @@ class World:
         self._judge = PoseJudge(max_speed_mps)
         self._believed: deque[Frame] = deque(maxlen=2)
         self._suspect: Frame | None = None  # the first one after a jump
+
+    def copy(self) -> World:
+        """The same world, which may look at frames without changing this one."""
+        twin = copy.copy(self)
+        twin._judge, twin._believed = copy.deepcopy(self._judge), self._believed.copy()
+        return twin
+
+    def set_max_speed(self, max_speed_mps: float) -> None:
+        """Believe cameras up to this speed from the next frame on; 0 = believe all."""
+        self._judge.max_speed_mps = max_speed_mps
 
     @property
     def origin(self) -> NDArray[np.float64]:

@@ -20,6 +20,11 @@ class Turns:
         self._counting = threading.Lock()
         self._waiting = 0
 
+    @property
+    def waiting(self) -> int:
+        """Number of visitors that wait for the lock or let the loop rest."""
+        return self._waiting
+
     @contextmanager
     def rest(self) -> Iterator[None]:
         """Context manager during which the loop takes no turn; visitors still can."""

@@ -18,7 +18,7 @@ from semantic_field.frames import Frame
 from semantic_field.mapping.mapper import Mapper
 from semantic_field.mapping.warm_up import warm_up
 from semantic_field.nodes.camera.inputs import FrameInput
-from semantic_field.nodes.map.annotating import Annotator
+from semantic_field.nodes.map.annotator import Annotator
 from semantic_field.nodes.map.field_status import StatusPublisher
 from semantic_field.nodes.map.map_keeping import MapKeeper, resolve
 from semantic_field.nodes.map.map_publisher import MapPublisher

@@ -11,7 +11,7 @@ import embedded_ros
 
 embedded_ros.install()
 
-from geometry_msgs.msg import Point, PointStamped, Pose, Vector3  # noqa: E402
+from geometry_msgs.msg import Point, PointStamped, Pose, PoseStamped, Vector3  # noqa: E402
 from rclpy.qos import QoSProfile  # noqa: E402
 from scipy.spatial import KDTree  # noqa: E402
 from sensor_msgs.msg import PointCloud2  # noqa: E402
@@ -32,7 +32,7 @@ from semantic_field.msg import AnnotationList, FieldStatus  # noqa: E402
 from semantic_field.nodes.mapping_node import MappingNode  # noqa: E402
 from semantic_field.nodes.ros import conversions  # noqa: E402
 from semantic_field.nodes.ros.qos import LATCHED, RELIABLE  # noqa: E402
-from semantic_field.srv import Annotate, Forget, MapFile  # noqa: E402
+from semantic_field.srv import Annotate, Forget, MapFile, RenderView  # noqa: E402
 
 pytestmark = [
     pytest.mark.ros,
@@ -135,6 +135,30 @@ def test_a_click_is_seen_in_the_cloud_and_taken_back(live, wait_until):
     assert wait_until(lambda: live.share(node, points, "dining table") > 0.6)
     assert wait_until(lambda: live.names() == {})
     assert not live.call(Forget, "forget", id=1).success
+
+
+def test_a_rendered_view_shows_at_once_what_was_said(live):
+    """The service and the mapper render alike; nothing is learnt meanwhile."""
+    node = live.start(**{"mapping.annotation_rays": 0.0})
+    assert live.call(SetBool, "pause", data=True).success
+    points, mask, best = thing(live, "dining table")
+    x, y, z = middle(points).tolist()
+    point = PointStamped().point
+    point.x, point.y, point.z = x, y, z
+    assert live.call(Annotate, "annotate", name="work bench", point=point).success
+    frame = live.frames[best]
+    header = conversions.make_header(frame.stamp_ns, "map")
+    view = live.call(
+        RenderView,
+        "render_view",
+        camera_pose=PoseStamped(header=header, pose=conversions.to_pose(frame.T_world_camera)),
+        camera_info=conversions.camera_info(frame.camera, header),
+    )
+    label = conversions.label_ids(view.label)
+    (bench,) = [i for i, name in node.mapper.label_names().items() if name == "work bench"]
+    assert (label[mask] == bench).mean() > 0.5
+    own = node.mapper.render(frame.camera, frame.T_world_camera)
+    assert (label == own.label).mean() > 0.98  # the pose has gone through a quaternion
 
 
 def point_message(point: np.ndarray, frame_id: str = "map") -> PointStamped:

@@ -146,7 +146,7 @@ def test_weights_and_keyframes_follow_their_settings(
     assert did(node, mapping__keyframe_translation_m=0.01, mapping__max_depth_m=middle)
     camera.send(room[1][7])
     assert wait_until(lambda: status().keyframes == 3)
-    depths = node.mapper._keyframes.images.depths[:3]
+    depths = node.mapper.live_map.keyframes.images.depths[:3]
     farthest = [(depth & GUESSED - 1).max() * DEPTH_UNIT_M for depth in depths]
     assert farthest[2] <= middle + DEPTH_UNIT_M < farthest[0]
 
@@ -273,7 +273,7 @@ def test_nothing_is_heard_before_the_kernels_are_compiled(
 
 def test_frames_that_the_mapper_loses_are_told(mapping, room, log, wait_until):
     node = mapping()
-    with node.mapper._turns.visit():  # it is busy: one frame is in work, one waits
+    with node.mapper.turns.visit():  # it is busy: one frame is in work, one waits
         for i in (0, 3, 6, 9):
             node.mapper.add_frame(room[1][i])
     node.mapper.add_frame(room[1][9])  # nothing is lost by it

@@ -124,7 +124,7 @@ def test_kernels_that_cannot_be_compiled(
 
 def test_training_that_stops(mapping, status, diagnosed, camera, room, wait_until, break_down):
     node = mapping()
-    break_down(node.mapper._trainer, "step")
+    break_down(node.mapper.live_map.trainer, "step")
     camera.wait(wait_until)
     camera.send(replace(room[1][0], labels=None))
     why = "training stopped: TypeError: a bug of ours"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from semantic_field.data.room import lighting, renderer, textures
+from semantic_field.data.room import lighting, room_renderer, textures
 from semantic_field.data.room.layout import LABELS, STRUCTURE, Layout, Piece
 from semantic_field.data.room.shapes import Shape, extent
 from semantic_field.frames import VOID_LABEL
@@ -53,7 +53,7 @@ class Scene:
 
     def view(self, camera: Camera, T_world_camera: NDArray[np.float64]) -> SceneImages:
         """Render the view of a pinhole camera at ``T_world_camera`` (4, 4)."""
-        color, depth, shape, cosine = renderer.render(
+        color, depth, shape, cosine = room_renderer.render(
             self._tables, self._surfaces, self._light, camera, T_world_camera, self._threads
         )
         return SceneImages(color, depth, self._labels[shape], self._instances[shape], cosine)
@@ -78,7 +78,7 @@ def _group_tables(pieces: list[Piece]) -> tuple[NDArray[np.float64], NDArray[np.
 
 
 def _surface_tables(shapes: list[Shape]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Return looks (N, 8) and textures (N, 2); see ``renderer.render``."""
+    """Return looks (N, 8) and textures (N, 2); see ``room_renderer.render``."""
     offsets = np.random.default_rng(0).random((len(shapes), 2))
     looks, kinds = np.zeros((len(shapes), 8)), np.zeros((len(shapes), 2), np.int64)
     for i, shape in enumerate(shapes):

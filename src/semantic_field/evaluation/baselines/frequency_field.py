@@ -13,12 +13,16 @@ from torch.nn import functional
 
 from semantic_field.config import Config, FieldConfig, GridConfig
 from semantic_field.field.model import SemanticField
-from semantic_field.field.rays.sampling import RaySamples
+from semantic_field.field.voxels.voxel_grid import VoxelGrid
 from semantic_field.kernels import make_kernels
 from semantic_field.kernels.interface import GridShape
 from semantic_field.mapping import Mapper
-from semantic_field.mapping.training.losses import color_loss, label_loss, language_loss
+from semantic_field.mapping.corrections.ray_overrides import Corrections
+from semantic_field.mapping.keyframes.store import KeyframeStore
+from semantic_field.mapping.live_map import LiveMap
+from semantic_field.mapping.training.operations import TorchOperations
 from semantic_field.mapping.training.step import Trainer
+from semantic_field.mapping.training.trunk import Layers, TrunkOutput
 
 FREQUENCIES = 10
 WIDTH, LAYERS, SKIP = 256, 8, 4
@@ -73,73 +77,66 @@ class FrequencyField(SemanticField):
         return twin.eval().requires_grad_(False)
 
 
+class FrequencyOperations(TorchOperations):
+    """The parts of a step, with the network of a ``FrequencyField`` in place of the trunk."""
+
+    def __init__(self, field: FrequencyField) -> None:
+        self._field = field
+
+    def trunk(self, layers: Layers, features: Float[Tensor, "3 P"], coded: int) -> TrunkOutput:
+        """See ``TorchOperations.trunk``; the features are the points themselves."""
+        hidden, last = self._field.hidden_of(features.T), layers[1]
+        out = last(hidden[:coded]).T
+        return TrunkOutput(out[0], out[1:], hidden[coded:] @ last.weight[0] + last.bias[0])
+
+
 class FrequencyTrainer(Trainer):
     """Training step of a ``FrequencyField``, by autograd."""
 
     field: FrequencyField
 
-    def find_gradients(self, rays: RaySamples) -> None:  # type: ignore[override]
-        """Compute all losses of ``Trainer`` on the rays; gradients are left in ``.grad``."""
-        with torch.enable_grad():
-            hidden = self.field.hidden_of(torch.from_numpy(rays.points))
-            near = rays.near_z.size
-            out = self.field.trunk_out(hidden[:near])
-            free = hidden[near:] @ self.field.trunk_out.weight[0] + self.field.trunk_out.bias[0]
-            losses = self._geometry(rays, out, free) | self._of_heads(rays, out)
-            torch.stack(list(losses.values())).sum().backward()
-        self.losses = {name: float(loss.detach()) for name, loss in losses.items()}
+    def step(
+        self,
+        keyframes: KeyframeStore,
+        reach: VoxelGrid,
+        voxels: VoxelGrid | None = None,
+        corrections: Corrections | None = None,
+    ) -> None:
+        """See ``Trainer.step``; the baseline's confidence is that of observations alone."""
+        super().step(keyframes, reach, None, corrections)
 
-    def _weights(self, rays: RaySamples, s: Float[Tensor, "R S"]) -> Float[Tensor, "R S"]:
-        """As ``compositing``: bell-shaped weights around the surface, zero far behind the first."""
-        field, z = self.field.config, torch.from_numpy(rays.near_z)
-        scaled = s * (field.truncation_m / field.sharpness_m)
-        first = torch.where(s < 0, z, torch.inf).amin(1, keepdim=True)
-        visible = z <= first + 2 * field.truncation_m
-        weights = torch.sigmoid(scaled) * torch.sigmoid(-scaled) * visible
-        return weights / weights.sum(1, keepdim=True).clamp_min(1e-12)
+    def _make_operations(self) -> TorchOperations:
+        return FrequencyOperations(self.field)
 
-    def _geometry(self, rays: RaySamples, out: Tensor, free: Tensor) -> dict[str, Tensor]:
-        config, truncation = self.config, self.field.config.truncation_m
-        depth, stretch, trust = (
-            torch.from_numpy(a)[:, None] for a in (rays.depth, rays.stretch, rays.trust)
-        )
-        z = torch.from_numpy(rays.near_z)
-        s, per_metre = out[:, 0].view(z.shape), stretch / truncation
-        target = ((depth - z) * per_metre).clamp(-1, 1)
-        missing = (free.view(len(z), -1) - 1).clamp_max(0)
-        rendered = (self._weights(rays, s) * z).sum(1, keepdim=True)
-        error = functional.smooth_l1_loss(rendered * per_metre, depth * per_metre, reduction="none")
-        return {
-            "distance": config.distance_weight * (trust * (s - target) ** 2).mean(),
-            "free_space": config.free_space_weight * (trust * missing**2).mean(),
-            "depth": config.depth_weight * (trust * error).mean(),
-        }
+    def _encode(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "3 N"]:
+        return points.T.clone().requires_grad_()
 
-    def _of_heads(self, rays: RaySamples, out: Tensor) -> dict[str, Tensor]:
-        config, field = self.config, self.field
-        weights = self._weights(rays, out[:, 0].view(rays.near_z.shape))
-        code = (out[:, 1:].view(*rays.near_z.shape, -1) * weights[..., None]).sum(1)
-        label, latent = torch.from_numpy(rays.label), field.latent(code)
-        weight = torch.from_numpy(rays.color_weight)
-        color = color_loss(field.color(code), torch.from_numpy(rays.color), weight)
-        language = language_loss(latent, label, self.class_latents, self.rank)
-        return {
-            "color": config.color_weight * color,
-            "label": config.label_weight * label_loss(field.label_scores(latent), label),
-            "language": config.language_weight * language,
-        }
+    def _backward_grid(self, points: Float[Tensor, "N 3"], grad: Float[Tensor, "3 N"]) -> None:
+        """There is no grid."""
 
-    def _update(self, learning_rate: float) -> None:
-        """Apply Adam at NeRF's learning rate, with the grid's decay schedule."""
-        share = learning_rate / self.config.learning_rate
-        self.optimizer.rate.fill_(LEARNING_RATE * share)
+    def _set_rates(self, learning_rate: float) -> None:
+        """Use NeRF's learning rate, with the decay schedule of the grid."""
+        self.optimizer.rate.fill_(LEARNING_RATE * learning_rate / self.config.learning_rate)
+
+    def _update(self) -> None:
         torch.nn.utils.clip_grad_norm_(self.field.network_parameters(), 1.0)
         self.optimizer.step()
-        self.optimizer.zero_grad()
+
+
+class FrequencyLiveMap(LiveMap):
+    """A ``LiveMap`` with a ``FrequencyField``."""
+
+    def make_field(self, classes: int = 0, shape: GridShape | None = None) -> SemanticField:
+        return FrequencyField(self.config.field, classes, self.config.mapping.threads)
+
+    def make_trainer(self) -> Trainer:
+        return FrequencyTrainer(self.field, self.config.mapping)
 
 
 class FrequencyMapper(Mapper):
     """A ``Mapper`` that trains a ``FrequencyField`` on the CPU."""
+
+    live_map_type = FrequencyLiveMap
 
     def __init__(self, config: Config) -> None:
         from semantic_field.config import updated
@@ -149,9 +146,3 @@ class FrequencyMapper(Mapper):
         # Rendering evaluates distances at half a voxel: minutes for this network at 4 cm.
         given["field.voxel_m"] = 2 * config.field.voxel_m
         super().__init__(updated(config, given))
-
-    def _new_field(self, classes: int = 0, shape: GridShape | None = None) -> SemanticField:
-        return FrequencyField(self.config.field, classes, self.config.mapping.threads)
-
-    def _new_trainer(self, field: SemanticField) -> Trainer:
-        return FrequencyTrainer(field, self.config.mapping)

@@ -23,7 +23,7 @@ from semantic_field.evaluation.scores.conventions import convention
 from semantic_field.evaluation.scores.held_out_views import HeldOutFrames
 from semantic_field.evaluation.scores.scoring import held_out
 from semantic_field.field.map_state import MapState
-from semantic_field.field.views.rendering import render_view
+from semantic_field.mapping.renderer import Renderer
 
 Progress = Callable[[str, float], None]
 NETWORK_VIEW_WIDTH = 160  # a view of the large network takes minutes at full size
@@ -67,9 +67,10 @@ def label_figures(
 ) -> tuple[dict[str, Any], list[str]]:
     """Return the scores of rendered labels, and the names of classes with an IoU below 0.05."""
     matrix = ConfusionMatrix(classes.names, convention(protocol.headline).rule)
+    renderer = Renderer.of(state)
     for frame in views:
         if frame.labels is not None:
-            label = render_view(state, frame.camera, frame.T_world_camera).label
+            label = renderer.render(frame.camera, frame.T_world_camera).label
             matrix.add(classes.rows(frame.labels), classes.rows(label))
     scores = matrix.result()
     return summary(scores), [c.name for c in scores.classes if c.truth and c.iou < MISSED]
@@ -106,9 +107,10 @@ def _baselines(
         return {}
     labelled = (frames[i] for i in sorted(frames.labelled))
     scores = BaselineScores(labelled_frames(labelled, classes), classes, protocol, names)
+    renderer = Renderer.of(state)
     for number, frame in enumerate(held):
         if frame.labels is not None:
-            scores.add(frame, render_view(state, frame.camera, frame.T_world_camera).label)
+            scores.add(frame, renderer.render(frame.camera, frame.T_world_camera).label)
         progress("baselines", (number + 1) / len(held))
     return scores.result()
 

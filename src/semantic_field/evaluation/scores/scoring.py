@@ -22,8 +22,9 @@ from semantic_field.evaluation.truth.object_masks import ObjectMasks, thing_clas
 from semantic_field.field.map_state import MapState
 from semantic_field.field.surface.extraction import extract_surface
 from semantic_field.field.surface.points import SurfacePoints
-from semantic_field.field.views.rendering import RenderedView, render_view
+from semantic_field.field.views.rendering import RenderedView
 from semantic_field.frames import Frame
+from semantic_field.mapping.renderer import Renderer
 from semantic_field.query.engine import QueryEngine
 from semantic_field.teachers.language import LanguageTeacher
 
@@ -57,7 +58,7 @@ def held_out(positions: Sequence[int], protocol: Protocol) -> list[int]:
 def render(state: MapState, frame: Frame) -> tuple[RenderedView, float]:
     """Render the map at a frame's camera; returns the view and the rendering time in seconds."""
     began = time.perf_counter()
-    view = render_view(state, frame.camera, frame.T_world_camera)
+    view = Renderer.of(state).render(frame.camera, frame.T_world_camera)
     return view, time.perf_counter() - began
 
 

@@ -8,10 +8,8 @@ samples take their turns among them. The density of samples is the same; none li
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -21,6 +19,7 @@ from semantic_field.field.rays.keyframe_arrays import (
     DeviceContours,
     DeviceImages,
 )
+from semantic_field.field.rays.rays import Rays
 from semantic_field.field.rays.sampling import (
     DEPTH_UNIT_M,
     EVEN_SHARE,
@@ -29,37 +28,10 @@ from semantic_field.field.rays.sampling import (
     MASKED,
     TOLERATED_NOISE_M,
     UNKNOWN_DEPTH_M,
-    RaySamples,
 )
 from semantic_field.field.voxels.device_voxels import DeviceVoxels
 
 CANDIDATES = 128
-
-
-@dataclass(frozen=True)
-class DeviceRays:
-    """``RaySamples`` as tensors of one device; see there."""
-
-    points: Float[Tensor, "N 3"]
-    near_z: Float[Tensor, "R S"]
-    free: int
-    depth: Float[Tensor, " R"]
-    stretch: Float[Tensor, " R"]
-    trust: Float[Tensor, " R"]
-    color: Float[Tensor, "R 3"]
-    color_weight: Float[Tensor, " R"]
-    label: Int[Tensor, " R"]
-    pixel: Int[Tensor, " R"]
-    slot: Int[Tensor, " R"]
-
-    @classmethod
-    def of(cls, rays: RaySamples, device: torch.device | str) -> DeviceRays:
-        """The same rays on a device."""
-        values: dict[str, Any] = {item.name: getattr(rays, item.name) for item in fields(cls)}
-        for name, value in values.items():
-            if isinstance(value, np.ndarray):
-                values[name] = torch.from_numpy(value).to(device)
-        return cls(**values)
 
 
 @dataclass(frozen=True)
@@ -83,7 +55,7 @@ def draw_rays_on_device(
     placing: Placing,
     generator: torch.Generator | None = None,
     pixels: Int[Tensor, " R"] | None = None,
-) -> DeviceRays:
+) -> Rays:
     """One random pixel of each listed keyframe as a ray with samples.
 
     Args:
@@ -115,7 +87,7 @@ def place_samples(
     voxels: DeviceVoxels,
     placing: Placing,
     generator: torch.Generator | None = None,
-) -> DeviceRays:
+) -> Rays:
     """The given pixels as rays with samples; see ``draw_rays_on_device``."""
     colors, depths, labels = images
     x, y = _image_plane(cameras, slots, pixel)
@@ -139,16 +111,17 @@ def place_samples(
     candidates = _stratified(end.new_full((), placing.nearest_m), end, CANDIDATES, generator)
     free_z = _choose(candidates, origin, direction, voxels, placing.samples[1], generator)
     points = [_points(origin, direction, z) for z in (near_z, free_z)]
-    return DeviceRays(
+    return Rays(
         points=torch.cat(points),
         near_z=near_z,
-        free=placing.samples[1],
+        origin=origin,
         depth=depth,
         stretch=stretch,
         trust=trust,
         color=colors[slots, pixel].float() / 255.0,
         color_weight=shown.float(),
         label=label.clamp_min(-1),
+        label_weight=torch.ones_like(depth),
         pixel=pixel,
         slot=slots,
     )

@@ -4,9 +4,8 @@
 # pyright: basic
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
+import torch
 from numba import njit, uint64
 from numpy.typing import NDArray
 
@@ -15,6 +14,7 @@ from semantic_field.field.rays.keyframe_arrays import (
     KeyframeContours,
     KeyframeImages,
 )
+from semantic_field.field.rays.rays import Rays
 from semantic_field.field.voxels.traversal import used_spans
 from semantic_field.field.voxels.voxel_grid import VoxelGrid
 from semantic_field.kernels.threads import run_parallel, split
@@ -28,48 +28,6 @@ TOLERATED_NOISE_M = 0.01
 EVEN_SHARE = 0.125
 UNKNOWN_DEPTH_M = 4.0
 _jit = njit(nogil=True, cache=True, error_model="numpy")
-
-
-@dataclass(frozen=True)
-class RaySamples:
-    """R rays with samples near the surface and in the free space before it.
-
-    Attributes:
-        points: float32 (R * near + R * free, 3) in the map frame, metres: all samples near
-            surfaces, ray by ray, then all in free space.
-        near_z: float32 (R, near), z-depth of the samples near the surface, increasing.
-        free: samples in the free space of each ray.
-        depth: float32 (R,), z-depth of the surface; 0 where nothing is known about it.
-        stretch: float32 (R,), length of the ray per metre of z-depth.
-        trust: float32 (R,), 1 for a reading, less for a guessed depth.
-        color: float32 (R, 3) in 0..1.
-        color_weight: float32 (R,), 1, or 0 where the pixel is masked.
-        label: int64 (R,), -1 = void.
-        label_weight: float32 (R,), how much each label counts; all 1 as drawn.
-        pixel: int64 (R,), pixel number. slot: int64 (R,), the keyframe.
-    """
-
-    points: NDArray[np.float32]
-    near_z: NDArray[np.float32]
-    free: int
-    depth: NDArray[np.float32]
-    stretch: NDArray[np.float32]
-    trust: NDArray[np.float32]
-    color: NDArray[np.float32]
-    color_weight: NDArray[np.float32]
-    label: NDArray[np.int64]
-    label_weight: NDArray[np.float32]
-    pixel: NDArray[np.int64]
-    slot: NDArray[np.int64]
-
-    def ends(self, part: slice = slice(None)) -> NDArray[np.float32]:
-        """Where the rays (R, 3), or a part of them, meet the surface that the sensor saw."""
-        near = self.near_z.shape[1]
-        first = self.points[: self.near_z.size : near][part]
-        last = self.points[near - 1 : self.near_z.size : near][part]
-        begin, end = self.near_z[part, :1], self.near_z[part, -1:]
-        share = (self.depth[part, None] - begin) / np.maximum(end - begin, 1e-6)
-        return np.ascontiguousarray(first + share * (last - first), dtype=np.float32)
 
 
 @njit(inline="always")
@@ -182,7 +140,7 @@ def _trust_in(depths, p, width, height, fx, fy, d, guess_trust, depth_noise):
 def _draw(
     slots, given, seed, colors, depths, labels, intrinsics, poses, sizes, contours, contour_sizes,
     voxels, settings, guess_trust, depth_noise,
-    points, near_z, depth, stretch, trust, color, color_weight, label, pixel, start, stop,
+    points, near_z, origins, depth, stretch, trust, color, color_weight, label, pixel, start, stop,
 ):  # fmt: skip
     near_band, free, nearest, even_share, contour_share = settings
     voxel, index, low, counts = voxels
@@ -212,7 +170,7 @@ def _draw(
             color[r, c] = colors[k, p, c] * np.float32(1 / 255)
         T = poses[k]
         for axis in range(3):
-            origin[axis] = T[axis, 3]
+            origin[axis] = origins[r, axis] = T[axis, 3]
             direction[axis] = T[axis, 0] * dx + T[axis, 1] * dy + T[axis, 2]
         surface = d if d > 0 else np.float32(UNKNOWN_DEPTH_M)
         band = near_band / stretch[r]
@@ -244,7 +202,7 @@ def draw_rays(
     contour_share: float = 0.0,
     depth_noise: float = 0.0,
     pixels: NDArray[np.int64] | None = None,
-) -> RaySamples:
+) -> Rays:
     """One pixel of each listed keyframe as a ray with samples.
 
     Samples in free space are spread over the pieces of the ray that lie in ``voxels`` (where
@@ -272,19 +230,19 @@ def draw_rays(
             One that is masked is replaced by a random one, too.
     """
     n, count = len(slots), sum(samples)
-    rays = RaySamples(
-        points=np.empty((n * count, 3), np.float32),
-        near_z=np.empty((n, samples[0]), np.float32),
-        free=samples[1],
-        depth=np.empty(n, np.float32),
-        stretch=np.empty(n, np.float32),
-        trust=np.empty(n, np.float32),
-        color=np.empty((n, 3), np.float32),
-        color_weight=np.empty(n, np.float32),
-        label=np.empty(n, np.int64),
-        label_weight=np.ones(n, np.float32),
-        pixel=np.empty(n, np.int64),
-        slot=slots,
+    rays = Rays(
+        points=torch.empty(n * count, 3),
+        near_z=torch.empty(n, samples[0]),
+        origin=torch.empty(n, 3),
+        depth=torch.empty(n),
+        stretch=torch.empty(n),
+        trust=torch.empty(n),
+        color=torch.empty(n, 3),
+        color_weight=torch.empty(n),
+        label=torch.empty(n, dtype=torch.int64),
+        label_weight=torch.ones(n),
+        pixel=torch.empty(n, dtype=torch.int64),
+        slot=torch.from_numpy(slots),
     )
     if contours is None:
         k = len(images.colors)
@@ -305,7 +263,8 @@ def draw_rays(
         np.float32(guess_trust),
         np.float32(depth_noise),
     )
-    results = (rays.points, rays.near_z, rays.depth, rays.stretch, rays.trust)
-    more = (rays.color, rays.color_weight, rays.label, rays.pixel)
-    run_parallel(_draw, [(*arrays, *results, *more, *part) for part in split(n, threads)])
+    results = (rays.points, rays.near_z, rays.origin, rays.depth, rays.stretch, rays.trust)
+    results += (rays.color, rays.color_weight, rays.label, rays.pixel)
+    filled = tuple(tensor.numpy() for tensor in results)
+    run_parallel(_draw, [(*arrays, *filled, *part) for part in split(n, threads)])
     return rays

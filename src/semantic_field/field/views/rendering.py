@@ -57,7 +57,9 @@ def render_view(
 ) -> RenderedView:
     """Render the map as seen by ``camera`` at ``T_world_camera``, between two z-depths in metres.
 
-    The pose is in the map's ``frame_id``; the map's origin is taken into account.
+    The pose is in the map's ``frame_id``; the map's origin is taken into account. This renders the
+    field alone; ``mapping.renderer`` applies annotations.
+
 
     Args:
         with_latent: also return the latents.

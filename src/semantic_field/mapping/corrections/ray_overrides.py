@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
+from jaxtyping import Bool, Int
 from numpy.typing import NDArray
+from torch import Tensor
 
 from semantic_field.config import MappingConfig
 from semantic_field.field.annotations import AnnotationSet, Cells, cell_table, distinct
-from semantic_field.field.rays.sampling import RaySamples
+from semantic_field.field.rays.rays import Rays
 from semantic_field.field.voxels.voxel_grid import VoxelGrid
 from semantic_field.mapping.keyframes.pixels_and_points import seen_at
 from semantic_field.mapping.keyframes.store import KeyframeStore
@@ -15,7 +18,7 @@ from semantic_field.mapping.labels.classes import ClassTable
 
 FOCUS_CELLS = 256
 BESIDE = 1 / 20  # standard deviation of rays next to a region, of the image width
-_RELEASED = 65535  # value of released cells in the table; others hold a label row plus one
+RELEASED = 65535  # value of released cells in the table; others hold a label row plus one
 
 
 class Corrections:
@@ -25,12 +28,17 @@ class Corrections:
     keyframes without label images that end outside of annotated cells are trained as "no class"
     (``ClassTable.none_row``): otherwise the whole map would get the class of the only annotated
     object. The same holds for cells whose annotation was deleted.
+
+    Attributes:
+        table: per annotated cell, a row of the label head plus one, or ``RELEASED``; replaced by
+            another object after each change, None without annotations.
+        none_row: row of "no class"; -1 without annotations.
     """
 
     def __init__(self, config: MappingConfig) -> None:
         self.config = config
-        self._table: VoxelGrid | None = None
-        self._none_row = -1
+        self.table: VoxelGrid | None = None
+        self.none_row = -1
         self._labelled = np.zeros(0, np.int64), np.zeros(0, bool)  # serials, and whether labelled
         self._fresh: Cells = np.zeros((0, 3), np.int32)
         self._fresh_until = -1
@@ -38,14 +46,14 @@ class Corrections:
 
     def follow(self, annotations: AnnotationSet, classes: ClassTable) -> None:
         """Use a new set of annotations; ``classes`` gives the label rows."""
-        self._cell_m, self._none_row, self._table = annotations.cell_m, -1, None
+        self._cell_m, self.none_row, self.table = annotations.cell_m, -1, None
         if not annotations:
             return
-        self._none_row = classes.none_row()
+        self.none_row = classes.none_row()
         cells, class_ids = annotations.claims()
         values = np.array([classes.row(int(i)) + 1 for i in class_ids], np.uint16)
-        released = np.full(len(annotations.released), _RELEASED, np.uint16)
-        self._table = cell_table(
+        released = np.full(len(annotations.released), RELEASED, np.uint16)
+        self.table = cell_table(
             annotations.cell_m,
             np.concatenate([annotations.released, cells]),
             np.concatenate([released, values]),
@@ -79,7 +87,7 @@ class Corrections:
         of these are moved to the surroundings of the annotation.
         """
         count = int(self.config.annotation_share * len(slots))
-        if not self.are_fresh(rays) or self._table is None or not count:
+        if not self.are_fresh(rays) or self.table is None or not count:
             return
         where, which = self._fresh_pixels(keyframes, random)
         if len(where):
@@ -89,22 +97,36 @@ class Corrections:
             sizes = keyframes.cameras.sizes[slots[beside]]
             pixels[beside] = _beside(pixels[beside], sizes, random)
 
-    def apply(self, rays: RaySamples, keyframes: KeyframeStore) -> None:
-        """Override labels and label weights of rays that end in annotated cells, in place."""
-        rays.label_weight[:] = self.config.stream_label_weight
-        if self._table is None:
-            return
-        found = self._table.lookup(rays.ends()).astype(np.int64)
-        found[rays.trust <= 0] = 0  # no reading, or of an object that was removed
-        claimed = (found > 0) & (found < _RELEASED)
-        silent = ~self._has_labels(keyframes)[rays.slot]
-        nothing = (rays.label < 0) & (rays.trust > 0) & (silent | (found == _RELEASED))
-        rays.label[nothing] = self._none_row
-        rays.label[claimed] = found[claimed] - 1
-        rays.label_weight[claimed] = self.config.annotation_weight
+    def apply(self, rays: Rays, keyframes: KeyframeStore) -> None:
+        """Override labels and label weights of rays that end in annotated cells, on the CPU."""
+        found = silent = None
+        if self.table is not None:
+            counts = self.table.lookup(rays.ends().numpy()).astype(np.int64)
+            silent = ~torch.from_numpy(self.has_labels(keyframes))[rays.slot]
+            found = torch.from_numpy(counts)
+        self.overrule(rays, found, silent)
 
-    def _has_labels(self, keyframes: KeyframeStore) -> NDArray[np.bool_]:
-        """Return which keyframes (K,) have labels."""
+    def overrule(
+        self, rays: Rays, found: Int[Tensor, " R"] | None, silent: Bool[Tensor, " R"] | None
+    ) -> None:
+        """Override labels and label weights of rays in place, on any device.
+
+        Args:
+            found: the entries of ``table`` where the rays end; None without a table.
+            silent: whether the keyframe of each ray has no label image.
+        """
+        rays.label_weight.fill_(self.config.stream_label_weight)
+        if found is None or silent is None:
+            return
+        known = rays.trust > 0  # else there is no reading, or the thing is gone
+        claimed = known & (found > 0) & (found < RELEASED)
+        nothing = known & (rays.label < 0) & (silent | (found == RELEASED))
+        rays.label.masked_fill_(nothing, self.none_row)
+        rays.label.copy_(torch.where(claimed, found - 1, rays.label))
+        rays.label_weight.masked_fill_(claimed, self.config.annotation_weight)
+
+    def has_labels(self, keyframes: KeyframeStore) -> NDArray[np.bool_]:
+        """Return which keyframes (K,) have label images."""
         serials, (before, known) = keyframes.serials[: keyframes.count], self._labelled
         if not np.array_equal(serials, before):
             of_serial = dict(zip(before.tolist(), known.tolist(), strict=True))

@@ -62,6 +62,14 @@ class ClassTable:
         table.set_names(given)
         return table
 
+    def copy(self) -> ClassTable:
+        """The same table, which may be changed without changing this one."""
+        twin = ClassTable()
+        twin.names, twin.ids, twin.given = dict(self.names), list(self.ids), dict(self.given)
+        twin.closed, twin._void = self.closed, self._void
+        twin._row_of, twin._texts = dict(self._row_of), set(self._texts)
+        return twin
+
     def __len__(self) -> int:
         return len(self.ids)
 

@@ -37,17 +37,19 @@ class LanguageBasis:
 
     Args:
         text_share: share of the columns that names may use.
+
     Attributes:
         basis: float32 (E, D); the first ``rank`` columns are in use, the others are zero.
-        mean: float32 (E,).
+        mean: float32 (E,), subtracted from embeddings.
+        text_rank: number of columns used by names.
     """
 
     def __init__(self, teacher: TextTeacher, latent_dim: int, text_share: float = 1.0) -> None:
         self._teacher = teacher
-        self._room = int(text_share * latent_dim)  # columns that names may take still
+        self._text_columns = int(text_share * latent_dim)  # columns that names may take
         self.basis = torch.zeros(teacher.dim, latent_dim)
         self.mean = torch.zeros(teacher.dim)
-        self.rank = 0
+        self.rank = self.text_rank = 0
         self._unknown: set[str] = set()  # names that were already warned about
 
     def latents_of(self, names: list[str]) -> Float[Tensor, "C D"]:
@@ -61,10 +63,15 @@ class LanguageBasis:
         if named:
             embedded = self._teacher.embed_text([names[row] for row in named]).float().cpu()
             for vector in embedded - self.mean:
-                if self._room:
-                    self._room -= self._include(vector)
+                if self._text_room:
+                    self.text_rank += self._include(vector)
             latents[named] = (embedded - self.mean) @ self.basis
         return latents
+
+    @property
+    def _text_room(self) -> int:
+        """Columns that names may take still."""
+        return max(0, self._text_columns - self.text_rank)
 
     def _knows(self, name: str) -> bool:
         known = self._teacher.knows(name)
@@ -100,7 +107,7 @@ class LanguageBasis:
         An eighth of the columns is left for later names, as far as names may use them.
         """
         columns = self.basis.shape[1]
-        room = columns - min(columns // 8, self._room) - self.rank
+        room = columns - min(columns // 8, self._text_room) - self.rank
         if room <= 0 or not len(features):
             return
         rest = features.float() - features.float() @ self.basis @ self.basis.T
@@ -113,10 +120,13 @@ class LanguageBasis:
         """Return a copy for readers of the map; ``temperature`` as in ``LanguageSpace``."""
         fingerprint = self._teacher.fingerprint
         basis, mean = self.basis.clone(), self.mean.clone()
-        return LanguageSpace(basis, mean, self.rank, fingerprint, temperature)
+        return LanguageSpace(basis, mean, self.rank, fingerprint, temperature, self.text_rank)
 
     def restore(self, space: LanguageSpace) -> None:
         """Continue from a stored language space.
+
+        Where it does not say which columns names took (older maps), all in use count as theirs:
+        what is reserved for images stays reserved.
 
         Raises:
             ValueError: if it was made with another teacher or another latent size.
@@ -133,3 +143,4 @@ class LanguageBasis:
             )
         self.basis, self.mean = space.basis.clone(), space.mean.clone()
         self.rank = space.rank
+        self.text_rank = space.rank if space.text_rank is None else space.text_rank

@@ -26,7 +26,7 @@ from torch.nn import functional
 from semantic_field.config import LanguageConfig
 from semantic_field.field.map_state import MapState
 from semantic_field.field.model import SemanticField
-from semantic_field.field.rays.sampling import RaySamples
+from semantic_field.field.rays.rays import Rays
 from semantic_field.mapping.keyframes.pixels_and_points import points_at
 from semantic_field.mapping.keyframes.store import KeyframeStore
 from semantic_field.mapping.language.basis import SPANNED, LanguageBasis
@@ -46,6 +46,7 @@ from semantic_field.mapping.language.region_ranking import (
 from semantic_field.mapping.language.self_enhancement import Schedule
 from semantic_field.mapping.language.surface_labels import SurfaceLabels
 from semantic_field.mapping.language.view_labels import ViewLabels
+from semantic_field.mapping.language.weak_calls import weak
 from semantic_field.mapping.training.adam import Adam
 from semantic_field.teachers.image_teachers import ImageTargets
 from semantic_field.teachers.regions import RegionProposer, Regions
@@ -110,13 +111,14 @@ class ImageLanguage:
         else:
             axis = np.roll([1.0, 0.0, 0.0], "xyz".index(up[1])) * (1.0 if up[0] == "+" else -1.0)
             self._own = ViewLabels(
-                config, field, snapshot, self._ranked, proposer, self._random, axis
+                config, field, snapshot, weak(self._ranked), proposer, self._random, axis
             )
         self._make_selection(1)
 
     def _make_selection(self, scales: int) -> None:
         """Create the scale selection head, which is linear in the composited code."""
-        self.selection = nn.Linear(self._field.config.geometry_dim, scales)
+        device = self._field.table.device
+        self.selection = nn.Linear(self._field.config.geometry_dim, scales).to(device)
         nn.init.zeros_(self.selection.weight)
         nn.init.zeros_(self.selection.bias)
         self.optimizer = Adam(self.selection.parameters())
@@ -128,7 +130,7 @@ class ImageLanguage:
 
         If ``config.unlabelled`` is set, the last row is that text.
         """
-        self.texts = texts
+        self.texts = texts.cpu()
         self._own.clear()
         if self.targets is not None:
             self.targets.rows[:] = -1  # rows of the old vocabulary
@@ -262,29 +264,33 @@ class ImageLanguage:
         return points, self.targets.look_up_patches(slot, pixels[there])
 
     def losses_of_rays(
-        self, field: SemanticField, rays: RaySamples, part: slice, codes: Float[Tensor, "R G"]
+        self, field: SemanticField, rays: Rays, part: slice, codes: Float[Tensor, "R G"]
     ) -> dict[str, Tensor]:
         """Return the weighted losses of a part of a step's rays by name.
 
         Args:
-            codes: composited geometry codes of these rays.
+            rays: as drawn, on the CPU, where all targets are.
+            part: which of the rays.
+            codes: composited geometry codes of these rays, on the field's device.
         """
         if self.targets is None:
             return {}
-        config, count = self.config, len(self.texts)
-        slots, pixels = rays.slot[part], rays.pixel[part]
+        config, count, device = self.config, len(self.texts), codes.device
+        slots, pixels = rays.slot[part].numpy(), rays.pixel[part].numpy()
         target, known = self.targets.look_up(slots, pixels)
         if self.enhanced and isinstance(self._own, SurfaceLabels):
-            chance = self._own.of(rays.ends(part), count)
-            chance *= torch.from_numpy(rays.trust[part] > 0)[:, None]
+            chance = self._own.of(rays.ends(part).numpy(), count)
+            chance *= (rays.trust[part] > 0)[:, None]
         else:
             chance = chances(*self.targets.look_up_labels(slots, pixels), count)
+        target, known, chance = (t.to(device) for t in (target, known, chance))
         latent = field.latent(codes)
         selection = self.selection(codes.detach())
         selection = (selection if config.select_scales else selection * 0.0).softmax(-1)
         found = {"features": config.feature_weight * feature_loss(latent, target, selection, known)}
         if self._classes:
-            relevancy = relevancy_loss(latent, self.texts, chance, config.relevancy_temperature)
+            texts, temperature = self.texts.to(device), config.relevancy_temperature
+            relevancy = relevancy_loss(latent, texts, chance, temperature)
             found["relevancy"] = config.relevancy_weight * relevancy
         return found
 
@@ -294,19 +300,19 @@ class ImageLanguage:
         """Return the weighted losses of a step's surface points by name.
 
         Args:
-            codes: geometry codes at ``seen.points``.
+            codes: geometry codes at ``seen.points``, on any device.
         """
-        config, new = self.config, len(seen.chance)
-        latent = field.latent(codes)
+        config, new, device = self.config, len(seen.chance), codes.device
+        latent, all_texts = field.latent(codes), self.texts.to(device)
         found = {}
         if new:
             temperature = config.relevancy_temperature
-            loss = relevancy_loss(latent[:new], self.texts, seen.chance, temperature)
+            loss = relevancy_loss(latent[:new], all_texts, seen.chance.to(device), temperature)
             found["new_views"] = config.relevancy_weight * loss
         if len(seen.patch):
             weight = (config.fda_positive_weight, config.fda_negative_weight)
-            texts = self.texts[: self._classes]
-            found["fda"] = fda_loss(latent[new:], texts, seen.patch, *weight)
+            texts, patch = all_texts[: self._classes], seen.patch.to(device)
+            found["fda"] = fda_loss(latent[new:], texts, patch, *weight)
         return found
 
     def memory_bytes(self) -> int:

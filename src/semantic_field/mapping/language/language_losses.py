@@ -15,6 +15,8 @@ from numba import njit
 from torch import Tensor
 from torch.nn import functional
 
+from semantic_field.mapping.training.known_gradients import with_gradients
+
 _jit = njit(nogil=True, cache=True, error_model="numpy", fastmath=True)
 
 
@@ -47,19 +49,6 @@ def _features(latent, target, selection, share, to_latent, to_selection):
     return total
 
 
-class _Given(torch.autograd.Function):
-    """Autograd function of a loss with precomputed gradients."""
-
-    @staticmethod
-    def forward(ctx, loss, gradients, *inputs):
-        ctx.gradients = gradients
-        return loss
-
-    @staticmethod
-    def backward(ctx, grad):
-        return None, None, *(grad * gradient for gradient in ctx.gradients)
-
-
 def feature_loss(
     latent: Float[Tensor, "R D"],
     target: Float[Tensor, "R S D"],
@@ -68,13 +57,27 @@ def feature_loss(
 ) -> Float[Tensor, ""]:
     """Return ``1 - cos(F, normalise(sum_s S_s F_s))``, averaged over rays with weights.
 
-    Gradients flow into the latent F and the selection of scales S.
+    Gradients flow into the latent F and the selection of scales S. On the CPU one compiled loop
+    computes loss and gradients.
     """
     share = weight / max(len(latent), 1)
-    gradients = torch.empty(latent.shape), torch.empty(selection.shape)
-    arrays = (latent, target, selection, share, *gradients)
-    loss = _features(*[array.detach().contiguous().numpy() for array in arrays])
-    return _Given.apply(torch.tensor(loss), gradients, latent, selection)
+    if latent.device.type == "cpu":
+        gradients = torch.empty(latent.shape), torch.empty(selection.shape)
+        arrays = (latent, target, selection, share, *gradients)
+        loss = _features(*[array.detach().contiguous().numpy() for array in arrays])
+        return with_gradients(torch.tensor(loss), [latent, selection], gradients)
+    return feature_loss_in_torch(latent, target, selection, share)
+
+
+def feature_loss_in_torch(
+    latent: Float[Tensor, "R D"],
+    target: Float[Tensor, "R S D"],
+    selection: Float[Tensor, "R S"],
+    share: Float[Tensor, " R"],
+) -> Float[Tensor, ""]:
+    """``feature_loss`` for any device; ``share`` are the weights over the number of rays."""
+    wanted = (selection[..., None] * target).sum(1)
+    return (share * (1.0 - functional.cosine_similarity(latent, wanted, dim=-1))).sum()
 
 
 def relevancy_loss(

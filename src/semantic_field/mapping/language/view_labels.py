@@ -110,8 +110,8 @@ class ViewLabels:
             return  # it was removed
         points, there = _surface(targets.store, slot)
         latents = torch.zeros(there.size, self._field.config.latent_dim)
-        code = self._field.geometry(torch.from_numpy(points))[1]
-        latents[torch.from_numpy(there.ravel())] = self._field.latent(code)
+        code = self._field.geometry(torch.from_numpy(points).to(self._field.table.device))[1]
+        latents[torch.from_numpy(there.ravel())] = self._field.latent(code).cpu()
         image = latents.unflatten(0, there.shape)[:, :, None]
         targets.set_labels(slot, *self._rank(image, targets.regions.get(slot)))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -26,20 +26,29 @@ class Exposure:
     def update(
         self,
         store: KeyframeStore,
+        slots: Int[Tensor, " R"],
+        rendered: Float[Tensor, "R 3"],
+        photographed: Float[Tensor, "R 3"],
+        step: int,
+    ) -> None:
+        """Learn from the field's colours of rays of the keyframes ``slots``, on any device."""
+        if step % EVERY_STEPS:
+            return
+        self._learn(store, *(t.cpu().numpy() for t in (slots, rendered, photographed)))
+
+    @staticmethod
+    def _learn(
+        store: KeyframeStore,
         slots: NDArray[np.int64],
         rendered: NDArray[np.float32],
         photographed: NDArray[np.float32],
-        step: int,
     ) -> None:
         """Update gains and biases from a batch of rays.
 
         Args:
             slots: keyframe of each ray (R,).
             rendered, photographed: colours of the field and of the images (R, 3), 0..1.
-            step: of training; only every ``EVERY_STEPS``-th is used.
         """
-        if step % EVERY_STEPS:
-            return
         count = store.count
         sums = store.learnt["exposure_sums"]  # (K, 3, 4): x, y, xx, xy; (K,) weights
         weights = store.learnt["exposure_weight"]
@@ -55,10 +64,11 @@ class Exposure:
 
     @staticmethod
     def applied(
-        store: KeyframeStore, slots: NDArray[np.int64], color: Float[Tensor, "R 3"]
+        store: KeyframeStore, slots: Int[Tensor, " R"], color: Float[Tensor, "R 3"]
     ) -> Float[Tensor, "R 3"]:
         """Return the field's colours with the gain and bias of each ray's keyframe applied."""
-        exposure = torch.from_numpy(store.learnt["exposure"][slots].astype(np.float32))
+        of_rays = store.learnt["exposure"][slots.cpu().numpy()].astype(np.float32)
+        exposure = torch.from_numpy(of_rays).to(color.device)
         return exposure[..., 0] * color + exposure[..., 1]
 
 

@@ -6,6 +6,8 @@ time apply to it as well.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,8 +17,40 @@ from semantic_field.mapping.robustness.pose_refinement import corrected
 LONGEST_GAP_NS = 2_000_000_000
 
 
+@dataclass(frozen=True)
+class Moments:
+    """A copy of what was learnt about the keyframes' poses and exposures; training may go on.
+
+    Attributes:
+        count: number of keyframes K. stamps_ns: theirs, int64 (K,).
+        learnt: "pose" (K, 6) and "exposure" (K, 3, 2), see ``keyframes.store.LEARNT``.
+    """
+
+    count: int
+    stamps_ns: NDArray[np.int64]
+    learnt: dict[str, NDArray[np.float64]]
+
+    @classmethod
+    def of(cls, store: KeyframeStore) -> Moments:
+        """What was learnt so far."""
+        count = store.count
+        learnt = {name: store.learnt[name][:count].copy() for name in ("pose", "exposure")}
+        return cls(count, store.stamps_ns[:count].copy(), learnt)
+
+    def corrected_pose(
+        self, stamp_ns: int, T_map_camera: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """See ``corrected_pose``."""
+        return corrected_pose(self, stamp_ns, T_map_camera)
+
+    def exposed(self, color: NDArray[np.uint8], stamp_ns: int) -> NDArray[np.uint8]:
+        """Colours of the map (H, W, 3) as a camera would have exposed them at that moment."""
+        exposure = interpolated(self, "exposure", stamp_ns)
+        return color if exposure is None else exposed(color, exposure)
+
+
 def interpolated(
-    store: KeyframeStore, name: str, stamp_ns: int, but: int = -1
+    store: KeyframeStore | Moments, name: str, stamp_ns: int, but: int = -1
 ) -> NDArray[np.float64] | None:
     """Return ``store.learnt[name]`` at a time, linear between the keyframes before and after it.
 
@@ -38,7 +72,7 @@ def interpolated(
 
 
 def corrected_pose(
-    store: KeyframeStore, stamp_ns: int, T_world_camera: NDArray[np.float64]
+    store: KeyframeStore | Moments, stamp_ns: int, T_world_camera: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Return a pose (4, 4) at this time with the interpolated correction applied."""
     correction = interpolated(store, "pose", stamp_ns)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
 from semantic_field.config import MappingConfig
-from semantic_field.field.model import SemanticField
-from semantic_field.field.rays.sampling import RaySamples
+from semantic_field.field.rays.rays import Rays
 from semantic_field.mapping.keyframes.store import KeyframeStore
 
 WARM_UP_STEPS = 300
@@ -32,43 +30,41 @@ class PoseRefiner:
     def __init__(self, config: MappingConfig) -> None:
         self.config = config
 
+    @staticmethod
+    def is_due(step: int) -> bool:
+        """Whether this training step is one of those that move keyframes."""
+        return step >= WARM_UP_STEPS and step % EVERY_STEPS == 0
+
     def update(
         self,
         store: KeyframeStore,
-        rays: RaySamples,
-        field: SemanticField,
-        feature_grad: Float[Tensor, "LF N"],
-        step: int,
+        rays: Rays,
+        point_grad: Float[Tensor, "N 3"],
         slow_down: float,
     ) -> None:
         """Do one Adam step on the keyframes of a batch of rays.
 
         Args:
-            feature_grad: gradient of the loss with respect to the grid features of all samples;
-                the table must not have been updated yet.
+            rays: as drawn, on the CPU.
+            point_grad: gradient of the loss with respect to their samples near the surface.
             slow_down: factor (0..1) of the learning rate's decay.
         """
-        if step < WARM_UP_STEPS or step % EVERY_STEPS:
-            return
-        near = rays.near_z.size
-        points = torch.from_numpy(rays.points[:near])
-        of_points = field.kernels.backward_points(points, field.table, feature_grad[:, :near])
-        gradient = self._of_keyframes(store, rays, of_points.numpy())
-        drawn = np.unique(rays.slot)
+        gradient = self._of_keyframes(store, rays, point_grad.cpu().numpy())
+        drawn = np.unique(rays.slot.numpy())
         self._adam(store, drawn, gradient[drawn], self.config.pose_rate * slow_down)
         caps = np.radians(self.config.pose_max_turn_deg), self.config.pose_max_shift_m
         settle(store, caps)
 
+    @staticmethod
     def _of_keyframes(
-        self, store: KeyframeStore, rays: RaySamples, of_points: NDArray[np.float32]
+        store: KeyframeStore, rays: Rays, point_grad: NDArray[np.float32]
     ) -> NDArray[np.float64]:
         """Return the gradients (K, 6) of rotations and translations from those of samples."""
-        count, samples = len(rays.slot), rays.near_z.shape[1]
-        points = rays.points[: count * samples].reshape(count, samples, 3)
-        of_points = of_points.reshape(count, samples, 3)
-        arms = points - store.cameras.poses[rays.slot, None, :3, 3]
-        of_rays = np.concatenate([np.cross(arms, of_points).sum(1), of_points.sum(1)], axis=1)
-        columns = [np.bincount(rays.slot, column, store.count) for column in of_rays.T]
+        count, samples = rays.near_z.shape
+        point_grad = point_grad.reshape(count, samples, 3)
+        arms = rays.near_points.numpy().reshape(count, samples, 3) - rays.origin.numpy()[:, None]
+        of_rays = np.concatenate([np.cross(arms, point_grad).sum(1), point_grad.sum(1)], axis=1)
+        columns = [np.bincount(rays.slot.numpy(), c, store.count) for c in of_rays.T]
         return np.stack(columns, axis=1).astype(np.float64)
 
     def _adam(

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
 
-from semantic_field.field.rays.sampling import GUESSED, RaySamples
+from semantic_field.field.rays.rays import Rays
+from semantic_field.field.rays.sampling import GUESSED
 from semantic_field.field.voxels.voxel_grid import VoxelGrid
 from semantic_field.mapping.keyframes.store import KeyframeStore
 
@@ -17,43 +21,59 @@ WARM_UP_STEPS = 200  # what disagrees before says that the map is young
 
 @dataclass(frozen=True)
 class RayErrors:
-    """How far R rays disagree with the map: depths (R,) in metres along the ray, colours (R,) as
-    mean absolute difference in 0..1."""
+    """How far R rays disagree with the map.
 
-    depth_m: NDArray[np.float32]
-    color: NDArray[np.float32]
-
-
-def note_errors(
-    rays: RaySamples, errors: RayErrors, voxels: VoxelGrid, store: KeyframeStore, step: int
-) -> None:
-    """Let the rays of a training step move the means of their voxels and keyframes.
-
-    Guessed depths say nothing about voxels.
+    Attributes:
+        slot, pixel: int64 (R,), keyframe and pixel number. has_depth: bool (R,).
+        surface: float32 (R, 3), where the rays meet the surface that the sensor saw, map frame.
+        depth_m: float32 (R,), difference of the depths along the ray, metres.
+        color: float32 (R,), mean absolute difference in 0..1.
     """
+
+    slot: Int[Tensor, " R"]
+    pixel: Int[Tensor, " R"]
+    has_depth: Bool[Tensor, " R"]
+    surface: Float[Tensor, "R 3"]
+    depth_m: Float[Tensor, " R"]
+    color: Float[Tensor, " R"]
+
+    COLUMNS: ClassVar = 8  # of ``packed``
+
+    @classmethod
+    def of(cls, rays: Rays, depth_m: Float[Tensor, " R"], color: Float[Tensor, " R"]) -> RayErrors:
+        """The errors of these rays; all on one device."""
+        return cls(rays.slot, rays.pixel, rays.depth > 0, rays.ends(), depth_m, color)
+
+    def chosen(self, rays: Bool[Tensor, " R"]) -> RayErrors:
+        """Those of some of the rays."""
+        return RayErrors(*(getattr(self, item.name)[rays] for item in fields(self)))
+
+    def packed(self) -> Float[Tensor, "R K"]:
+        """All of it in ``COLUMNS`` columns, to be sent from a device at once."""
+        columns = (self.slot, self.pixel, self.has_depth, *self.surface.unbind(1))
+        columns = (*columns, self.depth_m, self.color)
+        return torch.stack([column.float() for column in columns], dim=1)
+
+    @classmethod
+    def unpacked(cls, packed: Float[Tensor, "R K"]) -> RayErrors:
+        """What ``packed`` was made of."""
+        slot, pixel = packed[:, 0].long(), packed[:, 1].long()
+        return cls(slot, pixel, packed[:, 2] > 0, packed[:, 3:6], packed[:, 6], packed[:, 7])
+
+
+def note_errors(errors: RayErrors, voxels: VoxelGrid, store: KeyframeStore, step: int) -> None:
+    """Let the rays of a training step move the mean errors of their voxels and keyframes.
+
+    Guessed depths say nothing about voxels. ``errors`` lie on the processor.
+    """
+    slot, color = errors.slot.numpy(), errors.color.numpy()
     mean = store.learnt["error"][: store.count]
-    drawn = np.bincount(rays.slot, minlength=store.count)
-    latest = np.bincount(rays.slot, errors.color, store.count) / np.maximum(drawn, 1)
+    drawn = np.bincount(slot, minlength=store.count)
+    latest = np.bincount(slot, color, store.count) / np.maximum(drawn, 1)
     rate = np.where(drawn == 0, 0.0, np.where(mean == 0, 1.0, KEYFRAME_RATE))
     mean += rate * (latest - mean)
     if step < WARM_UP_STEPS:
         return
-    read = np.flatnonzero(
-        (store.images.depths[rays.slot, rays.pixel] & GUESSED == 0) & (rays.depth > 0)
-    )
-    points = surface_of(rays, read, store)
-    voxels.note_errors(points, errors.depth_m[read], errors.color[read])
-
-
-def surface_of(
-    rays: RaySamples, chosen: NDArray[np.int64], store: KeyframeStore
-) -> NDArray[np.float32]:
-    """Where the chosen rays' readings lie in the map (N, 3), metres.
-
-    On the ray from the camera through its first sample, at the reading's depth.
-    """
-    samples = rays.near_z.shape[1]
-    origin = store.cameras.poses[rays.slot[chosen], :3, 3]
-    first = rays.points[chosen * samples]
-    along = (rays.depth[chosen] / rays.near_z[chosen, 0])[:, None]
-    return np.ascontiguousarray(origin + along * (first - origin), dtype=np.float32)
+    guessed = store.images.depths[slot, errors.pixel.numpy()] & GUESSED != 0
+    read = np.flatnonzero(errors.has_depth.numpy() & ~guessed)
+    voxels.note_errors(errors.surface.numpy()[read], errors.depth_m.numpy()[read], color[read])

@@ -1,102 +1,54 @@
-"""What the field is trained for, each as a loss with its gradient.
+"""What the field is trained for: losses of samples, of composited depths, and of the heads.
 
-Distances are in units of the truncation. Losses of samples are means over rays times the mean
-over the ray's samples of that kind, so weights do not depend on how many samples a ray has.
+Distances are in units of the truncation. Losses of samples are means over rays of the mean over
+the ray's samples, so their weights do not depend on how many samples a ray has.
 """
 
-# Compiled functions carry no annotations: Numba infers their types.
-# pyright: basic
 from __future__ import annotations
 
-import numpy as np
 from jaxtyping import Float, Int
-from numba import njit
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from semantic_field.kernels.threads import run_parallel, split
-
-_jit = njit(nogil=True, cache=True, error_model="numpy")
-
-
-@_jit
-def _near(s, z, depth, stretch, trust, truncation, weight, grad, sums, start, stop):
-    samples = z.shape[1]
-    total = 0.0
-    for r in range(start, stop):
-        scale = trust[r] * weight / samples
-        for i in range(samples):
-            n = r * samples + i
-            target = (depth[r] - z[r, i]) * stretch[r] / truncation
-            error = s[n] - min(max(target, np.float32(-1)), np.float32(1))
-            grad[n] = 2 * scale * error
-            total += scale * error * error
-    sums[0] = total
-
-
-@_jit
-def _free(s, samples, trust, weight, grad, sums, start, stop):
-    total = 0.0
-    for r in range(start, stop):
-        scale = trust[r] * weight / max(samples, 1)
-        for n in range(r * samples, (r + 1) * samples):
-            missing = min(s[n] - np.float32(1), np.float32(0))
-            grad[n] = 2 * scale * missing
-            total += scale * missing * missing
-    sums[0] = total
-
 
 def near_loss(
-    s: NDArray[np.float32],
-    z: NDArray[np.float32],
-    depth: NDArray[np.float32],
-    stretch: NDArray[np.float32],
-    trust: NDArray[np.float32],
+    s: Float[Tensor, " N"],
+    z: Float[Tensor, "R S"],
+    depth: Float[Tensor, " R"],
+    stretch: Float[Tensor, " R"],
+    trust: Float[Tensor, " R"],
     truncation_m: float,
-    weight: float,
-    threads: int = 2,
-) -> tuple[float, NDArray[np.float32]]:
-    """Squared error of the signed distance near the surface, and its gradient (R * S,).
+) -> Float[Tensor, ""]:
+    """Mean squared error of the signed distances near the surface.
 
-    The target is the distance along the ray to its ``depth`` (R,), between -1 and 1.
-    ``trust`` (R,) weighs the rays, 0 leaves a ray out.
+    Args:
+        s: signed distances in truncations, ray by ray (N = R * S).
+        z: z-depths of the samples, metres.
+        depth, stretch: z-depth of the rays' surfaces, and their length per metre of it. The
+            target is the distance along the ray to the surface, between -1 and 1 truncations.
+        trust: weights of the rays; 0 leaves a ray out.
     """
-    grad, parts = np.empty(z.size, np.float32), split(len(z), threads)
-    sums = np.zeros((len(parts), 1))
-    scale = np.float32(weight / max(len(z), 1))
-    arrays = (s, z, depth, stretch, trust, np.float32(truncation_m), scale, grad)
-    run_parallel(_near, [(*arrays, sums[i], *part) for i, part in enumerate(parts)])
-    return float(sums.sum()), grad
+    target = ((depth[:, None] - z) * (stretch / truncation_m)[:, None]).clamp(-1.0, 1.0)
+    return (trust * (s.view_as(z) - target).square().mean(1)).mean()
 
 
-def free_space_loss(
-    s: NDArray[np.float32], trust: NDArray[np.float32], weight: float, threads: int = 2
-) -> tuple[float, NDArray[np.float32]]:
-    """Square of what signed distances (R * S,) in free space lack to 1; with its gradient."""
-    rays, parts = len(trust), split(len(trust), threads)
-    grad, sums = np.empty(s.size, np.float32), np.zeros((len(parts), 1))
-    arrays = (s, s.size // max(rays, 1), trust, np.float32(weight / max(rays, 1)), grad)
-    run_parallel(_free, [(*arrays, sums[i], *part) for i, part in enumerate(parts)])
-    return float(sums.sum()), grad
+def free_space_loss(s: Float[Tensor, " M"], trust: Float[Tensor, " R"]) -> Float[Tensor, ""]:
+    """Mean square of what signed distances in free space lack to 1 (M = R * samples of a ray)."""
+    missing = (s.view(len(trust), -1) - 1.0).clamp_max(0.0)
+    return (trust * missing.square().mean(1)).mean()
 
 
 def depth_loss(
-    rendered: NDArray[np.float32],
-    depth: NDArray[np.float32],
-    stretch: NDArray[np.float32],
-    trust: NDArray[np.float32],
+    rendered: Float[Tensor, " R"],
+    depth: Float[Tensor, " R"],
+    stretch: Float[Tensor, " R"],
+    trust: Float[Tensor, " R"],
     truncation_m: float,
-    weight: float,
-) -> tuple[float, NDArray[np.float32]]:
-    """Smooth L1 of the rendered depth against the reading, in truncations; with its gradient."""
+) -> Float[Tensor, ""]:
+    """Smooth L1 of the rendered z-depth against the reading, in truncations along the ray."""
     scale = stretch / truncation_m
-    error = (rendered - depth) * scale
-    share = weight * trust / max(len(depth), 1)
-    small = np.abs(error) < 1
-    value = np.where(small, 0.5 * error * error, np.abs(error) - 0.5)
-    slope = np.where(small, error, np.sign(error))
-    return float((share * value).sum()), (share * slope * scale).astype(np.float32)
+    error = functional.smooth_l1_loss(rendered * scale, depth * scale, reduction="none")
+    return (trust * error).mean()
 
 
 def color_loss(

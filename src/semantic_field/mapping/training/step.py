@@ -1,32 +1,31 @@
-"""One training step of the field, written out by hand: no autograd outside the heads."""
+"""One training step of the field, on any device."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
 from semantic_field.config import MappingConfig
-from semantic_field.field.model import SemanticField, affine
-from semantic_field.field.rays.compositing import Composite
-from semantic_field.field.rays.sampling import RaySamples, draw_rays
+from semantic_field.field.model import SemanticField
+from semantic_field.field.rays.compositing import Composite, composite
+from semantic_field.field.rays.rays import Rays
+from semantic_field.field.rays.sampling import draw_rays
 from semantic_field.field.voxels.voxel_grid import VoxelGrid
 from semantic_field.kernels import GridGradient, GridMoments, GridShape
 from semantic_field.kernels.table_lines import grow
-from semantic_field.kernels.threads import split
 from semantic_field.mapping.corrections.ray_overrides import Corrections
 from semantic_field.mapping.keyframes.store import KeyframeStore
-from semantic_field.mapping.language.image_language import NOTHING_SEEN, ImageLanguage
+from semantic_field.mapping.language.image_language import NOTHING_SEEN, ImageLanguage, SeenPoints
 from semantic_field.mapping.robustness.exposure import Exposure
 from semantic_field.mapping.robustness.pose_refinement import PoseRefiner
-from semantic_field.mapping.training.adam import Adam, padded, temper
+from semantic_field.mapping.training.adam import Adam, temper
 from semantic_field.mapping.training.disagreement import RayErrors, note_errors
-from semantic_field.mapping.training.head_gradients import gradients_by_share
+from semantic_field.mapping.training.label_head import fixed, grown
 from semantic_field.mapping.training.losses import (
     color_loss,
     depth_loss,
@@ -35,74 +34,97 @@ from semantic_field.mapping.training.losses import (
     language_loss,
     near_loss,
 )
-from semantic_field.mapping.training.trunk_gradients import at_features, trunk_backward
+from semantic_field.mapping.training.operations import (
+    HeadResult,
+    SharedOperations,
+    TorchOperations,
+)
 
 BETAS = (0.9, 0.99)
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """What one step finds out about its R rays.
+
+    Attributes:
+        losses: by name, weighted, without gradients.
+        depth_error: (R,), metres along the ray. color_error: (R,), in 0..1; see ``RayErrors``.
+        point_grad: gradient with respect to the samples near the surface, where it was asked for.
+    """
+
+    losses: dict[str, Float[Tensor, ""]]
+    depth_error: Float[Tensor, " R"]
+    color_error: Float[Tensor, " R"]
+    point_grad: Float[Tensor, "N 3"] | None = None
+
+    def values(self) -> dict[str, float]:
+        """The losses as numbers; waits for the device."""
+        numbers = torch.stack(list(self.losses.values())).tolist()
+        return dict(zip(self.losses, numbers, strict=True))
+
+
 class Trainer:
     """Owns what training adds to a field: gradients, moments, the schedule and the counters.
+
+    Works where the field lies. Rays are drawn on the processor, see ``DeviceTrainer`` for others.
 
     Attributes:
         steps, rays: done so far. losses: by name, of the last step that had it, weighted.
         class_latents: float32 (C, D), what the language loss pulls each class to; ``rank`` of
             its columns are in use.
         language: what is learnt from dense embeddings of images, if anything.
-        seen: surface points of this step beside those of rays, for ``language`` alone.
     """
 
     def __init__(self, field: SemanticField, config: MappingConfig) -> None:
         self.field, self.config = field, config
-        shape = field.kernels.shape
-        self.gradient, self.moments = GridGradient(shape), GridMoments(shape)
-        self.optimizer = self._make_optimizer()
+        self.device = field.table.device
+        self._operations = self._make_operations()
+        self._make_tables()
+        self.optimizer = Adam(field.network_parameters(), BETAS)
         self.class_latents = torch.zeros(0, field.config.latent_dim)
         self.rank = 0
         self.language: ImageLanguage | None = None
-        self.seen = NOTHING_SEEN
         self.steps = self.rays = 0
         self.losses: dict[str, float] = {}
         self._random = np.random.default_rng(config.seed)
         self._uncorrected = Corrections(config)
         self._refiner = PoseRefiner(config) if config.refine_poses else None
         self._exposure = Exposure() if config.adapt_exposure else None
-        self._store: KeyframeStore | None = None
-        self._depth_error = self._color_error = np.zeros(0, np.float32)
-        self._of_meaning: Tensor | None = None  # what language adds to the gradient at the samples
 
-    def _make_optimizer(self) -> Adam:
-        return Adam(self.field.network_parameters(), BETAS)
+    # what depends on the device
+
+    def _make_operations(self) -> TorchOperations:
+        return SharedOperations(self.config.threads)
+
+    def _make_tables(self) -> None:
+        """Gradient and moments of the grid, and the copy of its table that kernels read, if any."""
+        shape = self.field.kernels.shape
+        self.gradient, self.moments = GridGradient(shape), GridMoments(shape)
+        self._working: Tensor | None = None
+
+    @property
+    def _table(self) -> Float[Tensor, "L T F"]:
+        """What is read: the working copy where there is one."""
+        return self.field.table.detach() if self._working is None else self._working
+
+    @property
+    def class_latents(self) -> Float[Tensor, "C D"]:
+        """What the language loss pulls each class to, on the processor."""
+        return self._class_latents
+
+    @class_latents.setter
+    def class_latents(self, latents: Float[Tensor, "C D"]) -> None:
+        self._class_latents = latents
+        self._class_targets = latents
 
     def grow_classes(self, classes: int) -> None:
         """Grow the label head; its optimiser moments keep what they hold."""
-        old_head = self.field.label_head
-        old_rows = old_head.out_features
-        if classes <= old_rows:
-            return
-        self.field.grow_classes(classes)
-        new_head = self.field.label_head
-        state = self.optimizer.state
-        kept = {p: state[p] for p in state if p is not old_head.weight and p is not old_head.bias}
-        fresh = self._make_optimizer()
-        for parameter, values in kept.items():
-            fresh.state[parameter] = values
-        for old, new in ((old_head.weight, new_head.weight), (old_head.bias, new_head.bias)):
-            if old in state:
-                fresh.state[new] = padded(state[old], new, old_rows)
-        self.optimizer = fresh
+        self.optimizer = grown(self.field, self.optimizer, classes)
 
     def set_label_rows(self, weight: Float[Tensor, "C D"]) -> None:
         """Let the label head say what ``weight`` says, and learn nothing more."""
-        head = torch.nn.Linear(weight.shape[1], max(1, len(weight)), device=weight.device)
-        head.out_features = len(weight)
-        head.weight = torch.nn.Parameter(weight.clone(), requires_grad=False)
-        head.bias = torch.nn.Parameter(weight.new_zeros(len(weight)), requires_grad=False)
-        self.field.label_head = head
-        state = self.optimizer.state
-        kept = {p: state[p] for p in self.field.network_parameters() if p in state}
-        self.optimizer = self._make_optimizer()
-        for parameter, values in kept.items():
-            self.optimizer.state[parameter] = values
+        self.optimizer = fixed(self.field, self.optimizer, weight)
 
     def grow_table(self, shape: GridShape) -> None:
         """Let levels of the grid use more of their tables; the field stays what it is."""
@@ -125,64 +147,42 @@ class Trainer:
     ) -> None:
         """Draw rays from the keyframes and take one optimisation step.
 
-        ``reach`` are the voxels in which readers will look for a surface; ``voxels`` learn how
-        far images and map disagree; ``corrections`` say where rays should look and which labels
-        they have.
+        Args:
+            reach: the voxels in which readers will look for a surface.
+            voxels: learn how far images and map disagree.
+            corrections: say where rays should look and which labels they have.
         """
-        self.seen = self.language.seen(self.steps, keyframes) if self.language else NOTHING_SEEN
-        self._store = keyframes
+        corrections = corrections or self._uncorrected
+        seen = self.language.seen(self.steps, keyframes) if self.language else NOTHING_SEEN
+        rays = self._draw(keyframes, reach, corrections)
+        for_poses = self._refiner is not None and self._refiner.is_due(self.steps)
+        found = self.find_gradients(rays, seen, keyframes, for_poses)
+        self.losses = self.losses | found.values()  # another dictionary: others read it meanwhile
         learning_rate = self.learning_rate(keyframes.count)
-        rays = self._draw(keyframes, reach, corrections or self._uncorrected)
-        feature_grad = self.find_gradients(rays)
-        if self._refiner is not None:
-            if self._of_meaning is not None:  # no image moves because of what it means
-                feature_grad[:, : rays.near_z.size] -= self._of_meaning
+        if self._refiner is not None and found.point_grad is not None:
             slow_down = learning_rate / self.config.learning_rate
-            self._refiner.update(keyframes, rays, self.field, feature_grad, self.steps, slow_down)
-        if voxels is not None and len(self._color_error):
-            errors = RayErrors(self._depth_error, self._color_error)
-            note_errors(rays, errors, voxels, keyframes, self.steps)
-        if corrections is not None and corrections.are_fresh(self.rays):
+            self._refiner.update(keyframes, rays, found.point_grad, slow_down)
+        if voxels is not None:
+            errors = RayErrors.of(rays, found.depth_error.cpu(), found.color_error.cpu())
+            note_errors(errors, voxels, keyframes, self.steps)
+        if corrections.are_fresh(self.rays):
             temper(self.optimizer, self.field.label_head)
         self.steps += 1
         self.rays += self.config.rays_per_step
-        self._update(learning_rate)
+        self._set_rates(learning_rate)
+        self._update()
 
     def set_config(self, config: MappingConfig) -> None:
         """Use other settings from the next step on; fixed ones must stay as they are."""
         self.config = self._uncorrected.config = config
+        self._operations = self._make_operations()
         if self._refiner is not None:
             self._refiner.config = config
 
     def settle(self) -> None:
         """Wait until all steps are done: what is read after it is whole."""
 
-    def find_gradients(self, rays: RaySamples) -> Float[Tensor, "LF N"]:
-        """Evaluate all losses on the rays, and leave their gradients where ``step`` finds them.
-
-        Returns the gradient with respect to the features of the points: samples near surfaces,
-        then points seen by the language of images, then samples in free space.
-        """
-        near, threads = rays.near_z.size, self.config.threads
-        points = rays.points
-        if len(self.seen.points):
-            points = np.concatenate([points[:near], self.seen.points, points[near:]])
-        free = near + len(self.seen.points)
-        features = self.field.kernels.encode(torch.from_numpy(points), self.field.table)
-        hidden = affine(self.field.trunk_in, features, True, threads)
-        out = affine(self.field.trunk_out, hidden[:, :near], False, threads)
-        seen_out = affine(self.field.trunk_out, hidden[:, near:free], False, threads)
-        free_grad = self._free_space(rays, hidden[:, free:])
-        surface_grad, seen_grad = self._surface(rays, out, seen_out, hidden[:, :near])
-        blocks = [(0, surface_grad), (near, seen_grad), (free, free_grad)]
-        layers = self.field.trunk_in, self.field.trunk_out
-        feature_grad = trunk_backward(layers, features, hidden, blocks, threads)
-        self.field.kernels.backward_table(torch.from_numpy(points), feature_grad, self.gradient)
-        return feature_grad
-
-    def _draw(
-        self, keyframes: KeyframeStore, reach: VoxelGrid, corrections: Corrections
-    ) -> RaySamples:
+    def _draw(self, keyframes: KeyframeStore, reach: VoxelGrid, corrections: Corrections) -> Rays:
         config = self.config
         slots, pixels = self._choose(keyframes, corrections)
         rays = draw_rays(
@@ -223,145 +223,166 @@ class Trainer:
             corrections.redirect(slots, pixels, keyframes, self.rays, random)
         return slots, pixels
 
-    def _free_space(self, rays: RaySamples, hidden: Float[Tensor, "H M"]) -> Float[Tensor, "1 M"]:
-        """The gradient with respect to the signed distances in free space."""
-        row, bias = self.field.trunk_out.weight[0].detach(), self.field.trunk_out.bias[0]
-        distance = (row @ hidden + bias.detach()).numpy()
-        weight, threads = self.config.free_space_weight, self.config.threads
-        loss, grad = free_space_loss(distance, rays.trust, weight, threads)
-        self.losses |= {"free_space": loss}  # never without the others: read from other threads
-        return torch.from_numpy(grad)[None]
-
-    def _surface(
+    @torch.enable_grad()
+    def find_gradients(
         self,
-        rays: RaySamples,
-        out: Float[Tensor, "O N"],
-        seen_out: Float[Tensor, "O X"],
-        hidden: Float[Tensor, "H N"],
-    ) -> tuple[Float[Tensor, "O N"], Float[Tensor, "O X"]]:
-        """All losses near the surface; the gradients with respect to the trunk's outputs."""
-        config, field = self.config, self.field.config
-        truncation, threads = field.truncation_m, config.threads
-        composite = Composite(
-            out, rays.near_z, truncation / field.sharpness_m, 2 * truncation, threads
-        )
-        geometry = (rays.depth, rays.stretch, rays.trust, truncation)
-        near, distance_grad = near_loss(
-            out[0].numpy(), rays.near_z, *geometry, config.distance_weight, threads
-        )
-        depth, depth_grad = depth_loss(composite.depth, *geometry, config.depth_weight)
-        self._depth_error = np.abs(composite.depth - rays.depth) * rays.stretch
-        code_grad, meaning_grad = self._heads(rays, composite.code)
-        out_grad = torch.empty_like(out)
-        out_grad[0] = torch.from_numpy(distance_grad)
-        composite.backward(code_grad, depth_grad, out_grad, config.color_shapes_geometry)
-        self.losses |= {"distance": near, "depth": depth}
-        if self.language is not None:
-            # Language moves what samples mean, never how much they count along the ray.
-            spread = meaning_grad[:, :, None] * torch.from_numpy(composite.weights)
-            out_grad[1:] += spread.flatten(1)
-            if self._refiner is not None:
-                layers = self.field.trunk_in, self.field.trunk_out
-                self._of_meaning = at_features(layers, spread.flatten(1), hidden)
-        return out_grad, self._seen_surface(seen_out)
+        rays: Rays,
+        seen: SeenPoints = NOTHING_SEEN,
+        keyframes: KeyframeStore | None = None,
+        for_poses: bool = False,
+    ) -> Evaluation:
+        """Evaluate all losses, and leave their gradients where ``_update`` finds them.
 
-    def _seen_surface(self, out: Float[Tensor, "O X"]) -> Float[Tensor, "O X"]:
-        """The losses of the points that language sees; gradients of the trunk's outputs there."""
-        grad = torch.zeros_like(out)
-        if self.language is not None and len(self.seen.points):
-            with torch.enable_grad():
-                code = out[1:].detach().requires_grad_()
-                losses = self.language.losses_of_points(self.field, code.T, self.seen)
-                torch.stack(list(losses.values())).sum().backward()
-            assert code.grad is not None
-            grad[1:] = code.grad
-            self.losses |= {name: float(loss.detach()) for name, loss in losses.items()}
-        return grad
-
-    def _heads(
-        self, rays: RaySamples, code: Float[Tensor, "G R"]
-    ) -> tuple[Float[Tensor, "G R"], Float[Tensor, "G R"]]:
-        """The heads' losses by autograd; their parameters' gradients are left in ``.grad``.
-
-        Each thread takes a share of the rays; exposures are learnt from all of them at once.
-        Returns the gradients of given labels and colours, and those of the language of images.
+        Args:
+            rays: on any device; on the processor where ``language`` looks them up.
+            seen: points beside those of the rays, for ``language`` alone.
+            keyframes: that the rays are of; their exposures are learnt and applied.
+            for_poses: whether to return the gradient of the samples near the surface, too.
         """
-        count = rays.color.shape[0]
-        self._color_error = np.empty(count, np.float32)
-        shares = split(count, 1 if self._exposure else self.config.threads)
+        self._forget_gradients()
+        here, near = rays.to(self.device), rays.near_z.numel()
+        points, coded = here.points, near + len(seen.points)
+        if coded > near:
+            new = torch.from_numpy(seen.points).to(self.device)
+            points = torch.cat([points[:near], new, points[near:]])
+        features = self._encode(points)
+        layers = self.field.trunk_in, self.field.trunk_out
+        out = self._operations.trunk(layers, features, coded)
+        distance, code, seen_code = out.distance, out.code, None
+        if coded > near:
+            distance, seen_code = distance[:near], code[:, near:]
+            code = code[:, :near]
+        seen_along = self._composite(here, distance, code)
+        losses = self._geometry_losses(here, distance, out.free_distance, seen_along.depth)
+        if seen_code is not None and self.language is not None:
+            losses |= self.language.losses_of_points(self.field, seen_code.T, seen)
+        codes = [seen_along.code]
+        if self.language is not None:
+            # Gradients of language do not flow into the compositing weights.
+            codes.append(
+                (code.view(len(code), *seen_along.weights.shape) * seen_along.weights).sum(2)
+            )
+            codes[1].retain_grad()
+        heads = self._head_losses(rays, here, codes, keyframes)
+        everything = [*losses.values(), heads.total]
+        torch.autograd.backward(everything, retain_graph=for_poses and len(codes) > 1)
+        assert features.grad is not None
+        self._backward_grid(points, features.grad)
+        losses = {name: loss.detach() for name, loss in losses.items()} | heads.losses
+        depth_error = (seen_along.depth.detach() - here.depth).abs() * here.stretch
+        point_grad = self._point_grad(here, features, codes) if for_poses else None
+        return Evaluation(losses, depth_error, heads.color_error, point_grad)
+
+    def _forget_gradients(self) -> None:
+        self.optimizer.zero_grad()
+        if self.language is not None:
+            self.language.optimizer.zero_grad()
+
+    def _encode(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "LF N"]:
+        return self.field.kernels.encode(points, self._table).requires_grad_()
+
+    def _backward_grid(self, points: Float[Tensor, "N 3"], grad: Float[Tensor, "LF N"]) -> None:
+        self.field.kernels.backward_table(points, grad, self.gradient)
+
+    def _composite(self, rays: Rays, distance: Tensor, code: Tensor) -> Composite:
+        field = self.field.config
+        sharpness, behind = field.truncation_m / field.sharpness_m, 2 * field.truncation_m
+        shape = self.config.color_shapes_geometry
+        return composite(distance, code, rays.near_z, sharpness, behind, shape)
+
+    def _geometry_losses(
+        self,
+        rays: Rays,
+        distance: Float[Tensor, " N"],
+        free_distance: Float[Tensor, " M"],
+        depth: Float[Tensor, " R"],
+    ) -> dict[str, Float[Tensor, ""]]:
+        """The losses of signed distances and of composited depths, weighted."""
+        config = self.config
+        surface = (rays.depth, rays.stretch, rays.trust, self.field.config.truncation_m)
+        near = near_loss(distance, rays.near_z, *surface)
+        free = free_space_loss(free_distance, rays.trust)
+        return {
+            "distance": config.distance_weight * near,
+            "free_space": config.free_space_weight * free,
+            "depth": config.depth_weight * depth_loss(depth, *surface),
+        }
+
+    def _head_losses(
+        self, drawn: Rays, rays: Rays, codes: list[Tensor], keyframes: KeyframeStore | None
+    ) -> HeadResult:
+        """The losses of colours, labels and language, weighted; ``rays`` are on the device."""
         parameters = [p for p in self.field.network_parameters() if p.requires_grad]
         if self.language is not None:
             parameters += self.language.selection.parameters()
-        losses_of = partial(self._losses_of_rays, rays)
-        losses, code_grad, meaning_grad = gradients_by_share(losses_of, code, parameters, shares)
-        self.losses |= losses
-        return code_grad, meaning_grad
+        labelled = self.language is None or bool((drawn.label >= 0).any())
 
-    def _losses_of_rays(
-        self, rays: RaySamples, part: slice, code: Float[Tensor, "R G"], meaning: Tensor
-    ) -> dict[str, Tensor]:
-        """Losses of the heads on a part of the rays; the language of images reads ``meaning``."""
-        labelled = self.language is None or bool((rays.label >= 0).any())
-        losses = self.head_losses(
-            code,
-            torch.from_numpy(rays.color[part]),
-            torch.from_numpy(rays.label[part]) if labelled else None,
-            lambda color: self._photographed(rays, color, part),
-            torch.from_numpy(rays.label_weight[part]),
-            torch.from_numpy(rays.color_weight[part]),
-        )
-        if self.language is not None:
-            losses |= self.language.losses_of_rays(self.field, rays, part, meaning)
-        return losses
+        def losses_of(part: slice, code: Tensor, meaning: Tensor | None = None):
+            color = self._photographed(rays, part, self.field.color(code), keyframes)
+            target, weight = rays.color[part], rays.color_weight[part]
+            losses = {"color": self.config.color_weight * color_loss(color, target, weight)}
+            if labelled:
+                losses |= self._label_losses(rays, part, code)
+            if self.language is not None and meaning is not None:
+                losses |= self.language.losses_of_rays(self.field, drawn, part, meaning)
+            return losses, (color.detach() - target).abs().mean(1) * weight
+
+        return self._operations.heads(losses_of, codes, parameters, self._exposure is not None)
 
     def _photographed(
-        self, rays: RaySamples, color: Float[Tensor, "R 3"], part: slice
-    ) -> Float[Tensor, "R 3"]:
-        """Colours of some rays as their cameras show them; notes how far off they are."""
-        if self._exposure is not None and self._store is not None:
-            found = color.detach().numpy()
-            self._exposure.update(self._store, rays.slot, found, rays.color, self.steps)
-            color = self._exposure.applied(self._store, rays.slot, color)
-        error = np.abs(color.detach().numpy() - rays.color[part]).mean(1)
-        self._color_error[part] = error * rays.color_weight[part]
-        return color
-
-    def head_losses(
         self,
-        code: Float[Tensor, "R G"],
+        rays: Rays,
+        part: slice,
         color: Float[Tensor, "R 3"],
-        label: Int[Tensor, " R"] | None,
-        photographed: Callable[[Tensor], Tensor] | None = None,
-        label_weight: Float[Tensor, " R"] | None = None,
-        color_weight: Float[Tensor, " R"] | None = None,
-    ) -> dict[str, Float[Tensor, ""]]:
-        """The losses of what the heads say about composited codes, weighted.
+        keyframes: KeyframeStore | None,
+    ) -> Float[Tensor, "R 3"]:
+        """Colours of the field as the rays' cameras show them."""
+        if self._exposure is None or keyframes is None:
+            return color
+        slots = rays.slot[part]
+        self._exposure.update(keyframes, slots, color.detach(), rays.color[part], self.steps)
+        return self._exposure.applied(keyframes, slots, color)
 
-        Without a ``label`` there are only those of colours. ``photographed`` makes what the rays'
-        cameras show of the field's colours; ``label_weight`` and ``color_weight`` are those of each
-        ray's label and colour, 1 where they are not given.
-        """
+    def _label_losses(
+        self, rays: Rays, part: slice, code: Float[Tensor, "R G"]
+    ) -> dict[str, Float[Tensor, ""]]:
+        """The losses of given labels and of their names, weighted."""
         config, field = self.config, self.field
-        seen = field.color(code)
-        if photographed is not None:
-            seen = photographed(seen)
-        losses = {"color": config.color_weight * color_loss(seen, color, color_weight)}
-        if label is None:
-            return losses
+        label, weight = rays.label[part], rays.label_weight[part]
         latent = field.latent(code if config.labels_shape_geometry else code.detach())
-        of_labels = label_loss(field.label_scores(latent), label, label_weight)
-        of_names = language_loss(latent, label, self.class_latents, self.rank, label_weight)
-        return losses | {
+        of_labels = label_loss(field.label_scores(latent), label, weight)
+        of_names = language_loss(latent, label, self._class_targets, self.rank, weight)
+        return {
             "label": config.label_weight * of_labels,
             "language": config.language_weight * of_names,
         }
 
-    def _update(self, learning_rate: float) -> None:
-        self.field.kernels.adam_step(
-            self.field.table.data, self.gradient, self.moments, self.steps, learning_rate, BETAS
-        )
-        optimizers = [self.optimizer] + ([self.language.optimizer] if self.language else [])
-        for optimizer in optimizers:
+    def _point_grad(
+        self, rays: Rays, features: Float[Tensor, "LF P"], codes: list[Tensor]
+    ) -> Float[Tensor, "N 3"]:
+        """Gradient with respect to the samples near the surface.
+
+        That of language is left out: no image moves because of what it means.
+        """
+        near, grad = rays.near_z.numel(), features.grad
+        assert grad is not None
+        if len(codes) > 1 and codes[1].grad is not None:
+            grad = grad - torch.autograd.grad(codes[1], features, codes[1].grad)[0]
+        return self.field.kernels.backward_points(rays.near_points, self._table, grad[:, :near])
+
+    def _set_rates(self, learning_rate: float) -> None:
+        """Let the next ``_update`` use this learning rate."""
+        self.field.kernels.set_rates(self.steps, learning_rate, BETAS)
+        for optimizer in self._optimizers():
             optimizer.rate.fill_(learning_rate * self.config.network_rate)
+
+    def _update(self) -> None:
+        """Follow the gradients that ``find_gradients`` has left."""
+        self.field.kernels.apply_adam(
+            self.field.table.detach(), self.gradient, self.moments, self._working
+        )
+        for optimizer in self._optimizers():
             optimizer.step()
-            optimizer.zero_grad()
+
+    def _optimizers(self) -> list[Adam]:
+        return [self.optimizer] + ([self.language.optimizer] if self.language else [])

@@ -9,7 +9,6 @@ from rclpy.callback_groups import CallbackGroup
 from rclpy.lifecycle import LifecycleNode
 
 from semantic_field.config import MappingNodeConfig
-from semantic_field.field.views.rendering import render_view
 from semantic_field.geometry import check_transform, moved
 from semantic_field.mapping.mapper import Mapper
 from semantic_field.nodes.map.local_frame import offset_of
@@ -87,16 +86,17 @@ class MapServices:
         offset = offset_of(asked, frame_id, self._mapper.origin, "camera_pose")
         pose = check_transform(conversions.matrix_from_pose(request.camera_pose.pose))
         pose = moved(pose, offset)
-        camera, state = requested_camera(request), self._mapper.snapshot()
-        if state.steps == 0:
+        camera = requested_camera(request)
+        if self._mapper.steps == 0:
             raise ValueError("expected a map with something in it, got no frame yet")
-        view = render_view(state, camera, pose, with_latent=bool(request.text))
+        view = self._mapper.render(camera, pose, with_latent=bool(request.text))
         header = conversions.make_header(
             conversions.to_nanoseconds(request.camera_pose.header.stamp), frame_id
         )
         for name, image in view_images(view, header).items():
             setattr(response, name, image)
         if request.text:
+            state = self._mapper.snapshot()
             relevancy = self._questions.relevancy(view, state, request.text)
             response.relevancy = conversions.image_message(relevancy, "32FC1", header)
         response.success = True

@@ -1,0 +1,288 @@
+"""One map that learns: its field, keyframes, classes and annotations, in its own coordinates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from semantic_field.config import Config
+from semantic_field.field.annotations import AnnotationSet
+from semantic_field.field.map_state import LanguageSpace, MapState
+from semantic_field.field.model import SemanticField, shape_of
+from semantic_field.field.surface.cache import SurfaceCache
+from semantic_field.frames import Frame
+from semantic_field.kernels import GridShape, make_kernels
+from semantic_field.mapping.checkpoint import unpack_training
+from semantic_field.mapping.corrections.ray_overrides import Corrections
+from semantic_field.mapping.intake import Intake
+from semantic_field.mapping.keyframes.store import KeyframeStore
+from semantic_field.mapping.labels.class_targets import embedded, follow_classes
+from semantic_field.mapping.labels.classes import ClassTable
+from semantic_field.mapping.labels.vocabulary import Vocabulary
+from semantic_field.mapping.language.basis import TextTeacher
+from semantic_field.mapping.language.factory import make_basis, make_image_language
+from semantic_field.mapping.language.image_language import ImageLanguage
+from semantic_field.mapping.memory import (
+    depth_range_m,
+    first_shape,
+    follow_extent,
+    grid_bytes,
+)
+from semantic_field.mapping.training.factory import make_trainer, training_device
+from semantic_field.mapping.training.step import Trainer
+from semantic_field.teachers.image_teachers import ImageTargets
+from semantic_field.teachers.regions import RegionProposer
+
+
+class LiveMap:
+    """One map that is being learnt from posed RGB-D frames of any number of cameras.
+
+    A live map has no lock and no thread: one thread at a time may call its methods and use its
+    parts. The exceptions are ``intake.wants`` and ``intake.drop``, see there. All poses and points
+    are in the map's own coordinates; its owner knows where they lie in the world.
+
+    Args:
+        config: all settings.
+        teacher: embeds class names; None for a map without language.
+        proposer: finds regions in the map's own views, see ``ImageLanguage``.
+        names: class names of the label images, by class id.
+        texts: the vocabulary of a map that learns language from images; None = the one of the
+            settings.
+        stored: a map read from a file, to continue from.
+        is_live: returns whether frames come in while the map learns, so that steps must not wait.
+    Attributes:
+        field: the semantic field. trainer: takes the training steps on it.
+        intake: the keyframes and the space that they observed.
+        language: the columns that latents and text embeddings share; None without a teacher.
+        stored_language: the language of a stored map that is continued without its teacher.
+        vocabulary: which names are told apart. classes: their ids and rows.
+        annotations: what people have said. corrections: how training follows that.
+        surfaces: what readers found out about the surface, shared by all states.
+    Raises:
+        ValueError: where the settings, the teacher and the stored map do not fit together.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        teacher: TextTeacher | None = None,
+        proposer: RegionProposer | None = None,
+        names: dict[int, str] | None = None,
+        texts: list[str] | None = None,
+        stored: MapState | None = None,
+        is_live: Callable[[], bool] = lambda: False,
+    ) -> None:
+        torch.manual_seed(config.mapping.seed)
+        self.config, self.device = config, training_device(config)
+        self.surfaces, self._edits = SurfaceCache(), 0
+        self.field = self._first_field(stored)
+        self.trainer = self.make_trainer()
+        self.intake = Intake(config)
+        self.language = make_basis(config, teacher)
+        self.stored_language: LanguageSpace | None = None
+        self.trainer.language = make_image_language(
+            config, self.language, self.field, self.state, proposer, is_live
+        )
+        text_teacher = teacher if self.image_language is not None else None
+        texts = config.language.texts if texts is None else texts
+        self.vocabulary = Vocabulary(text_teacher, texts)
+        self.classes = self.vocabulary.table(names or {})
+        self.annotations = AnnotationSet(cell_m=config.mapping.annotation_cell_m)
+        self.corrections = Corrections(config.mapping)
+        if stored is not None:
+            self._continue_from(stored)
+        self._follow_classes(self._embedded(self.classes))
+
+    # the parts
+
+    @property
+    def keyframes(self) -> KeyframeStore | None:
+        """The keyframes; None before the first one."""
+        return self.intake.keyframes
+
+    @property
+    def image_language(self) -> ImageLanguage | None:
+        """What is learnt from dense embeddings of images; None where the settings do not ask."""
+        return self.trainer.language
+
+    def make_field(self, classes: int = 0, shape: GridShape | None = None) -> SemanticField:
+        """A new field on the map's device with so many classes; no shape = small tables."""
+        config, threads = self.config.field, self.config.mapping.threads
+        full = shape_of(config.grid)
+        kernels = make_kernels(config.grid.kernels, full, self.device, threads)
+        kernels = kernels.with_shape(shape or first_shape(full, kernels))
+        return SemanticField(config, classes, kernels, self.device)
+
+    def make_trainer(self) -> Trainer:
+        """What trains ``field``, with nothing learnt yet."""
+        return make_trainer(self.field, self.config.mapping)
+
+    def _first_field(self, stored: MapState | None) -> SemanticField:
+        if stored is None:
+            return self.make_field()
+        field = self.make_field(len(stored.class_ids), stored.field.kernels.shape)
+        field.assign(stored.field)
+        return field
+
+    def _continue_from(self, stored: MapState) -> None:
+        """Take over everything of a stored map but its field, which is here already."""
+        if self.language is None:
+            self.stored_language = stored.language
+        elif stored.language is not None:
+            self.language.restore(stored.language)
+        names = self.classes.given_names()
+        self.classes.restore(stored.label_names, stored.class_ids)
+        self.classes.set_names(names)
+        self.vocabulary.keep(self.classes)
+        intake = self.intake
+        intake.voxels, intake.reach = stored.voxels.copy(), stored.reach.copy()
+        intake.stamp_ns = stored.stamp_ns
+        self.trainer.steps = stored.steps
+        rows = len(stored.class_ids)
+        intake.keyframes = unpack_training(stored.training, self.trainer, self.config, rows)
+        if stored.annotations:
+            self.annotations = stored.annotations
+            self.corrections.follow(self.annotations, self.classes)
+
+    # what comes in
+
+    def take(self, frame: Frame) -> bool:
+        """Make a keyframe of a frame; returns False where it was dropped after all."""
+        if self.intake.take(frame, self.classes) is None:
+            return False
+        follow_extent(self.trainer, self.intake.reach, self.config.mapping)
+        self._follow_classes(self._embedded(self.classes))
+        return True
+
+    def add_targets(self, slot: int, targets: ImageTargets) -> None:
+        """Learn from now on what image teachers say of the keyframe in ``slot``."""
+        assert self.keyframes is not None and self.language is not None
+        assert self.image_language is not None
+        classes = self.classes.copy()
+        if self.vocabulary.make_do(classes):
+            self.extend_classes(classes)
+        self.image_language.add(self.keyframes, slot, targets)
+        self.trainer.rank = self.language.rank
+
+    def step(self) -> None:
+        """Take one training step, for which there must be a keyframe."""
+        assert self.keyframes is not None
+        intake = self.intake
+        self.trainer.step(self.keyframes, intake.reach, intake.voxels, self.corrections)
+        if intake.moved is not None:
+            intake.moved.search_one(self.keyframes, intake.reach)
+
+    @property
+    def has_keyframes(self) -> bool:
+        """Whether there is something to learn from."""
+        return self.keyframes is not None and self.keyframes.count > 0
+
+    def check_keyframes(self) -> None:
+        """Raise a ValueError where there is nothing to learn from."""
+        if not self.has_keyframes:
+            why = ", ".join(f"{n} {cause}" for cause, n in self.intake.dropped.items())
+            raise ValueError(
+                "expected a keyframe before training (add_frame), got none"
+                + (f"; frames dropped: {why}" if why else "")
+            )
+
+    @property
+    def is_corrected(self) -> bool:
+        """Whether annotations were changed so recently that they are being learnt still."""
+        return self.corrections.are_fresh(self.trainer.rays)
+
+    def set_config(self, config: Config) -> None:
+        """Use other settings from now on; fixed ones, and the vocabulary, must stay."""
+        self.config = self.intake.config = config
+        self.corrections.config = config.mapping
+        self.trainer.set_config(config.mapping)
+        if self.keyframes is not None:
+            self.keyframes.depth_range_m = depth_range_m(config.mapping)
+        if self.image_language is not None:
+            self.image_language.config = config.language
+
+    # classes and annotations
+
+    def extend_classes(self, classes: ClassTable, annotations: AnnotationSet | None = None) -> None:
+        """Use a class table with the present rows and maybe more, and other annotations.
+
+        Raises:
+            Exception: what the teacher raises on a name; nothing has changed then.
+        """
+        annotations = self.annotations if annotations is None else annotations
+        if annotations:
+            classes.none_row()
+        latents = self._embedded(classes)
+        if annotations is not self.annotations:
+            self.corrections.follow(annotations, classes)
+            self._edits += 1
+        self._edits += classes.names != self.classes.names
+        self.classes, self.annotations = classes, annotations
+        self._follow_classes(latents)
+
+    def replace_classes(self, classes: ClassTable, vocabulary: Vocabulary) -> None:
+        """Use another class table: labels and annotations follow by name, or become void.
+
+        Raises:
+            Exception: what the teacher raises on a name; nothing has changed then.
+        """
+        before = self.classes
+        annotations = self.annotations.renumbered(
+            lambda class_id: class_id if class_id < 0 else classes.id_of(before.names[class_id])
+        )
+        if annotations:
+            classes.none_row()
+        if self.image_language is not None and self.image_language.targets is not None:
+            vocabulary.make_do(classes)
+        latents, rows = self._embedded(classes), classes.rows_like(before)
+        self.classes, self.vocabulary, self.annotations = classes, vocabulary, annotations
+        self.corrections.follow(annotations, classes)
+        if self.keyframes is not None and rows.tolist() != list(range(len(rows))):
+            self.keyframes.relabel(rows)
+        self._edits += 1
+        self._follow_classes(latents)
+
+    def _embedded(self, classes: ClassTable) -> Tensor | None:
+        from_images = self.image_language is not None
+        return embedded(classes, self.language, from_images, self.config.language)
+
+    def _follow_classes(self, latents: Tensor | None) -> None:
+        temperature = self.config.language.relevancy_temperature
+        follow_classes(self.trainer, self.classes, self.language, latents, temperature)
+
+    # what is read
+
+    def revision(self) -> tuple[int, ...]:
+        """Numbers that stay the same as long as readers would see the same map."""
+        keyframes = self.keyframes.count + self.keyframes.replaced if self.keyframes else 0
+        return self.trainer.steps, keyframes, self._edits, len(self.classes)
+
+    def state(self, frame_id: str = "", version: int = 0) -> MapState:
+        """A copy of the map in its own coordinates, for readers; it never changes."""
+        self.trainer.settle()
+        tells_apart = self.image_language is not None
+        temperature = self.config.language.relevancy_temperature if tells_apart else 0.0
+        return MapState(
+            field=self.field.frozen_copy(),
+            frame_id=frame_id,
+            bounds=self.intake.voxels.bounds(),
+            voxels=self.intake.voxels.copy(),
+            reach=self.intake.reach.copy(),
+            label_names=dict(self.classes.names),
+            class_ids=tuple(self.classes.ids),
+            language=self.language.space(temperature) if self.language else self.stored_language,
+            version=version,
+            steps=self.trainer.steps,
+            stamp_ns=self.intake.stamp_ns,
+            surfaces=self.surfaces,
+            annotations=self.annotations,
+        )
+
+    def memory_bytes(self) -> int:
+        """Bytes of keyframes, grid, moments, voxels and image targets."""
+        voxels = self.intake.voxels.memory_bytes() + self.intake.reach.memory_bytes()
+        language = self.image_language.memory_bytes() if self.image_language else 0
+        keyframes = self.keyframes.memory_bytes() if self.keyframes else 0
+        return grid_bytes(self.field.kernels.shape) + voxels + keyframes + language

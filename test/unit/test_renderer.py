@@ -1,0 +1,138 @@
+"""One renderer: whoever renders an annotated map gets the same view, on every device."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from semantic_field.config import Config, updated
+from semantic_field.evaluation.scores.scoring import render
+from semantic_field.field.views.device_rendering import DeviceMap
+from semantic_field.field.views.rendering import RenderedView, render_view
+from semantic_field.frames import Frame
+from semantic_field.geometry import Camera, make_transform
+from semantic_field.mapping import Mapper
+from semantic_field.mapping.corrections.pointing import Box
+from semantic_field.mapping.renderer import Renderer
+
+CAMERA = Camera.from_field_of_view(64, 48, 1.2)
+SMALL = {
+    "field.truncation_m": 0.035,
+    "field.grid.log2_table_size": 12,
+    "field.grid.levels": 4,
+    "field.grid.finest_cell_m": 0.08,
+    "field.latent_dim": 16,
+    "mapping.rays_per_step": 256,
+    "mapping.memory_budget_mb": 16,
+    "mapping.annotation_cell_m": 0.04,
+    "mapping.adapt_exposure": True,
+}
+UTM = np.array([458_000.0, 5_429_000.0, 100.0])
+INNER = np.s_[6:-6, 6:-6]
+
+
+def wall(x: float, gain: float = 1.0) -> Frame:
+    """A wall 1.5 m before a camera in UTM, of one class and colour."""
+    return Frame(
+        stamp_ns=int((1 + x) * 1e9),
+        color=np.full((48, 64, 3), 160 * gain, np.uint8),
+        depth=np.full((48, 64), 1.5, np.float32),
+        camera=CAMERA,
+        T_world_camera=make_transform(np.eye(3), UTM + [x, 0, 0]),
+        labels=np.full((48, 64), 7, np.int32),
+    )
+
+
+@pytest.fixture(scope="module")
+def mapper() -> Mapper:
+    """A map of a wall, whose left half has just been called a door."""
+    mapper = Mapper(updated(Config(), SMALL))
+    mapper.set_label_names({7: "wall"})
+    for x in (-0.2, 0.0, 0.2):
+        assert mapper.add_frame(wall(x, 0.5 if x > 0 else 1.0))
+    mapper.train_steps(150)
+    left = make_transform(np.eye(3), UTM + [-0.5, 0.0, 1.5])
+    mapper.annotate("door", Box(left, np.array([1.0, 3.0, 0.3])))
+    return mapper
+
+
+def door(mapper: Mapper) -> int:
+    return int(mapper.annotations().entries[0].class_ids[0])
+
+
+def test_all_ways_to_a_view_agree(mapper: Mapper) -> None:
+    frame, state = wall(0.0), mapper.snapshot()
+    where = frame.camera, frame.T_world_camera
+    on_device = DeviceMap.of(state, "cpu")  # as on a GPU: another tracer, torch throughout
+    views = {
+        "mapper": mapper.render(*where),
+        "service": mapper.render(*where, with_latent=True),
+        "moment": mapper.render_moment(*where, frame.stamp_ns),
+        "evaluation": render(state, frame)[0],
+        "device": Renderer(on_device.render, state.annotations, state.origin).render(*where),
+    }
+    expected = views["mapper"]
+    doors = expected.label[INNER] == door(mapper)
+    assert doors[:, :24].mean() > 0.95 and doors[:, 28:].mean() < 0.05
+    alone = render_view(state, *where)
+    assert (alone.label[INNER] == 7).all()  # the field has not learnt it
+    for name, view in views.items():
+        assert (view.label == expected.label)[INNER].mean() > 0.99, name
+        assert np.abs(view.depth - expected.depth)[INNER].max() < 0.01, name
+        assert (view.depth > 0)[INNER].all(), name
+    assert views["service"].latent is not None and views["mapper"].latent is None
+
+
+def test_what_shows_nothing_has_no_name(mapper: Mapper) -> None:
+    away = make_transform(np.eye(3), UTM + [0, 0, 3.0])  # behind the wall, looking away
+    view = mapper.render(CAMERA, away)
+    assert not view.depth.any() and (view.label == -1).all()
+
+
+def test_a_moment_has_its_exposure(mapper: Mapper) -> None:
+    pose = wall(0.0).T_world_camera
+    bright, dark = (mapper.render_moment(CAMERA, pose, wall(x).stamp_ns) for x in (-0.2, 0.2))
+    assert dark.color[INNER].mean() < 0.7 * bright.color[INNER].mean()
+    later = mapper.render_moment(CAMERA, pose, wall(0.0).stamp_ns + 60_000_000_000)
+    assert np.array_equal(later.color, mapper.render(CAMERA, pose).color)  # nothing is known of it
+
+
+def test_a_renderer_stays_what_it_was(mapper: Mapper) -> None:
+    frame, renderer = wall(0.0), mapper.renderer()
+    where = frame.camera, frame.T_world_camera
+    before = renderer.render(*where, stamp_ns=frame.stamp_ns)
+    store = mapper.live_map.keyframes
+    assert store is not None
+    kept = store.learnt["exposure"].copy()
+    store.learnt["exposure"][:] = 0.0
+    view = renderer.render(*where, stamp_ns=frame.stamp_ns)
+    store.learnt["exposure"][:] = kept
+    assert np.array_equal(view.color, before.color)
+
+
+def test_any_first_stage_is_annotated_and_exposed(mapper: Mapper) -> None:
+    """A view need not come from the field: what is shown of another source is treated alike."""
+    frame, state, renderer = wall(0.0), mapper.snapshot(), mapper.renderer()
+
+    def photograph(camera: Camera, T_map_camera: np.ndarray, with_latent: bool) -> RenderedView:
+        assert np.allclose(T_map_camera[:3, 3], 0)
+        view = render_view(state.in_own_frame(), camera, T_map_camera, with_latent)
+        return replace(view, color=frame.color)
+
+    other = Renderer(photograph, state.annotations, state.origin)
+    view = other.render(frame.camera, frame.T_world_camera)
+    assert np.array_equal(view.color, frame.color)
+    own = renderer.render(frame.camera, frame.T_world_camera)
+    assert np.array_equal(view.label, own.label) and (view.label == door(mapper)).any()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_state_is_rendered_on_a_gpu(mapper: Mapper) -> None:
+    frame, state = wall(0.0), mapper.snapshot()
+    view = Renderer.of(state, "cuda").render(frame.camera, frame.T_world_camera)
+    expected = mapper.render(frame.camera, frame.T_world_camera)
+    assert (view.label == expected.label)[INNER].mean() > 0.99
+    assert np.abs(view.depth - expected.depth)[INNER].max() < 0.01
