@@ -20,11 +20,12 @@ from typing import Any
 import torch
 from common import RESULTS, finished_entries, write_results
 
-from semantic_field.config import Config, updated
+from semantic_field.config import Config
 from semantic_field.evaluation.ablation import AblationRun, ablation_table
 from semantic_field.evaluation.protocols.protocol import Training, load_protocol
 from semantic_field.mapping import Mapper
 from semantic_field.mapping.warm_up import warm_up
+from semantic_field.settings import updated
 
 ROOMS = ("../shared/data/house/living", "../shared/data/house/bedroom")
 FEATURES = "../shared/data/clip_text_features"

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from semantic_field.config import Config, FieldConfig, GridConfig, LanguageConfig, updated
+from semantic_field.config import Config, FieldConfig, GridConfig, LanguageConfig
 from semantic_field.data.sources import open_source
 from semantic_field.evaluation.ablation import AblationRun, ablation_table, true_regions
 from semantic_field.evaluation.protocols.protocol import load_protocol, make_protocol
@@ -27,6 +27,7 @@ from semantic_field.mapping.language.keyframe_features import DenseTargets
 from semantic_field.mapping.language.self_enhancement import Schedule, poses_near, poses_on_circle
 from semantic_field.mapping.language.view_labels import ViewLabels
 from semantic_field.mapping.robustness.pose_refinement import WARM_UP_STEPS
+from semantic_field.settings import updated
 from semantic_field.teachers.household import COMMON_THINGS
 from semantic_field.teachers.image_teachers import ImageTargets
 from semantic_field.teachers.regions import Regions

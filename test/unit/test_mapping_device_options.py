@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from semantic_field.config import Config, LanguageConfig, updated
+from semantic_field.config import Config, LanguageConfig
 from semantic_field.field.annotations import Annotation, AnnotationSet
 from semantic_field.field.model import SemanticField, shape_of
 from semantic_field.field.rays.rays import Rays
@@ -30,6 +30,7 @@ from semantic_field.mapping.language.image_language import ImageLanguage
 from semantic_field.mapping.language.language_losses import feature_loss, feature_loss_in_torch
 from semantic_field.mapping.training.device_step import STEPS_PER_UPLOAD, DeviceTrainer
 from semantic_field.mapping.training.step import Trainer
+from semantic_field.settings import updated
 from semantic_field.teachers.image_teachers import ImageTargets
 
 HAS_GPU = torch.cuda.is_available()

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, smooth_l1_loss
 
-from semantic_field.config import Config, updated
+from semantic_field.config import Config
 from semantic_field.field.model import SemanticField
 from semantic_field.field.rays.rays import Rays
 from semantic_field.kernels.reference import ReferenceKernels
 from semantic_field.mapping.training.step import Trainer
+from semantic_field.settings import updated
 
 RAYS, NEAR, FREE, CLASSES = 40, 4, 3, 3
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from semantic_field.config import Config, updated
+from semantic_field.config import Config
 from semantic_field.field.annotations import Annotation, AnnotationSet
 from semantic_field.field.model import SemanticField, shape_of
 from semantic_field.field.rays.device_sampling import Placing, draw_rays_on_device
@@ -31,6 +31,7 @@ from semantic_field.mapping.keyframes.device_copy import DeviceKeyframes
 from semantic_field.mapping.keyframes.store import KeyframeStore
 from semantic_field.mapping.labels.classes import ClassTable
 from semantic_field.mapping.training.device_step import DeviceTrainer
+from semantic_field.settings import updated
 
 DEVICE = "cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda"
 SHAPES = [

@@ -124,7 +124,8 @@ def _protocol(arguments: argparse.Namespace):
 
 
 def _config(arguments: argparse.Namespace):
-    from semantic_field.config import Config, load_config, updated
+    from semantic_field.config import Config, load_config
+    from semantic_field.settings import updated
 
     config = load_config(arguments.config) if arguments.config else Config()
     given = {"mapping.seed": arguments.seed, "query.up": arguments.up}

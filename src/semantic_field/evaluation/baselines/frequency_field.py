@@ -139,7 +139,7 @@ class FrequencyMapper(Mapper):
     live_map_type = FrequencyLiveMap
 
     def __init__(self, config: Config) -> None:
-        from semantic_field.config import updated
+        from semantic_field.settings import updated
 
         grid = {f"field.grid.{k}": v for k, v in vars(NO_GRID).items()}
         given = grid | {"mapping.device": "cpu", "mapping.refine_poses": False}

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from semantic_field.config import Config, updated
+from semantic_field.config import Config
+from semantic_field.settings import updated
 
 REGIONS = ("depth", "instances")
 
