@@ -357,7 +357,7 @@ RED, BLUE = np.array([-0.4, 0.0, 1.5]), np.array([0.4, 0.0, 1.5])
 @pytest.mark.parametrize("step", [None, DeviceTrainer], ids=["usual step", "a GPU's step"])
 def test_a_click_names_one_half_and_is_taken_back(step, tmp_path, monkeypatch) -> None:
     if step is not None:  # without a GPU it works on the processor, in the same way
-        monkeypatch.setattr("semantic_field.mapping.mapper.make_trainer", step)
+        monkeypatch.setattr("semantic_field.mapping.live_map.make_trainer", step)
     mapper, frame = mapped(), wall()
     answer = mapper.annotate("door", Point(RED))
     assert (answer.annotation.id, answer.annotation.name, answer.conflicts) == (1, "door", ())
