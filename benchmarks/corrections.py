@@ -24,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
-from semantic_field.config import Config, updated
+from semantic_field.config import Config
 from semantic_field.data.sources import FrameSource, open_source
 from semantic_field.field.description import describe
 from semantic_field.frames import Frame
@@ -32,6 +32,7 @@ from semantic_field.geometry import transform_points
 from semantic_field.mapping import Mapper
 from semantic_field.mapping.corrections.claims import surface_within
 from semantic_field.mapping.corrections.pointing import Point
+from semantic_field.settings import updated
 from semantic_field.teachers import make_language_teacher
 
 RATE_HZ = 5.0

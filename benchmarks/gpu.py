@@ -26,7 +26,7 @@ from common import write_results
 from kernels import coherent_points, make_cases, on_gpu, replayed
 from mapping import HELD_OUT_EVERY, evaluate
 
-from semantic_field.config import Config, GridConfig, updated
+from semantic_field.config import Config, GridConfig
 from semantic_field.data.sources import FrameSource, open_source
 from semantic_field.field.map_state import LanguageSpace
 from semantic_field.field.model import shape_of
@@ -35,6 +35,7 @@ from semantic_field.mapping import Mapper
 from semantic_field.mapping.corrections.pointing import Pixel
 from semantic_field.query.interpretation import Interpretation, TextSet
 from semantic_field.query.latent_index import LatentIndex
+from semantic_field.settings import updated
 from semantic_field.teachers.image_teachers import ImageTargets
 from semantic_field.teachers.language import Calibration
 

@@ -23,10 +23,11 @@ from common import write_results
 from mapping import HELD_OUT_EVERY, evaluate
 from rich.progress import track
 
-from semantic_field.config import Config, updated
+from semantic_field.config import Config
 from semantic_field.data.sources import FrameSource, open_source
 from semantic_field.frames import Frame
 from semantic_field.mapping import Mapper
+from semantic_field.settings import updated
 
 MARGIN = 40  # pixels by which the windows are smaller than the images
 MEBIBYTE = 1 << 20

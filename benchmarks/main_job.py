@@ -13,11 +13,12 @@ from typing import Any
 
 from common import write_results
 
-from semantic_field.config import Config, updated
+from semantic_field.config import Config
 from semantic_field.evaluation.protocols.protocol import load_protocol
 from semantic_field.evaluation.report.figures import COST, QUALITY
 from semantic_field.evaluation.report.report_files import write_report
 from semantic_field.evaluation.runner import evaluate
+from semantic_field.settings import updated
 
 DATA = Path(
     os.environ.get(

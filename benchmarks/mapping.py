@@ -26,11 +26,12 @@ import torch
 from common import write_results
 from numpy.typing import NDArray
 
-from semantic_field.config import Config, updated
+from semantic_field.config import Config
 from semantic_field.data.sources import FrameSource, open_source
 from semantic_field.field.views.rendering import RenderedView
 from semantic_field.frames import VOID_LABEL, Frame
 from semantic_field.mapping import Mapper
+from semantic_field.settings import updated
 
 HELD_OUT_EVERY = 10
 MAX_CLASSES = 4096

@@ -20,15 +20,12 @@ from typing import Any
 import torch
 from common import RESULTS, finished_entries, write_results
 
-from semantic_field.config import Config, updated
-from semantic_field.evaluation.open_vocabulary import (
-    AblationRun,
-    ablation_cells,
-    ablation_table,
-)
+from semantic_field.config import Config
+from semantic_field.evaluation.ablation import AblationRun, ablation_table
 from semantic_field.evaluation.protocols.protocol import Training, load_protocol
 from semantic_field.mapping import Mapper
 from semantic_field.mapping.warm_up import warm_up
+from semantic_field.settings import updated
 
 ROOMS = ("../shared/data/house/living", "../shared/data/house/bedroom")
 FEATURES = "../shared/data/clip_text_features"
@@ -61,7 +58,7 @@ def run_room(room: str, protocol, config: Config, options, entries: list[dict]) 
     done = {(e["room"], e["name"], e["protocol"]) for e in entries}
     run = AblationRun(room, protocol, config)
     head = {"room": run.source.name, "protocol": protocol.hash}
-    for cell in ablation_cells():
+    for cell in protocol.ablation:
         wanted = not options.only or cell.name in options.only
         if wanted and (head["room"], cell.name, protocol.hash) not in done:
             result = run.score(cell)

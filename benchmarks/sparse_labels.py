@@ -21,7 +21,7 @@ from typing import Any
 
 from common import RESULTS, write_results
 
-from semantic_field.config import Config, updated
+from semantic_field.config import Config
 from semantic_field.data.sources import open_source
 from semantic_field.evaluation.baselines.label_tasks import label_figures, score_label_task
 from semantic_field.evaluation.mapping_run import MappingJob
@@ -32,6 +32,7 @@ from semantic_field.evaluation.scores.class_set import ClassSet
 from semantic_field.evaluation.scores.held_out_views import HeldOutFrames
 from semantic_field.mapping import Mapper
 from semantic_field.mapping.warm_up import warm_up
+from semantic_field.settings import updated
 
 DATA = Path(
     os.environ.get(

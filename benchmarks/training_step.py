@@ -17,9 +17,10 @@ import torch
 from baselines import HashGridNerf, VanillaNerf
 from common import interleave, write_results
 
-from semantic_field.config import Config, updated
+from semantic_field.config import Config
 from semantic_field.data.sources import FrameSource, open_source
 from semantic_field.mapping import Mapper
+from semantic_field.settings import updated
 
 THREADS = 2
 FINEST_CELL_M = 0.02  # 8 levels x 4 features x 2^19 entries

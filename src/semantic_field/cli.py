@@ -9,8 +9,9 @@ from pathlib import Path
 
 import yaml
 
-from semantic_field.config import Config, TeacherConfig, updated
+from semantic_field.config import Config, TeacherConfig
 from semantic_field.data.source_options import add_source_options, joined_axes, source_config
+from semantic_field.settings import updated
 
 Handler = Callable[[argparse.Namespace], int]
 

@@ -19,9 +19,10 @@ from semantic_field.annotation.label_calibration import (
     held_out_blocks,
 )
 from semantic_field.cli import main
-from semantic_field.config import Config, updated
+from semantic_field.config import Config
 from semantic_field.data.folder_writer import write_folder
 from semantic_field.data.sources import open_source
+from semantic_field.settings import updated
 
 SMALL = {
     "field.grid.log2_table_size": 13,

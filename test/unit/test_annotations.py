@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from semantic_field.config import Config, updated
+from semantic_field.config import Config
 from semantic_field.field.annotations import Annotation, AnnotationSet
 from semantic_field.field.map_file import dump_map, load_map
 from semantic_field.field.rays.rays import Rays
@@ -27,6 +27,7 @@ from semantic_field.mapping.keyframes.pixels_and_points import seen_at
 from semantic_field.mapping.keyframes.store import KeyframeStore
 from semantic_field.mapping.labels.classes import FIRST_OWN_ID, ClassTable
 from semantic_field.mapping.training.device_step import DeviceTrainer
+from semantic_field.settings import updated
 
 CAMERA = Camera.from_field_of_view(64, 48, 1.2)
 SETTINGS = {
@@ -356,7 +357,7 @@ RED, BLUE = np.array([-0.4, 0.0, 1.5]), np.array([0.4, 0.0, 1.5])
 @pytest.mark.parametrize("step", [None, DeviceTrainer], ids=["usual step", "a GPU's step"])
 def test_a_click_names_one_half_and_is_taken_back(step, tmp_path, monkeypatch) -> None:
     if step is not None:  # without a GPU it works on the processor, in the same way
-        monkeypatch.setattr("semantic_field.mapping.mapper.make_trainer", step)
+        monkeypatch.setattr("semantic_field.mapping.live_map.make_trainer", step)
     mapper, frame = mapped(), wall()
     answer = mapper.annotate("door", Point(RED))
     assert (answer.annotation.id, answer.annotation.name, answer.conflicts) == (1, "door", ())

@@ -11,10 +11,8 @@ from semantic_field.config import (
     QueryNodeConfig,
     ReplayNodeConfig,
     load_config,
-    to_dict,
-    updated,
-    walk,
 )
+from semantic_field.settings import to_dict, updated, walk
 
 
 def test_dotted_names_round_trip():

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from semantic_field.config import Config, updated
+from semantic_field.config import Config
 from semantic_field.data.sources import open_source
 from semantic_field.field.map_state import LanguageSpace
 from semantic_field.field.views.device_rendering import DeviceMap
@@ -25,6 +25,7 @@ from semantic_field.mapping.training.device_step import DeviceTrainer
 from semantic_field.query import relevancy
 from semantic_field.query.interpretation import Interpretation, TextSet
 from semantic_field.query.latent_index import LatentIndex
+from semantic_field.settings import updated
 from semantic_field.teachers.language import Calibration
 
 SMALL = {

@@ -14,16 +14,6 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FOLDERS = [ROOT, SOURCES, ROOT / "src" / "embedded_ros", ROOT / "launch", ROOT / "src"]
 OF_OTHERS = {"rs_launch.py", "my.launch.py"}  # another package's, and a file of the reader's
 WORKSPACE = "src/semantic_field/"  # of the sources, and of the repository in a ROS 2 workspace
-COMING = {  # described already, and about to be merged
-    "field/rays/rays.py",
-    "mapping/corrections/annotating.py",
-    "mapping/entrance.py",
-    "mapping/live_map.py",
-    "mapping/renderer.py",
-    "mapping/snapshots.py",
-    "mapping/training/operations.py",
-    "mapping/worker.py",
-}
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 PYTHON_FILE = re.compile(r"[\w./]*\w\.py\b")
 FOLDER_OR_MODULE = re.compile(r"`((?:\w+/)+)`")
@@ -42,7 +32,7 @@ def anchors(page: Path) -> set[str]:
 def is_there(name: str) -> bool:
     """Whether a file that a page names exists."""
     name = name.lstrip("./").removeprefix(WORKSPACE)
-    return name in COMING or any((folder / name).exists() for folder in FOLDERS)
+    return any((folder / name).exists() for folder in FOLDERS)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -85,10 +75,6 @@ def test_the_picture_names_files_and_folders_that_exist() -> None:
     named = re.findall(r">(\w+/[\w/]*(?:\.py)?)<", picture)
     assert len(named) > 15
     assert not {name for name in named if not is_there(name)}
-
-
-def test_nothing_that_has_come_is_still_announced() -> None:
-    assert not {name for name in COMING if (SOURCES / name).exists()}
 
 
 def test_the_checks_see_what_they_look_for() -> None:

@@ -7,13 +7,14 @@ import json
 import pytest
 
 from semantic_field.cli import main
-from semantic_field.config import Config, updated
+from semantic_field.config import Config
 from semantic_field.data.folder_writer import write_folder
 from semantic_field.data.simulated_room import SimulatedRoom
 from semantic_field.data.sources import open_source
 from semantic_field.evaluation.protocols.protocol import HeldOutViews, Protocol, Training
 from semantic_field.evaluation.runner import evaluate
 from semantic_field.field.map_file import load_map
+from semantic_field.settings import updated
 
 SMALL = {
     "field.grid.log2_table_size": 12,

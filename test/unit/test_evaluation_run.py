@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from semantic_field.cli import main
-from semantic_field.config import Config, updated
+from semantic_field.config import Config
 from semantic_field.data.folder_writer import write_folder
 from semantic_field.data.sources import open_source
 from semantic_field.evaluation import runner
@@ -30,6 +30,7 @@ from semantic_field.evaluation.report.report_files import read_report, write_rep
 from semantic_field.evaluation.runner import Evaluation, evaluate
 from semantic_field.field.map_state import MapState
 from semantic_field.mapping import Mapper
+from semantic_field.settings import updated
 
 ROOM = "room:seed=2,frames=24,width=96,height=72"
 SMALL = {

@@ -10,7 +10,7 @@ import pytest
 import trimesh
 from pypcd4 import PointCloud
 
-from semantic_field.config import Config, QueryConfig, updated
+from semantic_field.config import Config, QueryConfig
 from semantic_field.data.believed_poses import PoseJudge, chains_of, origin_of
 from semantic_field.data.placed import placed
 from semantic_field.data.simulated_room import SimulatedRoom
@@ -28,6 +28,7 @@ from semantic_field.mapping import Mapper
 from semantic_field.mapping.corrections.pointing import Box, Point
 from semantic_field.query.hits import find_hits
 from semantic_field.query.navigation import goal_pose
+from semantic_field.settings import updated
 
 UTM = np.array([458_000.0, 5_429_000.0, 100.0])
 CAMERA = Camera.from_field_of_view(64, 48, 1.2)

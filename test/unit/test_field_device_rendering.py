@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from semantic_field.config import Config, updated
+from semantic_field.config import Config
 from semantic_field.data.sources import open_source
 from semantic_field.field.map_state import MapState
 from semantic_field.field.views.device_rendering import DeviceMap
@@ -14,6 +14,7 @@ from semantic_field.field.views.rendering import render_view
 from semantic_field.field.voxels.device_voxels import DeviceVoxels
 from semantic_field.field.voxels.voxel_grid import VoxelGrid
 from semantic_field.mapping import Mapper
+from semantic_field.settings import updated
 
 GPU = pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))
 

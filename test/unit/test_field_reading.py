@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from semantic_field.config import FieldConfig, updated
+from semantic_field.config import FieldConfig
 from semantic_field.field.description import describe
 from semantic_field.field.map_state import MapState
 from semantic_field.field.model import SemanticField
@@ -15,6 +15,7 @@ from semantic_field.field.views.tracing import ray_directions
 from semantic_field.field.voxels.voxel_grid import VoxelGrid
 from semantic_field.geometry import Camera, look_at
 from semantic_field.kernels.reference import hash_vertices
+from semantic_field.settings import updated
 
 CLASS_IDS = (4, 9, 30)
 SMALL = {"grid.log2_table_size": 10, "grid.levels": 3, "grid.finest_cell_m": 0.1}

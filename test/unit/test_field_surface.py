@@ -12,7 +12,7 @@ import trimesh
 from pypcd4 import PointCloud
 
 from semantic_field.cli import main
-from semantic_field.config import Config, updated
+from semantic_field.config import Config
 from semantic_field.field.description import describe
 from semantic_field.field.map_file import dump_map, write_map
 from semantic_field.field.map_state import LanguageSpace, MapState
@@ -28,6 +28,7 @@ from semantic_field.field.voxels.voxel_grid import VoxelGrid
 from semantic_field.frames import Frame
 from semantic_field.geometry import Camera, make_transform
 from semantic_field.mapping import Mapper
+from semantic_field.settings import updated
 
 CAMERA = Camera.from_field_of_view(80, 60, 1.2)
 SETTINGS = {

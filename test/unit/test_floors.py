@@ -13,7 +13,7 @@ import pytest
 
 SOURCES = Path(__file__).resolve().parents[2] / "src" / "semantic_field"
 FLOORS = (  # from the bottom to the top, without exception; one floor may import itself
-    {"geometry", "frames", "config", "atomic_files", "torchvision_operators"},
+    {"geometry", "frames", "settings", "config", "atomic_files", "torchvision_operators"},
     {"kernels"},
     {"field"},
     {"teachers"},

@@ -12,16 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from semantic_field.config import Config, FieldConfig, GridConfig, LanguageConfig, updated
+from semantic_field.config import Config, FieldConfig, GridConfig, LanguageConfig
 from semantic_field.data.sources import open_source
-from semantic_field.evaluation.open_vocabulary import (
-    AblationRun,
-    Cell,
-    ablation_cells,
-    ablation_table,
-    true_regions,
-)
-from semantic_field.evaluation.protocols.protocol import make_protocol
+from semantic_field.evaluation.ablation import AblationRun, ablation_table, true_regions
+from semantic_field.evaluation.protocols.protocol import load_protocol, make_protocol
 from semantic_field.field.model import SemanticField
 from semantic_field.frames import Frame
 from semantic_field.geometry import Camera
@@ -33,6 +27,7 @@ from semantic_field.mapping.language.keyframe_features import DenseTargets
 from semantic_field.mapping.language.self_enhancement import Schedule, poses_near, poses_on_circle
 from semantic_field.mapping.language.view_labels import ViewLabels
 from semantic_field.mapping.robustness.pose_refinement import WARM_UP_STEPS
+from semantic_field.settings import updated
 from semantic_field.teachers.household import COMMON_THINGS
 from semantic_field.teachers.image_teachers import ImageTargets
 from semantic_field.teachers.regions import Regions
@@ -564,18 +559,29 @@ def test_one_cell_of_the_ablation(folder):
         "training": {"steps": 8},
         "views": {"width": 80},
         "headline": "ov_nerf",
-        "ablation": "open_vocabulary",
+        "ablation": [{"name": "both", "rsr": True, "cse": True}],
     }
     config = updated(Config(), SMALL | {"teacher.kind": "simulated", "teacher.path": str(folder)})
     run = AblationRun("room:frames=9", make_protocol(content), config)
     _, synonyms, absent = run.questions()
     assert {q.text for q in synonyms} == {"couch"} and [q.text for q in absent] == ["bicycle"]
     assert all(item.frame.labels is None and item.frame.instances is None for item in run.frames)
-    result = run.score(Cell("both", True, True))
+    result = run.score(run.protocol.ablation[0])
     assert result["steps"] == 8 and result["keyframes"] == 3 and 0 <= result["miou"] <= 1
     assert result["teacher"] == "simulated teacher"
     head, base, row = ablation_table([result | {"miou": 0.1}, result | {"miou": 0.25}])
     assert base[2] == "1.00" and row[:3] == ["both", "0.250", "2.50"] and len(row) == len(head)
-    upper = replace(Cell("upper", True, False), regions="instances")
-    assert upper.config(config, 100).language.rank_teacher
-    assert len(ablation_cells()) == len({cell.name for cell in ablation_cells()}) == 11
+
+
+def test_the_cells_of_an_ablation_are_settings():
+    cells = {cell.name: cell for cell in load_protocol("ov_ablation").ablation}
+    assert len(cells) == 11 and list(cells)[:4] == ["base", "+RSR", "+CSE", "both"]
+    late = cells["both, T 0.6"].config(Config(), 1000).language
+    assert late.rank_teacher and late.self_enhancement and late.source == "images"
+    assert (late.enhance_from, late.enhance_every) == (600, 150)
+    assert cells["+RSR, true instances"].regions == "instances"
+    for wrong in ({"regions": "true"}, {"every": 0}, {"first": 2}, {"rsrr": True}):
+        with pytest.raises(ValueError, match="ablation"):
+            make_protocol({"name": "x", "ablation": [{"name": "a", **wrong}]})
+    with pytest.raises(ValueError, match="another name"):
+        make_protocol({"name": "x", "ablation": [{"name": "a"}, {"name": "a"}]})

@@ -17,12 +17,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from semantic_field.config import Config, updated
+from semantic_field.config import Config
 from semantic_field.field.model import SemanticField, shape_of
 from semantic_field.kernels import GridGradient, GridMoments, grid_shape, make_kernels
 from semantic_field.kernels.reference import ReferenceKernels
 from semantic_field.kernels.tcnn import TcnnKernels, TcnnLayout, TcnnReader
 from semantic_field.mapping.training.factory import training_device
+from semantic_field.settings import updated
 
 HAS_PACKAGE = torch.cuda.is_available() and find_spec("tinycudann") is not None
 SHAPE = grid_shape(4, 2, 9, 1.0, 0.1, extent_m=4.0)  # two dense levels, two hashed ones

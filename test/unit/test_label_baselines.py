@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from semantic_field.config import Config, updated
+from semantic_field.config import Config
 from semantic_field.data.sources import open_source
 from semantic_field.evaluation.baselines.frequency_field import FrequencyMapper
 from semantic_field.evaluation.baselines.label_baselines import (
@@ -23,6 +23,7 @@ from semantic_field.evaluation.scores.class_set import ClassSet
 from semantic_field.field.views.rendering import render_view
 from semantic_field.frames import Frame
 from semantic_field.geometry import Camera, make_transform
+from semantic_field.settings import updated
 
 CAMERA = Camera(10.0, 10.0, 9.5, 4.5, 20, 10)
 CLASSES = ClassSet({3: "wall", 8: "box"})

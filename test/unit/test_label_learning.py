@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from semantic_field.config import Config, updated
+from semantic_field.config import Config
 from semantic_field.data.sources import open_source
 from semantic_field.data.view_selection import choose_views, greedy_cover
 from semantic_field.frames import Frame
@@ -17,6 +17,7 @@ from semantic_field.mapping.keyframes.labelled_pixels import PER_CLASS, Labelled
 from semantic_field.mapping.keyframes.store import KeyframeStore
 from semantic_field.mapping.labels.click_spreading import spread_clicks
 from semantic_field.mapping.labels.noise_vote import agreement, voted, without_noise
+from semantic_field.settings import updated
 
 CAMERA = Camera(40.0, 40.0, 19.5, 14.5, 40, 30)
 

@@ -268,8 +268,8 @@ def test_a_guard_ends_the_groups_that_are_left(guard_dies_first, capfd):
     guard = Guard()
     guard.start()
     if guard_dies_first:
-        guard._process.kill()
-        guard._process.wait()
+        guard.process.kill()
+        guard.process.wait()
     guard.add(process.pid)
     guard.close()
     assert not living({process.pid})

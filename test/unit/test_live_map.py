@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from semantic_field.config import Config, updated
+from semantic_field.config import Config
 from semantic_field.field.views.rendering import render_view
 from semantic_field.frames import Frame
 from semantic_field.geometry import Camera, make_transform
 from semantic_field.mapping.labels import renaming
 from semantic_field.mapping.live_map import LiveMap
+from semantic_field.settings import updated
 
 LEFT = Camera.from_field_of_view(64, 48, 1.2)
 RIGHT = Camera.from_field_of_view(48, 32, 0.9)

@@ -10,12 +10,13 @@ import pytest
 import torch
 from safetensors import numpy as safetensors_numpy
 
-from semantic_field.config import FieldConfig, updated
+from semantic_field.config import FieldConfig
 from semantic_field.field import map_file
 from semantic_field.field.map_file import dump_map, load_map, read_map, write_map
 from semantic_field.field.map_state import LanguageSpace, MapState
 from semantic_field.field.model import SemanticField
 from semantic_field.field.voxels.voxel_grid import VoxelGrid
+from semantic_field.settings import updated
 
 CONFIG = updated(
     FieldConfig(), {"grid.levels": 3, "grid.log2_table_size": 9, "latent_dim": 8, "voxel_m": 0.1}

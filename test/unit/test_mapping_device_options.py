@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from semantic_field.config import Config, LanguageConfig, updated
+from semantic_field.config import Config, LanguageConfig
 from semantic_field.field.annotations import Annotation, AnnotationSet
 from semantic_field.field.model import SemanticField, shape_of
 from semantic_field.field.rays.rays import Rays
@@ -30,6 +30,7 @@ from semantic_field.mapping.language.image_language import ImageLanguage
 from semantic_field.mapping.language.language_losses import feature_loss, feature_loss_in_torch
 from semantic_field.mapping.training.device_step import STEPS_PER_UPLOAD, DeviceTrainer
 from semantic_field.mapping.training.step import Trainer
+from semantic_field.settings import updated
 from semantic_field.teachers.image_teachers import ImageTargets
 
 HAS_GPU = torch.cuda.is_available()
@@ -254,15 +255,15 @@ def test_rays_look_at_once_at_what_was_said_and_no_longer_than_it_is_fresh(devic
     trainer = make(DeviceTrainer, settings, device)
     assert isinstance(trainer, DeviceTrainer)
     corrections, looked_at = Corrections(settings.mapping), []
-    rays_of_step = trainer._draw_here
+    rays_of_step = trainer.draw_here
 
     def watched() -> Rays:
         rays = rays_of_step()
         looked_at.append(float((rays.label == 2).float().mean()))
         return rays
 
-    trainer._draw_here = watched  # type: ignore[method-assign]
-    trainer._graph._capturable = False
+    trainer.draw_here = watched  # type: ignore[method-assign]
+    trainer.graph.capturable = False
     for step in range(60):
         if step == 5:  # in the middle of what was uploaded
             corrections = said(settings)

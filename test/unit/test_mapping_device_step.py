@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from semantic_field.config import Config, updated
+from semantic_field.config import Config
 from semantic_field.field.annotations import Annotation, AnnotationSet
 from semantic_field.field.model import SemanticField, shape_of
 from semantic_field.field.rays.device_sampling import (
@@ -36,6 +36,7 @@ from semantic_field.mapping.training.device_step import DeviceTrainer
 from semantic_field.mapping.training.disagreement import RayErrors
 from semantic_field.mapping.training.factory import make_trainer, training_device
 from semantic_field.mapping.training.step import Trainer
+from semantic_field.settings import updated
 
 HAS_GPU = torch.cuda.is_available()
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not HAS_GPU, reason="no GPU"))]

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from semantic_field.config import Config, updated
+from semantic_field.config import Config
 from semantic_field.field.surface.extraction import extract_surface
 from semantic_field.field.views.rendering import render_view
 from semantic_field.frames import Frame
 from semantic_field.geometry import Camera, look_at, make_transform
 from semantic_field.mapping import Mapper
+from semantic_field.settings import updated
 
 CAMERA = Camera.from_field_of_view(64, 48, 1.2)
 SMALL = {

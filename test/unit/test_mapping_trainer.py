@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, smooth_l1_loss
 
-from semantic_field.config import Config, updated
+from semantic_field.config import Config
 from semantic_field.field.model import SemanticField
 from semantic_field.field.rays.rays import Rays
 from semantic_field.kernels.reference import ReferenceKernels
 from semantic_field.mapping.training.step import Trainer
+from semantic_field.settings import updated
 
 RAYS, NEAR, FREE, CLASSES = 40, 4, 3, 3
 
@@ -141,8 +142,8 @@ def test_growing_the_head_keeps_the_moments() -> None:
     trainer = make_trainer(config())
     trainer.find_gradients(some_rays())
     trainer.steps = 1
-    trainer._set_rates(0.01)
-    trainer._update()
+    trainer.set_rates(0.01)
+    trainer.update()
     before = trainer.optimizer.state[trainer.field.label_head.weight]["exp_avg"].clone()
     weights = trainer.field.label_head.weight.detach().clone()
     trainer.grow_classes(CLASSES + 2)

@@ -134,7 +134,7 @@ def test_segments_and_points_are_those_of_one_map(teacher, monkeypatch):
     engine, looked_up, asked = QueryEngine(teacher), [], ["floor", "chair"]
     state, points = column_of_points(teacher, [3] * 40 + [9] * 40)
     engine.set_points(state, points)
-    embed = engine._interpreter.embed
+    embed = engine.interpreter.embed
 
     def exchanging(names: list[str]):
         if names == asked:  # not the classes of the new map
@@ -144,7 +144,7 @@ def test_segments_and_points_are_those_of_one_map(teacher, monkeypatch):
             engine.set_points(replace(state, version=1 + len(looked_up)), smaller)
         return embed(names)
 
-    monkeypatch.setattr(engine._interpreter, "embed", exchanging)
+    monkeypatch.setattr(engine.interpreter, "embed", exchanging)
     response = fill_segments(Segment.Response(), asked, *engine.segment(asked), True)
     assert response.snapshot_version == 1 and list(response.counts) == [40, 40]
     assert len(looked_up) == 1 and engine.state.version == 2

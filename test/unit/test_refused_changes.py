@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 import torch
 
-from semantic_field.config import Config, updated
+from semantic_field.config import Config
 from semantic_field.field.map_file import dump_map, load_map, read_map, write_map
 from semantic_field.frames import Frame
 from semantic_field.geometry import Camera, make_transform
 from semantic_field.mapping import Mapper
 from semantic_field.mapping.corrections.pointing import Pixel, Point
+from semantic_field.settings import updated
 from semantic_field.teachers.image_teachers import ImageTargets
 
 CAMERA = Camera.from_field_of_view(64, 48, 1.2)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from semantic_field.config import Config, updated
+from semantic_field.config import Config
 from semantic_field.evaluation.scores.scoring import render
 from semantic_field.field.views.device_rendering import DeviceMap
 from semantic_field.field.views.rendering import RenderedView, render_view
@@ -17,6 +17,7 @@ from semantic_field.geometry import Camera, make_transform
 from semantic_field.mapping import Mapper
 from semantic_field.mapping.corrections.pointing import Box
 from semantic_field.mapping.renderer import Renderer
+from semantic_field.settings import updated
 
 CAMERA = Camera.from_field_of_view(64, 48, 1.2)
 SMALL = {

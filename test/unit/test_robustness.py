@@ -10,7 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from semantic_field.config import Config, updated
+from semantic_field.config import Config
 from semantic_field.field.confidence import confidence_of
 from semantic_field.field.rays.device_sampling import Placing, draw_rays_on_device
 from semantic_field.field.rays.sampling import GUESSED, MASKED, draw_rays
@@ -25,6 +25,7 @@ from semantic_field.mapping.keyframes.device_copy import DeviceKeyframes
 from semantic_field.mapping.robustness.carving import carve, clear_depth
 from semantic_field.mapping.robustness.interpolation import corrected_pose, interpolated
 from semantic_field.mapping.robustness.pose_refinement import corrected
+from semantic_field.settings import updated
 
 CAMERA = Camera.from_field_of_view(64, 48, 1.2)
 HALF_M = np.array([1.6, 1.3, 1.1])

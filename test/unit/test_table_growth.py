@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from semantic_field.config import Config, updated
+from semantic_field.config import Config
 from semantic_field.field.map_file import dump_map, load_map
 from semantic_field.field.model import shape_of
 from semantic_field.frames import Frame
@@ -17,6 +17,7 @@ from semantic_field.mapping import Mapper, memory
 from semantic_field.mapping.keyframes.store import BYTES_PER_PIXEL
 from semantic_field.mapping.language.keyframe_features import bytes_per_pixel
 from semantic_field.mapping.memory import first_shape, fitting_shape
+from semantic_field.settings import updated
 
 SHAPE = grid_shape(4, 4, 8, 0.5, 0.05).with_sizes((64, 64, 64, 64))
 CAMERA = Camera.from_field_of_view(64, 48, 1.2)

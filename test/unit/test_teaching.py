@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from semantic_field.config import Config, updated
+from semantic_field.config import Config
 from semantic_field.frames import Frame
 from semantic_field.geometry import Camera, make_transform
 from semantic_field.mapping.language import teacher_worker as worker_module
 from semantic_field.mapping.language.teacher_worker import TeacherWorker
 from semantic_field.mapping.language.teaching import TeacherInbox, precompute, teacher_input
 from semantic_field.mapping.mapper import Mapper
+from semantic_field.settings import updated
 from semantic_field.teachers.depth_regions import DepthRegions
 from semantic_field.teachers.image_teachers import (
     ImageTargets,

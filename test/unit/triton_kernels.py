@@ -13,7 +13,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from semantic_field.config import Config, updated
+from semantic_field.config import Config
+from semantic_field.field.annotations import Annotation, AnnotationSet
 from semantic_field.field.model import SemanticField, shape_of
 from semantic_field.field.rays.device_sampling import Placing, draw_rays_on_device
 from semantic_field.field.rays.rays import Rays
@@ -25,9 +26,12 @@ from semantic_field.geometry import Camera, make_transform
 from semantic_field.kernels import GridGradient, GridMoments, GridShape, grid_shape, make_kernels
 from semantic_field.kernels.cuda import CudaKernels
 from semantic_field.kernels.reference import ReferenceKernels
+from semantic_field.mapping.corrections.ray_overrides import Corrections
 from semantic_field.mapping.keyframes.device_copy import DeviceKeyframes
 from semantic_field.mapping.keyframes.store import KeyframeStore
+from semantic_field.mapping.labels.classes import ClassTable
 from semantic_field.mapping.training.device_step import DeviceTrainer
+from semantic_field.settings import updated
 
 DEVICE = "cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda"
 SHAPES = [
@@ -285,8 +289,8 @@ def test_rays_walk_as_in_torch() -> None:
     rays = torch.arange(0, 300, 2, device=DEVICE)
     found = torch.full((300,), 0.05, device=DEVICE)
     expected = found.clone()
-    voxels._launch(origin, directions, found, 20.0, rays)
-    voxels._walk(origin, directions, expected, 20.0, rays)
+    voxels.launch(origin, directions, found, 20.0, rays)
+    voxels.walk(origin, directions, expected, 20.0, rays)
     assert (found[1::2] == 0.05).all()
     assert 0.1 < found.isfinite().float().mean() < 0.98
     same = found.isfinite() == expected.isfinite()
@@ -336,7 +340,7 @@ def test_a_training_step_in_float16_is_the_one_in_float32() -> None:
         trainer.class_latents, trainer.rank = normal(3, STEP.field.latent_dim), 4
         losses[name] = torch.stack(list(trainer.find_gradients(rays).losses.values()))
     cuda, reference = steps["cuda"], steps["reference"]
-    assert cuda.gradient.table.dtype == cuda._working.dtype == torch.float16
+    assert cuda.gradient.table.dtype == cuda.working_table.dtype == torch.float16
     torch.testing.assert_close(losses["cuda"], losses["reference"], rtol=1e-2, atol=1e-4)
     expected = reference.gradient.table
     error = cuda.gradient.table.float() / cuda.gradient.scale - expected
@@ -349,9 +353,9 @@ def test_a_training_step_in_float16_is_the_one_in_float32() -> None:
             assert (one.grad - other.grad).norm() < 0.02 * other.grad.norm() + 1e-6
     before = cuda.field.table.detach().clone()
     cuda.field.kernels.set_rates(1, 0.01)
-    cuda.field.kernels.apply_adam(before, cuda.gradient, cuda.moments, cuda._working)
+    cuda.field.kernels.apply_adam(before, cuda.gradient, cuda.moments, cuda.working_table)
     moved = before != cuda.field.table
-    assert moved.any() and torch.equal(cuda._working[moved], before[moved].half())
+    assert moved.any() and torch.equal(cuda.working_table[moved], before[moved].half())
 
 
 @pytest.mark.skipif(DEVICE == "cpu", reason="a CUDA graph needs a GPU")
@@ -362,7 +366,7 @@ def test_the_captured_training_step_is_the_plain_one() -> None:
         torch.manual_seed(0)
         kernels = CudaKernels(shape_of(STEP.field.grid), device=DEVICE)
         trainer = DeviceTrainer(SemanticField(STEP.field, 3, kernels).to(DEVICE), STEP.mapping)
-        trainer._graph._capturable = capturable
+        trainer.graph.capturable = capturable
         trainer.class_latents, trainer.rank = normal(3, STEP.field.latent_dim), 4
         store, reach = recorded()
         for number in range(20):
@@ -376,6 +380,37 @@ def test_the_captured_training_step_is_the_plain_one() -> None:
         trainers.append(trainer)
     one, other = (t.field.table.detach() for t in trainers)
     assert one.any() and (one - other).norm() < 0.1 * other.norm()
+
+
+@pytest.mark.skipif(DEVICE == "cpu", reason="a CUDA graph needs a GPU, the interpreter minutes")
+@pytest.mark.parametrize("capturable", [True, False])
+def test_annotations_are_followed_by_captured_steps(capturable: bool) -> None:
+    """Rays look at what was said while it is fresh, and learn it; captured anew for each change."""
+    settings = updated(STEP.mapping, {"annotation_rays": 12.0 * 64, "labelled_share": 0.0})
+    torch.manual_seed(0)
+    kernels = CudaKernels(shape_of(STEP.field.grid), device=DEVICE)
+    trainer = DeviceTrainer(SemanticField(STEP.field, 5, kernels).to(DEVICE), settings)
+    trainer.graph.capturable = capturable
+    store, reach = recorded()
+    table = ClassTable()
+    table.set_names({1: "a", 2: "b", 3: "c", 4: "door"})
+    cells = np.stack(np.meshgrid(*[np.arange(-80, 120)] * 2, np.arange(40, 110, 1)), -1)
+    cells = cells.reshape(-1, 3).astype(np.int32)
+    ids = np.full(len(cells), 4, np.int32)
+    said = AnnotationSet().extended(Annotation(1, "box", "door", 0, 1, cells, ids))
+    corrections, losses = Corrections(settings), []
+    for number in range(60):
+        if number == 8:
+            corrections.follow(said, table)
+            corrections.focus(cells[::5000], trainer.rays)
+        trainer.step(store, reach, None, corrections)
+        if number > 40:
+            trainer.settle()
+            losses.append(trainer.losses["label"])
+    assert corrections.table is not None and not corrections.are_fresh(trainer.rays)
+    scores = trainer.field.label_head(trainer.field.latent(torch.zeros(1, 5, device=DEVICE)))
+    assert int(scores.argmax()) == 3  # whatever there is, it is a door
+    assert np.mean(losses[-5:]) < losses[0] < np.log(5) * settings.annotation_weight
 
 
 @pytest.mark.skipif(DEVICE == "cpu", reason="a CUDA graph needs a GPU")

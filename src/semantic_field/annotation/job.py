@@ -27,7 +27,7 @@ from semantic_field.annotation.label_calibration import (
 )
 from semantic_field.annotation.labelled_view import LabelRenderer, finished_labels
 from semantic_field.atomic_files import replacing, write_atomically
-from semantic_field.config import Config, updated
+from semantic_field.config import Config
 from semantic_field.data.folder_writer import ids_to_uint16
 from semantic_field.data.sources import FrameSource
 from semantic_field.data.view_selection import CELL_M, cells_of, greedy_cover
@@ -36,6 +36,7 @@ from semantic_field.geometry import transform_points
 from semantic_field.mapping import Mapper
 from semantic_field.mapping.keyframes.store import BYTES_PER_PIXEL
 from semantic_field.mapping.memory import keyframe_budget_mb
+from semantic_field.settings import updated
 
 LABELS = "labels_annotated"  # the folder layout's name for label images beside the recording's own
 MAP, WORK, STATE = "map.safetensors", ".annotate", "state.json"

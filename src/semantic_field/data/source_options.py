@@ -6,7 +6,8 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import fields
 
-from semantic_field.config import SourceConfig, updated
+from semantic_field.config import SourceConfig
+from semantic_field.settings import updated
 
 _AXES = ("+x", "-x", "+y", "-y", "+z", "-z")
 

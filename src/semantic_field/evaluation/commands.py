@@ -80,18 +80,14 @@ def _ablate(arguments: argparse.Namespace, protocol, console) -> int:
 
     from rich.table import Table
 
-    from semantic_field.evaluation.open_vocabulary import (
-        AblationRun,
-        ablation_cells,
-        ablation_table,
-    )
+    from semantic_field.evaluation.ablation import AblationRun, ablation_table
 
     arguments.out.mkdir(parents=True, exist_ok=True)
     path, results = arguments.out / "ablation.json", []
     with progress_bar(console) as progress:
         options = source_config(arguments).options()
         run = AblationRun(arguments.input, protocol, _config(arguments), progress, options)
-        for cell in ablation_cells():
+        for cell in protocol.ablation:
             results.append(run.score(cell))
             content = {"protocol": protocol.name, "hash": protocol.hash, "cells": results}
             path.write_text(json.dumps(content, indent=1) + "\n")
@@ -128,7 +124,8 @@ def _protocol(arguments: argparse.Namespace):
 
 
 def _config(arguments: argparse.Namespace):
-    from semantic_field.config import Config, load_config, updated
+    from semantic_field.config import Config, load_config
+    from semantic_field.settings import updated
 
     config = load_config(arguments.config) if arguments.config else Config()
     given = {"mapping.seed": arguments.seed, "query.up": arguments.up}

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from semantic_field.config import Config, SourceConfig, to_dict
+from semantic_field.config import Config, SourceConfig
 from semantic_field.data.placed import placed
 from semantic_field.data.sources import FrameSource, open_source
 from semantic_field.evaluation.baselines.label_tasks import score_label_task, verdicts
@@ -30,6 +30,7 @@ from semantic_field.field.map_state import MapState
 from semantic_field.mapping import Mapper
 from semantic_field.mapping.warm_up import warm_up
 from semantic_field.query.engine import QueryEngine
+from semantic_field.settings import to_dict
 from semantic_field.teachers import make_language_teacher
 from semantic_field.teachers.language import LanguageTeacher
 

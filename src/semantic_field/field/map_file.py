@@ -19,13 +19,14 @@ import torch
 from safetensors import SafetensorError
 from safetensors import numpy as safetensors_numpy
 
-from semantic_field.config import FieldConfig, updated
+from semantic_field.config import FieldConfig
 from semantic_field.field.annotations import AnnotationSet
 from semantic_field.field.map_state import LanguageSpace, MapState
 from semantic_field.field.model import SemanticField, shape_of
 from semantic_field.field.voxels.voxel_grid import VoxelGrid
 from semantic_field.kernels import make_reader
 from semantic_field.kernels.table_lines import fill_lines, used_lines
+from semantic_field.settings import updated
 
 FORMAT = "semantic_field.map"
 FORMAT_VERSION = 7

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from semantic_field.config import Config, updated
+from semantic_field.config import Config
 from semantic_field.field.surface.extraction import extract_surface
 from semantic_field.field.views.rendering import render_view
 from semantic_field.frames import Frame
 from semantic_field.geometry import Camera
 from semantic_field.mapping.mapper import Mapper
+from semantic_field.settings import updated
 
 SMALL = {
     "field.grid.log2_table_size": 12,

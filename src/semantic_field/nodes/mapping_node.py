@@ -13,7 +13,7 @@ from rclpy.lifecycle import LifecycleNode, State, TransitionCallbackReturn
 from rclpy.timer import Timer
 from std_srvs.srv import SetBool, Trigger
 
-from semantic_field.config import Config, MappingNodeConfig, Settings, updated
+from semantic_field.config import Config, MappingNodeConfig
 from semantic_field.frames import Frame
 from semantic_field.mapping.mapper import Mapper
 from semantic_field.mapping.warm_up import warm_up
@@ -30,6 +30,7 @@ from semantic_field.nodes.ros.run import WARM_UP, run_node
 from semantic_field.nodes.ros.transitions import told
 from semantic_field.nodes.ros.workers import Worker
 from semantic_field.query.view_relevancy import ViewQuery
+from semantic_field.settings import Settings, updated
 from semantic_field.teachers import LanguageTeacher, make_language_teacher
 from semantic_field.teachers.image_teachers import ImageTeachers, make_image_teachers
 

@@ -70,7 +70,7 @@ class QueryEngine:
     def __init__(self, teacher: LanguageTeacher, config: QueryConfig | None = None) -> None:
         self._teacher = teacher
         self._config = config or QueryConfig()
-        self._interpreter = Interpreter(teacher)
+        self.interpreter = Interpreter(teacher)
         self._tracker = HitTracker()
         self._map: _IndexedMap | None = None
         self._surfaces = SurfaceCache()
@@ -131,7 +131,7 @@ class QueryEngine:
                 "node as they are in the mapping node"
             )
         names = list(state.label_names.values())
-        classes = self._interpreter.embed_classes(names)
+        classes = self.interpreter.embed_classes(names)
         calibration = self._teacher.calibration
         latents = LatentIndex(points.latent, state.language, calibration, classes)
         with self._taking:
@@ -194,7 +194,7 @@ class QueryEngine:
             ValueError: as ``query``, and if the teacher cannot embed images (only open_clip can).
         """
         indexed = self._indexed()
-        question = self._interpreter.question_of_image(
+        question = self.interpreter.question_of_image(
             color, negatives, self._config.negatives, indexed.class_names
         )
         return self._answers([question], indexed, threshold, max_hits)[0]
@@ -212,7 +212,7 @@ class QueryEngine:
         if not names:
             raise ValueError("expected names to choose from, got none")
         indexed = self._indexed()
-        cosines = indexed.latents.cosines(self._interpreter.embed(names))
+        cosines = indexed.latents.cosines(self.interpreter.embed(names))
         which = torch.where(cosines.any(1), cosines.argmax(1), -1).numpy()
         return indexed.state, indexed.points, which
 
@@ -244,7 +244,7 @@ class QueryEngine:
     def _question(self, text: str, negatives: tuple[str, ...], indexed: _IndexedMap) -> TextSet:
         if not printable(text):
             raise ValueError("expected a text with words in it, got an empty one")
-        return self._interpreter.question(
+        return self.interpreter.question(
             text, negatives, self._config.negatives, indexed.class_names
         )
 

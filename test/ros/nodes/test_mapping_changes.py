@@ -228,8 +228,9 @@ def test_a_node_that_could_not_configure_shuts_down(mapping, change, tmp_path):
 
 
 def saved_map(folder) -> bytes:
-    from semantic_field.config import Config, updated
+    from semantic_field.config import Config
     from semantic_field.mapping.mapper import Mapper
+    from semantic_field.settings import updated
 
     mapper = Mapper(updated(Config(), {"field.grid.log2_table_size": 14}))
     mapper.save(folder / "other")

@@ -29,7 +29,7 @@ worker.STOP_WAIT_S = 0.01
 net = torch.nn.Sequential(*[torch.nn.Conv2d(8, 8, 3, padding=1) for _ in range(8)])
 image = torch.zeros(1, 8, 64, 64)
 
-def look(image):
+def look(_):
     for i in range(10**9):
         net(image)
         if i == 3:
@@ -38,8 +38,8 @@ def look(image):
 class Taught(Node):
     def __init__(self):
         super().__init__("taught")
-        image = TeacherInput(1, 0, np.zeros((2, 2, 3), np.uint8))
-        self.teachers = worker.TeacherWorker(look, lambda _: image, print, len)
+        shown = TeacherInput(1, 0, np.zeros((2, 2, 3), np.uint8))
+        self.teachers = worker.TeacherWorker(look, lambda _: shown, print, len)
         self.teachers.start()
 
     def destroy_node(self):

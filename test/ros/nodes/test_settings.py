@@ -26,12 +26,10 @@ from semantic_field.config import (  # noqa: E402
     QueryNodeConfig,
     ReplayNodeConfig,
     ScorerNodeConfig,
-    Settings,
     TeacherConfig,
-    to_dict,
-    walk,
 )
 from semantic_field.nodes.ros.parameters import declare_settings, follow_changes, given  # noqa: E402
+from semantic_field.settings import Settings, to_dict, walk  # noqa: E402
 
 pytestmark = pytest.mark.ros
 KINDS = (

@@ -13,9 +13,12 @@ from torch.nn import functional
 
 from semantic_field.config import Config, FieldConfig, GridConfig
 from semantic_field.field.model import SemanticField
+from semantic_field.field.voxels.voxel_grid import VoxelGrid
 from semantic_field.kernels import make_kernels
 from semantic_field.kernels.interface import GridShape
 from semantic_field.mapping import Mapper
+from semantic_field.mapping.corrections.ray_overrides import Corrections
+from semantic_field.mapping.keyframes.store import KeyframeStore
 from semantic_field.mapping.live_map import LiveMap
 from semantic_field.mapping.training.operations import TorchOperations
 from semantic_field.mapping.training.step import Trainer
@@ -92,6 +95,16 @@ class FrequencyTrainer(Trainer):
 
     field: FrequencyField
 
+    def step(
+        self,
+        keyframes: KeyframeStore,
+        reach: VoxelGrid,
+        voxels: VoxelGrid | None = None,
+        corrections: Corrections | None = None,
+    ) -> None:
+        """See ``Trainer.step``; the baseline's confidence is that of observations alone."""
+        super().step(keyframes, reach, None, corrections)
+
     def _make_operations(self) -> TorchOperations:
         return FrequencyOperations(self.field)
 
@@ -101,11 +114,11 @@ class FrequencyTrainer(Trainer):
     def _backward_grid(self, points: Float[Tensor, "N 3"], grad: Float[Tensor, "3 N"]) -> None:
         """There is no grid."""
 
-    def _set_rates(self, learning_rate: float) -> None:
+    def set_rates(self, learning_rate: float) -> None:
         """Use NeRF's learning rate, with the decay schedule of the grid."""
         self.optimizer.rate.fill_(LEARNING_RATE * learning_rate / self.config.learning_rate)
 
-    def _update(self) -> None:
+    def update(self) -> None:
         torch.nn.utils.clip_grad_norm_(self.field.network_parameters(), 1.0)
         self.optimizer.step()
 
@@ -126,7 +139,7 @@ class FrequencyMapper(Mapper):
     live_map_type = FrequencyLiveMap
 
     def __init__(self, config: Config) -> None:
-        from semantic_field.config import updated
+        from semantic_field.settings import updated
 
         grid = {f"field.grid.{k}": v for k, v in vars(NO_GRID).items()}
         given = grid | {"mapping.device": "cpu", "mapping.refine_poses": False}

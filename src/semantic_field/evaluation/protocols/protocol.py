@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from semantic_field.evaluation.protocols.ablation_cells import Cell
 from semantic_field.evaluation.protocols.splits import SPLITS, Split, make_split
 from semantic_field.evaluation.protocols.supervision import Supervision
 from semantic_field.evaluation.scores.conventions import convention
@@ -115,7 +116,8 @@ class Protocol:
         instances: AP rules (``instances``), if the recording has instances.
         supervision: which labels the mapper is given.
         baselines: scored next to the map, names of ``BASELINES``.
-        ablation: "open_vocabulary" = a table of maps (``open_vocabulary``) instead of one report.
+        ablation: the maps of an open-vocabulary ablation; a table of them is made instead of one
+            report.
     Raises:
         ValueError: on an unknown name.
     """
@@ -136,15 +138,16 @@ class Protocol:
     instances: tuple[str, ...] = ("dm_nerf", "coco")
     supervision: Supervision = field(default_factory=Supervision)
     baselines: tuple[str, ...] = ()
-    ablation: str = ""
+    ablation: tuple[Cell, ...] = ()
 
     def __post_init__(self) -> None:
         if self.split not in SPLITS:
             raise ValueError(f"expected a split of {sorted(SPLITS)}, got {self.split!r}")
         for name in (self.headline, *self.conventions):
             convention(name)
-        if self.ablation not in ("", "open_vocabulary"):
-            raise ValueError(f"expected ablation open_vocabulary or none, got {self.ablation!r}")
+        names = [cell.name for cell in self.ablation]
+        if len(set(names)) < len(names):
+            raise ValueError(f"expected another name for each map of the ablation, got {names}")
         unknown = [name for name in self.points if name not in POINT_PROTOCOLS]
         if unknown:
             raise ValueError(f"expected points of {sorted(POINT_PROTOCOLS)}, got {unknown}")
@@ -212,6 +215,8 @@ def make_protocol(content: dict[str, Any]) -> Protocol:
             if name == "classes" and "groups" in part:
                 part["groups"] = {group: tuple(m) for group, m in part["groups"].items()}
             values[name] = _construct(kind, part, f"{name}.")
+    if "ablation" in values:
+        values["ablation"] = [_construct(Cell, cell, "ablation.") for cell in values["ablation"]]
     return _construct(Protocol, values, "")
 
 

@@ -96,11 +96,11 @@ class DeviceVoxels:
         if len(rays) == 0:
             return
         if start.is_cuda and find_spec("triton") is not None:
-            self._launch(origin, directions, start, far, rays)
+            self.launch(origin, directions, start, far, rays)
         else:
-            self._walk(origin, directions, start, far, rays)
+            self.walk(origin, directions, start, far, rays)
 
-    def _launch(
+    def launch(
         self, origin: Tensor, directions: Tensor, start: Tensor, far: float, rays: Tensor
     ) -> None:
         from semantic_field.kernels.triton_walk import BLOCK, advance
@@ -114,7 +114,7 @@ class DeviceVoxels:
                 nudge=NUDGE, never=NEVER, block=BLOCK,  # pyright: ignore[reportArgumentType]
             )  # fmt: skip
 
-    def _walk(
+    def walk(
         self, origin: Tensor, directions: Tensor, start: Tensor, far: float, rays: Tensor
     ) -> None:
         """Advance in torch. Positions are in voxels; ray parameters keep their meaning."""

@@ -29,7 +29,7 @@ class Adam:
         eps: float = 1e-12,
     ) -> None:
         self.parameters = list(parameters)
-        self._betas, self._eps = betas, eps
+        self.betas, self.eps = betas, eps
         self.rate = torch.tensor(1e-3, device=self.parameters[0].device)
         self.state: dict[Tensor, dict[str, Tensor]] = {}
         # on the processor a number would be made a tensor for each parameter
@@ -63,10 +63,10 @@ class Adam:
             [],
             steps,
             lr=self.rate,
-            beta1=self._betas[0],
-            beta2=self._betas[1],
+            beta1=self.betas[0],
+            beta2=self.betas[1],
             weight_decay=0.0,
-            eps=self._eps,
+            eps=self.eps,
             amsgrad=False,
             maximize=False,
         )

@@ -27,7 +27,7 @@ class StepGraph:
         self._graph: torch.cuda.CUDAGraph | None = None
         self._signature: tuple | None = None
         self._plain = PLAIN_STEPS  # still to come
-        self._capturable = capturable
+        self.capturable = capturable
 
     def register(self, generator: torch.Generator) -> None:
         """Let a generator that the step draws from go on from replay to replay."""
@@ -57,7 +57,7 @@ class StepGraph:
 
         To be called inside ``stream``.
         """
-        if self._stream is None or not self._capturable:
+        if self._stream is None or not self.capturable:
             step()
             return
         if signature != self._signature:

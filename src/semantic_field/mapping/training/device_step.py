@@ -62,10 +62,10 @@ class DeviceTrainer(Trainer):
 
     def __init__(self, field: SemanticField, config: MappingConfig) -> None:
         device = field.table.device
-        self._graph = StepGraph(device, field.kernels.capturable)
+        self.graph = StepGraph(device, field.kernels.capturable)
         super().__init__(field, config)
         self._generator = torch.Generator(device).manual_seed(config.seed)
-        self._graph.register(self._generator)
+        self.graph.register(self._generator)
         self._losses = torch.zeros(MOST_LOSSES, device=device)
         self._names: tuple[str, ...] = ()
         rays = config.rays_per_step
@@ -91,7 +91,7 @@ class DeviceTrainer(Trainer):
         dtype = torch.float16 if half else torch.float32
         self.gradient = GridGradient(shape, self.device, dtype)
         self.moments = GridMoments(shape, self.device)
-        self._working = self.field.table.detach().half() if half else None
+        self.working_table = self.field.table.detach().half() if half else None
 
     def _reserve(self, rays: int) -> None:
         """Make all that is made for so many rays a step; those that are drawn are forgotten."""
@@ -112,7 +112,7 @@ class DeviceTrainer(Trainer):
     @class_latents.setter
     def class_latents(self, latents: Float[Tensor, "C D"]) -> None:
         before = getattr(self, "_class_targets", None)
-        with self._graph.stream():
+        with self.graph.stream():
             self._class_latents = latents.cpu()
             if before is not None and before.shape == latents.shape:
                 before.copy_(latents)  # a captured step goes on reading the same memory
@@ -122,19 +122,19 @@ class DeviceTrainer(Trainer):
     # what the mapper changes between steps
 
     def grow_classes(self, classes: int) -> None:
-        with self._graph.stream():
+        with self.graph.stream():
             super().grow_classes(classes)
 
     def set_label_rows(self, weight: Float[Tensor, "C D"]) -> None:
-        with self._graph.stream():
+        with self.graph.stream():
             super().set_label_rows(weight)
 
     def grow_table(self, shape: GridShape) -> None:
         old = self.field.kernels.shape
-        with self._graph.stream():
+        with self.graph.stream():
             super().grow_table(shape)
-            if self._working is not None:
-                grow(self._working, old, shape)
+            if self.working_table is not None:
+                grow(self.working_table, old, shape)
 
     # the step
 
@@ -157,7 +157,7 @@ class DeviceTrainer(Trainer):
                 self._reserve(rays)
             self._step(keyframes, reach, voxels, corrections)
 
-        with self._graph.stream():
+        with self.graph.stream():
             self._at_once.run(step, self.rays_per_step, clear=lambda: self._undo(*counted))
 
     def _step(
@@ -178,14 +178,14 @@ class DeviceTrainer(Trainer):
         self._tempered = corrections.are_fresh(self.rays)
         self.steps += 1
         self.rays += self.rays_per_step
-        self._set_rates(self.learning_rate(keyframes.count))
-        self._graph.run(self._work, self._signature())
+        self.set_rates(self.learning_rate(keyframes.count))
+        self.graph.run(self._work, self._signature())
         self._losses_are_here = False
 
     def _undo(self, steps: int, rays: int) -> None:
         """Forget a step for which there was no memory: counters, gradients, and its graph."""
         self.steps, self.rays = steps, rays
-        self._graph.forget()
+        self.graph.forget()
         self._forget_gradients()
         self.gradient.clear()
         if self.device.type == "cuda":
@@ -197,7 +197,7 @@ class DeviceTrainer(Trainer):
         return any(part is not None for part in parts)
 
     def settle(self) -> None:
-        self._graph.settle()
+        self.graph.settle()
         if not self._losses_are_here:
             self.losses = dict(zip(self._names, self._losses.tolist(), strict=False))
             self._losses_are_here = True
@@ -207,7 +207,7 @@ class DeviceTrainer(Trainer):
         if self._keyframes is None:
             self._keyframes = DeviceKeyframes(keyframes, self.device)
         if keyframes.count > self._keyframes.room:
-            self._graph.forget()  # its memory is needed now, and another one is captured anyway
+            self.graph.forget()  # its memory is needed now, and another one is captured anyway
         if self._keyframes.is_behind(keyframes):
             self._keyframes.follow(keyframes)
         if self._voxels.version != reach.version:
@@ -261,16 +261,16 @@ class DeviceTrainer(Trainer):
 
     def _work(self) -> None:
         """One step as the device sees it."""
-        rays = self._draw_here()
+        rays = self.draw_here()
         found = self.find_gradients(rays)
         if self._tempered:
             temper(self.optimizer, self.field.label_head)
-        self._update()
+        self.update()
         self._names = tuple(found.losses)
         self._losses[: len(self._names)].copy_(torch.stack(list(found.losses.values())))
         self._report.copy_(RayErrors.of(rays, found.depth_error, found.color_error).packed())
 
-    def _draw_here(self) -> Rays:
+    def draw_here(self) -> Rays:
         """The rays of this step, drawn on the device."""
         config = self.config
         assert self._keyframes is not None

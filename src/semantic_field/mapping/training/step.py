@@ -23,8 +23,9 @@ from semantic_field.mapping.keyframes.store import KeyframeStore
 from semantic_field.mapping.language.image_language import NOTHING_SEEN, ImageLanguage, SeenPoints
 from semantic_field.mapping.robustness.exposure import Exposure
 from semantic_field.mapping.robustness.pose_refinement import PoseRefiner
-from semantic_field.mapping.training.adam import Adam, padded, temper
+from semantic_field.mapping.training.adam import Adam, temper
 from semantic_field.mapping.training.disagreement import RayErrors, note_errors
+from semantic_field.mapping.training.label_head import fixed, grown
 from semantic_field.mapping.training.losses import (
     color_loss,
     depth_loss,
@@ -82,7 +83,7 @@ class Trainer:
         self.device = field.table.device
         self._operations = self._make_operations()
         self._make_tables()
-        self.optimizer = self._make_optimizer()
+        self.optimizer = Adam(field.network_parameters(), BETAS)
         self.class_latents = torch.zeros(0, field.config.latent_dim)
         self.rank = 0
         self.language: ImageLanguage | None = None
@@ -103,12 +104,12 @@ class Trainer:
         """Gradient and moments of the grid, and the copy of its table that kernels read, if any."""
         shape = self.field.kernels.shape
         self.gradient, self.moments = GridGradient(shape), GridMoments(shape)
-        self._working: Tensor | None = None
+        self.working_table: Tensor | None = None
 
     @property
     def _table(self) -> Float[Tensor, "L T F"]:
         """What is read: the working copy where there is one."""
-        return self.field.table.detach() if self._working is None else self._working
+        return self.field.table.detach() if self.working_table is None else self.working_table
 
     @property
     def class_latents(self) -> Float[Tensor, "C D"]:
@@ -120,40 +121,13 @@ class Trainer:
         self._class_latents = latents
         self._class_targets = latents
 
-    def _make_optimizer(self) -> Adam:
-        return Adam(self.field.network_parameters(), BETAS)
-
     def grow_classes(self, classes: int) -> None:
         """Grow the label head; its optimiser moments keep what they hold."""
-        old_head = self.field.label_head
-        old_rows = old_head.out_features
-        if classes <= old_rows:
-            return
-        self.field.grow_classes(classes)
-        new_head = self.field.label_head
-        state = self.optimizer.state
-        kept = {p: state[p] for p in state if p is not old_head.weight and p is not old_head.bias}
-        fresh = self._make_optimizer()
-        for parameter, values in kept.items():
-            fresh.state[parameter] = values
-        for old, new in ((old_head.weight, new_head.weight), (old_head.bias, new_head.bias)):
-            if old in state:
-                fresh.state[new] = padded(state[old], new, old_rows)
-        self.optimizer = fresh
+        self.optimizer = grown(self.field, self.optimizer, classes)
 
     def set_label_rows(self, weight: Float[Tensor, "C D"]) -> None:
         """Let the label head say what ``weight`` says, and learn nothing more."""
-        weight = weight.to(self.device)
-        head = torch.nn.Linear(weight.shape[1], max(1, len(weight)), device=weight.device)
-        head.out_features = len(weight)
-        head.weight = torch.nn.Parameter(weight.clone(), requires_grad=False)
-        head.bias = torch.nn.Parameter(weight.new_zeros(len(weight)), requires_grad=False)
-        self.field.label_head = head
-        state = self.optimizer.state
-        kept = {p: state[p] for p in self.field.network_parameters() if p in state}
-        self.optimizer = self._make_optimizer()
-        for parameter, values in kept.items():
-            self.optimizer.state[parameter] = values
+        self.optimizer = fixed(self.field, self.optimizer, weight)
 
     def grow_table(self, shape: GridShape) -> None:
         """Let levels of the grid use more of their tables; the field stays what it is."""
@@ -198,8 +172,8 @@ class Trainer:
             temper(self.optimizer, self.field.label_head)
         self.steps += 1
         self.rays += self.rays_per_step
-        self._set_rates(learning_rate)
-        self._update()
+        self.set_rates(learning_rate)
+        self.update()
 
     def set_config(self, config: MappingConfig) -> None:
         """Use other settings from the next step on; fixed ones must stay as they are."""
@@ -260,7 +234,7 @@ class Trainer:
         keyframes: KeyframeStore | None = None,
         for_poses: bool = False,
     ) -> Evaluation:
-        """Evaluate all losses, and leave their gradients where ``_update`` finds them.
+        """Evaluate all losses, and leave their gradients where ``update`` finds them.
 
         Args:
             rays: on any device; on the processor where ``language`` looks them up.
@@ -399,16 +373,16 @@ class Trainer:
             grad = grad - torch.autograd.grad(codes[1], features, codes[1].grad)[0]
         return self.field.kernels.backward_points(rays.near_points, self._table, grad[:, :near])
 
-    def _set_rates(self, learning_rate: float) -> None:
-        """Let the next ``_update`` use this learning rate."""
+    def set_rates(self, learning_rate: float) -> None:
+        """Let the next ``update`` use this learning rate."""
         self.field.kernels.set_rates(self.steps, learning_rate, BETAS)
         for optimizer in self._optimizers():
             optimizer.rate.fill_(learning_rate * self.config.network_rate)
 
-    def _update(self) -> None:
+    def update(self) -> None:
         """Follow the gradients that ``find_gradients`` has left."""
         self.field.kernels.apply_adam(
-            self.field.table.detach(), self.gradient, self.moments, self._working
+            self.field.table.detach(), self.gradient, self.moments, self.working_table
         )
         for optimizer in self._optimizers():
             optimizer.step()

@@ -24,7 +24,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from std_msgs.msg import Float32
 
-from semantic_field.config import SourceConfig, TeacherConfig, walk
+from semantic_field.config import SourceConfig, TeacherConfig
 from semantic_field.data.placed import placed
 from semantic_field.data.sources import FrameSource, open_source
 from semantic_field.evaluation.truth.known_answers import (
@@ -39,6 +39,7 @@ from semantic_field.nodes.commands import demo_pictures, query_client
 from semantic_field.nodes.commands.query_command import hits_table
 from semantic_field.nodes.ros.client import Client, connected
 from semantic_field.nodes.ros.qos import LATCHED
+from semantic_field.settings import walk
 from semantic_field.srv import MapFile, Query
 from semantic_field.teachers import make_language_teacher
 

@@ -20,8 +20,9 @@ from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterFile, ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
-from semantic_field.config import ReplayNodeConfig, SourceConfig, walk
+from semantic_field.config import ReplayNodeConfig, SourceConfig
 from semantic_field.data.bag_files import is_bag
+from semantic_field.settings import walk
 
 TRUE = ("true", "1", "yes", "on")
 FALSE = ("false", "0", "no", "off")

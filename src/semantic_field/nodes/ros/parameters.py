@@ -15,7 +15,7 @@ from rcl_interfaces.msg import (
 from rclpy.exceptions import InvalidParameterTypeException
 from rclpy.node import Node
 
-from semantic_field.config import Settings, kind_of, limits_of, updated, walk
+from semantic_field.settings import Settings, kind_of, limits_of, updated, walk
 
 AnySettings = TypeVar("AnySettings", bound=Settings)
 

@@ -26,14 +26,14 @@ class Guard:
 
     def __init__(self) -> None:
         self._groups: set[int] = set()
-        self._process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | None = None
         self._lost = False
 
     def start(self) -> None:
         """Start it, before the first process that it is to end."""
-        if self._process is None:
+        if self.process is None:
             script = str(Path(__file__).with_name("guard.py"))
-            self._process = subprocess.Popen(
+            self.process = subprocess.Popen(
                 [sys.executable, "-I", "-S", script, str(GRACE_S)],
                 stdin=subprocess.PIPE,
                 bufsize=0,
@@ -54,13 +54,13 @@ class Guard:
     def close(self) -> None:
         """End what is left of the processes' own children, and the guard itself."""
         end_groups(self._groups, GRACE_S)
-        if self._process is not None:
-            with self._process:
-                self._process.kill()
+        if self.process is not None:
+            with self.process:
+                self.process.kill()
 
     def _tell(self, line: bytes) -> None:
         try:
-            self._process.stdin.write(line)
+            self.process.stdin.write(line)
         except BrokenPipeError:
             if not self._lost:
                 get_logger().warning(

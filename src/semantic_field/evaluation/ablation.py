@@ -1,7 +1,7 @@
-"""Open-vocabulary ablation: base, +RSR, +CSE, both; T and N; proposed and true regions.
+"""Scores the maps of an open-vocabulary ablation, one for each cell of the protocol.
 
-RSR is region semantic ranking, CSE cross-view self-enhancement (OV-NeRF). A recording is read once;
-each cell of the table is a map of its own, trained for the same number of steps from the same
+A recording is read once;
+each cell is a map of its own, trained for the same number of steps from the same
 images. The mapper never gets label images: they are only used by the simulated teacher, as ground
 truth of held-out views, and (true instances) as an upper bound for region proposals.
 """
@@ -16,10 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from semantic_field.config import Config, updated
+from semantic_field.config import Config
 from semantic_field.data.placed import placed
 from semantic_field.data.sources import open_source
 from semantic_field.evaluation.mapping_run import Progress
+from semantic_field.evaluation.protocols.ablation_cells import Cell
 from semantic_field.evaluation.protocols.protocol import Protocol
 from semantic_field.evaluation.scores.calibration import calibration
 from semantic_field.evaluation.scores.class_set import ClassSet
@@ -56,54 +57,6 @@ SYNONYMS = {
     "chair": ("armchair",),
     "rug": ("runner (carpet)",),
 }
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One map of the ablation.
-
-    Attributes:
-        name: of the table's row.
-        rsr: whether regions vote on the teacher's features.
-        cse: whether the map generates pseudo-labels for itself.
-        regions: "depth" = the proposer without a checkpoint; "instances" = the recording's true
-            instances, which no robot has: an upper bound.
-        first, every: first step of the pseudo-labels (T) and steps between later ones (N), as
-            shares of the step budget.
-    """
-
-    name: str
-    rsr: bool
-    cse: bool
-    regions: str = "depth"
-    first: float = 0.4
-    every: float = 0.15
-
-    def config(self, config: Config, steps: int) -> Config:
-        """Return ``config`` with the settings of this cell, for a budget of ``steps`` steps."""
-        return updated(
-            config,
-            {
-                "language.source": "images",
-                "language.rank_teacher": self.rsr,
-                "language.self_enhancement": self.cse,
-                "language.enhance_from": round(self.first * steps),
-                "language.enhance_every": max(1, round(self.every * steps)),
-            },
-        )
-
-
-def ablation_cells() -> list[Cell]:
-    """Return the paper's four cells, the upper bounds, and the sweeps of T and N."""
-    cells = [Cell("base", False, False)]
-    for regions, suffix in (("depth", ""), ("instances", ", true instances")):
-        cells += [
-            Cell(f"+RSR{suffix}", True, False, regions),
-            Cell(f"+CSE{suffix}", False, True, regions),
-            Cell(f"both{suffix}", True, True, regions),
-        ]
-    cells += [Cell(f"both, T {t:g}", True, True, first=t) for t in (0.2, 0.6)]
-    return cells + [Cell(f"both, N {n:g}", True, True, every=n) for n in (0.05, 0.2)]
 
 
 @dataclass(frozen=True)
