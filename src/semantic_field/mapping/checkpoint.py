@@ -1,9 +1,9 @@
-"""What training needs to resume, as arrays for the map file, and back.
+"""Conversion of the training state to arrays for the map file, and back.
 
-Packing happens beside training, one keyframe at a time. A stored map is checked and built beside
-the present one, which goes only when the other is whole: for that time there are in memory the
-present map, the other one with all its keyframes, and the arrays of the file (its images still
-compressed); the bytes of the file itself are freed before.
+Keyframes are packed one at a time while training continues. A stored map is built and checked
+before it replaces the current map. Until then memory holds the current map, the new one with all
+its keyframes, and the arrays of the file (with compressed images); the raw bytes of the file have
+been freed.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ RawKeyframe = tuple[int, NDArray[np.uint8], NDArray[np.uint16], NDArray[np.int16
 
 
 class KeyframePacker:
-    """Compresses the images of keyframes one by one, so that training can go on meanwhile."""
+    """Compresses the images of keyframes one by one, so that training can continue meanwhile."""
 
     def __init__(self) -> None:
         self._packed: dict[int, list[NDArray[np.uint8]]] = {}
 
     def next_missing(self, store: KeyframeStore | None) -> RawKeyframe | None:
-        """A copy of a keyframe that is not compressed yet; None where all are."""
+        """Return a copy of a keyframe that is not yet compressed; None if there is none."""
         for slot in range(store.count if store else 0):
             assert store is not None
             serial = int(store.serials[slot])
@@ -47,7 +47,7 @@ class KeyframePacker:
         return None
 
     def pack(self, keyframe: RawKeyframe) -> None:
-        """Compress one keyframe: colour as JPEG, depth and labels without loss."""
+        """Compress one keyframe: colour as JPEG, depth and labels losslessly as PNG."""
         serial, color, depth, label = keyframe
         fast = [cv2.IMWRITE_PNG_COMPRESSION, 1]
         bgr = cv2.cvtColor(color, cv2.COLOR_RGB2BGR)
@@ -58,7 +58,7 @@ class KeyframePacker:
         ]
 
     def arrays(self, store: KeyframeStore) -> Arrays:
-        """The keyframes of the store, all of which must be packed."""
+        """Return the keyframes of the store as arrays by name; all must be packed."""
         n = store.count
         arrays: Arrays = {
             "keyframes.stamps_ns": store.stamps_ns[:n].copy(),
@@ -77,7 +77,11 @@ class KeyframePacker:
 def pack_training(
     trainer: Trainer, keyframes: KeyframeStore | None, packer: KeyframePacker
 ) -> Arrays:
-    """Copies of optimiser moments and counters, and the keyframes as ``packer`` has them."""
+    """Return copies of optimiser moments, counters and packed keyframes, as arrays by name.
+
+    Args:
+        packer: must have packed all keyframes.
+    """
     shape, moments = trainer.field.kernels.shape, trainer.moments
     used, second = used_lines(moments.second, shape)
     arrays = {
@@ -93,7 +97,7 @@ def pack_training(
 
 
 def check_fits(state: MapState, config: FieldConfig, frame_id: str) -> None:
-    """Raise a ValueError where a stored map has another frame or other settings of the field."""
+    """Raise a ValueError if a stored map has another world frame or other field settings."""
     if state.frame_id != frame_id:
         raise ValueError(
             f"expected a map in frame {frame_id!r}, got one in {state.frame_id!r}; "
@@ -109,16 +113,17 @@ def check_fits(state: MapState, config: FieldConfig, frame_id: str) -> None:
 def unpack_training(
     arrays: dict[str, Any], trainer: Trainer, config: Config, classes: int
 ) -> KeyframeStore | None:
-    """Give a trainer its moments and counters back.
+    """Restore the moments and counters of a trainer, and the keyframes.
 
-    A map without training state (a snapshot) resumes with fresh moments and no keyframes.
+    Without a training state (the map of a snapshot), moments stay as they are.
 
     Args:
-        classes: rows of the stored label head; those of the keyframes' labels lie below.
+        arrays: as returned by ``pack_training``, or empty.
+        classes: rows of the stored label head; label rows of the keyframes must be below.
     Returns:
-        the keyframes, None where the map has none.
+        the keyframes; None if the map has none.
     Raises:
-        ValueError: where something is missing, or does not fit the trainer or the rest.
+        ValueError: if an array is missing or damaged, or does not fit the trainer.
     """
     if not arrays:
         return None
@@ -137,13 +142,17 @@ def unpack_training(
 
 
 class _Stored:
-    """The arrays of a training state by name; what does not fit is refused."""
+    """Access to the arrays of a training state by name, with checks of shape and contents."""
 
     def __init__(self, arrays: dict[str, Any]) -> None:
         self.arrays = arrays
 
     def get(self, name: str, shape: tuple[int | None, ...]) -> NDArray:
-        """An array of finite numbers of that shape; None stands for any length."""
+        """Return an array after checking its shape (None = any length) and for finite numbers.
+
+        Raises:
+            ValueError: if it is missing, or does not pass the checks.
+        """
         array = self.arrays.get(name)
         if array is None:
             raise _damaged(f"{name} in its training state", "none")
@@ -156,7 +165,7 @@ class _Stored:
         return array
 
     def check(self, name: str, array: NDArray, expected: str, fits: Any) -> None:
-        """Refuse an array that holds something else than what is expected."""
+        """Raise a ValueError with the range of an array, unless ``fits``."""
         if not fits:
             raise _damaged(f"{name} to hold {expected}", f"{array.min()} to {array.max()}")
 

@@ -1,4 +1,4 @@
-"""Where frames come in: placed in the map's coordinates, judged, and kept in a queue of one."""
+"""The input queue of a map: checks poses, transforms them into map coordinates, holds one frame."""
 
 from __future__ import annotations
 
@@ -17,28 +17,35 @@ IDLE_WAIT_S = 0.1
 
 
 class Entrance:
-    """A queue of one frame before a map; its methods may be called from any thread.
+    """A queue of one frame in front of a map; its methods may be called from any thread.
 
     Args:
-        intake: of the present map. world: where that map lies.
-        begin_anew: called with the reason, the world before and the world afterwards, where a
-            frame belongs into a new map; calls ``lead_to`` for that map.
+        intake: the intake of the current map.
+        world: origin and pose judge of the current map.
+        begin_anew: called when a frame needs a new map, with the reason, the old world and the new
+            world; must call ``lead_to`` for the new map.
     Attributes:
-        world: where the present map lies, and what is thought of poses.
+        world: origin and pose judge of the current map; replaced by a copy for each frame.
     """
 
     def __init__(
         self, intake: Intake, world: World, begin_anew: Callable[[str, World, World], None]
     ) -> None:
         self.world, self._intake, self._begin_anew = world, intake, begin_anew
-        self._one_by_one = threading.Lock()  # taken before a turn of the mapper; the other after
+        # Lock order: ``_one_by_one``, then a turn of the mapper, then ``_changed``.
+        self._one_by_one = threading.Lock()
         self._changed = threading.Condition()
-        self._waiting: Frame | None = None  # in the coordinates of the present map
+        self._waiting: Frame | None = None  # in the coordinates of the current map
 
     def offer(self, frame: Frame) -> bool:
-        """Let a frame whose pose is in the world wait, if it is worth taking.
+        """Put a frame into the queue if its pose is accepted and the map can use it.
 
-        A frame that waits already is dropped and counted. Returns whether the frame waits.
+        Replaces a frame that is still in the queue, and counts that one as dropped.
+
+        Args:
+            frame: frame with its pose in the world frame.
+        Returns:
+            whether the frame is in the queue now.
         """
         with self._one_by_one:
             before, world = self.world, self.world.copy()
@@ -50,7 +57,7 @@ class Entrance:
                 self._begin_anew(news.text, before, world)
                 before = world
             with self._changed:
-                if self.world is not before:  # another map was loaded meanwhile
+                if self.world is not before:  # another map has been loaded in the meantime
                     return False
                 self.world = world
                 return self._let_wait(news)
@@ -71,28 +78,31 @@ class Entrance:
         return True
 
     def set_max_speed(self, max_speed_mps: float) -> None:
-        """Believe cameras up to this speed from the next frame on; 0 = believe all."""
+        """Accept poses up to this camera speed from the next frame on; 0 = accept all."""
         with self._one_by_one:
             self.world.set_max_speed(max_speed_mps)
 
     def take(self) -> Frame | None:
-        """The frame that waits, which waits no longer; None where there is none."""
+        """Remove the frame from the queue and return it; None if the queue is empty."""
         with self._changed:
             frame, self._waiting = self._waiting, None
             return frame
 
     def lead_to(self, intake: Intake, world: World) -> None:
-        """Let frames go to another map; one that waits for the map before is forgotten."""
+        """Send frames to another map from now on, and empty the queue."""
         with self._changed:
             self._intake, self.world, self._waiting = intake, world, None
 
     def recent_cameras(self) -> list[StampedCamera]:
-        """The cameras of the newest frames, in the map's coordinates, oldest first."""
+        """Return the cameras of the newest frames, in map coordinates, oldest first."""
         with self._changed:
             return list(self._intake.recent_cameras)
 
     def rest_unless(self, has_work: Callable[[], bool]) -> bool:
-        """Wait a little for a frame or ``wake``, unless there is work; returns whether it did."""
+        """Wait up to ``IDLE_WAIT_S`` for a frame or ``wake``, unless there is work.
+
+        Returns whether it has waited.
+        """
         with self._changed:
             rests = self._waiting is None and not has_work()
             if rests:
@@ -100,6 +110,6 @@ class Entrance:
             return rests
 
     def wake(self) -> None:
-        """There may be work again."""
+        """End the wait of ``rest_unless``, because there may be work."""
         with self._changed:
             self._changed.notify()

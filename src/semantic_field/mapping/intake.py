@@ -1,4 +1,4 @@
-"""What becomes of the frames of one map: keyframes and the space they show, or why they do not."""
+"""Selection of keyframes from the frames of a map, and bookkeeping of frames that are dropped."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from semantic_field.mapping.robustness.vanished import NOVEL_SHARE, MovedThings,
 
 log = logging.getLogger(__name__)
 VOXEL_STRIDE = 2  # every second pixel and row marks observed voxels
-REMEMBERED_CAMERAS = 1000  # of the last frames, for annotations that name a stamp
+REMEMBERED_CAMERAS = 1000  # of the newest frames, for annotations that refer to a stamp
 
 
 class Intake:
-    """Takes frames as keyframes, marks what they observed, and counts what it drops by cause.
+    """Makes keyframes of frames, marks the observed voxels, and counts dropped frames by cause.
 
-    ``wants`` and ``drop`` may be called while another thread works on the map: of the map they
-    only read, and they must be called by one thread at a time.
+    ``wants`` and ``drop`` may be called while another thread works on the map, as they only read
+    the map; only one thread at a time may call them.
 
     Attributes:
-        keyframes: None before the first one.
-        voxels, reach: the observed space, see ``MapState``.
-        moved: forgets what has moved away; None where the settings do not ask for it.
-        recent_cameras: those of the newest frames, with poses and stamps.
-        frames: how many were offered. dropped: how many of these were not taken, by cause.
-        stamp_ns: of the newest keyframe.
+        keyframes: the keyframe store; None before the first keyframe.
+        voxels, reach: grids of the observed space, see ``MapState``.
+        moved: removes objects that have moved away; None if ``mapping.forget_moved`` is off.
+        recent_cameras: cameras, poses and stamps of the newest frames.
+        frames: number of frames offered. dropped: number of frames not used, by cause.
+        stamp_ns: stamp of the newest keyframe.
     """
 
     def __init__(self, config: Config) -> None:
@@ -48,15 +48,19 @@ class Intake:
         self.dropped: dict[str, int] = {}
 
     def continue_counting(self, before: Intake) -> None:
-        """Count on from what another map's intake has counted."""
+        """Continue the frame counters of another map's intake; ``dropped`` is then shared."""
         self.frames, self.dropped = before.frames, before.dropped
 
     def drop(self, cause: str, count: int = 1) -> None:
-        """Count frames that are not taken."""
+        """Add ``count`` dropped frames to the counter of a cause."""
         self.dropped[cause] = self.dropped.get(cause, 0) + count
 
     def wants(self, frame: Frame, busy: bool) -> bool:
-        """Whether an offered frame is worth taking; while ``busy`` only new views are."""
+        """Return whether an offered frame is worth taking; counts it as dropped if not.
+
+        A frame needs a depth reading within range. A frame whose view the keyframes already cover
+        is only taken to look for objects that have moved, and not while ``busy``.
+        """
         self.frames += 1
         self.recent_cameras.append(
             StampedCamera(frame.stamp_ns, frame.camera, frame.T_world_camera)
@@ -73,14 +77,19 @@ class Intake:
         return True
 
     def _without_depth(self, frame: Frame) -> str:
-        """Why a frame's depth shows nothing; empty where it has a reading within range."""
+        """Return why a frame has no usable depth; "" if it has a reading within range."""
         mapping, depth = self.config.mapping, frame.depth
         if ((depth >= mapping.min_depth_m) & (depth <= mapping.max_depth_m)).any():
             return ""
         return "depth_out_of_range" if (depth > 0).any() else "no_depth"
 
     def take(self, frame: Frame, classes: ClassTable) -> int | None:
-        """Make a keyframe of a frame; its slot, or None where it was dropped after all."""
+        """Make a keyframe of a frame; returns its slot, or None if it was dropped instead.
+
+        Args:
+            frame: frame with its pose in map coordinates.
+            classes: class table that gives the rows of its labels.
+        """
         frame = frame.no_wider_than(self.config.mapping.max_image_width)
         slot = self._store(frame, classes)
         if slot is None:
@@ -93,7 +102,7 @@ class Intake:
         try:
             surface = self.keyframes.surface(slot, VOXEL_STRIDE, self.config.field.voxel_m)
             mark_voxels(surface, self.voxels, self.reach)
-        except ValueError as error:  # a pose far from the map: the frame goes, training goes on
+        except ValueError as error:  # the pose is far outside the map; only this frame is lost
             self.keyframes.remove(slot)
             log.warning("frame left out: %s", error)
             self.drop("outside_map")
@@ -104,7 +113,7 @@ class Intake:
         return slot
 
     def _store(self, frame: Frame, classes: ClassTable) -> int | None:
-        """The slot of a frame's images; None where the keyframes show it all, as it is."""
+        """Store a frame's images; returns their slot, or None if the frame shows nothing new."""
         if self._is_covered(frame):
             return self._add(frame, classes) if self._shows_changes(frame) else None
         slots = []
@@ -127,7 +136,10 @@ class Intake:
         return store is not None and not store.is_new_view(frame.T_world_camera, *near_enough)
 
     def _shows_changes(self, frame: Frame) -> bool:
-        """Forget what a frame sees through; whether that was much, or much of it is new."""
+        """Remove surfaces that a frame sees through from the voxel grids.
+
+        Returns True if many voxels were cleared or the view is mostly new.
+        """
         if self.moved is None or self.keyframes is None:
             return False
         novel = novel_share(frame, self.reach) > NOVEL_SHARE

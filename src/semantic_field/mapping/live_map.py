@@ -1,4 +1,4 @@
-"""One map that learns: its field, keyframes, classes and annotations, in its own coordinates."""
+"""A map in training: its field, keyframes, classes and annotations, in map coordinates."""
 
 from __future__ import annotations
 
@@ -42,31 +42,32 @@ MEMORY_REMEDY = (
 
 
 class LiveMap:
-    """One map that is being learnt from posed RGB-D frames of any number of cameras.
+    """One map in training, from posed RGB-D frames of any number of cameras.
 
-    A live map has no lock and no thread: one thread at a time may call its methods and use its
-    parts. The exceptions are ``intake.wants`` and ``intake.drop``, see there. All poses and points
-    are in the map's own coordinates; its owner knows where they lie in the world.
+    A live map has no lock and no thread: only one thread at a time may call its methods and use
+    its parts, except ``intake.wants`` and ``intake.drop``, see there. All poses and points are in
+    map coordinates; the owner of the map keeps the map's origin in the world frame.
 
     Args:
         config: all settings.
         teacher: embeds class names; None for a map without language.
-        proposer: finds regions in the map's own views, see ``ImageLanguage``.
+        proposer: finds regions in rendered views of the map, see ``ImageLanguage``.
         names: class names of the label images, by class id.
-        texts: the vocabulary of a map that learns language from images; None = the one of the
+        texts: vocabulary of a map that learns language from images; None = the one of the
             settings.
         stored: a map read from a file, to continue from.
-        is_live: returns whether frames come in while the map learns, so that steps must not wait.
+        is_live: returns whether frames arrive during training, so that steps must not wait.
     Attributes:
-        field: the semantic field. trainer: takes the training steps on it.
+        field: the semantic field. trainer: takes its training steps.
         intake: the keyframes and the space that they observed.
-        language: the columns that latents and text embeddings share; None without a teacher.
+        language: the basis in which latents and text embeddings are expressed; None without a
+            teacher.
         stored_language: the language of a stored map that is continued without its teacher.
-        vocabulary: which names are told apart. classes: their ids and rows.
-        annotations: what people have said. corrections: how training follows that.
-        surfaces: what readers found out about the surface, shared by all states.
+        vocabulary: the names that are distinguished. classes: their ids and rows.
+        annotations: the annotations made by people. corrections: applies them in training.
+        surfaces: cache of extracted surfaces, shared by all states of the map.
     Raises:
-        ValueError: where the settings, the teacher and the stored map do not fit together, or the
+        ValueError: if the settings, the teacher and the stored map do not fit together, or the
             device has not enough memory.
     """
 
@@ -106,16 +107,21 @@ class LiveMap:
 
     @property
     def keyframes(self) -> KeyframeStore | None:
-        """The keyframes; None before the first one."""
+        """The keyframe store; None before the first keyframe."""
         return self.intake.keyframes
 
     @property
     def image_language(self) -> ImageLanguage | None:
-        """What is learnt from dense embeddings of images; None where the settings do not ask."""
+        """Language training from images; None unless ``language.source`` is "images"."""
         return self.trainer.language
 
     def make_field(self, classes: int = 0, shape: GridShape | None = None) -> SemanticField:
-        """A new field on the map's device with so many classes; no shape = small tables."""
+        """Return a new field on the map's device.
+
+        Args:
+            classes: number of classes of the label head.
+            shape: shape of the grid; None = small tables, if the kernels can grow them.
+        """
         config, threads = self.config.field, self.config.mapping.threads
         full = shape_of(config.grid)
         kernels = make_kernels(config.grid.kernels, full, self.device, threads)
@@ -123,7 +129,7 @@ class LiveMap:
         return SemanticField(config, classes, kernels, self.device)
 
     def make_trainer(self) -> Trainer:
-        """What trains ``field``, with nothing learnt yet."""
+        """Return a new trainer of ``field``, in its initial state."""
         return make_trainer(self.field, self.config.mapping)
 
     def _first_field(self, stored: MapState | None) -> SemanticField:
@@ -134,7 +140,7 @@ class LiveMap:
         return field
 
     def _continue_from(self, stored: MapState) -> None:
-        """Take over everything of a stored map but its field, which is here already."""
+        """Take over everything of a stored map except its field, see ``_first_field``."""
         if self.language is None:
             self.stored_language = stored.language
         elif stored.language is not None:
@@ -153,10 +159,10 @@ class LiveMap:
             self.annotations = stored.annotations
             self.corrections.follow(self.annotations, self.classes)
 
-    # what comes in
+    # input
 
     def take(self, frame: Frame) -> bool:
-        """Make a keyframe of a frame; returns False where it was dropped after all."""
+        """Make a keyframe of a frame in map coordinates; returns False if it was dropped."""
         if self.intake.take(frame, self.classes) is None:
             return False
         follow_extent(self.trainer, self.intake.reach, self.config.mapping)
@@ -164,7 +170,7 @@ class LiveMap:
         return True
 
     def add_targets(self, slot: int, targets: ImageTargets) -> None:
-        """Learn from now on what image teachers say of the keyframe in ``slot``."""
+        """Train from now on with the image teachers' results for the keyframe in ``slot``."""
         assert self.keyframes is not None and self.language is not None
         assert self.image_language is not None
         classes = self.classes.copy()
@@ -174,7 +180,7 @@ class LiveMap:
         self.trainer.rank = self.language.rank
 
     def step(self) -> None:
-        """Take one training step, for which there must be a keyframe."""
+        """Take one training step; there must be a keyframe."""
         assert self.keyframes is not None
         intake = self.intake
         self.trainer.step(self.keyframes, intake.reach, intake.voxels, self.corrections)
@@ -183,11 +189,11 @@ class LiveMap:
 
     @property
     def has_keyframes(self) -> bool:
-        """Whether there is something to learn from."""
+        """Whether there is a keyframe to train on."""
         return self.keyframes is not None and self.keyframes.count > 0
 
     def check_keyframes(self) -> None:
-        """Raise a ValueError where there is nothing to learn from."""
+        """Raise a ValueError if there is no keyframe to train on."""
         if not self.has_keyframes:
             why = ", ".join(f"{n} {cause}" for cause, n in self.intake.dropped.items())
             raise ValueError(
@@ -197,11 +203,14 @@ class LiveMap:
 
     @property
     def is_corrected(self) -> bool:
-        """Whether annotations were changed so recently that they are being learnt still."""
+        """Whether annotations were changed so recently that they are still being trained."""
         return self.corrections.are_fresh(self.trainer.rays)
 
     def set_config(self, config: Config) -> None:
-        """Use other settings from now on; fixed ones, and the vocabulary, must stay."""
+        """Use other settings from now on.
+
+        Fixed settings and the vocabulary must have the same values as before.
+        """
         self.config = self.intake.config = config
         self.corrections.config = config.mapping
         self.trainer.set_config(config.mapping)
@@ -213,10 +222,12 @@ class LiveMap:
     # classes and annotations
 
     def extend_classes(self, classes: ClassTable, annotations: AnnotationSet | None = None) -> None:
-        """Use a class table with the present rows and maybe more, and other annotations.
+        """Use a class table that keeps the current rows and may add some, and other annotations.
 
+        Args:
+            annotations: None = keep the current ones.
         Raises:
-            Exception: what the teacher raises on a name; nothing has changed then.
+            Exception: whatever the teacher raises for a name; nothing has changed then.
         """
         annotations = self.annotations if annotations is None else annotations
         if annotations:
@@ -230,10 +241,13 @@ class LiveMap:
         self._follow_classes(latents)
 
     def replace_classes(self, classes: ClassTable, vocabulary: Vocabulary) -> None:
-        """Use another class table: labels and annotations follow by name, or become void.
+        """Use another class table, with other rows.
+
+        Labels and annotations are matched to it by class name; they become void if the new table
+        does not have their name.
 
         Raises:
-            Exception: what the teacher raises on a name; nothing has changed then.
+            Exception: whatever the teacher raises for a name; nothing has changed then.
         """
         before = self.classes
         annotations = self.annotations.renumbered(
@@ -259,15 +273,19 @@ class LiveMap:
         temperature = self.config.language.relevancy_temperature
         follow_classes(self.trainer, self.classes, self.language, latents, temperature)
 
-    # what is read
+    # output
 
     def revision(self) -> tuple[int, ...]:
-        """Numbers that stay the same as long as readers would see the same map."""
+        """Return numbers that change whenever readers would see a different map."""
         keyframes = self.keyframes.count + self.keyframes.replaced if self.keyframes else 0
         return self.trainer.steps, keyframes, self._edits, len(self.classes)
 
     def state(self, frame_id: str = "", version: int = 0) -> MapState:
-        """A copy of the map in its own coordinates, for readers; it never changes."""
+        """Return an immutable copy of the map, in map coordinates.
+
+        Args:
+            frame_id: name of the world frame. version: version number of the copy.
+        """
         self.trainer.settle()
         tells_apart = self.image_language is not None
         temperature = self.config.language.relevancy_temperature if tells_apart else 0.0
@@ -288,7 +306,7 @@ class LiveMap:
         )
 
     def memory_bytes(self) -> int:
-        """Bytes of keyframes, grid, moments, voxels and image targets."""
+        """Return the memory of keyframes, trained grid, voxels and image targets in bytes."""
         voxels = self.intake.voxels.memory_bytes() + self.intake.reach.memory_bytes()
         language = self.image_language.memory_bytes() if self.image_language else 0
         keyframes = self.keyframes.memory_bytes() if self.keyframes else 0

@@ -1,8 +1,10 @@
 """The mapper: frames go in, a live map is trained in one worker thread, snapshots come out.
 
-The table of contents of this folder: ``placement`` judges poses and says where the map lies in the
-world, ``live_map`` learns, ``labels`` and ``corrections`` change what it is taught, ``snapshots``
-and ``renderer`` show it to readers, ``checkpoint`` keeps it in a file.
+Overview of this folder: ``placement`` judges poses and keeps the map's origin in the world frame,
+``entrance`` and ``intake`` select keyframes, ``live_map`` owns what is trained, ``training`` takes
+the training steps, ``labels``, ``language`` and ``corrections`` provide its targets, ``robustness``
+handles changes and errors, ``snapshots`` and ``renderer`` serve readers, ``checkpoint`` saves the
+training state.
 """
 
 from __future__ import annotations
@@ -45,24 +47,24 @@ class Mapper:
     """Trains one semantic field from posed RGB-D frames.
 
     ``start`` trains in a worker thread; without it ``add_frame`` and ``train_steps`` do their
-    work in the caller. Every method may be called from any thread. Poses that are given and
-    returned are in ``frame_id``. What is refused with a ValueError changes nothing.
+    work in the calling thread. All methods are thread-safe. All poses, given and returned, are in
+    the frame ``frame_id``. A call that is refused with a ValueError changes nothing.
 
     Args:
         config: all settings.
-        teacher: gives class names their embeddings; None for a map without language.
-        frame_id: name of the frame that ``Frame.T_world_camera`` leads to.
-        proposer: finds regions in rendered views, see ``ImageLanguage``; that of
-            ``image_teachers`` where none is given.
+        teacher: embeds class names; None for a map without language.
+        frame_id: name of the world frame, the target frame of ``Frame.T_world_camera``.
+        proposer: finds regions in rendered views, see ``ImageLanguage``; by default that of
+            ``image_teachers``.
         image_teachers: compute features of the keyframes: in a background thread while the mapper
             runs, otherwise at once in ``add_frame``.
-        before_new_map: called with the reason when a new map is about to take the place of this
-            one, because the world has moved; ``save`` still writes the old one.
+        before_new_map: called with the reason before a new map replaces this one because the
+            world frame has shifted; ``save`` still writes the old map at that time.
     Attributes:
-        live_map: the map. Another one takes its place when a map is loaded, reset or begun anew.
-            While the worker runs, whoever uses its parts holds a turn:
-            ``with mapper.turns.visit(): ...``. Otherwise use ``snapshot``.
-        turns: who may work on the map.
+        live_map: the current map; replaced by another object on ``load``, on ``reset`` and when a
+            new map begins. While the worker runs, access its parts only inside
+            ``with mapper.turns.visit(): ...``, or use ``snapshot`` instead.
+        turns: the lock of the map.
         teacher: as given.
     """
 
@@ -103,7 +105,7 @@ class Mapper:
         texts: list[str] | None = None,
         stored: MapState | None = None,
     ) -> LiveMap:
-        """Another live map, beside the present one; see ``LiveMap``."""
+        """Return another live map without touching the current one; arguments as of ``LiveMap``."""
         return self.live_map_type(
             self.config,
             self.teacher,
@@ -115,7 +117,7 @@ class Mapper:
         )
 
     def _swap(self, live_map: LiveMap, world: World) -> None:
-        """Let another map take the place of the present one; to be called in a turn."""
+        """Replace the current map by another one; the caller must hold a turn."""
         self.live_map = live_map
         self._entrance.lead_to(live_map.intake, world)
         self._snapshots.forget()
@@ -125,17 +127,18 @@ class Mapper:
 
     @property
     def origin(self) -> NDArray[np.float64]:
-        """Where in ``frame_id`` the map's own coordinates begin (3,), metres."""
+        """Origin of the map's coordinates in ``frame_id`` (3,), metres."""
         return self._entrance.world.origin
 
     # frames
 
     def add_frame(self, frame: Frame) -> bool:
-        """Offer a frame; returns True where it was taken for training.
+        """Offer a frame; returns True if it was accepted for training.
 
-        With the worker running this only puts the frame into a queue of one: a frame that still
-        waits there is dropped and counted. A view that the keyframes cover already is not taken,
-        nor an image without any depth, nor one whose pose is not believed.
+        While the worker runs, this only puts the frame into a queue of one, and replaces a frame
+        that is still waiting there. A frame is refused if the keyframes already cover its view, if
+        it has no depth within range, or if its pose is rejected. ``status().dropped`` counts all
+        frames that are not used.
         """
         if not self._entrance.offer(frame):
             return False
@@ -145,7 +148,7 @@ class Mapper:
             return self._take_waiting()
 
     def _begin_anew(self, reason: str, before: World, world: World) -> None:
-        """Another map in place of this one: the world has moved. What was counted stays."""
+        """Begin a new map because the world frame has shifted; frame counters go on."""
         self._before_new_map(reason)
         with self.turns.visit():
             old = self.live_map
@@ -155,7 +158,10 @@ class Mapper:
                 self._swap(fresh, world)
 
     def _take_waiting(self) -> bool:
-        """Take the waiting frame, if any, in a turn; returns whether it is a keyframe now."""
+        """Take the frame from the queue, if any; returns whether it became a keyframe.
+
+        The caller must hold a turn.
+        """
         frame = self._entrance.take()
         if frame is None or not self.live_map.take(frame):
             return False
@@ -164,9 +170,10 @@ class Mapper:
         return True
 
     def add_image_targets(self, stamp_ns: int, targets: ImageTargets) -> bool:
-        """Take in what the image teachers say of the frame of that stamp.
+        """Train from now on with the image teachers' results for the frame of a stamp.
 
-        May come any time after the frame. Returns False where it is no keyframe (any more).
+        May be called at any time after ``add_frame``. Returns False, and ignores the targets, if
+        the frame is not (or no longer) a keyframe or language is not learnt from images.
         """
         with self.turns.visit():
             store = self.live_map.keyframes
@@ -177,47 +184,49 @@ class Mapper:
                 self.live_map.add_targets(slot, targets)
             return bool(len(slots))
 
-    # names, and what people say
+    # names and annotations
 
     def set_label_names(self, names: dict[int, str]) -> None:
-        """Name class ids of the label images, see ``renaming.set_label_names``."""
+        """Set names of class ids of the label images, see ``renaming.set_label_names``."""
         with self.turns.visit():
             renaming.set_label_names(self.live_map, names)
 
     def label_names(self) -> dict[int, str]:
-        """The names of all classes that are known, by class id; also those that people made."""
+        """Return the names of all classes by class id, with those made by annotations."""
         return dict(self.live_map.classes.names)
 
     def set_vocabulary(self, names: list[str]) -> None:
-        """Tell these texts apart from now on, see ``renaming.set_vocabulary``.
+        """Use these texts as classes from now on, see ``renaming.set_vocabulary``.
 
         Raises:
-            ValueError: where language is not learnt from images, or the teacher does not know a
+            ValueError: if language is not learnt from images, or the teacher does not know a
                 text.
         """
         with self.turns.visit():
             renaming.set_vocabulary(self.live_map, names)
 
     def spread_clicks(self) -> float:
-        """Let clicked pixels label the surface around them, see ``click_spreading``.
+        """Spread the labels of single pixels over the surface around them, see ``click_spreading``.
 
-        For labels of a few pixels a frame, after all frames have been added; takes seconds.
-        Returns the share of the keyframes' pixels that had a label before; from 0.5 % on
-        nothing is done.
+        For frames with a few labelled pixels each; call it after all frames have been added. Takes
+        seconds. Returns the share (0..1) of the keyframes' pixels that were labelled before; if it
+        is 0.5 % or more, nothing is changed.
         """
         with self.turns.visit():
             store = self.live_map.keyframes
             return spread_clicks(store) if store is not None else 0.0
 
     def annotate(self, name: str, pointed_at: PointedAt) -> Answer:
-        """Let a part of the map belong to the class ``name``, which may be new.
+        """Assign a part of the map to the class ``name``, which may be new.
 
-        Training rests while the part is found: a person waits. Frames are taken in all the same.
-        Of contradictory annotations the newest counts.
+        Training pauses while the part is determined, because a person waits for the answer; frames
+        are still put into the queue. Where annotations contradict each other, the newest counts.
 
+        Returns:
+            the new annotation, and the earlier ones that it contradicts.
         Raises:
-            ValueError: where there is no map, no surface, or no frame of that stamp, the name
-                means no class, or another map was loaded meanwhile.
+            ValueError: if there is no map, no surface or no frame of that stamp, the name stands
+                for "no class", or another map was loaded in the meantime.
         """
         names = annotating.names_of(name, pointed_at)
         with self.turns.rest():
@@ -236,10 +245,12 @@ class Mapper:
         return answer
 
     def forget(self, annotation_id: int = 0) -> Annotation:
-        """Take an annotation back, 0 = the newest; its place is what it would be without.
+        """Delete an annotation (0 = the newest) and return it.
+
+        Its cells are labelled as if it had never been made.
 
         Raises:
-            ValueError: where there is no such annotation.
+            ValueError: if there is no such annotation.
         """
         with self.turns.visit():
             gone = annotating.forget(self.live_map, annotation_id)
@@ -247,17 +258,19 @@ class Mapper:
         return gone
 
     def annotations(self) -> AnnotationSet:
-        """What people have said and not taken back."""
+        """Return all annotations that have not been deleted."""
         return self.live_map.annotations
 
     # training
 
     def set_config(self, config: Config) -> None:
-        """Use other settings of mapping and language from now on; fixed ones must stay.
+        """Use other settings of mapping and language from now on.
+
+        Settings that are fixed at the start must have the same values as before.
 
         Raises:
-            ValueError: where a text of another vocabulary cannot be told apart, see
-                ``set_vocabulary``; all settings then stay as they are.
+            ValueError: if a new vocabulary is refused, see ``set_vocabulary``; all settings then
+                stay as they are.
         """
         with self.turns.visit():
             if config.language.vocabulary != self.config.language.vocabulary:
@@ -267,30 +280,30 @@ class Mapper:
         self._entrance.set_max_speed(config.mapping.max_speed_mps)
 
     def start(self) -> None:
-        """Train in a worker thread until ``stop``."""
+        """Start a worker thread that trains until ``stop``; no effect if it is started."""
         if not self._worker.is_started:
             self._worker.start()
             if self._teaching is not None:
                 self._teaching.start()
 
     def stop(self) -> None:
-        """End the worker thread and wait for it; the map stays."""
+        """End the worker thread and wait for it; the map is kept."""
         if self._worker.is_started:
             self._worker.stop()
             if self._teaching is not None:
                 self._teaching.stop()
 
     def pause(self) -> None:
-        """Stop training; frames are still taken."""
+        """Stop training; frames are still taken, and new annotations still trained."""
         self._paused = True
 
     def resume(self) -> None:
-        """Train again."""
+        """Continue training after ``pause``."""
         self._paused = False
         self._entrance.wake()
 
     def reset(self) -> None:
-        """Forget the map; label names stay."""
+        """Replace the map by an empty one; label names are kept."""
         with self.turns.visit():
             fresh = self._new_map(self.live_map.classes.kept_names())
             self._swap(fresh, World(self.config.mapping.max_speed_mps))
@@ -299,7 +312,7 @@ class Mapper:
         """Take ``n`` training steps now, in the calling thread.
 
         Raises:
-            ValueError: while there is no keyframe.
+            ValueError: if there is no keyframe.
         """
         self.live_map.check_keyframes()
         for _ in range(n):
@@ -308,7 +321,7 @@ class Mapper:
                 self._step()
 
     def _learn(self) -> None:
-        """Take in what the image teachers have said since the last step."""
+        """Pass on the results of the image teachers that arrived since the last step."""
         if self._teaching is not None:
             for slot, targets in self._teaching.arrived():
                 self.live_map.add_targets(slot, targets)
@@ -320,7 +333,7 @@ class Mapper:
         self._meter.count(trainer.rays - before)
 
     def _work_once(self) -> None:
-        """Take the waiting frame, then one step; wait where there is neither."""
+        """Take the waiting frame, then one training step; wait a little if there is neither."""
         if self._entrance.rest_unless(lambda: self._worker.is_stopping or self._may_train()):
             self._meter.restart()
         with self.turns.turn():
@@ -330,14 +343,14 @@ class Mapper:
                 self._step()
 
     def _may_train(self) -> bool:
-        """Whether there is something to learn from, and no pause; corrections are learnt in one."""
+        """Return whether to train: not without keyframes; while paused, only new corrections."""
         live_map = self.live_map
         return live_map.has_keyframes and (not self._paused or live_map.is_corrected)
 
     # readers
 
     def snapshot(self) -> MapState:
-        """The map as it is now, immutable; the same object while nothing has changed."""
+        """Return an immutable copy of the current map; the same object if nothing has changed."""
         with self.turns.visit():
             return self._state()
 
@@ -345,33 +358,40 @@ class Mapper:
         return self._snapshots.state(self.live_map, self.origin)
 
     def renderer(self) -> Renderer:
-        """What renders the map as it is now, on the device on which it is trained."""
+        """Return a renderer of the current map, on the device on which the map is trained."""
         with self.turns.visit():
             return self._snapshots.renderer(self.live_map, self.origin)
 
     def render(
         self, camera: Camera, T_world_camera: NDArray[np.float64], with_latent: bool = False
     ) -> RenderedView:
-        """The map as a camera would see it now, see ``Renderer``; training goes on meanwhile."""
+        """Render the current map; training continues meanwhile. See ``Renderer.render``.
+
+        Args:
+            T_world_camera: (4, 4), camera pose in ``frame_id``.
+            with_latent: whether to also render the latents.
+        Returns:
+            the rendered images.
+        """
         return self.renderer().render(camera, T_world_camera, with_latent=with_latent)
 
     def render_moment(
         self, camera: Camera, T_world_camera: NDArray[np.float64], stamp_ns: int
     ) -> RenderedView:
-        """The map as a camera saw it at that moment, to be compared with its photograph.
+        """Return a view of the current map for comparison with a photograph taken at a stamp.
 
-        Where poses are refined or exposures adapted, the pose is corrected and the colours are
-        exposed as those of the keyframes around that moment; otherwise both stay as they are.
+        If poses are refined or exposures adapted, the pose correction and the exposure of the
+        keyframes around that stamp are applied; otherwise the view is that of ``render``.
         """
         return self.renderer().render(camera, T_world_camera, stamp_ns)
 
     @property
     def steps(self) -> int:
-        """Training steps of the map so far."""
+        """Number of training steps of the map so far."""
         return self.live_map.trainer.steps
 
     def status(self) -> MapperStatus:
-        """Counters and losses; never waits for training."""
+        """Return counters and losses; never waits for training."""
         return status_of(
             self.live_map,
             self._meter.rays_per_s,
@@ -385,9 +405,9 @@ class Mapper:
     # files
 
     def save(self, path: str | Path) -> None:
-        """Write the map with all that resuming needs; readers may load the same file.
+        """Write the map and its training state to a file, which readers can load, too.
 
-        Training waits only while it is copied, not while images are compressed.
+        Training pauses only while data are copied, not while images are compressed.
         """
         packer = KeyframePacker()
         while isinstance(copied := self._training_copy(packer), tuple):
@@ -395,7 +415,7 @@ class Mapper:
         write_map(path, dump_map(copied))
 
     def _training_copy(self, packer: KeyframePacker) -> MapState | tuple:
-        """All of the map at one moment, or a keyframe that has to be packed before."""
+        """Return a copy of the map with its training state, or a keyframe to be packed first."""
         with self.turns.visit():
             live_map = self.live_map
             missing = packer.next_missing(live_map.keyframes)
@@ -405,20 +425,20 @@ class Mapper:
             return replace(self._state(), training=training)
 
     def load(self, path: str | Path) -> None:
-        """Continue from a saved map, in place of the present one.
+        """Replace the current map by a saved one and continue its training.
 
-        The saved map is built beside the present one, which is replaced only when all of it is
-        found to be right; for that time there are two maps in memory, see ``checkpoint``. Without
-        a teacher the map's language is handed on as it was.
+        The current map is replaced only after the saved one has been built and checked completely;
+        until then both are in memory, see ``checkpoint``. Without a teacher, the saved map's
+        language is passed on unchanged.
 
         Raises:
-            ValueError: where the file is damaged, or does not fit the settings or the teacher;
-                the present map is then as it was.
+            ValueError: if the file is damaged, or does not fit the settings or the teacher; the
+                current map is then unchanged.
         """
         state = load_map(read_map(path))
         with self.turns.visit():
             check_fits(state, self.config.field, self.frame_id)
-            # What people named is the other map's affair.
+            # Names from annotations of the current map are not passed on to the loaded one.
             live_map = self._new_map(self.live_map.classes.given_names(), stored=state)
             self._snapshots.version = max(self._snapshots.version, state.version)
             self._swap(live_map, World(self.config.mapping.max_speed_mps, state.origin))

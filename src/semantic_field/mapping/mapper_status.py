@@ -15,11 +15,14 @@ class MapperStatus:
 
     Attributes:
         state: "running", "paused", "waiting" (no frame yet), "stopped" or "failed" (see error).
-        steps, rays: of training, so far.
+        keyframes: number of keyframes.
+        steps, rays: numbers of training steps and of their rays so far.
         rays_per_s: training speed over about the last second.
-        losses: weighted losses of the last step by name.
+        losses: weighted losses by name; those of the last step that had each.
         dropped: number of frames not used, by cause ("mapper_busy", "view_covered", ...).
-        memory_bytes: of keyframes, grid, moments and voxels.
+        memory_bytes: memory of keyframes, trained grid, voxels and image targets.
+        snapshot_version: version of the newest snapshot.
+        frames: number of frames offered.
         kernels, device: name of the grid kernels, and their device.
         error: why training stopped, "" if it did not.
         teachers: status of the image teachers.
@@ -50,7 +53,7 @@ def status_of(
     snapshot_version: int,
     teachers: TeacherStatus,
 ) -> MapperStatus:
-    """The status of a mapper with this live map; only reads, at any time."""
+    """Return the status of a mapper with this live map; read-only, takes no lock."""
     intake, trainer, store = live_map.intake, live_map.trainer, live_map.keyframes
     keyframes = store.count if store else 0
     return MapperStatus(

@@ -1,4 +1,4 @@
-"""How the memory budget is shared out, and how large the grid's tables are for what is mapped."""
+"""Division of the memory budget, and growth of the grid's tables with the mapped space."""
 
 from __future__ import annotations
 
@@ -9,21 +9,23 @@ from semantic_field.mapping.keyframes.store import BYTES_PER_PIXEL, KeyframeStor
 from semantic_field.mapping.language.keyframe_features import bytes_per_pixel
 from semantic_field.mapping.training.step import Trainer
 
-GRID_SHARE = 0.4  # of the budget; keyframes have the rest, less what voxels and results need
+GRID_SHARE = 0.4  # of the budget; what neither share covers is for voxels and results
 KEYFRAME_SHARE = 0.55
-SURFACE_SHARE = 0.12  # labels of the surface: of the keyframes' share, if language is from images
+SURFACE_SHARE = 0.12  # of the budget, for surface labels; taken from the keyframes' share
 TABLES = 4  # table, gradient and two moments, float32
 FIRST_ENTRIES = 1 << 14
 MEBIBYTE = 1 << 20
 SPREAD = 2.5
-"""Vertices touched on a level for each that surfaces pass: samples lie before and behind them.
-Counted on house/living, 143 keyframes: 1.6 (64 cm) to 3.1 (14 cm), 1.9 at 3 cm."""
+"""Ratio of the grid vertices that samples touch to those next to a surface, as samples also lie
+before and behind surfaces. Measured on house/living with 143 keyframes: 1.6 (64 cm cells) to 3.1
+(14 cm), 1.9 at 3 cm."""
 
 
 def keyframe_budget_mb(config: Config) -> int:
-    """MiB of the whole budget that the keyframes may take.
+    """Return the memory for keyframes in MiB, at least 1.
 
-    Where language is learnt from images, what is learnt of each keyframe has a share of it.
+    If language is learnt from images, the dense features of the keyframes (and with the
+    enhancement "surface" the surface labels) are taken from the keyframes' share first.
     """
     whole = int(config.mapping.memory_budget_mb * KEYFRAME_SHARE)
     if config.language.source == "images":
@@ -35,38 +37,43 @@ def keyframe_budget_mb(config: Config) -> int:
 
 
 def make_keyframes(config: Config, width: int, height: int) -> KeyframeStore:
-    """Room for the keyframes of one map, of images of that size in pixels."""
+    """Return an empty keyframe store for images of at most width x height pixels."""
     mapping, budget_mb = config.mapping, keyframe_budget_mb(config)
     return KeyframeStore(width, height, budget_mb, depth_range_m(mapping), mapping.drop_veils)
 
 
 def depth_range_m(config: MappingConfig) -> tuple[float, float]:
-    """The readings that are kept, metres."""
+    """Return the smallest and largest depth that is used, metres."""
     return config.min_depth_m, config.max_depth_m
 
 
 def surface_bytes(config: MappingConfig) -> int:
-    """Bytes that labels of the surface may take, out of the keyframes' share."""
+    """Return the memory in bytes for surface labels, part of the keyframes' share."""
     return int(config.memory_budget_mb * MEBIBYTE * SURFACE_SHARE)
 
 
 def first_shape(shape: GridShape, kernels: type[GridKernels] | GridKernels) -> GridShape:
-    """The grid of an empty map: small tables, where the kernels let them grow."""
+    """Return the grid shape of an empty map: small tables if the kernels can grow them."""
     if not kernels.grows:
         return shape
     return shape.with_sizes((min(FIRST_ENTRIES, shape.table_size),) * shape.levels)
 
 
 def grid_bytes(shape: GridShape) -> int:
-    """Bytes of all tables of a grid that is trained."""
+    """Return the size of a trained grid in bytes: table, gradient and two moments."""
     return sum(shape.level_sizes) * shape.features * 4 * TABLES
 
 
 def vertices_needed(cell_m: float, voxels: int, voxel_m: float) -> float:
-    """About how many vertices of a level samples touch where surfaces pass ``voxels`` voxels.
+    """Return an estimate of the vertices of a grid level that samples touch.
 
-    Voxels lie along surfaces: coarser cells are fewer by the square of the ratio. Finer ones fill
-    the voxels: they are more by its cube.
+    Cells larger than a voxel lie along the surface, so their number scales with the square of the
+    ratio of the edges. Smaller cells fill the voxels, so their number scales with its cube.
+
+    Args:
+        cell_m: edge of a cell of the level, metres.
+        voxels: number of voxels that contain a surface.
+        voxel_m: edge of a voxel, metres.
     """
     ratio = voxel_m / cell_m
     return SPREAD * voxels * (ratio**2 if ratio < 1 else ratio**3)
@@ -75,10 +82,11 @@ def vertices_needed(cell_m: float, voxels: int, voxel_m: float) -> float:
 def fitting_shape(
     shape: GridShape, voxels: int, voxel_m: float, config: MappingConfig
 ) -> GridShape:
-    """The grid for a map of so many voxels: levels double until each vertex has an entry.
+    """Return the grid shape for a map with ``voxels`` surface voxels of edge ``voxel_m``.
 
-    Coarse levels come first, since they carry the map; levels end at their reserved table and at
-    the grid's share of the budget. Levels never shrink.
+    From coarse to fine, each level's table is doubled until it has one entry for every
+    ``vertices_per_entry`` vertices or reaches its largest size. Growth stops when the grid's share
+    of the memory budget is used up. Tables never shrink.
     """
     budget = config.memory_budget_mb * MEBIBYTE * GRID_SHARE
     for level, cell_m in enumerate(shape.cells_m):
@@ -95,7 +103,11 @@ def fitting_shape(
 
 
 def follow_extent(trainer: Trainer, reach: VoxelGrid, config: MappingConfig) -> None:
-    """Let the trainer's grid grow with the mapped space."""
+    """Grow the tables of the trainer's grid to fit the mapped space, if the kernels can.
+
+    Args:
+        reach: voxels that contain a surface.
+    """
     kernels = trainer.field.kernels
     if kernels.grows:
         shape = fitting_shape(kernels.shape, reach.used_voxels(), reach.voxel_m, config)

@@ -1,4 +1,4 @@
-"""Where a live map lies in the world, and what becomes of poses that jump."""
+"""The position of a live map in the world frame, and the handling of poses that jump."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from semantic_field.geometry import moved
 
 @dataclass(frozen=True)
 class News:
-    """What a frame's pose says.
+    """The verdict of ``World.look`` on a frame's pose.
 
     Attributes:
-        frame: the frame in the map's own coordinates, unless in a new map; None where its pose is
-            not believed.
-        outliers: how many poses are found to be wrong, this one or those before it.
-        cause: what these are counted under.
-        new_map: the frame belongs into a new map: ``World.begin`` places it there.
-        text: what happened, empty where nothing did.
+        frame: the frame with its pose in map coordinates; None if the pose is rejected. If
+            ``new_map`` is set, the pose is still in the world frame.
+        outliers: number of poses now found to be wrong: this one, or earlier ones.
+        cause: name under which these outliers are counted.
+        new_map: whether the frame belongs to a new map; ``World.begin`` then transforms its pose.
+        text: message for the log, "" if there is nothing to report.
     """
 
     frame: Frame | None
@@ -44,15 +44,18 @@ class News:
 
 
 class World:
-    """The origin of a map, and the judge of its poses.
+    """Keeps the origin of a map and judges the camera poses of its frames.
 
-    A map begins at zero, or, where the first pose is far from that, at a round place near it. A
-    jump that three frames agree about is the camera's, unless it leads out of the map's reach or
-    both sides of it show the same: then the world has moved, and a new map begins. Where fewer
-    frames came before than agree now, those were the outliers.
+    The map's origin is the zero of the world frame, or a round position near the first pose if
+    that is far from zero. A jump is accepted once enough poses after it (at most ``AGREE``) agree
+    with each other. It counts as a motion of the camera if it stays within ``REACH_M`` of the
+    origin and is below ``JUMP_M`` or changes the image; otherwise as a shift of the world frame,
+    which needs a new map. If fewer than ``AGREE`` poses were accepted before the jump, those are
+    treated as the outliers, and a new map begins, too.
 
     Args:
-        origin: of a map that was loaded; poses lead to it, wherever they begin.
+        max_speed_mps: largest plausible speed of a camera; 0 = accept every pose.
+        origin: origin (3,) of a loaded map, metres; None = derived from the first pose.
     """
 
     def __init__(self, max_speed_mps: float, origin: NDArray[np.float64] | None = None) -> None:
@@ -62,22 +65,22 @@ class World:
         self._suspect: Frame | None = None  # the first one after a jump
 
     def copy(self) -> World:
-        """The same world, which may look at frames without changing this one."""
+        """Return an independent copy; judging frames with it does not change this one."""
         twin = copy.copy(self)
         twin._judge, twin._believed = copy.deepcopy(self._judge), self._believed.copy()
         return twin
 
     def set_max_speed(self, max_speed_mps: float) -> None:
-        """Believe cameras up to this speed from the next frame on; 0 = believe all."""
+        """Accept poses up to this camera speed from the next frame on; 0 = accept all."""
         self._judge.max_speed_mps = max_speed_mps
 
     @property
     def origin(self) -> NDArray[np.float64]:
-        """Where the map's own coordinates begin (3,), metres; zero before the first pose."""
+        """Origin of the map in the world frame (3,), metres; zero before the first pose."""
         return np.zeros(3) if self._origin is None else self._origin
 
     def look(self, frame: Frame) -> News:
-        """What is thought of the next frame, whose pose is in the world."""
+        """Judge the next frame, whose pose is in the world frame, and return the verdict."""
         position = frame.T_world_camera[:3, 3]
         verdict = self._judge.judge(frame.stamp_ns, position)
         if verdict is Verdict.DOUBTED:
@@ -121,7 +124,10 @@ class World:
         return bool(np.abs(position - self.origin).max() <= REACH_M)
 
     def begin(self, frame: Frame) -> Frame:
-        """The first frame of a new map, in its coordinates, which begin near it."""
+        """Begin a new map at a frame with its pose in the world frame.
+
+        Sets the origin near the pose. Returns the frame with its pose in the new map's coordinates.
+        """
         self._origin, self._loaded = origin_of(frame.T_world_camera[:3, 3]), False
         return self._own(frame)
 

@@ -1,4 +1,4 @@
-"""The one way from a map to a view of it, on the processor and on a GPU."""
+"""Rendering of views of a map, on the processor or on a GPU."""
 
 from __future__ import annotations
 
@@ -18,20 +18,21 @@ from semantic_field.geometry import Camera, moved, transform_points
 from semantic_field.mapping.robustness.interpolation import Moments
 
 FieldView = Callable[[Camera, NDArray[np.float64], bool], RenderedView]
-"""Renders a field alone: camera, ``T_map_camera`` (4, 4), and whether latents are wanted."""
+"""Renders the field without annotations, from a camera, its pose ``T_map_camera`` (4, 4), and
+whether the view shall have latents."""
 
 
 class Renderer:
-    """Renders views of a map at one moment. It never changes; any thread may use it.
+    """Renders views of one state of a map. Immutable and thread-safe.
 
-    A view passes stages that each take and return a ``RenderedView``: the field is rendered,
-    annotations overrule its labels, and the colours get the exposure of a moment.
+    A view is made in three steps: the field is rendered, annotations override its labels, and the
+    exposure at a stamp is applied to its colours.
 
     Args:
-        field_view: the first stage, in the map's own coordinates.
-        annotations: what people have said about the map.
-        origin: where in the world the map's own coordinates begin (3,), metres.
-        moments: what was learnt about the cameras' poses and exposures, if anything.
+        field_view: renders the field, in map coordinates.
+        annotations: the annotations of the map.
+        origin: origin of the map in the world frame (3,), metres.
+        moments: learnt poses and exposures of the keyframes; None if there are none.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class Renderer:
     def of(
         cls, state: MapState, device: torch.device | str = "cpu", moments: Moments | None = None
     ) -> Renderer:
-        """A renderer of a state of a map on a device; on others than the CPU it is copied there."""
+        """Return a renderer of a map's state; the state is copied to a device other than the CPU."""
         if torch.device(device).type == "cpu":
             field_view = partial(render_view, state.in_own_frame())
         else:
@@ -62,13 +63,13 @@ class Renderer:
         stamp_ns: int | None = None,
         with_latent: bool = False,
     ) -> RenderedView:
-        """The map as a camera sees it. Annotations count at once, before the field learns them.
+        """Return a view of the map, with annotations, even those that are not yet trained.
 
         Args:
-            T_world_camera: (4, 4), in the frame of the map, whatever the map's origin is.
-            stamp_ns: render what a photograph of that moment would show: the pose is corrected and
-                the colours are exposed as those of the keyframes around it. Both stay as they are
-                without a stamp, and where nothing was learnt about poses and exposures.
+            T_world_camera: (4, 4), camera pose in the world frame.
+            stamp_ns: apply the pose correction and the exposure of the keyframes around this
+                stamp, so that the view can be compared with a photograph. None, or no ``moments``,
+                = apply neither.
             with_latent: whether the view shall have ``latent``.
         """
         pose = moved(T_world_camera, -self._origin)
@@ -83,7 +84,7 @@ class Renderer:
     def _annotated(
         self, view: RenderedView, camera: Camera, T_map_camera: NDArray[np.float64]
     ) -> RenderedView:
-        """The view with the labels that people have given to what it shows."""
+        """Return the view with its labels overridden by the annotations."""
         if not self._annotations.entries:
             return view
         points = transform_points(T_map_camera, camera.backproject(view.depth).reshape(-1, 3))

@@ -1,4 +1,4 @@
-"""What readers get of a live map, made anew only when the map has changed."""
+"""Copies of a live map for readers, renewed only when the map has changed."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from semantic_field.mapping.robustness.interpolation import Moments
 
 
 class Snapshots:
-    """States and renderers of one live map after another; one thread at a time may ask.
+    """Makes states and renderers of the current live map; not thread-safe.
 
     Args:
-        frame_id: name of the world's frame.
+        frame_id: name of the world frame.
     Attributes:
-        version: of the last state; grows with every new one.
+        version: version number of the newest state; increases with every new one.
     """
 
     def __init__(self, frame_id: str) -> None:
@@ -28,27 +28,32 @@ class Snapshots:
         self.forget()
 
     def forget(self) -> None:
-        """Another live map has taken the place of the one before."""
+        """Discard all copies, because another live map has replaced the previous one."""
         self._state: MapState | None = None
         self._state_of: tuple[int, ...] = ()
         self._device_map: DeviceMap | None = None
         self._device_map_of: tuple[int, ...] = ()
 
     def state(self, live_map: LiveMap, origin: NDArray[np.float64]) -> MapState:
-        """The map as it is now, whose coordinates begin at ``origin`` (3,) of the world.
+        """Return the current state of the map; the same object if nothing has changed.
 
-        Returns the same object while nothing has changed.
+        Args:
+            origin: origin of the map in the world frame (3,), metres.
         """
         current = live_map.revision()
         if self._state is None or current != self._state_of:
             self.version += 1
-            self._state = None  # its memory may serve for the new one
+            self._state = None  # frees its memory before the new state is made
             self._state = replace(live_map.state(self.frame_id, self.version), origin=origin)
             self._state_of = current
         return self._state
 
     def renderer(self, live_map: LiveMap, origin: NDArray[np.float64]) -> Renderer:
-        """What renders the map as it is now, on the device on which it is trained."""
+        """Return a renderer of the current map, on the device on which the map is trained.
+
+        Args:
+            origin: origin of the map in the world frame (3,), metres.
+        """
         moments = Moments.of(live_map.keyframes) if live_map.keyframes is not None else None
         if live_map.device.type == "cpu":
             return Renderer.of(self.state(live_map, origin), moments=moments)
@@ -56,7 +61,7 @@ class Snapshots:
         return Renderer(on_device.render, live_map.annotations, origin, moments)
 
     def _on_device(self, live_map: LiveMap) -> DeviceMap:
-        """The map in the device's memory; the same object while nothing has changed."""
+        """Return a copy of the map on its device; the same object if nothing has changed."""
         current = live_map.revision()
         if self._device_map is None or current != self._device_map_of:
             live_map.trainer.settle()

@@ -1,4 +1,4 @@
-"""Compiles all kernels before a run, so that compilation is not counted in its budget."""
+"""Compilation of all kernels before a run, so that it does not count towards the run's time."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from semantic_field.settings import updated
 SMALL = {
     "field.grid.log2_table_size": 12,
     "mapping.memory_budget_mb": 16,
-    "language.source": "labels",  # without teachers
+    "language.source": "labels",  # needs no teachers
 }
 
 
 def warm_up(config: Config) -> None:
-    """Map a wall for three steps with the kernels of ``config``, and read the map once."""
+    """Compile the kernels of ``config``: map a wall for three steps, render it, and mesh it."""
     camera = Camera.from_field_of_view(64, 48, 1.2)
     frame = Frame(
         1,

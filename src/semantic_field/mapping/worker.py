@@ -12,13 +12,13 @@ log = logging.getLogger(__name__)
 
 
 class Worker:
-    """Calls ``work`` again and again in a thread of its own, until it is stopped or ``work`` fails.
+    """Calls ``work`` repeatedly in a thread, until it is stopped or ``work`` raises an error.
 
     Args:
-        work: one piece of work; waits a little where there is none.
-        wake: ends such a wait.
+        work: does one piece of work; waits a little if there is none.
+        wake: ends this wait.
     Attributes:
-        error: why the thread ended by itself, "" while all is well.
+        error: the error that ended the thread, "" if there was none.
     """
 
     def __init__(self, work: Callable[[], None], wake: Callable[[], None]) -> None:
@@ -28,16 +28,16 @@ class Worker:
 
     @property
     def is_started(self) -> bool:
-        """Whether ``start`` was called, and ``stop`` was not since."""
+        """Whether ``start`` has been called, and not ``stop`` since then."""
         return self._thread is not None
 
     @property
     def is_stopping(self) -> bool:
-        """Whether the thread has to end after the present piece of work."""
+        """Whether the thread shall end after the current piece of work."""
         return self._stopping
 
     def start(self) -> None:
-        """Work until ``stop``."""
+        """Start the thread; it works until ``stop``."""
         self._stopping, self.error = False, ""
         self._thread = threading.Thread(target=self._run, name="mapper", daemon=True)
         self._thread.start()
@@ -52,9 +52,9 @@ class Worker:
 
     def _run(self) -> None:
         try:
-            torch.set_num_threads(1)  # the kernels' threads share the work, see field.affine
+            torch.set_num_threads(1)  # work is split over the kernels' threads, see field.affine
             while not self._stopping:
                 self._work()
-        except Exception as error:  # whatever it was: the thread ends, and the status says why
+        except Exception as error:  # any error ends the thread and is reported in the status
             self.error = f"{type(error).__name__}: {error}"
             log.exception("training stopped")
