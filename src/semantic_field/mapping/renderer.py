@@ -49,7 +49,7 @@ class Renderer:
     def of(
         cls, state: MapState, device: torch.device | str = "cpu", moments: Moments | None = None
     ) -> Renderer:
-        """Return a renderer of a map's state; the state is copied to a device other than the CPU."""
+        """Return a renderer of a map's state, which is copied to the device if that is a GPU."""
         if torch.device(device).type == "cpu":
             field_view = partial(render_view, state.in_own_frame())
         else:

@@ -20,7 +20,7 @@ SMALL = {
 
 
 def warm_up(config: Config) -> None:
-    """Compile the kernels of ``config``: map a wall for three steps, render it, and mesh it."""
+    """Compile the kernels of ``config``: map a wall in three steps, render it, extract points."""
     camera = Camera.from_field_of_view(64, 48, 1.2)
     frame = Frame(
         1,

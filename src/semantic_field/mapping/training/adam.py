@@ -7,19 +7,22 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-UNUSUAL = 0.3  # of the recent size of gradients: larger ones are made smaller, see ``temper``
+UNUSUAL = 0.3  # largest gradient in ``temper``, relative to the recent root mean square
 
 
 class Adam:
-    """Adam (Kingma and Ba, 2015) of a few parameters on one device, in one fused call.
+    """The Adam optimiser (Kingma and Ba, 2015) for a few parameters on one device, fused.
 
-    ``torch.optim.Adam`` calculates the same with the same function, but making one imports
-    torch's compiler: 140 MB of resident memory and a second.
+    ``torch.optim.Adam`` computes the same with the same function, but creating one imports torch's
+    compiler, which takes 140 MB of memory and a second.
 
+    Args:
+        parameters: parameters to optimise, on one device.
+        betas, eps: decay rates of the moments, and the term added to the denominator.
     Attributes:
-        rate: float32 (), the learning rate; to be filled in place, a captured step reads it.
-        state: of each parameter that has had a gradient: ``step`` (), ``exp_avg`` and
-            ``exp_avg_sq`` of its shape, float32.
+        rate: float32 (), the learning rate; change it in place, as a captured step reads it.
+        state: for each parameter that has had a gradient: ``step`` (), ``exp_avg`` and
+            ``exp_avg_sq`` of the parameter's shape, all float32.
     """
 
     def __init__(
@@ -32,16 +35,17 @@ class Adam:
         self.betas, self.eps = betas, eps
         self.rate = torch.tensor(1e-3, device=self.parameters[0].device)
         self.state: dict[Tensor, dict[str, Tensor]] = {}
-        # on the processor a number would be made a tensor for each parameter
+        # On the processor, torch would convert a number to a tensor for each parameter.
         self._one = 1 if self.rate.is_cuda else torch.ones_like(self.rate)
 
     def zero_grad(self) -> None:
+        """Discard all gradients."""
         for parameter in self.parameters:
             parameter.grad = None
 
     @torch.no_grad()
     def step(self) -> None:
-        """Follow the gradients; parameters without one stay where they are."""
+        """Update the parameters by their gradients; those without a gradient do not change."""
         moving: list[Tensor] = []
         gradients: list[Tensor] = []
         for parameter in self.parameters:
@@ -83,14 +87,15 @@ class Adam:
 
 @torch.no_grad()
 def temper(optimizer: Adam, label_head: torch.nn.Linear) -> None:
-    """Make gradients of the networks smaller where they are above a share of their recent size.
+    """Limit network gradients to ``UNUSUAL`` times their recent root mean square, in place.
 
-    What a person says is news to a field that fits well: gradients far above their usual size.
-    Adam would take its longest steps along them, and as the networks serve the whole map, half
-    of it would change its labels for a second. The grid, which is local, learns unhindered.
+    A new annotation contradicts a field that fits well, so its gradients are far above their usual
+    size, and Adam would take its longest steps along them. The networks are shared by the whole
+    map, half of which would change its labels for a second. The grid acts locally and is not
+    limited.
 
-    Gradients change in place: of each parameter as a whole, of ``label_head`` row by row. Those
-    without a recent size (0, or no step yet) stay as they are.
+    Each parameter is scaled as a whole, except for ``label_head``, whose rows are scaled one by
+    one. Gradients without a recent size (0, or no step yet) stay as they are.
     """
     for parameter, state in optimizer.state.items():
         grad = parameter.grad
@@ -104,9 +109,12 @@ def temper(optimizer: Adam, label_head: torch.nn.Linear) -> None:
 
 
 def padded(values: dict[str, Tensor], parameter: Tensor, rows: int) -> dict[str, Tensor]:
-    """Adam's state of a parameter that has got more rows: zeros for the new ones.
+    """Return the state of a parameter that got more rows: a copy, with zeros for the new rows.
 
-    ``values`` are those of ``Adam.state`` for the first ``rows``; they are copied.
+    Args:
+        values: entry of ``Adam.state`` for the parameter before.
+        parameter: the parameter with more rows.
+        rows: number of rows before.
     """
     grown = {}
     for name, value in values.items():

@@ -1,4 +1,4 @@
-"""Runs a step over and over: as a captured CUDA graph on a GPU, plainly elsewhere."""
+"""Repeated execution of a step: as a captured CUDA graph on a GPU, directly on other devices."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ from contextlib import contextmanager
 
 import torch
 
-PLAIN_STEPS = 3  # before the first capture: they compile kernels and let libraries get memory
+PLAIN_STEPS = 3  # before the first capture, to compile kernels and let libraries reserve memory
 
 
 class StepGraph:
-    """Launches a step with its own stream.
+    """Runs a step on a CUDA stream of its own.
 
-    The first steps after a change run plainly, which is what capturing needs and also proper
-    work; then the step is captured, and from there on replayed: one launch, no allocation.
+    The first ``PLAIN_STEPS`` steps, and one after each change, run directly, as capturing
+    requires. Then the step is captured, and replayed from there on: one launch and no memory
+    allocation per step.
 
     Args:
-        device: where the step works; nothing is captured unless this is a GPU.
-        capturable: whether the step never waits for the device.
+        device: device of the step; nothing is captured unless this is a GPU.
+        capturable: whether the step can be captured, that is, never waits for the device.
     """
 
     def __init__(self, device: torch.device, capturable: bool) -> None:
@@ -26,16 +27,16 @@ class StepGraph:
         self._generators: list[torch.Generator] = []
         self._graph: torch.cuda.CUDAGraph | None = None
         self._signature: tuple | None = None
-        self._plain = PLAIN_STEPS  # still to come
+        self._plain = PLAIN_STEPS  # number of steps that still have to run directly
         self.capturable = capturable
 
     def register(self, generator: torch.Generator) -> None:
-        """Let a generator that the step draws from go on from replay to replay."""
+        """Let replays advance a random generator that the step uses."""
         self._generators.append(generator)
 
     @contextmanager
     def stream(self) -> Iterator[None]:
-        """Everything in here goes to the step's stream, after what the caller has launched."""
+        """Context manager: work is launched on the step's stream, after the caller's stream."""
         if self._stream is None:
             yield
             return
@@ -44,18 +45,21 @@ class StepGraph:
             yield
 
     def settle(self) -> None:
-        """Wait until all that was launched is done."""
+        """Wait until all work on the step's stream is done."""
         if self._stream is not None:
             self._stream.synchronize()
 
     def forget(self) -> None:
-        """Give back the captured step and its memory; it is captured anew after a plain one."""
+        """Free the captured step and its memory; it is captured again after one direct step."""
         self._graph = self._signature = None
 
     def run(self, step: Callable[[], None], signature: tuple) -> None:
-        """One step. ``signature``: what a captured step relies on, besides its tensors' contents.
+        """Run one step; must be called inside of ``stream``.
 
-        To be called inside ``stream``.
+        Args:
+            step: the work.
+            signature: everything that a captured step depends on, except the contents of its
+                tensors; when it changes, the step is captured again.
         """
         if self._stream is None or not self.capturable:
             step()
@@ -75,7 +79,7 @@ class StepGraph:
         graph = torch.cuda.CUDAGraph()
         for generator in self._generators:
             graph.register_generator_state(generator)
-        # other threads may render meanwhile: what they do is no error
+        # "thread_local": other threads may use the GPU during the capture, such as to render
         with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
             step()
         return graph

@@ -1,15 +1,15 @@
-"""The training step where the field lies on a GPU: nothing in it waits, and it is one CUDA graph.
+"""The training step for a field on a GPU, executed as one CUDA graph that never waits.
 
-Rays are drawn on the device, too, and what is then computed from them is ``Trainer``'s. Everything
-that is uploaded (keyframes, voxels, annotations, the rays' slots, learning rates) goes into tensors
-whose addresses stay; when one of them has to become larger, or classes are added, the step is
-captured anew. It runs on any device: that of a test without a GPU is the CPU.
+Rays are drawn on the device as well; everything else is computed as in ``Trainer``. All uploaded
+data (keyframes, voxels, annotations, keyframe slots of the rays, learning rates) go into tensors
+with constant addresses. When one of these has to grow, or classes are added, the step is captured
+again. The code runs on any device; tests without a GPU use the CPU.
 
-Some options read or write what lies on the processor in every step: language learnt from images,
-refined poses and adapted exposures. With one of them rays are drawn on the processor and sent, and
-the step is not captured.
+Some options need data on the processor in every step: language learnt from images, pose
+refinement and exposure adaptation. With one of these, rays are drawn on the processor and
+uploaded, and the step is not captured.
 
-Where the device has no memory left for a step, this one and those after it have half as many rays.
+If the device runs out of memory in a step, this step and later ones use half as many rays.
 """
 
 from __future__ import annotations
@@ -42,22 +42,23 @@ from semantic_field.mapping.training.step import Trainer
 STEPS_PER_UPLOAD = 16
 MOST_LOSSES = 32
 HALF_SCALE = 1.0
-"""Of float16 gradients, times the rays of a step. Entries then receive 0.03 in the median and 60 at
-most (240 steps of the simulated room): float16 ends at 6e-8 and 65504."""
+"""Scale of float16 gradients, multiplied by the rays of a step. Table entries then receive 0.03 in
+the median and 60 at most (240 steps of the simulated room); float16 covers 6e-8 to 65504."""
 
-LEAST_RAYS = 256  # of a step: with fewer, memory is so short that other things must become smaller
+LEAST_RAYS = 256  # per step; if there is no memory for these, other settings must be reduced
 MEMORY_REMEDY = (
     "lower mapping.rays_per_step, field.grid.log2_table_size or mapping.memory_budget_mb, or end "
     "what else uses the device"
 )
-SLOT_BITS = 24  # of an uploaded ray; above them its pixel, plus one: 0 = a random one
+SLOT_BITS = 24  # low bits of an uploaded ray: its slot; above: its pixel plus one, 0 = random
 
 
 class DeviceTrainer(Trainer):
-    """``Trainer`` for a field that lies on a GPU (or anywhere else).
+    """A ``Trainer`` for a field on a GPU (it works on any device).
 
-    Slots and pixels of rays are chosen on the host, for ``STEPS_PER_UPLOAD`` steps at once, and
-    losses come back as often: that is also how far the host may run ahead of the device.
+    Keyframe slots and pixels of the rays are chosen on the host, for ``STEPS_PER_UPLOAD`` steps at
+    a time, and losses are downloaded as often. The host runs ahead of the device by at most two
+    such intervals.
     """
 
     def __init__(self, field: SemanticField, config: MappingConfig) -> None:
@@ -71,14 +72,15 @@ class DeviceTrainer(Trainer):
         rays = config.rays_per_step
         self._at_once = Halving(rays, LEAST_RAYS, "rays of a training step", MEMORY_REMEDY)
         self._reserve(rays)
-        self._serials = [np.zeros(0, np.int64)] * 2  # of the last exchange, and the one before
+        self._serials = [np.zeros(0, np.int64)] * 2  # at the last exchange, and the one before
         self._keyframes: DeviceKeyframes | None = None
         self._voxels = DeviceVoxels(field.config.voxel_m, device)
         self._corrections = DeviceCorrections(device)
-        self._drawn = self._known = 0  # steps whose rays are chosen; keyframes at that time
-        self._chosen_with: tuple = ()  # the corrections that these rays follow
-        self._tempered = False  # whether the step is one after an annotation, see ``temper``
-        self._losses_are_here = True  # else they are still on the device
+        self._drawn = 0  # number of further steps whose rays are chosen already
+        self._known = 0  # number of keyframes when they were chosen
+        self._chosen_with: tuple = ()  # corrections with which they were chosen
+        self._tempered = False  # whether gradients are limited after an annotation, see ``temper``
+        self._losses_are_here = True  # whether ``losses`` are those of the last step
 
     # what depends on the device
 
@@ -86,7 +88,7 @@ class DeviceTrainer(Trainer):
         return TorchOperations()
 
     def _make_tables(self) -> None:
-        """Gradient and moments on the device; the float16 table where the kernels can read one."""
+        """Make gradient and moments, and the float16 table if the kernels can read one."""
         shape, half = self.field.kernels.shape, self.field.kernels.half
         dtype = torch.float16 if half else torch.float32
         self.gradient = GridGradient(shape, self.device, dtype)
@@ -94,7 +96,7 @@ class DeviceTrainer(Trainer):
         self.working_table = self.field.table.detach().half() if half else None
 
     def _reserve(self, rays: int) -> None:
-        """Make all that is made for so many rays a step; those that are drawn are forgotten."""
+        """Allocate all tensors that depend on the rays per step; discards rays already chosen."""
         self.rays_per_step, self._drawn = rays, 0
         if self.field.kernels.half:
             self.gradient.scale = HALF_SCALE * rays
@@ -106,7 +108,7 @@ class DeviceTrainer(Trainer):
 
     @property
     def class_latents(self) -> Float[Tensor, "C D"]:
-        """What the language loss pulls each class to, on the processor."""
+        """Targets of the language loss for each class, on the processor."""
         return self._class_latents
 
     @class_latents.setter
@@ -115,7 +117,7 @@ class DeviceTrainer(Trainer):
         with self.graph.stream():
             self._class_latents = latents.cpu()
             if before is not None and before.shape == latents.shape:
-                before.copy_(latents)  # a captured step goes on reading the same memory
+                before.copy_(latents)  # in place: a captured step reads the same memory
             else:
                 self._class_targets = latents.to(self.device, copy=True)
 
@@ -145,7 +147,7 @@ class DeviceTrainer(Trainer):
         voxels: VoxelGrid | None = None,
         corrections: Corrections | None = None,
     ) -> None:
-        """See ``Trainer.step``; ``voxels`` learn from one captured step in ``STEPS_PER_UPLOAD``.
+        """See ``Trainer.step``; ``voxels`` are updated from one in ``STEPS_PER_UPLOAD`` steps.
 
         Raises:
             DeviceMemoryError: if there is no memory for the keyframes, or for ``LEAST_RAYS``.
@@ -183,7 +185,7 @@ class DeviceTrainer(Trainer):
         self._losses_are_here = False
 
     def _undo(self, steps: int, rays: int) -> None:
-        """Forget a step for which there was no memory: counters, gradients, and its graph."""
+        """Undo a step that ran out of memory: reset its counters, gradients and graph."""
         self.steps, self.rays = steps, rays
         self.graph.forget()
         self._forget_gradients()
@@ -192,7 +194,7 @@ class DeviceTrainer(Trainer):
             torch.cuda.empty_cache()
 
     def _needs_the_host(self) -> bool:
-        """Whether each step reads or writes what lies on the processor."""
+        """Return whether each step reads or writes data on the processor."""
         parts = (self.language, self._refiner, self._exposure)
         return any(part is not None for part in parts)
 
@@ -203,11 +205,11 @@ class DeviceTrainer(Trainer):
             self._losses_are_here = True
 
     def _follow(self, keyframes: KeyframeStore, reach: VoxelGrid, corrections: Corrections) -> None:
-        """Upload what has changed in the keyframes, the voxels and the annotations."""
+        """Upload changes of the keyframes, the voxels and the annotations."""
         if self._keyframes is None:
             self._keyframes = DeviceKeyframes(keyframes, self.device)
         if keyframes.count > self._keyframes.room:
-            self.graph.forget()  # its memory is needed now, and another one is captured anyway
+            self.graph.forget()  # frees its memory; the step has to be captured again anyway
         if self._keyframes.is_behind(keyframes):
             self._keyframes.follow(keyframes)
         if self._voxels.version != reach.version:
@@ -215,15 +217,15 @@ class DeviceTrainer(Trainer):
         self._corrections.follow(corrections, keyframes, self._keyframes.room)
         choice = corrections.table, corrections.are_fresh(self.rays)
         if keyframes.count < self._known or choice != self._chosen_with:
-            self._drawn = 0  # slots may hold nothing any more, rays should look elsewhere
+            self._drawn = 0  # chosen slots may be empty now, or rays have to be chosen otherwise
         self._chosen_with = choice
 
     def _exchange(
         self, keyframes: KeyframeStore, voxels: VoxelGrid | None, corrections: Corrections
     ) -> None:
-        """Send the slots and pixels of the next steps' rays; take in what came back of others.
+        """Upload slots and pixels of the next steps' rays, and use the results of earlier steps.
 
-        These are the losses and, for the rays of one step, how far they disagree with the map.
+        The results are the losses and, for the rays of one step, their errors.
         """
         slots, pixels = self._choose(keyframes, corrections, STEPS_PER_UPLOAD)
         packed = self._random.permutation(slots | (pixels + 1) << SLOT_BITS)
@@ -237,16 +239,16 @@ class DeviceTrainer(Trainer):
         self._drawn, self._known = STEPS_PER_UPLOAD, keyframes.count
 
     def _note(self, errors: RayErrors, keyframes: KeyframeStore, voxels: VoxelGrid) -> None:
-        """See ``mapping.training.disagreement``; rays of keyframes that are gone say nothing.
+        """Record ray errors, see ``note_errors``; rays of replaced keyframes are ignored.
 
-        The report was sent at the last exchange, of rays that were chosen at the one before.
+        The errors were downloaded at the last exchange, for rays chosen at the one before.
         """
         is_same = torch.from_numpy(keyframes.serials == self._serials[1])
         is_same[keyframes.count :] = False
         note_errors(errors.chosen(is_same[errors.slot]), voxels, keyframes, self.steps)
 
     def _signature(self) -> tuple:
-        """What a captured step depends on: another value, another capture."""
+        """Return what a captured step depends on; a change requires another capture."""
         assert self._keyframes is not None
         return (
             self._keyframes.room,
@@ -260,7 +262,7 @@ class DeviceTrainer(Trainer):
         )
 
     def _work(self) -> None:
-        """One step as the device sees it."""
+        """Do the part of a step that runs on the device and is captured."""
         rays = self.draw_here()
         found = self.find_gradients(rays)
         if self._tempered:
@@ -271,7 +273,7 @@ class DeviceTrainer(Trainer):
         self._report.copy_(RayErrors.of(rays, found.depth_error, found.color_error).packed())
 
     def draw_here(self) -> Rays:
-        """The rays of this step, drawn on the device."""
+        """Draw the rays of this step on the device and return them, with annotations applied."""
         config = self.config
         assert self._keyframes is not None
         packed = self._slots.index_select(0, self._turn)[0]
@@ -299,9 +301,9 @@ class DeviceTrainer(Trainer):
 
 
 class _Mailbox:
-    """Slots to the device and results back, through pinned memory, without waiting for results.
+    """Uploads slots and downloads results through pinned memory, without waiting for results.
 
-    It only waits for its own last exchange, which bounds how far the host runs ahead.
+    It waits only for its own previous exchange, which limits how far the host runs ahead.
     """
 
     def __init__(self, slots: Tensor, *results: Tensor) -> None:
@@ -311,7 +313,7 @@ class _Mailbox:
         self._exchanges = 0
 
     def exchange(self, slots: np.ndarray) -> list[Tensor] | None:
-        """Send the slots; returns the results as they were at the last exchange, if any."""
+        """Upload slots; returns the results as of the previous exchange, None in the first two."""
         if self._done is not None:
             self._done.synchronize()
         arrived = [result.clone() for result in self._incoming] if self._exchanges > 1 else None

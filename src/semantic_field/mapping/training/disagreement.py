@@ -1,4 +1,4 @@
-"""Where images and map disagree, voxel by voxel and keyframe by keyframe."""
+"""Errors of training rays, averaged for each voxel and for each keyframe."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ from semantic_field.field.voxels.voxel_grid import VoxelGrid
 from semantic_field.mapping.keyframes.store import KeyframeStore
 
 KEYFRAME_RATE = 0.1
-WARM_UP_STEPS = 200  # what disagrees before says that the map is young
+WARM_UP_STEPS = 200  # voxel errors of earlier steps are ignored, as the map is not yet trained
 
 
 @dataclass(frozen=True)
 class RayErrors:
-    """How far R rays disagree with the map.
+    """Errors of R rays: differences between the map and the keyframes.
 
     Attributes:
-        slot, pixel: int64 (R,), keyframe and pixel number. has_depth: bool (R,).
-        surface: float32 (R, 3), where the rays meet the surface that the sensor saw, map frame.
-        depth_m: float32 (R,), difference of the depths along the ray, metres.
-        color: float32 (R,), mean absolute difference in 0..1.
+        slot, pixel: int64 (R,), keyframe slot and pixel number.
+        has_depth: bool (R,), whether the pixel has a depth.
+        surface: float32 (R, 3), surface point measured by the sensor, map frame, metres.
+        depth_m: float32 (R,), absolute depth error along the ray, metres.
+        color: float32 (R,), mean absolute colour error in 0..1.
     """
 
     slot: Int[Tensor, " R"]
@@ -37,34 +38,39 @@ class RayErrors:
     depth_m: Float[Tensor, " R"]
     color: Float[Tensor, " R"]
 
-    COLUMNS: ClassVar = 8  # of ``packed``
+    COLUMNS: ClassVar = 8  # columns of ``packed``
 
     @classmethod
     def of(cls, rays: Rays, depth_m: Float[Tensor, " R"], color: Float[Tensor, " R"]) -> RayErrors:
-        """The errors of these rays; all on one device."""
+        """Return the errors of rays with these depth and colour errors; all on one device."""
         return cls(rays.slot, rays.pixel, rays.depth > 0, rays.ends(), depth_m, color)
 
     def chosen(self, rays: Bool[Tensor, " R"]) -> RayErrors:
-        """Those of some of the rays."""
+        """Return the errors of the rays selected by a mask (R,)."""
         return RayErrors(*(getattr(self, item.name)[rays] for item in fields(self)))
 
     def packed(self) -> Float[Tensor, "R K"]:
-        """All of it in ``COLUMNS`` columns, to be sent from a device at once."""
+        """Return all values as float32 (R, COLUMNS), for one download from a device."""
         columns = (self.slot, self.pixel, self.has_depth, *self.surface.unbind(1))
         columns = (*columns, self.depth_m, self.color)
         return torch.stack([column.float() for column in columns], dim=1)
 
     @classmethod
     def unpacked(cls, packed: Float[Tensor, "R K"]) -> RayErrors:
-        """What ``packed`` was made of."""
+        """Return the errors from the tensor that ``packed`` returned."""
         slot, pixel = packed[:, 0].long(), packed[:, 1].long()
         return cls(slot, pixel, packed[:, 2] > 0, packed[:, 3:6], packed[:, 6], packed[:, 7])
 
 
 def note_errors(errors: RayErrors, voxels: VoxelGrid, store: KeyframeStore, step: int) -> None:
-    """Let the rays of a training step move the mean errors of their voxels and keyframes.
+    """Update the mean errors of keyframes and voxels by the ray errors of a training step.
 
-    Guessed depths say nothing about voxels. ``errors`` lie on the processor.
+    Voxels are updated only by rays with a measured depth, and not before ``WARM_UP_STEPS``.
+
+    Args:
+        errors: errors of the rays, on the processor.
+        voxels: grid whose errors are updated. store: keyframes whose errors are updated.
+        step: number of the training step.
     """
     slot, color = errors.slot.numpy(), errors.color.numpy()
     mean = store.learnt["error"][: store.count]

@@ -1,4 +1,4 @@
-"""Chooses once where the field is trained, and by which step."""
+"""Choice of the training device and of the trainer for it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from semantic_field.mapping.training.step import Trainer
 
 
 def training_device(config: Config) -> torch.device:
-    """The device that ``mapping.device`` names; "auto" is a GPU where torch can use one.
+    """Return the device selected by ``mapping.device``.
 
-    The kernels that only run on the processor keep "auto" there.
+    "auto" is a GPU if torch can use one, unless the selected kernels run only on the processor.
 
     Raises:
-        ValueError: where a GPU is asked for and torch has none, or the kernels need one.
+        ValueError: if a GPU is requested and torch has none, or if the kernels need one and the
+            device is the CPU.
     """
     wanted, has_gpu = config.mapping.device, torch.cuda.is_available()
     if wanted == "cuda" and not has_gpu:
@@ -34,7 +35,7 @@ def training_device(config: Config) -> torch.device:
 
 
 def make_trainer(field: SemanticField, config: MappingConfig) -> Trainer:
-    """The training step for the device that the field lies on."""
+    """Return a new trainer for the device of the field."""
     if field.table.device.type == "cpu":
         return Trainer(field, config)
     from semantic_field.mapping.training.device_step import DeviceTrainer

@@ -1,4 +1,4 @@
-"""Losses whose gradients are computed together with their values, for torch's autograd."""
+"""An autograd function for values whose gradients have already been computed."""
 
 # pyright: basic
 from __future__ import annotations
@@ -18,7 +18,7 @@ class _Known(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad):
-        if grad.item() == 1:  # on the processor, where asking costs nothing
+        if grad.item() == 1:  # on the processor, reading the value does not wait for a device
             return None, None, *ctx.gradients
         return None, None, *(grad * gradient for gradient in ctx.gradients)
 
@@ -26,5 +26,10 @@ class _Known(torch.autograd.Function):
 def with_gradients(
     value: Float[Tensor, ""], inputs: Sequence[Tensor], gradients: Sequence[Tensor]
 ) -> Float[Tensor, ""]:
-    """The value, with these gradients with respect to its inputs; all on the processor."""
+    """Return the value, differentiable with the given gradients; all tensors on the processor.
+
+    Args:
+        inputs: tensors on which the value depends.
+        gradients: gradients of the value with respect to each of the inputs.
+    """
     return _Known.apply(value, tuple(gradients), *inputs)

@@ -1,4 +1,4 @@
-"""Another label head for a field that is being trained; its optimiser keeps what it has learnt."""
+"""Replacement of the label head of a field in training; optimiser moments are kept."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from semantic_field.mapping.training.adam import Adam, padded
 
 
 def grown(field: SemanticField, optimizer: Adam, classes: int) -> Adam:
-    """Give the field a label head of at least ``classes`` rows.
+    """Enlarge the label head of a field to at least ``classes`` rows.
 
-    Returns the optimiser of its networks from now on: moments of rows that were there stay, new
-    ones begin at zero. It is ``optimizer`` itself where there are enough rows already.
+    Returns the optimiser to use from now on. It keeps all moments; those of new rows are zero. If
+    there are enough rows already, it is ``optimizer`` itself.
     """
     old_head = field.label_head
     if classes <= old_head.out_features:
@@ -28,9 +28,9 @@ def grown(field: SemanticField, optimizer: Adam, classes: int) -> Adam:
 
 
 def fixed(field: SemanticField, optimizer: Adam, weight: Float[Tensor, "C D"]) -> Adam:
-    """Give the field a label head with these rows that learns nothing more.
+    """Replace the label head of a field by one with constant weights (C, D) and zero bias.
 
-    Returns the optimiser of its networks from now on.
+    Returns the optimiser to use from now on; it keeps the moments of the other networks.
     """
     weight = weight.to(field.table.device)
     head = torch.nn.Linear(weight.shape[1], max(1, len(weight)), device=weight.device)
@@ -42,7 +42,7 @@ def fixed(field: SemanticField, optimizer: Adam, weight: Float[Tensor, "C D"]) -
 
 
 def _follower(field: SemanticField, optimizer: Adam) -> Adam:
-    """An optimiser of the field's networks that knows what ``optimizer`` does of them."""
+    """Return an optimiser of the field's networks with the moments of ``optimizer``."""
     following = Adam(field.network_parameters(), optimizer.betas, optimizer.eps)
     state = optimizer.state
     following.state.update({p: state[p] for p in following.parameters if p in state})

@@ -1,7 +1,7 @@
-"""What the field is trained for: losses of samples, of composited depths, and of the heads.
+"""Training losses of samples along rays, of composited depths, and of the heads.
 
-Distances are in units of the truncation. Losses of samples are means over rays of the mean over
-the ray's samples, so their weights do not depend on how many samples a ray has.
+Distances are in units of the truncation distance. Losses of samples are averaged over the samples
+of each ray first and then over rays, so their weights do not depend on the samples per ray.
 """
 
 from __future__ import annotations
@@ -19,21 +19,29 @@ def near_loss(
     trust: Float[Tensor, " R"],
     truncation_m: float,
 ) -> Float[Tensor, ""]:
-    """Mean squared error of the signed distances near the surface.
+    """Return the mean squared error of signed distances near the surface.
+
+    The target is the distance along the ray to the surface, clamped to -1..1 truncations.
 
     Args:
         s: signed distances in truncations, ray by ray (N = R * S).
         z: z-depths of the samples, metres.
-        depth, stretch: z-depth of the rays' surfaces, and their length per metre of it. The
-            target is the distance along the ray to the surface, between -1 and 1 truncations.
-        trust: weights of the rays; 0 leaves a ray out.
+        depth: z-depth of the surface on each ray, metres.
+        stretch: length of each ray per metre of z-depth.
+        trust: weights of the rays; rays with weight 0 contribute nothing.
+        truncation_m: truncation distance, metres.
     """
     target = ((depth[:, None] - z) * (stretch / truncation_m)[:, None]).clamp(-1.0, 1.0)
     return (trust * (s.view_as(z) - target).square().mean(1)).mean()
 
 
 def free_space_loss(s: Float[Tensor, " M"], trust: Float[Tensor, " R"]) -> Float[Tensor, ""]:
-    """Mean square of what signed distances in free space lack to 1 (M = R * samples of a ray)."""
+    """Return the mean square of the amount by which signed distances in free space are below 1.
+
+    Args:
+        s: signed distances in truncations, ray by ray (M = R * free samples of a ray).
+        trust: weights of the rays.
+    """
     missing = (s.view(len(trust), -1) - 1.0).clamp_max(0.0)
     return (trust * missing.square().mean(1)).mean()
 
@@ -45,7 +53,12 @@ def depth_loss(
     trust: Float[Tensor, " R"],
     truncation_m: float,
 ) -> Float[Tensor, ""]:
-    """Smooth L1 of the rendered z-depth against the reading, in truncations along the ray."""
+    """Return the mean smooth L1 error of rendered depths, in truncations along the ray.
+
+    Args:
+        rendered, depth: rendered and measured z-depths, metres.
+        stretch, trust, truncation_m: as in ``near_loss``.
+    """
     scale = stretch / truncation_m
     error = functional.smooth_l1_loss(rendered * scale, depth * scale, reduction="none")
     return (trust * error).mean()
@@ -56,8 +69,11 @@ def color_loss(
     target: Float[Tensor, "R 3"],
     weight: Float[Tensor, " R"] | None = None,
 ) -> Float[Tensor, ""]:
-    """Mean squared error of the colour in 0..1, each ray with its weight (1 where none is
-    given); rays of weight 0 count as zero."""
+    """Return the mean squared error of colours in 0..1.
+
+    Args:
+        weight: weights of the rays, None = all 1. Rays with weight 0 count as rays without error.
+    """
     each = functional.mse_loss(color, target, reduction="none").mean(1)
     return _weighted(each, weight).sum() / max(len(color), 1)
 
@@ -67,8 +83,13 @@ def label_loss(
     label: Int[Tensor, " R"],
     weight: Float[Tensor, " R"] | None = None,
 ) -> Float[Tensor, ""]:
-    """Cross-entropy of the class rows, each ray with its weight (1 where none is given); rays
-    with label -1 (void) count as zero."""
+    """Return the mean cross-entropy of the label head.
+
+    Args:
+        scores: scores of the C rows of the label head.
+        label: true rows, -1 = void; these rays count as rays without error.
+        weight: weights of the rays, None = all 1.
+    """
     if scores.shape[1] == 0:
         return scores.sum()
     each = functional.cross_entropy(scores, label, ignore_index=-1, reduction="none")
@@ -82,11 +103,16 @@ def language_loss(
     rank: int,
     weight: Float[Tensor, " R"] | None = None,
 ) -> Float[Tensor, ""]:
-    """Half the squared distance of the latent's language part to its class name's embedding.
+    """Return half the mean squared distance between latents and those of their class names.
 
-    ``class_latents`` are V'(e - mean): D numbers stand for E. Void rays count as zero, others
-    have their weight, 1 where none is given. For unit vectors half the squared distance is
-    1 - cosine.
+    For unit vectors, half the squared distance is 1 - cosine.
+
+    Args:
+        latent: composited latents; the first ``rank`` columns are compared.
+        label: row of the class, -1 = void; these rays count as rays without error.
+        class_latents: V'(e - mean), the embedding e of each class name in the language basis V.
+        rank: number of columns of the basis in use.
+        weight: weights of the rays, None = all 1.
     """
     if rank == 0 or not len(class_latents):
         return latent.sum() * 0.0

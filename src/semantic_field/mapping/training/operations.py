@@ -1,8 +1,8 @@
-"""The two parts of a training step with networks in them, for any device and for the processor.
+"""The parts of a training step that evaluate networks: in plain torch, and multi-threaded.
 
-``TorchOperations`` are torch's own, and nothing in them waits for a device, so that a step can be
-captured. ``SharedOperations`` give the same results on the processor, shared out over the kernels'
-threads: torch's own pool would spin beside them and take the cores from everybody else.
+``TorchOperations`` use plain torch and never wait for a device, so that a step can be captured.
+``SharedOperations`` compute the same on the processor, with the work split over the kernels'
+threads: the threads of torch's own pool would busy-wait and take processor time from others.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from semantic_field.mapping.training.known_gradients import with_gradients
 from semantic_field.mapping.training.trunk import Layers, TrunkOutput, trunk, trunk_shared
 
 HeadLosses = Callable[..., tuple[dict[str, Tensor], Float[Tensor, " r"]]]
-"""Called with a part of the rays (a slice) and their codes (r, G), once for each tensor of codes
-that ``heads`` was given. Returns mean losses of the part, and the colour error of each ray."""
+"""Called with a slice of the rays and, for each tensor of codes given to ``heads``, the codes of
+these rays (r, G). Returns the mean losses over these rays by name, and each ray's colour error."""
 
 
 class HeadResult(NamedTuple):
-    """The losses of the heads.
+    """Losses of the heads.
 
     Attributes:
-        total: their sum, with gradients. losses: each of them, without.
-        color_error: (R,), mean absolute difference of the colours in 0..1.
+        total: sum of the losses, differentiable. losses: each loss by name, detached.
+        color_error: (R,), mean absolute colour error in 0..1.
     """
 
     total: Float[Tensor, ""]
@@ -40,6 +40,7 @@ class TorchOperations:
     """The parts of a step in plain torch, for any device."""
 
     def trunk(self, layers: Layers, features: Float[Tensor, "LF P"], coded: int) -> TrunkOutput:
+        """Return the trunk's output, see ``training.trunk.trunk``."""
         return trunk(layers, features, coded)
 
     def heads(
@@ -49,14 +50,14 @@ class TorchOperations:
         parameters: list[nn.Parameter],
         together: bool,
     ) -> HeadResult:
-        """All losses of the heads.
+        """Return all losses of the heads.
 
         Args:
             losses_of: see ``HeadLosses``.
-            codes: of all rays, a column each. There may be several of equal value whose gradients
-                take different ways from here.
-            parameters: what else the losses may depend on.
-            together: whether the losses have to be taken of all rays at once.
+            codes: composited codes (G, R) of the rays. Several tensors may have equal values but
+                propagate gradients differently.
+            parameters: further tensors on which the losses may depend.
+            together: whether the losses must be computed for all rays at once.
         """
         losses, color_error = losses_of(slice(None), *(code.T for code in codes))
         total = torch.stack(list(losses.values())).sum()
@@ -64,12 +65,13 @@ class TorchOperations:
 
 
 class SharedOperations(TorchOperations):
-    """The parts of a step on so many threads of the processor."""
+    """The parts of a step on the processor, split over ``threads`` threads."""
 
     def __init__(self, threads: int) -> None:
         self._threads = threads
 
     def trunk(self, layers: Layers, features: Float[Tensor, "LF P"], coded: int) -> TrunkOutput:
+        """Return the trunk's output, see ``training.trunk.trunk_shared``."""
         return trunk_shared(layers, features, coded, self._threads)
 
     def heads(
@@ -79,7 +81,7 @@ class SharedOperations(TorchOperations):
         parameters: list[nn.Parameter],
         together: bool,
     ) -> HeadResult:
-        """See ``TorchOperations.heads``; each thread takes a share of the rays."""
+        """Return all losses, see ``TorchOperations.heads``; rays are split over the threads."""
         count, whole = codes[0].shape[1], [code.detach() for code in codes]
         code_grads, color_error = [torch.zeros_like(code) for code in whole], torch.empty(count)
         found: dict[int, tuple[dict[str, Tensor], tuple[Tensor | None, ...]]] = {}
@@ -100,7 +102,7 @@ class SharedOperations(TorchOperations):
 
         shares = split(count, 1 if together else self._threads)
         run_parallel(work, shares)
-        results = [found[start] for start, _ in shares]  # in one order, whoever was first
+        results = [found[start] for start, _ in shares]  # fixed order: reproducible sums
         wanted, gradients = list(codes), code_grads
         for parameter, grads in zip(parameters, zip(*(g for _, g in results)), strict=True):
             given = [grad for grad in grads if grad is not None]

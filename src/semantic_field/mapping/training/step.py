@@ -45,12 +45,12 @@ BETAS = (0.9, 0.99)
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What one step finds out about its R rays.
+    """Losses and errors of the R rays of one step.
 
     Attributes:
-        losses: by name, weighted, without gradients.
-        depth_error: (R,), metres along the ray. color_error: (R,), in 0..1; see ``RayErrors``.
-        point_grad: gradient with respect to the samples near the surface, where it was asked for.
+        losses: weighted losses by name, detached.
+        depth_error: (R,), metres along the ray. color_error: (R,), in 0..1. See ``RayErrors``.
+        point_grad: gradient (N, 3) with respect to the samples near the surface, if requested.
     """
 
     losses: dict[str, Float[Tensor, ""]]
@@ -59,23 +59,24 @@ class Evaluation:
     point_grad: Float[Tensor, "N 3"] | None = None
 
     def values(self) -> dict[str, float]:
-        """The losses as numbers; waits for the device."""
+        """Return the losses as numbers by name; waits for the device."""
         numbers = torch.stack(list(self.losses.values())).tolist()
         return dict(zip(self.losses, numbers, strict=True))
 
 
 class Trainer:
-    """Owns what training adds to a field: gradients, moments, the schedule and the counters.
+    """Trains a field; owns gradients, optimiser moments, learning rate schedule and counters.
 
-    Works where the field lies. Rays are drawn on the processor, see ``DeviceTrainer`` for others.
+    Computes on the device of the field, but draws rays on the processor; ``DeviceTrainer`` draws
+    them on the device.
 
     Attributes:
-        steps, rays: done so far. rays_per_step: as set, or less where the device's memory has no
-            room for as many.
-        losses: by name, of the last step that had it, weighted.
-        class_latents: float32 (C, D), what the language loss pulls each class to; ``rank`` of
-            its columns are in use.
-        language: what is learnt from dense embeddings of images, if anything.
+        steps, rays: numbers of steps and rays so far.
+        rays_per_step: as configured, or less if the device has too little memory.
+        losses: weighted losses by name; each of the last step that had it.
+        class_latents: float32 (C, D), targets of the language loss for each class, of which the
+            first ``rank`` columns are in use.
+        language: language training from images, None if there is none.
     """
 
     def __init__(self, field: SemanticField, config: MappingConfig) -> None:
@@ -101,19 +102,19 @@ class Trainer:
         return SharedOperations(self.config.threads)
 
     def _make_tables(self) -> None:
-        """Gradient and moments of the grid, and the copy of its table that kernels read, if any."""
+        """Make gradient and moments of the grid, and a working copy of its table if needed."""
         shape = self.field.kernels.shape
         self.gradient, self.moments = GridGradient(shape), GridMoments(shape)
         self.working_table: Tensor | None = None
 
     @property
     def _table(self) -> Float[Tensor, "L T F"]:
-        """What is read: the working copy where there is one."""
+        """The table that kernels read: the working copy if there is one."""
         return self.field.table.detach() if self.working_table is None else self.working_table
 
     @property
     def class_latents(self) -> Float[Tensor, "C D"]:
-        """What the language loss pulls each class to, on the processor."""
+        """Targets of the language loss for each class, on the processor."""
         return self._class_latents
 
     @class_latents.setter
@@ -122,22 +123,28 @@ class Trainer:
         self._class_targets = latents
 
     def grow_classes(self, classes: int) -> None:
-        """Grow the label head; its optimiser moments keep what they hold."""
+        """Enlarge the label head to at least ``classes`` rows; optimiser moments are kept."""
         self.optimizer = grown(self.field, self.optimizer, classes)
 
     def set_label_rows(self, weight: Float[Tensor, "C D"]) -> None:
-        """Let the label head say what ``weight`` says, and learn nothing more."""
+        """Give the label head constant weights; it is not trained any more."""
         self.optimizer = fixed(self.field, self.optimizer, weight)
 
     def grow_table(self, shape: GridShape) -> None:
-        """Let levels of the grid use more of their tables; the field stays what it is."""
+        """Enlarge the tables of the grid's levels; the values of the field do not change."""
         field, old = self.field, self.field.kernels.shape
         field.kernels = field.kernels.with_shape(shape)
         for table in (field.table, self.moments.first, self.moments.second):
             grow(table, old, shape)
 
     def learning_rate(self, keyframes: int) -> float:
-        """Falls as rays per keyframe grow, so a growing map keeps learning."""
+        """Return the learning rate; it decreases with the rays per keyframe.
+
+        New keyframes therefore raise it again, so that a growing map keeps learning.
+
+        Args:
+            keyframes: number of keyframes.
+        """
         seen = self.rays / max(keyframes, 1)
         return self.config.learning_rate / (1.0 + seen / self.config.decay_rays)
 
@@ -151,16 +158,17 @@ class Trainer:
         """Draw rays from the keyframes and take one optimisation step.
 
         Args:
-            reach: the voxels in which readers will look for a surface.
-            voxels: learn how far images and map disagree.
-            corrections: say where rays should look and which labels they have.
+            keyframes: the keyframes; there must be one.
+            reach: voxels that contain a surface; free-space samples are placed in them.
+            voxels: grid in which the errors of the rays are averaged.
+            corrections: annotations, which override labels and direct rays.
         """
         corrections = corrections or self._uncorrected
         seen = self.language.seen(self.steps, keyframes) if self.language else NOTHING_SEEN
         rays = self._draw(keyframes, reach, corrections)
         for_poses = self._refiner is not None and self._refiner.is_due(self.steps)
         found = self.find_gradients(rays, seen, keyframes, for_poses)
-        self.losses = self.losses | found.values()  # another dictionary: others read it meanwhile
+        self.losses = self.losses | found.values()  # a new dictionary: other threads read the old
         learning_rate = self.learning_rate(keyframes.count)
         if self._refiner is not None and found.point_grad is not None:
             slow_down = learning_rate / self.config.learning_rate
@@ -176,14 +184,14 @@ class Trainer:
         self.update()
 
     def set_config(self, config: MappingConfig) -> None:
-        """Use other settings from the next step on; fixed ones must stay as they are."""
+        """Use other settings from the next step on; fixed ones must be the same as before."""
         self.config = self._uncorrected.config = config
         self._operations = self._make_operations()
         if self._refiner is not None:
             self._refiner.config = config
 
     def settle(self) -> None:
-        """Wait until all steps are done: what is read after it is whole."""
+        """Wait until all steps are done, so that the field can be read."""
 
     def _draw(self, keyframes: KeyframeStore, reach: VoxelGrid, corrections: Corrections) -> Rays:
         config = self.config
@@ -210,9 +218,9 @@ class Trainer:
     def _choose(
         self, keyframes: KeyframeStore, corrections: Corrections | None = None, steps: int = 1
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Slots and pixels (R,) of the rays of some steps, -1 = a random pixel.
+        """Choose slots and pixels (R,) of the rays of several steps; pixel -1 = random.
 
-        A share goes to labelled pixels, and of the others one to what was just annotated.
+        A share of the rays goes to labelled pixels, and some to what has just been annotated.
         """
         config, random = self.config, self._random
         rays = steps * self.rays_per_step
@@ -234,13 +242,15 @@ class Trainer:
         keyframes: KeyframeStore | None = None,
         for_poses: bool = False,
     ) -> Evaluation:
-        """Evaluate all losses, and leave their gradients where ``update`` finds them.
+        """Compute all losses, and store their gradients for ``update``.
 
         Args:
-            rays: on any device; on the processor where ``language`` looks them up.
-            seen: points beside those of the rays, for ``language`` alone.
-            keyframes: that the rays are of; their exposures are learnt and applied.
-            for_poses: whether to return the gradient of the samples near the surface, too.
+            rays: rays on any device; on the processor if there is ``language``.
+            seen: further points, used only by ``language``.
+            keyframes: the keyframes of the rays; their exposures are applied and updated.
+            for_poses: whether to also compute ``point_grad``.
+        Returns:
+            losses and errors of the rays.
         """
         self._forget_gradients()
         here, near = rays.to(self.device), rays.near_z.numel()
@@ -261,7 +271,7 @@ class Trainer:
             losses |= self.language.losses_of_points(self.field, seen_code.T, seen)
         codes = [seen_along.code]
         if self.language is not None:
-            # Gradients of language do not flow into the compositing weights.
+            # Language gradients do not flow into the compositing weights.
             codes.append(
                 (code.view(len(code), *seen_along.weights.shape) * seen_along.weights).sum(2)
             )
@@ -300,7 +310,7 @@ class Trainer:
         free_distance: Float[Tensor, " M"],
         depth: Float[Tensor, " R"],
     ) -> dict[str, Float[Tensor, ""]]:
-        """The losses of signed distances and of composited depths, weighted."""
+        """Return the weighted losses of signed distances and of composited depths."""
         config = self.config
         surface = (rays.depth, rays.stretch, rays.trust, self.field.config.truncation_m)
         near = near_loss(distance, rays.near_z, *surface)
@@ -314,7 +324,10 @@ class Trainer:
     def _head_losses(
         self, drawn: Rays, rays: Rays, codes: list[Tensor], keyframes: KeyframeStore | None
     ) -> HeadResult:
-        """The losses of colours, labels and language, weighted; ``rays`` are on the device."""
+        """Return the weighted losses of colours, labels and language.
+
+        ``drawn`` are the rays as given to ``find_gradients``, ``rays`` those on the device.
+        """
         parameters = [p for p in self.field.network_parameters() if p.requires_grad]
         if self.language is not None:
             parameters += self.language.selection.parameters()
@@ -339,7 +352,7 @@ class Trainer:
         color: Float[Tensor, "R 3"],
         keyframes: KeyframeStore | None,
     ) -> Float[Tensor, "R 3"]:
-        """Colours of the field as the rays' cameras show them."""
+        """Return colours of the field with the exposures of the rays' keyframes applied."""
         if self._exposure is None or keyframes is None:
             return color
         slots = rays.slot[part]
@@ -349,7 +362,7 @@ class Trainer:
     def _label_losses(
         self, rays: Rays, part: slice, code: Float[Tensor, "R G"]
     ) -> dict[str, Float[Tensor, ""]]:
-        """The losses of given labels and of their names, weighted."""
+        """Return the weighted losses of labels, and of latents against their class names."""
         config, field = self.config, self.field
         label, weight = rays.label[part], rays.label_weight[part]
         latent = field.latent(code if config.labels_shape_geometry else code.detach())
@@ -363,9 +376,9 @@ class Trainer:
     def _point_grad(
         self, rays: Rays, features: Float[Tensor, "LF P"], codes: list[Tensor]
     ) -> Float[Tensor, "N 3"]:
-        """Gradient with respect to the samples near the surface.
+        """Return the gradient with respect to the samples near the surface.
 
-        That of language is left out: no image moves because of what it means.
+        The gradient of the language losses is subtracted: language must not change camera poses.
         """
         near, grad = rays.near_z.numel(), features.grad
         assert grad is not None
@@ -374,13 +387,13 @@ class Trainer:
         return self.field.kernels.backward_points(rays.near_points, self._table, grad[:, :near])
 
     def set_rates(self, learning_rate: float) -> None:
-        """Let the next ``update`` use this learning rate."""
+        """Set the learning rate of the next ``update``; networks use ``network_rate`` times it."""
         self.field.kernels.set_rates(self.steps, learning_rate, BETAS)
         for optimizer in self._optimizers():
             optimizer.rate.fill_(learning_rate * self.config.network_rate)
 
     def update(self) -> None:
-        """Follow the gradients that ``find_gradients`` has left."""
+        """Update table and networks by the gradients that ``find_gradients`` has stored."""
         self.field.kernels.apply_adam(
             self.field.table.detach(), self.gradient, self.moments, self.working_table
         )

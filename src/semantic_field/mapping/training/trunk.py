@@ -1,8 +1,8 @@
-"""The field's trunk over many points, with gradients: features to signed distances and codes.
+"""The field's trunk for many points, differentiable: from features to signed distances and codes.
 
-``trunk`` is written in torch and runs on any device. ``trunk_shared`` is the same for the
-processor, where columns are shared out over the kernels' threads. In free space only the signed
-distance is needed, so codes are those of the first ``coded`` points alone.
+``trunk`` is plain torch and runs on any device. ``trunk_shared`` computes the same on the
+processor, with the points split over the kernels' threads. In free space only the signed distance
+is needed, so codes are computed only for the first ``coded`` points.
 """
 
 # pyright: basic
@@ -18,11 +18,17 @@ from semantic_field.field.model import affine
 from semantic_field.kernels.threads import run_parallel, split
 
 Layers = tuple[nn.Linear, nn.Linear]
-"""From features to the hidden layer, and from there to a signed distance and a code."""
+"""The layers from features to the hidden layer, and from there to a signed distance and a code."""
 
 
 class TrunkOutput(NamedTuple):
-    """Signed distances in truncations and codes of the first points; distances of the others."""
+    """Output of the trunk.
+
+    Attributes:
+        distance: signed distances of the first N points, in truncations.
+        code: geometry codes of these points.
+        free_distance: signed distances of the other M points, in truncations.
+    """
 
     distance: Float[Tensor, " N"]
     code: Float[Tensor, "G N"]
@@ -30,7 +36,7 @@ class TrunkOutput(NamedTuple):
 
 
 def trunk(layers: Layers, features: Float[Tensor, "LF P"], coded: int) -> TrunkOutput:
-    """The trunk's output for P points, of which the first ``coded`` have codes."""
+    """Return the trunk's output for P points, with codes for the first ``coded`` of them."""
     first, second = layers
     hidden = torch.addmm(first.bias[:, None], first.weight, features).relu()
     out = torch.addmm(second.bias[:, None], second.weight, hidden[:, :coded])
@@ -41,7 +47,7 @@ def trunk(layers: Layers, features: Float[Tensor, "LF P"], coded: int) -> TrunkO
 def trunk_shared(
     layers: Layers, features: Float[Tensor, "LF P"], coded: int, threads: int = 2
 ) -> TrunkOutput:
-    """See ``trunk``; for the processor, on so many threads."""
+    """Return the same as ``trunk``, computed on the processor with ``threads`` threads."""
     first, second = layers
     parameters = (first.weight, first.bias, second.weight, second.bias)
     return TrunkOutput(*_Shared.apply(features, *parameters, layers, coded, threads))
@@ -51,7 +57,7 @@ class _Shared(torch.autograd.Function):
     @staticmethod
     def forward(ctx, features, w1, b1, w2, b2, layers, coded, threads):
         first, second = layers
-        features = features.detach()  # worker threads would record what is done with it
+        features = features.detach()  # else autograd would record the work of worker threads
         hidden = affine(first, features, True, threads)
         out = affine(second, hidden[:, :coded], False, threads)
         free_distance = w2[0] @ hidden[:, coded:] + b2[0]
@@ -74,12 +80,12 @@ def _backward(
     blocks: list[tuple[int, tuple[Tensor, ...]]],
     threads: int,
 ) -> list[Tensor]:
-    """Gradients of the features, and of the two layers' weights and biases.
+    """Return gradients of the features, and of the weights and biases of both layers.
 
     Args:
-        hidden: what is between the layers, after its ReLU.
-        blocks: first columns, and gradients with respect to the first rows of the second layer's
-            output, in parts (rows, n). Together they cover every column once.
+        hidden: output of the first layer after its ReLU.
+        blocks: first column of each block, and gradients (rows, n) with respect to consecutive
+            rows of the second layer's output, from row 0. Blocks cover every column once.
     """
     first, second = layers
     into_first, into_second = first.weight.detach().T, second.weight.detach().T
@@ -104,5 +110,5 @@ def _backward(
     for first_column, rows in blocks:
         if columns := rows[0].shape[1]:
             run_parallel(work, [(first_column, rows, *part) for part in split(columns, threads)])
-    in_order = (sums[start] for start in sorted(sums))  # whichever thread was first
+    in_order = (sums[start] for start in sorted(sums))  # fixed order: reproducible sums
     return [feature_grad, *(torch.stack(parts).sum(0) for parts in zip(*in_order, strict=True))]
