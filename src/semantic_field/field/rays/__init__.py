@@ -1,1 +1,1 @@
-"""Samples along rays, and what they composite to."""
+"""Rays through keyframe pixels, their samples, and compositing of the samples."""

@@ -1,8 +1,8 @@
-"""From signed distances along a ray to weights, composited codes and depths.
+"""Compositing: from signed distances along a ray to weights, composited codes and depths.
 
 The weight of a sample with signed distance s is sigmoid(s / b) sigmoid(-s / b), a bell around
-the surface (Azinovic et al. 2022, Neural RGB-D, eq. 3); samples far behind the first surface do
-not count. Weights of a ray sum to 1.
+the surface (Azinovic et al. 2022, Neural RGB-D, eq. 3). Samples far behind the first surface get
+weight 0. The weights of a ray are normalised to sum 1.
 """
 
 from __future__ import annotations
@@ -15,9 +15,12 @@ from torch import Tensor
 
 
 class Composite(NamedTuple):
-    """What R rays see: weights (R, S) of their samples, composited codes (G, R), depths (R,).
+    """Result of compositing R rays of S samples.
 
-    Depths are in the unit of the samples' positions. No gradient flows through the weights.
+    Attributes:
+        weights: weights of the samples, detached.
+        code: composited codes.
+        depth: composited depths, in the unit of the samples' positions.
     """
 
     weights: Float[Tensor, "R S"]
@@ -33,15 +36,16 @@ def composite(
     behind: float,
     codes_shape_geometry: bool = True,
 ) -> Composite:
-    """Composite R rays of S samples each (N = R * S); differentiable in ``s`` and ``codes``.
+    """Return the composites of R rays with S samples each; differentiable in ``s`` and ``codes``.
 
     Args:
-        s: signed distances in truncations, ray by ray.
+        s: signed distances in truncations, ray by ray (N = R * S).
         codes: geometry codes of the samples.
         z: increasing positions of the samples along their rays.
-        sharpness: truncation over the half width of the weights (1 / b).
-        behind: how far behind the first surface samples still count, in units of ``z``.
-        codes_shape_geometry: whether gradients of the codes move the distances.
+        sharpness: 1 / b, the truncation distance divided by the half width of the weights.
+        behind: largest distance behind the first sample inside a surface at which samples have
+            weight, in units of ``z``.
+        codes_shape_geometry: whether gradients of the composited codes flow into ``s``.
     """
     weights = _weights(s.view_as(z), z, sharpness, behind)
     shaping = weights if codes_shape_geometry else weights.detach()

@@ -1,9 +1,9 @@
-"""Draws rays and places their samples on any torch device, by the rules of ``sampling``.
+"""Drawing of rays and placement of their samples on any torch device, as in ``sampling``.
 
-Every shape is known beforehand and nothing waits for the device: the whole of it can be captured
-in a CUDA graph. Spans of a ray in voxels in use are not walked: of ``CANDIDATES`` places spread at
-random over the ray (one in each of as many equal parts) those in such voxels are kept, and the
-samples take their turns among them. The density of samples is the same; none lies outside.
+All shapes are constant and nothing waits for the device, so that it can be captured in a CUDA
+graph. Instead of traversing the occupied voxels along a ray, ``CANDIDATES`` stratified random
+positions in its free space are looked up in the voxel grid, and the samples are chosen evenly
+among those in occupied voxels. The density of the samples is the same as in ``sampling``.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ CANDIDATES = 128
 
 @dataclass(frozen=True)
 class Placing:
-    """How rays are drawn and their samples placed; see ``draw_rays``."""
+    """Settings for drawing rays and placing samples; see the arguments of ``draw_rays``."""
 
     samples: tuple[int, int]
     band_m: float
@@ -56,11 +56,14 @@ def draw_rays_on_device(
     generator: torch.Generator | None = None,
     pixels: Int[Tensor, " R"] | None = None,
 ) -> Rays:
-    """One random pixel of each listed keyframe as a ray with samples.
+    """Draw one pixel of each listed keyframe, and return the rays with samples.
 
     Args:
-        images, cameras, contours: of K keyframes, on one device.
-        slots, pixels: as ``draw_rays`` takes them.
+        images, cameras, contours: arrays of K keyframes, on one device.
+        slots, pixels: as in ``draw_rays``.
+        voxels: grid of surface voxels, in the map frame.
+        placing: settings.
+        generator: random generator of the device; None = the default one.
     """
     sizes = cameras.sizes[slots]
     shape = (MASK_TRIES + 2, len(slots))
@@ -88,7 +91,7 @@ def place_samples(
     placing: Placing,
     generator: torch.Generator | None = None,
 ) -> Rays:
-    """The given pixels as rays with samples; see ``draw_rays_on_device``."""
+    """Return rays with samples through the given pixels (R,); see ``draw_rays_on_device``."""
     colors, depths, labels = images
     x, y = _image_plane(cameras, slots, pixel)
     pose = cameras.poses[slots]
@@ -130,7 +133,7 @@ def place_samples(
 def _image_plane(
     cameras: DeviceCameras, slots: Int[Tensor, " R"], pixel: Int[Tensor, " R"]
 ) -> tuple[Float[Tensor, " R"], Float[Tensor, " R"]]:
-    """Where on the plane of z-depth 1 the pixels lie."""
+    """Return x and y of the pixels on the plane of z-depth 1, in camera coordinates."""
     fx, fy, cx, cy = cameras.intrinsics[slots].unbind(1)
     width = cameras.sizes[slots, 0]
     row = torch.div(pixel, width, rounding_mode="floor")
@@ -144,7 +147,7 @@ def _steepness(
     pixel: Int[Tensor, " R"],
     depth: Float[Tensor, " R"],
 ) -> Float[Tensor, " R"]:
-    """1 / cosine between ray and normal, from the neighbours that differ least, see ``_rise``."""
+    """Return 1 / cosine of the angle between ray and normal, see ``sampling._steepness``."""
     fx, fy = cameras.intrinsics[slots, 0], cameras.intrinsics[slots, 1]
     width, height = cameras.sizes[slots].unbind(-1)
     row = pixel // width
@@ -166,7 +169,7 @@ def _steepness(
 def _stratified(
     begin: Tensor, end: Float[Tensor, " R"], count: int, generator: torch.Generator | None
 ) -> Float[Tensor, "R S"]:
-    """One place at random in each of ``count`` equal parts of begin..end."""
+    """Return one random position in each of ``count`` equal parts of begin..end."""
     random = torch.rand(len(end), count, device=end.device, generator=generator)
     share = (torch.arange(count, device=end.device) + random) / max(count, 1)
     return begin.expand_as(end)[:, None] + (end - begin)[:, None] * share
@@ -180,9 +183,9 @@ def _choose(
     count: int,
     generator: torch.Generator | None,
 ) -> Float[Tensor, "R S"]:
-    """``count`` of the candidates in voxels in use, in order, evenly; of all where none are.
+    """Choose ``count`` of the candidates in occupied voxels, evenly and in order, for each ray.
 
-    One ray in eight takes them of all anyway.
+    A share of ``EVEN_SHARE`` of the rays, and those without such candidates, choose from all.
     """
     rays, number = candidates.shape
     places = _points(origin, direction, candidates)

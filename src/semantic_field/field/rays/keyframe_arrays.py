@@ -1,4 +1,4 @@
-"""The arrays of K keyframes with room for P pixels each, as rays are drawn from them."""
+"""Arrays of K keyframes with space for P pixels each, from which rays are drawn."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from torch import Tensor
 
 
 class KeyframeImages(NamedTuple):
-    """Pixels of the keyframes, row by row, on the host.
+    """Pixels of the keyframes in row-major order, on the host.
 
     Attributes:
         colors: uint8 (K, P, 3), RGB.
         depths: uint16 (K, P), z-depth in ``DEPTH_UNIT_M``, 0 = unknown; the bit ``GUESSED`` is
             set where a hole was filled.
-        labels: int16 (K, P), row of the label head, -1 = void, ``MASKED`` = not to be drawn.
+        labels: int16 (K, P), row of the label head, -1 = void, ``MASKED`` = not used for training.
     """
 
     colors: NDArray[np.uint8]
@@ -25,11 +25,11 @@ class KeyframeImages(NamedTuple):
 
 
 class KeyframeCameras(NamedTuple):
-    """Cameras and poses of the keyframes on the host.
+    """Cameras and poses of the keyframes, on the host.
 
     Attributes:
         intrinsics: float32 (K, 4), fx fy cx cy in pixels.
-        poses: float32 (K, 4, 4), ``T_world_camera``.
+        poses: float32 (K, 4, 4), ``T_world_camera`` in map coordinates, metres.
         sizes: int64 (K, 2), width and height in pixels.
     """
 
@@ -39,11 +39,11 @@ class KeyframeCameras(NamedTuple):
 
 
 class KeyframeContours(NamedTuple):
-    """Pixels beside jumps of the depth on the host.
+    """Pixels next to depth discontinuities, on the host.
 
     Attributes:
         pixels: int32 (K, P // 4), pixel numbers.
-        counts: int64 (K,), how many of them each keyframe has; the rest of its row is unused.
+        counts: int64 (K,), number of pixels of each keyframe; the rest of its row is unused.
     """
 
     pixels: NDArray[np.int32]
@@ -51,7 +51,7 @@ class KeyframeContours(NamedTuple):
 
 
 class DeviceImages(NamedTuple):
-    """``KeyframeImages`` as tensors of one device; ``depths`` are int16 of the same bits."""
+    """``KeyframeImages`` as tensors on one device; ``depths`` are int16 with the same bits."""
 
     colors: Tensor
     depths: Tensor
@@ -59,7 +59,7 @@ class DeviceImages(NamedTuple):
 
 
 class DeviceCameras(NamedTuple):
-    """``KeyframeCameras`` as tensors of one device."""
+    """``KeyframeCameras`` as tensors on one device."""
 
     intrinsics: Tensor
     poses: Tensor
@@ -67,7 +67,7 @@ class DeviceCameras(NamedTuple):
 
 
 class DeviceContours(NamedTuple):
-    """``KeyframeContours`` as tensors of one device."""
+    """``KeyframeContours`` as tensors on one device."""
 
     pixels: Tensor
     counts: Tensor

@@ -14,21 +14,21 @@ class Rays:
     """R rays with samples near the surface and in the free space before it, on one device.
 
     On the processor the tensors share their memory with the arrays that the compiled sampler
-    fills: ``rays.depth.numpy()`` copies nothing.
+    fills, so that ``rays.depth.numpy()`` does not copy.
 
     Attributes:
         points: float32 (R * near + R * free, 3) in the map frame, metres: all samples near
             surfaces, ray by ray, then all in free space.
         near_z: float32 (R, near), z-depth of the samples near the surface, increasing, metres.
-        origin: float32 (R, 3), the camera's centre in the map frame, metres.
-        depth: float32 (R,), z-depth of the surface, metres; 0 where nothing is known about it.
+        origin: float32 (R, 3), camera centre in the map frame, metres.
+        depth: float32 (R,), z-depth of the surface, metres; 0 = unknown.
         stretch: float32 (R,), length of the ray per metre of z-depth.
-        trust: float32 (R,), 1 for a reading, less for a guessed or noisy depth, 0 for none.
+        trust: float32 (R,), weight of the depth: 1 = measured, less = filled in or noisy, 0 = none.
         color: float32 (R, 3) in 0..1.
-        color_weight: float32 (R,), 1, or 0 where the pixel is masked.
+        color_weight: float32 (R,), 1, or 0 if the pixel is masked.
         label: int64 (R,), row of the label head, -1 = void.
-        label_weight: float32 (R,), how much each label counts; all 1 as drawn.
-        pixel: int64 (R,), pixel number. slot: int64 (R,), the keyframe.
+        label_weight: float32 (R,), weight of each label; 1 when drawn.
+        pixel: int64 (R,), pixel number. slot: int64 (R,), keyframe slot.
     """
 
     points: Float[Tensor, "N 3"]
@@ -45,20 +45,20 @@ class Rays:
     slot: Int[Tensor, " R"]
 
     def to(self, device: torch.device | str) -> Rays:
-        """The same rays on another device; these rays themselves where they lie there already."""
+        """Return the rays on a device; this object itself if they are already there."""
         if self.depth.device == torch.device(device):
             return self
         return Rays(*(getattr(self, item.name).to(device) for item in fields(self)))
 
     @property
     def near_points(self) -> Float[Tensor, "RS 3"]:
-        """The samples near the surface, ray by ray."""
+        """Samples near the surface (R * near, 3), ray by ray."""
         return self.points[: self.near_z.numel()]
 
     def ends(self, part: slice = slice(None)) -> Float[Tensor, "R 3"]:
-        """Where the rays, or a part of them, meet the surface that the sensor saw, map frame.
+        """Return the surface points of all or part of the rays, in the map frame, metres.
 
-        Rays whose depth is not known end at their origin.
+        These are the points at the rays' depths; rays of unknown depth end at their origin.
         """
         origin, samples = self.origin[part], self.near_z.shape[1]
         last = self.near_points[samples - 1 :: samples][part]

@@ -1,4 +1,7 @@
-"""Where along its ray a pixel asks the field: near the sensor's depth, and in the free space."""
+"""Drawing of rays through keyframe pixels, and placement of samples along them.
+
+Samples lie near the measured depth and in the free space before it.
+"""
 
 # Compiled functions carry no annotations: Numba infers their types.
 # pyright: basic
@@ -20,19 +23,19 @@ from semantic_field.field.voxels.voxel_grid import VoxelGrid
 from semantic_field.kernels.threads import run_parallel, split
 
 DEPTH_UNIT_M = 0.0005
-GUESSED = 1 << 15
-MASKED = -2  # label of a pixel that shows what is gone
+GUESSED = 1 << 15  # bit of a stored depth: filled in, not measured
+MASKED = -2  # label of a pixel that shows something that has moved away
 MASK_TRIES = 6
-SPANS = 16
-TOLERATED_NOISE_M = 0.01
-EVEN_SHARE = 0.125
-UNKNOWN_DEPTH_M = 4.0
+SPANS = 16  # most intervals in occupied voxels along a ray
+TOLERATED_NOISE_M = 0.01  # noise at which the weight of a depth is halved
+EVEN_SHARE = 0.125  # share of rays whose free-space samples ignore the voxels
+UNKNOWN_DEPTH_M = 4.0  # z-depth at which samples are placed if there is no reading
 _jit = njit(nogil=True, cache=True, error_model="numpy")
 
 
 @njit(inline="always")
 def _random(state):
-    """The next number in 0..1 and state of a splitmix64 generator (Steele et al. 2014)."""
+    """Return the next state and a number in 0..1, by splitmix64 (Steele et al. 2014)."""
     state = uint64(state + uint64(0x9E3779B97F4A7C15))
     x = state
     x = uint64((x ^ (x >> uint64(30))) * uint64(0xBF58476D1CE4E5B9))
@@ -43,9 +46,9 @@ def _random(state):
 
 @njit(inline="always")
 def _rise(depths, p, step, before, after, d):
-    """Change of depth in metres to the neighbouring reading on one axis that differs least.
+    """Return the smaller depth difference to the two neighbouring readings on one axis, metres.
 
-    At a silhouette that is the one on the same surface. 0 where neither is a reading.
+    At a silhouette, that is the neighbour on the same surface. 0 if neither is a reading.
     """
     least = np.float32(np.inf)
     for side in range(-1, 2, 2):
@@ -57,7 +60,7 @@ def _rise(depths, p, step, before, after, d):
 
 @njit(inline="always")
 def _steepness(depths, p, width, height, fx, fy, d):
-    """1 / cosine of the angle between a pixel's ray and the surface's normal, from its depths."""
+    """Return 1 / cosine of the angle between a pixel's ray and the surface normal."""
     column, row = p % width, p // width
     across = _rise(depths, p, 1, column > 0, column < width - 1, d) * fx / d
     down = _rise(depths, p, width, row > 0, row < height - 1, d) * fy / d
@@ -66,7 +69,7 @@ def _steepness(depths, p, width, height, fx, fy, d):
 
 @_jit
 def _place_near(depth, band, state, z):
-    """Fill ``z``: stratified in the band around ``depth``."""
+    """Fill ``z`` with stratified samples in depth - band..depth + band; returns the next state."""
     near = len(z)
     for i in range(near):
         state, u = _random(state)
@@ -76,7 +79,7 @@ def _place_near(depth, band, state, z):
 
 @_jit
 def _place_free(begin, end, state, spans, number, total, z):
-    """Fill ``z``: stratified over the spans, or over begin..end where there are none."""
+    """Fill ``z`` with stratified samples over the spans, or over begin..end if ``total`` is 0."""
     span, passed = 0, np.float32(0)
     free = len(z)
     for i in range(free):
@@ -101,13 +104,15 @@ def _fill(points, first, origin, direction, z):
 
 @njit(inline="always")
 def _choose_pixel(state, given, labels, pixels, listed, count, contour_share):
-    """A random pixel of a keyframe, or one of those listed, or the given one where there is any.
+    """Choose a pixel of a keyframe; returns the next state and the pixel.
 
-    A masked pixel is replaced by a random one, which may be masked, too, after ``MASK_TRIES``.
+    It is the given pixel if there is one, otherwise a listed one with probability
+    ``contour_share``, otherwise a random one. A masked pixel is replaced by a random one; after
+    ``MASK_TRIES`` attempts the result may still be masked.
     """
     state, u = _random(state)
     p = min(int(u * pixels), pixels - 1)
-    state, u = _random(state)  # float32 has too few digits for large images: spread again
+    state, u = _random(state)  # one float32 has too few digits for large images
     p = (p + int(u * pixels)) % pixels
     state, u = _random(state)
     if u < contour_share and count > 0:
@@ -125,7 +130,7 @@ def _choose_pixel(state, given, labels, pixels, listed, count, contour_share):
 
 @njit(inline="always")
 def _trust_in(depths, p, width, height, fx, fy, d, guess_trust, depth_noise):
-    """Weight of a stored depth: 1 for a reading, less for a guess or a noisy one, 0 = none."""
+    """Return the weight of a depth: 1 = measured, less = filled in or noisy, 0 = no depth."""
     if d == 0:
         return np.float32(0)
     trust = guess_trust if depths[p] & GUESSED else np.float32(1)
@@ -203,31 +208,31 @@ def draw_rays(
     depth_noise: float = 0.0,
     pixels: NDArray[np.int64] | None = None,
 ) -> Rays:
-    """One pixel of each listed keyframe as a ray with samples.
+    """Draw one pixel of each listed keyframe, and return the rays with samples.
 
-    Samples in free space are spread over the pieces of the ray that lie in ``voxels`` (where
-    some surface was seen): elsewhere nobody looks for a surface, and what is to be learnt is
-    that this ray passed *beside* one. One ray in eight, and one that meets no such voxel,
-    spreads them evenly.
+    Samples in free space are distributed over the intervals of the ray in surface voxels, because
+    readers look for surfaces only there: the field has to learn that this ray passes *beside* the
+    surface. One ray in eight (``EVEN_SHARE``), and each ray without such intervals, distributes
+    them over the whole free space.
 
     Args:
-        images, cameras: of K keyframes. A ray whose pixel is ``MASKED``, after ``MASK_TRIES``
-            others were drawn, has label -1, trust 0 and color_weight 0: nothing is learnt from
-            it.
-        slots: the keyframe of each ray, (R,) of the K.
-        voxels: in which a surface was seen, in the map frame.
-        samples: how many near the surface and how many in the free space before it.
-        band_m: half width of "near", metres along the ray.
+        images, cameras: arrays of K keyframes. A ray whose pixel is still ``MASKED`` after
+            ``MASK_TRIES`` attempts has label -1, trust 0 and color_weight 0, so that it does not
+            contribute to training.
+        slots: keyframe slot of each ray, int64 (R,).
+        voxels: grid of surface voxels, in the map frame.
+        samples: numbers of samples near the surface and in the free space before it.
+        band_m: largest distance of the samples near the surface from it, metres along the ray.
         nearest_m: z-depth in metres at which the free space begins.
-        guess_trust: of a guessed depth, where a reading has 1.
-        seed: equal seeds draw equal rays, with any number of ``threads``.
-        contours: pixels beside jumps of the depth; ``contour_share`` (0..1) of the rays is drawn
-            from them, as far as their keyframes have any. None = nothing is known of jumps.
-        depth_noise: readings at z metres vary by ``depth_noise * z**2`` metres, more by 1 / cosine
-            where the surface is seen at an angle, and count less, by half where that is
-            ``TOLERATED_NOISE_M``.
-        pixels: int64 (R,), the pixel number of each ray; -1, and None for all, = a random one.
-            One that is masked is replaced by a random one, too.
+        guess_trust: weight of filled-in depths; measured ones have weight 1.
+        seed: equal seeds give equal rays, regardless of ``threads``.
+        contours: pixels next to depth discontinuities, from which a share of ``contour_share``
+            (0..1) of the rays is drawn if their keyframes have any. None = no such pixels.
+        depth_noise: standard deviation of the depth at z metres, divided by z**2, for a surface
+            perpendicular to the ray; divided by the cosine for slanted ones. The weight of a
+            depth decreases with it, to a half at ``TOLERATED_NOISE_M``.
+        pixels: int64 (R,), pixel number of each ray; -1, or None for all rays, = random. Masked
+            pixels are replaced by random ones.
     """
     n, count = len(slots), sum(samples)
     rays = Rays(
