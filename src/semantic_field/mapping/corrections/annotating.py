@@ -1,4 +1,4 @@
-"""From what a person points at to an annotation of a live map, and back."""
+"""Creation and deletion of annotations of a live map."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from semantic_field.mapping.live_map import LiveMap
 
 @dataclass(frozen=True)
 class Scene:
-    """A live map at the moment at which somebody points at it; training may go on meanwhile.
+    """An immutable copy of what is needed to find the part of a map that is pointed at.
 
     Attributes:
-        state: the map, with its origin in the world.
-        cameras: cameras and poses of the frames that may be named by their stamps, in the map's
-            coordinates. newest: that of the newest frame, if any.
-        cell_m: edge of the cells that annotations are kept in, metres.
+        state: state of the map, with its origin in the world frame.
+        cameras: cameras and poses of the frames to which a stamp can refer, in map coordinates.
+        newest: camera of the newest frame, None if there is none.
+        cell_m: edge of the annotation cells, metres.
     """
 
     state: MapState
@@ -40,18 +40,21 @@ class Scene:
 
     @classmethod
     def of(cls, live_map: LiveMap, state: MapState, recent: list[StampedCamera]) -> Scene:
-        """Return the scene of a live map in its present ``state``.
+        """Return the scene of a live map.
 
         Args:
-            recent: the cameras of the newest frames, oldest first.
+            state: the current state of the map.
+            recent: cameras of the newest frames, oldest first.
         """
         keyframes = keyframe_cameras(live_map.keyframes) if live_map.keyframes else []
         cameras = [*recent, *keyframes]
         return cls(state, cameras, recent[-1] if recent else None, live_map.annotations.cell_m)
 
     def claim(self, pointed_at: PointedAt) -> Claim:
-        """Return the cells of space that are meant by what was pointed at, in the world.
+        """Return the cells of the map that are pointed at, in map coordinates.
 
+        Args:
+            pointed_at: point, pixel, box or label image; points and boxes in the world frame.
         Raises:
             ValueError: if there is no map, no surface there, or no frame of that stamp.
         """
@@ -60,21 +63,27 @@ class Scene:
 
 
 def names_of(name: str, pointed_at: PointedAt) -> dict[int, str]:
-    """The class names by the numbers that a claim on ``pointed_at`` gives its cells.
+    """Return the class names by the class numbers in a claim on ``pointed_at``.
+
+    A label image has names of its own; everything else gets the number 0 for ``name``.
 
     Raises:
-        ValueError: where the name means no class.
+        ValueError: if ``name`` stands for "no class".
     """
     return pointed_at.names if isinstance(pointed_at, Labels) else {0: checked_name(name)}
 
 
 def annotate(live_map: LiveMap, kind: str, names: dict[int, str], claimed: Claim) -> Answer:
-    """Let cells belong to classes from now on, and look at them first.
+    """Assign claimed cells to classes, and direct training rays to them for a while.
 
     Args:
-        kind: of the pointed_at, see ``Annotation``. names: class names by the claim's numbers.
+        kind: kind of annotation, see ``Annotation``.
+        names: class names by the class numbers in ``claimed``.
+        claimed: the cells.
+    Returns:
+        the new annotation, and the earlier ones that it contradicts.
     Raises:
-        Exception: what the teacher raises on a name; nothing has changed then.
+        Exception: whatever the teacher raises for a name; nothing has changed then.
     """
     classes, said = live_map.classes.copy(), live_map.annotations
     given, which = np.unique(claimed.classes, return_inverse=True)
@@ -94,10 +103,10 @@ def annotate(live_map: LiveMap, kind: str, names: dict[int, str], claimed: Claim
 
 
 def forget(live_map: LiveMap, annotation_id: int = 0) -> Annotation:
-    """Take an annotation back, 0 = the newest, and return it.
+    """Delete an annotation (0 = the newest) and return it.
 
     Raises:
-        ValueError: where there is no such annotation.
+        ValueError: if there is no such annotation.
     """
     said = live_map.annotations
     if not annotation_id and said.entries:
@@ -110,6 +119,6 @@ def forget(live_map: LiveMap, annotation_id: int = 0) -> Annotation:
 def _correct(
     live_map: LiveMap, classes: ClassTable, annotations: AnnotationSet, changed: Cells
 ) -> None:
-    """Follow other annotations, and look at the changed cells for a while."""
+    """Use other annotations, and direct training rays to the changed cells for a while."""
     live_map.extend_classes(classes, annotations)
     live_map.corrections.focus(changed, live_map.trainer.rays)

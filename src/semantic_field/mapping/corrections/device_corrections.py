@@ -1,4 +1,4 @@
-"""What people have said about the map, on the device where rays are drawn."""
+"""A copy of the annotations on the device on which rays are drawn."""
 
 from __future__ import annotations
 
@@ -13,17 +13,23 @@ from semantic_field.mapping.keyframes.store import KeyframeStore
 
 
 class DeviceCorrections:
-    """A copy of the table of ``Corrections`` that follows it, for steps that never ask the host."""
+    """A copy of the table of ``Corrections`` on a device, for steps that do not use the host."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._corrections: Corrections | None = None
-        self._table: VoxelGrid | None = None  # that was copied
+        self._table: VoxelGrid | None = None  # the table that was copied
         self._cells: DeviceVoxels | None = None
         self._silent = torch.zeros(0, dtype=torch.bool, device=device)
 
     def follow(self, corrections: Corrections, keyframes: KeyframeStore, room: int) -> None:
-        """Take over what has changed; ``room`` is how many keyframes there may be."""
+        """Upload changes.
+
+        Args:
+            corrections: the annotations to copy.
+            keyframes: the keyframes, of which the ones with label images are marked.
+            room: largest number of keyframes.
+        """
         table, self._corrections = corrections.table, corrections
         if table is not None and table is not self._table:
             if self._cells is None or self._cells.voxel_m != table.voxel_m:
@@ -38,7 +44,7 @@ class DeviceCorrections:
             self._silent.copy_(torch.from_numpy(silent))
 
     def apply(self, rays: Rays) -> None:
-        """See ``Corrections.apply``."""
+        """Override labels and label weights of rays in annotated cells, in place, on the device."""
         assert self._corrections is not None
         found = silent = None
         if self._cells is not None and self._table is not None:
@@ -47,7 +53,7 @@ class DeviceCorrections:
         self._corrections.overrule(rays, found, silent)
 
     def signature(self) -> tuple:
-        """What a captured ``apply`` relies on, besides its tensors' contents."""
+        """Return everything a captured ``apply`` depends on, except the contents of tensors."""
         assert self._corrections is not None
         tensors = () if self._cells is None else (*self._cells.arrays, self._silent)
         addresses = tuple(tensor.data_ptr() for tensor in tensors)

@@ -1,4 +1,4 @@
-"""Lets what is trained follow the class table: rows of the label head, and latents of the names."""
+"""Training targets of a class table: rows of the label head, and latents of the class names."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ from semantic_field.mapping.training.step import Trainer
 def embedded(
     classes: ClassTable, language: LanguageBasis | None, from_images: bool, config: LanguageConfig
 ) -> Float[Tensor, "C D"] | None:
-    """Latents of the names of a table; None where the map has no language.
+    """Return the latents of the class names of a table; None if the map has no language.
 
-    Where language is learnt from images they are unit, and one row more where unlabelled pixels
-    have a text.
+    If language is learnt from images, latents are normalised to unit length, and a row is appended
+    for the text of unlabelled pixels (``config.unlabelled``) if there is one.
 
+    Args:
+        from_images: whether language is learnt from images.
     Raises:
-        Exception: what the teacher raises; the basis has not changed then.
+        Exception: whatever the teacher raises; the basis has not changed then.
     """
     if language is None:
         return None
@@ -39,11 +41,14 @@ def follow_classes(
     latents: Float[Tensor, "C D"] | None,
     temperature: float,
 ) -> None:
-    """Let the label head and the language targets of a trainer follow a class table.
+    """Adapt the label head and the language targets of a trainer to a class table.
+
+    If language is learnt from images, the rows of the label head are the latents of the class
+    names, divided by ``temperature``; otherwise the label head is enlarged.
 
     Args:
-        latents: of the table's names, see ``embedded``.
-        temperature: of the label head where language is learnt from images; 0 = 1.
+        latents: latents of the table's names, see ``embedded``.
+        temperature: temperature of the label head if language is learnt from images; 0 = 1.
     """
     count = len(classes)
     if latents is None or language is None:

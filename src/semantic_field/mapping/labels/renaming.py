@@ -1,4 +1,4 @@
-"""Other names for the classes of a live map: from label images, or a chosen vocabulary."""
+"""Changes of the class names of a live map: names of label images, and chosen vocabularies."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from semantic_field.mapping.live_map import LiveMap
 
 
 def set_label_names(live_map: LiveMap, names: dict[int, str]) -> None:
-    """Name class ids of the label images; nothing that was learnt is forgotten.
+    """Set names of class ids of the label images; the trained map is kept.
 
-    A chosen vocabulary takes only the names that are in it. Common things, which a map learnt
-    from images tells apart while there are no names, give way.
+    With a chosen vocabulary, only names that it contains become classes. The common objects that a
+    map with language from images distinguishes as long as it has no names are replaced.
 
     Args:
-        names: class id to name; further ones may follow in later calls.
+        names: names by class id; later calls add to them.
     Raises:
-        Exception: what the teacher raises on a name; nothing has changed then.
+        Exception: whatever the teacher raises for a name; nothing has changed then.
     """
     classes = live_map.classes
     given = classes.given | names
@@ -30,14 +30,14 @@ def set_label_names(live_map: LiveMap, names: dict[int, str]) -> None:
 
 
 def set_vocabulary(live_map: LiveMap, texts: list[str]) -> None:
-    """Tell these texts apart from now on, in place of those before (language from images).
+    """Use these texts as classes from now on, for language that is learnt from images.
 
-    Labels are made again from the stored features.
+    Labels are computed again from the stored features.
 
     Args:
-        texts: empty = the names of label images, or common things where there are none.
+        texts: class names; [] = the names of label images, or common objects if there are none.
     Raises:
-        ValueError: where language is not learnt from images, or the teacher does not know a
+        ValueError: if language is not learnt from images, or the teacher does not know a
             text; nothing has changed then.
     """
     vocabulary = copy.copy(live_map.vocabulary)

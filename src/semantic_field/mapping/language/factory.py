@@ -1,4 +1,4 @@
-"""Makes what a map learns language with, as the settings ask for it."""
+"""Creation of the language basis and of the language training of a map, by its settings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from semantic_field.teachers.regions import RegionProposer
 
 
 def make_basis(config: Config, teacher: TextTeacher | None) -> LanguageBasis | None:
-    """An empty basis for the teacher's embeddings; None without a teacher."""
+    """Return an empty basis for the teacher's embeddings; None without a teacher."""
     if teacher is None:
         return None
     share = TEXT_SHARE if config.language.source == "images" else 1.0
@@ -30,12 +30,13 @@ def make_image_language(
     proposer: RegionProposer | None,
     is_live: Callable[[], bool],
 ) -> ImageLanguage | None:
-    """What learns language from images, see ``ImageLanguage``; None where nothing asks for it.
+    """Return an ``ImageLanguage``; None unless ``language.source`` is "images".
 
     Args:
-        snapshot: a method that returns the map as it is now; its object is not kept alive.
+        snapshot: bound method that returns the current map; its object is not kept alive.
+        proposer, is_live: see ``LiveMap``.
     Raises:
-        ValueError: where it is asked for and there is no language teacher.
+        ValueError: if language is to be learnt from images and there is no language teacher.
     """
     if config.language.source != "images":
         return None

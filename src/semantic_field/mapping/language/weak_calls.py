@@ -1,4 +1,4 @@
-"""Callbacks that do not keep their object alive: maps that are given up are freed at once."""
+"""Callbacks that do not keep their object alive, so that discarded maps are freed at once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ Result = TypeVar("Result")
 
 
 def weak(method: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """The bound method, to be called only while somebody else keeps its object."""
+    """Return a function that calls a bound method without keeping its object alive.
+
+    It may only be called while the object exists.
+    """
     reference = WeakMethod(method)
 
     def call(*args: Arguments.args, **more: Arguments.kwargs) -> Result:

@@ -76,9 +76,9 @@ class DeviceTrainer(Trainer):
         self._keyframes: DeviceKeyframes | None = None
         self._voxels = DeviceVoxels(field.config.voxel_m, device)
         self._corrections = DeviceCorrections(device)
-        self._drawn = 0  # number of further steps whose rays are chosen already
-        self._known = 0  # number of keyframes when they were chosen
-        self._chosen_with: tuple = ()  # corrections with which they were chosen
+        # Number of further steps whose rays are already chosen, and of keyframes at that time.
+        self._drawn = self._known = 0
+        self._chosen_with: tuple = ()  # corrections with which these rays were chosen
         self._tempered = False  # whether gradients are limited after an annotation, see ``temper``
         self._losses_are_here = True  # whether ``losses`` are those of the last step
 
