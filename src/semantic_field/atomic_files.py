@@ -10,10 +10,10 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Yield a hidden path beside ``path`` (suffix ``.tmp``) for the block to write to.
+    """Context manager that yields a hidden temporary path (suffix ``.tmp``) to write to.
 
-    What was written there takes the place of ``path`` when the block ends, and is removed where
-    the block raises. A block that writes nothing leaves ``path`` as it was.
+    The file written there replaces ``path`` when the block ends; if the block raises an error, it
+    is deleted. If the block writes nothing, ``path`` is unchanged.
     """
     path = Path(path)
     hidden = path.with_name(f".{path.name}.tmp")

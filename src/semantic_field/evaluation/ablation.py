@@ -1,9 +1,8 @@
-"""Scores the maps of an open-vocabulary ablation, one for each cell of the protocol.
+"""Training and scoring of the maps of an open-vocabulary ablation, one for each cell.
 
-A recording is read once;
-each cell is a map of its own, trained for the same number of steps from the same
-images. The mapper never gets label images: they are only used by the simulated teacher, as ground
-truth of held-out views, and (true instances) as an upper bound for region proposals.
+The recording is read once; the map of each cell is trained for the same number of steps on the
+same images. These maps get no label images: labels are used only by the simulated teacher, as
+ground truth of held-out views, and (true instances) as an upper bound for region proposals.
 """
 
 from __future__ import annotations
@@ -42,8 +41,8 @@ from semantic_field.teachers.language import LanguageTeacher
 from semantic_field.teachers.regions import RegionProposer, Regions
 
 RECALL = 0.9
-SAME_FEATURE = 0.999  # a cosine
-# Names of other vocabularies for classes of the recordings, or for kinds of them.
+SAME_FEATURE = 0.999  # cosine from which on two texts count as one
+# Names from other vocabularies for classes of the recordings, or for their subclasses.
 SYNONYMS = {
     "sofa": ("couch", "loveseat", "studio couch"),
     "trash bin": ("garbage", "waste container", "trash bin can"),
@@ -61,7 +60,7 @@ SYNONYMS = {
 
 @dataclass(frozen=True)
 class TaughtFrame:
-    """A frame without ground truth, the teacher's features and regions, and the true regions."""
+    """A frame without labels, the teacher's features and regions, and the true regions."""
 
     frame: Frame
     targets: ImageTargets
@@ -76,9 +75,10 @@ class AblationRun:
         protocol: split, views and number of training steps.
         config: settings; ``teacher`` selects the language teacher and the region proposer.
         progress: called with what is being done and the share that is done, 0..1.
-        options: of ``open_source``.
+        options: further arguments of ``open_source``.
     Raises:
-        ValueError: without a budget in steps, labels, or a language teacher.
+        ValueError: if the protocol has no number of steps, the recording no labels, or the
+            settings no language teacher.
     """
 
     def __init__(
@@ -134,7 +134,7 @@ class AblationRun:
         return [name for name in self.source.label_names.values() if self.teacher.knows(name)]
 
     def train(self, cell: Cell) -> tuple[Mapper, float]:
-        """Train the map of one cell; returns the mapper and the CPU seconds of training."""
+        """Train the map of one cell; returns the mapper and the CPU time of training, seconds."""
         steps = self.protocol.training.steps
         mapper = Mapper(cell.config(self._config, steps), self.teacher, proposer=self._proposer)
         ids = {name: i for i, name in self.source.label_names.items()}
@@ -214,8 +214,8 @@ class AblationRun:
     def questions(self) -> tuple[list[Question], list[Question], list[Question]]:
         """Return questions for present objects by name, by synonym, and for absent objects.
 
-        Only synonyms with an embedding of their own are used (in LVIS "drapery" has the same one
-        as "curtain").
+        Synonyms with the embedding of a class name are left out ("drapery" has that of "curtain"
+        in LVIS).
         """
         present = sorted({item.name for item in self.objects} & set(self.vocabulary))
         names = [Question(name, frozenset({name})) for name in present]
@@ -239,7 +239,11 @@ class AblationRun:
 
 
 def ablation_table(results: list[dict[str, Any]]) -> list[list[str]]:
-    """Return head and rows of the table; mIoU also as a multiple of the first row's."""
+    """Return header and rows of a table of scores; mIoU also as a multiple of the first row's.
+
+    Args:
+        results: return values of ``AblationRun.score``.
+    """
     columns = {
         "accuracy": "accuracy",
         "synonyms": "localisation_synonyms",

@@ -1,7 +1,7 @@
-"""What to do when a GPU has no memory left: work on fewer things at once, or say what needs it.
+"""Handling of a GPU without free memory: smaller batches, or an error that names the cause.
 
-Torch raises ``torch.OutOfMemoryError`` after it has given back all memory that it kept in reserve.
-No other error is handled here.
+Only ``torch.OutOfMemoryError`` is handled, which torch raises after it has freed all memory that
+it kept in reserve.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ T = TypeVar("T")
 
 
 class DeviceMemoryError(ValueError):
-    """A device has not enough memory; the message names what needs it, and what to do."""
+    """A device has not enough memory; the message names what needs it and the remedy."""
 
 
 def shortage(error: torch.OutOfMemoryError) -> str:
-    """Return the first two sentences of torch's message: that memory is short, and for how much."""
+    """Return the first two sentences of torch's message, with the size that was requested."""
     return ". ".join(str(error).strip().split(". ")[:2]).rstrip(".") or "out of memory"
 
 
 @contextmanager
 def memory_for(what: str, remedy: str) -> Iterator[None]:
-    """Context manager that names what needs memory where it cannot be had.
+    """Context manager that turns lack of memory into an error that names what needs it.
 
     Args:
-        what: for the message, "the keyframes' copy on the device".
-        remedy: which settings lower the need.
+        what: name of what needs memory, such as "the keyframes' copy on the device".
+        remedy: what the user can do, such as settings that reduce the memory.
     Raises:
-        DeviceMemoryError: if the device has not enough memory for what is done inside.
+        DeviceMemoryError: if the device has not enough memory for the work inside.
     """
     try:
         yield
@@ -43,18 +43,18 @@ def memory_for(what: str, remedy: str) -> Iterator[None]:
 
 
 class Halving:
-    """How many things are worked on at once; halved whenever the device has no memory for them.
+    """A batch size that is halved whenever the device has no memory for a batch.
 
-    A halved number stays, so that memory runs out once, and not at every call. Each halving is a
-    warning in the log.
+    The smaller size is kept, so that memory does not run out at every call. Each halving is
+    logged as a warning.
 
     Args:
-        size: at most so many at once.
-        least: with so few, or fewer, the error is raised.
-        things: for messages, "rays of a view".
-        remedy: which settings lower the need.
+        size: initial batch size.
+        least: smallest batch size; if there is no memory for it, an error is raised.
+        things: name of the items in messages, such as "rays of a view".
+        remedy: what the user can do, such as settings that reduce the memory.
     Attributes:
-        size: as given, or what is left of it.
+        size: current batch size.
     """
 
     def __init__(self, size: int, least: int, things: str, remedy: str) -> None:
@@ -66,12 +66,12 @@ class Halving:
     ) -> T:
         """Return ``work(n)`` with n = ``count``, or ``size`` if that is less.
 
-        Where memory runs out, ``work`` is called again with a smaller n.
+        If memory runs out, ``work`` is called again with a smaller n.
 
         Args:
-            clear: called before that; forgets what the failed call has left behind.
+            clear: called before each further attempt, to discard results of the failed call.
         Raises:
-            DeviceMemoryError: if there is not even memory for ``least``.
+            DeviceMemoryError: if there is no memory for ``least`` items.
         """
         while True:
             number = min(self.size, count)
@@ -79,14 +79,14 @@ class Halving:
                 return work(number)
             except torch.OutOfMemoryError as error:
                 reason = shortage(error)
-            # here, as the error's traceback would keep the tensors of the failed call
+            # Outside of ``except``, where the traceback keeps the failed call's tensors alive.
             clear()
             self._halve(number, reason)
 
     def parts(self, work: Callable[[slice], T], count: int) -> list[T]:
-        """Return the results of ``work`` for one part after the other of ``count`` things.
+        """Return the results of ``work`` for consecutive slices of ``count`` items.
 
-        A part for which memory runs out is cut in smaller ones.
+        If memory runs out, the rest is processed in smaller slices.
 
         Raises:
             DeviceMemoryError: see ``run``.

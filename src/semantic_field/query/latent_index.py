@@ -1,4 +1,4 @@
-"""Latents of a map's points, to be compared with texts on a GPU or on the processor."""
+"""Comparison of the latents of a map's points with texts, on a GPU or on the processor."""
 
 from __future__ import annotations
 
@@ -27,20 +27,22 @@ T = TypeVar("T")
 class LatentIndex:
     """Latents of many points, preprocessed for cosines with centred texts; see ``relevancy``.
 
-    Where a GPU has no memory for them, now or at a question, they move to the processor and stay
-    there; a warning says so once.
+    If a GPU has no memory for them, at the start or for a question, they are moved to the
+    processor permanently, with one warning in the log.
 
     Args:
         latent: (N, D), any float type; only the dimensions in use are stored, in ``dtype``. Must
-            not change any more.
+            not be modified afterwards.
         space: maps latents to embeddings.
-        calibration: of the teacher that made the space.
+        calibration: calibration of the teacher that made the space.
         classes: centred unit embeddings (C, E) of the map's class names, if it has any. With a
-            relative calibration each point gets a probability for each class (2 C bytes per
-            point). Else, if most points clearly belong to one class, points answer as their class.
-        dtype: of the stored latents; by default the faster one of this machine
-            (``kernels.precision``), float16 on a GPU.
-        device: for the products; by default a GPU if torch can use one. Results are on the CPU.
+            relative calibration, each point gets a probability for each class (2 C bytes per
+            point). Otherwise, if most points clearly belong to one class, a point is rated by the
+            embedding of its class.
+        dtype: type of the stored latents; by default the faster one of this machine
+            (``kernels.precision``), on a GPU float16.
+        device: device of the products; by default a GPU if torch can use one. Results are on the
+            CPU.
     """
 
     def __init__(
@@ -68,11 +70,11 @@ class LatentIndex:
         return self._calculated(lambda latents: latents.cosines(texts))
 
     def relevancy(self, questions: list[TextSet]) -> Float[Tensor, "Q N"]:
-        """Return the relevancy, 0..1, of every point to every question in one pass; on the CPU."""
+        """Return the relevancy (Q, N), 0..1, of every point to every question, on the CPU."""
         return self._calculated(lambda latents: latents.relevancy(questions))
 
     def _calculated(self, work: Callable[[PreparedLatents], T]) -> T:
-        """Return ``work(latents)``; on the processor if the device has no memory for it."""
+        """Return ``work(latents)``, computed on the processor if the device has no memory."""
         latents = self._latents
         try:
             return work(latents)

@@ -1,8 +1,8 @@
-"""Views without a map: the nearest recorded frames, reprojected through their own depth.
+"""Baseline without a map: views are made by reprojecting the nearest recorded frames.
 
-The simplest alternative to a map. Each target view takes the ``NEAREST`` mapped frames by pose,
-splats their pixels with a z-buffer, averages their colours and votes on their labels. Pixels that
-no frame reaches are copied from the nearest pixel that one does.
+The ``NEAREST`` mapped frames by pose are splatted into the target view with a z-buffer, their
+colours averaged, and their labels decided by a vote. Pixels that no frame reaches are copied from
+the nearest pixel that is reached.
 """
 
 # Compiled functions carry no annotations: Numba infers their types.
@@ -22,10 +22,10 @@ from semantic_field.field.views.rendering import RenderedView
 from semantic_field.frames import VOID_LABEL, Frame
 from semantic_field.geometry import Camera, invert_transform, pose_distances
 
-NEAREST = 8  # frames a view
-SAME_SURFACE = 0.03  # share of the depth by which two readings of one surface may differ
+NEAREST = 8  # frames per view
+SAME_SURFACE = 0.03  # relative depth difference up to which two readings are of one surface
 CLOSE_M = 0.05  # added to a frame's distance before its weight is taken
-MOST_LABELS = 4  # different classes that one pixel keeps votes for
+MOST_LABELS = 4  # number of classes for which a pixel stores votes
 CACHED_FRAMES = 4 * NEAREST  # neighbouring views share most of their frames
 _jit = njit(nogil=True, cache=True, error_model="numpy")
 
@@ -35,8 +35,8 @@ class ReprojectedView:
     """A view made of recorded frames.
 
     Attributes:
-        view: its images; depth and confidence are 0 in holes, colour and label are filled in.
-        holes: share of the pixels that no frame reaches.
+        view: its images; in holes depth and confidence are 0, colour and label are filled in.
+        holes: share (0..1) of the pixels that no frame reaches.
     """
 
     view: RenderedView
@@ -47,8 +47,8 @@ class Reprojection:
     """Predicts views from the mapped frames alone.
 
     Args:
-        frames: what the map was made of, with the labels that it was given.
-        nearest: frames for each view.
+        frames: frames from which the map was made, with the labels that it was given.
+        nearest: number of frames per view.
     """
 
     def __init__(self, frames: FrameSource, nearest: int = NEAREST) -> None:
@@ -57,7 +57,7 @@ class Reprojection:
         self._poses = poses_of(frames)
 
     def __call__(self, camera: Camera, T_world_camera: NDArray[np.float64]) -> ReprojectedView:
-        """The view of a camera at a pose in the recording's frame."""
+        """Return the view of a camera at a pose (4, 4) in the world frame of the recording."""
         distances = pose_distances(np.asarray(self._poses), T_world_camera)
         chosen = np.argsort(distances, kind="stable")[: self._nearest]
         images = _Images(camera.height, camera.width)
@@ -71,7 +71,7 @@ class Reprojection:
 
 
 class _Images:
-    """A z-buffer with sums of colours and votes for labels."""
+    """Images of a view in progress: z-buffer, sums of colours, and votes for labels."""
 
     def __init__(self, height: int, width: int) -> None:
         self._depth = np.full((height, width), np.inf, np.float32)
@@ -87,6 +87,7 @@ class _Images:
         weight: float,
         collect: bool,
     ) -> None:
+        """Splat a frame: first for the z-buffer, then (``collect``) for colours and labels."""
         labels = np.zeros((0, 0), np.int32) if frame.labels is None else frame.labels
         _splat(
             frame.depth, frame.color, labels, _intrinsics(frame.camera), T_target_frame,
@@ -95,6 +96,7 @@ class _Images:
         )  # fmt: skip
 
     def view(self) -> ReprojectedView:
+        """Return the view made of all frames so far."""
         known = self._sums[..., 0] > 0
         means = self._sums[..., 1:] / np.maximum(self._sums[..., :1], 1e-12)
         best = self._votes.argmax(axis=2)[..., None]
@@ -111,9 +113,9 @@ class _Images:
 
 
 def filled(image: NDArray, known: NDArray[np.bool_]) -> NDArray:
-    """The image (H, W, ...) with each unknown pixel copied from the nearest known one.
+    """Return the image (H, W, ...) with each unknown pixel replaced by the nearest known one.
 
-    Unchanged where nothing is known.
+    Returns the image itself if no pixel is known, or all are.
     """
     if known.all() or not known.any():
         return image
@@ -130,7 +132,7 @@ def _splat(
     depth, color, labels, intrinsics, T, target, weight, collect, tolerance,
     nearest, sums, kept, votes,
 ):  # fmt: skip
-    """Note the nearest depths (``collect`` false), or add up what lies on that surface."""
+    """Fill the z-buffer, or with ``collect`` add up colours and votes of readings near it."""
     height, width = nearest.shape
     for v in range(depth.shape[0]):
         y = (v - intrinsics[3]) / intrinsics[1]
@@ -162,7 +164,7 @@ def _splat(
 
 @_jit
 def _vote(kept, votes, i, j, label, weight):
-    """Add to a class's votes; where all places are taken, further classes do not count."""
+    """Add ``weight`` to the votes for a class; classes beyond ``MOST_LABELS`` are ignored."""
     for place in range(kept.shape[2]):
         if kept[i, j, place] == label or kept[i, j, place] < 0:
             kept[i, j, place] = label

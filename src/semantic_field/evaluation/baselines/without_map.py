@@ -1,8 +1,8 @@
-"""The figures of a report once more, of predictions made from the recorded frames alone.
+"""Scores of the baseline without a map, which predicts from the recorded frames alone.
 
-Views come from ``Reprojection``. Questions are asked of the sensor's own point cloud: the mean
-point of each voxel with the class that most of its readings had, where language knows each point
-by its class name alone.
+Views come from ``Reprojection``. Queries are answered from the sensor's point cloud: the mean
+point of each voxel, with the majority class of its readings. The language embedding of a point is
+that of its class name.
 """
 
 from __future__ import annotations
@@ -42,14 +42,20 @@ def score_without_map(
     query: QueryConfig,
     progress: Progress = lambda text, share: None,
 ) -> dict[str, Any]:
-    """``views``, ``geometry``, ``semantics`` and ``queries`` as in a report's ``quality``.
+    """Return ``views``, ``geometry``, ``semantics`` and ``queries`` as in a report's ``quality``.
+
+    The result also has the baseline's ``name``, its number of frames ``k``, and the mean share of
+    ``holes``.
 
     Args:
-        mapped: the frames that the map was made of, with the labels that it was given.
+        mapped: frames from which the map was made, with the labels that it was given.
         held: the held-out views.
-        source: the whole recording; its objects are the truth that answers are held against.
-        state: the map; only its frame and version are used here.
-        teacher: the language of the map; None leaves queries out.
+        source: the whole recording; its objects are the ground truth of queries.
+        protocol: selects what is scored.
+        state: state of the map, as a template for the point cloud.
+        teacher: language teacher of the map; None = no queries.
+        query: settings of the query engine.
+        progress: called with what is being done and the share that is done, 0..1.
     """
     figures, holes = _score_views(mapped, held, source.label_names, protocol, progress)
     figures |= {"name": NAME, "k": NEAREST, "holes": holes, "queries": None}
@@ -85,7 +91,10 @@ def _score_views(
 
 
 def labelled_points(mapped: FrameSource, protocol: Protocol) -> SurfacePoints:
-    """The sensor's cloud of the mapped frames; points without a class are left out."""
+    """Return the point cloud of the mapped frames, without points that have no named class.
+
+    Normals, colours and latents are empty or zero.
+    """
     frames: Iterable = (mapped[i] for i in range(len(mapped)))
     cloud = fuse(frames, protocol.surface_voxel_m, protocol.max_depth_m)
     named = np.isin(cloud.label, list(mapped.label_names))
@@ -107,7 +116,7 @@ def _engine(
     teacher: LanguageTeacher,
     query: QueryConfig,
 ) -> QueryEngine:
-    """Answers from points whose latents are those of their class names."""
+    """Return a query engine for points whose latents are those of their class names."""
     ids = sorted(names)
     basis = LanguageBasis(teacher, len(ids))
     latents = basis.latents_of([names[i] for i in ids]).numpy().astype(np.float16)
@@ -119,7 +128,13 @@ def _engine(
 
 
 def shortfalls(quality: dict[str, Any]) -> list[str]:
-    """One sentence that names the figures in which the map is below the baseline, if any."""
+    """Return one sentence with the figures in which the map is below the baseline.
+
+    The list is empty if there are no such figures, or no baseline.
+
+    Args:
+        quality: ``quality`` of a report.
+    """
     baseline = quality.get("baseline")
     if baseline is None:
         return []

@@ -1,4 +1,4 @@
-"""Threads of a node that do not die in silence: what ends one is logged, diagnosed and answered."""
+"""Threads of a node whose errors are logged and reported in diagnostics, status and answers."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from rclpy.clock import Clock, ClockType
 from semantic_field.nodes.ros import conversions
 from semantic_field.nodes.ros.qos import RELIABLE
 
-PERIOD_S = 1.0  # of diagnostics, as diagnostic_updater has it
+PERIOD_S = 1.0  # of diagnostics, as in diagnostic_updater
 
 
 class Worker:
-    """A thread of a node. When its function raises, the thread ends and the node goes on without.
+    """A thread of a node. If its function raises an error, the node continues without the thread.
 
-    The traceback is logged, and ``node.failures`` has the error by the thread's name until the
-    thread is started again. Diagnostics, status and answers tell it from there, and the exit code
-    of the process will be 1. What is raised because the context was shut down is no failure.
+    The traceback is logged, and the error is stored in ``node.failures`` under the thread's name
+    until another thread of that name is started. Diagnostics, status and answers report it, and
+    the exit code of the process will be 1. Errors after a shutdown of the context are ignored.
 
     Args:
-        node: the ``GuardedNode`` that it works for.
-        name: of the thread.
-        work: what it does.
-        at_end: called in the thread when ``work`` has returned or failed, unless the context is
+        node: the ``GuardedNode`` to which the thread belongs.
+        name: name of the thread.
+        work: function that the thread runs.
+        at_end: called in the thread after ``work`` has returned or failed, unless the context is
             shut down.
     """
 
@@ -42,7 +42,7 @@ class Worker:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
-        """Begin, once."""
+        """Start the thread; can be called only once."""
         self._node.failures.pop(self._name, None)
         self._thread.start()
 
@@ -52,10 +52,11 @@ class Worker:
 
     @property
     def is_alive(self) -> bool:
+        """Whether the thread is running."""
         return self._thread.is_alive()
 
     def check(self) -> None:
-        """Refuse what needs this thread: ValueError where it has failed."""
+        """Raise a ValueError if the thread has failed."""
         error = self._node.failures.get(self._name)
         if error is not None:
             raise ValueError(
@@ -76,22 +77,22 @@ class Worker:
 
 
 def what_stopped(failures: Mapping[str, str]) -> str:
-    """One line that says which threads have failed, and why; empty where none has."""
-    told = dict(failures).items()  # a copy: a thread may fail just now
+    """Return one line with the threads that have failed and their errors; "" if there are none."""
+    told = dict(failures).items()  # a copy, as other threads may add a failure
     return "; ".join(f"{name} stopped: {error}" for name, error in told if error)
 
 
 class Diagnostics:
-    """Publishes ``/diagnostics`` of a node every second: ERROR where one of its threads failed."""
+    """Publishes ``/diagnostics`` of a node every second: ERROR if one of its threads has failed."""
 
     def __init__(self, node: Any) -> None:
         self._node = node
         self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", RELIABLE)
-        # Steady time: a failure is told even while simulated time stands still.
+        # Steady time: failures are published even while simulated time stands still.
         node.create_timer(PERIOD_S, self.publish, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def publish(self) -> None:
-        """Tell the state at once."""
+        """Publish the current diagnostics."""
         node, stopped = self._node, what_stopped(self._node.failures)
         now = node.get_clock().now().nanoseconds
         entry = DiagnosticStatus(
