@@ -1,4 +1,4 @@
-"""ROS 2's ``launch`` for machines without ROS 2: Python launch files run unchanged."""
+"""A replacement of ROS 2's ``launch`` for machines without ROS 2: runs unchanged launch files."""
 
 from launch import actions, conditions, event_handlers, substitutions
 from launch.entities import Action, LaunchDescription, LaunchDescriptionEntity

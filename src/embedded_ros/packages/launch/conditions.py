@@ -1,4 +1,4 @@
-"""Conditions of actions."""
+"""Conditions under which actions are executed."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ _TRUTHS = {"true": True, "1": True, "false": False, "0": False}
 
 
 class InvalidConditionExpressionError(ValueError):
-    """The text of a condition is neither true nor false."""
+    """The text of a condition is not a truth value."""
 
 
 def is_true(text: str) -> bool:
-    """True for ``true`` and ``1``, False for ``false`` and ``0``, in any case of letters.
+    """Return True for ``true`` and ``1``, False for ``false`` and ``0``, ignoring case.
 
     Raises:
-        InvalidConditionExpressionError: it is something else.
+        InvalidConditionExpressionError: if the text is something else.
     """
     truth = _TRUTHS.get(text.strip().lower())
     if truth is None:
@@ -28,7 +28,7 @@ def is_true(text: str) -> bool:
 
 
 class Condition:
-    """Decides, by a text of true or false, whether an action is executed."""
+    """Decides whether an action is executed, by a text that is true or false."""
 
     _wanted = True
 
@@ -36,16 +36,20 @@ class Condition:
         self.expression = predicate_expression
 
     def evaluate(self, context: LaunchContext) -> bool:
-        """Raises InvalidConditionExpressionError where the text is neither true nor false."""
+        """Return whether the action is to be executed.
+
+        Raises:
+            InvalidConditionExpressionError: if the text is neither true nor false.
+        """
         return is_true(text_of(context, self.expression)) is self._wanted
 
 
 class IfCondition(Condition):
-    """Holds where the expression is true."""
+    """Executes the action if the expression is true."""
 
 
 class UnlessCondition(Condition):
-    """Holds where the expression is false."""
+    """Executes the action if the expression is false."""
 
     _wanted = False
 

@@ -1,4 +1,4 @@
-"""What a launch description consists of: entities, the base of actions, lists of both."""
+"""Launch descriptions and their parts: entities, and the base class of actions."""
 
 from __future__ import annotations
 
@@ -12,28 +12,32 @@ from launch.supported import refuse_arguments
 
 
 class LaunchDescriptionEntity:
-    """Something that can be visited: it acts, and may bring more entities to visit."""
+    """A part of a launch description; visiting it performs it and may yield further entities."""
 
     def visit(self, context: LaunchContext) -> Sequence[LaunchDescriptionEntity] | None:
-        """Act, and return what is to be visited next."""
+        """Perform the entity; returns the entities to visit next, if any."""
         return None
 
     def describe_sub_entities(self) -> Sequence[LaunchDescriptionEntity]:
-        """The entities it brings, as far as that is known before launching."""
+        """Return the entities it contains, as far as they are known before the launch."""
         return []
 
     def describe_conditional_sub_entities(
         self,
     ) -> Sequence[tuple[str, Iterable[LaunchDescriptionEntity]]]:
-        """The entities it may bring, each list with its condition in words."""
+        """Return the entities it contains under conditions, each list with its condition's name."""
         return []
 
     def get_asyncio_future(self) -> Task | None:
-        """What the launch has to wait for before it counts as finished."""
+        """Return a task for which the launch has to wait before it ends, if any."""
         return None
 
     def declared(self, conditional: bool) -> Iterator[tuple[Any, bool]]:
-        """The launch arguments in it, each with whether it is declared under a condition."""
+        """Yield the launch arguments declared in it, each with whether there is a condition.
+
+        Args:
+            conditional: whether the entity itself is under a condition.
+        """
         for entity in self.describe_sub_entities():
             yield from entity.declared(conditional)
         for _, entities in self.describe_conditional_sub_entities():
@@ -42,14 +46,20 @@ class LaunchDescriptionEntity:
 
 
 class Action(LaunchDescriptionEntity):
-    """An entity that does something, where its condition holds."""
+    """An entity that is executed when it is visited, if its condition holds.
+
+    Args:
+        condition: None = always.
+    Raises:
+        TypeError: on keyword arguments that the action does not have.
+    """
 
     def __init__(self, *, condition: Condition | None = None, **unknown: Any) -> None:
         refuse_arguments(type(self), unknown)
         self.condition = condition
 
     def get_sub_entities(self) -> Sequence[LaunchDescriptionEntity]:
-        """What the action brings when it is executed, as far as known before."""
+        """Return the entities that execution will return, as far as they are known before."""
         return []
 
     def describe_sub_entities(self) -> Sequence[LaunchDescriptionEntity]:
@@ -67,17 +77,18 @@ class Action(LaunchDescriptionEntity):
         return None
 
     def execute(self, context: LaunchContext) -> Sequence[LaunchDescriptionEntity] | None:
-        """Do it; the entities to visit next, if any."""
+        """Execute the action; returns the entities to visit next, if any."""
         return None
 
 
 class LaunchDescription(LaunchDescriptionEntity):
-    """The entities that a launch file brings."""
+    """The entities of a launch file."""
 
     def __init__(self, initial_entities: Iterable[LaunchDescriptionEntity] | None = None) -> None:
         self.entities = list(initial_entities or [])
 
     def add_action(self, action: LaunchDescriptionEntity) -> None:
+        """Append an entity."""
         self.entities.append(action)
 
     def visit(self, context: LaunchContext) -> Sequence[LaunchDescriptionEntity]:
@@ -87,10 +98,13 @@ class LaunchDescription(LaunchDescriptionEntity):
         return self.entities
 
     def get_launch_arguments(self, conditional_inclusion: bool = False) -> list[Any]:
-        """The arguments that can be found without launching, each name once.
+        """Return the declared arguments that can be found without launching, each name once.
 
-        Those of included files count where the file's place is known before the launch, without
-        those that the including file sets itself.
+        Includes those of included files if the path is known before the launch, except for the
+        arguments that the include sets itself.
+
+        Args:
+            conditional_inclusion: whether the description itself is under a condition.
         """
         found: dict[str, Any] = {}
         for argument, conditional in self.declared(conditional_inclusion):
@@ -104,10 +118,10 @@ Entities = LaunchDescriptionEntity | Iterable[LaunchDescriptionEntity]
 
 
 def as_entities(value: Entities | None) -> list[LaunchDescriptionEntity]:
-    """Nothing, one entity or many as a list.
+    """Return no, one or several entities as a list.
 
     Raises:
-        TypeError: something else was given.
+        TypeError: if something else is given.
     """
     if value is None:
         return []
@@ -119,7 +133,7 @@ def as_entities(value: Entities | None) -> list[LaunchDescriptionEntity]:
 
 
 def visit(entity: LaunchDescriptionEntity, context: LaunchContext) -> None:
-    """Visit an entity and all that it brings, in order."""
+    """Visit an entity and all entities that it yields, depth first, and collect their tasks."""
     for brought in entity.visit(context) or ():
         visit(brought, context)
     task = entity.get_asyncio_future()

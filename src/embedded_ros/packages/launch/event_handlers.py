@@ -1,4 +1,4 @@
-"""What is done when a process ends."""
+"""Handlers of the end of processes."""
 
 from __future__ import annotations
 
@@ -12,8 +12,15 @@ from launch.supported import names_of
 
 @dataclass(frozen=True)
 class ProcessExited:
-    """A process has ended. ``process_name`` is its label in the output, ``returncode`` is negative
-    where a signal ended it."""
+    """The event that a process has ended.
+
+    Attributes:
+        action: the action that started the process.
+        process_name: label of the process in the output.
+        cmd: program and arguments.
+        pid: process id, 0 if it could not be started.
+        returncode: exit code; negative, the number of the signal, if a signal ended it.
+    """
 
     action: Action
     process_name: str
@@ -26,9 +33,11 @@ Handling = Callable[[ProcessExited, LaunchContext], Entities | None]
 
 
 class OnProcessExit:
-    """Brings entities into the launch when a process has ended: that of an action, or any.
+    """Launches further entities when a process has ended.
 
-    ``on_exit`` are the entities, or a function of event and context that returns them.
+    Args:
+        target_action: the action whose process is meant; None = any process.
+        on_exit: the entities, or a function of event and context that returns them.
     """
 
     def __init__(
@@ -38,11 +47,11 @@ class OnProcessExit:
         self._on_exit = on_exit
 
     def known_entities(self) -> list[LaunchDescriptionEntity]:
-        """The entities, as far as they are known before the event."""
+        """Return the entities, as far as they are known before the event."""
         return [] if callable(self._on_exit) else as_entities(self._on_exit)
 
     def handle(self, event: ProcessExited, context: LaunchContext) -> list[LaunchDescriptionEntity]:
-        """The entities to visit now, if it is this process that has ended."""
+        """Return the entities to visit now; [] if the event is of another process."""
         if self._target not in (None, event.action):
             return []
         brought = self._on_exit(event, context) if callable(self._on_exit) else self._on_exit

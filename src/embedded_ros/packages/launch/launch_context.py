@@ -14,11 +14,18 @@ from launch.processes.children import Guard
 
 
 class LaunchContext:
-    """What actions and substitutions see of the launch they are part of.
+    """State of a launch, as used by actions and substitutions.
 
-    ``launch_file`` is the file whose actions are being executed, if any. The launch lasts until
-    all ``tasks`` are done. ``processes`` are the runners of those that run, ``event_handlers``
-    what is asked at the end of each.
+    Attributes:
+        argv: arguments of the launch.
+        launch_configurations: values by name.
+        environment: environment variables of this process.
+        launch_file: the file whose actions are being executed, if any.
+        is_shutdown: whether the launch is being ended; no more processes are started then.
+        tasks: the launch ends when all of these are done.
+        processes: runners of the running processes.
+        event_handlers: called when a process has ended, in this order.
+        guard: ends the processes if the launcher dies.
     """
 
     def __init__(self, *, argv: Iterable[str] | None = None) -> None:
@@ -35,23 +42,25 @@ class LaunchContext:
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 
     def perform_substitution(self, substitution: Any) -> str:
+        """Return the text of a substitution."""
         return substitution.perform(self)
 
     def next_process_number(self) -> int:
+        """Return a new number for the label of a process: 1, 2, ..."""
         self._process_count += 1
         return self._process_count
 
     def settings(self) -> tuple[dict[str, Any], dict[str, str]]:
-        """Configurations and environment as they are now, for ``restore``."""
+        """Return copies of configurations and environment, for ``restore``."""
         return dict(self.launch_configurations), dict(self.environment)
 
     def restore(self, settings: tuple[dict[str, Any], dict[str, str]]) -> None:
-        """Make configurations and environment what they were."""
+        """Restore configurations and environment to what ``settings`` returned."""
         _replace(self.launch_configurations, settings[0])
         _replace(self.environment, settings[1])
 
     def shut_down(self, reason: str) -> None:
-        """Stop all processes and start no more; from the launch's own thread."""
+        """Stop all processes and start no more; only for the thread that runs the launch."""
         if self.is_shutdown:
             return
         self.is_shutdown = True
@@ -60,14 +69,14 @@ class LaunchContext:
             process.stop()
 
     def unused_file(self, stem: str) -> Path:
-        """A path for a YAML file in a folder that lives as long as the launch."""
+        """Return an unused path for a YAML file, in a folder that exists until the launch ends."""
         if self._folder is None:
             self._folder = tempfile.TemporaryDirectory(prefix="launch_params_")
         folder = Path(self._folder.name)
         return folder / f"{stem}_{sum(1 for _ in folder.iterdir())}.yaml"
 
     def cleanup(self) -> None:
-        """End what processes have left behind, and remove temporary files."""
+        """End remaining child processes, and remove temporary files."""
         self.guard.close()
         if self._folder is not None:
             self._folder.cleanup()

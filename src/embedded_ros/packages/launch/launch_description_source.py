@@ -1,4 +1,4 @@
-"""Where an included launch description comes from."""
+"""Base class of the sources of included launch descriptions."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from launch.substitution import SomeSubstitutionsType, SubstitutionFailure, desc
 
 
 class InvalidLaunchFileError(ValueError):
-    """The file is no launch file, or of a kind that is not read here."""
+    """The file is not a launch file, or of an unsupported format."""
 
 
 class LaunchDescriptionSource:
-    """A launch description made of the file at ``launch_file_path``; subclasses say how."""
+    """A launch description in the file at ``launch_file_path``; subclasses read the file."""
 
     def __init__(self, launch_file_path: SomeSubstitutionsType) -> None:
         self._given = launch_file_path
@@ -21,15 +21,15 @@ class LaunchDescriptionSource:
 
     @property
     def location(self) -> str:
-        """The path where it is known, the substitutions in words before."""
+        """The path after the file has been read, before that a description of the substitutions."""
         return self._path or describe(self._given)
 
     def get_launch_description(self, context: LaunchContext) -> LaunchDescription:
-        """The description, read at the first call.
+        """Return the description; the file is read at the first call, or if the path changes.
 
         Raises:
-            FileNotFoundError: there is no such file.
-            InvalidLaunchFileError: it is no launch file.
+            FileNotFoundError: if there is no such file.
+            InvalidLaunchFileError: if it is not a launch file.
         """
         path = text_of(context, self._given)
         if self._description is None or path != self._path:
@@ -38,7 +38,7 @@ class LaunchDescriptionSource:
         return self._description
 
     def try_get_launch_description_without_context(self) -> LaunchDescription | None:
-        """The description, or None where its place is not known before the launch."""
+        """Return the description, None if its file is not known before the launch or missing."""
         try:
             return self.get_launch_description(LaunchContext())
         except (SubstitutionFailure, LookupError, FileNotFoundError):

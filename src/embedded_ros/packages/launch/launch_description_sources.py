@@ -22,11 +22,12 @@ _MARKUP = {".xml": read_xml, ".launch": read_xml, ".yaml": read_yaml, ".yml": re
 def get_launch_description_from_python_launch_file(
     python_launch_file_path: str,
 ) -> LaunchDescription:
-    """What the file's ``generate_launch_description()`` returns.
+    """Return the launch description made by the file's ``generate_launch_description()``.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        InvalidLaunchFileError: it has no such function, or it returns something else.
+        FileNotFoundError: if there is no such file.
+        InvalidLaunchFileError: if it is not Python, has no such function, or the function returns
+            something else.
     """
     path = _existing(python_launch_file_path)
     if path.suffix != ".py":
@@ -46,11 +47,11 @@ def get_launch_description_from_python_launch_file(
 
 
 def get_launch_description_from_any_launch_file(launch_file_path: str) -> LaunchDescription:
-    """What a launch file in Python, XML (.xml, .launch) or YAML (.yaml, .yml) describes.
+    """Return the launch description in a Python, XML (.xml, .launch) or YAML (.yaml, .yml) file.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        InvalidLaunchFileError: it cannot be read, with the reason.
+        FileNotFoundError: if there is no such file.
+        InvalidLaunchFileError: if it cannot be read, with the reason.
     """
     path = Path(launch_file_path)
     if path.suffix not in _MARKUP:
@@ -63,14 +64,14 @@ def get_launch_description_from_any_launch_file(launch_file_path: str) -> Launch
 
 
 class PythonLaunchDescriptionSource(LaunchDescriptionSource):
-    """A Python file with ``generate_launch_description()``."""
+    """A launch description in a Python file with ``generate_launch_description()``."""
 
     def _read(self, path: str) -> LaunchDescription:
         return get_launch_description_from_python_launch_file(path)
 
 
 class AnyLaunchDescriptionSource(LaunchDescriptionSource):
-    """A launch file in Python, XML or YAML."""
+    """A launch description in a Python, XML or YAML file."""
 
     def _read(self, path: str) -> LaunchDescription:
         return get_launch_description_from_any_launch_file(path)
@@ -83,7 +84,7 @@ def _existing(path: str) -> Path:
 
 
 def _loaded(path: Path) -> ModuleType:
-    """The file as a module, without leaving compiled files beside it."""
+    """Return the file loaded as a module, without writing compiled files."""
     loader = SourceFileLoader("python_launch_file", str(path))
     module = module_from_spec(spec_from_loader(loader.name, loader))
     quiet, sys.dont_write_bytecode = sys.dont_write_bytecode, True

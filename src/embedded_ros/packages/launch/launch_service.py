@@ -1,4 +1,4 @@
-"""Runs launch descriptions until everything in them has ended."""
+"""The service that runs launch descriptions until all of their processes have ended."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 class LaunchService:
-    """Visits launch descriptions, waits for processes, stops them all.
+    """Launches descriptions, waits for their processes, and stops them on signals and errors.
 
-    With ``debug``, an error of the launch comes with its traceback.
+    Args:
+        argv: arguments of the launch.
+        debug: whether to log tracebacks of errors of the launch.
     """
 
     def __init__(self, *, argv: Iterable[str] | None = None, debug: bool = False) -> None:
@@ -29,11 +31,14 @@ class LaunchService:
         self._interrupted = False
 
     def include_launch_description(self, launch_description: LaunchDescription) -> None:
-        """Have a description visited when the service runs."""
+        """Add a description, which is launched by ``run``."""
         self._descriptions.append(launch_description)
 
     def run(self) -> int:
-        """Run until all is done, from the main thread; 0, or 1 where the launch itself failed."""
+        """Run until everything has ended; must be called in the main thread.
+
+        Returns 0, or 1 if the launch itself failed; exit codes of processes do not count.
+        """
         return asyncio.run(self._run())
 
     async def _run(self) -> int:
@@ -53,7 +58,7 @@ class LaunchService:
             try:
                 visit(description, self.context)
             except Exception as error:
-                # Whatever a launch file does wrong ends the launch, and says so.
+                # Any error in a launch file is logged and ends the launch.
                 self._fail(error)
         tasks = self.context.tasks
         while tasks:
@@ -77,7 +82,7 @@ class LaunchService:
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
-        """Signals ask for an orderly end."""
+        """Context manager in which signals shut the launch down."""
         loop = asyncio.get_running_loop()
         for number in _SIGNALS:
             loop.add_signal_handler(number, self._on_signal, number)
@@ -100,7 +105,7 @@ class LaunchService:
 
 
 def _where(error: BaseException) -> str:
-    """The line of the user's launch file that the error came from, if it came from one."""
+    """Return the line of the launch file in which an error was raised; "" if in none."""
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if frame.filename.endswith((".launch.py", "_launch.py")):
             return f" ({frame.filename}:{frame.lineno})"

@@ -1,4 +1,4 @@
-"""Where a launch writes: the screen, and ``launch.log`` in a folder below ``~/.ros/log``."""
+"""Output of a launch to the screen, and to ``launch.log`` in a folder below ``~/.ros/log``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ _ROOT = "embedded_launch"
 
 
 class Output:
-    """The one way to the screen, and to the log file of the launch that runs."""
+    """Writes to the screen and to the log file of the current launch.
+
+    Attributes:
+        on_screen_lost: called once when the screen cannot be written to any more.
+    """
 
     def __init__(self) -> None:
         self.on_screen_lost: Callable[[], None] | None = None
@@ -23,14 +27,14 @@ class Output:
 
     @property
     def folder(self) -> Path:
-        """The folder of this launch's log; made when the first line is written."""
+        """Folder of this launch's log; created when the first line is written."""
         if self._folder is None:
             now = datetime.datetime.now().strftime("%Y-%m-%d-%H-%M-%S-%f")
             self._folder = _log_root() / f"{now}-{socket.gethostname()}-{os.getpid()}"
         return self._folder
 
     def to_screen(self, line: str) -> None:
-        """Write a line; a screen that has gone away ends the launch, once."""
+        """Write a line to the screen; on the first failure calls ``on_screen_lost``."""
         if self._screen_lost:
             return
         try:
@@ -42,7 +46,7 @@ class Output:
                 self.on_screen_lost()
 
     def to_file(self, line: str) -> None:
-        """Write a line to the log; a full disk ends the logging, not the launch."""
+        """Write a line to the log file; after a failure no more lines are written to it."""
         if self._file_broken:
             return
         try:
@@ -54,7 +58,7 @@ class Output:
             self.to_screen(f"[WARNING] [launch]: no more log files: {error}")
 
     def close(self) -> None:
-        """The next line belongs to another launch."""
+        """End the log of this launch; the next line begins another one."""
         self._folder: Path | None = None
         self._file_broken = False
 
@@ -73,7 +77,7 @@ class _LaunchHandler(logging.Handler):
 
 
 def get_logger(name: str = "launch") -> logging.Logger:
-    """A logger of the launch, by default its own."""
+    """Return a logger that writes to the output of the launch, by default the launch's own."""
     root = logging.getLogger(_ROOT)
     if not root.handlers:
         root.addHandler(_LaunchHandler())

@@ -1,4 +1,4 @@
-"""Text that is known only when it is launched: the base of substitutions, and joining them."""
+"""Base of substitutions, which stand for text that is known only during the launch."""
 
 from __future__ import annotations
 
@@ -11,24 +11,28 @@ from launch.launch_context import LaunchContext
 
 
 class SubstitutionFailure(RuntimeError):
-    """A substitution has no text in the context it was performed in."""
+    """A substitution has no text in the context in which it is performed."""
 
 
 class Substitution(ABC):
-    """A piece of text that is worked out in the context of a launch."""
+    """A piece of text that is determined in the context of a launch."""
 
     def describe(self) -> str:
-        """The substitution itself in words: its name, and what it was made with."""
+        """Return a description of the substitution: its class and its arguments."""
         parts = (describe(value) for value in vars(self).values() if value is not None)
         return f"{type(self).__name__}({', '.join(parts)})"
 
     @abstractmethod
     def perform(self, context: LaunchContext) -> str:
-        """The text; raises SubstitutionFailure where there is none."""
+        """Return the text.
+
+        Raises:
+            SubstitutionFailure: if there is none in this context.
+        """
 
 
 class TextSubstitution(Substitution):
-    """The text itself."""
+    """A constant text."""
 
     def __init__(self, *, text: str) -> None:
         if not isinstance(text, str):
@@ -46,10 +50,10 @@ SomeSubstitutionsType = str | Path | Substitution | Iterable[str | Path | Substi
 
 
 def normalize_to_list_of_substitutions(subs: SomeSubstitutionsType) -> list[Substitution]:
-    """Text, a substitution or several of both as a list of substitutions.
+    """Return text, a path, a substitution, or several of these as a list of substitutions.
 
     Raises:
-        TypeError: something else was given.
+        TypeError: if something else is given.
     """
     if isinstance(subs, Substitution):
         return [subs]
@@ -61,12 +65,16 @@ def normalize_to_list_of_substitutions(subs: SomeSubstitutionsType) -> list[Subs
 
 
 def text_of(context: LaunchContext, subs: SomeSubstitutionsType) -> str:
-    """The text of whatever may stand for text."""
+    """Return the joined text of text, paths and substitutions.
+
+    Raises:
+        SubstitutionFailure: if a substitution has no text in this context.
+    """
     return "".join(sub.perform(context) for sub in normalize_to_list_of_substitutions(subs))
 
 
 def describe(value: Any) -> str:
-    """Whatever may stand for text, in words."""
+    """Return a description of text, substitutions, or several of these."""
     if isinstance(value, Substitution):
         return value.describe()
     if isinstance(value, list | tuple):

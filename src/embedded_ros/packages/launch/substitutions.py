@@ -1,4 +1,4 @@
-"""Texts that a launch file can name before they are known."""
+"""The substitutions for launch files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from launch.supported import names_of
 
 
 class LaunchConfiguration(Substitution):
-    """The value of a launch argument or configuration."""
+    """The value of a launch argument or configuration, or ``default`` if it is not set."""
 
     def __init__(self, variable_name: SomeSubstitutionsType, *, default: Any = None) -> None:
         self.variable_name = variable_name
@@ -37,7 +37,7 @@ class LaunchConfiguration(Substitution):
 
 
 class EnvironmentVariable(Substitution):
-    """The value of an environment variable."""
+    """The value of an environment variable, or ``default_value`` if it is not set."""
 
     def __init__(
         self, name: SomeSubstitutionsType, *, default_value: SomeSubstitutionsType | None = None
@@ -55,7 +55,7 @@ class EnvironmentVariable(Substitution):
 
 
 class PathJoinSubstitution(Substitution):
-    """Path components joined by the separator; each component may be a list of texts."""
+    """A path made of components; each component may be a list of texts."""
 
     def __init__(self, substitutions: Iterable[SomeSubstitutionsType]) -> None:
         self.substitutions = list(substitutions)
@@ -65,7 +65,7 @@ class PathJoinSubstitution(Substitution):
 
 
 class ThisLaunchFileDir(Substitution):
-    """The folder of the launch file this is written in."""
+    """The folder of the launch file that contains the substitution."""
 
     def perform(self, context: LaunchContext) -> str:
         if context.launch_file is None:

@@ -1,4 +1,4 @@
-"""The one error for names and arguments that ROS 2's launch has and this one has not."""
+"""Errors for names and arguments that exist in ROS 2's launch but are not supported here."""
 
 from __future__ import annotations
 
@@ -10,9 +10,13 @@ from typing import NoReturn
 def names_of(
     module: str, names: Iterable[str], not_loaded: Iterable[str] = ()
 ) -> Callable[[str], NoReturn]:
-    """A module's ``__getattr__``: raises ImportError that says which names there are.
+    """Return a ``__getattr__`` for a module that raises an ImportError with the supported names.
 
-    ``not_loaded`` are submodules that have to be imported by their own name.
+    Args:
+        module: name of the module.
+        names: its names.
+        not_loaded: submodules that have to be imported by their own name; for these, and for
+            private names, it raises an AttributeError.
     """
 
     def __getattr__(name: str) -> NoReturn:  # noqa: N807
@@ -27,7 +31,12 @@ def names_of(
 
 
 def refuse_arguments(made: type, given: Iterable[str]) -> None:
-    """Raise TypeError for keyword arguments that nobody took, with those that ``made`` takes."""
+    """Raise a TypeError if there are unsupported keyword arguments; names the supported ones.
+
+    Args:
+        made: class that was to be created.
+        given: the unsupported arguments.
+    """
     unknown = ", ".join(given)
     if not unknown:
         return

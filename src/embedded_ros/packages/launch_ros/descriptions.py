@@ -1,4 +1,4 @@
-"""Descriptions of parameters."""
+"""Classes that describe parameters in launch files."""
 
 from launch.supported import names_of
 

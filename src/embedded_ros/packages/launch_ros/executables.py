@@ -1,4 +1,4 @@
-"""How an executable of a package is run on a machine without ROS 2."""
+"""The commands that run executables of packages on a machine without ROS 2."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pathlib import Path
 from ament_index_python.packages import get_packages_with_prefixes
 from launch.substitution import SubstitutionFailure
 
-# Where the nodes of a package are modules that run with ``python -m``.
+# Packages whose nodes are modules for ``python -m``, and the parent of these modules.
 _NODE_MODULES = {"semantic_field": "semantic_field.nodes"}
-# Modules of other packages import rclpy without asking embedded_ros for it.
+# Modules of other packages do not install embedded_ros before they import rclpy.
 _RUN_WITH_ROS = (
     "import runpy, sys, embedded_ros; embedded_ros.install(); "
     "runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
@@ -22,17 +22,17 @@ _RUN_WITH_ROS = (
 
 @dataclass(frozen=True)
 class Executable:
-    """A command, and what its environment needs besides."""
+    """A command and the environment variables that it needs."""
 
     command: list[str]
     env: dict[str, str] = field(default_factory=dict)
 
 
 def executable_command(package: str, executable: str) -> Executable:
-    """The command of a node: a program under lib/<package>, or a Python module of the package.
+    """Return the command of a node: a program in lib/<package>, or a Python module of the package.
 
     Raises:
-        SubstitutionFailure: there is none.
+        SubstitutionFailure: if there is neither.
     """
     module = f"{_NODE_MODULES.get(package, package)}.{executable.removesuffix('.py')}"
     if package in _NODE_MODULES and importlib.util.find_spec(module) is not None:
@@ -59,7 +59,10 @@ def _is_module(package: str, module: str) -> bool:
 
 
 def _python_module(module: str) -> Executable:
-    """``python -m``, with output that is not held back, finding what this process finds."""
+    """Return the command of a Python module, with unbuffered output.
+
+    The environment lets it find the same packages as this process.
+    """
     places = [
         Path(place).parent
         for name in (module.partition(".")[0], "embedded_ros")

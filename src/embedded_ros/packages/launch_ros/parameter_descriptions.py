@@ -1,4 +1,4 @@
-"""Parameters as a launch file writes them down, and the files of them that a node reads."""
+"""Parameters in launch files, and their conversion to parameter files for nodes."""
 
 from __future__ import annotations
 
@@ -16,19 +16,27 @@ from launch_ros.text_substitutions import parse_substitution
 
 
 class ParameterValue:
-    """A value, or substitutions for one, of the type asked for (None: by YAML's rules)."""
+    """The value of a parameter, or substitutions for it.
+
+    Args:
+        value_type: type of the value; None = by the rules of YAML.
+    """
 
     def __init__(self, value: Any, *, value_type: Any = None) -> None:
         self.value = value
         self.value_type = value_type
 
     def evaluate(self, context: LaunchContext) -> Any:
-        """Raises ValueError where the text is not of that type."""
+        """Return the value with substitutions performed, see ``perform_typed_substitution``.
+
+        Raises:
+            TypeError, ValueError: if the value is not of that type.
+        """
         return perform_typed_substitution(context, self.value, self.value_type)
 
 
 class ParameterFile:
-    """A file of parameters; with ``allow_substs`` its ``$(var x)`` are filled in."""
+    """A parameter file; ``allow_substs`` performs the substitutions in it, such as ``$(var x)``."""
 
     def __init__(
         self,
@@ -40,11 +48,11 @@ class ParameterFile:
         self.allow_substs = allow_substs
 
     def evaluate(self, context: LaunchContext) -> Path:
-        """The path of the file as it is given to the node.
+        """Return the path of the file for the node: a temporary copy if there are substitutions.
 
         Raises:
-            FileNotFoundError: there is no such file.
-            SubstitutionFailure: it is not YAML, or a substitution in it cannot be performed.
+            FileNotFoundError: if there is no such file.
+            SubstitutionFailure: if it is not YAML, or a substitution in it cannot be performed.
         """
         path = Path(text_of(context, self.param_file))
         if not path.is_file():
@@ -60,7 +68,7 @@ class ParameterFile:
 
 
 def _filled(context: LaunchContext, text: str, path: Path) -> str:
-    """The YAML text with every substitution in its values and names performed."""
+    """Return the YAML text with the substitutions in its names and values performed."""
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
@@ -76,7 +84,7 @@ def _performed(context: LaunchContext, node: yaml.Node | None) -> yaml.Node | No
     elif isinstance(node, yaml.ScalarNode) and "$(" in node.value:
         text = text_of(context, parse_substitution(node.value))
         if node.style is None:
-            # Written without quotes: what comes out may be a number, a truth value or a list.
+            # Not quoted: the text may be read as a number, a truth value or a list.
             return yaml.compose(text, Loader=yaml.SafeLoader) or _text_node("")
         node.value = text
     return node
@@ -86,18 +94,20 @@ def _text_node(text: str) -> yaml.ScalarNode:
     return yaml.ScalarNode("tag:yaml.org,2002:str", text, style='"')
 
 
-# What a node's ``parameters`` are.
+# The type of a node's ``parameters``.
 SomeParameters = Iterable[SomeSubstitutionsType | ParameterFile | Mapping[Any, Any]]
 
 
 def parameter_file(context: LaunchContext, parameters: Any, node: str) -> Path:
-    """One entry of a node's ``parameters`` as a file: the file itself, or a temporary one.
+    """Return the path of a file with one entry of a node's ``parameters``.
 
-    ``node`` is the node's full name, or ``/**`` where it is not known.
+    It is the file of the entry itself, or a temporary one.
 
+    Args:
+        node: full name of the node, or ``/**`` if it is not known.
     Raises:
-        FileNotFoundError: a file that is named does not exist.
-        TypeError, ValueError: a value cannot be a parameter.
+        FileNotFoundError: if the file of the entry does not exist.
+        TypeError, ValueError: if a value cannot be a parameter.
     """
     if isinstance(parameters, Mapping):
         return _written(context, evaluate_dict(context, parameters), node)
@@ -109,7 +119,13 @@ def parameter_file(context: LaunchContext, parameters: Any, node: str) -> Path:
 def evaluate_dict(
     context: LaunchContext, parameters: Mapping[Any, Any], prefix: str = ""
 ) -> dict[str, Any]:
-    """The values by their dotted names, every substitution performed."""
+    """Return the values by their dotted names, with all substitutions performed.
+
+    Args:
+        prefix: is put in front of the names.
+    Raises:
+        TypeError, ValueError: if a value cannot be a parameter.
+    """
     result: dict[str, Any] = {}
     for key, value in parameters.items():
         name = prefix + text_of(context, key)
@@ -125,7 +141,7 @@ def evaluate_dict(
 
 
 def _written(context: LaunchContext, values: Mapping[str, Any], node: str) -> Path:
-    """A temporary parameter file, which lives as long as the launch."""
+    """Write a temporary parameter file, which exists until the launch ends; returns its path."""
     path = context.unused_file("launch_params")
     tree = {node: {"ros__parameters": dict(values)}}
     path.write_text(yaml.dump(tree, Dumper=_Dumper, allow_unicode=True), encoding="utf-8")
@@ -133,7 +149,7 @@ def _written(context: LaunchContext, values: Mapping[str, Any], node: str) -> Pa
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes every text, so that "1e-3" and "on" stay texts for whoever reads them."""
+    """Quotes all texts, so that "1e-3" and "on" are read as texts."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True

@@ -1,4 +1,4 @@
-"""Where packages are."""
+"""Substitutions for the folders of packages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from launch.supported import names_of
 
 
 class FindPackageShare(Substitution):
-    """The folder of a package's launch files and settings."""
+    """The share folder of a package, which contains its launch files and settings."""
 
     def __init__(self, package: SomeSubstitutionsType) -> None:
         self.package = package

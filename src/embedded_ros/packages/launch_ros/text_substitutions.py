@@ -1,4 +1,4 @@
-"""Reads ``$(name argument ...)`` in parameter files and in XML and YAML launch files."""
+"""Parsing of ``$(name argument ...)`` in parameter files and in XML and YAML launch files."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ _INSIDE = re.compile(
 
 
 def parse_substitution(text: str) -> Part:
-    """The text as substitutions: ``a_$(var x)`` is the text ``a_`` and a launch configuration.
+    """Return a text as substitutions: ``a_$(var x)`` is the text ``a_`` and a launch configuration.
 
     Raises:
-        SubstitutionFailure: a bracket is not closed or the name is not known.
+        SubstitutionFailure: if a bracket is not closed, a name is not known, or it has the wrong
+            number of arguments.
     """
     parts: Part = []
     position = 0
@@ -42,7 +43,7 @@ def parse_substitution(text: str) -> Part:
 
 
 def _call(text: str, start: int) -> tuple[Substitution, int]:
-    """``name argument ...)``: the substitution and the place after its bracket."""
+    """Parse ``name argument ...)``; returns the substitution and the position after its bracket."""
     arguments: list[Part] = [[]]
     position = start
     while token := _INSIDE.match(text, position):

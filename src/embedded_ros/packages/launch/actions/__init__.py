@@ -1,4 +1,4 @@
-"""What a launch file can do."""
+"""Actions of launch files."""
 
 from launch.actions.control import OpaqueFunction, RegisterEventHandler, Shutdown
 from launch.actions.execute_process import ExecuteProcess

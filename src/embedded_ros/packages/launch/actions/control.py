@@ -1,4 +1,4 @@
-"""Actions that call functions, handle the end of processes, and end the launch."""
+"""Actions that call functions, register event handlers, and end the launch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from launch.substitution import SomeSubstitutionsType, text_of
 
 
 class OpaqueFunction(Action):
-    """Calls ``function(context)``, which may return actions."""
+    """Calls ``function(context)``, which may return entities to be launched."""
 
     def __init__(
         self, *, function: Callable[[LaunchContext], Entities | None], **kwargs: Any
@@ -27,7 +27,7 @@ class OpaqueFunction(Action):
 
 
 class RegisterEventHandler(Action):
-    """Puts an event handler in place, before those that are there."""
+    """Registers an event handler, in front of those already registered."""
 
     def __init__(self, event_handler: OnProcessExit, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -43,7 +43,11 @@ class RegisterEventHandler(Action):
 
 
 class Shutdown(Action):
-    """Ends the launch."""
+    """Stops all processes and ends the launch.
+
+    Args:
+        reason: text for the log.
+    """
 
     def __init__(
         self, *, reason: SomeSubstitutionsType = "reason not given", **kwargs: Any

@@ -15,7 +15,7 @@ from launch.substitution import SomeSubstitutionsType, text_of
 from launch.substitutions import LaunchConfiguration
 from launch.utilities.type_utils import perform_typed_substitution
 
-# Where stdout and stderr go.
+# Destinations of stdout and stderr for each value of ``output``.
 _ROUTES = {
     "screen": (("screen",), ("screen",)),
     "log": (("log",), ("screen", "log")),
@@ -24,10 +24,17 @@ _ROUTES = {
 
 
 class ExecuteProcess(Action):
-    """Runs a program; its lines come out behind its name, and it is stopped with the launch.
+    """Runs a program until it ends or the launch is shut down; its output lines get its name.
 
-    It has 5 s after SIGINT and 5 s after SIGTERM, or what the launch arguments sigterm_timeout
-    and sigkill_timeout say.
+    At shutdown it gets SIGINT, SIGTERM after ``sigterm_timeout``, and SIGKILL after
+    ``sigkill_timeout``, both launch configurations in seconds, by default 5.
+
+    Args:
+        cmd: program and arguments.
+        name: name in the output; by default the program's file name.
+        output: "screen", "log" or "both".
+        on_exit: entities to launch when the program has ended, or a function of event and context
+            that returns them.
     """
 
     def __init__(
@@ -61,14 +68,14 @@ class ExecuteProcess(Action):
     def get_asyncio_future(self) -> asyncio.Task | None:
         return self._task
 
-    # --- what subclasses say differently ---
+    # --- overridden by subclasses ---
 
     def command(self, context: LaunchContext) -> list[str]:
-        """Program and arguments."""
+        """Return program and arguments."""
         return [text_of(context, part) for part in self.cmd]
 
     def environment(self, context: LaunchContext) -> dict[str, str]:
-        """The environment of the process."""
+        """Return the environment variables of the process."""
         return dict(context.environment)
 
     def _runner(self, context: LaunchContext) -> Runner:

@@ -1,4 +1,4 @@
-"""Actions that set launch configurations and the environment."""
+"""Actions that set launch configurations and environment variables."""
 
 from __future__ import annotations
 
@@ -31,14 +31,21 @@ class SetLaunchConfiguration(_Setting):
 
 
 class SetEnvironmentVariable(_Setting):
-    """Sets an environment variable for the processes started from now on."""
+    """Sets an environment variable for processes that are started later."""
 
     def execute(self, context: LaunchContext) -> None:
         context.environment[text_of(context, self.name)] = text_of(context, self.value)
 
 
 class DeclareLaunchArgument(Action):
-    """Gives a launch configuration its default, and checks the value that was given."""
+    """Declares a launch argument: sets its default if it has no value, and checks the value.
+
+    Args:
+        name: name of the argument and of the launch configuration.
+        default_value: None = a value is required.
+        description: text for ``--show-args`` and errors.
+        choices: allowed values; None = any.
+    """
 
     def __init__(
         self,
@@ -62,7 +69,11 @@ class DeclareLaunchArgument(Action):
         yield self, conditional or self.condition is not None
 
     def execute(self, context: LaunchContext) -> None:
-        """Raises RuntimeError for a value that is missing or none of the choices."""
+        """Set the default and check the value.
+
+        Raises:
+            RuntimeError: if a required value is missing, or it is not one of the choices.
+        """
         configurations = context.launch_configurations
         if self.name not in configurations:
             if self.default_value is None:

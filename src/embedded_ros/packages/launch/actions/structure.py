@@ -1,4 +1,4 @@
-"""Actions that bring other actions: groups and included files."""
+"""Actions that contain other actions: groups and included files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from launch.substitution import SomeSubstitutionsType, SubstitutionFailure, text
 
 
 class _EndOfScope(Action):
-    """Makes something what it was before."""
+    """Calls ``restore`` when it is visited, at the end of a scope."""
 
     def __init__(self, restore: Callable[[], None]) -> None:
         super().__init__()
@@ -25,7 +25,7 @@ class _EndOfScope(Action):
 
 
 class GroupAction(Action):
-    """Several actions as one; changes of configurations and environment stay inside it."""
+    """A group of actions; configurations and environment are restored after it."""
 
     def __init__(self, actions: Iterable[LaunchDescriptionEntity], **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -40,9 +40,12 @@ class GroupAction(Action):
 
 
 class IncludeLaunchDescription(Action):
-    """Launches another launch file, with arguments as pairs of name and value.
+    """Launches another launch file.
 
-    They stay set after it, as in ROS 2; a group around it keeps them inside.
+    Args:
+        launch_description_source: the launch file.
+        launch_arguments: pairs of name and value. As in ROS 2, they remain set after the file,
+            unless the action is inside of a ``GroupAction``.
     """
 
     def __init__(
@@ -68,7 +71,7 @@ class IncludeLaunchDescription(Action):
         return [] if found is None else [found]
 
     def declared(self, conditional: bool) -> Iterator[tuple[Any, bool]]:
-        # What an include sets itself cannot be set from outside.
+        # Arguments that the include sets itself cannot be set from outside.
         hidden = self._given_names()
         yield from (f for f in super().declared(conditional) if f[0].name not in hidden)
 
@@ -89,7 +92,7 @@ class IncludeLaunchDescription(Action):
         return [*settings, description, end]
 
     def _given_names(self) -> set[str]:
-        """The names of its arguments, as far as they are known before the launch."""
+        """Return the names of its arguments, or nothing if they are not known before the launch."""
         try:
             return {text_of(LaunchContext(), name) for name, _ in self.launch_arguments}
         except SubstitutionFailure:

@@ -1,1 +1,1 @@
-"""Processes of a launch: started, read, stopped, and never left behind."""
+"""Processes of a launch: starting, reading their output, and stopping them in all cases."""

@@ -1,4 +1,4 @@
-"""Starting processes that never outlive the launcher, and reading what they write."""
+"""Starting of processes that never outlive the launcher, and reading of their output."""
 
 from __future__ import annotations
 
@@ -17,12 +17,16 @@ from launch.processes.guard import end_groups, living
 GRACE_S = 10.0
 _LONGEST_LINE = 1 << 16
 _PR_SET_PDEATHSIG = 1
-# Loaded before any fork: little may be done between fork and exec.
+# Loaded before any fork, as few operations are safe between fork and exec.
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 class Guard:
-    """A process that ends what this launcher leaves behind, however the launcher itself ends."""
+    """A separate process that ends the processes of this launcher, even if the launcher is killed.
+
+    Attributes:
+        process: the guard process; None before ``start``.
+    """
 
     def __init__(self) -> None:
         self._groups: set[int] = set()
@@ -30,7 +34,7 @@ class Guard:
         self._lost = False
 
     def start(self) -> None:
-        """Start it, before the first process that it is to end."""
+        """Start the guard process, if not yet done; call it before the first ``add``."""
         if self.process is None:
             script = str(Path(__file__).with_name("guard.py"))
             self.process = subprocess.Popen(
@@ -41,18 +45,18 @@ class Guard:
             )
 
     def add(self, group: int) -> None:
-        """Watch a process group."""
+        """Add a process group that has to be ended with the launcher."""
         self._groups.add(group)
         self._tell(b"+%d\n" % group)
 
     def forget_ended(self) -> None:
-        """Drop the groups that have no processes any more."""
+        """Remove the groups that have no more processes."""
         for group in self._groups - set(living(self._groups)):
             self._groups.discard(group)
             self._tell(b"-%d\n" % group)
 
     def close(self) -> None:
-        """End what is left of the processes' own children, and the guard itself."""
+        """End all remaining processes of the groups, and the guard process."""
         end_groups(self._groups, GRACE_S)
         if self.process is not None:
             with self.process:
@@ -72,13 +76,15 @@ class Guard:
 async def start(
     command: Sequence[str], env: dict[str, str]
 ) -> tuple[asyncio.subprocess.Process, list[int]]:
-    """Start a process as leader of its own group; it and where to read stdout and stderr.
+    """Start a process as the leader of a new process group.
 
+    Returns:
+        the process, and the file descriptors from which to read its stdout and stderr.
     Raises:
-        OSError: it cannot be started.
+        OSError: if it cannot be started.
     """
-    # Pipes of our own: with asyncio's, some versions of Python take a process for running as long
-    # as a child of it holds its output.
+    # Not asyncio's pipes: with these, some versions of Python treat a process as running as long
+    # as a child of it keeps its output open.
     pipes = [os.pipe(), os.pipe()]
     try:
         process = await asyncio.create_subprocess_exec(
@@ -101,7 +107,7 @@ async def start(
 
 
 async def copy_lines(descriptor: int, sink: Callable[[str], None]) -> None:
-    """Hand every line that comes to ``sink``, until the other end is closed."""
+    """Read from a file descriptor, and pass each line to ``sink`` until the other end is closed."""
     reader = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(descriptor, "rb", buffering=0)
@@ -118,7 +124,10 @@ async def copy_lines(descriptor: int, sink: Callable[[str], None]) -> None:
 
 
 def _die_with_parent(parent: int) -> Callable[[], None] | None:
-    """What the child does before it becomes the program: ask for SIGTERM at the parent's death."""
+    """Return a function for the child to call before exec: it requests SIGTERM if the parent dies.
+
+    None if the system is not Linux.
+    """
     if _LIBC is None:
         return None
     libc = _LIBC

@@ -1,9 +1,9 @@
-"""Ends the processes of a launch when the launcher can no longer do so.
+"""Ends the processes of a launch after the launcher has died.
 
-Runs as a process of its own: ``python guard.py GRACE_S``. The launcher writes ``+PGID`` for every
-process group it starts and ``-PGID`` for every group that is gone. The end of the input means that
-the launcher is gone too, killed perhaps: what is left is asked to end (SIGTERM), and killed after
-GRACE_S seconds.
+Runs as a separate process: ``python guard.py GRACE_S``. The launcher writes ``+PGID`` to its input
+for every process group it starts, and ``-PGID`` for every group that has ended. The end of the
+input means that the launcher has ended, or was killed: the remaining processes get SIGTERM, and
+SIGKILL after GRACE_S seconds.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ _FORGET_S = 5.0
 
 
 def main() -> None:
+    """Watch process groups until the launcher has ended, then end them."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)
     end_groups(watched_groups(), float(sys.argv[1]))
 
 
 def watched_groups() -> set[int]:
-    """Follow what the launcher writes until it is gone; the groups it has left."""
+    """Read the launcher's messages until it has ended; returns the remaining process groups."""
     groups: set[int] = set()
     rest = b""
     while True:
@@ -37,15 +38,16 @@ def watched_groups() -> set[int]:
             for line in lines:
                 (groups.add if line[:1] == b"+" else groups.discard)(int(line[1:]))
         else:
-            # The number of a group that has ended may be given to somebody else's.
+            # The number of a group that has ended may be reused for an unrelated one.
             groups &= set(living(groups))
 
 
 def end_groups(groups: set[int], grace_s: float) -> None:
-    """End every process of the groups: the leaders first, what they leave behind, then by force.
+    """End all processes of the groups, within about ``grace_s`` seconds.
 
-    On Linux the kernel has sent SIGTERM to the leaders already; a second one could hit them while
-    they save what they have.
+    The leaders get SIGTERM first, then the other processes of groups whose leader has ended, and
+    finally all remaining ones SIGKILL. On Linux the kernel has already sent SIGTERM to the leaders;
+    a second one could interrupt them while they save data.
     """
     deadline = time.monotonic() + grace_s
     left = living(groups)
@@ -65,9 +67,9 @@ def end_groups(groups: set[int], grace_s: float) -> None:
 
 
 def living(groups: set[int]) -> dict[int, set[int]]:
-    """The groups that have processes which have not ended (a zombie has), with the ids of these.
+    """Return the groups with running processes, and the ids of these; zombies do not count.
 
-    Without /proc, the leader's id at most.
+    On systems without /proc, the ids are at most those of the leaders.
     """
     there = {group for group in groups if _send(os.killpg, group, 0)}
     if not os.path.exists("/proc/self/stat"):
@@ -81,19 +83,19 @@ def living(groups: set[int]) -> dict[int, set[int]]:
 
 
 def _state_and_group(pid: int) -> tuple[str, int]:
-    """State and process group of a process, as /proc has them; ("?", 0) where it has not."""
+    """Return state and process group of a process from /proc; ("?", 0) if it does not exist."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             text = file.read().decode(errors="replace")
     except OSError:
         return "?", 0
-    # The name before the bracket may hold anything.
+    # The process name before the bracket may contain any characters.
     state, _, group = text.rpartition(")")[2].split()[:3]
     return state, int(group)
 
 
 def _send(send: Callable[[int, int], None], target: int, number: int) -> bool:
-    """Send a signal, 0 to ask only; whether there is somebody to get it."""
+    """Send a signal, or 0 only to check; returns whether the target exists."""
     try:
         send(target, number)
     except ProcessLookupError:

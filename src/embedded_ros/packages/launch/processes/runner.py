@@ -1,4 +1,4 @@
-"""One process of a launch: started, read, stopped, its end told."""
+"""Runs one process of a launch: starts it, copies its output, stops it, reports its end."""
 
 from __future__ import annotations
 
@@ -25,8 +25,12 @@ _ASKED_TO_END = (-signal.SIGINT, 128 + signal.SIGINT, -signal.SIGTERM, 128 + sig
 class Runner:
     """Runs the process of an action until it has ended.
 
-    ``routes`` has where stdout and stderr go: "screen", "log" (launch.log), or both.
-    ``patience_s`` is how long the process has after SIGINT, and after SIGTERM.
+    Attributes:
+        action: the action. context: state of the launch.
+        label: name of the process in the output.
+        command: program and arguments. env: environment variables.
+        routes: destinations of stdout and of stderr: "screen", "log" (launch.log), or both.
+        patience_s: seconds to wait after SIGINT, and after SIGTERM.
     """
 
     action: Action
@@ -44,7 +48,7 @@ class Runner:
         self._hurry = asyncio.Event()
 
     async def run(self) -> None:
-        """Run the process, unless the launch has ended before; then ask the event handlers."""
+        """Run the process, unless the launch is being ended, and then call the event handlers."""
         if self.context.is_shutdown:
             return
         self.context.processes.add(self)
@@ -54,21 +58,21 @@ class Runner:
             self.context.processes.discard(self)
         event = ProcessExited(self.action, self.label, self.command, pid, code)
         handlers = tuple(self.context.event_handlers)
-        # All are asked before one of them may end the launch.
+        # All handlers are called before the entities of one of them may end the launch.
         brought = [handler.handle(event, self.context) for handler in handlers]
         for entity in itertools.chain.from_iterable(brought):
             visit(entity, self.context)
 
     def stop(self) -> None:
-        """Ask it to end, and see to it that it does."""
+        """Stop the process: SIGINT now, then SIGTERM and SIGKILL if it does not end in time."""
         self._stopping.set()
 
     def escalate(self) -> None:
-        """Go on to the next, harder signal at once."""
+        """Send the next signal of ``stop`` without further waiting."""
         self._hurry.set()
 
     async def _run(self) -> tuple[int, int]:
-        """Id and exit code of the process."""
+        """Run the process; returns its id and exit code, 0 and 127 if it cannot be started."""
         guard = self.context.guard
         guard.start()
         try:
@@ -91,7 +95,7 @@ class Runner:
         return process.pid, code
 
     async def _stop(self, process: asyncio.subprocess.Process) -> None:
-        """Once told to: SIGINT, then SIGTERM, then SIGKILL, with time in between."""
+        """Wait for ``stop``, then send SIGINT, SIGTERM and SIGKILL with pauses in between."""
         await self._stopping.wait()
         for number, patience_s in zip((signal.SIGINT, signal.SIGTERM), self.patience_s):
             self._hurry.clear()

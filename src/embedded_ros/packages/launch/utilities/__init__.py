@@ -1,1 +1,1 @@
-"""Helpers that launch files may use."""
+"""Helper functions for launch files."""

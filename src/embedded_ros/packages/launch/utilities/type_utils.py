@@ -1,4 +1,4 @@
-"""Texts as typed values, by YAML's rules."""
+"""Conversion of texts to typed values by the rules of YAML."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SCALARS = (bool, int, float, str)
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML as ROS 2's own parser reads it: 1e-3 is a number, which PyYAML takes for text."""
+    """Reads YAML like ROS 2: 1e-3 is a number, which PyYAML would read as text."""
 
 
 _Loader.add_implicit_resolver(
@@ -25,12 +25,12 @@ _Loader.add_implicit_resolver(
 
 
 def get_typed_value(text: str, data_type: Any = None) -> Any:
-    """The text as ``bool``, ``int``, ``float``, ``str`` or a list of one of these.
+    """Return a text as ``bool``, ``int``, ``float``, ``str`` or a list of one of these.
 
-    ``data_type`` None leaves the choice to YAML.
-
+    Args:
+        data_type: one of these types, such as ``list[int]``; None = as YAML reads the text.
     Raises:
-        ValueError: the text is not of that type, or is a mapping.
+        ValueError: if the text is not of that type, or is a mapping.
     """
     if data_type is str:
         return text
@@ -49,12 +49,15 @@ def get_typed_value(text: str, data_type: Any = None) -> Any:
 
 
 def perform_typed_substitution(context: LaunchContext, value: Any, data_type: Any = None) -> Any:
-    """A value given as itself or by substitutions, of the type asked for.
+    """Return a value, with substitutions performed, as the requested type.
 
-    A list with substitutions is one text. In a list without, an inner list is one text.
+    A list with substitutions is joined to one text. In a list without, each inner list is joined
+    to one text.
 
+    Args:
+        data_type: see ``get_typed_value``; None = the type of the value itself.
     Raises:
-        TypeError, ValueError: it is not of that type, or of none that a parameter can have.
+        TypeError, ValueError: if it is not of that type, or of a type that parameters cannot have.
     """
     if _is_text_to_be(value):
         return get_typed_value(text_of(context, value), data_type)
@@ -77,7 +80,11 @@ def _is_text_to_be(value: Any) -> bool:
 
 
 def _uniform(values: list) -> list:
-    """The values of a list of one type; whole numbers among decimals become decimals."""
+    """Return values of one type; ints are converted to floats if there are both.
+
+    Raises:
+        ValueError: if there are different types, or types that parameters cannot have.
+    """
     kinds = {type(value) for value in values}
     if kinds == {int, float}:
         return [float(value) for value in values]

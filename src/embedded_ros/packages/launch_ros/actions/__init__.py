@@ -1,4 +1,4 @@
-"""What a launch file can do with nodes."""
+"""Actions of launch files that run nodes, or apply to nodes."""
 
 from launch.supported import names_of
 

@@ -20,7 +20,18 @@ Remapping = tuple[SomeSubstitutionsType, SomeSubstitutionsType]
 
 
 class Node(ExecuteProcess):
-    """Runs an executable of a package with name, namespace, parameters and remappings."""
+    """Runs an executable of a package as a ROS node.
+
+    Args:
+        executable: name of the executable.
+        package: its package; None = ``executable`` is a program or its path.
+        name, namespace: of the node; None = its own name, and the current namespace.
+        exec_name: name of the process in the output.
+        parameters: files, mappings of names to values, or ``ParameterFile``; later ones win.
+        remappings: pairs of old and new names.
+        ros_arguments: further arguments after ``--ros-args``.
+        arguments: further arguments before ``--ros-args``.
+    """
 
     def __init__(
         self,
@@ -50,7 +61,7 @@ class Node(ExecuteProcess):
         self._found = Executable([])
 
     def command(self, context: LaunchContext) -> list[str]:
-        """Program, arguments, and what goes to ROS after ``--ros-args``."""
+        """Return program, arguments, ``--ros-args`` and the ROS arguments."""
         executable = text_of(context, self.executable)
         if self.package is None:
             self._found = Executable([executable])
@@ -60,6 +71,7 @@ class Node(ExecuteProcess):
         return [*self._found.command, *arguments, "--ros-args", *self._ros_arguments(context)]
 
     def environment(self, context: LaunchContext) -> dict[str, str]:
+        """Return the environment variables; only valid after ``command``."""
         return super().environment(context) | self._found.env
 
     def _ros_arguments(self, context: LaunchContext) -> list[str]:

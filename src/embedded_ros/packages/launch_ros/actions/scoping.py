@@ -1,4 +1,4 @@
-"""Actions that hold for all nodes started after them in the same scope."""
+"""Actions that apply to all nodes launched after them in the same scope."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PARAMETERS = "global_params"
 
 
 def absolute_namespace(base: str | None, namespace: str | None) -> str | None:
-    """``namespace`` below ``base`` unless it is absolute; None where neither is given."""
+    """Return ``namespace`` relative to ``base`` unless it is absolute; None if both are None."""
     if base is None and namespace is None:
         return None
     joined = namespace or ""
@@ -25,7 +25,7 @@ def absolute_namespace(base: str | None, namespace: str | None) -> str | None:
 
 
 class PushRosNamespace(Action):
-    """Puts the nodes that follow into a namespace."""
+    """Puts the following nodes into a namespace, below the current one unless it is absolute."""
 
     def __init__(self, namespace: SomeSubstitutionsType, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -41,7 +41,7 @@ PushROSNamespace = PushRosNamespace
 
 
 class SetParameter(Action):
-    """Sets a parameter of all nodes that follow; their own parameters win."""
+    """Sets a parameter of all following nodes; their own parameters take precedence."""
 
     def __init__(self, name: SomeSubstitutionsType, value: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -50,6 +50,6 @@ class SetParameter(Action):
 
     def execute(self, context: LaunchContext) -> None:
         value = self.value.evaluate(context)
-        # A new list: the old one belongs to the scope outside.
+        # Not in place: the old list belongs to the outer scope.
         settings = context.launch_configurations
         settings[PARAMETERS] = [*settings.get(PARAMETERS, []), {text_of(context, self.name): value}]

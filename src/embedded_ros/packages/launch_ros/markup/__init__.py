@@ -1,1 +1,1 @@
-"""XML and YAML launch files."""
+"""Reading of XML and YAML launch files."""

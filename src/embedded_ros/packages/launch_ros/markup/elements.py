@@ -1,4 +1,4 @@
-"""XML and YAML launch files as one tree of elements."""
+"""Reading of XML and YAML launch files as a common tree of elements."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ _REQUIRED = object()
 
 
 class Element:
-    """A tag with attributes and elements below it; whoever reads it says when all was read."""
+    """A tag with attributes and child elements.
+
+    Reading removes attributes and children, so that ``finish`` can report unknown ones.
+    """
 
     def __init__(self, tag: str, attributes: dict[str, Any], below: list[Element]) -> None:
         self.tag = tag
@@ -21,10 +24,12 @@ class Element:
         self._below = list(below)
 
     def take(self, name: str, default: Any = _REQUIRED) -> Any:
-        """An attribute; texts of XML are texts, YAML's values have their type.
+        """Remove an attribute and return its value: text in XML, a typed value in YAML.
+
+        If there is an attribute ``<name>-sep``, the value is split at that separator.
 
         Raises:
-            InvalidLaunchFileError: it is missing and has no default.
+            InvalidLaunchFileError: if it is missing and there is no default.
         """
         if name not in self._attributes and default is _REQUIRED:
             raise InvalidLaunchFileError(f"<{self.tag}>: expected the attribute {name!r}")
@@ -33,26 +38,38 @@ class Element:
         return value if separator is None else str(value).split(separator)
 
     def take_below(self, tag: str | None = None) -> list[Element]:
-        """The elements of a tag, or all that are left."""
+        """Remove and return the children with a tag, or all remaining ones."""
         taken = [item for item in self._below if tag in (None, item.tag)]
         self._below = [item for item in self._below if item not in taken]
         return taken
 
     def only(self, *names: str) -> list[Any]:
-        """Attributes of an element that has no others."""
+        """Return the values of these attributes; the element must have nothing else.
+
+        Raises:
+            InvalidLaunchFileError: if one is missing, or there is anything else.
+        """
         values = [self.take(name) for name in names]
         self.finish()
         return values
 
     def finish(self) -> None:
-        """Raises InvalidLaunchFileError where something was not read: misspelt perhaps."""
+        """Check that nothing is left that was not read, such as misspelt attributes.
+
+        Raises:
+            InvalidLaunchFileError: if there is.
+        """
         left = [*self._attributes, *(f"<{item.tag}>" for item in self._below)]
         if left:
             raise InvalidLaunchFileError(f"<{self.tag}>: not known in it: {', '.join(left)}")
 
 
 def read_xml(path: Path) -> Element:
-    """The root of an XML launch file; InvalidLaunchFileError where it is not XML."""
+    """Return the root of an XML launch file.
+
+    Raises:
+        InvalidLaunchFileError: if it is not XML.
+    """
     try:
         return _from_xml(ElementTree.parse(path).getroot())
     except ElementTree.ParseError as error:
@@ -60,7 +77,11 @@ def read_xml(path: Path) -> Element:
 
 
 def read_yaml(path: Path) -> Element:
-    """The root of a YAML launch file; InvalidLaunchFileError where it is no such tree."""
+    """Return the root of a YAML launch file.
+
+    Raises:
+        InvalidLaunchFileError: if it is not YAML, or not a tree of elements.
+    """
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
@@ -74,7 +95,10 @@ def _from_xml(node: ElementTree.Element) -> Element:
 
 
 def _from_yaml(tag: str, content: Any) -> Element:
-    """A mapping of attributes; its lists of mappings, and a list itself, are elements below."""
+    """Return the element for a mapping of attributes, or for a list of child elements.
+
+    In a mapping, "children" and lists of mappings are child elements, too.
+    """
     if isinstance(content, list):
         return Element(tag, {}, [_from_yaml(*_single(item)) for item in content])
     if not isinstance(content, dict):

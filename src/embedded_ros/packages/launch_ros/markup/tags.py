@@ -1,4 +1,4 @@
-"""The elements of XML and YAML launch files as actions."""
+"""Conversion of the elements of XML and YAML launch files to actions."""
 
 from __future__ import annotations
 
@@ -31,10 +31,12 @@ _TYPES = {"bool": bool, "int": int, "float": float, "str": str}
 def description_of(
     root: Element, source: Callable[[Any], LaunchDescriptionSource]
 ) -> LaunchDescription:
-    """What a launch file's root element describes; ``source`` makes what ``<include>`` reads.
+    """Return the launch description of a launch file's root element.
 
+    Args:
+        source: makes the source of an included file from its path as substitutions.
     Raises:
-        InvalidLaunchFileError: a tag or attribute is unknown, missing or contradicts another.
+        InvalidLaunchFileError: if a tag or attribute is unknown, missing or contradicts another.
     """
     if root.tag != "launch":
         raise InvalidLaunchFileError(f"expected the root 'launch', got {root.tag!r}")
@@ -46,13 +48,18 @@ def description_of(
 
 
 class _Tags:
-    """Makes actions of elements."""
+    """Converts elements to actions."""
 
     def __init__(self, source: Callable[[Any], LaunchDescriptionSource]) -> None:
         self._source = source
         self._makers = {**_MAKERS, "include": self._include, "group": self._group}
 
     def action(self, element: Element) -> Action:
+        """Return the action of an element.
+
+        Raises:
+            InvalidLaunchFileError: see ``description_of``.
+        """
         make = self._makers.get(element.tag)
         if make is None:
             known = ", ".join(sorted(self._makers))
@@ -151,10 +158,10 @@ def _text(value: Any) -> list:
 
 
 def _words(value: Any) -> list[list]:
-    """A command line as its words, by a shell's rules; a substitution never ends one.
+    """Split a command line into words like a shell; a substitution is part of one word.
 
     Raises:
-        ValueError: a quotation is not closed, or goes around a substitution.
+        ValueError: if a quotation is not closed, or contains a substitution.
     """
     words: list[list] = [[]]
     for part in _text(value):
@@ -170,7 +177,7 @@ def _words(value: Any) -> list[list]:
 
 
 def _optional(element: Element, **names: str) -> dict[str, Any]:
-    """Attributes that are there, as keyword arguments: ``name_of_argument="attribute"``."""
+    """Return the attributes that exist as keyword arguments: ``argument="attribute"``."""
     found = {argument: element.take(name, None) for argument, name in names.items()}
     return {argument: _text(value) for argument, value in found.items() if value is not None}
 
