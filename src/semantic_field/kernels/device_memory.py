@@ -71,7 +71,8 @@ class Halving:
         Args:
             clear: called before each further attempt, to discard results of the failed call.
         Raises:
-            DeviceMemoryError: if there is no memory for ``least`` items.
+            DeviceMemoryError: if there is no memory for ``least`` items, or for ``count`` if that
+                is less.
         """
         while True:
             number = min(self.size, count)

@@ -303,7 +303,7 @@ class Mapper:
         self._entrance.wake()
 
     def reset(self) -> None:
-        """Replace the map by an empty one; label names are kept."""
+        """Replace the map by an empty one; class names are kept, the vocabulary is ``config``'s."""
         with self.turns.visit():
             fresh = self._new_map(self.live_map.classes.kept_names())
             self._swap(fresh, World(self.config.mapping.max_speed_mps))

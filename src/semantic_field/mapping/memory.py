@@ -37,7 +37,7 @@ def keyframe_budget_mb(config: Config) -> int:
 
 
 def make_keyframes(config: Config, width: int, height: int) -> KeyframeStore:
-    """Return an empty keyframe store for images of at most width x height pixels."""
+    """Return an empty keyframe store whose slots have room for width * height pixels each."""
     mapping, budget_mb = config.mapping, keyframe_budget_mb(config)
     return KeyframeStore(width, height, budget_mb, depth_range_m(mapping), mapping.drop_veils)
 

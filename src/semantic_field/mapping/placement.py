@@ -25,7 +25,7 @@ from semantic_field.geometry import moved
 
 @dataclass(frozen=True)
 class News:
-    """The verdict of ``World.look`` on a frame's pose.
+    """Result of judging a frame's pose by ``World.look``.
 
     Attributes:
         frame: the frame with its pose in map coordinates; None if the pose is rejected. If

@@ -228,9 +228,9 @@ def draw_rays(
         seed: equal seeds give equal rays, regardless of ``threads``.
         contours: pixels next to depth discontinuities, from which a share of ``contour_share``
             (0..1) of the rays is drawn if their keyframes have any. None = no such pixels.
-        depth_noise: standard deviation of the depth at z metres, divided by z**2, for a surface
-            perpendicular to the ray; divided by the cosine for slanted ones. The weight of a
-            depth decreases with it, to a half at ``TOLERATED_NOISE_M``.
+        depth_noise: readings at z metres have an error of about ``depth_noise * z**2`` metres,
+            divided by the cosine of the angle between ray and surface normal. Their weight
+            decreases with this error, to a half at ``TOLERATED_NOISE_M``.
         pixels: int64 (R,), pixel number of each ray; -1, or None for all rays, = random. Masked
             pixels are replaced by random ones.
     """

@@ -124,14 +124,17 @@ class DeviceTrainer(Trainer):
     # what the mapper changes between steps
 
     def grow_classes(self, classes: int) -> None:
+        """See ``Trainer.grow_classes``; done on the step's stream."""
         with self.graph.stream():
             super().grow_classes(classes)
 
     def set_label_rows(self, weight: Float[Tensor, "C D"]) -> None:
+        """See ``Trainer.set_label_rows``; done on the step's stream."""
         with self.graph.stream():
             super().set_label_rows(weight)
 
     def grow_table(self, shape: GridShape) -> None:
+        """See ``Trainer.grow_table``; done on the step's stream."""
         old = self.field.kernels.shape
         with self.graph.stream():
             super().grow_table(shape)
@@ -199,6 +202,7 @@ class DeviceTrainer(Trainer):
         return any(part is not None for part in parts)
 
     def settle(self) -> None:
+        """Wait until all steps are done, and download the losses of the last one."""
         self.graph.settle()
         if not self._losses_are_here:
             self.losses = dict(zip(self._names, self._losses.tolist(), strict=False))
