@@ -225,8 +225,8 @@ class Mapper:
         Returns:
             the new annotation, and the earlier ones that it contradicts.
         Raises:
-            ValueError: if there is no map, no surface or no frame of that stamp, the name stands
-                for "no class", or another map was loaded in the meantime.
+            ValueError: if there is no map, no surface or no frame of that stamp, the name is empty
+                or means "no class", or another map was loaded in the meantime.
         """
         names = annotating.names_of(name, pointed_at)
         with self.turns.rest():

@@ -68,7 +68,7 @@ def names_of(name: str, pointed_at: PointedAt) -> dict[int, str]:
     A label image has names of its own; everything else gets the number 0 for ``name``.
 
     Raises:
-        ValueError: if ``name`` stands for "no class".
+        ValueError: if ``name`` is empty or means "no class".
     """
     return pointed_at.names if isinstance(pointed_at, Labels) else {0: checked_name(name)}
 
