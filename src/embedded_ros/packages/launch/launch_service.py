@@ -46,8 +46,10 @@ class LaunchService:
         get_logger().info(f"log files can be found below {output.folder}")
         try:
             with self._signals():
-                await self._visit_and_wait()
-                self.context.cleanup()
+                try:
+                    await self._visit_and_wait()
+                finally:
+                    self.context.cleanup()
         finally:
             output.close()
             output.on_screen_lost = None
