@@ -61,6 +61,11 @@ class Camera:
         """The 3x3 intrinsic matrix K."""
         return np.array([[self.fx, 0, self.cx], [0, self.fy, self.cy], [0, 0, 1]], dtype=np.float64)
 
+    @property
+    def intrinsics(self) -> NDArray[np.float64]:
+        """The array (4,) of fx, fy, cx, cy in pixels, as compiled functions take it."""
+        return np.array([self.fx, self.fy, self.cx, self.cy])
+
     def resized(self, width: int, height: int) -> Camera:
         """Return the camera of the same view resampled to ``width`` x ``height`` pixels."""
         sx, sy = width / self.width, height / self.height

@@ -8,12 +8,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from semantic_field.config import Config, SourceConfig
 from semantic_field.data.placed import PlacedSource, placed
 from semantic_field.data.sources import FrameSource, open_source
 from semantic_field.evaluation.baselines.without_map import score_without_map, shortfalls
 from semantic_field.evaluation.protocols.protocol import Protocol
-from semantic_field.evaluation.protocols.splits import Split, TrainFrames
+from semantic_field.evaluation.protocols.splits import Split
 from semantic_field.evaluation.runner import Evaluation, head, label_notes, plain
 from semantic_field.evaluation.scores.cost import latency, rss_mb
 from semantic_field.evaluation.scores.held_out_views import HeldOutFrames
@@ -94,9 +96,14 @@ def live_report(run: LiveRun) -> Evaluation:
     frames = HeldOutFrames(received, positions, run.protocol.views.width)
     scores = score_map(state, frames, source, run.protocol, teacher, run.config.query)
     scores.cost["query_latency"] = latency(run.answer_s)
-    mapped = TrainFrames(source, _among(source, split))
     scores.quality["baseline"] = score_without_map(
-        mapped, frames, source, state, run.protocol, teacher, run.config.query
+        _mapped(source, split),
+        frames,
+        scores.objects,
+        state,
+        run.protocol,
+        teacher,
+        run.config.query,
     )
     notes = [*label_notes(run.recording), *getattr(source, "notes", ()), *scores.notes]
     notes += shortfalls(scores.quality)
@@ -120,14 +127,12 @@ def live_report(run: LiveRun) -> Evaluation:
     return Evaluation(plain(report), received, run.protocol, state, scores.engine)
 
 
-def _among(source: FrameSource | PlacedSource, split: Split) -> Split:
-    """The split of a recording, for what is left of it in ``source``."""
+def _mapped(source: FrameSource | PlacedSource, split: Split) -> PlacedSource:
+    """Return those frames of ``source`` that the split of the whole recording maps."""
     kept = source.kept if isinstance(source, PlacedSource) else range(len(source))
-    position = {frame: i for i, frame in enumerate(kept)}
-    train, test = (
-        tuple(position[i] for i in part if i in position) for part in (split.train, split.test)
-    )
-    return Split(train, test, len(source))
+    train = frozenset(split.train)
+    positions = [i for i, frame in enumerate(kept) if frame in train]
+    return PlacedSource(source, np.zeros(3), positions, {})
 
 
 def _cost(run: LiveRun) -> dict[str, Any]:

@@ -110,7 +110,14 @@ def evaluate(
             task = score_label_task(run.state, source, mapped, frames, protocol, config, progress)
             if baseline:
                 scores.quality["baseline"] = score_without_map(
-                    mapped, frames, source, run.state, protocol, teacher, config.query, progress
+                    mapped,
+                    frames,
+                    scores.objects,
+                    run.state,
+                    protocol,
+                    teacher,
+                    config.query,
+                    progress,
                 )
     report = about | {
         "split": {

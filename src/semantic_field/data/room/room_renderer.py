@@ -47,7 +47,7 @@ def render(
     """
     h, w = camera.height, camera.width
     bounds = np.zeros((len(tables[2]), 5))
-    intrinsics = np.array([camera.fx, camera.fy, camera.cx, camera.cy])
+    intrinsics = camera.intrinsics
     group_bounds_in_image(tables[2], invert_transform(T_world_camera), *intrinsics, bounds)
     order = scene_order(bounds)
     color = np.zeros((h, w, 3), np.uint8)

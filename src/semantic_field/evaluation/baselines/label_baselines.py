@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from semantic_field.evaluation.baselines.reprojection import SAME_SURFACE
 from semantic_field.evaluation.protocols.protocol import Protocol
 from semantic_field.evaluation.scores.class_set import ClassSet
 from semantic_field.evaluation.scores.confusion import ConfusionMatrix, Scores
 from semantic_field.evaluation.scores.conventions import convention
 from semantic_field.frames import VOID_LABEL, Frame
 from semantic_field.geometry import Camera, invert_transform, pose_distances, transform_points
-
-SAME_SURFACE = 0.03  # relative depth difference up to which two readings are of one surface
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,7 @@ class LabelledFrame:
     Attributes:
         rows: int32 (H, W), rows of a ``ClassSet``, -1 = void.
         depth: float32 (H, W), metres, 0 = no reading.
-        intrinsics: (4,), fx, fy, cx, cy in pixels.
+        camera: pinhole camera of the frame.
         T_world_camera: (4, 4), metres.
     """
 

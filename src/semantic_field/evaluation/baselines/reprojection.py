@@ -54,11 +54,11 @@ class Reprojection:
     def __init__(self, frames: FrameSource, nearest: int = NEAREST) -> None:
         self._nearest = nearest
         self._frame = lru_cache(CACHED_FRAMES)(frames.__getitem__)
-        self._poses = poses_of(frames)
+        self._poses = np.asarray(poses_of(frames))
 
     def __call__(self, camera: Camera, T_world_camera: NDArray[np.float64]) -> ReprojectedView:
         """Return the view of a camera at a pose (4, 4) in the world frame of the recording."""
-        distances = pose_distances(np.asarray(self._poses), T_world_camera)
+        distances = pose_distances(self._poses, T_world_camera)
         chosen = np.argsort(distances, kind="stable")[: self._nearest]
         images = _Images(camera.height, camera.width)
         for collect in (False, True):  # the z-buffer needs all frames first
@@ -90,8 +90,8 @@ class _Images:
         """Splat a frame: first for the z-buffer, then (``collect``) for colours and labels."""
         labels = np.zeros((0, 0), np.int32) if frame.labels is None else frame.labels
         _splat(
-            frame.depth, frame.color, labels, _intrinsics(frame.camera), T_target_frame,
-            _intrinsics(camera), np.float32(weight), collect, SAME_SURFACE,
+            frame.depth, frame.color, labels, frame.camera.intrinsics, T_target_frame,
+            camera.intrinsics, np.float32(weight), collect, SAME_SURFACE,
             self._depth, self._sums, self._labels, self._votes,
         )  # fmt: skip
 
@@ -121,10 +121,6 @@ def filled(image: NDArray, known: NDArray[np.bool_]) -> NDArray:
         return image
     nearest = distance_transform_edt(~known, return_distances=False, return_indices=True)
     return image[tuple(np.asarray(nearest))]
-
-
-def _intrinsics(camera: Camera) -> NDArray[np.float64]:
-    return np.array([camera.fx, camera.fy, camera.cx, camera.cy])
 
 
 @_jit

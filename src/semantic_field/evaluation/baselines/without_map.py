@@ -21,7 +21,7 @@ from semantic_field.evaluation.report.figures import QUALITY
 from semantic_field.evaluation.scores.held_out_views import HeldOutFrames, ViewScores
 from semantic_field.evaluation.scores.queries import score_queries, take_latency
 from semantic_field.evaluation.scores.surfaces import fuse
-from semantic_field.evaluation.truth.object_masks import true_objects
+from semantic_field.evaluation.truth.true_objects import ReferenceObject
 from semantic_field.field.map_state import MapState
 from semantic_field.field.surface.points import SurfacePoints
 from semantic_field.mapping.language.basis import LanguageBasis
@@ -35,7 +35,7 @@ Progress = Callable[[str, float], None]
 def score_without_map(
     mapped: FrameSource,
     held: HeldOutFrames,
-    source: FrameSource,
+    objects: list[ReferenceObject],
     state: MapState,
     protocol: Protocol,
     teacher: LanguageTeacher | None,
@@ -50,23 +50,22 @@ def score_without_map(
     Args:
         mapped: frames from which the map was made, with the labels that it was given.
         held: the held-out views.
-        source: the whole recording; its objects are the ground truth of queries.
+        objects: true objects of the recording, against which queries are scored; [] = no queries.
         protocol: selects what is scored.
         state: state of the map, as a template for the point cloud.
         teacher: language teacher of the map; None = no queries.
         query: settings of the query engine.
         progress: called with what is being done and the share that is done, 0..1.
     """
-    figures, holes = _score_views(mapped, held, source.label_names, protocol, progress)
+    names = mapped.label_names
+    figures, holes = _score_views(mapped, held, names, protocol, progress)
     figures |= {"name": NAME, "k": NEAREST, "holes": holes, "queries": None}
-    if protocol.queries and teacher is not None and source.label_names:
+    if objects and teacher is not None and names:
         progress("queries without a map", 0.0)
-        objects = true_objects(source, protocol.max_depth_m)
-        objects = [item for item in objects if item.name not in protocol.classes.ignore]
         points = labelled_points(mapped, protocol)
-        if objects and len(points):
-            engine = _engine(state, points, mapped.label_names, teacher, query)
-            figures["queries"] = score_queries(engine, objects, source.label_names)
+        if len(points):
+            engine = _engine(state, points, names, teacher, query)
+            figures["queries"] = score_queries(engine, objects, names)
             take_latency(figures["queries"])
     return figures
 

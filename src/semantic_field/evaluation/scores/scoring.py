@@ -19,6 +19,7 @@ from semantic_field.evaluation.scores.point_labels import POINT_PROTOCOLS, point
 from semantic_field.evaluation.scores.queries import score_queries, take_latency
 from semantic_field.evaluation.scores.surfaces import LabelledCloud, fuse, surface_score
 from semantic_field.evaluation.truth.object_masks import ObjectMasks, thing_classes, true_objects
+from semantic_field.evaluation.truth.true_objects import ReferenceObject
 from semantic_field.field.map_state import MapState
 from semantic_field.field.surface.extraction import extract_surface
 from semantic_field.field.surface.points import SurfacePoints
@@ -37,12 +38,16 @@ Progress = Callable[[str, float], None]
 
 @dataclass
 class MapScores:
-    """Scores of one map. ``quality`` is reproducible from run to run, ``cost`` is not."""
+    """Scores of one map. ``quality`` is reproducible from run to run, ``cost`` is not.
+
+    ``objects`` are the true objects that queries were scored against; empty without queries.
+    """
 
     quality: dict[str, Any]
     cost: dict[str, Any]
     records: list[ViewRecord]
     notes: list[str]
+    objects: list[ReferenceObject]
     engine: QueryEngine | None = None
 
 
@@ -88,14 +93,17 @@ def score_map(
     quality["geometry"] = quality.pop("depth") | asdict(surface_score(points.xyz, cloud.xyz))
     quality["points"] = _score_points(points, cloud, source.label_names, protocol)
     cost: dict[str, Any] = {"render_ms_median": _median_ms([r.render_s for r in scores.records])}
-    quality["queries"], engine = None, None
+    quality["queries"], engine, objects = None, None, []
     if protocol.queries and teacher is not None:
         progress("queries", 0.0)
         engine = _make_engine(state, points, protocol, teacher, query)
-        quality["queries"], cost["query_latency"] = _score_queries(engine, source, protocol)
+        objects = _judged_objects(source, protocol)
+        quality["queries"], cost["query_latency"] = _score_queries(
+            engine, objects, source.label_names
+        )
         if quality["queries"] is None:
             notes.append("Queries left out: the recording has no objects and no labels to judge by")
-    return MapScores(quality, cost, scores.records, notes, engine)
+    return MapScores(quality, cost, scores.records, notes, objects, engine)
 
 
 def _score_views(
@@ -173,15 +181,17 @@ def _make_engine(
     return engine
 
 
-def _score_queries(
-    engine: QueryEngine, source: FrameSource, protocol: Protocol
-) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+def _judged_objects(source: FrameSource, protocol: Protocol) -> list[ReferenceObject]:
     objects = true_objects(source, protocol.max_depth_m)
-    ignored = set(protocol.classes.ignore)
-    objects = [item for item in objects if item.name not in ignored]
+    return [item for item in objects if item.name not in protocol.classes.ignore]
+
+
+def _score_queries(
+    engine: QueryEngine, objects: list[ReferenceObject], names: dict[int, str]
+) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
     if not objects:
         return None, None
-    result = score_queries(engine, objects, source.label_names)
+    result = score_queries(engine, objects, names)
     return result, take_latency(result) | {"points": len(engine.points)}
 
 

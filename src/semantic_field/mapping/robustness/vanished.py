@@ -58,7 +58,7 @@ class MovedThings:
     def look(self, frame: Frame, voxels: VoxelGrid, reach: VoxelGrid, store: KeyframeStore) -> bool:
         """Carve both grids by a frame's depth; returns True if many voxels were cleared."""
         camera = frame.camera
-        intrinsics = np.array([camera.fx, camera.fy, camera.cx, camera.cy])
+        intrinsics = camera.intrinsics
         view = (clear_depth(frame.depth), intrinsics, frame.T_world_camera)
         readings, gone = carve(voxels, *view), carve(reach, *view)
         if len(gone):
