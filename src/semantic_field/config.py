@@ -163,6 +163,12 @@ class MappingConfig(Settings):
         "drop flying pixels: depth readings between foreground and background",
         fixed=KEYFRAMES,
     )
+    appearance: str = option(
+        "views",
+        "what rendered views show: the images of the keyframes on the field's surface (views), or "
+        "the field's own colours and labels (field)",
+        choices=("views", "field"),
+    )
     replay_by_error: float = option(
         0.0, "share of the rays drawn from keyframes in proportion to their loss", 0.0, 1.0
     )

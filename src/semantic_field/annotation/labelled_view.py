@@ -43,8 +43,8 @@ class RenderedLabels:
 class LabelRenderer:
     """Renders the labels of frames; register all trained labels with ``add`` first."""
 
-    def __init__(self, state: MapState) -> None:
-        self._state, self._renderer = state, Renderer.of(state)
+    def __init__(self, state: MapState, renderer: Renderer) -> None:
+        self._state, self._renderer = state, renderer
         self._labelled: list[NDArray[np.float64]] = []
         self._tree: KDTree | None = None
 

@@ -155,10 +155,11 @@ class AblationRun:
         """Train and score one cell; returns scores of held-out views and queries, and costs."""
         mapper, seconds = self.train(cell)
         state, status = mapper.snapshot(), mapper.status()
+        renderer = mapper.renderer()
         del mapper  # it has reference cycles: only the garbage collector frees it
         gc.collect()
         result: dict[str, Any] = {"name": cell.name, "teacher": self.teacher.name}
-        result |= self._score_views(state) | self._score_queries(state)
+        result |= self._score_views(renderer) | self._score_queries(state)
         return result | {
             "training_cpu_s": round(seconds, 1),
             "steps": status.steps,
@@ -166,11 +167,11 @@ class AblationRun:
             "memory_mb": round(status.memory_bytes / 1e6, 1),
         }
 
-    def _score_views(self, state: MapState) -> dict[str, float | None]:
+    def _score_views(self, renderer: Renderer) -> dict[str, float | None]:
         classes = ClassSet(self.source.label_names, self.protocol.classes.ignore)
         names = (self.protocol.headline, "semantic_nerf")
         matrices = {n: ConfusionMatrix(classes.names, convention(n).rule) for n in names}
-        errors, renderer = [], Renderer.of(state)
+        errors = []
         for position in self._held_out:
             frame = fit(self.source[position], self.protocol.views.width)
             view = renderer.render(frame.camera, frame.T_world_camera)

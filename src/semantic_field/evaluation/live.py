@@ -23,6 +23,8 @@ from semantic_field.evaluation.scores.scoring import held_out, score_map
 from semantic_field.field.map_file import dump_map
 from semantic_field.field.map_state import MapState
 from semantic_field.frames import Frame
+from semantic_field.mapping.keyframe_views import KeyframeViews
+from semantic_field.mapping.renderer import Renderer
 from semantic_field.teachers import make_language_teacher
 
 
@@ -94,7 +96,8 @@ def live_report(run: LiveRun) -> Evaluation:
     positions = held_out(range(len(run.frames)), run.protocol)
     teacher = make_language_teacher(run.config.teacher) if run.protocol.queries else None
     frames = HeldOutFrames(received, positions, run.protocol.views.width)
-    scores = score_map(state, frames, source, run.protocol, teacher, run.config.query)
+    renderer = Renderer.of(state, sources=KeyframeViews.of(state))
+    scores = score_map(state, renderer, frames, source, run.protocol, teacher, run.config.query)
     scores.cost["query_latency"] = latency(run.answer_s)
     scores.quality["baseline"] = score_without_map(
         _mapped(source, split),
@@ -124,7 +127,7 @@ def live_report(run: LiveRun) -> Evaluation:
         "views": [asdict(record) for record in scores.records],
         "notes": notes,
     }
-    return Evaluation(plain(report), received, run.protocol, state, scores.engine)
+    return Evaluation(plain(report), received, run.protocol, state, renderer, scores.engine)
 
 
 def _mapped(source: FrameSource | PlacedSource, split: Split) -> PlacedSource:

@@ -16,6 +16,7 @@ from semantic_field.field.map_file import dump_map, load_map, read_map, write_ma
 from semantic_field.field.map_state import MapState
 from semantic_field.mapping import Mapper
 from semantic_field.mapping.mapper import MapperStatus
+from semantic_field.mapping.renderer import Renderer
 
 CHUNK_STEPS = 5
 POLL_S = 0.02
@@ -42,6 +43,7 @@ class MappingRun:
 
     Attributes:
         state, status: the final map, and the mapper's status.
+        renderer: renders the final map.
         seconds: mapping time, without the time for saving snapshots in "batch" mode.
         given, taken: number of frames offered to the mapper, and accepted.
         loading_s: time to read the frames; 0 in "online" mode.
@@ -50,6 +52,7 @@ class MappingRun:
     """
 
     state: MapState
+    renderer: Renderer
     status: MapperStatus
     seconds: float
     given: int
@@ -216,6 +219,7 @@ class MappingJob:
             self._keep(state)
         return MappingRun(
             state=state,
+            renderer=self._mapper.renderer(),
             status=status,
             seconds=seconds,
             given=given,

@@ -28,6 +28,7 @@ from semantic_field.evaluation.scores.scoring import MapScores, held_out, render
 from semantic_field.field.map_file import dump_map
 from semantic_field.field.map_state import MapState
 from semantic_field.mapping import Mapper
+from semantic_field.mapping.renderer import Renderer
 from semantic_field.mapping.warm_up import warm_up
 from semantic_field.query.engine import QueryEngine
 from semantic_field.settings import to_dict
@@ -48,6 +49,7 @@ class Evaluation:
     source: FrameSource
     protocol: Protocol
     state: MapState
+    renderer: Renderer
     engine: QueryEngine | None
 
 
@@ -105,9 +107,13 @@ def evaluate(
         about = head(location, source, protocol, config)
         with kept_on_failure(out, mapper, about):
             frames = HeldOutFrames(source, positions, protocol.views.width)
-            scores = score_map(run.state, frames, source, protocol, teacher, config.query, progress)
+            scores = score_map(
+                run.state, run.renderer, frames, source, protocol, teacher, config.query, progress
+            )
             curve = _curve(run, source, positions, protocol, progress)
-            task = score_label_task(run.state, source, mapped, frames, protocol, config, progress)
+            task = score_label_task(
+                run.renderer, source, mapped, frames, protocol, config, progress
+            )
             if baseline:
                 scores.quality["baseline"] = score_without_map(
                     mapped,
@@ -136,7 +142,7 @@ def evaluate(
         + shortfalls(scores.quality)
         + verdicts(task, scores.quality["semantics"]),
     }
-    return Evaluation(plain(report), source, protocol, run.state, scores.engine)
+    return Evaluation(plain(report), source, protocol, run.state, run.renderer, scores.engine)
 
 
 def head(location: str, source: FrameSource, protocol: Protocol, config: Config) -> dict[str, Any]:
@@ -213,9 +219,10 @@ def _curve(
     frames = HeldOutFrames(source, held_out(positions, few), CURVE_WIDTH)
     points = []
     for number, milestone in enumerate(run.milestones):
-        scores, state = ViewScores(source.label_names, few), milestone.load()
+        scores = ViewScores(source.label_names, few)
+        renderer = run.renderer.earlier(milestone.load())
         for i in range(len(frames)):
-            scores.add(i, frames[i], *render(state, frames[i]))
+            scores.add(i, frames[i], *render(renderer, frames[i]))
         result, status = scores.result(), milestone.status
         semantics = result["semantics"]
         points.append(

@@ -8,6 +8,8 @@ been freed.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import cv2
@@ -18,7 +20,7 @@ from numpy.typing import NDArray
 from semantic_field.config import Config, FieldConfig
 from semantic_field.field.map_state import MapState
 from semantic_field.kernels.table_lines import fill_lines, lines_at, lines_of, used_lines
-from semantic_field.mapping.keyframes.store import KeyframeStore
+from semantic_field.mapping.keyframes.store import BYTES_PER_PIXEL, KeyframeStore
 from semantic_field.mapping.memory import make_keyframes
 from semantic_field.mapping.training.step import Trainer
 
@@ -138,7 +140,27 @@ def unpack_training(
         fill_lines(getattr(trainer.moments, name), used, moments)
     trainer.rays = int(stored.get("rays", ()))
     _unpack_optimizer(stored, trainer)
-    return _unpack_keyframes(stored, config, classes) if "keyframes.sizes" in arrays else None
+    if "keyframes.sizes" not in arrays:
+        return None
+    return _unpack_keyframes(stored, partial(make_keyframes, config), classes)
+
+
+def stored_keyframes(state: MapState) -> KeyframeStore | None:
+    """Return the keyframes of a state that was read from a file; None if it has none.
+
+    Raises:
+        ValueError: if an array is missing or damaged.
+    """
+    stored, classes = _Stored(state.training), len(state.class_ids)
+    if "keyframes.sizes" not in state.training:
+        return None
+    count = len(stored.get("keyframes.sizes", (None, 2)))
+
+    def just_enough(width: int, height: int) -> KeyframeStore:
+        budget_mb = -(-count * width * height * BYTES_PER_PIXEL // (1 << 20))
+        return KeyframeStore(width, height, budget_mb, (0.0, 0.0))
+
+    return _unpack_keyframes(stored, just_enough, classes)
 
 
 class _Stored:
@@ -195,12 +217,14 @@ def _unpack_optimizer(stored: _Stored, trainer: Trainer) -> None:
             }
 
 
-def _unpack_keyframes(stored: _Stored, config: Config, classes: int) -> KeyframeStore:
+def _unpack_keyframes(
+    stored: _Stored, make_store: Callable[[int, int], KeyframeStore], classes: int
+) -> KeyframeStore:
     width, height = stored.get("keyframes.slot_size", (2,)).tolist()
     sizes = stored.get("keyframes.sizes", (None, 2))
     fits = (sizes > 0).all() and (sizes.prod(1) <= width * height).all()
     stored.check("keyframes.sizes", sizes, f"sizes of at most {width} x {height} pixels", fits)
-    store = make_keyframes(config, width, height)
+    store = make_store(width, height)
     count, store.count = len(sizes), min(len(sizes), store.capacity)
     targets = {"stamps_ns": store.stamps_ns, "visits": store.visits}
     targets |= store.cameras._asdict() | store.learnt

@@ -83,7 +83,7 @@ class Mapper:
         self._before_new_map = before_new_map
         self._proposer = proposer or (image_teachers.proposer if image_teachers else None)
         self.turns, self._paused = Turns(), False
-        self._meter, self._snapshots = Meter(), Snapshots(frame_id)
+        self._meter, self._snapshots = Meter(), Snapshots(frame_id, self.turns.visit)
         self._worker = Worker(self._work_once, wake=lambda: self._entrance.wake())
         self.live_map = self._new_map()
         world = World(config.mapping.max_speed_mps)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +11,7 @@ from numpy.typing import NDArray
 
 from semantic_field.field.map_state import MapState
 from semantic_field.field.views.device_rendering import DeviceMap, memory_for_a_map
+from semantic_field.mapping.keyframe_views import KeyframeViews
 from semantic_field.mapping.live_map import LiveMap
 from semantic_field.mapping.renderer import Renderer
 from semantic_field.mapping.robustness.interpolation import Moments
@@ -19,12 +22,14 @@ class Snapshots:
 
     Args:
         frame_id: name of the world frame.
+        guard: context manager in which live maps do not change.
     Attributes:
         version: version number of the newest state; increases with every new one.
     """
 
-    def __init__(self, frame_id: str) -> None:
+    def __init__(self, frame_id: str, guard: Callable[[], AbstractContextManager[None]]) -> None:
         self.frame_id, self.version = frame_id, 0
+        self._guard = guard
         self.forget()
 
     def forget(self) -> None:
@@ -55,10 +60,16 @@ class Snapshots:
             origin: origin of the map in the world frame (3,), metres.
         """
         moments = Moments.of(live_map.keyframes) if live_map.keyframes is not None else None
+        sources = None
+        if live_map.config.mapping.appearance == "views":
+            sources = KeyframeViews(
+                lambda: live_map.keyframes, lambda: live_map.classes.ids, self._guard
+            )
         if live_map.device.type == "cpu":
-            return Renderer.of(self.state(live_map, origin), moments=moments)
-        on_device = self._on_device(live_map)
-        return Renderer(on_device.render, live_map.annotations, origin, moments)
+            return Renderer.of(self.state(live_map, origin), "cpu", moments, sources)
+        render = self._on_device(live_map).render
+        threads = live_map.config.mapping.threads
+        return Renderer(render, live_map.annotations, origin, moments, sources, threads)
 
     def _on_device(self, live_map: LiveMap) -> DeviceMap:
         """Return a copy of the map on its device; the same object if nothing has changed."""

@@ -22,7 +22,6 @@ from semantic_field.evaluation.scores.confusion import ConfusionMatrix
 from semantic_field.evaluation.scores.conventions import convention
 from semantic_field.evaluation.scores.held_out_views import HeldOutFrames
 from semantic_field.evaluation.scores.scoring import held_out
-from semantic_field.field.map_state import MapState
 from semantic_field.mapping.renderer import Renderer
 
 Progress = Callable[[str, float], None]
@@ -31,7 +30,7 @@ MISSED = 0.05
 
 
 def score_label_task(
-    state: MapState,
+    renderer: Renderer,
     source: FrameSource,
     frames: SupervisedFrames,
     held: HeldOutFrames,
@@ -56,18 +55,17 @@ def score_label_task(
     return {
         "task": protocol.supervision.describe(),
         "labelled_frames": [frames.position(i) for i in sorted(frames.labelled)],
-        "mapped_views": _mapped_views(state, source, frames, protocol, classes, progress),
-        "baselines": _baselines(state, frames, held, protocol, classes, progress)
+        "mapped_views": _mapped_views(renderer, source, frames, protocol, classes, progress),
+        "baselines": _baselines(renderer, frames, held, protocol, classes, progress)
         | _network(source, frames, held.positions, protocol, config, classes, progress),
     }
 
 
 def label_figures(
-    state: MapState, views: HeldOutFrames, protocol: Protocol, classes: ClassSet
+    renderer: Renderer, views: HeldOutFrames, protocol: Protocol, classes: ClassSet
 ) -> tuple[dict[str, Any], list[str]]:
     """Return the scores of rendered labels, and the names of classes with an IoU below 0.05."""
     matrix = ConfusionMatrix(classes.names, convention(protocol.headline).rule)
-    renderer = Renderer.of(state)
     for frame in views:
         if frame.labels is not None:
             label = renderer.render(frame.camera, frame.T_world_camera).label
@@ -77,7 +75,7 @@ def label_figures(
 
 
 def _mapped_views(
-    state: MapState,
+    renderer: Renderer,
     source: FrameSource,
     frames: SupervisedFrames,
     protocol: Protocol,
@@ -91,11 +89,11 @@ def _mapped_views(
     every = [frames.position(i) for i in range(len(frames))]
     step = max(1, len(every) // protocol.views.mapped)
     views = HeldOutFrames(source, every[::step][: protocol.views.mapped], protocol.views.width)
-    return label_figures(state, views, protocol, classes)[0] | {"views": len(views)}
+    return label_figures(renderer, views, protocol, classes)[0] | {"views": len(views)}
 
 
 def _baselines(
-    state: MapState,
+    renderer: Renderer,
     frames: SupervisedFrames,
     held: HeldOutFrames,
     protocol: Protocol,
@@ -107,7 +105,6 @@ def _baselines(
         return {}
     labelled = (frames[i] for i in sorted(frames.labelled))
     scores = BaselineScores(labelled_frames(labelled, classes), classes, protocol, names)
-    renderer = Renderer.of(state)
     for number, frame in enumerate(held):
         if frame.labels is not None:
             scores.add(frame, renderer.render(frame.camera, frame.T_world_camera).label)
@@ -139,7 +136,7 @@ def _network(
         ).run()
     views = HeldOutFrames(source, held_out(positions, protocol), NETWORK_VIEW_WIDTH)
     told("held-out views", 0.0)
-    figures, _ = label_figures(run.state, views, protocol, classes)
+    figures, _ = label_figures(run.renderer.field_only(), views, protocol, classes)
     return {"frequency_mlp": figures | {"steps": run.status.steps, "width": NETWORK_VIEW_WIDTH}}
 
 

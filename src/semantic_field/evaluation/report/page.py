@@ -282,7 +282,7 @@ def _views(report: dict[str, Any], evaluation: Evaluation) -> str:
     parts = ["<h2>Worst and best held-out views</h2>"]
     for kind, record in chosen_views(report["views"]):
         jpeg = view_picture(
-            evaluation.source, evaluation.state, record["position"], evaluation.protocol
+            evaluation.source, evaluation.renderer, record["position"], evaluation.protocol
         )
         text = (
             f"{kind}: frame {record['position']}, PSNR {_number(record['psnr'], 1)} dB, "

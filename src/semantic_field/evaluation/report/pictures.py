@@ -14,9 +14,9 @@ from semantic_field.evaluation.report.plots import new_figure, to_jpeg
 from semantic_field.evaluation.scores.class_set import ClassSet
 from semantic_field.evaluation.scores.held_out_views import fit
 from semantic_field.evaluation.scores.scoring import render
-from semantic_field.field.map_state import MapState
 from semantic_field.field.views.rendering import RenderedView
 from semantic_field.frames import Frame
+from semantic_field.mapping.renderer import Renderer
 from semantic_field.query.colors import depth_colors, label_colors
 from semantic_field.query.engine import QueryEngine
 from semantic_field.query.top_down import top_down_image
@@ -35,10 +35,12 @@ def chosen_views(views: list[dict[str, Any]], each: int = 2) -> list[tuple[str, 
     return [("worst", v) for v in worst] + [("best", v) for v in best]
 
 
-def view_picture(source: FrameSource, state: MapState, position: int, protocol: Protocol) -> bytes:
+def view_picture(
+    source: FrameSource, renderer: Renderer, position: int, protocol: Protocol
+) -> bytes:
     """Return a JPEG of one frame: truth, rendering and difference of colour, depth and labels."""
     frame = fit(source[position], PICTURE_WIDTH)
-    view, _ = render(state, frame)
+    view, _ = render(renderer, frame)
     rows = [
         ("colour", frame.color, view.color, _color_difference(frame.color, view.color)),
         ("depth", *_depth_row(frame.depth, view.depth)),

@@ -60,15 +60,16 @@ def held_out(positions: Sequence[int], protocol: Protocol) -> list[int]:
     return [positions[i] for i in dict.fromkeys(chosen.tolist())]
 
 
-def render(state: MapState, frame: Frame) -> tuple[RenderedView, float]:
+def render(renderer: Renderer, frame: Frame) -> tuple[RenderedView, float]:
     """Render the map at a frame's camera; returns the view and the rendering time in seconds."""
     began = time.perf_counter()
-    view = Renderer.of(state).render(frame.camera, frame.T_world_camera)
+    view = renderer.render(frame.camera, frame.T_world_camera)
     return view, time.perf_counter() - began
 
 
 def score_map(
     state: MapState,
+    renderer: Renderer,
     frames: HeldOutFrames,
     source: FrameSource,
     protocol: Protocol,
@@ -79,12 +80,14 @@ def score_map(
     """Compute all scores of the protocol for one map.
 
     Args:
-        frames: the held-out views.
+        renderer: renders the views of the map. frames: the held-out views.
         source: the recording; its depth, labels and objects are the ground truth in 3D.
         teacher: the teacher that the map was built with; None leaves queries out.
     """
     points = extract_surface(state, protocol.surface_voxel_m)
-    scores, instances = _score_views(state, points, frames, source.label_names, protocol, progress)
+    scores, instances = _score_views(
+        renderer, points, frames, source.label_names, protocol, progress
+    )
     quality, notes = scores.result(), []
     notes += quality.pop("left_out")
     quality["instances"] = {rule: asdict(mean_score(v)) for rule, v in instances.items()} or None
@@ -107,7 +110,7 @@ def score_map(
 
 
 def _score_views(
-    state: MapState,
+    renderer: Renderer,
     points: SurfacePoints,
     frames: HeldOutFrames,
     names: dict[int, str],
@@ -121,7 +124,7 @@ def _score_views(
     instances: dict[str, list[InstanceScore]] = {r: [] for r in protocol.instances if masks}
     for number, position in enumerate(frames.positions):
         frame = frames[number]
-        view, seconds = render(state, frame)
+        view, seconds = render(renderer, frame)
         scores.add(position, frame, view, seconds)
         progress("held-out views", (number + 1) / len(frames))
         if masks is None or frame.instances is None:

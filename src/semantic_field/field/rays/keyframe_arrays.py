@@ -23,6 +23,10 @@ class KeyframeImages(NamedTuple):
     depths: NDArray[np.uint16]
     labels: NDArray[np.int16]
 
+    def at(self, slots: slice | NDArray[np.int64]) -> KeyframeImages:
+        """Return the images of some keyframes: views of the arrays for a slice, else copies."""
+        return KeyframeImages(self.colors[slots], self.depths[slots], self.labels[slots])
+
 
 class KeyframeCameras(NamedTuple):
     """Cameras and poses of the keyframes, on the host.
@@ -36,6 +40,10 @@ class KeyframeCameras(NamedTuple):
     intrinsics: NDArray[np.float32]
     poses: NDArray[np.float32]
     sizes: NDArray[np.int64]
+
+    def at(self, slots: slice | NDArray[np.int64]) -> KeyframeCameras:
+        """Return the cameras of some keyframes, see ``KeyframeImages.at``."""
+        return KeyframeCameras(self.intrinsics[slots], self.poses[slots], self.sizes[slots])
 
 
 class KeyframeContours(NamedTuple):

@@ -9,10 +9,13 @@ farther one contradicts it, because the keyframe looks through the place where i
 # pyright: basic
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from semantic_field.field.rays.keyframe_arrays import KeyframeCameras
 from semantic_field.field.rays.sampling import DEPTH_UNIT_M, GUESSED, MASKED
 from semantic_field.geometry import transform_points
 
@@ -23,37 +26,57 @@ NO_READING, NOT_USED = np.float32(0), np.float32(-1)
 _inline = njit(inline="always", error_model="numpy")
 
 
-def projections(
-    intrinsics: NDArray[np.float32], poses: NDArray[np.floating], T_map_target: NDArray[np.float64]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return how points of a frame project into K cameras.
+class Lenses(NamedTuple):
+    """How points of one frame (the target) project into K keyframes.
 
-    Args:
-        intrinsics: (K, 4), fx fy cx cy in pixels.
-        poses: (K, 4, 4), ``T_map_camera``.
-        T_map_target: (4, 4), pose of the frame in which points are given.
-    Returns:
-        Projection matrices float32 (K, 3, 4), whose product with a point [x y z 1] is
-        [u d, v d, d] with pixel coordinates u, v and z-depth d; and the cameras' positions in the
-        frame, float32 (K, 3).
+    Attributes:
+        matrix: float32 (K, 3, 4), whose product with a point [x y z 1] of the target frame is
+            [u d, v d, d] with pixel coordinates u, v and z-depth d.
+        position: float32 (K, 3), the cameras' positions in the target frame, metres.
+        last: float32 (K, 2), the last column and row. focal: float32 (K,), in pixels.
+        width: int64 (K,), columns. trust: float32 (K,) in 0..1, weight of the whole keyframe.
     """
-    poses = np.asarray(poses, np.float64)
-    T_camera_target = np.linalg.inv(poses) @ T_map_target
+
+    matrix: NDArray[np.float32]
+    position: NDArray[np.float32]
+    last: NDArray[np.float32]
+    focal: NDArray[np.float32]
+    width: NDArray[np.int64]
+    trust: NDArray[np.float32]
+
+
+def lenses_of(cameras: KeyframeCameras, T_map_target: NDArray[np.floating]) -> Lenses:
+    """Return the lenses of keyframes, for points in a frame of pose ``T_map_target`` (4, 4)."""
+    poses = np.asarray(cameras.poses, np.float64)
+    T_target_map = np.linalg.inv(np.asarray(T_map_target, np.float64))
     K = np.zeros((len(poses), 3, 3))
-    K[:, 0, 0], K[:, 1, 1], K[:, 0, 2], K[:, 1, 2] = np.asarray(intrinsics, np.float64).T
+    K[:, 0, 0], K[:, 1, 1], K[:, 0, 2], K[:, 1, 2] = np.asarray(cameras.intrinsics, np.float64).T
     K[:, 2, 2] = 1.0
-    positions = transform_points(np.linalg.inv(T_map_target), poses[:, :3, 3])
-    return (K @ T_camera_target[:, :3]).astype(np.float32), positions.astype(np.float32)
+    matrix = K @ (np.linalg.inv(poses) @ T_map_target)[:, :3]
+    return Lenses(
+        matrix=np.ascontiguousarray(matrix, np.float32),
+        position=transform_points(T_target_map, poses[:, :3, 3]).astype(np.float32),
+        last=(cameras.sizes - 1).astype(np.float32),
+        focal=np.ascontiguousarray(cameras.intrinsics[:, 0]),
+        width=np.ascontiguousarray(cameras.sizes[:, 0]),
+        trust=np.ones(len(poses), np.float32),
+    )
 
 
 @_inline
-def projected(P, k, x, y, z):
-    """Pixel coordinates u, v and z-depth of a point in camera ``k``; the depth may be negative."""
-    far = P[k, 2, 0] * x + P[k, 2, 1] * y + P[k, 2, 2] * z + P[k, 2, 3]
+def projected(matrix, k, x, y, z):
+    """Pixel coordinates u, v and z-depth of a point in keyframe ``k``; depth may be negative."""
+    far = matrix[k, 2, 0] * x + matrix[k, 2, 1] * y + matrix[k, 2, 2] * z + matrix[k, 2, 3]
     inverse = np.float32(1) / far
-    u = (P[k, 0, 0] * x + P[k, 0, 1] * y + P[k, 0, 2] * z + P[k, 0, 3]) * inverse
-    v = (P[k, 1, 0] * x + P[k, 1, 1] * y + P[k, 1, 2] * z + P[k, 1, 3]) * inverse
-    return u, v, far
+    u = matrix[k, 0, 0] * x + matrix[k, 0, 1] * y + matrix[k, 0, 2] * z + matrix[k, 0, 3]
+    v = matrix[k, 1, 0] * x + matrix[k, 1, 1] * y + matrix[k, 1, 2] * z + matrix[k, 1, 3]
+    return u * inverse, v * inverse, far
+
+
+@_inline
+def nearest_pixel(u, v, width):
+    """Number of the pixel at coordinates inside an image of this width."""
+    return int(v + np.float32(0.5)) * width + int(u + np.float32(0.5))
 
 
 @_inline

@@ -1,0 +1,118 @@
+"""What keyframes say about points of a surface: whether they see them, and how well.
+
+Weights are products of what makes a photograph of a point similar to what the target view would
+show: the angle between the two viewing rays, the resolution, the incidence, the distance from the
+image's border, the trust in the keyframe, and the agreement with its own depth reading.
+"""
+
+# Compiled functions carry no annotations: Numba infers their types.
+# pyright: basic
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from semantic_field.field.views.seeing import (
+    NEAREST_M,
+    NO_READING,
+    nearest_pixel,
+    reading,
+    tolerance,
+)
+
+ONE, ZERO, HALF = np.float32(1), np.float32(0), np.float32(0.5)
+COLOR_SINE2 = np.float32(0.0005)  # sin^2 of the angle between two rays at which colours weigh half
+LABEL_SINE2 = np.float32(0.02)  # the same for labels, which do not depend on the direction
+UNREAD = np.float32(0.5)  # weight of a pixel without depth reading: nothing proves that it sees
+OFF_SHARE = np.float32(0.8)  # of the weight that is lost where depths differ by the tolerance
+PER_BORDER_PIXEL = np.float32(1 / 16)  # weight per pixel of distance from an image's border
+PER_COSINE = np.float32(2)  # weight per cosine of incidence, up to 1
+TINY = np.float32(1e-9)
+U, V, FAR, COLOR, LABEL, COSINE = range(6)  # rows of the results of ``look``
+_jit = njit(nogil=True, cache=True, error_model="numpy")
+_inline = njit(inline="always", error_model="numpy")
+
+
+@_jit
+def look(x, y, z, normal, lenses, k, focal, found):
+    """Fill ``found`` (6, N) with how well keyframe k would show N points if nothing hid them.
+
+    Rows of ``found``: pixel coordinates and z-depth in the keyframe; weights of its colour and of
+    its label, 0 outside the image or if seen from behind; cosine of incidence. The loop has no
+    branches and few arrays, so that it is compiled to vector instructions.
+
+    Args:
+        x, y, z: float32 (N,), coordinates in the target camera's axes, metres, z = 0 for none.
+        normal: float32 (3, N), unit normals in the same axes.
+        focal: focal length of the target camera, pixels.
+    """
+    m = lenses.matrix[k]
+    m00, m01, m02, m03 = m[0, 0], m[0, 1], m[0, 2], m[0, 3]
+    m10, m11, m12, m13 = m[1, 0], m[1, 1], m[1, 2], m[1, 3]
+    m20, m21, m22, m23 = m[2, 0], m[2, 1], m[2, 2], m[2, 3]
+    px, py, pz = lenses.position[k, 0], lenses.position[k, 1], lenses.position[k, 2]
+    last_u, last_v, trust = lenses.last[k, 0], lenses.last[k, 1], lenses.trust[k]
+    scale, nearest = lenses.focal[k] / focal, np.float32(NEAREST_M)
+    for j in range(len(z)):
+        far = m20 * x[j] + m21 * y[j] + m22 * z[j] + m23
+        inverse = ONE / far
+        u = (m00 * x[j] + m01 * y[j] + m02 * z[j] + m03) * inverse
+        v = (m10 * x[j] + m11 * y[j] + m12 * z[j] + m13) * inverse
+        ax, ay, az = x[j] - px, y[j] - py, z[j] - pz
+        apart = ax * ax + ay * ay + az * az + TINY
+        along = max(x[j] * ax + y[j] * ay + z[j] * az, ZERO)
+        here = x[j] * x[j] + y[j] * y[j] + z[j] * z[j] + TINY
+        sine2 = max(ONE - along * along / (apart * here), ZERO)
+        cosine = -(normal[0, j] * ax + normal[1, j] * ay + normal[2, j] * az) / np.sqrt(apart)
+        border = min(min(u, v), min(last_u - u, last_v - v)) + HALF
+        inside = min(max(border * PER_BORDER_PIXEL, ZERO), ONE)
+        detail = min(scale * z[j] / max(far, nearest), ONE)
+        weight = trust * inside * detail * detail * min(cosine * PER_COSINE, ONE)
+        weight = weight if cosine > ZERO and far > nearest and z[j] > ZERO else ZERO
+        found[0, j], found[1, j], found[2, j] = u, v, far
+        found[3, j] = weight * COLOR_SINE2 / (COLOR_SINE2 + sine2)
+        found[4, j] = weight * LABEL_SINE2 / (LABEL_SINE2 + sine2)
+        found[5, j] = cosine
+
+
+@_inline
+def asked(found, k, j, depths, labels, width):
+    """Compare point j with the depth reading of keyframe k; ``found`` (K, 6, N) is from ``look``.
+
+    Returns:
+        the weights of its colour and its label, 0 if the keyframe does not see the point; the
+        weight with which it looks through the point; and the difference between its reading and
+        the point's depth, divided by the depth.
+    """
+    color, label, far = found[k, COLOR, j], found[k, LABEL, j], found[k, FAR, j]
+    if not label > ZERO:
+        return ZERO, ZERO, ZERO, ZERO
+    read = reading(depths, labels, k, nearest_pixel(found[k, U, j], found[k, V, j], width[k]))
+    if read < ZERO:
+        return ZERO, ZERO, ZERO, ZERO
+    if read == NO_READING:
+        return color * UNREAD, label * UNREAD, ZERO, ZERO
+    off, most = read - far, tolerance(far, found[k, COSINE, j])
+    if off > most:
+        return ZERO, ZERO, label, ZERO
+    if off < -most:
+        return ZERO, ZERO, ZERO, ZERO
+    share = off / most
+    kept = ONE - OFF_SHARE * share * share
+    return color * kept, label * kept, ZERO, off / far
+
+
+@_jit
+def ask_all(x, y, z, normal, lenses, depths, labels, focal, found, shown, votes, past, off):
+    """Ask all K keyframes about N points: ``look`` and ``asked``.
+
+    Args:
+        found: (K, 6, N), filled by ``look``.
+        shown, votes, past, off: (K, N), filled with the results of ``asked``.
+    """
+    for k in range(len(lenses.width)):
+        look(x, y, z, normal, lenses, k, focal, found[k])
+        for j in range(len(z)):
+            shown[k, j], votes[k, j], past[k, j], off[k, j] = asked(
+                found, k, j, depths, labels, lenses.width
+            )

@@ -1,0 +1,176 @@
+"""Source views: the keyframes from which a view is made, chosen to cover what it shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semantic_field.field.rays.keyframe_arrays import KeyframeCameras, KeyframeImages
+from semantic_field.field.views.agreement import exposures_between, trust_by_distance
+from semantic_field.field.views.asking import ask_all
+from semantic_field.field.views.seeing import Lenses, lenses_of
+from semantic_field.geometry import Camera, pose_distances
+
+VIEWS = 8  # keyframes per view
+CHOICE = (12, 16)  # rows and columns of the pixels whose coverage decides
+OVERLAP = (24, 32)  # rows and columns of the pixels whose colours are compared
+ENOUGH = 0.5  # weight of a point at which another keyframe adds half as much
+LABEL_SHARE = 0.1  # weight of labels beside colours when keyframes are chosen
+CLOSE_M = 0.1  # added to the distance of a keyframe's pose before its weight is taken
+OLD_S = 600.0  # age at which a keyframe's weight is halved
+
+
+@dataclass(frozen=True)
+class Target:
+    """A rendered view that keyframes shall show.
+
+    Attributes:
+        camera, T_map_camera: of the view; the pose (4, 4) is in map coordinates.
+        depth: z-depth of the field's surface, float32 (H, W), metres, 0 = none.
+        normal: its normals in map axes, float32 (H, W, 3).
+    """
+
+    camera: Camera
+    T_map_camera: NDArray[np.float64]
+    depth: NDArray[np.float32]
+    normal: NDArray[np.float32]
+
+    def points(self, rows: int, columns: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return points and normals (3, N), camera axes, of evenly spaced pixels with depth."""
+        v = ((np.arange(rows) + 0.5) / rows * self.camera.height).astype(np.int64)
+        u = ((np.arange(columns) + 0.5) / columns * self.camera.width).astype(np.int64)
+        v, u = (index.reshape(-1) for index in np.meshgrid(v, u, indexing="ij"))
+        seen = self.depth[v, u] > 0
+        v, u = v[seen], u[seen]
+        points = self.camera.lift(u, v, self.depth[v, u]).T
+        return np.ascontiguousarray(points, np.float32), self.rotation @ self.normal[v, u].T
+
+    @property
+    def rotation(self) -> NDArray[np.float32]:
+        """The rotation (3, 3) of map axes to the camera's."""
+        return np.ascontiguousarray(self.T_map_camera[:3, :3].T, np.float32)
+
+
+@dataclass(frozen=True)
+class SourceViews:
+    """Images, cameras, exposures and labels of K keyframes.
+
+    Attributes:
+        images, cameras: arrays of K keyframes, in map coordinates.
+        exposures: float64 (K, 3, 2), gain and bias of each channel: an image is gain * colour +
+            bias, for colours in 0..1.
+        stamps_ns: int64 (K,), acquisition times.
+        class_ids: int32 (C,), the class id of each label row.
+    """
+
+    images: KeyframeImages
+    cameras: KeyframeCameras
+    exposures: NDArray[np.float64]
+    stamps_ns: NDArray[np.int64]
+    class_ids: NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.exposures)
+
+    def taken(self, slots: NDArray[np.int64]) -> SourceViews:
+        """Return copies of some keyframes (by number)."""
+        return replace(
+            self,
+            images=self.images.at(slots),
+            cameras=self.cameras.at(slots),
+            exposures=self.exposures[slots],
+            stamps_ns=self.stamps_ns[slots],
+        )
+
+    def choose(self, target: Target, most: int = VIEWS) -> NDArray[np.int64]:
+        """Choose at most ``most`` keyframes that together show the surface of a view best.
+
+        Greedy: the next keyframe is the one that adds most to the points' coverage, where a point
+        that is already covered counts less. Near, recent and evenly exposed keyframes come first.
+
+        Returns:
+            Numbers of the keyframes, best first; fewer than ``most`` if no other sees a point.
+        """
+        points, normals = target.points(*CHOICE)
+        lenses = lenses_of(self.cameras, target.T_map_camera)
+        _, shown, votes = self._asked(target, points, normals, lenses)
+        cover = (shown + np.float32(LABEL_SHARE) * votes) * self._preference(target)[:, None]
+        return _greedy(cover, most)
+
+    def _asked(
+        self, target: Target, points: NDArray, normals: NDArray, lenses: Lenses
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+        """Ask all keyframes about points (3, N) with normals (3, N), see ``asking.ask_all``.
+
+        Returns its results ``found``, ``shown`` and ``votes``.
+        """
+        K, n = len(self), points.shape[1]
+        found, answers = np.empty((K, 6, n), np.float32), np.empty((4, K, n), np.float32)
+        _, depths, labels = self.images
+        focal = np.float32(target.camera.fx)
+        ask_all(
+            points[0],
+            points[1],
+            points[2],
+            normals,
+            lenses,
+            depths,
+            labels,
+            focal,
+            found,
+            answers[0],
+            answers[1],
+            answers[2],
+            answers[3],
+        )
+        return found, answers[0], answers[1]
+
+    def _preference(self, target: Target) -> NDArray[np.float32]:
+        """Return a factor (K,) for each keyframe: near, recent and evenly exposed ones first."""
+        near = CLOSE_M / (CLOSE_M + pose_distances(self.cameras.poses, target.T_map_camera))
+        age_s = (self.stamps_ns.max(initial=0) - self.stamps_ns) * 1e-9
+        gain = self.exposures[..., 0].mean(1)
+        return (near / (1 + age_s / OLD_S) * np.minimum(gain, 1 / gain)).astype(np.float32)
+
+    def tuned(self, target: Target) -> tuple[Lenses, NDArray[np.float32]]:
+        """Return the lenses of all keyframes with their trust, and exposures (K, 3, 2).
+
+        Both are measured on what the keyframes show of the target together. A keyframe's colour
+        c, 0..255, becomes ``a c + b`` with the exposure (a, b) of each channel.
+        """
+        lenses = lenses_of(self.cameras, target.T_map_camera)
+        points, normals = target.points(*OVERLAP)
+        found, _, votes = self._asked(target, points, normals, lenses)
+        seen = votes > 0
+        colors = np.zeros((*seen.shape, 3), np.float32)
+        k, n = np.nonzero(seen)
+        u, v = np.rint(found[k, :2, n].T).astype(np.int64)
+        colors[k, n] = self.images.colors[k, v * lenses.width[k] + u]
+        gain, bias = self.exposures[..., 0], self.exposures[..., 1]
+        learnt = np.stack([1 / gain, -255 * bias / gain], -1).astype(np.float32)
+        colors = learnt[:, None, :, 0] * colors + learnt[:, None, :, 1]
+        distance = pose_distances(self.cameras.poses, target.T_map_camera)
+        apart = pose_distances(self.cameras.poses[:, None], self.cameras.poses[None])
+        exposures = exposures_between(colors, seen, distance)
+        colors = exposures[:, None, :, 0] * colors + exposures[:, None, :, 1]
+        trust = trust_by_distance(np.asarray(colors, np.float32), seen, apart, distance)
+        exposures[..., 1] += exposures[..., 0] * learnt[..., 1]
+        exposures[..., 0] *= learnt[..., 0]
+        return lenses._replace(trust=trust), exposures
+
+
+def _greedy(cover: NDArray[np.float32], most: int) -> NDArray[np.int64]:
+    """Choose rows of ``cover`` (K, N), one after another, by what each adds to the rest."""
+    chosen: list[int] = []
+    total = np.zeros(cover.shape[1], np.float32)
+    for _ in range(min(most, len(cover))):
+        gain = (cover / ((total + ENOUGH) * (total + cover + ENOUGH))).sum(1)
+        gain[chosen] = 0
+        best = int(gain.argmax())
+        if gain[best] <= 0:
+            break
+        chosen.append(best)
+        total += cover[best]
+    return np.array(chosen, np.int64)
