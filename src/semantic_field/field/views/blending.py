@@ -16,7 +16,7 @@ from semantic_field.field.views.seeing import nearest_pixel, projected, toleranc
 
 FIELD_DEPTH = np.float32(0.3)  # weight of the field's depth beside readings; a full view has 1
 FIELD_COLOR = np.float32(0.02)  # of the field's colour
-FIELD_LABEL = np.float32(0.3)  # of the field's label
+FIELD_LABEL = np.float32(0.1)  # of the field's label
 NEGLIGIBLE = np.float32(0.02)  # colours with less than this share of the best weight are not read
 LONGEST_MOVE = np.float32(2)  # of the tolerance: readings do not move the surface further
 FLATTEST_SLOPE = np.float32(-0.1)  # between ray and surface

@@ -16,7 +16,7 @@ from semantic_field.geometry import Camera, pose_distances
 VIEWS = 8  # keyframes per view
 CHOICE = (12, 16)  # rows and columns of the pixels whose coverage decides
 OVERLAP = (24, 32)  # rows and columns of the pixels whose colours are compared
-ENOUGH = 0.5  # weight of a point at which another keyframe adds half as much
+ENOUGH = 0.5  # share of a point's best weight at which another keyframe adds half as much
 LABEL_SHARE = 0.1  # weight of labels beside colours when keyframes are chosen
 CLOSE_M = 0.1  # added to the distance of a keyframe's pose before its weight is taken
 OLD_S = 600.0  # age at which a keyframe's weight is halved
@@ -97,7 +97,8 @@ class SourceViews:
         lenses = lenses_of(self.cameras, target.T_map_camera)
         _, shown, votes = self._asked(target, points, normals, lenses)
         cover = (shown + np.float32(LABEL_SHARE) * votes) * self._preference(target)[:, None]
-        return _greedy(cover, most)
+        best = cover.max(axis=0, initial=0)
+        return _greedy(cover / np.where(best > 0, best, 1), most)
 
     def _asked(
         self, target: Target, points: NDArray, normals: NDArray, lenses: Lenses
