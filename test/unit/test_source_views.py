@@ -226,6 +226,17 @@ def test_recent_and_evenly_exposed_keyframes_come_first() -> None:
     assert views.choose(target, 1).tolist() == [1]
 
 
+def test_labelled_keyframes_are_added_where_few_are_labelled() -> None:
+    poses = [at(0.05 * i) for i in range(8)] + [at(-0.5), at(0.8)]
+    views, (_, target) = sources(poses, box=False), field_view(at(0.1), box=False)
+    assert len(views.choose(target, 3)) == 3  # all are labelled
+    views.images.labels[:8] = -1
+    chosen = views.choose(target, 3)
+    assert len(chosen) == 5 and set(chosen[3:]) == {8, 9}
+    views.images.labels[:] = -1
+    assert len(views.choose(target, 3)) == 3
+
+
 # blending
 
 
