@@ -184,7 +184,7 @@ def test_the_choice_is_the_best_by_brute_force() -> None:
     poses = [at(x) for x in (-2.4, -1.2, -1.1, 0.0, 0.1, 1.2, 2.4)]
     views, (_, target) = sources(poses, box=False), field_view(at(0.05), box=False)
     chosen = views.choose(target, 2)
-    points, _ = target.points(12, 16)
+    points, _ = target.points(9, 12)
     world = points.T + [0.05, 0, 0]
     color, label, _ = ask(views, at(0.05), world)
     near = 0.1 / (0.1 + np.abs([T[0, 3] - 0.05 for T in poses]))

@@ -14,7 +14,7 @@ from semantic_field.field.views.seeing import Lenses, lenses_of
 from semantic_field.geometry import Camera, pose_distances
 
 VIEWS = 8  # keyframes per view
-CHOICE = (12, 16)  # rows and columns of the pixels whose coverage decides
+CHOICE = (9, 12)  # rows and columns of the pixels whose coverage decides
 OVERLAP = (24, 32)  # rows and columns of the pixels whose colours are compared
 ENOUGH = 0.5  # share of a point's best weight at which another keyframe adds half as much
 LABEL_SHARE = 0.1  # weight of labels beside colours when keyframes are chosen
