@@ -285,6 +285,9 @@ def test_a_pixel_without_label_is_a_miss_where_the_truth_has_a_class_and_only_th
     nothing = RegionViews(ClassSet(NAMES), Rule())
     nothing.add(flat_truth(), flat_view(label=-1), whole)
     assert nothing.result()["miou"] == 0.0
+    void_counts = RegionViews(ClassSet(NAMES), Rule(void="class"))
+    void_counts.add(flat_truth(), flat_view(), left(10))  # all right; outside is not "void"
+    assert void_counts.result()["miou"] == 1.0
     empty = RegionViews(ClassSet(NAMES), Rule())
     empty.add(flat_truth(), view, ~whole)
     assert empty.result()["miou"] is empty.result()["psnr"] is None
@@ -357,7 +360,9 @@ def test_the_truth_itself_has_no_errors_and_the_baseline_is_beside_it(room) -> N
     found = score_off_path(room, mapped, exact, protocol)
     assert found.figures["names"] == ["exact", "reprojection"]
     assert list(found.figures["distances"]) == ["300 mm", "600 mm"]
-    assert [item.truth.camera.width for item in found.examples] == [48, 48]
+    shares = [item.observed.mean() for item in found.examples]
+    assert 2 <= len(found.examples) <= 4 and min(shares) < 1
+    assert {item.truth.camera.width for item in found.examples} == {48}
     for item in found.figures["distances"].values():
         mine, its = (item["scores"][name] for name in ("exact", "reprojection"))
         assert mine["observed"]["miou"] == mine["whole"]["miou"] == 1.0

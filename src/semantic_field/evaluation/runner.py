@@ -49,7 +49,7 @@ CURVE_WIDTH = 320
 class Evaluation:
     """A finished evaluation: the report as plain values, and the data for its pictures.
 
-    ``off_path`` has one view off the path for each distance that was scored.
+    ``off_path`` has examples of the views off the path that were scored.
     """
 
     report: dict[str, Any]

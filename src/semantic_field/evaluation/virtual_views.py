@@ -27,7 +27,10 @@ View = Callable[[Camera, NDArray[np.float64]], RenderedView]
 
 @dataclass
 class VirtualViews:
-    """Scores as in ``quality.off_path`` of a report, and the first view of each distance."""
+    """Scores as in ``quality.off_path`` of a report, and examples of views.
+
+    For each distance these are the first view, and the one of which least was observed.
+    """
 
     figures: dict[str, Any]
     examples: list[OffPathView] = field(default_factory=list)
@@ -57,12 +60,15 @@ def score_off_path(
     for number, distance in enumerate(wanted):
         cameras = stage.cameras(distance)
         scores = OffPathScores(mapped.label_names, protocol, list(stage.views))
+        first = least = None
         for item in stage.rendered(cameras, distance):
-            if scores.count == 0:
-                found.examples.append(item)
+            first = first or item
+            if least is None or item.observed.sum() < least.observed.sum():
+                least = item
             scores.add(item)
             done = number + scores.count / len(cameras)
             progress("views off the path", done / len(wanted))
+        found.examples += [item for item in (first, least if least is not first else None) if item]
         found.figures["distances"][f"{round(1000 * distance)} mm"] = {
             "distance_m": distance,
             "cameras": [_described(camera) for camera in cameras],

@@ -166,8 +166,9 @@ def _reliability(axes: Axes, every: list[dict[str, Any]], ece: float | None) -> 
     axes.bar(middles, shares, 0.09, color=BLUE, alpha=0.75)
     axes.plot([b["mean_score"] for b in bins], shares, "o", color=RED, markersize=4)
     for b, x in zip(bins, middles, strict=True):
-        place = min(0.95, b["share_right"] + 0.03)
-        axes.text(x, place, _count(b["count"]), ha="center", fontsize=7)
+        high = b["share_right"] > 0.9  # no space above: the count goes into the bar
+        place, color = b["share_right"] + (-0.07 if high else 0.03), "white" if high else "black"
+        axes.text(x, place, _count(b["count"]), ha="center", fontsize=7, color=color)
     axes.set_title(f"reliability (ECE {'–' if ece is None else f'{ece:.3f}'})", fontsize=10)
 
 

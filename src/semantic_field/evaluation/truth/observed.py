@@ -66,7 +66,7 @@ def _seen(points, depths, order, T_camera_world, intrinsics, near, far):
             x = T[0, 0] * points[n, 0] + T[0, 1] * points[n, 1] + T[0, 2] * points[n, 2] + T[0, 3]
             y = T[1, 0] * points[n, 0] + T[1, 1] * points[n, 1] + T[1, 2] * points[n, 2] + T[1, 3]
             z = T[2, 0] * points[n, 0] + T[2, 1] * points[n, 1] + T[2, 2] * points[n, 2] + T[2, 3]
-            if not (z > 0 and near <= z <= far):
+            if not near <= z <= far:
                 continue
             u = x / z * intrinsics[frame, 0] + intrinsics[frame, 2]
             v = y / z * intrinsics[frame, 1] + intrinsics[frame, 3]
