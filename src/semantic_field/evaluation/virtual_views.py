@@ -60,15 +60,14 @@ def score_off_path(
     for number, distance in enumerate(wanted):
         cameras = stage.cameras(distance)
         scores = OffPathScores(mapped.label_names, protocol, list(stage.views))
-        first = least = None
+        examples: list[OffPathView] = []  # the first, and the least observed one
         for item in stage.rendered(cameras, distance):
-            first = first or item
-            if least is None or item.observed.sum() < least.observed.sum():
-                least = item
+            if not examples or item.observed.sum() < examples[-1].observed.sum():
+                examples = [*examples[:1], item]
             scores.add(item)
             done = number + scores.count / len(cameras)
             progress("views off the path", done / len(wanted))
-        found.examples += [item for item in (first, least if least is not first else None) if item]
+        found.examples += examples
         found.figures["distances"][f"{round(1000 * distance)} mm"] = {
             "distance_m": distance,
             "cameras": [_described(camera) for camera in cameras],
