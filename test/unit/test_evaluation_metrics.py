@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from semantic_field.evaluation.scores.box_fit import aligned_box, box_iou, inside_box
-from semantic_field.evaluation.scores.calibration import calibration
+from semantic_field.evaluation.scores.calibration import Reliability, calibration
 from semantic_field.evaluation.scores.image_quality import color_score, depth_score, psnr, ssim_map
 from semantic_field.evaluation.scores.instances import average_precision, instance_score, mean_score
+from semantic_field.evaluation.scores.pixel_confidence import PixelConfidence
 from semantic_field.evaluation.scores.point_labels import (
     POINT_PROTOCOLS,
     PointProtocol,
@@ -18,6 +19,7 @@ from semantic_field.evaluation.scores.point_labels import (
     point_scores,
 )
 from semantic_field.evaluation.scores.surfaces import LabelledCloud, fuse, majority, surface_score
+from semantic_field.field.views.rendering import RenderedView
 from semantic_field.frames import Frame
 from semantic_field.geometry import Camera, make_transform
 
@@ -77,6 +79,48 @@ def test_depth_errors_by_hand() -> None:
     assert score.median == pytest.approx(0.03, abs=1e-6)
     assert score.within_5cm == pytest.approx(2 / 4)
     assert (score.covered, score.pixels) == (pytest.approx(3 / 4), 4)
+    assert (score.early_5cm, score.late_5cm) == (0.0, 1 / 4)
+    early = depth_score(truth, np.array([[0.9, 2.0, 0.1, 2.0, 0.0]], np.float32))
+    assert (early.early_5cm, early.late_5cm, early.within_5cm) == (2 / 4, 0.0, 1 / 4)
+
+
+def test_confidence_of_pixels_by_hand() -> None:
+    # Labels: .95 right, .95 wrong, .25 right, nothing shown with 0; the last one has no true class.
+    truth = np.array([[0, 0, 1, 1, -1]], np.int32)
+    label = np.array([[0, 1, 1, -1, 0]], np.int32)
+    confidence = np.array([[0.95, 0.95, 0.25, 0.0, 0.5]], np.float32)
+    depth = np.array([[1.0, 1.0, 2.0, 0.0, 3.0]], np.float32)
+    view = RenderedView(
+        np.zeros((1, 5, 3), np.uint8), depth, np.zeros((1, 5, 3), np.float32), label, confidence
+    )
+    pixels = PixelConfidence()
+    pixels.add_labels(truth, label, view)
+    # Depths: right, 10 cm off, right, nothing where 4 cm is true, and no reading.
+    pixels.add_depths(np.array([[1.02, 1.1, 2.0, 0.04, 0.0]], np.float32), view)
+    found = pixels.result()
+    # In the bins: |.95 - 1/2| twice, |.25 - 1|, |0 - 0|
+    for name in ("label", "depth"):
+        assert found[f"{name}_ece"] == pytest.approx((2 * 0.45 + 0.75 + 0) / 4, abs=1e-6)
+        counts = {item["low"]: item["count"] for item in found[f"{name}_bins"] if item["count"]}
+        assert counts == {0.0: 1, 0.2: 1, 0.9: 2}
+    assert math.isnan(PixelConfidence().result()["label_ece"])
+
+
+def test_reliability_over_several_images_is_that_of_all() -> None:
+    random = np.random.default_rng(0)
+    scores = random.random(500)
+    right = random.random(500) < scores**2
+    whole = calibration(scores, right)
+    parts = Reliability()
+    for piece in range(0, 500, 37):
+        parts.add(scores[piece : piece + 37], right[piece : piece + 37])
+    assert parts.ece() == pytest.approx(whole.ece) and whole.ece > 0.1
+    by_hand = 0.0
+    for low in np.arange(10) / 10:
+        mine = (scores >= low) & (scores < low + 0.1)
+        by_hand += abs(scores[mine].sum() - right[mine].sum()) / 500
+    assert whole.ece == pytest.approx(by_hand)
+    assert [b.count for b in parts.bins()] == [b.count for b in whole.bins]
 
 
 # instances

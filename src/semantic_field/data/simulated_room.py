@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from semantic_field.data.room.layout import LABELS, STRUCTURE, Layout, make_layout
 from semantic_field.data.room.scene import Scene
-from semantic_field.data.room.sensor import degrade
+from semantic_field.data.room.sensor import FARTHEST_M, NEAREST_M, degrade
 from semantic_field.data.room.shapes import yaw_rotation
 from semantic_field.data.room.trajectory import make_trajectory
 from semantic_field.frames import Frame
@@ -52,6 +52,7 @@ class SimulatedRoom:
     Attributes:
         poses: ``T_world_camera`` (4, 4) of all frames.
         stamps: of the frames, nanoseconds.
+        depth_range_m: z-depths between which the sensor has readings, metres.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class SimulatedRoom:
         self.layout, self._scene = _build(seed)
         self.poses = make_trajectory(self.layout, n_frames)
         self.stamps = [FIRST_STAMP_NS + round(i * 1e9 / rate_hz) for i in range(len(self.poses))]
+        self.depth_range_m = (NEAREST_M, FARTHEST_M) if noise else (0.0, float("inf"))
         self._seed, self._noise = seed, noise
 
     @property
@@ -109,6 +111,18 @@ class SimulatedRoom:
         """Render a noise-free frame (stamp 0) for any camera, as reference for rendered views."""
         view = self._scene.view(camera, T_world_camera)
         return Frame(0, view.color, view.depth, camera, T_world_camera, view.labels, view.instances)
+
+    def clearance(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the distances (N,) from points (N, 3) to the nearest solid, metres.
+
+        They are 0 in a solid and outside the room; curved solids count as boxes around them.
+        """
+        solids = [shape for piece in self.layout.pieces for shape in piece.shapes]
+        width, depth, height = self.layout.size
+        low, high = np.array([-width / 2, -depth / 2, 0]), np.array([width / 2, depth / 2, height])
+        inside = ((points > low) & (points < high)).all(axis=1)
+        nearest = np.min([solid.distance(points) for solid in solids], axis=0)
+        return np.where(inside, nearest, 0.0)
 
 
 @lru_cache(maxsize=4)

@@ -151,18 +151,23 @@ def progress_bar(console):
 def _print_summary(console, report: dict) -> None:
     from rich.table import Table
 
-    from semantic_field.evaluation.report.figures import COST, QUALITY, compared_rows, rows
+    from semantic_field.evaluation.report.figures import (
+        COST,
+        QUALITY,
+        compared_columns,
+        compared_rows,
+        rows,
+    )
 
-    quality, cost = rows(QUALITY, report), rows(COST, report)
-    heads: tuple[str, ...] = ("", "map")
-    if report["quality"].get("baseline"):
-        quality, heads = compared_rows(QUALITY, report), (*heads, "reprojection")
+    heads = ("", *compared_columns(report))
+    quality, cost = compared_rows(QUALITY, report), rows(COST, report)
     tables = (("quality on held-out views", quality, heads), ("running cost", cost, ("", "")))
     for title, body, head in tables:
         shown = Table(*head, title=title, title_justify="left", show_header=len(head) > 2)
         for row in body:
             shown.add_row(*row)
         console.print(shown)
+    _print_off_path(console, report)
     semantics = report["quality"]["semantics"]
     if semantics:
         every = ", ".join(
@@ -172,6 +177,23 @@ def _print_summary(console, report: dict) -> None:
         console.print(f"mIoU by definition: {every}", soft_wrap=True)
     for note in report["notes"]:
         console.print(f"[yellow]note:[/] {note}", soft_wrap=True)
+
+
+def _print_off_path(console, report: dict) -> None:
+    from rich.table import Table
+
+    from semantic_field.evaluation.report.off_path_table import off_path_about, off_path_table
+
+    head, parts = off_path_table(report)
+    if not parts:
+        return
+    shown = Table(*head, title="views off the recorded path", title_justify="left")
+    for part in parts:
+        for row in part:
+            shown.add_row(*row)
+        shown.add_section()
+    console.print(shown)
+    console.print(off_path_about(report), soft_wrap=True)
 
 
 def _add_compare(subparsers) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import numpy as np
 from semantic_field.config import Config, SourceConfig
 from semantic_field.data.placed import placed
 from semantic_field.data.sources import FrameSource, open_source
+from semantic_field.evaluation.appearances import named_renderers, score_appearances
 from semantic_field.evaluation.baselines.label_tasks import score_label_task, verdicts
 from semantic_field.evaluation.baselines.without_map import score_without_map, shortfalls
 from semantic_field.evaluation.mapping_run import MappingJob, MappingRun, Progress
@@ -22,9 +23,13 @@ from semantic_field.evaluation.protocols.protocol import Protocol
 from semantic_field.evaluation.protocols.supervision import SupervisedFrames
 from semantic_field.evaluation.report import provenance
 from semantic_field.evaluation.report.keeping import kept_on_failure, writable_folder
+from semantic_field.evaluation.report.off_path_table import off_path_shortfalls
 from semantic_field.evaluation.scores.cost import ResourceMeter, Usage
 from semantic_field.evaluation.scores.held_out_views import HeldOutFrames, ViewScores
+from semantic_field.evaluation.scores.off_path_scores import OffPathView
 from semantic_field.evaluation.scores.scoring import MapScores, held_out, render, score_map
+from semantic_field.evaluation.truth.true_scene import true_scene
+from semantic_field.evaluation.virtual_views import score_off_path
 from semantic_field.field.map_file import dump_map
 from semantic_field.field.map_state import MapState
 from semantic_field.mapping import Mapper
@@ -43,7 +48,10 @@ CURVE_WIDTH = 320
 
 @dataclass
 class Evaluation:
-    """A finished evaluation: the report as plain values, and the data for its pictures."""
+    """A finished evaluation: the report as plain values, and the data for its pictures.
+
+    ``off_path`` has examples of the views off the path that were scored.
+    """
 
     report: dict[str, Any]
     source: FrameSource
@@ -51,6 +59,7 @@ class Evaluation:
     state: MapState
     renderer: Renderer
     engine: QueryEngine | None
+    off_path: list[OffPathView] = field(default_factory=list)
 
 
 def evaluate(
@@ -74,7 +83,8 @@ def evaluate(
         baseline: whether predictions without a map are scored beside it.
     Raises:
         ValueError: if the recording is damaged or too short for the split, or its classes do
-            not fit the protocol.
+            not fit the protocol, or views off the path are wanted of a recording whose truth is
+            not known everywhere.
         RuntimeError: if training fails, the budget allows no step, or the map cannot be scored.
     """
     config = config or Config()
@@ -84,6 +94,9 @@ def evaluate(
     split = protocol.make_split(len(source))
     positions = held_out(split.test, protocol)
     mapped = SupervisedFrames(source, split, protocol.supervision)
+    off_path = bool(protocol.off_path.distances_m)
+    if off_path:
+        true_scene(source)  # raises early
     teacher = make_language_teacher(config.teacher) if protocol.queries else None
     ViewScores(source.label_names, protocol)  # raises early if classes do not fit the protocol
     if out is not None:
@@ -125,6 +138,17 @@ def evaluate(
                     config.query,
                     progress,
                 )
+            renderers = named_renderers(mapper)
+            others = dict(list(renderers.items())[1:])  # the first is the map's own
+            if others:
+                scores.quality["appearances"] = score_appearances(
+                    others, frames, source.label_names, protocol, progress
+                )
+            examples = []
+            if off_path:
+                views = {name: item.render for name, item in renderers.items()}
+                beside = score_off_path(source, mapped, views, protocol, baseline, progress)
+                scores.quality["off_path"], examples = beside.figures, beside.examples
     report = about | {
         "split": {
             "train": len(split.train),
@@ -140,9 +164,12 @@ def evaluate(
         + list(getattr(source, "notes", ()))
         + scores.notes
         + shortfalls(scores.quality)
+        + off_path_shortfalls(scores.quality)
         + verdicts(task, scores.quality["semantics"]),
     }
-    return Evaluation(plain(report), source, protocol, run.state, run.renderer, scores.engine)
+    return Evaluation(
+        plain(report), source, protocol, run.state, run.renderer, scores.engine, examples
+    )
 
 
 def head(location: str, source: FrameSource, protocol: Protocol, config: Config) -> dict[str, Any]:

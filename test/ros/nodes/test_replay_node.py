@@ -208,6 +208,25 @@ def test_a_missing_recording_ends_the_process_with_a_word(start_python):
     assert "error: " in out and "/nowhere" in out and "Traceback" not in out
 
 
+@pytest.mark.parametrize(
+    ("protocol", "reason"),
+    [("off_path", "without off_path for a live run"), ("labels_click", "with all labels")],
+)
+def test_a_protocol_that_topics_cannot_serve_ends_the_process_with_a_word(
+    start_python, protocol, reason
+):
+    process = start_python(
+        "import sys, embedded_ros; embedded_ros.install()\n"
+        "from semantic_field.nodes.replay_node import main\n"
+        "room = 'input:=room:frames=12,width=32,height=24'\n"
+        f"protocol = 'protocol:={protocol}'\n"
+        "raise SystemExit(main(['--ros-args', '-p', room, '-p', protocol]))"
+    )
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert reason in out and "use semantic-field evaluate" in out and "Traceback" not in out
+
+
 def test_a_bag_read_in_a_way_of_its_own_comes_out_as_its_frames(
     start_node, receiver, tmp_path, wait_until
 ):

@@ -66,6 +66,20 @@ class Shape:
             return self._cone_bounds()
         return np.stack([self.centre - reach, self.centre + reach])
 
+    def distance(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the distances (N,) of points (N, 3) to the box around it along its own axes.
+
+        For a box this is the distance to its surface, for others a lower bound; 0 inside.
+        """
+        half = self.half * ([1.0, 1.0, 1.0] if self.kind != CONE else self._widest())
+        outside = np.abs((points - self.centre) @ self.rotation) - half
+        return np.linalg.norm(np.maximum(outside, 0.0), axis=1)
+
+    def _widest(self) -> NDArray[np.float64]:
+        """Return the ratios (3,) of the widest extent of a cone to its lower end's."""
+        wide = max(1.0, self.top)
+        return np.array([wide, wide, 1.0])
+
     def _cone_bounds(self) -> NDArray[np.float64]:
         axis, disc = self.rotation[:, 2], np.sqrt(1 - np.clip(self.rotation[:, 2] ** 2, 0, 1))
         ends = [(-1, self.half[0]), (1, self.half[0] * self.top)]

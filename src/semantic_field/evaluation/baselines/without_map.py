@@ -17,7 +17,7 @@ from semantic_field.config import QueryConfig
 from semantic_field.data.sources import FrameSource
 from semantic_field.evaluation.baselines.reprojection import NEAREST, Reprojection
 from semantic_field.evaluation.protocols.protocol import Protocol
-from semantic_field.evaluation.report.figures import QUALITY
+from semantic_field.evaluation.report.figures import QUALITY, worse
 from semantic_field.evaluation.scores.held_out_views import HeldOutFrames, ViewScores
 from semantic_field.evaluation.scores.queries import score_queries, take_latency
 from semantic_field.evaluation.scores.surfaces import fuse
@@ -42,7 +42,9 @@ def score_without_map(
     query: QueryConfig,
     progress: Progress = lambda text, share: None,
 ) -> dict[str, Any]:
-    """Return ``views``, ``geometry``, ``semantics`` and ``queries`` as in a report's ``quality``.
+    """Return ``views``, ``geometry``, ``semantics``, ``confidence`` and ``queries``.
+
+    They are as in a report's ``quality``.
 
     The result also has the baseline's ``name``, its number of frames ``k``, and the mean share of
     ``holes``.
@@ -85,7 +87,7 @@ def _score_views(
         holes.append(found.holes)
         progress("reprojected views", (number + 1) / len(held))
     result = scores.result()
-    kept = {name: result[name] for name in ("views", "semantics")}
+    kept = {name: result[name] for name in ("views", "semantics", "confidence")}
     return kept | {"geometry": result["depth"]}, float(np.mean(holes))
 
 
@@ -138,10 +140,5 @@ def shortfalls(quality: dict[str, Any]) -> list[str]:
     if baseline is None:
         return []
     own, other = {"quality": quality}, {"quality": baseline}
-    pairs = [(figure, figure.value(own), figure.value(other)) for figure in QUALITY]
-    below = [
-        f"{figure.name} ({figure.text(mine)} against {figure.text(its)})"
-        for figure, mine, its in pairs
-        if mine is not None and its is not None and figure.better * (mine - its) < 0
-    ]
-    return [f"The map is below the {baseline['name']} in {', '.join(below)}"] if below else []
+    below = worse((figure, figure.value(own), figure.value(other)) for figure in QUALITY)
+    return [f"The map is below the {baseline['name']} in {below}"] if below else []

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from semantic_field.evaluation.protocols.ablation_cells import Cell
+from semantic_field.evaluation.protocols.off_path import OffPath
 from semantic_field.evaluation.protocols.splits import SPLITS, Split, make_split
 from semantic_field.evaluation.protocols.supervision import Supervision
 from semantic_field.evaluation.scores.conventions import convention
@@ -118,6 +119,7 @@ class Protocol:
         baselines: scored next to the map, names of ``BASELINES``.
         ablation: the maps of an open-vocabulary ablation; a table of them is made instead of one
             report.
+        off_path: which views beside the path are scored, in simulated rooms only.
     Raises:
         ValueError: on an unknown name.
     """
@@ -139,6 +141,7 @@ class Protocol:
     supervision: Supervision = field(default_factory=Supervision)
     baselines: tuple[str, ...] = ()
     ablation: tuple[Cell, ...] = ()
+    off_path: OffPath = field(default_factory=OffPath)
 
     def __post_init__(self) -> None:
         if self.split not in SPLITS:
@@ -165,7 +168,7 @@ class Protocol:
         content = dataclasses.asdict(self)
         del content["name"], content["description"]
         # Settings added later only count if they are used, so that older hashes stay valid.
-        for name in ("supervision", "baselines"):
+        for name in ("supervision", "baselines", "off_path"):
             if getattr(self, name) == getattr(Protocol(""), name):
                 del content[name]
         if not self.views.mapped:
@@ -185,6 +188,7 @@ PARTS = {
     "views": HeldOutViews,
     "classes": Classes,
     "supervision": Supervision,
+    "off_path": OffPath,
 }
 
 

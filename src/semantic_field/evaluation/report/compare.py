@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from semantic_field.evaluation.report.figures import COST, QUALITY, Figure
+from semantic_field.evaluation.report.off_path_table import compared_off_path
 
 
 def table(reports: list[dict[str, Any]], names: list[str]) -> list[list[str]]:
@@ -20,11 +21,13 @@ def table(reports: list[dict[str, Any]], names: list[str]) -> list[list[str]]:
         ("commit", lambda r: r["commit"] or "unknown"),
     ):
         lines.append([label, *(value(report) for report in reports)])
-    for figure in (*QUALITY, *COST):
+    named = [(figure.name, figure) for figure in QUALITY]
+    named += [*compared_off_path(reports), *((figure.name, figure) for figure in COST)]
+    for name, figure in named:
         values = [figure.value(report) for report in reports]
         if any(value is not None for value in values):
             cells = [_cell(figure, value, values[0], i) for i, value in enumerate(values)]
-            lines.append([figure.name, *cells])
+            lines.append([name, *cells])
     return lines
 
 

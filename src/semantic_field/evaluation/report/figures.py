@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,6 +57,10 @@ QUALITY = (
     Figure("LPIPS", "quality.views.lpips", better=-1),
     Figure("depth L1", f"{_G}.depth_l1_m", "cm", 2, -1, 100),
     Figure("depth error, median", f"{_G}.depth_median_m", "cm", 2, -1, 100),
+    Figure("depth over 5 cm early", f"{_G}.depth_early_5cm", "%", 2, -1, 100),
+    Figure("depth over 5 cm late", f"{_G}.depth_late_5cm", "%", 2, -1, 100),
+    Figure("label confidence, error (ECE)", "quality.confidence.label_ece", better=-1),
+    Figure("depth confidence, error (ECE)", "quality.confidence.depth_ece", better=-1),
     Figure("surface accuracy", f"{_G}.accuracy_m", "cm", 2, -1, 100),
     Figure("surface completeness", f"{_G}.completeness_m", "cm", 2, -1, 100),
     Figure("Chamfer (mean of both)", f"{_G}.chamfer_m", "cm", 2, -1, 100),
@@ -87,13 +92,36 @@ COST = (
 )
 
 
-def compared_rows(
-    figures: tuple[Figure, ...], report: dict[str, Any]
-) -> list[tuple[str, str, str]]:
-    """(name, text, text of the baseline) of the figures that a report has."""
-    baseline = {"quality": report["quality"].get("baseline") or {}}
-    texts = dict(rows(figures, baseline))
-    return [(name, text, texts.get(name, "–")) for name, text in rows(figures, report)]
+def compared_columns(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return reports by the heading of their columns: the map, its appearances, the baseline."""
+    quality = report["quality"]
+    found = {"map": report}
+    found |= {name: {"quality": item} for name, item in quality.get("appearances", {}).items()}
+    baseline = quality.get("baseline")
+    return found | ({"reprojection": {"quality": baseline}} if baseline else {})
+
+
+def compared_rows(figures: tuple[Figure, ...], report: dict[str, Any]) -> list[list[str]]:
+    """Return [name, texts in ``compared_columns`` ...] of the figures that a report has."""
+    columns = compared_columns(report).values()
+    return [
+        [figure.name, *(figure.text(figure.value(column)) for column in columns)]
+        for figure in figures
+        if figure.value(report) is not None
+    ]
+
+
+def worse(pairs: Iterable[tuple[Figure, float | None, float | None]]) -> str:
+    """Return in words which figures of the map are worse than another's; "" if none is.
+
+    Args:
+        pairs: figures with the map's value and the other's; None = not known.
+    """
+    return ", ".join(
+        f"{figure.name} ({figure.text(mine)} against {figure.text(its)})"
+        for figure, mine, its in pairs
+        if mine is not None and its is not None and figure.better * (mine - its) < 0
+    )
 
 
 def rows(figures: tuple[Figure, ...], report: dict[str, Any]) -> list[tuple[str, str]]:

@@ -9,7 +9,13 @@ from typing import Any
 
 from semantic_field.evaluation.report import figures, plots
 from semantic_field.evaluation.report.figures import COST, QUALITY
-from semantic_field.evaluation.report.pictures import chosen_views, query_pictures, view_picture
+from semantic_field.evaluation.report.off_path_table import off_path_about, off_path_table
+from semantic_field.evaluation.report.pictures import (
+    chosen_views,
+    off_path_picture,
+    query_pictures,
+    view_picture,
+)
 from semantic_field.evaluation.runner import Evaluation
 
 STYLE = """
@@ -45,8 +51,10 @@ def render_page(evaluation: Evaluation) -> str:
     parts = [
         _head(report),
         _tables(report),
+        _off_path(report, evaluation),
         _semantics(report),
         _label_task(report),
+        _confidence(report),
         _instances_and_points(report),
         _queries(report, evaluation),
         _curves(report),
@@ -105,16 +113,40 @@ def _tables(report: dict[str, Any]) -> str:
 
 
 def _quality(report: dict[str, Any]) -> str:
-    """The figures of the map, and of the baseline beside them where it was scored."""
-    baseline = report["quality"].get("baseline")
-    if not baseline:
-        return _rows(figures.rows(QUALITY, report))
+    """The figures of the map, of its appearances, and of the baseline where it was scored."""
+    baseline, heads = report["quality"].get("baseline"), figures.compared_columns(report)
     body = [[escape(c) for c in row] for row in figures.compared_rows(QUALITY, report)]
-    about = (
+    table = _grid(["", *(escape(head) for head in heads)], body, len(heads))
+    if not baseline:
+        return table
+    return table + (
         f"<p class='sub'>Baseline: {escape(baseline['name'])}, without a map; "
         f"{100 * baseline['holes']:.1f} % of the pixels are holes, filled from nearby.</p>"
     )
-    return _grid(["", "map", "baseline"], body, 2) + about
+
+
+def _off_path(report: dict[str, Any], evaluation: Evaluation) -> str:
+    """Table and pictures of views off the recorded path, if the protocol has any."""
+    head, parts = off_path_table(report)
+    if not parts:
+        return ""
+    body = [[escape(cell) for cell in row] for part in parts for row in part]
+    pictures = "".join(
+        f"<h3>{escape(item.about)}</h3>{_image(off_path_picture(item), item.about)}"
+        for item in evaluation.off_path
+    )
+    return (
+        f"<h2>Off the recorded path</h2><p>{escape(off_path_about(report))}.</p>"
+        f"{_grid([escape(name) for name in head], body, len(head) - 2)}{pictures}"
+    )
+
+
+def _confidence(report: dict[str, Any]) -> str:
+    confidence = report["quality"].get("confidence")
+    if not confidence:
+        return ""
+    plot = _image(plots.confidence_plot(confidence), "calibration of confidence")
+    return f"<h2>Confidence of pixels</h2>{plot}"
 
 
 def _rows(pairs: list[tuple[str, str]]) -> str:

@@ -13,6 +13,7 @@ from semantic_field.evaluation.protocols.protocol import Protocol
 from semantic_field.evaluation.report.plots import new_figure, to_jpeg
 from semantic_field.evaluation.scores.class_set import ClassSet
 from semantic_field.evaluation.scores.held_out_views import fit
+from semantic_field.evaluation.scores.off_path_scores import OffPathView
 from semantic_field.evaluation.scores.scoring import render
 from semantic_field.field.views.rendering import RenderedView
 from semantic_field.frames import Frame
@@ -25,6 +26,7 @@ PICTURE_WIDTH = 360
 SHOWN_QUERIES = 4
 COLOR_SPAN = 96  # difference of a channel that is drawn white
 DEPTH_SPAN_M = 0.2  # depth error that is drawn in full colour
+UNOBSERVED = np.array([230, 40, 200])  # tint of what no mapped frame observed
 
 
 def chosen_views(views: list[dict[str, Any]], each: int = 2) -> list[tuple[str, dict[str, Any]]]:
@@ -49,14 +51,50 @@ def view_picture(
         part = protocol.classes
         classes = ClassSet(source.label_names, part.ignore, part.subset, part.groups)
         rows.append(("labels", *_label_row(frame, view, classes)))
-    height = 0.2 + 3.1 * frame.camera.height / frame.camera.width * len(rows)
-    figure = new_figure(9.6, height)
-    grid = figure.subplots(len(rows), 3)
     titles = {"colour": f"difference (x{255 / COLOR_SPAN:.1f})", "labels": "wrong pixels"}
     titles["depth"] = f"error, yellow = {100 * DEPTH_SPAN_M:.0f} cm"
-    for axes_row, (name, *images) in zip(grid, rows):
-        heads = (f"{name}, true", "rendered", titles[name])
-        for axes, image, title in zip(axes_row, images, heads):
+    return _pictures(
+        [
+            list(zip((f"{name}, true", "rendered", titles[name]), images, strict=True))
+            for name, *images in rows
+        ]
+    )
+
+
+def off_path_picture(item: OffPathView) -> bytes:
+    """Return a JPEG of a view off the path: colour, depth and labels, the truth and all others.
+
+    In the true colours, pixels that no mapped frame observed are tinted.
+    """
+    truth = item.truth
+    far = float(max(np.quantile(truth.depth, 0.99), 0.1))
+    tinted = (truth.color.astype(np.int32) + UNOBSERVED) // 2
+    color = np.where(item.observed[..., None], truth.color, tinted).astype(np.uint8)
+    views = item.views.items()
+    rows = [
+        [("true, tinted: never observed", color), *((name, view.color) for name, view in views)],
+        [
+            ("depth, true", depth_colors(truth.depth, far)),
+            *(("depth, grey: unknown", depth_colors(view.depth, far)) for _, view in views),
+        ],
+    ]
+    if truth.labels is not None:
+        rows.append(
+            [
+                ("labels, true", label_colors(truth.labels)),
+                *(("labels", label_colors(view.label)) for _, view in views),
+            ]
+        )
+    return _pictures(rows)
+
+
+def _pictures(rows: list[list[tuple[str, NDArray[np.uint8]]]]) -> bytes:
+    """Return a JPEG of images (H, W, 3) of one size with titles, in rows of the same length."""
+    height, width = rows[0][0][1].shape[:2]
+    figure = new_figure(9.6, 0.2 + (9.3 / len(rows[0])) * height / width * len(rows))
+    grid = figure.subplots(len(rows), len(rows[0]), squeeze=False)
+    for axes_row, row in zip(grid, rows, strict=True):
+        for axes, (title, image) in zip(axes_row, row, strict=True):
             axes.imshow(image)
             axes.set_title(title, fontsize=9)
             axes.axis("off")

@@ -127,21 +127,7 @@ def calibration_plot(calibration: dict[str, Any]) -> bytes:
     """Plot the reliability of query scores, and precision and recall over thresholds; PNG bytes."""
     figure = new_figure(9.6, 3.8)
     reliability, tradeoff = figure.subplots(1, 2)
-    bins = [b for b in calibration["bins"] if b["count"]]
-    middles = [0.5 * (b["low"] + b["high"]) for b in bins]
-    reliability.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1)
-    reliability.bar(middles, [b["share_right"] for b in bins], 0.09, color=BLUE, alpha=0.75)
-    reliability.plot(
-        [b["mean_score"] for b in bins],
-        [b["share_right"] for b in bins],
-        "o",
-        color=RED,
-        markersize=4,
-    )
-    for b, x in zip(bins, middles):
-        place = min(0.95, b["share_right"] + 0.03)
-        reliability.text(x, place, str(b["count"]), ha="center", fontsize=7)
-    reliability.set_title(f"reliability (ECE {calibration['ece']:.3f})", fontsize=10)
+    _reliability(reliability, calibration["bins"], calibration["ece"])
     reliability.set_xlabel("score of the best candidate")
     reliability.set_ylabel("share really there")
     curve = calibration["curve"]
@@ -156,3 +142,35 @@ def calibration_plot(calibration: dict[str, Any]) -> bytes:
         axes.set_ylim(0, 1.02)
         _tidy(axes)
     return to_png(figure)
+
+
+def confidence_plot(confidence: dict[str, Any]) -> bytes:
+    """Plot the reliability of the confidence of pixels, for labels and for depths; PNG bytes."""
+    figure = new_figure(9.6, 3.8)
+    for axes, name in zip(figure.subplots(1, 2), ("label", "depth"), strict=True):
+        _reliability(axes, confidence[f"{name}_bins"], confidence[f"{name}_ece"])
+        axes.set_xlabel("confidence of the pixel")
+        axes.set_ylabel(f"share with the right {name}")
+        axes.set_xlim(0, 1)
+        axes.set_ylim(0, 1.08)
+        _tidy(axes)
+    return to_png(figure)
+
+
+def _reliability(axes: Axes, every: list[dict[str, Any]], ece: float | None) -> None:
+    """Draw bins of scores with their counts beside the diagonal of a perfect calibration."""
+    bins = [b for b in every if b["count"]]
+    middles = [0.5 * (b["low"] + b["high"]) for b in bins]
+    shares = [b["share_right"] for b in bins]
+    axes.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1)
+    axes.bar(middles, shares, 0.09, color=BLUE, alpha=0.75)
+    axes.plot([b["mean_score"] for b in bins], shares, "o", color=RED, markersize=4)
+    for b, x in zip(bins, middles, strict=True):
+        high = b["share_right"] > 0.9  # no space above: the count goes into the bar
+        place, color = b["share_right"] + (-0.07 if high else 0.03), "white" if high else "black"
+        axes.text(x, place, _count(b["count"]), ha="center", fontsize=7, color=color)
+    axes.set_title(f"reliability (ECE {'–' if ece is None else f'{ece:.3f}'})", fontsize=10)
+
+
+def _count(count: int) -> str:
+    return str(count) if count < 10_000 else f"{count / 1000:,.0f}k"

@@ -1,4 +1,4 @@
-"""Precision, recall and calibration of the scores of query answers."""
+"""Calibration of scores; precision and recall of the scores of query answers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class ThresholdPoint:
 
 @dataclass(frozen=True)
 class Bin:
-    """Scores from ``low`` to ``high``: count, mean, and share of objects that are present."""
+    """Scores from ``low`` to ``high``: count, mean, and share of those that are right."""
 
     low: float
     high: float
@@ -29,10 +29,51 @@ class Bin:
     share_right: float
 
 
+class Reliability:
+    """Accumulates scores in 0..1, in bins of equal width, with the share that is right.
+
+    A score on an edge belongs to the bin above, 1 to the last.
+    """
+
+    def __init__(self, n_bins: int = 10) -> None:
+        self._sums = np.zeros((3, n_bins))  # count, scores, right ones
+
+    def add(self, scores: NDArray[np.floating], right: NDArray[np.bool_]) -> None:
+        """Add scores (N,), and whether what they were given for is right (N,)."""
+        scores, n_bins = np.asarray(scores, np.float64), self._sums.shape[1]
+        index = np.minimum((scores * n_bins).astype(int), n_bins - 1)
+        for row, weights in enumerate((None, scores, right)):
+            self._sums[row] += np.bincount(index, weights, n_bins)
+
+    def bins(self) -> tuple[Bin, ...]:
+        """Return all bins; means of empty ones are NaN."""
+        n_bins = self._sums.shape[1]
+        nan = float("nan")
+        return tuple(
+            Bin(
+                i / n_bins,
+                (i + 1) / n_bins,
+                int(count),
+                float(scores / count) if count else nan,
+                float(right / count) if count else nan,
+            )
+            for i, (count, scores, right) in enumerate(self._sums.T)
+        )
+
+    def ece(self) -> float:
+        """Return the expected calibration error; NaN without scores.
+
+        It is the mean |score - share right| of the bins, weighted by count (Guo et al. 2017).
+        """
+        count, scores, right = self._sums
+        total = count.sum()
+        return float(np.abs(scores - right).sum() / total) if total else float("nan")
+
+
 @dataclass(frozen=True)
 class Calibration:
     """Attributes:
-    ece: expected calibration error, mean |score - share right| weighted by count (Guo 2017).
+    ece: expected calibration error, see ``Reliability``.
     brier: mean squared difference of score and truth.
     average_precision: area under precision over recall, scores in descending order.
     """
@@ -57,32 +98,16 @@ def calibration(
         raise ValueError(f"expected as many scores in 0..1 as truths, got {scores} and {there}")
     if (scores > 1).any():
         raise ValueError(f"expected scores in 0..1, got {scores.max()}")
-    bins = _bins(scores, there, n_bins)
-    n = max(1, len(scores))
+    reliability = Reliability(n_bins)
+    reliability.add(scores, there)
     thresholds = np.unique(np.concatenate([np.linspace(0, 1, 21), scores]))
-    nan = float("nan")
     return Calibration(
-        ece=float(sum(b.count * abs(b.mean_score - b.share_right) for b in bins if b.count) / n)
-        if len(scores)
-        else nan,
-        brier=float(((scores - there) ** 2).mean()) if len(scores) else nan,
+        ece=reliability.ece(),
+        brier=float(((scores - there) ** 2).mean()) if len(scores) else float("nan"),
         average_precision=_average_precision(scores, there),
-        bins=bins,
+        bins=reliability.bins(),
         curve=tuple(_at(float(t), scores, there) for t in thresholds),
     )
-
-
-def _bins(scores: NDArray, there: NDArray, n_bins: int) -> tuple[Bin, ...]:
-    """Return bins of equal width; a score on an edge belongs to the bin above, 1 to the last."""
-    index = np.minimum((scores * n_bins).astype(int), n_bins - 1)
-    result = []
-    for i in range(n_bins):
-        mine = index == i
-        count = int(mine.sum())
-        mean = float(scores[mine].mean()) if count else float("nan")
-        share = float(there[mine].mean()) if count else float("nan")
-        result.append(Bin(i / n_bins, (i + 1) / n_bins, count, mean, share))
-    return tuple(result)
 
 
 def _at(threshold: float, scores: NDArray, there: NDArray) -> ThresholdPoint:

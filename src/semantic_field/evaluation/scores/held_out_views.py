@@ -15,6 +15,7 @@ from semantic_field.evaluation.scores.class_set import ClassSet
 from semantic_field.evaluation.scores.confusion import ConfusionMatrix, Rule
 from semantic_field.evaluation.scores.conventions import convention
 from semantic_field.evaluation.scores.image_quality import Lpips, color_score, depth_score
+from semantic_field.evaluation.scores.pixel_confidence import PixelConfidence
 from semantic_field.field.views.rendering import RenderedView
 from semantic_field.frames import Frame
 
@@ -35,6 +36,8 @@ class ViewRecord:
     depth_l1_m: float
     depth_median_m: float
     depth_within_5cm: float
+    depth_early_5cm: float
+    depth_late_5cm: float
     depth_covered: float
     miou: float
     accuracy: float
@@ -82,6 +85,7 @@ class ViewScores:
             name: ConfusionMatrix(self.classes.names, convention(name).rule) for name in wanted
         }
         self.records: list[ViewRecord] = []
+        self._confidence = PixelConfidence()
         self._labelled = 0
 
     def add(self, position: int, truth: Frame, view: RenderedView, render_s: float) -> ViewRecord:
@@ -94,7 +98,8 @@ class ViewScores:
         valid = truth.depth > 0
         color = color_score(truth.color, view.color, valid)
         depth = depth_score(truth.depth, view.depth)
-        miou, accuracy = self._add_labels(truth.labels, view.label)
+        self._confidence.add_depths(truth.depth, view)
+        miou, accuracy = self._add_labels(truth.labels, view)
         record = ViewRecord(
             position=position,
             stamp_ns=truth.stamp_ns,
@@ -106,6 +111,8 @@ class ViewScores:
             depth_l1_m=depth.l1,
             depth_median_m=depth.median,
             depth_within_5cm=depth.within_5cm,
+            depth_early_5cm=depth.early_5cm,
+            depth_late_5cm=depth.late_5cm,
             depth_covered=depth.covered,
             miou=miou,
             accuracy=accuracy,
@@ -114,10 +121,13 @@ class ViewScores:
         self.records.append(record)
         return record
 
-    def _add_labels(self, truth: NDArray[np.int32] | None, label: NDArray) -> tuple[float, float]:
+    def _add_labels(
+        self, truth: NDArray[np.int32] | None, view: RenderedView
+    ) -> tuple[float, float]:
         if truth is None or not len(self.classes):
             return float("nan"), float("nan")
-        rows = self.classes.rows(truth), self.classes.rows(label)
+        rows = self.classes.rows(truth), self.classes.rows(view.label)
+        self._confidence.add_labels(*rows, view)
         for matrix in self._matrices.values():
             matrix.add(*rows)
         self._labelled += 1
@@ -127,8 +137,8 @@ class ViewScores:
         return scores.miou, scores.total_accuracy
 
     def result(self) -> dict[str, Any]:
-        """Return mean scores in ``views`` and ``depth``, ``semantics`` (None without labels), and
-        in ``left_out`` why a score was not computed.
+        """Return mean scores in ``views`` and ``depth``, ``semantics`` (None without labels), the
+        calibration of ``confidence``, and in ``left_out`` why a score was not computed.
         """
 
         def mean(name: str) -> float | None:
@@ -137,11 +147,12 @@ class ViewScores:
             return float(np.mean(finite)) if finite else None
 
         names = ("psnr", "ssim", "psnr_valid", "ssim_valid", "lpips")
-        depth = ("depth_l1_m", "depth_median_m", "depth_within_5cm", "depth_covered")
+        depth = ("l1_m", "median_m", "within_5cm", "early_5cm", "late_5cm", "covered")
         return {
             "views": {"count": len(self.records), **{name: mean(name) for name in names}},
             "left_out": [self._lpips.missing] if self._lpips.missing else [],
-            "depth": {name: mean(name) for name in depth},
+            "depth": {f"depth_{name}": mean(f"depth_{name}") for name in depth},
+            "confidence": self._confidence.result(),
             "semantics": self._semantics() if self._labelled else None,
         }
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 SSIM_WINDOW = 11
+RIGHT_DEPTH_M = 0.05  # error up to which a depth is right
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class DepthScore:
         l1: mean absolute error.
         median: median absolute error.
         within_5cm: share of all readings with a rendered depth within 5 cm.
+        early_5cm, late_5cm: share of all readings rendered at least 5 cm too near, or too far.
         covered: share of all readings with a rendered surface.
         pixels: number of readings.
     """
@@ -39,6 +41,8 @@ class DepthScore:
     l1: float
     median: float
     within_5cm: float
+    early_5cm: float
+    late_5cm: float
     covered: float
     pixels: int
 
@@ -107,13 +111,20 @@ def depth_score(truth: NDArray[np.float32], rendered: NDArray[np.float32]) -> De
     """Return the errors of rendered z-depth (H, W) in metres; 0 = no reading or no surface."""
     reading = truth > 0
     both = reading & (rendered > 0)
-    error = np.abs(truth[both].astype(np.float64) - rendered[both])
+    late = rendered[both].astype(np.float64) - truth[both]
+    error = np.abs(late)
     count = int(reading.sum())
+
+    def share(of: NDArray[np.bool_]) -> float:
+        return float(of.sum() / count) if count else float("nan")
+
     return DepthScore(
         l1=float(error.mean()) if error.size else float("nan"),
         median=float(np.median(error)) if error.size else float("nan"),
-        within_5cm=float((error < 0.05).sum() / count) if count else float("nan"),
-        covered=float(error.size / count) if count else float("nan"),
+        within_5cm=share(error < RIGHT_DEPTH_M),
+        early_5cm=share(late <= -RIGHT_DEPTH_M),
+        late_5cm=share(late >= RIGHT_DEPTH_M),
+        covered=share(both),
         pixels=count,
     )
 

@@ -19,7 +19,7 @@ class HeldOutPlayback:
     """Mapped frames on the usual topics, held-out ones under ``held_out/``, others skipped.
 
     Raises:
-        ValueError: if the protocol does not use all labels.
+        ValueError: if the protocol does not use all labels, or wants views off the path.
     """
 
     def __init__(self, node: Node, source: FrameSource, config: ReplayNodeConfig) -> None:
@@ -28,6 +28,11 @@ class HeldOutPlayback:
             raise ValueError(
                 f"expected a protocol with all labels for a live run, got {protocol.name}: "
                 f"{protocol.supervision.describe()}; use semantic-field evaluate"
+            )
+        if protocol.off_path.distances_m:
+            raise ValueError(
+                f"expected a protocol without off_path for a live run, got {protocol.name}: no "
+                "topic brings views off the path; use semantic-field evaluate"
             )
         split = protocol.make_split(len(source))
         self._positions = sorted((*split.train, *split.test))
