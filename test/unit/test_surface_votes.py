@@ -14,11 +14,14 @@ from semantic_field.field.annotations import Annotation, AnnotationSet
 from semantic_field.field.cells import numbers_of
 from semantic_field.field.map_file import dump_map, load_map
 from semantic_field.field.map_state import MapState
+from semantic_field.field.surface.extraction import extract_surface
+from semantic_field.field.surface.mesh import extract_mesh
 from semantic_field.field.surface.points import SurfacePoints
 from semantic_field.field.surface.vote_table import CLASSES, UNITS, VoteTable
 from semantic_field.field.surface.voted_labels import PRIOR, VotedLabels
 from semantic_field.frames import Frame
 from semantic_field.geometry import Camera, make_transform
+from semantic_field.mapping.corrections.claims import surface_within
 from semantic_field.mapping.keyframes.store import KeyframeStore
 from semantic_field.mapping.labels.classes import ClassTable
 from semantic_field.mapping.labels.surface_votes import (
@@ -49,7 +52,8 @@ def scene(x: float, seed: int, stamp_ns: int = 0) -> tuple[Frame, np.ndarray]:
     rows = np.zeros(SHAPE, np.int16)
     rows[:, 16:], rows[8:16, 10:20], rows[0, :4] = 1, 2, -1
     color = np.zeros((*SHAPE, 3), np.uint8)
-    return Frame(stamp_ns, color, depth, CAMERA, make_transform(np.eye(3), [x, 0, 0])), rows
+    T_world_camera = np.asarray(make_transform(np.eye(3), [x, 0, 0]), np.float64)
+    return Frame(stamp_ns, color, depth, CAMERA, T_world_camera), rows
 
 
 def store_of(*places: float) -> KeyframeStore:
@@ -279,6 +283,27 @@ def test_a_state_carries_the_votes_and_shares_them_until_they_change() -> None:
     third = made.state()
     assert third.votes is not None and as_numbers(third.votes.table) != before
     assert as_numbers(first.votes.table) == before  # a snapshot never changes
+
+
+def test_surfaces_meshes_and_what_a_person_clicks_take_the_votes() -> None:
+    made = live_map()
+    for _ in range(150):
+        made.step()
+    state = made.state()
+    assert state.votes is not None and state.class_ids == (7, 8, 9)
+    votes = state.votes.table.copy()
+    votes.rows[:], votes.votes[:] = 2, (0, 0, 60000)  # all for "cup"
+    voted = replace(state, votes=replace(state.votes, table=votes))
+    fields = extract_surface(replace(state, votes=None), 0.04)
+    found, mesh = extract_surface(voted, 0.04), extract_mesh(voted).vertices
+    assert len(found) == len(fields) > 100 and set(fields.label.tolist()) >= {7, 8}
+    np.testing.assert_array_equal(found.xyz, fields.xyz)  # the cache keeps the field's labels
+    near = surface_within(voted, found.xyz.min(0), found.xyz.max(0), 0.04)
+    for points in (found, mesh, near):
+        well_seen = points.seen > 5  # else the prior of the field decides
+        assert well_seen.sum() > 50 and (points.label[well_seen] == 9).all()
+    again = extract_surface(replace(state, votes=None), 0.04)
+    np.testing.assert_array_equal(again.label, fields.label)
 
 
 def test_a_map_without_label_images_has_no_votes() -> None:

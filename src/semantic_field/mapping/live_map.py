@@ -107,6 +107,7 @@ class LiveMap:
         self.corrections = Corrections(config.mapping)
         self.votes = SurfaceVotes(votes_bytes(config.mapping))
         self._voted: tuple[int, VotedLabels] | None = None
+        self._stored_latents = np.zeros((0, 0), np.float16)
         if stored is not None:
             self._continue_from(stored)
         self._follow_classes(self._embedded(self.classes))
@@ -166,8 +167,10 @@ class LiveMap:
         if stored.annotations:
             self.annotations = stored.annotations
             self.corrections.follow(self.annotations, self.classes)
-        if stored.votes is not None and intake.keyframes is None:
-            self.votes.begin_with(stored.votes.table)
+        if stored.votes is not None:
+            self._stored_latents = stored.votes.latents
+            if intake.keyframes is None:
+                self.votes.begin_with(stored.votes.table)
 
     # input
 
@@ -275,6 +278,7 @@ class LiveMap:
             if self.keyframes is not None:
                 self.keyframes.relabel(rows)
             self.votes.relabel(rows)
+            self._stored_latents = self._stored_latents[:0]
         self._edits += 1
         self._follow_classes(latents)
 
@@ -325,9 +329,11 @@ class LiveMap:
             self.votes.count(self.keyframes)
         if not len(self.votes.table):
             return None
-        learnt, latents = self.trainer.class_latents, np.zeros((0, 0), np.float16)
-        if self.image_language is None and learnt is not None:
-            latents = learnt.cpu().numpy().astype(np.float16)
+        latents = np.zeros((0, 0), np.float16)
+        if self.language is None:
+            latents = self._stored_latents
+        elif self.image_language is None:
+            latents = self.trainer.class_latents.cpu().numpy().astype(np.float16)
         version = self.votes.version
         if self._voted is None or self._voted[0] != version:
             self._voted = version, VotedLabels(self.votes.table.copy(), latents)

@@ -10,6 +10,7 @@ each other. Labels given by people overrule both.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numba import njit
@@ -92,11 +93,15 @@ class VotedLabels:
 
         Only the two strongest classes of a voxel are stored, their votes as bytes of a logarithm.
         """
+        return self._packed
+
+    @cached_property
+    def _packed(self) -> dict[str, NDArray]:
         table, n = self.table, len(self.table)
-        keys, rows, votes = (array[:n] for array in (table.keys, table.rows, table.votes))
+        keys, rows, votes = table.keys[:n], table.rows[:n], table.votes[:n]
         used = np.flatnonzero(votes.any(1))
         bricks, cells = _bricks_of(keys[used])
-        sort = np.lexsort((cells, bricks))
+        sort = np.argsort(_compact(bricks) | cells)
         used, bricks, cells = used[sort], bricks[sort], cells[sort]
         bricks, sizes = np.unique(bricks, return_counts=True)
         order = np.argsort(-votes[used].astype(np.int32), axis=1, kind="stable")[:, :STORED]
@@ -147,6 +152,12 @@ def _bricks_of(keys: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.i
     """Return the brick of 8 x 8 x 8 voxels (N,) of each key (N,), and the voxel's number in it."""
     inside = keys & IN_BRICK
     return keys - inside, (inside >> 36) | ((inside >> 18) & 0x38) | (inside & 7)
+
+
+def _compact(bricks: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return numbers (N,) that order bricks as their keys do, with nine free bits for voxels."""
+    x, y, z = ((bricks >> shift) & ((1 << 21) - 1) for shift in (42, 21, 0))
+    return (x >> 3) << 45 | (y >> 3) << 27 | (z >> 3) << 9
 
 
 def _keys_of(bricks: NDArray[np.int64], cells: NDArray[np.int64]) -> NDArray[np.int64]:
