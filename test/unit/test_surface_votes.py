@@ -245,6 +245,8 @@ def test_latents_stay_those_of_the_field_where_no_class_latents_are_known() -> N
     votes = replace(voted_for(((0, 0, 0), {1: 2.0})), latents=np.zeros((0, 0), np.float16))
     found = votes.labelled(points_at(CENTRES[:1], [40]), IDS, AnnotationSet(), threads=1)
     assert found.label.tolist() == [50] and found.latent.tolist() == [[9, 9]]
+    without_classes = votes.labelled(points_at(CENTRES[:1], [-1]), (), AnnotationSet(), threads=1)
+    assert without_classes.label.tolist() == [-1]
 
 
 CONFIG = updated(

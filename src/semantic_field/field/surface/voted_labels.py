@@ -65,7 +65,7 @@ class VotedLabels:
                 keyframe has voted.
             class_ids: class id of each row of the label head.
         """
-        if not len(points):
+        if not len(points) or not class_ids:
             return points
         ids = np.asarray(class_ids, np.int32)
         field_rows = _rows_of(points.label, ids)
@@ -84,8 +84,9 @@ class VotedLabels:
         rows = np.where(said == label, rows, _rows_of(said, ids))
         latent = points.latent
         if len(self.latents) and latent.shape[1]:
-            known = changed & (rows >= 0) & (rows < len(self.latents))
-            latent = np.where(known[:, None], self.latents[np.where(known, rows, 0)], latent)
+            known = np.flatnonzero(changed & (rows >= 0) & (rows < len(self.latents)))
+            latent = latent.copy()
+            latent[known] = self.latents[rows[known]]
         return replace(points, label=said.astype(np.int32), latent=latent, seen=seen)
 
     def packed(self) -> dict[str, NDArray]:
