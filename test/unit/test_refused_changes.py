@@ -356,7 +356,7 @@ def test_a_pixel_means_what_its_keyframe_shows_when_it_is_looked_up(tmp_path):
             pass
         store = mapper.live_map.keyframes
         assert store is not None
-        store.cameras.poses[:3, 0, 3] += 0.9  # to where pixel 4 shows the blue half
+        store.cameras.poses[1, 0, 3] += 0.9  # to where its pixel 4 shows the blue half
     thread.join()
     middle = np.median(answers[0].annotation.cells, axis=0) * 0.06
     assert middle[0] > 0.1

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from dataclasses import asdict
 from pathlib import Path
@@ -23,14 +24,17 @@ from semantic_field.config import FieldConfig
 from semantic_field.field.annotations import AnnotationSet
 from semantic_field.field.map_state import LanguageSpace, MapState
 from semantic_field.field.model import SemanticField, shape_of
+from semantic_field.field.surface.voted_labels import VotedLabels
 from semantic_field.field.voxels.voxel_grid import VoxelGrid
 from semantic_field.kernels import make_reader
 from semantic_field.kernels.table_lines import fill_lines, used_lines
 from semantic_field.settings import updated
 
+log = logging.getLogger(__name__)
 FORMAT = "semantic_field.map"
-FORMAT_VERSION = 7
-READABLE = (7, 6)  # 6 has no origin: those maps begin at zero
+FORMAT_VERSION = 8
+READABLE = (8, 7, 6)  # 7 has no votes; 6 has no origin either: those maps begin at zero
+VOTELESS = (7, 6)
 ABOUT_LANGUAGE = ("rank", "fingerprint", "temperature", "text_rank")
 Arrays = dict[str, np.ndarray]
 
@@ -42,6 +46,8 @@ def dump_map(state: MapState) -> bytes:
         arrays[f"{name}.bricks"] = grid.bricks[: len(grid)]
         arrays[f"{name}.counts"] = grid.counts[: len(grid)]
     arrays["voxels.errors"] = state.voxels.errors[: len(state.voxels)]
+    if state.votes is not None:
+        arrays |= {f"votes.{name}": array for name, array in state.votes.packed().items()}
     if state.language:
         arrays["language.basis"] = state.language.basis.numpy()
         arrays["language.mean"] = state.language.mean.numpy()
@@ -217,6 +223,24 @@ def _state(about: dict[str, Any], arrays: Arrays) -> MapState:
         origin=_origin(about),
         annotations=_annotations(about, arrays),
         training=training,
+        votes=_votes(about, arrays),
+    )
+
+
+def _votes(about: dict[str, Any], arrays: Arrays) -> VotedLabels | None:
+    """Return the stored votes; None without any, which is said if the map is of an old format."""
+    if "votes.cell_m" not in arrays:
+        if about["format_version"] in VOTELESS and about["class_ids"]:
+            log.warning(
+                "a map of format version %d holds no votes of its images: the labels of its "
+                "surface are the field's; to get them, continue it with its keyframes, or map "
+                "again",
+                about["format_version"],
+            )
+        return None
+    return VotedLabels.unpacked(
+        {n.removeprefix("votes."): a for n, a in arrays.items() if n.startswith("votes.")},
+        len(about["class_ids"]),
     )
 
 

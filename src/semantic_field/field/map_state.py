@@ -15,6 +15,7 @@ from torch import Tensor
 from semantic_field.field.annotations import AnnotationSet
 from semantic_field.field.model import SemanticField
 from semantic_field.field.surface.cache import SurfaceCache
+from semantic_field.field.surface.voted_labels import VotedLabels
 from semantic_field.field.voxels.voxel_grid import VoxelGrid
 
 
@@ -86,6 +87,8 @@ class MapState:
         training: state to resume training (optimiser moments, keyframes); empty in a snapshot
             that is only read.
         surfaces: cache of the extracted surface, shared by all snapshots of one map.
+        votes: labels of the surface by the keyframes that see it; None where no keyframe has
+            labels, and in map files of earlier releases. Surface labels are then the field's.
     """
 
     field: SemanticField
@@ -105,6 +108,7 @@ class MapState:
     surfaces: SurfaceCache = dataclasses.field(
         default_factory=SurfaceCache, repr=False, compare=False
     )
+    votes: VotedLabels | None = dataclasses.field(default=None, repr=False, compare=False)
 
     def in_own_frame(self) -> MapState:
         """Return the same map with a zero origin, for callers that use its own coordinates."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,6 +14,7 @@ from semantic_field.field.annotations import AnnotationSet
 from semantic_field.field.map_state import LanguageSpace, MapState
 from semantic_field.field.model import SemanticField, shape_of
 from semantic_field.field.surface.cache import SurfaceCache
+from semantic_field.field.surface.voted_labels import VotedLabels
 from semantic_field.frames import Frame
 from semantic_field.kernels import GridShape, make_kernels
 from semantic_field.kernels.device_memory import memory_for
@@ -21,6 +24,7 @@ from semantic_field.mapping.intake import Intake
 from semantic_field.mapping.keyframes.store import KeyframeStore
 from semantic_field.mapping.labels.class_targets import embedded, follow_classes
 from semantic_field.mapping.labels.classes import ClassTable
+from semantic_field.mapping.labels.surface_votes import SurfaceVotes
 from semantic_field.mapping.labels.vocabulary import Vocabulary
 from semantic_field.mapping.language.basis import TextTeacher
 from semantic_field.mapping.language.factory import make_basis, make_image_language
@@ -30,6 +34,7 @@ from semantic_field.mapping.memory import (
     first_shape,
     follow_extent,
     grid_bytes,
+    votes_bytes,
 )
 from semantic_field.mapping.training.factory import make_trainer, training_device
 from semantic_field.mapping.training.step import Trainer
@@ -65,6 +70,7 @@ class LiveMap:
         stored_language: the language of a stored map that is continued without its teacher.
         vocabulary: the names that are distinguished. classes: their ids and rows.
         annotations: the annotations made by people. corrections: applies them in training.
+        votes: votes of the keyframes for the labels of the surface.
         surfaces: cache of extracted surfaces, shared by all states of the map.
     Raises:
         ValueError: if the settings, the teacher and the stored map do not fit together, or the
@@ -99,6 +105,9 @@ class LiveMap:
         self.classes = self.vocabulary.table(names or {})
         self.annotations = AnnotationSet(cell_m=config.mapping.annotation_cell_m)
         self.corrections = Corrections(config.mapping)
+        self.votes = SurfaceVotes(votes_bytes(config.mapping))
+        self._voted: tuple[int, VotedLabels] | None = None
+        self._stored_latents = np.zeros((0, 0), np.float16)
         if stored is not None:
             self._continue_from(stored)
         self._follow_classes(self._embedded(self.classes))
@@ -158,6 +167,10 @@ class LiveMap:
         if stored.annotations:
             self.annotations = stored.annotations
             self.corrections.follow(self.annotations, self.classes)
+        if stored.votes is not None:
+            self._stored_latents = stored.votes.latents
+            if intake.keyframes is None:
+                self.votes.begin_with(stored.votes.table)
 
     # input
 
@@ -186,6 +199,7 @@ class LiveMap:
         self.trainer.step(self.keyframes, intake.reach, intake.voxels, self.corrections)
         if intake.moved is not None:
             intake.moved.search_one(self.keyframes, intake.reach)
+        self.votes.count(self.keyframes, most=1)
 
     @property
     def has_keyframes(self) -> bool:
@@ -260,8 +274,11 @@ class LiveMap:
         latents, rows = self._embedded(classes), classes.rows_like(before)
         self.classes, self.vocabulary, self.annotations = classes, vocabulary, annotations
         self.corrections.follow(annotations, classes)
-        if self.keyframes is not None and rows.tolist() != list(range(len(rows))):
-            self.keyframes.relabel(rows)
+        if rows.tolist() != list(range(len(rows))):
+            if self.keyframes is not None:
+                self.keyframes.relabel(rows)
+            self.votes.relabel(rows)
+            self._stored_latents = self._stored_latents[:0]
         self._edits += 1
         self._follow_classes(latents)
 
@@ -303,11 +320,31 @@ class LiveMap:
             stamp_ns=self.intake.stamp_ns,
             surfaces=self.surfaces,
             annotations=self.annotations,
+            votes=self._voted_labels(),
         )
 
+    def _voted_labels(self) -> VotedLabels | None:
+        """Return a copy of all keyframes' votes; the same object if nothing has changed."""
+        if self.keyframes is not None:
+            self.votes.count(self.keyframes)
+        if not len(self.votes.table):
+            return None
+        latents = np.zeros((0, 0), np.float16)
+        if self.language is None:
+            latents = self._stored_latents
+        elif self.image_language is None:
+            latents = self.trainer.class_latents.cpu().numpy().astype(np.float16)
+        version = self.votes.version
+        if self._voted is None or self._voted[0] != version:
+            self._voted = version, VotedLabels(self.votes.table.copy(), latents)
+        elif not np.array_equal(self._voted[1].latents, latents):
+            self._voted = version, replace(self._voted[1], latents=latents)
+        return self._voted[1]
+
     def memory_bytes(self) -> int:
-        """Return the memory of keyframes, trained grid, voxels and image targets in bytes."""
+        """Return the memory of keyframes, grid, voxels, votes and image targets in bytes."""
         voxels = self.intake.voxels.memory_bytes() + self.intake.reach.memory_bytes()
         language = self.image_language.memory_bytes() if self.image_language else 0
         keyframes = self.keyframes.memory_bytes() if self.keyframes else 0
-        return grid_bytes(self.field.kernels.shape) + voxels + keyframes + language
+        votes = self.votes.memory_bytes()
+        return grid_bytes(self.field.kernels.shape) + voxels + keyframes + language + votes

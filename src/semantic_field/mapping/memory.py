@@ -11,6 +11,7 @@ from semantic_field.mapping.training.step import Trainer
 
 GRID_SHARE = 0.4  # of the budget; what neither share covers is for voxels and results
 KEYFRAME_SHARE = 0.55
+VOTES_SHARE = 0.05  # of the budget, for votes of keyframes for the labels of the surface
 SURFACE_SHARE = 0.12  # of the budget, for surface labels; taken from the keyframes' share
 TABLES = 4  # table, gradient and two moments, float32
 FIRST_ENTRIES = 1 << 14
@@ -50,6 +51,11 @@ def depth_range_m(config: MappingConfig) -> tuple[float, float]:
 def surface_bytes(config: MappingConfig) -> int:
     """Return the memory in bytes for surface labels, part of the keyframes' share."""
     return int(config.memory_budget_mb * MEBIBYTE * SURFACE_SHARE)
+
+
+def votes_bytes(config: MappingConfig) -> int:
+    """Return the memory in bytes for the votes of keyframes for surface labels."""
+    return int(config.memory_budget_mb * MEBIBYTE * VOTES_SHARE)
 
 
 def first_shape(shape: GridShape, kernels: type[GridKernels] | GridKernels) -> GridShape:

@@ -18,6 +18,7 @@ from semantic_field.query.clusters import cluster, groups_of, join_stacked
 CLUSTER_VOXELS = 2.0
 STRAY_SHARE = 0.01
 MIN_PART_POINTS = 8
+CONFIRMED_SHARE = 0.1  # of the median number of views of an object's points
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,7 @@ def _make_hit(
     few: int,
 ) -> Hit:
     xyz = points.xyz[indices]
+    xyz = xyz[_confirmed(points, indices)]
     T_map_object, size = oriented_box(xyz[_without_strays(xyz)], axes)
     ids, counts = np.unique(points.label[indices], return_counts=True)
     label = label_names.get(int(ids[np.argmax(counts)]), "")
@@ -94,6 +96,18 @@ def _make_hit(
     score = evidence * float(np.quantile(relevancy[indices], 0.75))
     T_world_object = moved(T_map_object, points.origin)
     return Hit(0, label, score, T_world_object, size, len(indices), indices)
+
+
+def _confirmed(points: SurfacePoints, indices: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return a mask (N,) of those of an object's points (N,) that the images confirm.
+
+    At silhouettes the map's surface has fringes that hardly any depth reading shows, whereas the
+    rest of the object was seen often. All are kept if nothing is known about that.
+    """
+    if not len(points.seen):
+        return np.ones(len(indices), bool)
+    seen = points.seen[indices]
+    return seen >= CONFIRMED_SHARE * np.median(seen)
 
 
 def _without_strays(xyz: NDArray[np.float32]) -> NDArray[np.bool_]:

@@ -41,18 +41,31 @@ def extract_surface(
         exact: recompute bricks taken from an earlier snapshot whenever the field has changed,
             not only where the surface has moved by some millimetres.
     Returns:
-        The surface points, with latents.
+        The surface points, with latents, labelled by the keyframes that see them.
     """
     least = least_of(state, least_observations)
     with state.surfaces.lattice(state.field, state.reach) as lattice:
         lattice.refresh(exact=exact)
-        return _extract(state, lattice, voxel_m, least, exact)
+        points = _extract(state, lattice, voxel_m, least, exact)
+    return with_votes(state, points)
+
+
+def with_votes(state: MapState, points: SurfacePoints) -> SurfacePoints:
+    """Return points with the labels and latents of the keyframes that see them, and of people.
+
+    Where no keyframe has voted they keep those of the field.
+    """
+    votes = state.votes
+    if votes is None:
+        return points
+    threads = state.field.kernels.threads
+    return votes.labelled(points, state.class_ids, state.annotations, threads)
 
 
 def _extract(
     state: MapState, lattice: Lattice, voxel_m: float, least: int, exact: bool
 ) -> SurfacePoints:
-    """See ``extract_surface``; the result is stored in the cache."""
+    """See ``extract_surface``; the points, with the field's labels, are stored in the cache."""
     seen = _observations(lattice.reach, state.voxels)
     cache = state.surfaces.points
     if cache is not None and not (

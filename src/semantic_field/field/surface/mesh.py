@@ -8,7 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semantic_field.field.map_state import MapState
-from semantic_field.field.surface.extraction import describe_points, least_of, project
+from semantic_field.field.surface.extraction import (
+    describe_points,
+    least_of,
+    project,
+    with_votes,
+)
 from semantic_field.field.surface.points import SurfacePoints
 from semantic_field.field.surface.surface_nets import net_quads, net_vertices
 
@@ -42,7 +47,7 @@ def extract_mesh(state: MapState, least_observations: int = 2) -> Mesh:
     used = np.unique(quads)
     renumbered = np.empty(len(where), np.int32)
     renumbered[used] = np.arange(len(used), dtype=np.int32)
-    vertices = vertices.select(used)
+    vertices = with_votes(state, vertices.select(used))
     return Mesh(vertices, _halved(renumbered[quads], vertices.xyz))
 
 

@@ -20,6 +20,8 @@ class SurfacePoints:
         label: int32 class ids (N,), -1 where the map knows no classes.
         confidence: float32 (N,) in 0..1, from the number of observations.
         origin: float64 (3,), see ``MapState``.
+        seen: float32 (N,), number of keyframes whose readings show each point, weighted by how
+            well they see it (``VotedLabels``); empty where nothing is known about that.
     """
 
     xyz: NDArray[np.float32]
@@ -29,6 +31,7 @@ class SurfacePoints:
     label: NDArray[np.int32]
     confidence: NDArray[np.float32]
     origin: NDArray[np.float64] = field(default_factory=lambda: np.zeros(3))
+    seen: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
 
     @property
     def world(self) -> NDArray[np.float64]:
@@ -40,11 +43,16 @@ class SurfacePoints:
 
     def select(self, index: NDArray) -> SurfacePoints:
         """Return the points selected by an index array or a mask over N."""
-        return replace(self, **{name: getattr(self, name)[index] for name in _ARRAYS})
+        seen = self.seen[index] if len(self.seen) == len(self) else self.seen
+        return replace(self, seen=seen, **{name: getattr(self, name)[index] for name in _ARRAYS})
 
     def joined(self, other: SurfacePoints) -> SurfacePoints:
-        """Return these points followed by those of ``other``, which must be of the same map."""
-        pairs = {name: (getattr(self, name), getattr(other, name)) for name in _ARRAYS}
+        """Return these points followed by those of ``other``, which must be of the same map.
+
+        ``seen`` is empty in the result.
+        """
+        pairs: dict = {"seen": (self.seen[:0], other.seen[:0])}
+        pairs |= {name: (getattr(self, name), getattr(other, name)) for name in _ARRAYS}
         return replace(self, **{name: np.concatenate(pair) for name, pair in pairs.items()})
 
 

@@ -89,6 +89,7 @@ class KeyframeStore:
         self.learnt = {name: np.zeros((capacity, *shape)) for name, (shape, _) in LEARNT.items()}
         self.labelled = LabelledPixels()
         self._followers: list[WeakMethod] = []
+        self._watchers: list[WeakMethod] = []
         self.views = ViewNeighbours(capacity)
         self.count = 0
         self.replaced = 0
@@ -107,6 +108,19 @@ class KeyframeStore:
         Only a weak reference to its object is kept.
         """
         self._followers.append(WeakMethod(follow))
+
+    def tell_changes(self, watch: Callable[[int], None]) -> None:
+        """Register a method that is called with a slot before the keyframe in it changes.
+
+        That is before its labels change, it is removed, or another one replaces it. Changes of its
+        pose are not told. Only a weak reference to the method's object is kept.
+        """
+        self._watchers.append(WeakMethod(watch))
+
+    def _will_change(self, slot: int) -> None:
+        for watcher in self._watchers:
+            if (watch := watcher()) is not None:
+                watch(slot)
 
     def camera(self, slot: int) -> Camera:
         """Return the camera of a keyframe."""
@@ -135,6 +149,7 @@ class KeyframeStore:
         else:
             slot = self.views.most_redundant(self._poses, fitted.T_world_camera)
             self.replaced += 1
+            self._will_change(slot)
         camera = fitted.camera
         n = camera.width * camera.height
         colors, depths, rows = self.images
@@ -156,6 +171,7 @@ class KeyframeStore:
 
     def remove(self, slot: int) -> None:
         """Remove the keyframe in ``slot``; the last keyframe is moved into it."""
+        self._will_change(slot)
         last = self.count - 1
         book = (self.stamps_ns, self.serials, self.identities, self.visits)
         for array in (*self.images, *self.cameras, *self.contours, *book, *self.learnt.values()):
@@ -189,6 +205,7 @@ class KeyframeStore:
         labels = self.images.labels[slot, : len(gone)]
         gone = gone & (labels != MASKED)
         if gone.any():
+            self._will_change(slot)
             labels[gone] = MASKED
             self.note_contours(slot, *self.cameras.sizes[slot].tolist())
             self._labels_changed(slot)
@@ -199,11 +216,13 @@ class KeyframeStore:
             labels = self.images.labels[slot, : self.cameras.sizes[slot].prod()]
             labelled = labels >= 0
             if labelled.any():
+                self._will_change(slot)
                 labels[labelled] = rows[labels[labelled]]
                 self._labels_changed(slot)
 
     def set_labels(self, slot: int, pixels: NDArray[np.int64], rows: NDArray[np.int16]) -> None:
         """Set the label rows (N,) of pixels (N,) of a keyframe, -1 = void."""
+        self._will_change(slot)
         self.images.labels[slot, pixels] = rows
         self._labels_changed(slot)
 

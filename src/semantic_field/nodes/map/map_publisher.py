@@ -19,10 +19,13 @@ from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
 
 from semantic_field.config import MappingNodeConfig
-from semantic_field.field.description import describe
 from semantic_field.field.map_file import FORMAT, dump_map
 from semantic_field.field.map_state import MapState
-from semantic_field.field.surface.extraction import extract_surface
+from semantic_field.field.surface.extraction import (
+    describe_points,
+    extract_surface,
+    with_votes,
+)
 from semantic_field.field.surface.points import SurfacePoints
 from semantic_field.field.views.rendering import RenderedView
 from semantic_field.frames import Frame
@@ -137,7 +140,8 @@ class MapPublisher:
             state.surfaces.points = None  # the surface cached with this state may have moved
             near = ((points.xyz >= low) & (points.xyz <= high)).all(1)
             label = points.label.copy()
-            label[near] = describe(state, points.xyz[near], with_latent=False).label
+            renewed_points = describe_points(state, points.xyz[near], with_latent=False)
+            label[near] = with_votes(state, renewed_points).label
             with self._sending:
                 if renewed == self._renewed:
                     self._send_cloud(state, replace(points, label=label))
