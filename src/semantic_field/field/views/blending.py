@@ -54,17 +54,17 @@ def blend(
         ask_all(x, y, z, turned, lenses, depths, labels, focal, found, shown, votes, past, off)
         _move(rays[0], rays[1][i], z, turned, lenses.position, votes, off, x, y)
         for k in range(K):
-            _project(x, y, z, lenses, k, found[k])
+            project_inside(x, y, z, lenses, k, found[k])
         for j in range(columns):
             if z[j] > ZERO:
                 names[0], ballots[0] = label[i, j], FIELD_LABEL
-                count = _collect(j, found, votes, lenses.width, labels, class_ids, names, ballots)
-                label[i, j], most, total = _winner(names, ballots, count)
+                count = collect(j, found, votes, lenses.width, labels, class_ids, names, ballots)
+                label[i, j], most, total = winner(names, ballots, count)
                 confidence[i, j] = most / (total + past[:, j].sum())
-                red, green, blue, trust = _mixed(j, found, shown, votes, lenses, colors, exposure)
-                color[i, j, 0] = _byte(red + (ONE - trust) * color[i, j, 0])
-                color[i, j, 1] = _byte(green + (ONE - trust) * color[i, j, 1])
-                color[i, j, 2] = _byte(blue + (ONE - trust) * color[i, j, 2])
+                red, green, blue, trust = mixed(j, found, shown, votes, lenses, colors, exposure)
+                color[i, j, 0] = to_byte(red + (ONE - trust) * color[i, j, 0])
+                color[i, j, 1] = to_byte(green + (ONE - trust) * color[i, j, 1])
+                color[i, j, 2] = to_byte(blue + (ONE - trust) * color[i, j, 2])
 
 
 @_jit
@@ -99,7 +99,7 @@ def _move(rays_x, ray_y, z, normal, position, votes, off, x, y):
 
 
 @_jit
-def _project(x, y, z, lenses, k, found):
+def project_inside(x, y, z, lenses, k, found):
     """Fill the first two rows of ``found`` with pixel coordinates in keyframe k, inside it."""
     last_u, last_v = lenses.last[k, 0], lenses.last[k, 1]
     for j in range(len(z)):
@@ -109,7 +109,7 @@ def _project(x, y, z, lenses, k, found):
 
 
 @_jit
-def _mixed(j, found, shown, votes, lenses, colors, exposure):
+def mixed(j, found, shown, votes, lenses, colors, exposure):
     """The mean colour of a pixel over the keyframes that show it, times trust; and the trust."""
     best, seen = ZERO, ZERO
     for k in range(len(shown)):
@@ -145,12 +145,12 @@ def _mixed(j, found, shown, votes, lenses, colors, exposure):
 
 
 @_inline
-def _byte(value):
+def to_byte(value):
     return np.uint8(min(max(value + np.float32(0.5), ZERO), np.float32(255)))
 
 
 @_jit
-def _collect(j, found, votes, width, labels, class_ids, names, ballots):
+def collect(j, found, votes, width, labels, class_ids, names, ballots):
     """Append the labels of the keyframes that see a pixel, and their votes; returns the count."""
     count = 1
     for k in range(len(votes)):
@@ -163,7 +163,7 @@ def _collect(j, found, votes, width, labels, class_ids, names, ballots):
 
 
 @_jit
-def _winner(names, ballots, count):
+def winner(names, ballots, count):
     """The name with most votes among ``count``, its votes, and the sum of all."""
     total = ZERO
     for a in range(count):
