@@ -128,10 +128,10 @@ def _fill_background(page: NDArray[np.uint8], known: NDArray[np.bool_]) -> None:
     """
     height, width = known.shape
     coarse = (-(-width // BACKGROUND), -(-height // BACKGROUND))
-    share = cv2.resize(known.astype(np.float32), coarse, interpolation=cv2.INTER_AREA)
+    share = cv2.resize(known.view(np.uint8) * 255, coarse, interpolation=cv2.INTER_AREA) / 255
     mean = cv2.resize(page, coarse, interpolation=cv2.INTER_AREA)
-    mean = mean / np.maximum(share, 1e-3)[..., None]
-    background = filled(mean.clip(0, 255).astype(np.uint8), share > 0.05)
+    mean = mean / np.maximum(share, 0.2)[..., None]
+    background = filled(mean.clip(0, 255).astype(np.uint8), share > 0.2)
     columns = np.minimum(np.arange(width) * coarse[0] // width, coarse[0] - 1)
     for row in range(height):
         rest = ~known[row]

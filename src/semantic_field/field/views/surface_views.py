@@ -173,7 +173,8 @@ def _hiding(state: MapState, sources: SourceViews) -> NDArray[np.float32]:
 
 def _coarse(cameras: KeyframeCameras, k: int) -> Camera:
     width, height = cameras.sizes[k].tolist()
-    camera = Camera(*cameras.intrinsics[k].tolist(), width, height)
+    fx, fy, cx, cy = cameras.intrinsics[k].tolist()
+    camera = Camera(fx, fy, cx, cy, width, height)
     return camera.resized(-(-width // COARSER), -(-height // COARSER))
 
 
