@@ -437,14 +437,18 @@ def test_export_says_what_does_not_fit_together(map_file: Path, tmp_path, capsys
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    "options", [["--mesh", "out.glb", "--texture"], ["--mesh", "out.ply"], ["--cloud", "out.ply"]]
+)
 def test_a_full_disk_is_reported_before_anything_is_written(
-    map_file: Path, tmp_path, capsys, monkeypatch
+    options: list[str], map_file: Path, tmp_path, capsys, monkeypatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=1000))
-    (tmp_path / "m.glb").write_bytes(b"old")
-    assert main(["export", str(map_file), "--mesh", str(tmp_path / "m.glb"), "--texture"]) == 1
-    assert "of free space for" in capsys.readouterr().err
-    assert (tmp_path / "m.glb").read_bytes() == b"old"
+    (tmp_path / options[1]).write_bytes(b"old")
+    assert main(["export", str(map_file), *options]) == 1
+    assert f"of free space for {options[1]}, got 0 MB; delete" in capsys.readouterr().err
+    assert (tmp_path / options[1]).read_bytes() == b"old"
     assert len(list(tmp_path.iterdir())) == 1
 
 

@@ -7,14 +7,13 @@ Files are written under a temporary name and renamed when complete.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from semantic_field.atomic_files import replacing
+from semantic_field.atomic_files import check_space, replacing
 from semantic_field.field.surface.glb import glb_of_mesh, glb_of_parts
 from semantic_field.field.surface.mesh import Mesh
 from semantic_field.field.surface.points import SurfacePoints
@@ -112,11 +111,6 @@ def _ply(mesh: Mesh) -> list[bytes]:
 
 
 def _replace(path: Path, parts: list[bytes]) -> None:
-    size, free = sum(len(part) for part in parts), shutil.disk_usage(path.parent).free
-    if size > free:
-        raise OSError(
-            f"expected {size / 1e6:.0f} MB of free space for {path}, got {free / 1e6:.0f} MB; "
-            "delete something there, or write to another disk"
-        )
+    check_space(path, sum(len(part) for part in parts))
     with replacing(path) as hidden, hidden.open("wb") as file:
         file.writelines(parts)

@@ -15,7 +15,8 @@ from semantic_field.field.rays.sampling import GUESSED
 from semantic_field.field.surface.points import SurfacePoints
 from semantic_field.field.views.agreement import exposures_between
 from semantic_field.field.views.asking import FAR
-from semantic_field.field.views.facing import COARSER, ask_facing, photographed
+from semantic_field.field.views.facing import COARSER, ask_facing
+from semantic_field.field.views.photographs import photographed
 from semantic_field.field.views.rendering import render_view
 from semantic_field.field.views.seeing import Lenses, lenses_of
 from semantic_field.field.views.source_views import SourceViews
@@ -100,7 +101,7 @@ class SurfaceViews:
     def _photographed(
         self, points: NDArray, normals: NDArray, detail_m: float, label: NDArray[np.int32]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int32]]:
-        """See ``facing.photographed``; labels are changed in place, and not if there are none."""
+        """See ``photographs.photographed``; labels, if there are any, change in place."""
         color, trust = np.empty((len(points), 3), np.float32), np.empty(len(points), np.float32)
         sources = self.sources
         run_chunks(
