@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,3 +30,13 @@ def write_atomically(path: str | Path, data: bytes) -> None:
     """Write a file atomically; on failure the old file stays and no temporary file is left."""
     with replacing(path) as hidden:
         hidden.write_bytes(data)
+
+
+def check_space(path: str | Path, size: int) -> None:
+    """Raise an OSError if the disk of a file to be written has less than ``size`` bytes free."""
+    free = shutil.disk_usage(Path(path).parent).free
+    if size > free:
+        raise OSError(
+            f"expected {size / 1e6:.0f} MB of free space for {path}, got {free / 1e6:.0f} MB; "
+            "delete something there, or write to another disk"
+        )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from semantic_field.config import Config, TeacherConfig
+from semantic_field.config import Config, MappingConfig, TeacherConfig
 from semantic_field.data.source_options import add_source_options, joined_axes, source_config
 from semantic_field.settings import updated
 
@@ -204,36 +204,46 @@ def _add_export(commands) -> None:
     command.add_argument(
         "--spacing", type=float, default=0.03, help="of the cloud's points, metres"
     )
+    command.add_argument(
+        "--texture",
+        action="store_true",
+        help="colour the mesh (.glb) by a texture made from the keyframes, not at its vertices",
+    )
+    command.add_argument(
+        "--texel",
+        type=float,
+        metavar="METRES",
+        help="edge of the texture's pixels; else as fine as the keyframes show the surface",
+    )
+    command.add_argument(
+        "--appearance",
+        choices=("views", "field"),
+        default=MappingConfig.appearance,
+        help="colours and labels by the map's keyframes or by the field (default: %(default)s)",
+    )
     command.set_defaults(handler=_export)
 
 
 def _export(arguments: argparse.Namespace) -> int:
+    from rich.console import Console
+    from rich.progress import Progress
+
     from semantic_field.field.map_file import load_map, read_map
-    from semantic_field.field.surface.extraction import extract_surface
-    from semantic_field.field.surface.mesh import extract_mesh
-    from semantic_field.field.surface.ply import write_ply
-    from semantic_field.field.surface.surface_files import write_mesh, write_pcd
+    from semantic_field.mapping.exporting import Export, export
 
-    mesh, cloud = arguments.mesh, arguments.cloud
-    if mesh is None and cloud is None:
-        raise ValueError("expected --mesh or --cloud, got neither")
-    _check_suffix(mesh, (".ply", ".glb"))
-    _check_suffix(cloud, (".ply", ".pcd"))
+    wanted = Export(
+        mesh=arguments.mesh,
+        cloud=arguments.cloud,
+        spacing_m=arguments.spacing,
+        texture=arguments.texture,
+        texel_m=arguments.texel,
+        appearance=arguments.appearance,
+    )
     state = load_map(read_map(arguments.map))
-    if cloud is not None:
-        points = extract_surface(state, arguments.spacing)
-        (write_ply if cloud.suffix == ".ply" else write_pcd)(cloud, points)
-        print(f"{cloud}: {len(points)} points")
-    if mesh is not None:
-        surface = extract_mesh(state)
-        write_mesh(mesh, surface)
-        print(f"{mesh}: {len(surface.vertices)} vertices, {len(surface.triangles)} triangles")
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("texture", total=1.0, visible=arguments.texture)
+        export(state, wanted, print, lambda done: bar.update(task, completed=done))
     return 0
-
-
-def _check_suffix(path: Path | None, suffixes: tuple[str, str]) -> None:
-    if path is not None and path.suffix not in suffixes:
-        raise ValueError(f"expected a file {' or '.join(suffixes)}, got {path.name!r}")
 
 
 def _add_evaluation(commands) -> None:

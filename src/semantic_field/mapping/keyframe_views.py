@@ -47,6 +47,11 @@ class KeyframeViews:
         """Return the same without keyframes that are newer than a stamp."""
         return KeyframeViews(self._keyframes, self._class_ids, self._guard, stamp_ns)
 
+    def all(self) -> SourceViews | None:
+        """Return all keyframes, not copied: for maps that do not change. None if there are none."""
+        store = self._keyframes()
+        return _views(store, self._class_ids()) if store is not None and store.count else None
+
     def __call__(self, target: Target) -> SourceViews | None:
         """Return copies of the keyframes that show a view best; None if no keyframe sees it."""
         with self._guard():

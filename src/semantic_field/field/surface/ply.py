@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from semantic_field.atomic_files import replacing
+from semantic_field.atomic_files import check_space, replacing
 from semantic_field.field.surface.points import SurfacePoints
 from semantic_field.field.surface.surface_files import positions_of
 
@@ -52,6 +52,7 @@ def write_ply(
             vertices[name] = array[:, column]
     vertices["relevancy"] = 0.0 if relevancy is None else relevancy
     vertices["label"] = points.label
+    check_space(path, vertices.nbytes)
     with replacing(path) as hidden, hidden.open("wb") as file:
         file.write(_header(kind, count))
         file.write(vertices.tobytes())

@@ -1,24 +1,23 @@
-"""Writers for meshes (PLY, GLB) and points (PCD), for MeshLab, Blender, Open3D and PCL.
+"""Writers of meshes (PLY, GLB with vertex colours or a texture) and points (PCD).
+
+For MeshLab, Blender, Open3D and PCL.
 
 Files are written under a temporary name and renamed when complete.
 """
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from semantic_field.atomic_files import replacing
+from semantic_field.atomic_files import check_space, replacing
+from semantic_field.field.surface.glb import glb_of_mesh, glb_of_parts
 from semantic_field.field.surface.mesh import Mesh
 from semantic_field.field.surface.points import SurfacePoints
-
-_FLOAT, _UINT, _BYTE = 5126, 5125, 5121  # component types of glTF 2.0
-_VERTICES, _INDICES = 34962, 34963
-# glTF's y points up; maps have z up: a quarter turn about x
-_UPRIGHT = [-(0.5**0.5), 0.0, 0.0, 0.5**0.5]
+from semantic_field.field.texture.baking import TexturedPart
 
 
 def write_mesh(path: str | Path, mesh: Mesh) -> None:
@@ -33,10 +32,23 @@ def write_mesh(path: str | Path, mesh: Mesh) -> None:
         OSError: if the file cannot be written.
     """
     path = Path(path)
-    writers = {".ply": _ply, ".glb": _glb}
+    writers = {".ply": _ply, ".glb": glb_of_mesh}
     if path.suffix not in writers:
         raise ValueError(f"expected a mesh file .ply or .glb, got {path.name!r}")
     _replace(path, writers[path.suffix](mesh))
+
+
+def write_textured(path: str | Path, parts: Sequence[TexturedPart]) -> None:
+    """Write a mesh with a texture as GLB, see ``write_mesh``; labels stay at its vertices.
+
+    Raises:
+        ValueError: if the suffix is not .glb.
+        OSError: if the file cannot be written.
+    """
+    path = Path(path)
+    if path.suffix != ".glb":
+        raise ValueError(f"expected a textured mesh file .glb, got {path.name!r}")
+    _replace(path, glb_of_parts(parts))
 
 
 def write_pcd(path: str | Path, points: SurfacePoints) -> None:
@@ -98,63 +110,7 @@ def _ply(mesh: Mesh) -> list[bytes]:
     return [("\n".join(header) + "\n").encode(), rows.tobytes(), faces.tobytes()]
 
 
-def _glb(mesh: Mesh) -> list[bytes]:
-    points = mesh.vertices
-    opaque = np.full((len(points), 1), 255, np.uint8)
-    arrays = {
-        "POSITION": points.xyz,
-        "NORMAL": points.normals,
-        "COLOR_0": np.hstack([_linear(points.color), opaque]),
-        "_LABEL": points.label.astype(np.float32),
-        "indices": mesh.triangles.astype(np.uint32).reshape(-1),
-    }
-    views, accessors, offset = [], [], 0
-    for name, array in arrays.items():
-        target = _INDICES if name == "indices" else _VERTICES
-        views.append({"buffer": 0, "byteOffset": offset, "byteLength": array.nbytes})
-        views[-1]["target"] = target
-        accessors.append(_accessor(len(views) - 1, array))
-        offset += array.nbytes  # every array's length is a multiple of 4 bytes
-    corner = np.stack([points.xyz.min(0), points.xyz.max(0)]) if len(points) else np.zeros((2, 3))
-    accessors[0] |= {"min": corner[0].tolist(), "max": corner[1].tolist()}
-    attributes = {name: number for number, name in enumerate(list(arrays)[:-1])}
-    primitive = {"attributes": attributes, "indices": len(arrays) - 1, "material": 0}
-    x, y, z = points.origin.tolist()
-    plain = {"metallicFactor": 0.0, "roughnessFactor": 1.0}
-    scene = {
-        "asset": {"version": "2.0", "generator": "semantic_field"},
-        "scene": 0,
-        "scenes": [{"nodes": [0]}],
-        "nodes": [{"mesh": 0, "rotation": _UPRIGHT, "translation": [x, z, -y]}],
-        "meshes": [{"primitives": [primitive]}],
-        "materials": [{"pbrMetallicRoughness": plain, "doubleSided": True}],
-        "buffers": [{"byteLength": offset}],
-        "bufferViews": views,
-        "accessors": accessors,
-    }
-    text = json.dumps(scene, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 4)
-    total = 12 + 8 + len(text) + 8 + offset
-    head = b"glTF" + np.array([2, total, len(text)], "<u4").tobytes() + b"JSON" + text
-    body = np.array([offset], "<u4").tobytes() + b"BIN\0"
-    return [head, body, *(array.tobytes() for array in arrays.values())]
-
-
-def _accessor(view: int, array: NDArray) -> dict:
-    """Return the glTF accessor of one array of the buffer."""
-    component = {"f": _FLOAT, "u": _UINT if array.itemsize == 4 else _BYTE}[array.dtype.kind]
-    shape = "SCALAR" if array.ndim == 1 else f"VEC{array.shape[1]}"
-    accessor = {"bufferView": view, "componentType": component, "count": len(array)}
-    return accessor | {"type": shape} | ({"normalized": True} if component == _BYTE else {})
-
-
-def _linear(color: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Convert sRGB to linear values (IEC 61966-2-1), as glTF expects for vertex colours."""
-    value = np.arange(256) / 255.0
-    curve = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
-    return np.rint(255 * curve).astype(np.uint8)[color]
-
-
 def _replace(path: Path, parts: list[bytes]) -> None:
+    check_space(path, sum(len(part) for part in parts))
     with replacing(path) as hidden, hidden.open("wb") as file:
         file.writelines(parts)

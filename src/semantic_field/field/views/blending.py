@@ -57,17 +57,20 @@ def blend(
         _add_up(x, y, z, turned, lenses.position, shown, votes, past, off, sums)
         _move(rays[0], rays[1][i], z, turned, sums, x, y)
         for k in range(K):
-            _project(x, y, z, lenses, k, found[k])
+            project_inside(x, y, z, lenses, k, found[k])
         for j in range(columns):
             if z[j] > ZERO:
                 names[0], ballots[0] = label[i, j], FIELD_LABEL
-                count = _collect(j, found, votes, lenses.width, labels, class_ids, names, ballots)
-                label[i, j], most, total = _winner(names, ballots, count)
+                count = collect(j, found, votes, lenses.width, labels, class_ids, names, ballots)
+                label[i, j], most, total = winner(names, ballots, count)
                 confidence[i, j] = most / (total + sums[AGAINST, j])
-                red, green, blue, trust = _mixed(j, found, shown, sums, lenses, colors, exposure)
-                color[i, j, 0] = _byte(red + (ONE - trust) * color[i, j, 0])
-                color[i, j, 1] = _byte(green + (ONE - trust) * color[i, j, 1])
-                color[i, j, 2] = _byte(blue + (ONE - trust) * color[i, j, 2])
+                best, seen = sums[BEST, j], sums[SEEN, j]
+                red, green, blue, trust = mixed(
+                    j, found, shown, best, seen, lenses, colors, exposure
+                )
+                color[i, j, 0] = to_byte(red + (ONE - trust) * color[i, j, 0])
+                color[i, j, 1] = to_byte(green + (ONE - trust) * color[i, j, 1])
+                color[i, j, 2] = to_byte(blue + (ONE - trust) * color[i, j, 2])
 
 
 @_jit
@@ -116,7 +119,7 @@ def _move(rays_x, ray_y, z, normal, sums, x, y):
 
 
 @_jit
-def _project(x, y, z, lenses, k, found):
+def project_inside(x, y, z, lenses, k, found):
     """Fill the first two rows of ``found`` with pixel coordinates in keyframe k, inside it."""
     last_u, last_v = lenses.last[k, 0], lenses.last[k, 1]
     for j in range(len(z)):
@@ -126,9 +129,12 @@ def _project(x, y, z, lenses, k, found):
 
 
 @_jit
-def _mixed(j, found, shown, sums, lenses, colors, exposure):
-    """The mean colour of a pixel over the keyframes that show it, times trust; and the trust."""
-    best, seen = sums[BEST, j], sums[SEEN, j]
+def mixed(j, found, shown, best, seen, lenses, colors, exposure):
+    """The mean colour of a pixel over the keyframes that show it, times trust; and the trust.
+
+    Args:
+        best: the highest of its weights ``shown``. seen: the sum of its votes.
+    """
     red, green, blue, total = ZERO, ZERO, ZERO, ZERO
     if best == ZERO:
         return red, green, blue, total
@@ -159,12 +165,12 @@ def _mixed(j, found, shown, sums, lenses, colors, exposure):
 
 
 @_inline
-def _byte(value):
+def to_byte(value):
     return np.uint8(min(max(value + np.float32(0.5), ZERO), np.float32(255)))
 
 
 @_jit
-def _collect(j, found, votes, width, labels, class_ids, names, ballots):
+def collect(j, found, votes, width, labels, class_ids, names, ballots):
     """Append the labels of the keyframes that see a pixel, and their votes; returns the count."""
     count = 1
     for k in range(len(votes)):
@@ -177,7 +183,7 @@ def _collect(j, found, votes, width, labels, class_ids, names, ballots):
 
 
 @_jit
-def _winner(names, ballots, count):
+def winner(names, ballots, count):
     """The name with most votes among ``count``, its votes, and the sum of all."""
     total = ZERO
     for a in range(count):

@@ -1,0 +1,1 @@
+"""Textures of meshes: charts, their packing, and baking."""
