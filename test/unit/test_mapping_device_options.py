@@ -48,7 +48,7 @@ SMALL = {
     "mapping.memory_budget_mb": 32,
     "mapping.keyframe_translation_m": 0.0,
 }
-ON_THE_HOST = {"mapping.refine_poses": True, "mapping.adapt_exposure": True}
+ON_THE_HOST = {"mapping.refine_poses": "on", "mapping.adapt_exposure": "on"}
 
 
 @pytest.fixture(params=DEVICES)

@@ -12,10 +12,12 @@ from pathlib import Path
 
 from semantic_field.evaluation.protocols.protocol import Training
 from semantic_field.evaluation.protocols.splits import TrainFrames
+from semantic_field.evaluation.scores.refined_views import learnt
 from semantic_field.field.map_file import dump_map, load_map, read_map, write_map
 from semantic_field.field.map_state import MapState
 from semantic_field.mapping import Mapper
 from semantic_field.mapping.mapper import MapperStatus
+from semantic_field.mapping.robustness.interpolation import Moments
 
 CHUNK_STEPS = 5
 POLL_S = 0.02
@@ -47,6 +49,7 @@ class MappingRun:
         loading_s: time to read the frames; 0 in "online" mode.
         first_answer_s: seconds from the first frame until a text was answered (online only).
         milestones: intermediate snapshots, and the final one.
+        moments: learnt poses and exposures of the keyframes; None if neither was learnt.
     """
 
     state: MapState
@@ -57,6 +60,7 @@ class MappingRun:
     loading_s: float
     first_answer_s: float | None = None
     milestones: list[Milestone] = field(default_factory=list)
+    moments: Moments | None = None
 
 
 class Stopwatch:
@@ -223,4 +227,5 @@ class MappingJob:
             loading_s=loading_s,
             first_answer_s=self._answered_s,
             milestones=self._milestones,
+            moments=self._mapper.moments() if learnt(status.switches) else None,
         )

@@ -24,6 +24,7 @@ from semantic_field.evaluation.report import provenance
 from semantic_field.evaluation.report.keeping import kept_on_failure, writable_folder
 from semantic_field.evaluation.scores.cost import ResourceMeter, Usage
 from semantic_field.evaluation.scores.held_out_views import HeldOutFrames, ViewScores
+from semantic_field.evaluation.scores.refined_views import how_taken
 from semantic_field.evaluation.scores.scoring import MapScores, held_out, render, score_map
 from semantic_field.field.map_file import dump_map
 from semantic_field.field.map_state import MapState
@@ -105,7 +106,16 @@ def evaluate(
         about = head(location, source, protocol, config)
         with kept_on_failure(out, mapper, about):
             frames = HeldOutFrames(source, positions, protocol.views.width)
-            scores = score_map(run.state, frames, source, protocol, teacher, config.query, progress)
+            scores = score_map(
+                run.state,
+                frames,
+                source,
+                protocol,
+                teacher,
+                config.query,
+                progress,
+                run.moments,
+            )
             curve = _curve(run, source, positions, protocol, progress)
             task = score_label_task(run.state, source, mapped, frames, protocol, config, progress)
             if baseline:
@@ -129,10 +139,12 @@ def evaluate(
         "quality": scores.quality | {"label_task": task},
         "cost": _cost(run, usage, scores, protocol),
         "curve": curve,
+        "switches": run.status.switches,
         "views": [asdict(record) for record in scores.records],
         "notes": label_notes(location, labels)
         + list(getattr(source, "notes", ()))
         + scores.notes
+        + how_taken(run.status.switches)
         + shortfalls(scores.quality)
         + verdicts(task, scores.quality["semantics"]),
     }

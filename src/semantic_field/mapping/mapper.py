@@ -36,6 +36,7 @@ from semantic_field.mapping.live_map import LiveMap
 from semantic_field.mapping.mapper_status import MapperStatus, Meter, status_of
 from semantic_field.mapping.placement import World
 from semantic_field.mapping.renderer import Renderer
+from semantic_field.mapping.robustness.interpolation import Moments
 from semantic_field.mapping.snapshots import Snapshots
 from semantic_field.mapping.turns import Turns
 from semantic_field.mapping.worker import Worker
@@ -384,6 +385,12 @@ class Mapper:
         keyframes around that stamp are applied; otherwise the view is that of ``render``.
         """
         return self.renderer().render(camera, T_world_camera, stamp_ns)
+
+    def moments(self) -> Moments | None:
+        """Return a copy of the learnt poses and exposures; None before the first keyframe."""
+        with self.turns.visit():
+            store = self.live_map.keyframes
+            return Moments.of(store) if store is not None else None
 
     @property
     def steps(self) -> int:

@@ -44,6 +44,7 @@ class Figure:
 
 _S = "quality.semantics.conventions.{headline}"
 _G = "quality.geometry"
+_R = "quality.refined"
 QUALITY = (
     Figure("mIoU", f"{_S}.value"),
     Figure("mIoU, classes above 0.1 %", f"{_S}.miou_frequent"),
@@ -54,6 +55,13 @@ QUALITY = (
     Figure("PSNR, valid depth", "quality.views.psnr_valid", "dB", 2),
     Figure("SSIM", "quality.views.ssim"),
     Figure("LPIPS", "quality.views.lpips", better=-1),
+    Figure("mIoU, as refined", f"{_R}.semantics.conventions.{{headline}}.value"),
+    Figure("PSNR, as refined", f"{_R}.views.psnr", "dB", 2),
+    Figure("PSNR, valid depth, as refined", f"{_R}.views.psnr_valid", "dB", 2),
+    Figure("SSIM, as refined", f"{_R}.views.ssim"),
+    Figure("LPIPS, as refined", f"{_R}.views.lpips", better=-1),
+    Figure("depth L1, as refined", f"{_R}.geometry.depth_l1_m", "cm", 2, -1, 100),
+    Figure("depth error, median, as refined", f"{_R}.geometry.depth_median_m", "cm", 2, -1, 100),
     Figure("depth L1", f"{_G}.depth_l1_m", "cm", 2, -1, 100),
     Figure("depth error, median", f"{_G}.depth_median_m", "cm", 2, -1, 100),
     Figure("surface accuracy", f"{_G}.accuracy_m", "cm", 2, -1, 100),

@@ -17,6 +17,7 @@ from semantic_field.evaluation.scores.held_out_views import HeldOutFrames, ViewR
 from semantic_field.evaluation.scores.instances import InstanceScore, instance_score, mean_score
 from semantic_field.evaluation.scores.point_labels import POINT_PROTOCOLS, point_scores
 from semantic_field.evaluation.scores.queries import score_queries, take_latency
+from semantic_field.evaluation.scores.refined_views import score_refined
 from semantic_field.evaluation.scores.surfaces import LabelledCloud, fuse, surface_score
 from semantic_field.evaluation.truth.object_masks import ObjectMasks, thing_classes, true_objects
 from semantic_field.evaluation.truth.true_objects import ReferenceObject
@@ -26,6 +27,7 @@ from semantic_field.field.surface.points import SurfacePoints
 from semantic_field.field.views.rendering import RenderedView
 from semantic_field.frames import Frame
 from semantic_field.mapping.renderer import Renderer
+from semantic_field.mapping.robustness.interpolation import Moments
 from semantic_field.query.engine import QueryEngine
 from semantic_field.teachers.language import LanguageTeacher
 
@@ -60,10 +62,15 @@ def held_out(positions: Sequence[int], protocol: Protocol) -> list[int]:
     return [positions[i] for i in dict.fromkeys(chosen.tolist())]
 
 
-def render(state: MapState, frame: Frame) -> tuple[RenderedView, float]:
-    """Render the map at a frame's camera; returns the view and the rendering time in seconds."""
-    began = time.perf_counter()
-    view = Renderer.of(state).render(frame.camera, frame.T_world_camera)
+def render(
+    state: MapState, frame: Frame, moments: Moments | None = None
+) -> tuple[RenderedView, float]:
+    """Render the map at a frame's camera; returns the view and the rendering time in seconds.
+
+    With ``moments``, pose and exposure are those learnt for the frame's moment.
+    """
+    began, stamp_ns = time.perf_counter(), frame.stamp_ns if moments is not None else None
+    view = Renderer.of(state, moments=moments).render(frame.camera, frame.T_world_camera, stamp_ns)
     return view, time.perf_counter() - began
 
 
@@ -75,6 +82,7 @@ def score_map(
     teacher: LanguageTeacher | None,
     query: QueryConfig,
     progress: Progress = lambda text, share: None,
+    moments: Moments | None = None,
 ) -> MapScores:
     """Compute all scores of the protocol for one map.
 
@@ -82,11 +90,17 @@ def score_map(
         frames: the held-out views.
         source: the recording; its depth, labels and objects are the ground truth in 3D.
         teacher: the teacher that the map was built with; None leaves queries out.
+        moments: learnt poses and exposures; with them views are scored a second time, as refined.
     """
     points = extract_surface(state, protocol.surface_voxel_m)
     scores, instances = _score_views(state, points, frames, source.label_names, protocol, progress)
     quality, notes = scores.result(), []
     notes += quality.pop("left_out")
+    quality["refined"] = None
+    if moments is not None:
+        quality["refined"] = score_refined(
+            lambda frame: render(state, frame, moments), frames, source.label_names, protocol
+        )
     quality["instances"] = {rule: asdict(mean_score(v)) for rule, v in instances.items()} or None
     progress("surface", 0.0)
     cloud = fuse(_spread(source), FUSED_VOXEL_M, protocol.max_depth_m, 2, LEAST_READINGS)
