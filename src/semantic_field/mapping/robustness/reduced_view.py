@@ -14,6 +14,7 @@ from semantic_field.mapping.keyframes.store import KeyframeStore
 
 ACROSS = 160  # columns of a reduced view, at least; fewer only if the keyframe has fewer
 DARK = 8.0  # added to grey values before the logarithm, so that noise of dark pixels stays small
+SCHARR = 32  # Scharr's filter gives this many times the slope
 EDGE_M, EDGE_SHARE = 0.02, 0.03  # depth range of 3 x 3 pixels, above which they are an edge
 
 
@@ -53,9 +54,9 @@ class ReducedView:
         stored, labels = stored[inner], labels[inner]
         camera = _every(full, scale, width, height)
         smooth = cv2.boxFilter(color, cv2.CV_32F, (2 * scale + 1,) * 2)
-        color = np.ascontiguousarray(smooth[inner[:2]])
+        color = np.ascontiguousarray(smooth[inner[:2]], np.float32)
         log = np.log(color.mean(2) + np.float32(DARK))
-        slope = np.stack([cv2.Scharr(log, cv2.CV_32F, *order) for order in ((1, 0), (0, 1))]) / 32
+        slope = np.stack([cv2.Scharr(log, cv2.CV_32F, *order) for order in ((1, 0), (0, 1))])
         read = (stored > 0) & (stored & GUESSED == 0) & (labels != MASKED)
         depth = np.where(read, stored * np.float32(DEPTH_UNIT_M), 0).astype(np.float32)
         points = camera.backproject(depth)
@@ -63,6 +64,7 @@ class ReducedView:
         normals /= np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-9)
         pose = store.learnt["given_pose"][slot].copy()
         usable = _away_from_edges(depth)
+        slope = (slope / SCHARR).astype(np.float32)
         return cls(camera, scale, pose, color, log, slope, depth, usable, points, normals)
 
 

@@ -92,7 +92,7 @@ class _Matches:
     """
 
     of: NDArray[np.int64]
-    points: NDArray[np.float64]
+    points: NDArray[np.floating]
     normals: NDArray[np.float64]
     apart: NDArray[np.float64]
     slope: NDArray[np.float64]
@@ -140,7 +140,7 @@ class _Matches:
 
 
 def _match(
-    points: NDArray[np.float64],
+    points: NDArray[np.floating],
     color: NDArray[np.float32],
     log: NDArray[np.float32],
     view: ReducedView,
@@ -169,14 +169,14 @@ def _match(
         slope=np.stack([along, down, inwards], axis=1),
         darker=(log_there - log[index]).astype(np.float64),
         colors=colors,
-        colored=((colors > LEAST_COLOR) & (colors < MOST_COLOR)).all((0, 2)),
+        colored=np.asarray(((colors > LEAST_COLOR) & (colors < MOST_COLOR)).all((0, 2))),
     )
 
 
-def _depth_noise_m(points: NDArray[np.float64]) -> NDArray[np.float64]:
+def _depth_noise_m(points: NDArray[np.floating]) -> NDArray[np.floating]:
     return DEPTH_NOISE_M * (1 + points[:, 2] ** 2)
 
 
-def _robust(scaled: NDArray[np.float64]) -> NDArray[np.float64]:
+def _robust(scaled: NDArray[np.floating]) -> NDArray[np.floating]:
     """Return Huber's weights of residuals that are scaled by their standard deviation."""
     return 1 / np.maximum(1.0, np.abs(scaled) / 1.5)
