@@ -11,6 +11,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from semantic_field.annotation.labelled_view import LabelRenderer
 from semantic_field.config import Config, MappingConfig, load_config
 from semantic_field.data.simulated_room import SimulatedRoom
 from semantic_field.field.rays.rays import Rays
@@ -403,6 +404,21 @@ def test_a_map_switches_on_while_it_is_learnt_without_a_jump(exact) -> None:
     gains = store.learnt["exposure"][: store.count][kept, :, 0].mean(1)
     dark = [(n % 2 == 0) for n, f in enumerate(bad) if f.stamp_ns in store.stamps_ns[: store.count]]
     assert gains[~np.array(dark)].mean() > 1.08 * gains[dark].mean()
+
+
+def test_labels_of_a_frame_lie_where_its_image_is(exact) -> None:
+    """Not where its recorded pose is, where poses were refined."""
+    mapper = learnt_from(exact[:10], 60)
+    store, frame = mapper.live_map.keyframes, exact[3]
+    assert store is not None
+    correction = np.array([0, 0, 0, 0.03, 0.0, 0.02])
+    store.learnt["pose"][: store.count] = correction
+    state = mapper.snapshot()
+    there = corrected(frame.T_world_camera[None], correction[None])[0]
+    moved = LabelRenderer(state, mapper.moments()).render(frame)
+    expected = LabelRenderer(state).render(replace(frame, T_world_camera=there))
+    np.testing.assert_allclose(moved.depth, expected.depth, atol=1e-4)
+    assert np.abs(moved.depth - LabelRenderer(state).render(frame).depth).mean() > 0.003
 
 
 def test_a_saved_map_goes_on_as_it_was(exact, tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ class AnnotationJob:
     def run(self) -> dict[str, Any]:
         """Train, label all frames, write the summary, and return it."""
         self._train()
-        renderer = LabelRenderer(self._mapper.snapshot())
+        renderer = LabelRenderer(self._mapper.snapshot(), self._mapper.moments())
         calibration = self._calibrate(renderer)
         for position in range(len(self._source)):
             if not self._finished(position):

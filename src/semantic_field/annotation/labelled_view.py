@@ -15,6 +15,7 @@ from semantic_field.field.map_state import MapState
 from semantic_field.frames import VOID_LABEL, Frame
 from semantic_field.geometry import Camera, depth_to_world
 from semantic_field.mapping.renderer import Renderer
+from semantic_field.mapping.robustness.interpolation import Moments
 
 SPACING_M = 0.04
 FAR_M = 2.0
@@ -41,16 +42,22 @@ class RenderedLabels:
 
 
 class LabelRenderer:
-    """Renders the labels of frames; register all trained labels with ``add`` first."""
+    """Renders the labels of frames; register all trained labels with ``add`` first.
 
-    def __init__(self, state: MapState) -> None:
-        self._state, self._renderer = state, Renderer.of(state)
+    Args:
+        state: the map.
+        moments: learnt poses of its keyframes: labels are rendered where the frames' images are,
+            not where their recorded poses are. None = at the recorded poses.
+    """
+
+    def __init__(self, state: MapState, moments: Moments | None = None) -> None:
+        self._state, self._renderer = state, Renderer.of(state, moments=moments)
         self._labelled: list[NDArray[np.float64]] = []
         self._tree: KDTree | None = None
 
     def add(self, frame: Frame, labels: NDArray[np.int32]) -> None:
         """Register the labels (H, W) of a frame that were trained on, at the rendered surface."""
-        view = self._renderer.render(frame.camera, frame.T_world_camera)
+        view = self._renderer.render(frame.camera, frame.T_world_camera, frame.stamp_ns)
         points = _points(frame.camera, frame.T_world_camera, view.depth)
         chosen = points[(labels >= 0) & (view.depth > 0)]
         self._labelled.append(chosen[first_of_cells(chosen, SPACING_M)])
@@ -58,7 +65,9 @@ class LabelRenderer:
 
     def render(self, frame: Frame) -> RenderedLabels:
         """Render labels, probabilities and distances of a frame."""
-        view = self._renderer.render(frame.camera, frame.T_world_camera, with_latent=True)
+        view = self._renderer.render(
+            frame.camera, frame.T_world_camera, frame.stamp_ns, with_latent=True
+        )
         assert view.latent is not None
         points = _points(frame.camera, frame.T_world_camera, view.depth)
         return RenderedLabels(
