@@ -9,13 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 from semantic_field.cli import main
 from semantic_field.config import Config
 from semantic_field.data.folder_writer import write_folder
 from semantic_field.data.sources import open_source
-from semantic_field.evaluation import commands, runner
+from semantic_field.evaluation import runner
 from semantic_field.evaluation.mapping_run import MappingJob
 from semantic_field.evaluation.protocols.protocol import (
     HeldOutViews,
@@ -142,24 +141,25 @@ class TwoExposures:
 def test_views_are_scored_as_recorded_and_as_refined(monkeypatch, tmp_path: Path, capsys) -> None:
     """Frames of two exposures: a held-out one looks right with that of its neighbours."""
     monkeypatch.setattr(runner, "open_source", lambda name: TwoExposures(open_source(name)))
-    config = small_config(**{"mapping.adapt_exposure": "on", "mapping.seed": 1})
-    protocol = dataclasses.replace(
-        PROTOCOL, training=Training(steps=200), views=HeldOutViews(curve=0), queries=False
-    )
-    done = evaluate(ROOM, protocol, config, baseline=False)
-    quality, notes = done.report["quality"], done.report["notes"]
+    content = dataclasses.asdict(PROTOCOL) | {"queries": False, "training": {"steps": 200}}
+    content |= {"views": {"curve": 0}, "supervision": {}, "ablation": ()}
+    files = tmp_path / "protocol.yaml", tmp_path / "config.yaml"
+    files[0].write_text(json.dumps(content))
+    files[1].write_text(json.dumps(SMALL | {"mapping.adapt_exposure": "on", "mapping.seed": 1}))
+    arguments = ["--protocol", files[0], "--config", files[1], "--out", tmp_path / "out"]
+    monkeypatch.setenv("COLUMNS", "200")
+    assert main(["evaluate", ROOM, "--no-baseline", *map(str, arguments)]) == 0
+    report = read_report(tmp_path / "out")
+    quality, notes = report["quality"], report["notes"]
     refined = quality["refined"]
     assert refined["views"]["count"] == quality["views"]["count"] == 4
     assert refined["views"]["psnr"] > quality["views"]["psnr"] + 0.3
     assert refined["geometry"] == {n: quality["geometry"][n] for n in refined["geometry"]}
-    assert done.report["switches"]["adapt_exposure"] == "on: as set"
+    assert report["switches"]["adapt_exposure"] == "on: as set"
     assert any("exposures as refined around each view" in n for n in notes)
     assert any("with exposures as recorded" in n for n in notes)
-    page = write_report(done, tmp_path / "out")[1].read_text()
-    assert "PSNR, as refined" in page and "exposures as refined around each view" in page
-    commands._print_summary(Console(width=200), done.report)
-    printed = capsys.readouterr().out
-    assert "PSNR, as refined" in printed and "exposures as refined around each view" in printed
+    for shown in ((tmp_path / "out" / "report.html").read_text(), capsys.readouterr().out):
+        assert "PSNR, as refined" in shown and "exposures as refined around each view" in shown
 
 
 def test_how_poses_and_exposures_were_taken_is_said_in_words() -> None:
