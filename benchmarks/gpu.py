@@ -48,8 +48,8 @@ CHECKS = (
     "test_field_device_rendering", "test_annotations",
 )  # fmt: skip
 OPTIONS: dict[str, dict[str, object]] = {
-    "refined poses": {"mapping.refine_poses": True},
-    "adapted exposures": {"mapping.adapt_exposure": True},
+    "refined poses": {"mapping.refine_poses": "on"},
+    "adapted exposures": {"mapping.adapt_exposure": "on"},
     "language of images": {"language.source": "images", "language.enhance_from": 100},
 }
 EMBEDDING_DIM = 128

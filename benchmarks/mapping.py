@@ -251,7 +251,7 @@ def scored(
     entry = {"name": f"{seconds:.0f} s", "steps": status.steps, "rays_per_s": speed}
     entry["peak_resident_mb"] = peak_resident_mb()
     scores = evaluate(mapper, source, options.score_every, options.images)
-    if mapper.config.mapping.refine_poses or mapper.config.mapping.adapt_exposure:
+    if any(state.startswith("on") for state in status.switches.values()):
         at_moment = evaluate(mapper, source, options.score_every, None, moment=True).summary()
         entry |= {f"{name}_at_moment": value for name, value in at_moment.items()}
     entry |= scores.summary() | {"keyframes": status.keyframes}

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from semantic_field.settings import Settings, flattened, option, updated, walk
+from semantic_field.settings import Settings, flattened, option, switch, updated, walk
 
 # Reasons why settings are fixed while a node runs.
 MAP = "the map is made with it"
@@ -177,12 +177,20 @@ class MappingConfig(Settings):
         "remove surfaces that later images see through, and down-weight moving objects",
         fixed=START,
     )
-    refine_poses: bool = option(False, "optimise small corrections of keyframe poses", fixed=START)
+    refine_poses: str = switch(
+        "auto",
+        "optimise small corrections of keyframe poses; auto = once the keyframes show that their "
+        "poses need it",
+        fixed=START,
+    )
     pose_rate: float = option(5e-4, "learning rate of pose corrections, metres and radians", 0.0)
     pose_max_shift_m: float = option(0.03, "largest correction of a position, metres", 0.0)
     pose_max_turn_deg: float = option(1.0, "largest correction of an orientation, degrees", 0.0)
-    adapt_exposure: bool = option(
-        False, "optimise a gain and bias of the colours of each keyframe", fixed=START
+    adapt_exposure: str = switch(
+        "auto",
+        "optimise a gain and bias of the colours of each keyframe; auto = once the keyframes show "
+        "that their exposures differ",
+        fixed=START,
     )
     memory_budget_mb: int = option(
         900,

@@ -35,6 +35,24 @@ def option(
     return dataclasses.field(default=default, metadata=about | {"at_most": at_most})
 
 
+AUTOMATIC = ("auto", "on", "off")
+"""Values of a switch that "auto" leaves to what is measured, see ``switch``."""
+
+
+def switch(default: str, doc: str, fixed: str | None = None) -> Any:
+    """Return an option that is on, off, or "auto": decided by what is measured while it is used.
+
+    True and False are accepted as "on" and "off" and become these texts: YAML reads a bare ``on``
+    or ``off`` as a truth value, and older files hold one.
+    """
+    return option(default, doc, choices=AUTOMATIC, fixed=fixed)
+
+
+def is_switch(item: dataclasses.Field) -> bool:
+    """Return whether an option was made by ``switch``."""
+    return item.metadata.get("choices") == AUTOMATIC
+
+
 class Settings:
     """Base class of settings: checks every option against its type, range and choices.
 
@@ -51,6 +69,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         for item in fields(self):  # type: ignore[arg-type]
+            if is_switch(item) and isinstance(value := getattr(self, item.name), bool):
+                object.__setattr__(self, item.name, "on" if value else "off")
             if "doc" in item.metadata:
                 _check(type(self).__name__, item, getattr(self, item.name))
         for item in fields(self):  # type: ignore[arg-type]

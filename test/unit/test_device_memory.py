@@ -133,7 +133,7 @@ def test_training_goes_on_with_half_the_rays(on_device, monkeypatch, short_memor
     assert one.learning_rate(3) == other.learning_rate(3)
 
 
-@pytest.mark.parametrize("more", [{}, {"mapping.adapt_exposure": True}], ids=["plain", "host"])
+@pytest.mark.parametrize("more", [{}, {"mapping.adapt_exposure": "on"}], ids=["plain", "host"])
 def test_rays_are_counted_as_they_were_drawn(on_device, short_memory, more, caplog) -> None:
     mapper = mapper_of(**more)
     mapper.train_steps(5)

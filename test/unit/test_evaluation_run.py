@@ -28,6 +28,7 @@ from semantic_field.evaluation.report import compare
 from semantic_field.evaluation.report.figures import COST, QUALITY, rows
 from semantic_field.evaluation.report.report_files import read_report, write_report
 from semantic_field.evaluation.runner import Evaluation, evaluate
+from semantic_field.evaluation.scores.refined_views import how_taken
 from semantic_field.field.map_state import MapState
 from semantic_field.mapping import Mapper
 from semantic_field.settings import updated
@@ -109,6 +110,66 @@ def test_figures_are_there_and_make_sense(evaluation: Evaluation) -> None:
     assert baseline["semantics"]["conventions"]["semantic_nerf"]["value"] > 0.5
     assert baseline["queries"]["asked"] == quality["queries"]["asked"]
     assert any(note.startswith("The map is below the reproj") for note in report["notes"])
+
+
+def test_as_recorded_is_all_there_is_where_nothing_is_refined(evaluation: Evaluation) -> None:
+    report = evaluation.report
+    assert report["quality"]["refined"] is None
+    assert all(state.startswith("off") for state in report["switches"].values())
+    assert not any("as refined" in name for name, _ in rows(QUALITY, report))
+    assert not any("refined" in note for note in report["notes"])
+
+
+class TwoExposures:
+    """A recording whose later frames are darker."""
+
+    def __init__(self, source) -> None:
+        self._source = source
+
+    def __getattr__(self, name: str):
+        return getattr(self._source, name)
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: int):
+        frame = self._source[index]
+        gain = 0.6 if index >= len(self) // 2 else 1.0
+        return dataclasses.replace(frame, color=(frame.color * gain).astype(np.uint8))
+
+
+def test_views_are_scored_as_recorded_and_as_refined(monkeypatch, tmp_path: Path, capsys) -> None:
+    """Frames of two exposures: a held-out one looks right with that of its neighbours."""
+    monkeypatch.setattr(runner, "open_source", lambda name: TwoExposures(open_source(name)))
+    content = dataclasses.asdict(PROTOCOL) | {"queries": False, "training": {"steps": 200}}
+    content |= {"views": {"curve": 0}, "supervision": {}, "ablation": ()}
+    files = tmp_path / "protocol.yaml", tmp_path / "config.yaml"
+    files[0].write_text(json.dumps(content))
+    files[1].write_text(json.dumps(SMALL | {"mapping.adapt_exposure": "on", "mapping.seed": 1}))
+    arguments = ["--protocol", files[0], "--config", files[1], "--out", tmp_path / "out"]
+    monkeypatch.setenv("COLUMNS", "200")
+    assert main(["evaluate", ROOM, "--no-baseline", *map(str, arguments)]) == 0
+    report = read_report(tmp_path / "out")
+    quality, notes = report["quality"], report["notes"]
+    refined = quality["refined"]
+    assert refined["views"]["count"] == quality["views"]["count"] == 4
+    assert refined["views"]["psnr"] > quality["views"]["psnr"] + 0.3
+    assert refined["geometry"] == {n: quality["geometry"][n] for n in refined["geometry"]}
+    assert report["switches"]["adapt_exposure"] == "on: as set"
+    assert any("exposures as refined around each view" in n for n in notes)
+    assert any("with exposures as recorded" in n for n in notes)
+    for shown in ((tmp_path / "out" / "report.html").read_text(), capsys.readouterr().out):
+        assert "PSNR, as refined" in shown and "exposures as refined around each view" in shown
+
+
+def test_how_poses_and_exposures_were_taken_is_said_in_words() -> None:
+    assert how_taken({"refine_poses": "off: as set", "adapt_exposure": "off: x"}) == []
+    both = how_taken({"refine_poses": "on: as set", "adapt_exposure": "on: they differ by 9 %"})
+    assert both[0] == "mapping.adapt_exposure was switched on by the keyframes: they differ by 9 %"
+    assert "poses and exposures as refined around each view" in both[1]
+    assert "poses and exposures as recorded" in both[1] and len(both) == 2
+    (poses,) = how_taken({"refine_poses": "on: as set", "adapt_exposure": "off: as set"})
+    assert "with poses as refined" in poses and "exposures" not in poses
 
 
 @pytest.mark.slow

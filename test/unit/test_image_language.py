@@ -510,7 +510,7 @@ def test_what_images_mean_moves_no_image(folder, frames):
     images, names = frames
     moments = []
     for weight in (0.0, 4.0):
-        settings = {"mapping.refine_poses": True, "mapping.threads": 1}
+        settings = {"mapping.refine_poses": "on", "mapping.threads": 1}
         mapper = looked_at(folder, images, names, labels=False, **settings)
         language = mapper.live_map.trainer.language
         off = replace(language.config, relevancy_weight=0.0, feature_weight=0.0)

@@ -48,7 +48,7 @@ SMALL = {
     "mapping.memory_budget_mb": 32,
     "mapping.keyframe_translation_m": 0.0,
 }
-ON_THE_HOST = {"mapping.refine_poses": True, "mapping.adapt_exposure": True}
+ON_THE_HOST = {"mapping.refine_poses": "on", "mapping.adapt_exposure": "on"}
 
 
 @pytest.fixture(params=DEVICES)
@@ -192,6 +192,41 @@ def test_steps_with_everything_are_the_processors() -> None:
         assert (store.learnt["exposure"][:3] != [1.0, 0.0]).any()
         tables.append(trainer.field.table.detach())
     torch.testing.assert_close(tables[1], tables[0], rtol=1e-2, atol=1e-3)
+
+
+@pytest.mark.parametrize("make_one", [Trainer, DeviceTrainer])
+def test_poses_and_exposures_may_begin_in_any_step(make_one, device: str) -> None:
+    """Until then all is as without them; then nothing jumps, and what was learnt is kept."""
+    where = "cpu" if make_one is Trainer else device
+    runs = {}
+    for begins in (False, True):
+        store, reach = recorded()
+        settings = config(**{"mapping.learning_rate": 0.02, "mapping.refine_poses": "off"})
+        trainer = make(make_one, settings, where)
+        trainer.class_latents, trainer.steps = torch.eye(CLASSES, DIM), 300
+        for _ in range(STEPS_PER_UPLOAD + 5):  # in the middle of what was uploaded
+            trainer.step(store, reach, VoxelGrid(0.1, with_errors=True))
+        trainer.settle()
+        before, losses = trainer.field.table.detach().cpu().clone(), dict(trainer.losses)
+        assert not store.learnt["pose"].any() and (store.learnt["exposure"][:3] == [1, 0]).all()
+        if begins:
+            trainer.adapt(poses=True, exposures=True)
+            trainer.adapt(poses=False, exposures=False)  # what is on stays on
+        count = trainer.steps, trainer.rays
+        trainer.step(store, reach, VoxelGrid(0.1, with_errors=True))
+        trainer.settle()
+        assert (trainer.steps, trainer.rays) == (count[0] + 1, count[1] + RAYS)
+        assert trainer.losses.keys() == losses.keys()
+        assert (trainer.field.table.detach().cpu() - before).abs().max() <= 2 * 0.02
+        for _ in range(12):
+            trainer.step(store, reach, VoxelGrid(0.1, with_errors=True))
+        trainer.settle()
+        runs[begins] = before, store
+        assert all(trainer.losses[name] < 2 * losses[name] + 0.1 for name in losses)
+        assert store.learnt["pose"][:3].any() == begins
+        assert (store.learnt["exposure"][:3] != [1.0, 0.0]).any() == begins
+    assert torch.equal(runs[True][0], runs[False][0])
+    assert np.abs(runs[True][1].learnt["pose"][:3]).max() < 0.02
 
 
 def test_features_are_compared_as_in_torch() -> None:

@@ -467,11 +467,11 @@ IN_A_STEP = {
     "min_depth_m": 0.5,
     "depth_noise": 0.05,
     "replay_by_error": 1.0,
-    "refine_poses": True,
+    "refine_poses": "on",
     "pose_rate": 1e-2,  # this one and the two below with ``refine_poses``
     "pose_max_shift_m": 1e-4,
     "pose_max_turn_deg": 1e-3,
-    "adapt_exposure": True,
+    "adapt_exposure": "on",
     "annotation_weight": 9.0,
     "annotation_share": 1.0,
     "annotation_rays": 0.0,
@@ -510,13 +510,13 @@ def test_every_setting_of_mapping_has_its_place() -> None:
 def test_every_setting_of_a_step_counts_in_it(make: type[Trainer]) -> None:
     """None may be accepted and ignored, on whichever device."""
     usual = {}
-    for refined in (False, True):
+    for refined in ("off", "on"):
         usual[refined] = learnt_with(make, "cpu", refine_poses=refined)
         again = learnt_with(make, "cpu", refine_poses=refined)
         torch.testing.assert_close(again, usual[refined], rtol=0, atol=0)
     ignored = []
     for name, value in IN_A_STEP.items():
-        refined = name.startswith("pose_")
+        refined = "on" if name.startswith("pose_") else "off"
         settings = {"refine_poses": refined, name: value}
         if torch.equal(learnt_with(make, "cpu", **settings), usual[refined]):
             ignored.append(name)

@@ -29,7 +29,7 @@ SMALL = {
     "mapping.rays_per_step": 256,
     "mapping.memory_budget_mb": 16,
     "mapping.annotation_cell_m": 0.04,
-    "mapping.adapt_exposure": True,
+    "mapping.adapt_exposure": "on",
 }
 UTM = np.array([458_000.0, 5_429_000.0, 100.0])
 INNER = np.s_[6:-6, 6:-6]

@@ -41,7 +41,13 @@ class RenderedLabels:
 
 
 class LabelRenderer:
-    """Renders the labels of frames; register all trained labels with ``add`` first."""
+    """Renders the labels of frames; register all trained labels with ``add`` first.
+
+    Args:
+        state: the map.
+        renderer: of the map. Labels are rendered where the frames' images are (at poses as
+            learnt), not where their recorded poses are.
+    """
 
     def __init__(self, state: MapState, renderer: Renderer) -> None:
         self._state, self._renderer = state, renderer
@@ -50,7 +56,7 @@ class LabelRenderer:
 
     def add(self, frame: Frame, labels: NDArray[np.int32]) -> None:
         """Register the labels (H, W) of a frame that were trained on, at the rendered surface."""
-        view = self._renderer.render(frame.camera, frame.T_world_camera)
+        view = self._renderer.render(frame.camera, frame.T_world_camera, frame.stamp_ns)
         points = _points(frame.camera, frame.T_world_camera, view.depth)
         chosen = points[(labels >= 0) & (view.depth > 0)]
         self._labelled.append(chosen[first_of_cells(chosen, SPACING_M)])
@@ -58,7 +64,9 @@ class LabelRenderer:
 
     def render(self, frame: Frame) -> RenderedLabels:
         """Render labels, probabilities and distances of a frame."""
-        view = self._renderer.render(frame.camera, frame.T_world_camera, with_latent=True)
+        view = self._renderer.render(
+            frame.camera, frame.T_world_camera, frame.stamp_ns, with_latent=True
+        )
         assert view.latent is not None
         points = _points(frame.camera, frame.T_world_camera, view.depth)
         return RenderedLabels(

@@ -114,6 +114,7 @@ def live_report(run: LiveRun) -> Evaluation:
     if missing > 0:
         notes.append(f"{missing} of {len(split.test)} held-out frames did not arrive")
     notes.append("Live run over topics: CPU time and memory are those of the nodes' processes")
+    notes.append("Views are scored with poses and exposures as recorded, even if the map refines")
     report = head(run.recording, source, run.protocol, run.config) | {
         "split": {
             "train": len(split.train),

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from semantic_field.evaluation.protocols.protocol import Training
 from semantic_field.evaluation.protocols.splits import TrainFrames
+from semantic_field.evaluation.scores.refined_views import learnt
 from semantic_field.field.map_file import dump_map, load_map, read_map, write_map
 from semantic_field.field.map_state import MapState
 from semantic_field.mapping import Mapper
@@ -49,6 +50,7 @@ class MappingRun:
         loading_s: time to read the frames; 0 in "online" mode.
         first_answer_s: seconds from the first frame until a text was answered (online only).
         milestones: intermediate snapshots, and the final one.
+        is_refined: whether poses or exposures of the keyframes were learnt.
     """
 
     state: MapState
@@ -60,6 +62,7 @@ class MappingRun:
     loading_s: float
     first_answer_s: float | None = None
     milestones: list[Milestone] = field(default_factory=list)
+    is_refined: bool = False
 
 
 class Stopwatch:
@@ -227,4 +230,5 @@ class MappingJob:
             loading_s=loading_s,
             first_answer_s=self._answered_s,
             milestones=self._milestones,
+            is_refined=bool(learnt(status.switches)),
         )

@@ -27,6 +27,7 @@ from semantic_field.evaluation.report.off_path_table import off_path_shortfalls
 from semantic_field.evaluation.scores.cost import ResourceMeter, Usage
 from semantic_field.evaluation.scores.held_out_views import HeldOutFrames, ViewScores
 from semantic_field.evaluation.scores.off_path_scores import OffPathView
+from semantic_field.evaluation.scores.refined_views import how_taken
 from semantic_field.evaluation.scores.scoring import MapScores, held_out, render, score_map
 from semantic_field.evaluation.truth.true_scene import true_scene
 from semantic_field.evaluation.virtual_views import score_off_path
@@ -121,7 +122,15 @@ def evaluate(
         with kept_on_failure(out, mapper, about):
             frames = HeldOutFrames(source, positions, protocol.views.width)
             scores = score_map(
-                run.state, run.renderer, frames, source, protocol, teacher, config.query, progress
+                run.state,
+                run.renderer,
+                frames,
+                source,
+                protocol,
+                teacher,
+                config.query,
+                progress,
+                run.is_refined,
             )
             curve = _curve(run, source, positions, protocol, progress)
             task = score_label_task(
@@ -159,10 +168,12 @@ def evaluate(
         "quality": scores.quality | {"label_task": task},
         "cost": _cost(run, usage, scores, protocol),
         "curve": curve,
+        "switches": run.status.switches,
         "views": [asdict(record) for record in scores.records],
         "notes": label_notes(location, labels)
         + list(getattr(source, "notes", ()))
         + scores.notes
+        + how_taken(run.status.switches)
         + shortfalls(scores.quality)
         + off_path_shortfalls(scores.quality)
         + verdicts(task, scores.quality["semantics"]),

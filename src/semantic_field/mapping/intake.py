@@ -16,6 +16,7 @@ from semantic_field.mapping.labels.classes import ClassTable
 from semantic_field.mapping.labels.noise_vote import without_noise
 from semantic_field.mapping.memory import make_keyframes
 from semantic_field.mapping.robustness.interpolation import start_as_neighbours
+from semantic_field.mapping.robustness.switches import Switches
 from semantic_field.mapping.robustness.vanished import NOVEL_SHARE, MovedThings, novel_share
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ class Intake:
     Attributes:
         keyframes: the keyframe store; None before the first keyframe.
         voxels, reach: grids of the observed space, see ``MapState``.
+        switches: options that are decided by what the keyframes show.
         moved: removes objects that have moved away; None if ``mapping.forget_moved`` is off.
         recent_cameras: cameras, poses and stamps of the newest frames.
         frames: number of frames offered. dropped: number of frames not used, by cause.
@@ -42,6 +44,7 @@ class Intake:
         self.config, mapping, voxel_m = config, config.mapping, config.field.voxel_m
         self.keyframes: KeyframeStore | None = None
         self.voxels, self.reach = VoxelGrid(voxel_m, with_errors=True), VoxelGrid(voxel_m)
+        self.switches = Switches(mapping)
         self.moved = MovedThings(voxel_m, mapping.threads) if mapping.forget_moved else None
         self.recent_cameras: deque[StampedCamera] = deque(maxlen=REMEMBERED_CAMERAS)
         self.frames = self.stamp_ns = 0
@@ -107,7 +110,8 @@ class Intake:
             log.warning("frame left out: %s", error)
             self.drop("outside_map")
             return None
-        if self.config.mapping.refine_poses:
+        self.switches.look(self.keyframes, slot)
+        if self.switches.is_on("refine_poses"):
             start_as_neighbours(self.keyframes, slot)
         self.stamp_ns = max(self.stamp_ns, frame.stamp_ns)
         return slot

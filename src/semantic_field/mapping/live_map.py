@@ -164,6 +164,9 @@ class LiveMap:
         self.trainer.steps = stored.steps
         rows = len(stored.class_ids)
         intake.keyframes = unpack_training(stored.training, self.trainer, self.config, rows)
+        if intake.keyframes is not None:
+            intake.switches.adopt(intake.keyframes)
+            self._follow_switches()
         if stored.annotations:
             self.annotations = stored.annotations
             self.corrections.follow(self.annotations, self.classes)
@@ -179,8 +182,13 @@ class LiveMap:
         if self.intake.take(frame, self.classes) is None:
             return False
         follow_extent(self.trainer, self.intake.reach, self.config.mapping)
+        self._follow_switches()
         self._follow_classes(self._embedded(self.classes))
         return True
+
+    def _follow_switches(self) -> None:
+        switches = self.intake.switches
+        self.trainer.adapt(switches.is_on("refine_poses"), switches.is_on("adapt_exposure"))
 
     def add_targets(self, slot: int, targets: ImageTargets) -> None:
         """Train from now on with the image teachers' results for the keyframe in ``slot``."""

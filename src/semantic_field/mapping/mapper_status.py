@@ -26,6 +26,7 @@ class MapperStatus:
         kernels, device: name of the grid kernels, and their device.
         error: why training stopped, "" if it did not.
         teachers: status of the image teachers.
+        switches: for each option that may be "auto", whether it is on, and why, in words.
     """
 
     state: str
@@ -42,6 +43,7 @@ class MapperStatus:
     device: str = "cpu"
     error: str = ""
     teachers: TeacherStatus = field(default_factory=TeacherStatus)
+    switches: dict[str, str] = field(default_factory=dict)
 
 
 def status_of(
@@ -71,6 +73,7 @@ def status_of(
         device=str(live_map.device),
         error=error,
         teachers=teachers,
+        switches=intake.switches.states(),
     )
 
 

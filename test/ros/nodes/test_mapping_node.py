@@ -112,6 +112,9 @@ def test_frames_become_a_map(mapping, feed, status, listen, room, camera, wait_u
     assert wait_until(lambda: views.last)
     assert (views.last.width, views.last.height, views.last.encoding) == (160, 120, "32FC1")
     assert wait_until(lambda: any(entry.values for m in diagnoses.messages for entry in m.status))
+    told = {v.key: v.value for m in diagnoses.messages for e in m.status for v in e.values}
+    for name in ("refine_poses", "adapt_exposure"):
+        assert told[f"mapping.{name}"].startswith("off: ") and "pairs" in told[f"mapping.{name}"]
 
 
 def test_dropped_frames_are_told(mapping, status, camera, room, listen, wait_until):

@@ -113,6 +113,16 @@ def test_values_from_yaml_and_from_the_command_line_are_honoured(make_context, t
         assert declared(make_context(words), defaults) == values
 
 
+def test_a_switch_takes_a_bare_on_or_off_as_yaml_reads_it(make_context, tmp_path):
+    file = tmp_path / "switches.yaml"
+    file.write_text("settings:\n  ros__parameters:\n    adapt_exposure: on\n")
+    words = ["--ros-args", "--params-file", str(file), "-p", "refine_poses:=off"]
+    values = declared(make_context(words), MappingConfig())
+    assert (values["refine_poses"], values["adapt_exposure"]) == ("off", "on")
+    values = declared(make_context(["--ros-args", "-p", "refine_poses:=true"]), MappingConfig())
+    assert (values["refine_poses"], values["adapt_exposure"]) == ("on", "auto")
+
+
 def declared(context, defaults: Settings) -> dict[str, Any]:
     node = Node("settings", context=context, start_parameter_services=False)
     settings = declare_settings(node, defaults)

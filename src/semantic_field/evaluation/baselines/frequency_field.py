@@ -142,7 +142,7 @@ class FrequencyMapper(Mapper):
         from semantic_field.settings import updated
 
         grid = {f"field.grid.{k}": v for k, v in vars(NO_GRID).items()}
-        given = grid | {"mapping.device": "cpu", "mapping.refine_poses": False}
+        given = grid | {"mapping.device": "cpu", "mapping.refine_poses": "off"}
         # Rendering evaluates distances at half a voxel: minutes for this network at 4 cm.
         given["field.voxel_m"] = 2 * config.field.voxel_m
         super().__init__(updated(config, given))

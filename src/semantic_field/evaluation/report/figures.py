@@ -45,6 +45,7 @@ class Figure:
 
 _S = "quality.semantics.conventions.{headline}"
 _G = "quality.geometry"
+_R = "quality.refined"
 QUALITY = (
     Figure("mIoU", f"{_S}.value"),
     Figure("mIoU, classes above 0.1 %", f"{_S}.miou_frequent"),
@@ -55,6 +56,13 @@ QUALITY = (
     Figure("PSNR, valid depth", "quality.views.psnr_valid", "dB", 2),
     Figure("SSIM", "quality.views.ssim"),
     Figure("LPIPS", "quality.views.lpips", better=-1),
+    Figure("mIoU, as refined", f"{_R}.semantics.conventions.{{headline}}.value"),
+    Figure("PSNR, as refined", f"{_R}.views.psnr", "dB", 2),
+    Figure("PSNR, valid depth, as refined", f"{_R}.views.psnr_valid", "dB", 2),
+    Figure("SSIM, as refined", f"{_R}.views.ssim"),
+    Figure("LPIPS, as refined", f"{_R}.views.lpips", better=-1),
+    Figure("depth L1, as refined", f"{_R}.geometry.depth_l1_m", "cm", 2, -1, 100),
+    Figure("depth error, median, as refined", f"{_R}.geometry.depth_median_m", "cm", 2, -1, 100),
     Figure("depth L1", f"{_G}.depth_l1_m", "cm", 2, -1, 100),
     Figure("depth error, median", f"{_G}.depth_median_m", "cm", 2, -1, 100),
     Figure("depth over 5 cm early", f"{_G}.depth_early_5cm", "%", 2, -1, 100),

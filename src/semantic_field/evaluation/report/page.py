@@ -325,8 +325,8 @@ def _views(report: dict[str, Any], evaluation: Evaluation) -> str:
 
 
 def _details(report: dict[str, Any]) -> str:
-    keys = ("input", "split", "protocol", "config", "seed", "versions", "machine", "commit")
-    content = json.dumps({key: report[key] for key in keys}, indent=1)
+    keys = ("input", "split", "protocol", "config", "switches", "seed", "versions", "machine")
+    content = json.dumps({key: report[key] for key in (*keys, "commit") if key in report}, indent=1)
     return (
         "<h2>How it was made</h2><details><summary>Input, protocol, settings, versions, machine"
         f"</summary><pre>{escape(content)}</pre></details>"

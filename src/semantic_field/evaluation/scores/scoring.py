@@ -17,6 +17,7 @@ from semantic_field.evaluation.scores.held_out_views import HeldOutFrames, ViewR
 from semantic_field.evaluation.scores.instances import InstanceScore, instance_score, mean_score
 from semantic_field.evaluation.scores.point_labels import POINT_PROTOCOLS, point_scores
 from semantic_field.evaluation.scores.queries import score_queries, take_latency
+from semantic_field.evaluation.scores.refined_views import score_refined
 from semantic_field.evaluation.scores.surfaces import LabelledCloud, fuse, surface_score
 from semantic_field.evaluation.truth.object_masks import ObjectMasks, thing_classes, true_objects
 from semantic_field.evaluation.truth.true_objects import ReferenceObject
@@ -60,10 +61,15 @@ def held_out(positions: Sequence[int], protocol: Protocol) -> list[int]:
     return [positions[i] for i in dict.fromkeys(chosen.tolist())]
 
 
-def render(renderer: Renderer, frame: Frame) -> tuple[RenderedView, float]:
-    """Render the map at a frame's camera; returns the view and the rendering time in seconds."""
-    began = time.perf_counter()
-    view = renderer.render(frame.camera, frame.T_world_camera)
+def render(
+    renderer: Renderer, frame: Frame, as_refined: bool = False
+) -> tuple[RenderedView, float]:
+    """Render the map at a frame's camera; returns the view and the rendering time in seconds.
+
+    With ``as_refined``, pose and exposure are those learnt for the frame's moment.
+    """
+    began, stamp_ns = time.perf_counter(), frame.stamp_ns if as_refined else None
+    view = renderer.render(frame.camera, frame.T_world_camera, stamp_ns)
     return view, time.perf_counter() - began
 
 
@@ -76,6 +82,7 @@ def score_map(
     teacher: LanguageTeacher | None,
     query: QueryConfig,
     progress: Progress = lambda text, share: None,
+    is_refined: bool = False,
 ) -> MapScores:
     """Compute all scores of the protocol for one map.
 
@@ -83,6 +90,8 @@ def score_map(
         renderer: renders the views of the map. frames: the held-out views.
         source: the recording; its depth, labels and objects are the ground truth in 3D.
         teacher: the teacher that the map was built with; None leaves queries out.
+        is_refined: whether the map has learnt poses or exposures; views are then scored a second
+            time, as refined.
     """
     points = extract_surface(state, protocol.surface_voxel_m)
     scores, instances = _score_views(
@@ -90,6 +99,11 @@ def score_map(
     )
     quality, notes = scores.result(), []
     notes += quality.pop("left_out")
+    quality["refined"] = None
+    if is_refined:
+        quality["refined"] = score_refined(
+            lambda frame: render(renderer, frame, True), frames, source.label_names, protocol
+        )
     quality["instances"] = {rule: asdict(mean_score(v)) for rule, v in instances.items()} or None
     progress("surface", 0.0)
     cloud = fuse(_spread(source), FUSED_VOXEL_M, protocol.max_depth_m, 2, LEAST_READINGS)

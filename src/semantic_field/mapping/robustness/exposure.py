@@ -20,7 +20,8 @@ class Exposure:
     """Gains and biases by regularised least squares of images against the field's colours.
 
     ``image = gain * colour of the field + bias`` for each channel of each keyframe. Over all
-    keyframes gains have mean 1 and biases mean 0, so that the map's colours cannot drift.
+    keyframes the logarithms of the gains and the biases have mean 0, so that the map's colours
+    cannot drift.
     """
 
     def update(
@@ -73,7 +74,7 @@ class Exposure:
 
 
 def _fitted(sums: NDArray, weights: NDArray) -> NDArray[np.float64]:
-    """Return gains and biases (K, 3, 2), with the means over keyframes removed.
+    """Return limited gains and biases (K, 3, 2), with their means over keyframes removed.
 
     The prior consists of ``PRIOR_RAYS`` rays with identity gain and bias and the keyframe's own
     distribution of colours.
@@ -87,9 +88,9 @@ def _fitted(sums: NDArray, weights: NDArray) -> NDArray[np.float64]:
     fitted = np.stack([gain, bias], axis=-1)
     seen = weights > 0
     fitted[~seen] = 1.0, 0.0
-    if seen.any():
-        fitted[..., 0] /= fitted[seen, :, 0].mean(0)
-        fitted[..., 1] -= fitted[seen, :, 1].mean(0)
     for kind, limits in enumerate(LIMITS):
         fitted[..., kind] = fitted[..., kind].clip(*limits)
+    if seen.any():
+        fitted[..., 0] /= np.exp(np.log(fitted[seen, :, 0]).mean(0))
+        fitted[..., 1] -= fitted[seen, :, 1].mean(0)
     return fitted

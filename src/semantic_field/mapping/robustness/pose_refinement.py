@@ -15,6 +15,8 @@ from semantic_field.mapping.keyframes.store import KeyframeStore
 WARM_UP_STEPS = 300
 EVERY_STEPS = 2
 BETAS = (0.9, 0.99)
+SETTLING_ROUNDS = 3
+ARM_M = 1.0  # how a turn of a camera weighs against its shift in the motion of the whole set
 
 
 class PoseRefiner:
@@ -23,8 +25,8 @@ class PoseRefiner:
     A correction is a rotation about the camera's centre and a translation, both along the map's
     axes: ``R = exp(turn) R_given``, ``p = p_given + shift``. Its gradient comes from the ray
     samples near the surface (Lin et al. 2021, BARF, eq. 4), so both colour and depth losses
-    contribute. No keyframe is fixed: the mean of all corrections is kept at zero, so that the map
-    as a whole does not move.
+    contribute. No keyframe is fixed: the motion that all corrections have in common is removed in
+    every step (``common_motion``), so that the map as a whole neither moves nor turns.
     """
 
     def __init__(self, config: MappingConfig) -> None:
@@ -82,14 +84,47 @@ class PoseRefiner:
 
 
 def settle(store: KeyframeStore, caps: tuple[float, float]) -> None:
-    """Remove the mean of the corrections, limit them to ``caps`` (rad, m), and apply them."""
+    """Limit the corrections to ``caps`` (rad, m), remove their common motion, and apply them.
+
+    The common motion is removed last and therefore exactly. A correction may exceed its cap by as
+    much as the limited ones moved the others; repeating both makes that negligible.
+    """
     count = store.count
-    corrections = store.learnt["pose"][:count]
-    corrections -= corrections.mean(0)
-    for part, cap in ((slice(0, 3), caps[0]), (slice(3, 6), caps[1])):
-        length = np.linalg.norm(corrections[:, part], axis=1, keepdims=True)
-        corrections[:, part] *= np.minimum(1.0, cap / np.maximum(length, 1e-12))
-    store.cameras.poses[:count] = corrected(store.learnt["given_pose"][:count], corrections)
+    corrections, given = store.learnt["pose"][:count], store.learnt["given_pose"][:count]
+    for _ in range(SETTLING_ROUNDS):
+        for part, cap in ((slice(0, 3), caps[0]), (slice(3, 6), caps[1])):
+            length = np.linalg.norm(corrections[:, part], axis=1, keepdims=True)
+            corrections[:, part] *= np.minimum(1.0, cap / np.maximum(length, 1e-12))
+        corrections -= common_motion(given[:, :3, 3], corrections)
+    store.cameras.poses[:count] = corrected(given, corrections)
+
+
+def common_motion(
+    positions: Float[NDArray, "K 3"], corrections: Float[NDArray, "K 6"]
+) -> Float[NDArray, "K 6"]:
+    """Return the part of corrections that moves all cameras together as one rigid body.
+
+    This is the rigid motion nearest to the corrections: a turn w about the cameras' centre and a
+    shift t, for which the sum of ``|turn - w|^2 ARM_M^2 + |shift - t - w x arm|^2`` is smallest.
+    ``arm`` leads from the centre to a camera. To first order such a motion of the whole set moves
+    the map and changes none of its images, so no measurement holds it back.
+
+    Args:
+        positions: of the cameras as given, metres.
+        corrections: rotation vectors (rad) and translations (m), see ``PoseRefiner``.
+    Returns:
+        the same motion as a correction of each camera.
+    """
+    arms = positions - positions.mean(0)
+    turns, shifts = corrections[:, :3], corrections[:, 3:]
+    shift = shifts.mean(0)
+    # Normal equations of w: the arms' inertia, plus that of a body of radius ARM_M at each camera.
+    inertia = (arms**2).sum() * np.eye(3) - arms.T @ arms + len(arms) * ARM_M**2 * np.eye(3)
+    moment = np.cross(arms, shifts).sum(0) + ARM_M**2 * turns.sum(0)
+    turn = np.linalg.solve(inertia, moment)
+    common = np.empty_like(corrections)
+    common[:, :3], common[:, 3:] = turn, shift + np.cross(turn, arms)
+    return common
 
 
 def corrected(poses: NDArray, corrections: NDArray) -> NDArray:

@@ -7,7 +7,7 @@ again. The code runs on any device; tests without a GPU use the CPU.
 
 Some options need data on the processor in every step: language learnt from images, pose
 refinement and exposure adaptation. With one of these, rays are drawn on the processor and
-uploaded, and the step is not captured.
+uploaded, and the step is not captured. The latter two may begin in any step.
 
 If the device runs out of memory in a step, this step and later ones use half as many rays.
 """
@@ -173,8 +173,9 @@ class DeviceTrainer(Trainer):
         corrections: Corrections,
     ) -> None:
         if self._needs_the_host():
+            self._leave_the_device()
             super().step(keyframes, reach, voxels, corrections)
-            self._drawn, self._losses_are_here = 0, True
+            self._losses_are_here = True
             return
         self._follow(keyframes, reach, corrections)
         if self._drawn == 0:
@@ -200,6 +201,18 @@ class DeviceTrainer(Trainer):
         """Return whether each step reads or writes data on the processor."""
         parts = (self.language, self._refiner, self._exposure)
         return any(part is not None for part in parts)
+
+    def _leave_the_device(self) -> None:
+        """Free what only steps on the device need, if there were any, and take over their losses.
+
+        A pending exchange is dropped: its ray errors are one sample of many, and optimiser state,
+        table and counters are the same for both kinds of step.
+        """
+        self._drawn = 0
+        if self._keyframes is not None:
+            self.settle()
+            self.graph.forget()
+            self._keyframes = None
 
     def settle(self) -> None:
         """Wait until all steps are done, and download the losses of the last one."""

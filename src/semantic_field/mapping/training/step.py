@@ -93,8 +93,9 @@ class Trainer:
         self.losses: dict[str, float] = {}
         self._random = np.random.default_rng(config.seed)
         self._uncorrected = Corrections(config)
-        self._refiner = PoseRefiner(config) if config.refine_poses else None
-        self._exposure = Exposure() if config.adapt_exposure else None
+        self._refiner: PoseRefiner | None = None
+        self._exposure: Exposure | None = None
+        self.adapt(config.refine_poses == "on", config.adapt_exposure == "on")
 
     # what depends on the device
 
@@ -136,6 +137,16 @@ class Trainer:
         field.kernels = field.kernels.with_shape(shape)
         for table in (field.table, self.moments.first, self.moments.second):
             grow(table, old, shape)
+
+    def adapt(self, poses: bool, exposures: bool) -> None:
+        """Refine poses or adapt exposures from the next step on; what is on stays on.
+
+        Both begin with no correction and learn slowly, so that nothing jumps.
+        """
+        if poses and self._refiner is None:
+            self._refiner = PoseRefiner(self.config)
+        if exposures and self._exposure is None:
+            self._exposure = Exposure()
 
     def learning_rate(self, keyframes: int) -> float:
         """Return the learning rate; it decreases with the rays per keyframe.

@@ -151,7 +151,7 @@ class StatusPublisher:
             "teacher failures": mapper.teachers.failures,
             "last teacher failure": mapper.teachers.last_failure,
             "refused messages and requests": self._node.refused.total(),
-        }
+        } | {f"mapping.{name}": state for name, state in mapper.switches.items()}
         entry = DiagnosticStatus(
             level=level,
             name=f"{self._node.get_name()}: mapping",

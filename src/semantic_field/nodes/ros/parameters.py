@@ -15,7 +15,7 @@ from rcl_interfaces.msg import (
 from rclpy.exceptions import InvalidParameterTypeException
 from rclpy.node import Node
 
-from semantic_field.settings import Settings, kind_of, limits_of, updated, walk
+from semantic_field.settings import Settings, is_switch, kind_of, limits_of, updated, walk
 
 AnySettings = TypeVar("AnySettings", bound=Settings)
 
@@ -55,8 +55,9 @@ def descriptor(item: dataclasses.Field) -> ParameterDescriptor:
     described = ParameterDescriptor(
         description=item.metadata["doc"] + reason,
         read_only=bool(fixed),
-        # An empty list arrives with another type, so the settings check the type instead.
-        dynamic_typing=isinstance(item.default, tuple),
+        # An empty list, and `on` and `off` in YAML, arrive with another type than the default's,
+        # so the settings check the type instead.
+        dynamic_typing=isinstance(item.default, tuple) or is_switch(item),
     )
     if low is None or high is None:
         described.additional_constraints = limits_of(item)
