@@ -19,6 +19,7 @@ from semantic_field.frames import Frame
 from semantic_field.geometry import Camera, look_at, make_transform, transform_points
 from semantic_field.mapping import Mapper
 from semantic_field.mapping.keyframes.store import KeyframeStore
+from semantic_field.mapping.renderer import Renderer
 from semantic_field.mapping.robustness.evidence import LEAST_PAIRS
 from semantic_field.mapping.robustness.exposure import Exposure
 from semantic_field.mapping.robustness.pose_refinement import (
@@ -415,10 +416,11 @@ def test_labels_of_a_frame_lie_where_its_image_is(exact) -> None:
     store.learnt["pose"][: store.count] = correction
     state = mapper.snapshot()
     there = corrected(frame.T_world_camera[None], correction[None])[0]
-    moved = LabelRenderer(state, mapper.moments()).render(frame)
-    expected = LabelRenderer(state).render(replace(frame, T_world_camera=there))
+    moved = LabelRenderer(state, mapper.renderer().field_only()).render(frame)
+    recorded = LabelRenderer(state, Renderer.of(state))
+    expected = recorded.render(replace(frame, T_world_camera=there))
     np.testing.assert_allclose(moved.depth, expected.depth, atol=1e-4)
-    assert np.abs(moved.depth - LabelRenderer(state).render(frame).depth).mean() > 0.003
+    assert np.abs(moved.depth - recorded.render(frame).depth).mean() > 0.003
 
 
 def test_a_saved_map_goes_on_as_it_was(exact, tmp_path: Path) -> None:

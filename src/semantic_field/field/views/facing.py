@@ -18,7 +18,7 @@ from semantic_field.field.views.asking import (
     HALF,
     LABEL,
     ONE,
-    PER_BORDER_PIXEL,
+    PER_BORDER,
     PER_COSINE,
     TINY,
     ZERO,
@@ -57,7 +57,7 @@ def facing(points, normals, detail_m, lenses, k, found):
         cosine = -(normals[j, 0] * ax + normals[j, 1] * ay + normals[j, 2] * az) / np.sqrt(apart)
         sine2 = max(ONE - cosine * cosine, ZERO)
         border = min(min(u, v), min(last_u - u, last_v - v)) + HALF
-        inside = min(max(border * PER_BORDER_PIXEL, ZERO), ONE)
+        inside = min(max(border * PER_BORDER, ZERO), ONE)
         detail = min(scale / max(far, nearest), ONE)
         weight = trust * inside * detail * min(cosine * PER_COSINE, ONE)
         weight *= FACING_SINE2 / (FACING_SINE2 + sine2)
