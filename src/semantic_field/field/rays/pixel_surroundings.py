@@ -14,7 +14,7 @@ from numba import njit
 
 from semantic_field.field.rays.keyframe_arrays import DEPTH_UNIT_M, GUESSED
 
-REACH = 4  # pixels searched for a silhouette, left, right, above and below
+REACH = 3  # pixels searched for a silhouette, left, right, above and below
 JUMP_M = 0.05  # least jump of the depth, metres
 JUMP_SHARE = 0.05  # and as a share of the nearer depth
 FLATTEST_COSINE = 0.2  # flatter angles between ray and surface count as this one
