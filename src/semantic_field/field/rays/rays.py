@@ -29,6 +29,10 @@ class Rays:
         label: int64 (R,), row of the label head, -1 = void.
         label_weight: float32 (R,), weight of each label; 1 when drawn.
         pixel: int64 (R,), pixel number. slot: int64 (R,), keyframe slot.
+        clearance: float32 (R, free), distance of each sample in free space from the surfaces that
+            its image shows around it, at most the truncation, metres.
+        inside: float32 (R,), largest distance inside the surface that samples behind it may have,
+            metres; inf = no bound.
     """
 
     points: Float[Tensor, "N 3"]
@@ -43,6 +47,8 @@ class Rays:
     label_weight: Float[Tensor, " R"]
     pixel: Int[Tensor, " R"]
     slot: Int[Tensor, " R"]
+    clearance: Float[Tensor, "R F"]
+    inside: Float[Tensor, " R"]
 
     def to(self, device: torch.device | str) -> Rays:
         """Return the rays on a device; this object itself if they are already there."""

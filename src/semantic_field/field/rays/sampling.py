@@ -13,93 +13,38 @@ from numba import njit, uint64
 from numpy.typing import NDArray
 
 from semantic_field.field.rays.keyframe_arrays import (
+    DEPTH_UNIT_M,
+    GUESSED,
     KeyframeCameras,
     KeyframeContours,
     KeyframeImages,
 )
+from semantic_field.field.rays.pixel_surroundings import (
+    FLATTEST_COSINE,
+    silhouettes_at,
+    steepness_at,
+)
 from semantic_field.field.rays.rays import Rays
+from semantic_field.field.rays.sample_placing import (
+    fill,
+    note_clearance,
+    place_free,
+    place_near,
+    random,
+)
 from semantic_field.field.voxels.traversal import used_spans
 from semantic_field.field.voxels.voxel_grid import VoxelGrid
 from semantic_field.kernels.threads import run_parallel, split
 
-DEPTH_UNIT_M = 0.0005
-GUESSED = 1 << 15  # bit of a stored depth: filled in, not measured
 MASKED = -2  # label of a pixel that shows something that has moved away
 MASK_TRIES = 6
 SPANS = 16  # most intervals in occupied voxels along a ray
 TOLERATED_NOISE_M = 0.01  # noise at which the weight of a depth is halved
 EVEN_SHARE = 0.125  # share of rays whose free-space samples ignore the voxels
+INSIDE_SHARE = 2.0  # bound of the distance inside a surface, per distance from its silhouette
 UNKNOWN_DEPTH_M = 4.0  # z-depth at which samples are placed if there is no reading
+_INFINITE = np.float32(np.inf)
 _jit = njit(nogil=True, cache=True, error_model="numpy")
-
-
-@njit(inline="always")
-def _random(state):
-    """Return the next state and a number in 0..1, by splitmix64 (Steele et al. 2014)."""
-    state = uint64(state + uint64(0x9E3779B97F4A7C15))
-    x = state
-    x = uint64((x ^ (x >> uint64(30))) * uint64(0xBF58476D1CE4E5B9))
-    x = uint64((x ^ (x >> uint64(27))) * uint64(0x94D049BB133111EB))
-    x = x ^ (x >> uint64(31))
-    return state, np.float32((x >> uint64(40)) * 5.9604644775390625e-08)
-
-
-@njit(inline="always")
-def _rise(depths, p, step, before, after, d):
-    """Return the smaller depth difference to the two neighbouring readings on one axis, metres.
-
-    At a silhouette, that is the neighbour on the same surface. 0 if neither is a reading.
-    """
-    least = np.float32(np.inf)
-    for side in range(-1, 2, 2):
-        if (before if side < 0 else after) and depths[p + side * step] & GUESSED == 0:
-            other = np.float32(depths[p + side * step]) * np.float32(DEPTH_UNIT_M)
-            least = min(least, abs(other - d))
-    return least if least < np.inf else np.float32(0)
-
-
-@njit(inline="always")
-def _steepness(depths, p, width, height, fx, fy, d):
-    """Return 1 / cosine of the angle between a pixel's ray and the surface normal."""
-    column, row = p % width, p // width
-    across = _rise(depths, p, 1, column > 0, column < width - 1, d) * fx / d
-    down = _rise(depths, p, width, row > 0, row < height - 1, d) * fy / d
-    return np.sqrt(np.float32(1) + across * across + down * down)
-
-
-@_jit
-def _place_near(depth, band, state, z):
-    """Fill ``z`` with stratified samples in depth - band..depth + band; returns the next state."""
-    near = len(z)
-    for i in range(near):
-        state, u = _random(state)
-        z[i] = depth - band + 2 * band * (i + u) / near
-    return state
-
-
-@_jit
-def _place_free(begin, end, state, spans, number, total, z):
-    """Fill ``z`` with stratified samples over the spans, or over begin..end if ``total`` is 0."""
-    span, passed = 0, np.float32(0)
-    free = len(z)
-    for i in range(free):
-        state, u = _random(state)
-        share = (i + u) / free
-        if total <= 0:
-            z[i] = begin + (end - begin) * share
-            continue
-        along = share * total
-        while span < number - 1 and along > passed + spans[span, 1] - spans[span, 0]:
-            passed += spans[span, 1] - spans[span, 0]
-            span += 1
-        z[i] = min(spans[span, 0] + along - passed, spans[span, 1])
-
-
-@_jit
-def _fill(points, first, origin, direction, z):
-    for i in range(len(z)):
-        for axis in range(3):
-            points[first + i, axis] = origin[axis] + z[i] * direction[axis]
 
 
 @njit(inline="always")
@@ -110,32 +55,31 @@ def _choose_pixel(state, given, labels, pixels, listed, count, contour_share):
     ``contour_share``, otherwise a random one. A masked pixel is replaced by a random one; after
     ``MASK_TRIES`` attempts the result may still be masked.
     """
-    state, u = _random(state)
+    state, u = random(state)
     p = min(int(u * pixels), pixels - 1)
-    state, u = _random(state)  # one float32 has too few digits for large images
+    state, u = random(state)  # one float32 has too few digits for large images
     p = (p + int(u * pixels)) % pixels
-    state, u = _random(state)
+    state, u = random(state)
     if u < contour_share and count > 0:
-        state, u = _random(state)
+        state, u = random(state)
         p = int(listed[min(int(u * count), count - 1)])
     if given >= 0:
         p = given
     for _ in range(MASK_TRIES):
         if labels[p] != MASKED:
             break
-        state, u = _random(state)
+        state, u = random(state)
         p = min(int(u * pixels), pixels - 1)
     return state, p
 
 
 @njit(inline="always")
-def _trust_in(depths, p, width, height, fx, fy, d, guess_trust, depth_noise):
+def _trust_in(stored, d, steepness, guess_trust, depth_noise):
     """Return the weight of a depth: 1 = measured, less = filled in or noisy, 0 = no depth."""
     if d == 0:
         return np.float32(0)
-    trust = guess_trust if depths[p] & GUESSED else np.float32(1)
+    trust = guess_trust if stored & GUESSED else np.float32(1)
     if depth_noise > 0:
-        steepness = _steepness(depths, p, width, height, fx, fy, d)
         noise = depth_noise * d * d * steepness / np.float32(TOLERATED_NOISE_M)
         trust /= np.float32(1) + noise * noise
     return trust
@@ -145,7 +89,8 @@ def _trust_in(depths, p, width, height, fx, fy, d, guess_trust, depth_noise):
 def _draw(
     slots, given, seed, colors, depths, labels, intrinsics, poses, sizes, contours, contour_sizes,
     voxels, settings, guess_trust, depth_noise,
-    points, near_z, origins, depth, stretch, trust, color, color_weight, label, pixel, start, stop,
+    points, near_z, origins, depth, stretch, trust, color, color_weight, label, pixel,
+    clearance, inside, start, stop,
 ):  # fmt: skip
     near_band, free, nearest, even_share, contour_share = settings
     voxel, index, low, counts = voxels
@@ -165,7 +110,12 @@ def _draw(
         fx, fy, cx, cy = intrinsics[k]
         dx, dy = (p % width - cx) / fx, (p // width - cy) / fy
         d = np.float32((depths[k, p] & 0x7FFF) * DEPTH_UNIT_M)
-        trust[r] = _trust_in(depths[k], p, width, height, fx, fy, d, guess_trust, depth_noise)
+        steepness, to_front, front, to_end = np.float32(1), _INFINITE, np.float32(0), _INFINITE
+        if d > 0:
+            steepness = steepness_at(depths[k], p, width, height, fx, fy, d)
+            to_front, front, to_end = silhouettes_at(depths[k], p, width, height, fx, fy, d)
+        trust[r] = _trust_in(depths[k, p], d, steepness, guess_trust, depth_noise)
+        inside[r] = np.float32(INSIDE_SHARE) * to_end * d if to_end < _INFINITE else _INFINITE
         depth[r] = d
         stretch[r] = np.sqrt(np.float32(1) + dx * dx + dy * dy)
         label[r], color_weight[r] = labels[k, p], np.float32(1)
@@ -179,17 +129,23 @@ def _draw(
             direction[axis] = T[axis, 0] * dx + T[axis, 1] * dy + T[axis, 2]
         surface = d if d > 0 else np.float32(UNKNOWN_DEPTH_M)
         band = near_band / stretch[r]
-        state = _place_near(surface, band, state, near_z[r])
+        state = place_near(surface, band, state, near_z[r])
         end = max(surface - band, nearest)
         number, total = 0, 0.0
-        state, u = _random(state)
+        state, u = random(state)
         if u >= even_share:
             number, total = used_spans(
                 origin, direction, nearest, end, voxel, index, low, counts, spans
             )
-        _place_free(nearest, end, state, spans, number, total, free_z)
-        _fill(points, r * near, origin, direction, near_z[r])
-        _fill(points, first_free + r * free, origin, direction, free_z)
+        state = place_free(nearest, end, state, spans, number, total, free_z)
+        if front > 0 and free > 1:
+            state, u = random(state)
+            free_z[0] = min(max(front + band * (2 * u - 1), nearest), end)
+        cosine = max(np.float32(1) / steepness, np.float32(FLATTEST_COSINE))
+        aside = to_front * front
+        note_clearance(free_z, surface, front, aside, stretch[r], cosine, near_band, clearance[r])
+        fill(points, r * near, origin, direction, near_z[r])
+        fill(points, first_free + r * free, origin, direction, free_z)
 
 
 def draw_rays(
@@ -214,6 +170,13 @@ def draw_rays(
     readers look for surfaces only there: the field has to learn that this ray passes *beside* the
     surface. One ray in eight (``EVEN_SHARE``), and each ray without such intervals, distributes
     them over the whole free space.
+
+    Silhouettes within ``REACH`` pixels tell more about distances than the pixel's own depth. A ray
+    that passes a nearer surface has its first free-space sample around that surface's depth (if
+    it has two or more), and its samples there are not required to be farther from a surface than
+    they are from this one (``clearance``). Behind a surface that ends nearby, samples are not
+    required to be deeper inside it than ``INSIDE_SHARE`` times the distance from its end
+    (``inside``): the ray may have left it again.
 
     Args:
         images, cameras: arrays of K keyframes. A ray whose pixel is still ``MASKED`` after
@@ -248,6 +211,8 @@ def draw_rays(
         label_weight=torch.ones(n),
         pixel=torch.empty(n, dtype=torch.int64),
         slot=torch.from_numpy(slots),
+        clearance=torch.empty(n, samples[1]),
+        inside=torch.empty(n),
     )
     if contours is None:
         k = len(images.colors)
@@ -270,6 +235,7 @@ def draw_rays(
     )
     results = (rays.points, rays.near_z, rays.origin, rays.depth, rays.stretch, rays.trust)
     results += (rays.color, rays.color_weight, rays.label, rays.pixel)
+    results += (rays.clearance, rays.inside)
     filled = tuple(tensor.numpy() for tensor in results)
     run_parallel(_draw, [(*arrays, *filled, *part) for part in split(n, threads)])
     return rays

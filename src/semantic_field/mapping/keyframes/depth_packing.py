@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from semantic_field.field.rays.sampling import DEPTH_UNIT_M, GUESSED
 
-CONTOUR_WINDOW = 9
+CONTOUR_WINDOW = 7
 VEIL_STEP = 0.03
 
 

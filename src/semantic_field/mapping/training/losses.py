@@ -6,6 +6,7 @@ of each ray first and then over rays, so their weights do not depend on the samp
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
@@ -17,11 +18,13 @@ def near_loss(
     depth: Float[Tensor, " R"],
     stretch: Float[Tensor, " R"],
     trust: Float[Tensor, " R"],
+    inside: Float[Tensor, " R"],
     truncation_m: float,
 ) -> Float[Tensor, ""]:
     """Return the mean squared error of signed distances near the surface.
 
-    The target is the distance along the ray to the surface, clamped to -1..1 truncations.
+    The target is the distance along the ray to the surface, clamped to -1..1 truncations, and not
+    below ``-inside``.
 
     Args:
         s: signed distances in truncations, ray by ray (N = R * S).
@@ -29,20 +32,29 @@ def near_loss(
         depth: z-depth of the surface on each ray, metres.
         stretch: length of each ray per metre of z-depth.
         trust: weights of the rays; rays with weight 0 contribute nothing.
+        inside: largest distance inside the surface on each ray, metres, inf = no bound.
         truncation_m: truncation distance, metres.
     """
     target = ((depth[:, None] - z) * (stretch / truncation_m)[:, None]).clamp(-1.0, 1.0)
+    target = torch.maximum(target, -inside[:, None] / truncation_m)
     return (trust * (s.view_as(z) - target).square().mean(1)).mean()
 
 
-def free_space_loss(s: Float[Tensor, " M"], trust: Float[Tensor, " R"]) -> Float[Tensor, ""]:
-    """Return the mean square of the amount by which signed distances in free space are below 1.
+def free_space_loss(
+    s: Float[Tensor, " M"],
+    clearance: Float[Tensor, "R F"],
+    trust: Float[Tensor, " R"],
+    truncation_m: float,
+) -> Float[Tensor, ""]:
+    """Return the mean square of the amount by which signed distances in free space are too small.
 
     Args:
-        s: signed distances in truncations, ray by ray (M = R * free samples of a ray).
+        s: signed distances in truncations, ray by ray (M = R * F).
+        clearance: least signed distance of each sample, metres.
         trust: weights of the rays.
+        truncation_m: truncation distance, metres.
     """
-    missing = (s.view(len(trust), -1) - 1.0).clamp_max(0.0)
+    missing = (s.view_as(clearance) - clearance / truncation_m).clamp_max(0.0)
     return (trust * missing.square().mean(1)).mean()
 
 

@@ -323,13 +323,14 @@ class Trainer:
     ) -> dict[str, Float[Tensor, ""]]:
         """Return the weighted losses of signed distances and of composited depths."""
         config = self.config
-        surface = (rays.depth, rays.stretch, rays.trust, self.field.config.truncation_m)
-        near = near_loss(distance, rays.near_z, *surface)
-        free = free_space_loss(free_distance, rays.trust)
+        truncation_m, trust = self.field.config.truncation_m, rays.trust
+        surface = rays.depth, rays.stretch, trust
+        near = near_loss(distance, rays.near_z, *surface, rays.inside, truncation_m)
+        free = free_space_loss(free_distance, rays.clearance, trust, truncation_m)
         return {
             "distance": config.distance_weight * near,
             "free_space": config.free_space_weight * free,
-            "depth": config.depth_weight * depth_loss(depth, *surface),
+            "depth": config.depth_weight * depth_loss(depth, *surface, truncation_m),
         }
 
     def _head_losses(
