@@ -275,6 +275,25 @@ def test_keyframes_are_followed(device: str) -> None:
         np.testing.assert_array_equal(found.cpu().numpy()[:5], expected[:5])
 
 
+def test_views_find_the_keyframes_on_the_device_while_they_are_complete(device: str) -> None:
+    settings = config()
+    field = make_field(settings, device, "auto" if device == "cuda" else "reference")
+    trainer = DeviceTrainer(field, settings.mapping)
+    store, reach = store_of(wall())
+    assert trainer.keyframes_here(store) is None
+    trainer.step(store, reach)
+    copied = trainer.keyframes_here(store)
+    assert copied is not None
+    copied.wait()
+    assert np.array_equal(copied.images.labels[0].cpu().numpy(), store.images.labels[0])
+    frame = wall(1)
+    store.add(frame, frame.labels.astype(np.int16))
+    assert trainer.keyframes_here(store) is None
+    trainer.step(store, reach)
+    assert trainer.keyframes_here(store) is not None
+    assert Trainer(make_field(settings), settings.mapping).keyframes_here(store) is None
+
+
 def test_steps_learn_while_everything_grows(device: str) -> None:
     """Keyframes, classes, class latents and the table between steps; what can be learnt is."""
     settings = config(**{"mapping.learning_rate": 0.01})

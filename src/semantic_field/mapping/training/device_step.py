@@ -201,6 +201,11 @@ class DeviceTrainer(Trainer):
         parts = (self.language, self._refiner, self._exposure)
         return any(part is not None for part in parts)
 
+    def keyframes_here(self, keyframes: KeyframeStore) -> DeviceKeyframes | None:
+        """See ``Trainer.keyframes_here``."""
+        copy = self._keyframes
+        return None if copy is None or copy.is_behind(keyframes) else copy
+
     def settle(self) -> None:
         """Wait until all steps are done, and download the losses of the last one."""
         self.graph.settle()

@@ -1,0 +1,152 @@
+"""What keyframes say about points of a surface, in torch; the counterpart of ``asking``.
+
+All keyframes are asked about all points at once. Nothing waits for the device.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from semantic_field.field.rays.keyframe_arrays import DeviceImages
+from semantic_field.field.rays.sampling import DEPTH_UNIT_M, MASKED
+from semantic_field.field.views import asking, seeing
+from semantic_field.field.views.seeing import Lenses
+
+COLOR_SINE2, LABEL_SINE2 = float(asking.COLOR_SINE2), float(asking.LABEL_SINE2)
+UNREAD, OFF_SHARE = float(asking.UNREAD), float(asking.OFF_SHARE)
+PER_BORDER_PIXEL, PER_COSINE = float(asking.PER_BORDER_PIXEL), float(asking.PER_COSINE)
+TINY = float(asking.TINY)
+
+
+class DeviceLenses(NamedTuple):
+    """``Lenses`` as tensors on one device; ``last``, ``focal``, ``width`` and ``trust`` are
+    columns (K, 2, 1), (K, 1), (K, 1) and (K, 1)."""
+
+    matrix: Float[Tensor, "K 3 4"]
+    position: Float[Tensor, "K 3"]
+    last: Float[Tensor, "K 2 1"]
+    focal: Float[Tensor, "K 1"]
+    width: Int[Tensor, "K 1"]
+    trust: Float[Tensor, "K 1"]
+
+    @classmethod
+    def of(cls, lenses: Lenses, device: torch.device) -> DeviceLenses:
+        """Return a copy on a device, made by one upload."""
+        K = len(lenses.width)
+        parts = (lenses.matrix.reshape(K, 12), lenses.position, lenses.last)
+        columns = (lenses.focal, lenses.width, lenses.trust)
+        packed = np.concatenate([*parts, np.stack(columns, 1)], 1, dtype=np.float32)
+        matrix, *rest = torch.from_numpy(packed).to(device).split([12, 3, 2, 1, 1, 1], 1)
+        position, last, focal, width, trust = rest
+        return cls(matrix.reshape(K, 3, 4), position, last[..., None], focal, width.long(), trust)
+
+    def projected(
+        self, points: Float[Tensor, "3 N"]
+    ) -> tuple[Float[Tensor, "K 2 N"], Float[Tensor, "K N"]]:
+        """Return pixel coordinates and z-depths of points; depths may be negative or 0."""
+        K, N = len(self.matrix), points.shape[1]
+        rows = self.matrix.reshape(3 * K, 4)
+        found = torch.addmm(rows[:, 3:], rows[:, :3], points).view(K, 3, N)
+        return found[:, :2] / found[:, 2:], found[:, 2]
+
+
+class Answers(NamedTuple):
+    """What K keyframes say about N points.
+
+    Attributes:
+        shown, votes: weights of the points' colours and labels, 0 where a keyframe does not see
+            the point.
+        past: weight with which a keyframe looks through the point.
+        off: difference between reading and point, divided by the point's depth.
+        facing: distance of each camera from the plane of each point, metres.
+    """
+
+    shown: Float[Tensor, "K N"]
+    votes: Float[Tensor, "K N"]
+    past: Float[Tensor, "K N"]
+    off: Float[Tensor, "K N"]
+    facing: Float[Tensor, "K N"]
+    pixel: Float[Tensor, "K 2 N"]
+
+
+def ask(
+    points: Float[Tensor, "3 N"],
+    normals: Float[Tensor, "3 N"],
+    lenses: DeviceLenses,
+    images: DeviceImages,
+    slots: Int[Tensor, " K"],
+    focal: float,
+) -> Answers:
+    """Ask K keyframes about N points, as ``asking.ask_all`` does.
+
+    Args:
+        points: in the target camera's axes, metres, z = 0 for none.
+        normals: unit normals in the same axes.
+        images: of at least K keyframes. slots: which of them the lenses belong to.
+        focal: focal length of the target camera, pixels.
+    """
+    pixel, far = lenses.projected(points)
+    color, label, facing, cosine = _look(points, normals, pixel, far, lenses, focal)
+    seen = label > 0
+    index = numbers(torch.where(seen[:, None], pixel, 0.0), lenses.width, images, slots)
+    reading = images.depths.view(-1)[index] * DEPTH_UNIT_M  # (K, N), negative where filled in
+    seen &= images.labels.view(-1)[index] != MASKED
+    read = reading > 0
+    most = (far * seeing.NOISE_PER_M + seeing.NOISE_M) / cosine.clamp_min(seeing.FLATTEST)
+    off = reading - far
+    agrees = seen & read & (off.abs() <= most)
+    kept = 1 - OFF_SHARE * (off / most).square()
+    kept = torch.where(agrees, kept, torch.where(seen & ~read, UNREAD, 0.0))
+    return Answers(
+        shown=torch.where(seen, color * kept, 0.0),
+        votes=torch.where(seen, label * kept, 0.0),
+        past=torch.where(seen & read & (off > most), label, 0.0),
+        off=torch.where(agrees, off / far, 0.0),
+        facing=facing,
+        pixel=pixel,
+    )
+
+
+def numbers(
+    pixel: Float[Tensor, "K 2 N"],
+    width: Int[Tensor, "K 1"],
+    images: DeviceImages,
+    slots: Int[Tensor, " K"],
+) -> Int[Tensor, "K N"]:
+    """Return the number of the nearest pixel among those of all images; it must be inside."""
+    u, v = (pixel + 0.5).long().unbind(1)
+    return torch.addcmul(u + slots[:, None] * images.labels.shape[1], v, width)
+
+
+def _look(
+    points: Float[Tensor, "3 N"],
+    normals: Float[Tensor, "3 N"],
+    pixel: Float[Tensor, "K 2 N"],
+    far: Float[Tensor, "K N"],
+    lenses: DeviceLenses,
+    focal: float,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """How well K keyframes would show N points if nothing hid them; see ``asking.look``.
+
+    Returns:
+        Weights of colours and labels, distances of the cameras from the points' planes, and
+        cosines of incidence, all (K, N).
+    """
+    away = torch.linalg.vector_norm(points - lenses.position[..., None], dim=1)
+    square = points.square().sum(0)
+    along = torch.addmm(square, lenses.position, points, alpha=-1).clamp_min(0)
+    sine2 = (1 - (along / (away * square.sqrt() + TINY)).square()).clamp_min(0)
+    facing = torch.addmm((normals * points).sum(0), lenses.position, normals, beta=-1)
+    cosine = facing / (away + TINY)
+    border = torch.minimum(pixel, lenses.last - pixel).amin(1)
+    inside = ((border + 0.5) * PER_BORDER_PIXEL).clamp(0, 1)
+    detail = (lenses.focal / focal * points[2] / far.clamp_min(seeing.NEAREST_M)).clamp_max(1)
+    weight = lenses.trust * inside * detail.square() * (cosine * PER_COSINE).clamp(0, 1)
+    weight = torch.where(far > seeing.NEAREST_M, weight, 0.0)
+    color = weight * COLOR_SINE2 / (sine2 + COLOR_SINE2)
+    return color, weight * LABEL_SINE2 / (sine2 + LABEL_SINE2), facing, cosine
