@@ -28,6 +28,7 @@ from semantic_field.field.views.tracing import ray_directions
 from semantic_field.frames import Frame
 from semantic_field.kernels import make_kernels
 from semantic_field.mapping import Mapper
+from semantic_field.mapping.renderer import Renderer
 
 BASELINE = "torch, 128 even samples a ray"
 SAMPLES, NEAR_M, FAR_M, SKIP = 128, 0.05, 6.0, 16
@@ -67,8 +68,8 @@ def dense_view(field: SemanticField, frame: Frame) -> None:
         field.label_scores(field.latent(code)).argmax(1)
 
 
-def train(source: FrameSource, seconds: float) -> tuple[MapState, MapState]:
-    """Two snapshots, ``STEPS_BETWEEN`` training steps apart."""
+def train(source: FrameSource, seconds: float) -> tuple[MapState, MapState, Renderer]:
+    """Two snapshots, ``STEPS_BETWEEN`` training steps apart, and a renderer of the second."""
     from mapping import take_all, train_offline
 
     mapper = Mapper(Config())
@@ -77,10 +78,12 @@ def train(source: FrameSource, seconds: float) -> tuple[MapState, MapState]:
     train_offline(mapper, seconds, cpu=True)
     first = mapper.snapshot()
     mapper.train_steps(STEPS_BETWEEN)
-    return first, mapper.snapshot()
+    return first, mapper.snapshot(), mapper.renderer()
 
 
-def reading_cases(states: tuple[MapState, MapState], frame: Frame) -> dict[str, Callable]:
+def reading_cases(
+    states: tuple[MapState, MapState], renderer: Renderer, frame: Frame
+) -> dict[str, Callable]:
     """Views and surface extraction; the baseline first."""
 
     def view(state: MapState) -> None:
@@ -93,6 +96,9 @@ def reading_cases(states: tuple[MapState, MapState], frame: Frame) -> dict[str, 
     return {
         BASELINE: lambda: dense_view(plain, frame),
         "view, map unchanged": lambda: view(newest),
+        "view with keyframes, map unchanged": lambda: renderer.render(
+            frame.camera, frame.T_world_camera
+        ),
         "view, map just changed": Alternating(states, view),
         "view, nothing known before": lambda: view(replace(newest, surfaces=SurfaceCache())),
         "surface, full": lambda: extract_surface(replace(newest, surfaces=SurfaceCache())),
@@ -146,8 +152,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(2)
     source = open_source(options.input)
-    states = train(source, options.seconds)
-    rows = entries(reading_cases(states, source[0]), options.rounds, SKIP**2)
+    *states, renderer = train(source, options.seconds)
+    rows = entries(reading_cases(tuple(states), renderer, source[0]), options.rounds, SKIP**2)
     rows += entries(query_cases(), options.rounds)
     for row in rows:
         print(

@@ -146,10 +146,10 @@ class MappingConfig(Settings):
         640, "wider images are resized to this width, pixels", 32, fixed=KEYFRAMES
     )
     keyframe_translation_m: float = option(
-        0.05, "translation after which a frame becomes a new keyframe, metres", 0.0
+        0.03, "translation after which a frame becomes a new keyframe, metres", 0.0
     )
     keyframe_rotation_rad: float = option(
-        0.1, "rotation after which a frame becomes a new keyframe, radians", 0.0
+        0.06, "rotation after which a frame becomes a new keyframe, radians", 0.0
     )
     depth_noise: float = option(
         0.0,

@@ -83,7 +83,8 @@ def test_all_ways_to_a_view_agree(mapper: Mapper) -> None:
         "mapper": mapper.render(*where),
         "service": mapper.render(*where, with_latent=True),
         "moment": mapper.render_moment(*where, frame.stamp_ns),
-        "evaluation": render(Renderer.of(state), frame)[0],
+        "evaluation": render(mapper.renderer(), frame)[0],
+        "field": mapper.renderer().field_only().render(*where),
         "device": Renderer(on_device.render, state.annotations, state.origin).render(*where),
     }
     expected = views["mapper"]
@@ -113,7 +114,7 @@ def test_a_moment_has_its_exposure(mapper: Mapper) -> None:
 
 
 def test_a_renderer_stays_what_it_was(mapper: Mapper) -> None:
-    frame, renderer = wall(0.0), mapper.renderer()
+    frame, renderer = wall(0.0), mapper.renderer().field_only()
     where = frame.camera, frame.T_world_camera
     before = renderer.render(*where, stamp_ns=frame.stamp_ns)
     store = mapper.live_map.keyframes

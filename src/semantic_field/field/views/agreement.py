@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 LEAST_POINTS = 12  # that two views must share
 NOISE = 4.0  # lowest squared difference of a colour between two photographs of a point, 0..255
 MOST_APART = 60.0  # larger differences of a colour count as this: they show something else
-PRIOR_POINTS = 60.0  # weight of "exposures are equal", in points
+PRIOR_POINTS = 15.0  # weight of "exposures are equal", in points
 CLOSE_M = 0.05  # exposures are relative to the views within about this distance of the target
 LIMITS = (0.5, 2.0)  # of a gain
 

@@ -22,10 +22,10 @@ from semantic_field.field.views.seeing import (
 
 ONE, ZERO, HALF = np.float32(1), np.float32(0), np.float32(0.5)
 COLOR_SINE2 = np.float32(0.0005)  # sin^2 of the angle between two rays at which colours weigh half
-LABEL_SINE2 = np.float32(0.02)  # the same for labels, which do not depend on the direction
+LABEL_SINE2 = np.float32(0.1)  # the same for labels, which do not depend on the direction
 UNREAD = np.float32(0.5)  # weight of a pixel without depth reading: nothing proves that it sees
 OFF_SHARE = np.float32(0.8)  # of the weight that is lost where depths differ by the tolerance
-PER_BORDER_PIXEL = np.float32(1 / 16)  # weight per pixel of distance from an image's border
+PER_BORDER = np.float32(40)  # weight per distance from an image's border, in widths, up to 1
 PER_COSINE = np.float32(2)  # weight per cosine of incidence, up to 1
 TINY = np.float32(1e-9)
 U, V, FAR, COLOR, LABEL, COSINE = range(6)  # rows of the results of ``look``
@@ -53,6 +53,7 @@ def look(x, y, z, normal, lenses, k, focal, found):
     px, py, pz = lenses.position[k, 0], lenses.position[k, 1], lenses.position[k, 2]
     last_u, last_v, trust = lenses.last[k, 0], lenses.last[k, 1], lenses.trust[k]
     scale, nearest = lenses.focal[k] / focal, np.float32(NEAREST_M)
+    per_pixel = PER_BORDER / (last_u + ONE)
     for j in range(len(z)):
         far = m20 * x[j] + m21 * y[j] + m22 * z[j] + m23
         inverse = ONE / far
@@ -65,7 +66,7 @@ def look(x, y, z, normal, lenses, k, focal, found):
         sine2 = max(ONE - along * along / (apart * here), ZERO)
         cosine = -(normal[0, j] * ax + normal[1, j] * ay + normal[2, j] * az) / np.sqrt(apart)
         border = min(min(u, v), min(last_u - u, last_v - v)) + HALF
-        inside = min(max(border * PER_BORDER_PIXEL, ZERO), ONE)
+        inside = min(max(border * per_pixel, ZERO), ONE)
         detail = min(scale * z[j] / max(far, nearest), ONE)
         weight = trust * inside * detail * detail * min(cosine * PER_COSINE, ONE)
         weight = weight if cosine > ZERO and far > nearest and z[j] > ZERO else ZERO

@@ -16,9 +16,10 @@ from semantic_field.field.views.seeing import nearest_pixel, projected, toleranc
 
 FIELD_DEPTH = np.float32(0.3)  # weight of the field's depth beside readings; a full view has 1
 FIELD_COLOR = np.float32(0.02)  # of the field's colour
-FIELD_LABEL = np.float32(0.3)  # of the field's label
+FIELD_LABEL = np.float32(0.1)  # of the field's label
 NEGLIGIBLE = np.float32(0.02)  # colours with less than this share of the best weight are not read
 LONGEST_MOVE = np.float32(2)  # of the tolerance: readings do not move the surface further
+SEEN, AGAINST, BEST, CHANGE = range(4)  # rows of the sums over keyframes
 FLATTEST_SLOPE = np.float32(-0.1)  # between ray and surface
 _jit = njit(nogil=True, cache=True, error_model="numpy")
 _inline = njit(inline="always", error_model="numpy")
@@ -47,12 +48,14 @@ def blend(
     turned, found = np.empty((3, columns), np.float32), np.empty((K, 6, columns), np.float32)
     shown, votes = np.empty((K, columns), np.float32), np.empty((K, columns), np.float32)
     past, off = np.empty((K, columns), np.float32), np.empty((K, columns), np.float32)
+    sums = np.empty((4, columns), np.float32)
     names, ballots = np.empty(K + 1, np.int32), np.empty(K + 1, np.float32)
     for i in range(start, stop):
         z = depth[i]
         _row(rays[0], rays[1][i], z, normal[i], rotation, x, y, turned)
         ask_all(x, y, z, turned, lenses, depths, labels, focal, found, shown, votes, past, off)
-        _move(rays[0], rays[1][i], z, turned, lenses.position, votes, off, x, y)
+        _add_up(x, y, z, turned, lenses.position, shown, votes, past, off, sums)
+        _move(rays[0], rays[1][i], z, turned, sums, x, y)
         for k in range(K):
             _project(x, y, z, lenses, k, found[k])
         for j in range(columns):
@@ -60,8 +63,8 @@ def blend(
                 names[0], ballots[0] = label[i, j], FIELD_LABEL
                 count = _collect(j, found, votes, lenses.width, labels, class_ids, names, ballots)
                 label[i, j], most, total = _winner(names, ballots, count)
-                confidence[i, j] = most / (total + past[:, j].sum())
-                red, green, blue, trust = _mixed(j, found, shown, votes, lenses, colors, exposure)
+                confidence[i, j] = most / (total + sums[AGAINST, j])
+                red, green, blue, trust = _mixed(j, found, shown, sums, lenses, colors, exposure)
                 color[i, j, 0] = _byte(red + (ONE - trust) * color[i, j, 0])
                 color[i, j, 1] = _byte(green + (ONE - trust) * color[i, j, 1])
                 color[i, j, 2] = _byte(blue + (ONE - trust) * color[i, j, 2])
@@ -79,22 +82,36 @@ def _row(rays_x, ray_y, z, normal, rotation, x, y, turned):
 
 
 @_jit
-def _move(rays_x, ray_y, z, normal, position, votes, off, x, y):
-    """Move the depths z of a row, and x and y, to the readings of the keyframes that see it.
+def _add_up(x, y, z, normal, position, shown, votes, past, off, sums):
+    """Fill ``sums`` (4, W) of a row over all keyframes.
 
-    A reading that differs by ``off`` of its depth moves the surface, taken for a plane, along the
-    keyframe's ray; the mean over the keyframes is taken along the view's ray.
+    Its rows: votes of those that see the pixel and of those that look through it; the best weight
+    of a colour; and by how much readings, weighted, differ from the surface along its normal.
+    """
+    sums[:] = ZERO
+    for k in range(len(votes)):
+        px, py, pz = position[k, 0], position[k, 1], position[k, 2]
+        for j in range(len(z)):
+            sums[SEEN, j] += votes[k, j]
+            sums[AGAINST, j] += past[k, j]
+            sums[BEST, j] = max(sums[BEST, j], shown[k, j])
+            across = (
+                (x[j] - px) * normal[0, j] + (y[j] - py) * normal[1, j] + (z[j] - pz) * normal[2, j]
+            )
+            sums[CHANGE, j] += votes[k, j] * off[k, j] * across
+
+
+@_jit
+def _move(rays_x, ray_y, z, normal, sums, x, y):
+    """Move the depths z of a row, and x and y, to the mean reading of the keyframes that see it.
+
+    The surface, taken for a plane, is moved along its normal; its depth changes along the ray.
     """
     for j in range(len(z)):
-        nx, ny, nz = normal[0, j], normal[1, j], normal[2, j]
-        change, seen = ZERO, FIELD_DEPTH
-        for k in range(len(votes)):
-            ax, ay, az = x[j] - position[k, 0], y[j] - position[k, 1], z[j] - position[k, 2]
-            change += votes[k, j] * off[k, j] * (ax * nx + ay * ny + az * nz)
-            seen += votes[k, j]
-        slope = min(nx * rays_x[j] + ny * ray_y + nz, FLATTEST_SLOPE)
+        slope = min(normal[0, j] * rays_x[j] + normal[1, j] * ray_y + normal[2, j], FLATTEST_SLOPE)
+        change = sums[CHANGE, j] / ((sums[SEEN, j] + FIELD_DEPTH) * slope)
         limit = LONGEST_MOVE * tolerance(z[j], ONE)
-        z[j] += min(max(change / (seen * slope), -limit), limit)
+        z[j] += min(max(change, -limit), limit)
         x[j], y[j] = rays_x[j] * z[j], ray_y * z[j]
 
 
@@ -109,12 +126,9 @@ def _project(x, y, z, lenses, k, found):
 
 
 @_jit
-def _mixed(j, found, shown, votes, lenses, colors, exposure):
+def _mixed(j, found, shown, sums, lenses, colors, exposure):
     """The mean colour of a pixel over the keyframes that show it, times trust; and the trust."""
-    best, seen = ZERO, ZERO
-    for k in range(len(shown)):
-        best = max(best, shown[k, j])
-        seen += votes[k, j]
+    best, seen = sums[BEST, j], sums[SEEN, j]
     red, green, blue, total = ZERO, ZERO, ZERO, ZERO
     if best == ZERO:
         return red, green, blue, total

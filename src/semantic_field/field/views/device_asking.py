@@ -19,7 +19,7 @@ from semantic_field.field.views.seeing import Lenses
 
 COLOR_SINE2, LABEL_SINE2 = float(asking.COLOR_SINE2), float(asking.LABEL_SINE2)
 UNREAD, OFF_SHARE = float(asking.UNREAD), float(asking.OFF_SHARE)
-PER_BORDER_PIXEL, PER_COSINE = float(asking.PER_BORDER_PIXEL), float(asking.PER_COSINE)
+PER_BORDER, PER_COSINE = float(asking.PER_BORDER), float(asking.PER_COSINE)
 TINY = float(asking.TINY)
 
 
@@ -64,6 +64,8 @@ class Answers(NamedTuple):
         past: weight with which a keyframe looks through the point.
         off: difference between reading and point, divided by the point's depth.
         facing: distance of each camera from the plane of each point, metres.
+        index: number of the pixel that shows the point, among those of all images; of no use
+            where ``votes`` and ``past`` are 0.
     """
 
     shown: Float[Tensor, "K N"]
@@ -71,7 +73,7 @@ class Answers(NamedTuple):
     past: Float[Tensor, "K N"]
     off: Float[Tensor, "K N"]
     facing: Float[Tensor, "K N"]
-    pixel: Float[Tensor, "K 2 N"]
+    index: Int[Tensor, "K N"]
 
 
 def ask(
@@ -108,7 +110,7 @@ def ask(
         past=torch.where(seen & read & (off > most), label, 0.0),
         off=torch.where(agrees, off / far, 0.0),
         facing=facing,
-        pixel=pixel,
+        index=index,
     )
 
 
@@ -144,7 +146,7 @@ def _look(
     facing = torch.addmm((normals * points).sum(0), lenses.position, normals, beta=-1)
     cosine = facing / (away + TINY)
     border = torch.minimum(pixel, lenses.last - pixel).amin(1)
-    inside = ((border + 0.5) * PER_BORDER_PIXEL).clamp(0, 1)
+    inside = ((border + 0.5) * (PER_BORDER / lenses.width)).clamp(0, 1)
     detail = (lenses.focal / focal * points[2] / far.clamp_min(seeing.NEAREST_M)).clamp_max(1)
     weight = lenses.trust * inside * detail.square() * (cosine * PER_COSINE).clamp(0, 1)
     weight = torch.where(far > seeing.NEAREST_M, weight, 0.0)

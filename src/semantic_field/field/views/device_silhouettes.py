@@ -14,7 +14,7 @@ from semantic_field.field.views.device_asking import Answers
 from semantic_field.field.views.silhouettes import FAR, NEAR, OWN, REACH
 
 JUMP, SURE = float(silhouettes.JUMP), float(silhouettes.SURE)
-FLATTEST_SLOPE = float(silhouettes.FLATTEST_SLOPE)
+FLATTEST_SLOPE, FARTHEST = float(silhouettes.FLATTEST_SLOPE), float(silhouettes.FARTHEST)
 Ask = Callable[[Float[Tensor, "3 N"], Float[Tensor, "3 N"]], Answers]
 """Asks keyframes about points and normals in the target camera's axes."""
 
@@ -25,8 +25,8 @@ def discontinuities(depth: Float[Tensor, "H W"]) -> Int[Tensor, " N"]:
     def dilated(image: Tensor) -> Tensor:
         return max_pool2d(image[None], 2 * REACH + 1, 1, REACH)[0]
 
-    nearest = -dilated(-torch.where(depth > 0, depth, torch.inf))
-    beside_nothing = (depth == 0) & nearest.isfinite()
+    nearest = -dilated(-torch.where(depth > 0, depth, FARTHEST))
+    beside_nothing = (depth == 0) & (nearest < FARTHEST)
     return ((dilated(depth) > nearest * (1 + JUMP)) | beside_nothing).view(-1).nonzero()[:, 0]
 
 

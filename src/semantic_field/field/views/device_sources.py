@@ -12,17 +12,17 @@ from torch import Tensor
 
 from semantic_field.field.rays.keyframe_arrays import DeviceImages, KeyframeCameras
 from semantic_field.field.views.device_agreement import exposures_between, trust_by_distance
-from semantic_field.field.views.device_asking import Answers, DeviceLenses, ask, numbers
+from semantic_field.field.views.device_asking import Answers, DeviceLenses, ask
 from semantic_field.field.views.seeing import lenses_of
 from semantic_field.field.views.source_views import (
     CHOICE,
-    ENOUGH,
     LABEL_SHARE,
     OVERLAP,
     VIEWS,
     SourceViews,
     Target,
     corrections,
+    covering,
     preferences,
 )
 from semantic_field.geometry import Camera, pose_distances
@@ -131,7 +131,9 @@ class DeviceSources:
         answers = self._asked(target, CHOICE, self.lenses(target.T_map_camera))
         near = preferences(self.cameras, self.exposures, self.stamps_ns, target.T_map_camera)
         cover = answers.shown + LABEL_SHARE * answers.votes
-        return _greedy(cover * torch.from_numpy(near).to(self.device)[:, None], most)
+        named = answers.votes * (self.images.labels.view(-1)[answers.index] >= 0)
+        cover, named = torch.stack([cover, named]).cpu().numpy() * near[:, None]
+        return covering(cover, named, most)
 
     def tuned(self, target: DeviceTarget) -> tuple[DeviceLenses, Float[Tensor, "K 3 2"]]:
         """See ``SourceViews.tuned``."""
@@ -139,9 +141,7 @@ class DeviceSources:
         lenses = self.lenses(target.T_map_camera)
         answers = self._asked(target, OVERLAP, lenses)
         seen = answers.votes > 0
-        pixel = torch.where(seen[:, None], answers.pixel, 0.0)
-        index = numbers(pixel, lenses.width, self.images, self.slots_here())
-        colors = self.images.colors.view(-1, 3)[index].float() * seen[..., None]
+        colors = self.images.colors.view(-1, 3)[answers.index].float() * seen[..., None]
         learnt = torch.from_numpy(corrections(self.exposures)).to(device)
         colors = learnt[:, None, :, 0] * colors + learnt[:, None, :, 1]
         distance = pose_distances(poses, target.T_map_camera)
@@ -159,22 +159,3 @@ class DeviceSources:
         """Ask all keyframes about ``grid`` rows and columns of a view's pixels."""
         points, normals = target.points(*grid)
         return ask(points, normals, lenses, self.images, self.slots_here(), target.camera.fx)
-
-
-def _greedy(cover: Float[Tensor, "K N"], most: int) -> NDArray[np.int64]:
-    """See ``source_views._greedy``; the device is waited for once."""
-    total, free = torch.zeros_like(cover[0]), torch.ones_like(cover[:, 0])
-    chosen, gains = [], []
-    for _ in range(min(most, len(cover))):
-        gain = (cover / ((total + ENOUGH) * (total + cover + ENOUGH))).sum(1) * free
-        best = gain.argmax(0, keepdim=True)
-        chosen.append(best)
-        gains.append(gain[best])
-        free.index_fill_(0, best, 0.0)
-        total = total + cover[best][0]
-    if not chosen:
-        return np.zeros(0, np.int64)
-    found = torch.stack([torch.cat(chosen).double(), torch.cat(gains).double()]).cpu().numpy()
-    numbers, gain = found
-    useful = int((np.cumprod(gain > 0)).sum())
-    return numbers[:useful].astype(np.int64)

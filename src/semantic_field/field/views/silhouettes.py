@@ -19,7 +19,7 @@ REACH = 2  # pixels by which the field's silhouettes may be off
 JUMP = np.float32(0.05)  # relative change of depth at a discontinuity
 SURE = np.float32(4)  # how much more a nearer surface must be seen than looked through
 FLATTEST_SLOPE = np.float32(-0.15)  # surfaces seen more flatly are not extended as planes
-NOTHING_M = np.float32(1e30)  # stands for no surface where the nearest one is sought
+FARTHEST = np.float32(1e9)  # metres; stands for pixels without depth
 OWN, NEAR, FAR = range(3)  # the surfaces that a pixel chooses from
 _jit = njit(nogil=True, cache=True, error_model="numpy")
 
@@ -27,8 +27,8 @@ _jit = njit(nogil=True, cache=True, error_model="numpy")
 def discontinuities(depth: NDArray[np.float32]) -> NDArray[np.int64]:
     """Return the numbers of the pixels within ``REACH`` of a discontinuity of depth (H, W)."""
     window = np.ones((2 * REACH + 1, 2 * REACH + 1), np.uint8)
-    nearest = cv2.erode(np.where(depth > 0, depth, NOTHING_M), window)
-    beside_nothing = (depth == 0) & (nearest < NOTHING_M)
+    nearest = cv2.erode(np.where(depth > 0, depth, FARTHEST), window)
+    beside_nothing = (depth == 0) & (nearest < FARTHEST)
     return np.flatnonzero((cv2.dilate(depth, window) > nearest * (1 + JUMP)) | beside_nothing)
 
 

@@ -14,10 +14,11 @@ from semantic_field.field.views.seeing import Lenses, lenses_of
 from semantic_field.geometry import Camera, pose_distances
 
 VIEWS = 8  # keyframes per view
-CHOICE = (12, 16)  # rows and columns of the pixels whose coverage decides
+CHOICE = (9, 12)  # rows and columns of the pixels whose coverage decides
 OVERLAP = (24, 32)  # rows and columns of the pixels whose colours are compared
-ENOUGH = 0.5  # weight of a point at which another keyframe adds half as much
+ENOUGH = 0.5  # share of a point's best weight at which another keyframe adds half as much
 LABEL_SHARE = 0.1  # weight of labels beside colours when keyframes are chosen
+LEAST_GAIN = 0.01  # share of the points that a further labelled keyframe must name
 CLOSE_M = 0.1  # added to the distance of a keyframe's pose before its weight is taken
 OLD_S = 600.0  # age at which a keyframe's weight is halved
 
@@ -83,20 +84,34 @@ class SourceViews:
         )
 
     def choose(self, target: Target, most: int = VIEWS) -> NDArray[np.int64]:
-        """Choose at most ``most`` keyframes that together show the surface of a view best.
+        """Choose keyframes that together show the surface of a view best.
 
         Greedy: the next keyframe is the one that adds most to the points' coverage, where a point
         that is already covered counts less. Near, recent and evenly exposed keyframes come first.
+        Where only some keyframes are labelled, those that name points are added.
 
+        Args:
+            most: highest number of keyframes, and of those that are added for their labels.
         Returns:
-            Numbers of the keyframes, best first; fewer than ``most`` if no other sees a point.
+            Numbers of the keyframes, best first; empty if none sees a point.
         """
         points, normals = target.points(*CHOICE)
         lenses = lenses_of(self.cameras, target.T_map_camera)
-        _, shown, votes = self._asked(target, points, normals, lenses)
+        found, shown, votes = self._asked(target, points, normals, lenses)
         near = preferences(self.cameras, self.exposures, self.stamps_ns, target.T_map_camera)
         cover = (shown + np.float32(LABEL_SHARE) * votes) * near[:, None]
-        return _greedy(cover, most)
+        named = votes * self._labelled(found, votes > 0, lenses) * near[:, None]
+        return covering(cover, named, most)
+
+    def _labelled(
+        self, found: NDArray[np.float32], seen: NDArray[np.bool_], lenses: Lenses
+    ) -> NDArray[np.bool_]:
+        """Return whether the pixels at which keyframes see points have a label, bool (K, N)."""
+        k, n = np.nonzero(seen)
+        pixels = _pixels(found, k, n, lenses)
+        labelled = np.zeros(seen.shape, np.bool_)
+        labelled[k, n] = self.images.labels[k, pixels] >= 0
+        return labelled
 
     def _asked(
         self, target: Target, points: NDArray, normals: NDArray, lenses: Lenses
@@ -138,8 +153,7 @@ class SourceViews:
         seen = votes > 0
         colors = np.zeros((*seen.shape, 3), np.float32)
         k, n = np.nonzero(seen)
-        u, v = np.rint(found[k, :2, n].T).astype(np.int64)
-        colors[k, n] = self.images.colors[k, v * lenses.width[k] + u]
+        colors[k, n] = self.images.colors[k, _pixels(found, k, n, lenses)]
         learnt = corrections(self.exposures)
         colors = learnt[:, None, :, 0] * colors + learnt[:, None, :, 1]
         distance = pose_distances(self.cameras.poses, target.T_map_camera)
@@ -171,6 +185,33 @@ def corrections(exposures: NDArray[np.float64]) -> NDArray[np.float32]:
     return np.stack([1 / gain, -255 * bias / gain], -1).astype(np.float32)
 
 
+def _pixels(
+    found: NDArray[np.float32], k: NDArray[np.int64], n: NDArray[np.int64], lenses: Lenses
+) -> NDArray[np.int64]:
+    """Return the numbers of the pixels at which keyframes k see points n."""
+    u, v = np.rint(found[k, :2, n].T).astype(np.int64)
+    return v * lenses.width[k] + u
+
+
+def _of_best(cover: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return weights (K, N) relative to the best keyframe of each point."""
+    best = cover.max(axis=0, initial=0)
+    return (cover / np.where(best > 0, best, 1)).astype(np.float32)
+
+
+def covering(
+    cover: NDArray[np.float32], named: NDArray[np.float32], most: int
+) -> NDArray[np.int64]:
+    """Return the keyframes that cover N points best, and those that are added for their labels.
+
+    Args:
+        cover, named: (K, N), weights with which keyframes show points, and with which they name
+            them.
+        most: see ``SourceViews.choose``.
+    """
+    return _completed(_greedy(_of_best(cover), most), _of_best(named), most)
+
+
 def _greedy(cover: NDArray[np.float32], most: int) -> NDArray[np.int64]:
     """Choose rows of ``cover`` (K, N), one after another, by what each adds to the rest."""
     chosen: list[int] = []
@@ -184,3 +225,22 @@ def _greedy(cover: NDArray[np.float32], most: int) -> NDArray[np.int64]:
         chosen.append(best)
         total += cover[best]
     return np.array(chosen, np.int64)
+
+
+def _completed(
+    chosen: NDArray[np.int64], cover: NDArray[np.float32], most: int
+) -> NDArray[np.int64]:
+    """Return the chosen rows of ``cover``, and up to ``most`` others that complete it.
+
+    Others are added while one covers a further ``LEAST_GAIN`` of the points.
+    """
+    result = chosen.tolist()
+    total = cover[chosen].sum(0)
+    while len(result) < len(chosen) + most:
+        gain = (np.minimum(total + cover, 1) - np.minimum(total, 1)).mean(1)
+        best = int(gain.argmax()) if gain.size else 0
+        if not gain.size or not gain[best] > LEAST_GAIN:
+            break
+        result.append(best)
+        total += cover[best]
+    return np.array(result, np.int64)
