@@ -248,6 +248,17 @@ def test_votes_of_equal_weight_go_to_the_first(device) -> None:
     assert winners == set(CLASS_IDS.tolist())
 
 
+def test_the_same_labelled_keyframes_are_added(device) -> None:
+    sources = sources_of(PLACES)
+    unlabelled = np.setdiff1d(np.arange(len(PLACES)), [4, 8])
+    sources.images.labels[unlabelled] = np.minimum(sources.images.labels[unlabelled], -1)
+    _, target = at(AT)
+    expected = sources.choose(target, 3)
+    found = DeviceSources.of(sources, device).choose(target_on(device, target), 3)
+    assert found.tolist() == expected.tolist()
+    assert len(expected) > 3 and {4, 8} & set(expected[3:].tolist())
+
+
 @pytest.mark.parametrize("T_map_camera", [AT, pose(-0.4, -0.1, 0.15, -0.2), pose(1.0, yaw=-0.3)])
 def test_the_same_keyframes_are_chosen(device, T_map_camera: np.ndarray) -> None:
     sources = sources_of(PLACES)

@@ -237,7 +237,8 @@ def _completed(
     result = chosen.tolist()
     total = cover[chosen].sum(0)
     while len(result) < len(chosen) + most:
-        gain = (np.minimum(total + cover, 1) - np.minimum(total, 1)).mean(1)
+        gain = np.minimum(total + cover, 1) - np.minimum(total, 1)
+        gain = gain.sum(1) / max(gain.shape[1], 1)
         best = int(gain.argmax()) if gain.size else 0
         if not gain.size or not gain[best] > LEAST_GAIN:
             break
