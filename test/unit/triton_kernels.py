@@ -17,8 +17,12 @@ from semantic_field.config import Config
 from semantic_field.field.annotations import Annotation, AnnotationSet
 from semantic_field.field.model import SemanticField, shape_of
 from semantic_field.field.rays.device_sampling import Placing, draw_rays_on_device
+from semantic_field.field.rays.keyframe_arrays import DeviceImages, KeyframeCameras
 from semantic_field.field.rays.rays import Rays
+from semantic_field.field.rays.sampling import GUESSED
+from semantic_field.field.views.device_asking import DeviceLenses, ask_in_torch, ask_in_triton
 from semantic_field.field.views.ray_tracers import TritonTracer, WaveTracer
+from semantic_field.field.views.seeing import lenses_of
 from semantic_field.field.voxels.device_voxels import DeviceVoxels
 from semantic_field.field.voxels.voxel_grid import VoxelGrid
 from semantic_field.frames import Frame
@@ -297,6 +301,42 @@ def test_rays_walk_as_in_torch() -> None:
     assert same.float().mean() > 0.99
     near = (found - expected).abs() < 1e-3
     assert near[same & found.isfinite()].float().mean() > 0.99
+
+
+def test_keyframes_are_asked_as_in_torch() -> None:
+    """Random images of two sizes; points before and behind cameras, outside images, and none."""
+    random, (K, N, room) = np.random.default_rng(1), (4, 700, 450)
+    sizes = np.array([[22, 20], [20, 14], [22, 20], [20, 14]])
+    poses = np.tile(np.eye(4), (K, 1, 1))
+    poses[:, :3, 3] = random.normal(0, 0.2, (K, 3))
+    poses[3, :3, :3] *= np.array([-1, 1, -1])  # looks back
+    intrinsics = np.concatenate([np.full((K, 2), 18.0), (sizes - 1) / 2], 1)
+    cameras = KeyframeCameras(intrinsics.astype(np.float32), poses.astype(np.float32), sizes)
+    lenses = DeviceLenses.of(lenses_of(cameras, np.eye(4)), torch.device(DEVICE))
+    trust = torch.linspace(0.5, 1.0, K, device=DEVICE)[:, None]
+    points = random.normal(0, 0.5, (3, N)) + [[0.0], [0.0], [2.0]]
+    points[:, ::9] = 0
+    normals = random.normal(0, 0.4, (3, N)) - [[0.0], [0.0], [1.0]]
+    normals /= np.linalg.norm(normals, axis=0)
+    depths = (2000 * random.normal(2, 0.1, (K + 1, room))).astype(np.uint16)  # one image of none
+    depths[random.random(depths.shape) < 0.1] = 0
+    depths[random.random(depths.shape) < 0.1] |= GUESSED
+    images = DeviceImages(
+        torch.zeros(K + 1, room, 3, dtype=torch.uint8, device=DEVICE),
+        torch.from_numpy(depths.view(np.int16)).to(DEVICE),
+        torch.from_numpy(random.integers(-2, 3, depths.shape).astype(np.int16)).to(DEVICE),
+    )
+    given = (torch.from_numpy(a.astype(np.float32)).to(DEVICE) for a in (points, normals))
+    slots = torch.tensor([2, 0, 4, 1], device=DEVICE)
+    arguments = (*given, lenses._replace(trust=trust), images, slots, 25.0)
+    found, expected = ask_in_triton(*arguments), ask_in_torch(*arguments)
+    seen = expected.votes > 0
+    assert 0.1 < seen[:3].float().mean() < 0.9 and not seen[3].any()
+    assert (expected.past > 0).any() and (expected.off != 0).any()
+    for name in ("shown", "votes", "past", "off", "facing"):
+        one, other = getattr(found, name), getattr(expected, name)
+        assert (torch.isclose(one, other, rtol=1e-3, atol=1e-5)).float().mean() > 0.998, name
+    assert (found.index == expected.index)[seen].float().mean() > 0.998
 
 
 @pytest.mark.parametrize("shape", SHAPES[2::2])

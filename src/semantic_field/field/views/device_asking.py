@@ -1,10 +1,14 @@
-"""What keyframes say about points of a surface, in torch; the counterpart of ``asking``.
+"""What keyframes say about points of a surface, on a device; the counterpart of ``asking``.
 
-All keyframes are asked about all points at once. Nothing waits for the device.
+All keyframes are asked about all points at once: by one Triton kernel on a GPU
+(``kernels.triton_asking``), else in torch. Nothing waits for the device.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
+from importlib.util import find_spec
 from typing import NamedTuple
 
 import numpy as np
@@ -37,13 +41,13 @@ class DeviceLenses(NamedTuple):
     @classmethod
     def of(cls, lenses: Lenses, device: torch.device) -> DeviceLenses:
         """Return a copy on a device, made by one upload."""
-        K = len(lenses.width)
-        parts = (lenses.matrix.reshape(K, 12), lenses.position, lenses.last)
-        columns = (lenses.focal, lenses.width, lenses.trust)
-        packed = np.concatenate([*parts, np.stack(columns, 1)], 1, dtype=np.float32)
-        matrix, *rest = torch.from_numpy(packed).to(device).split([12, 3, 2, 1, 1, 1], 1)
-        position, last, focal, width, trust = rest
-        return cls(matrix.reshape(K, 3, 4), position, last[..., None], focal, width.long(), trust)
+        arrays = (lenses.matrix, lenses.position, lenses.last)
+        arrays = (*arrays, lenses.focal[:, None], lenses.width[:, None], lenses.trust[:, None])
+        packed = np.concatenate([a.reshape(-1) for a in arrays], dtype=np.float32)
+        parts = torch.from_numpy(packed).to(device).split([a.size for a in arrays])
+        columns = (part.view(array.shape) for part, array in zip(parts, arrays, strict=True))
+        matrix, position, last, focal, width, trust = columns
+        return cls(matrix, position, last[..., None], focal, width.long(), trust)
 
     def projected(
         self, points: Float[Tensor, "3 N"]
@@ -76,6 +80,10 @@ class Answers(NamedTuple):
     index: Int[Tensor, "K N"]
 
 
+Asking = Callable[..., Answers]
+"""Asks K keyframes about N points, with the arguments of ``ask``."""
+
+
 def ask(
     points: Float[Tensor, "3 N"],
     normals: Float[Tensor, "3 N"],
@@ -92,6 +100,56 @@ def ask(
         images: of at least K keyframes. slots: which of them the lenses belong to.
         focal: focal length of the target camera, pixels.
     """
+    return asking_on(points.device.type)(points, normals, lenses, images, slots, focal)
+
+
+@cache
+def asking_on(device_type: str) -> Asking:
+    """Return the fastest way to ask keyframes on a device: Triton on a GPU that has it."""
+    has_triton = device_type == "cuda" and find_spec("triton") is not None
+    return ask_in_triton if has_triton else ask_in_torch
+
+
+def ask_in_triton(
+    points: Float[Tensor, "3 N"],
+    normals: Float[Tensor, "3 N"],
+    lenses: DeviceLenses,
+    images: DeviceImages,
+    slots: Int[Tensor, " K"],
+    focal: float,
+) -> Answers:
+    """See ``ask``; one kernel launch."""
+    from semantic_field.kernels import triton_asking
+
+    size, N = (len(lenses.width), points.shape[1]), points.shape[1]
+    floats = torch.empty(5, *size, device=points.device)
+    index = torch.empty(size, dtype=torch.int64, device=points.device)
+    with torch.cuda.device_of(points):
+        triton_asking.ask[(-(-N // triton_asking.BLOCK), size[0])](
+            points.contiguous(), normals.contiguous(), *lenses, slots, images.depths,
+            images.labels, *floats, index, N, images.labels.shape[1], focal,
+            **_CONSTANTS, block=triton_asking.BLOCK,
+        )  # fmt: skip
+    return Answers(*floats, index)
+
+
+_CONSTANTS = {
+    "color_sine2": COLOR_SINE2, "label_sine2": LABEL_SINE2, "per_border": PER_BORDER,
+    "per_cosine": PER_COSINE, "nearest": seeing.NEAREST_M, "noise": seeing.NOISE_M,
+    "noise_per_m": seeing.NOISE_PER_M, "flattest": seeing.FLATTEST, "unread": UNREAD,
+    "off_share": OFF_SHARE, "unit": DEPTH_UNIT_M, "masked": MASKED, "tiny": TINY,
+}  # fmt: skip
+
+
+def ask_in_torch(
+    points: Float[Tensor, "3 N"],
+    normals: Float[Tensor, "3 N"],
+    lenses: DeviceLenses,
+    images: DeviceImages,
+    slots: Int[Tensor, " K"],
+    focal: float,
+) -> Answers:
+    """See ``ask``."""
     pixel, far = lenses.projected(points)
     color, label, facing, cosine = _look(points, normals, pixel, far, lenses, focal)
     seen = label > 0
