@@ -290,7 +290,7 @@ def test_images_are_blended_in_parts(short_memory, caplog) -> None:
         return renderer.render(frame.camera, frame.T_world_camera)
 
     whole = view()
-    short_memory(device_blending, "ask", lambda points, *_, **__: points.shape[1] > 2000)
+    short_memory(device_blending, "ask", lambda points, *_, **__: points.shape[1] > 3500)
     parts = view()
     assert "pixels of a view to blend" in caplog.text
     for name in ("color", "depth", "label", "confidence"):

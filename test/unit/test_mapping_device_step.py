@@ -495,10 +495,10 @@ IN_A_STEP = {
     "annotation_share": 1.0,
     "annotation_rays": 0.0,
 }
-BEFORE_THE_STEP = {  # of frames, keyframes and annotations, which are taken in on the processor
+BEFORE_THE_STEP = {  # of what is taken in on the processor, and of views
     "vote_on_noise", "max_depth_m", "max_image_width", "keyframe_translation_m",
     "keyframe_rotation_rad", "drop_veils", "forget_moved", "memory_budget_mb",
-    "vertices_per_entry", "device", "threads", "max_speed_mps", "annotation_cell_m",
+    "vertices_per_entry", "device", "threads", "max_speed_mps", "annotation_cell_m", "appearance",
 }  # fmt: skip
 
 

@@ -20,7 +20,8 @@ from semantic_field.field.rays.device_sampling import Placing, draw_rays_on_devi
 from semantic_field.field.rays.keyframe_arrays import DeviceImages, KeyframeCameras
 from semantic_field.field.rays.rays import Rays
 from semantic_field.field.rays.sampling import GUESSED
-from semantic_field.field.views.device_asking import DeviceLenses, ask_in_torch, ask_in_triton
+from semantic_field.field.views.device_asking import ask_in_torch, ask_in_triton
+from semantic_field.field.views.device_seeing import DeviceLenses
 from semantic_field.field.views.ray_tracers import TritonTracer, WaveTracer
 from semantic_field.field.views.seeing import lenses_of
 from semantic_field.field.voxels.device_voxels import DeviceVoxels

@@ -9,8 +9,10 @@ import numpy as np
 import torch
 
 from semantic_field.field.map_state import MapState
+from semantic_field.field.views.device_rendering import VIEW_REMEDY
 from semantic_field.field.views.device_sources import DeviceSources, DeviceTarget
 from semantic_field.field.views.source_views import SourceViews, Target
+from semantic_field.kernels.device_memory import memory_for
 from semantic_field.mapping.checkpoint import stored_keyframes
 from semantic_field.mapping.keyframes.device_copy import DeviceKeyframes
 from semantic_field.mapping.keyframes.store import KeyframeStore
@@ -71,14 +73,18 @@ class KeyframeViews:
 
         Where training keeps the keyframes on the device, they are chosen and copied there. Else
         they are chosen on the host, and the chosen ones are uploaded.
+
+        Raises:
+            DeviceMemoryError: if the device has not enough memory.
         """
-        with self._guard():
-            store = self._keyframes()
-            copy = None if store is None else self._copy(store)
-            if store is not None and copy is not None:
-                return self._taken_from(copy, store, target)
-        sources = self(target.on_host())
-        return None if sources is None else DeviceSources.of(sources, target.depth.device)
+        with memory_for("the keyframes of a view", VIEW_REMEDY):
+            with self._guard():
+                store = self._keyframes()
+                copy = None if store is None else self._copy(store)
+                if store is not None and copy is not None:
+                    return self._taken_from(copy, store, target)
+            sources = self(target.on_host())
+            return None if sources is None else DeviceSources.of(sources, target.depth.device)
 
     def _taken_from(
         self, copy: DeviceKeyframes, store: KeyframeStore, target: DeviceTarget

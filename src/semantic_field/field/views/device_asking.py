@@ -11,7 +11,6 @@ from functools import cache
 from importlib.util import find_spec
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -19,44 +18,12 @@ from torch import Tensor
 from semantic_field.field.rays.keyframe_arrays import DeviceImages
 from semantic_field.field.rays.sampling import DEPTH_UNIT_M, MASKED
 from semantic_field.field.views import asking, seeing
-from semantic_field.field.views.seeing import Lenses
+from semantic_field.field.views.device_seeing import DeviceLenses, numbers
 
 COLOR_SINE2, LABEL_SINE2 = float(asking.COLOR_SINE2), float(asking.LABEL_SINE2)
 UNREAD, OFF_SHARE = float(asking.UNREAD), float(asking.OFF_SHARE)
 PER_BORDER, PER_COSINE = float(asking.PER_BORDER), float(asking.PER_COSINE)
 TINY = float(asking.TINY)
-
-
-class DeviceLenses(NamedTuple):
-    """``Lenses`` as tensors on one device; ``last``, ``focal``, ``width`` and ``trust`` are
-    columns (K, 2, 1), (K, 1), (K, 1) and (K, 1)."""
-
-    matrix: Float[Tensor, "K 3 4"]
-    position: Float[Tensor, "K 3"]
-    last: Float[Tensor, "K 2 1"]
-    focal: Float[Tensor, "K 1"]
-    width: Int[Tensor, "K 1"]
-    trust: Float[Tensor, "K 1"]
-
-    @classmethod
-    def of(cls, lenses: Lenses, device: torch.device) -> DeviceLenses:
-        """Return a copy on a device, made by one upload."""
-        arrays = (lenses.matrix, lenses.position, lenses.last)
-        arrays = (*arrays, lenses.focal[:, None], lenses.width[:, None], lenses.trust[:, None])
-        packed = np.concatenate([a.reshape(-1) for a in arrays], dtype=np.float32)
-        parts = torch.from_numpy(packed).to(device).split([a.size for a in arrays])
-        columns = (part.view(array.shape) for part, array in zip(parts, arrays, strict=True))
-        matrix, position, last, focal, width, trust = columns
-        return cls(matrix, position, last[..., None], focal, width.long(), trust)
-
-    def projected(
-        self, points: Float[Tensor, "3 N"]
-    ) -> tuple[Float[Tensor, "K 2 N"], Float[Tensor, "K N"]]:
-        """Return pixel coordinates and z-depths of points; depths may be negative or 0."""
-        K, N = len(self.matrix), points.shape[1]
-        rows = self.matrix.reshape(3 * K, 4)
-        found = torch.addmm(rows[:, 3:], rows[:, :3], points).view(K, 3, N)
-        return found[:, :2] / found[:, 2:], found[:, 2]
 
 
 class Answers(NamedTuple):
@@ -121,16 +88,16 @@ def ask_in_triton(
     """See ``ask``; one kernel launch."""
     from semantic_field.kernels import triton_asking
 
-    size, N = (len(lenses.width), points.shape[1]), points.shape[1]
-    floats = torch.empty(5, *size, device=points.device)
+    size, block = (len(lenses.width), points.shape[1]), triton_asking.BLOCK
+    floats = torch.empty(5, *size, device=points.device).unbind()
     index = torch.empty(size, dtype=torch.int64, device=points.device)
+    arguments = [
+        points.contiguous(), normals.contiguous(), *lenses, slots, images.depths, images.labels,
+        *floats, index, size[1], images.labels.shape[1], focal,
+    ]  # fmt: skip
     with torch.cuda.device_of(points):
-        triton_asking.ask[(-(-N // triton_asking.BLOCK), size[0])](
-            points.contiguous(), normals.contiguous(), *lenses, slots, images.depths,
-            images.labels, *floats, index, N, images.labels.shape[1], focal,
-            **_CONSTANTS, block=triton_asking.BLOCK,
-        )  # fmt: skip
-    return Answers(*floats, index)
+        triton_asking.ask[(-(-size[1] // block), size[0])](*arguments, **_CONSTANTS, block=block)
+    return Answers(floats[0], floats[1], floats[2], floats[3], floats[4], index)
 
 
 _CONSTANTS = {
@@ -170,17 +137,6 @@ def ask_in_torch(
         facing=facing,
         index=index,
     )
-
-
-def numbers(
-    pixel: Float[Tensor, "K 2 N"],
-    width: Int[Tensor, "K 1"],
-    images: DeviceImages,
-    slots: Int[Tensor, " K"],
-) -> Int[Tensor, "K N"]:
-    """Return the number of the nearest pixel among those of all images; it must be inside."""
-    u, v = (pixel + 0.5).long().unbind(1)
-    return torch.addcmul(u + slots[:, None] * images.labels.shape[1], v, width)
 
 
 def _look(

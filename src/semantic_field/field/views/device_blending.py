@@ -15,8 +15,9 @@ from torch import Tensor
 
 from semantic_field.field.views import blending
 from semantic_field.field.views.blending import LONGEST_MOVE
-from semantic_field.field.views.device_asking import Answers, DeviceLenses, ask, numbers
+from semantic_field.field.views.device_asking import Answers, ask
 from semantic_field.field.views.device_filling import filled
+from semantic_field.field.views.device_seeing import DeviceLenses, numbers
 from semantic_field.field.views.device_silhouettes import discontinuities, settle
 from semantic_field.field.views.device_sources import DeviceSources, DeviceTarget
 from semantic_field.field.views.seeing import NOISE_M, NOISE_PER_M

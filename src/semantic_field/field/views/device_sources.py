@@ -12,7 +12,8 @@ from torch import Tensor
 
 from semantic_field.field.rays.keyframe_arrays import DeviceImages, KeyframeCameras
 from semantic_field.field.views.device_agreement import exposures_between, trust_by_distance
-from semantic_field.field.views.device_asking import Answers, DeviceLenses, ask
+from semantic_field.field.views.device_asking import Answers, ask
+from semantic_field.field.views.device_seeing import DeviceLenses
 from semantic_field.field.views.seeing import lenses_of
 from semantic_field.field.views.source_views import (
     CHOICE,
