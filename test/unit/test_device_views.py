@@ -20,7 +20,8 @@ from semantic_field.field.views.agreement import exposures_between, trust_by_dis
 from semantic_field.field.views.blended_view import blended, filled
 from semantic_field.field.views.blending import FIELD_LABEL, _collect, _winner
 from semantic_field.field.views.device_asking import ask
-from semantic_field.field.views.device_blending import _Blend, blended_on_device, pixels_at_once
+from semantic_field.field.views.device_blending import blended_on_device, pixels_at_once
+from semantic_field.field.views.device_pixels import TorchBlend
 from semantic_field.field.views.device_sources import DeviceSources, DeviceTarget
 from semantic_field.field.views.rendering import RenderedView
 from semantic_field.field.views.silhouettes import discontinuities
@@ -234,7 +235,7 @@ def test_votes_of_equal_weight_go_to_the_first(device) -> None:
     votes = (FIELD_LABEL * random.integers(0, 3, (K, N))).astype(np.float32)
     label = CLASS_IDS[random.integers(0, 3, N)]
     copied = DeviceSources.of(sources, device)
-    blend = _Blend(copied, copied.lenses(AT), torch.zeros(0), partial(ask))
+    blend = TorchBlend(copied, copied.lenses(AT), torch.zeros(0), partial(ask))
     given = (torch.from_numpy(a).to(device) for a in (pixel, votes, label))
     found = [answer.cpu().numpy() for answer in blend._elected(*given)]
     names, ballots, winners = np.zeros(K + 1, np.int32), np.zeros(K + 1, np.float32), set()

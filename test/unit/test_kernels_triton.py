@@ -51,6 +51,18 @@ ASK_SIZES = {
     "nearest": 0.05, "noise": 0.01, "noise_per_m": 0.015, "flattest": 0.35, "unread": 0.5,
     "off_share": 0.8, "unit": 5e-4, "masked": -2, "tiny": 1e-9, "block": 256,
 }  # fmt: skip
+BLEND = {
+    "directions": "*fp32", "depth": "*fp32", "normals": "*fp32", "color": "*u8", "label": "*i32",
+    **dict.fromkeys(("shown", "votes", "past", "off", "facing", "matrix", "last"), "*fp32"),
+    "width": "*i64", "slots": "*i64", "exposures": "*fp32", "colors": "*u8", "labels": "*i16",
+    "class_ids": "*i32", "names": "*i32", "ballots": "*fp32", "out_depth": "*fp32",
+    "out_color": "*u8", "out_label": "*i32", "out_confidence": "*fp32", "number": "i32",
+    "room": "i32", "keyframes": "i32",
+}  # fmt: skip
+BLEND_SIZES = {
+    "field_depth": 0.3, "field_color": 0.02, "field_label": 0.1, "negligible": 0.02,
+    "flattest_slope": -0.1, "longest_move": 2.0, "noise": 0.01, "noise_per_m": 0.015, "block": 128,
+}  # fmt: skip
 ADAM_SIZES = {"has_working": True, "is_half": True, "lanes": 16, "padded": 16, "block": 64}
 
 
@@ -90,9 +102,20 @@ def _ptx(name: str, arguments: dict[str, str], sizes: dict, capability: int) -> 
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    from semantic_field.kernels import triton_asking, triton_grid, triton_trace, triton_walk
+    from semantic_field.kernels import (
+        triton_asking,
+        triton_blending,
+        triton_grid,
+        triton_trace,
+        triton_walk,
+    )
 
-    modules = {"advance": triton_walk, "trace": triton_trace, "ask": triton_asking}
+    modules = {
+        "advance": triton_walk,
+        "trace": triton_trace,
+        "ask": triton_asking,
+        "blend": triton_blending,
+    }
     aligned = {
         (i,): [["tt.divisibility", 16]] for i, kind in enumerate(arguments.values()) if "*" in kind
     }
@@ -119,6 +142,7 @@ def _ptx(name: str, arguments: dict[str, str], sizes: dict, capability: int) -> 
         ("adam", ADAM, ADAM_SIZES, {80: "st.global.v4.b32", 90: "st.global.v4.b32"}),
         ("advance", WALK, WALK_SIZES, {80: "ld.global.b16", 90: "ld.global.b16"}),
         ("ask", ASK, ASK_SIZES, {80: "ld.global.b16", 90: "ld.global.b16"}),
+        ("blend", BLEND, BLEND_SIZES, {80: "ld.global.b8", 90: "ld.global.b8"}),
         ("trace", TRACE, TRACE_SIZES, {80: "ld.global.v4.b32", 90: "ld.global.v4.b32"}),
     ],
 )

@@ -13,7 +13,7 @@ BLOCK = 256  # points per program
 
 
 @triton.jit
-def _projected(matrix, x, y, z):
+def projected(matrix, x, y, z):
     """Return the three coordinates of points multiplied by a matrix (3, 4)."""
     u = tl.load(matrix) * x + tl.load(matrix + 1) * y + tl.load(matrix + 2) * z
     v = tl.load(matrix + 4) * x + tl.load(matrix + 5) * y + tl.load(matrix + 6) * z
@@ -46,7 +46,7 @@ def ask(
     nz = tl.load(normals + 2 * number + j, listed, 0.0)
     ax, ay = x - tl.load(position + 3 * k), y - tl.load(position + 3 * k + 1)
     az = z - tl.load(position + 3 * k + 2)
-    u, v, far = _projected(matrix + 12 * k, x, y, z)
+    u, v, far = projected(matrix + 12 * k, x, y, z)
     u, v = u / far, v / far
 
     apart = ax * ax + ay * ay + az * az + tiny

@@ -96,7 +96,11 @@ def ask_in_triton(
         *floats, index, size[1], images.labels.shape[1], focal,
     ]  # fmt: skip
     with torch.cuda.device_of(points):
-        triton_asking.ask[(-(-size[1] // block), size[0])](*arguments, **_CONSTANTS, block=block)
+        triton_asking.ask[(-(-size[1] // block), size[0])](
+            *arguments,
+            **_CONSTANTS,
+            block=block,  # pyright: ignore[reportArgumentType]
+        )
     return Answers(floats[0], floats[1], floats[2], floats[3], floats[4], index)
 
 
