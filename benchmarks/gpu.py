@@ -30,7 +30,9 @@ from semantic_field.config import Config, GridConfig
 from semantic_field.data.sources import FrameSource, open_source
 from semantic_field.field.map_state import LanguageSpace
 from semantic_field.field.model import shape_of
+from semantic_field.field.views.source_views import VIEWS
 from semantic_field.frames import Frame
+from semantic_field.geometry import moved
 from semantic_field.mapping import Mapper
 from semantic_field.mapping.corrections.pointing import Pixel
 from semantic_field.query.interpretation import Interpretation, TextSet
@@ -45,7 +47,7 @@ SAMPLES = 11
 THREADS = max(2, min(8, (os.cpu_count() or 2) // 2))  # of the host, which takes in keyframes
 CHECKS = (
     "test_kernels_triton", "test_mapping_device_step", "test_mapping_device_options",
-    "test_field_device_rendering", "test_annotations",
+    "test_field_device_rendering", "test_device_views", "test_renderer", "test_annotations",
 )  # fmt: skip
 OPTIONS: dict[str, dict[str, object]] = {
     "refined poses": {"mapping.refine_poses": "on"},
@@ -194,7 +196,30 @@ def view_entries(mapper: Mapper, frame: Frame) -> list[Entry]:
     size = f"{frame.camera.width}x{frame.camera.height}"
     return [
         {"name": f"view {size}, map unchanged", "ms": 1e3 * seconds_of(view)},
+        *image_entries(mapper, frame, f"view {size}"),
         {"name": f"view {size}, map just changed", "ms": 1e3 * seconds_of(changed)},
+    ]
+
+
+def image_entries(mapper: Mapper, frame: Frame, name: str) -> list[Entry]:
+    """What the keyframes' images cost a view of the unchanged map beside the field alone.
+
+    The view is .1 m off the frame's place, so that its pixels are between those of the keyframes.
+    """
+    pose = moved(frame.T_world_camera, np.array([0.1, 0.0, 0.05]))
+    renderer = mapper.renderer()
+    times = {
+        kind: 1e3 * seconds_of(lambda r=renderer: r.render(frame.camera, pose))
+        for kind, renderer in (("field", renderer.field_only()), ("images", renderer))
+    }
+    keyframes = mapper.live_map.keyframes
+    return [
+        {"name": f"{name}, field alone", "ms": times["field"]},
+        {
+            "name": f"{name}, added by {VIEWS} keyframes' images",
+            "of_keyframes": 0 if keyframes is None else keyframes.count,
+            "ms": times["images"] - times["field"],
+        },
     ]
 
 

@@ -87,6 +87,19 @@ class Camera:
         directions[..., 0], directions[..., 1] = x[None, :], y[:, None]
         return directions
 
+    def columns_and_rows(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return x / z of the rays of each column (W,), and y / z of those of each row (H,)."""
+        x = (np.arange(self.width) - self.cx) / self.fx
+        y = (np.arange(self.height) - self.cy) / self.fy
+        return x.astype(np.float32), y.astype(np.float32)
+
+    def spread_pixels(self, rows: int, columns: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return rows and columns (N,) of N = rows * columns evenly spaced pixels, row by row."""
+        v = ((np.arange(rows) + 0.5) / rows * self.height).astype(np.int64)
+        u = ((np.arange(columns) + 0.5) / columns * self.width).astype(np.int64)
+        v, u = np.meshgrid(v, u, indexing="ij")
+        return v.reshape(-1), u.reshape(-1)
+
     def backproject(self, depth: Array) -> Array:
         """Return camera-frame points (H, W, 3) of a z-depth image (H, W) in metres."""
         return self.rays() * depth[..., None]

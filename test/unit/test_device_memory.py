@@ -13,13 +13,17 @@ import torch
 from semantic_field.config import Config
 from semantic_field.data.sources import open_source
 from semantic_field.field.map_state import LanguageSpace
+from semantic_field.field.views import device_blending
 from semantic_field.field.views.device_rendering import DeviceMap
 from semantic_field.field.views.ray_tracers import WaveTracer
+from semantic_field.field.views.rendering import RenderedView
 from semantic_field.field.voxels.device_voxels import DeviceVoxels
 from semantic_field.kernels import GridGradient
 from semantic_field.kernels.device_memory import DeviceMemoryError, Halving, memory_for
 from semantic_field.mapping import Mapper
+from semantic_field.mapping.keyframe_views import KeyframeViews
 from semantic_field.mapping.keyframes.device_copy import DeviceKeyframes
+from semantic_field.mapping.renderer import Renderer
 from semantic_field.mapping.training import device_step
 from semantic_field.mapping.training.device_step import DeviceTrainer
 from semantic_field.query import relevancy
@@ -272,6 +276,28 @@ def test_a_view_that_does_not_fit_at_all_is_named(short_memory) -> None:
     short_memory(DeviceVoxels, "load", 1)
     with pytest.raises(DeviceMemoryError, match=r"copy of the map for rendering.*log2_table_size"):
         DeviceMap.of(state, "cpu")
+
+
+def test_images_are_blended_in_parts(short_memory, caplog) -> None:
+    mapper = mapper_of()
+    mapper.train_steps(30)
+    state, frame, store = mapper.snapshot(), open_source(ROOM)[1], mapper.live_map.keyframes
+    keyframes = KeyframeViews(lambda: store, lambda: list(state.class_ids))
+
+    def view() -> RenderedView:
+        device_map = DeviceMap.of(state, "cpu")
+        renderer = Renderer.on_device(device_map, state.annotations, state.origin, None, keyframes)
+        return renderer.render(frame.camera, frame.T_world_camera)
+
+    whole = view()
+    short_memory(device_blending, "ask", lambda points, *_, **__: points.shape[1] > 3500)
+    parts = view()
+    assert "pixels of a view to blend" in caplog.text
+    for name in ("color", "depth", "label", "confidence"):
+        assert (getattr(parts, name) == getattr(whole, name)).mean() > 0.99, name
+    short_memory(device_blending, "ask", lambda points, *_, **__: points.shape[1] > 100)
+    with pytest.raises(DeviceMemoryError, match=r"pixels of a view to blend.*smaller images"):
+        view()
 
 
 # --- questions ---------------------------------------------------------------------------------

@@ -40,6 +40,29 @@ ADAM = {
     "touched": "*u8", "rates": "*fp32", "unscale": "fp32", "number": "i32",
 }  # fmt: skip
 WALK_SIZES = {"nudge": 1e-3, "never": 1e30, "block": 128}
+ASK = {
+    **dict.fromkeys(("points", "normals", "matrix", "position", "last", "focal"), "*fp32"),
+    "width": "*i64", "trust": "*fp32", "slots": "*i64", "depths": "*i16", "labels": "*i16",
+    **dict.fromkeys(("shown", "votes", "past", "off", "facing"), "*fp32"),
+    "index": "*i64", "number": "i32", "room": "i32", "target_focal": "fp32",
+}  # fmt: skip
+ASK_SIZES = {
+    "color_sine2": 5e-4, "label_sine2": 0.1, "per_border": 40.0, "per_cosine": 2.0,
+    "nearest": 0.05, "noise": 0.01, "noise_per_m": 0.015, "flattest": 0.35, "unread": 0.5,
+    "off_share": 0.8, "unit": 5e-4, "masked": -2, "tiny": 1e-9, "block": 256,
+}  # fmt: skip
+BLEND = {
+    "directions": "*fp32", "depth": "*fp32", "normals": "*fp32", "color": "*u8", "label": "*i32",
+    **dict.fromkeys(("shown", "votes", "past", "off", "facing", "matrix", "last"), "*fp32"),
+    "width": "*i64", "slots": "*i64", "exposures": "*fp32", "colors": "*u8", "labels": "*i16",
+    "class_ids": "*i32", "names": "*i32", "ballots": "*fp32", "out_depth": "*fp32",
+    "out_color": "*u8", "out_label": "*i32", "out_confidence": "*fp32", "number": "i32",
+    "room": "i32", "keyframes": "i32",
+}  # fmt: skip
+BLEND_SIZES = {
+    "field_depth": 0.3, "field_color": 0.02, "field_label": 0.1, "negligible": 0.02,
+    "flattest_slope": -0.1, "longest_move": 2.0, "noise": 0.01, "noise_per_m": 0.015, "block": 128,
+}  # fmt: skip
 ADAM_SIZES = {"has_working": True, "is_half": True, "lanes": 16, "padded": 16, "block": 64}
 
 
@@ -79,9 +102,20 @@ def _ptx(name: str, arguments: dict[str, str], sizes: dict, capability: int) -> 
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    from semantic_field.kernels import triton_grid, triton_trace, triton_walk
+    from semantic_field.kernels import (
+        triton_asking,
+        triton_blending,
+        triton_grid,
+        triton_trace,
+        triton_walk,
+    )
 
-    modules = {"advance": triton_walk, "trace": triton_trace}
+    modules = {
+        "advance": triton_walk,
+        "trace": triton_trace,
+        "ask": triton_asking,
+        "blend": triton_blending,
+    }
     aligned = {
         (i,): [["tt.divisibility", 16]] for i, kind in enumerate(arguments.values()) if "*" in kind
     }
@@ -107,6 +141,8 @@ def _ptx(name: str, arguments: dict[str, str], sizes: dict, capability: int) -> 
         ("backward_points", POINTS, {**SIZES, "levels": 8}, {80: "v2.b32", 90: "v2.b32"}),
         ("adam", ADAM, ADAM_SIZES, {80: "st.global.v4.b32", 90: "st.global.v4.b32"}),
         ("advance", WALK, WALK_SIZES, {80: "ld.global.b16", 90: "ld.global.b16"}),
+        ("ask", ASK, ASK_SIZES, {80: "ld.global.b16", 90: "ld.global.b16"}),
+        ("blend", BLEND, BLEND_SIZES, {80: "ld.global.b8", 90: "ld.global.b8"}),
         ("trace", TRACE, TRACE_SIZES, {80: "ld.global.v4.b32", 90: "ld.global.v4.b32"}),
     ],
 )

@@ -276,6 +276,25 @@ def test_keyframes_are_followed(device: str) -> None:
         np.testing.assert_array_equal(found.cpu().numpy()[:5], expected[:5])
 
 
+def test_views_find_the_keyframes_on_the_device_while_they_are_complete(device: str) -> None:
+    settings = config()
+    field = make_field(settings, device, "auto" if device == "cuda" else "reference")
+    trainer = DeviceTrainer(field, settings.mapping)
+    store, reach = store_of(wall())
+    assert trainer.keyframes_here(store) is None
+    trainer.step(store, reach)
+    copied = trainer.keyframes_here(store)
+    assert copied is not None
+    copied.wait()
+    assert np.array_equal(copied.images.labels[0].cpu().numpy(), store.images.labels[0])
+    frame = wall(1)
+    store.add(frame, frame.labels.astype(np.int16))
+    assert trainer.keyframes_here(store) is None
+    trainer.step(store, reach)
+    assert trainer.keyframes_here(store) is not None
+    assert Trainer(make_field(settings), settings.mapping).keyframes_here(store) is None
+
+
 def test_steps_learn_while_everything_grows(device: str) -> None:
     """Keyframes, classes, class latents and the table between steps; what can be learnt is."""
     settings = config(**{"mapping.learning_rate": 0.01})
@@ -477,10 +496,10 @@ IN_A_STEP = {
     "annotation_share": 1.0,
     "annotation_rays": 0.0,
 }
-BEFORE_THE_STEP = {  # of frames, keyframes and annotations, which are taken in on the processor
+BEFORE_THE_STEP = {  # of what is taken in on the processor, and of views
     "vote_on_noise", "max_depth_m", "max_image_width", "keyframe_translation_m",
     "keyframe_rotation_rad", "drop_veils", "forget_moved", "memory_budget_mb",
-    "vertices_per_entry", "device", "threads", "max_speed_mps", "annotation_cell_m",
+    "vertices_per_entry", "device", "threads", "max_speed_mps", "annotation_cell_m", "appearance",
 }  # fmt: skip
 
 

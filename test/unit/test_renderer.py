@@ -11,14 +11,20 @@ import torch
 from semantic_field.config import Config
 from semantic_field.evaluation.scores.scoring import render
 from semantic_field.field.views.device_rendering import DeviceMap
+from semantic_field.field.views.device_sources import DeviceTarget
 from semantic_field.field.views.rendering import RenderedView, render_view
 from semantic_field.frames import Frame
 from semantic_field.geometry import Camera, make_transform
 from semantic_field.mapping import Mapper
 from semantic_field.mapping.corrections.pointing import Box
+from semantic_field.mapping.keyframe_views import KeyframeViews
+from semantic_field.mapping.keyframes.device_copy import DeviceKeyframes
+from semantic_field.mapping.keyframes.store import KeyframeStore
 from semantic_field.mapping.renderer import Renderer
 from semantic_field.settings import updated
 
+HAS_GPU = torch.cuda.is_available()
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not HAS_GPU, reason="no GPU"))]
 CAMERA = Camera.from_field_of_view(64, 48, 1.2)
 SMALL = {
     "field.truncation_m": 0.035,
@@ -45,6 +51,11 @@ def wall(x: float, gain: float = 1.0) -> Frame:
         T_world_camera=make_transform(np.eye(3), UTM + [x, 0, 0]),
         labels=np.full((48, 64), 7, np.int32),
     )
+
+
+@pytest.fixture(params=DEVICES)
+def device(request) -> str:
+    return request.param
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +140,80 @@ def test_any_first_stage_is_annotated_and_exposed(mapper: Mapper) -> None:
     assert np.array_equal(view.color, frame.color)
     own = renderer.render(frame.camera, frame.T_world_camera)
     assert np.array_equal(view.label, own.label) and (view.label == door(mapper)).any()
+
+
+class Copies:
+    """Keyframes of a store as training on a device keeps them; counts how often they are used."""
+
+    def __init__(self, store: KeyframeStore, device: str = "cpu") -> None:
+        self.copy, self.uses = DeviceKeyframes(store, device), 0
+        self.copy.follow(store)
+
+    def __call__(self, store: KeyframeStore) -> DeviceKeyframes | None:
+        self.uses += 1
+        return None if self.copy.is_behind(store) else self.copy
+
+
+def test_images_on_a_device_are_shown_as_on_the_processor(mapper: Mapper, device: str) -> None:
+    state, store = mapper.snapshot(), mapper.live_map.keyframes
+    assert store is not None
+    copies = Copies(store, device)
+    keyframes = KeyframeViews(lambda: store, lambda: list(state.class_ids), copy=copies)
+    expected = Renderer.of(state, sources=keyframes)
+    device_map = DeviceMap.of(state, device)
+    where = state.annotations, state.origin
+    found = Renderer.on_device(device_map, *where, sources=keyframes)
+    uploaded = Renderer.on_device(
+        device_map, *where, sources=KeyframeViews(lambda: store, lambda: list(state.class_ids))
+    )
+    pose = make_transform(np.eye(3), UTM + [0.1, 0.05, 0.1])
+    plain, view = expected.render(CAMERA, pose), found.render(CAMERA, pose, with_latent=True)
+    assert copies.uses == 1 and view.latent is not None
+    same = uploaded.render(CAMERA, pose)
+    for name in ("color", "depth", "label", "confidence"):
+        one, other = getattr(view, name), getattr(plain, name)
+        assert one.dtype == other.dtype and one.shape == other.shape, name
+        assert (getattr(same, name) == one).mean() > 0.999, name
+    assert (np.abs(view.depth - plain.depth)[INNER] < 2e-3).mean() > 0.99
+    assert (view.label == plain.label)[INNER].mean() > 0.99
+    assert (np.abs(view.color.astype(int) - plain.color)[INNER] <= 2).mean() > 0.98
+    alone = found.field_only().render(CAMERA, pose)
+    assert np.array_equal(alone.color, device_map.render(CAMERA, pose_in_map(pose)).color)
+    assert copies.uses == 1
+
+
+def pose_in_map(T_world_camera: np.ndarray) -> np.ndarray:
+    return make_transform(T_world_camera[:3, :3], T_world_camera[:3, 3] - UTM)
+
+
+def test_the_devices_own_images_are_shown_only_while_they_are_complete(mapper: Mapper) -> None:
+    state, store = mapper.snapshot(), mapper.live_map.keyframes
+    assert store is not None
+    copies = Copies(store)
+    keyframes = KeyframeViews(lambda: store, lambda: list(state.class_ids), copy=copies)
+    renderer = Renderer.on_device(
+        DeviceMap.of(state, "cpu"), state.annotations, state.origin, sources=keyframes
+    )
+    where = CAMERA, wall(0.0).T_world_camera
+    before, kept = renderer.render(*where), store.images.colors.copy()
+    store.images.colors[:] = 0  # what has no new serial is not looked at
+    assert np.array_equal(renderer.render(*where).color, before.color)
+    serials = store.serials.copy()
+    store.serials[0] += 1_000_000
+    assert renderer.render(*where).color[INNER].max() < 40
+    store.images.colors[:], store.serials[:] = kept, serials
+    oldest = int(store.stamps_ns[: store.count].min())
+    past = keyframes.until(oldest).on_device(
+        DeviceTarget(
+            CAMERA,
+            pose_in_map(where[1]),
+            torch.from_numpy(before.depth),
+            torch.from_numpy(before.normal),
+        )
+    )
+    assert past is not None and past.stamps_ns.tolist() == [oldest]
+    away = make_transform(np.eye(3), UTM + [0, 0, 3.0])
+    assert not renderer.render(CAMERA, away).depth.any()
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

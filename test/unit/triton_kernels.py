@@ -7,6 +7,7 @@ which is chosen by an environment variable before Triton is imported.
 from __future__ import annotations
 
 import os
+from functools import partial
 
 import numpy as np
 import pytest
@@ -17,7 +18,13 @@ from semantic_field.config import Config
 from semantic_field.field.annotations import Annotation, AnnotationSet
 from semantic_field.field.model import SemanticField, shape_of
 from semantic_field.field.rays.device_sampling import Placing, draw_rays_on_device
+from semantic_field.field.rays.keyframe_arrays import DeviceImages, KeyframeCameras
 from semantic_field.field.rays.rays import Rays
+from semantic_field.field.rays.sampling import GUESSED
+from semantic_field.field.views.device_asking import ask_in_torch, ask_in_triton
+from semantic_field.field.views.device_pixels import TorchBlend, TritonBlend
+from semantic_field.field.views.device_seeing import DeviceLenses
+from semantic_field.field.views.device_sources import DeviceSources
 from semantic_field.field.views.ray_tracers import TritonTracer, WaveTracer
 from semantic_field.field.voxels.device_voxels import DeviceVoxels
 from semantic_field.field.voxels.voxel_grid import VoxelGrid
@@ -297,6 +304,77 @@ def test_rays_walk_as_in_torch() -> None:
     assert same.float().mean() > 0.99
     near = (found - expected).abs() < 1e-3
     assert near[same & found.isfinite()].float().mean() > 0.99
+
+
+def scene() -> tuple[DeviceSources, DeviceLenses, Tensor, Tensor, Tensor]:
+    """Keyframes of two sizes with random images; directions (3, N), depths (N,) and normals (3, N)
+    of points before and behind cameras, outside images, and of none."""
+    random, (K, N, room) = np.random.default_rng(1), (4, 700, 450)
+    sizes = np.array([[22, 20], [20, 14], [22, 20], [20, 14]])
+    poses = np.tile(np.eye(4), (K, 1, 1))
+    poses[:, :3, 3] = random.normal(0, 0.2, (K, 3))
+    poses[3, :3, :3] *= np.array([-1, 1, -1])  # looks back
+    intrinsics = np.concatenate([np.full((K, 2), 18.0), (sizes - 1) / 2], 1)
+    depths = (2000 * random.normal(2, 0.1, (K + 1, room))).astype(np.uint16)  # one image of none
+    depths[random.random(depths.shape) < 0.1] = 0
+    depths[random.random(depths.shape) < 0.1] |= GUESSED
+    arrays = (
+        random.integers(0, 256, (K + 1, room, 3), np.uint8),
+        depths.view(np.int16),
+        random.integers(-2, 3, depths.shape).astype(np.int16),
+    )
+    sources = DeviceSources(
+        images=DeviceImages(*(torch.from_numpy(array).to(DEVICE) for array in arrays)),
+        slots=np.array([2, 0, 4, 1]),
+        cameras=KeyframeCameras(intrinsics.astype(np.float32), poses.astype(np.float32), sizes),
+        exposures=np.tile([1.0, 0.0], (K, 3, 1)),
+        stamps_ns=np.arange(K),
+        class_ids=np.array([5, 9, 5], np.int32),
+    )
+    trust = torch.linspace(0.5, 1.0, K, device=DEVICE)[:, None]
+    directions, z = random.normal(0, 0.25, (3, N)), random.normal(2, 0.05, N)
+    directions[2], z[::9] = 1, 0
+    normals = random.normal(0, 0.4, (3, N)) - [[0.0], [0.0], [1.0]]
+    normals /= np.linalg.norm(normals, axis=0)
+    given = (torch.from_numpy(a.astype(np.float32)).to(DEVICE) for a in (directions, z, normals))
+    return sources, sources.lenses(np.eye(4))._replace(trust=trust), *given
+
+
+def test_keyframes_are_asked_as_in_torch() -> None:
+    sources, lenses, directions, z, normals = scene()
+    arguments = (directions * z, normals, lenses, sources.images, sources.slots_here(), 25.0)
+    found, expected = ask_in_triton(*arguments), ask_in_torch(*arguments)
+    seen = expected.votes > 0
+    assert 0.1 < seen[:3].float().mean() < 0.9 and not seen[3].any()
+    assert (expected.past > 0).any() and (expected.off != 0).any()
+    for name in ("shown", "votes", "past", "off", "facing"):
+        one, other = getattr(found, name), getattr(expected, name)
+        assert (torch.isclose(one, other, rtol=1e-3, atol=1e-5)).float().mean() > 0.998, name
+    assert (found.index == expected.index)[seen].float().mean() > 0.998
+
+
+def test_pixels_are_blended_as_in_torch() -> None:
+    sources, lenses, directions, z, normals = scene()
+    random = np.random.default_rng(2)
+    color = torch.from_numpy(random.integers(0, 256, (len(z), 3), np.uint8)).to(DEVICE)
+    label = torch.from_numpy(random.integers(4, 7, len(z)).astype(np.int32)).to(DEVICE)
+    exposures = normal(4, 3, 2, seed=7) * 0.1 + torch.tensor([1.0, 4.0], device=DEVICE)
+    asked = partial(
+        ask_in_torch, lenses=lenses, images=sources.images, slots=sources.slots_here(), focal=25.0
+    )
+    given, pixels = (sources, lenses, exposures, asked), (directions, z, normals, color, label)
+    found, expected = TritonBlend(*given)(*pixels), TorchBlend(*given)(*pixels)
+    for one, other in zip(found, expected, strict=True):
+        assert one.dtype == other.dtype and one.shape == other.shape
+    assert (found[0] - expected[0]).abs().max() < 1e-4
+    assert (expected[0] != z).float().mean() > 0.3 and (expected[2] != label).float().mean() > 0.1
+    apart = (found[1].int() - expected[1].int()).abs().amax(1)
+    assert (apart <= 1).float().mean() > 0.995
+    assert ((expected[1].int() - color.int()).abs().amax(1) > 8).float().mean() > 0.3
+    assert (found[2] == expected[2]).float().mean() > 0.998
+    assert ((found[3] - expected[3]).abs() < 1e-3).float().mean() > 0.998
+    nothing = z == 0
+    assert not found[3][nothing].any() and torch.equal(found[1][nothing], color[nothing])
 
 
 @pytest.mark.parametrize("shape", SHAPES[2::2])

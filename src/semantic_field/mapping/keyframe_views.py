@@ -6,10 +6,15 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
+import torch
 
 from semantic_field.field.map_state import MapState
+from semantic_field.field.views.device_rendering import VIEW_REMEDY
+from semantic_field.field.views.device_sources import DeviceSources, DeviceTarget
 from semantic_field.field.views.source_views import SourceViews, Target
+from semantic_field.kernels.device_memory import memory_for
 from semantic_field.mapping.checkpoint import stored_keyframes
+from semantic_field.mapping.keyframes.device_copy import DeviceKeyframes
 from semantic_field.mapping.keyframes.store import KeyframeStore
 
 
@@ -21,6 +26,8 @@ class KeyframeViews:
         class_ids: returns the class id of each label row.
         guard: context manager in which keyframes do not change.
         newest_ns: keyframes with later stamps are left out; None = use all.
+        copy: returns the copy of the store's images on the device of views, where training keeps
+            one and it is complete.
     """
 
     def __init__(
@@ -29,9 +36,10 @@ class KeyframeViews:
         class_ids: Callable[[], list[int]],
         guard: Callable[[], AbstractContextManager[None]] = nullcontext,
         newest_ns: int | None = None,
+        copy: Callable[[KeyframeStore], DeviceKeyframes | None] = lambda store: None,
     ) -> None:
         self._keyframes, self._class_ids, self._guard = keyframes, class_ids, guard
-        self._newest_ns = newest_ns
+        self._newest_ns, self._copy = newest_ns, copy
 
     @classmethod
     def of(cls, state: MapState) -> KeyframeViews | None:
@@ -45,7 +53,7 @@ class KeyframeViews:
 
     def until(self, stamp_ns: int) -> KeyframeViews:
         """Return the same without keyframes that are newer than a stamp."""
-        return KeyframeViews(self._keyframes, self._class_ids, self._guard, stamp_ns)
+        return KeyframeViews(self._keyframes, self._class_ids, self._guard, stamp_ns, self._copy)
 
     def all(self) -> SourceViews | None:
         """Return all keyframes, not copied: for maps that do not change. None if there are none."""
@@ -63,6 +71,50 @@ class KeyframeViews:
                 views = views.taken(np.flatnonzero(views.stamps_ns <= self._newest_ns))
             chosen = views.choose(target)
             return views.taken(chosen) if len(chosen) else None
+
+    @torch.no_grad()
+    def on_device(self, target: DeviceTarget) -> DeviceSources | None:
+        """Return the same for a view on a device, there.
+
+        Where training keeps the keyframes on the device, they are chosen and copied there. Else
+        they are chosen on the host, and the chosen ones are uploaded.
+
+        Raises:
+            DeviceMemoryError: if the device has not enough memory.
+        """
+        with memory_for("the keyframes of a view", VIEW_REMEDY):
+            with self._guard():
+                store = self._keyframes()
+                copy = None if store is None else self._copy(store)
+                if store is not None and copy is not None:
+                    return self._taken_from(copy, store, target)
+            sources = self(target.on_host())
+            return None if sources is None else DeviceSources.of(sources, target.depth.device)
+
+    def _taken_from(
+        self, copy: DeviceKeyframes, store: KeyframeStore, target: DeviceTarget
+    ) -> DeviceSources | None:
+        stamps_ns = store.stamps_ns[: store.count]
+        is_used = np.ones(store.count, bool)
+        if self._newest_ns is not None:
+            is_used = stamps_ns <= self._newest_ns
+        slots = np.flatnonzero(is_used)
+        copy.wait()
+        sources = DeviceSources(
+            images=copy.images,
+            slots=slots,
+            cameras=store.cameras.at(slots),
+            exposures=store.learnt["exposure"][slots],
+            stamps_ns=stamps_ns[slots],
+            class_ids=np.array(self._class_ids(), np.int32),
+        )
+        chosen = sources.choose(target)
+        if not len(chosen):
+            return None
+        taken = sources.taken(chosen)
+        if sources.device.type == "cuda":  # training may overwrite the images when the guard ends
+            torch.cuda.current_stream(sources.device).synchronize()
+        return taken
 
 
 def _views(store: KeyframeStore, class_ids: list[int]) -> SourceViews:

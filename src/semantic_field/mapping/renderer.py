@@ -14,16 +14,17 @@ from numpy.typing import NDArray
 from semantic_field.field.annotations import AnnotationSet
 from semantic_field.field.map_state import MapState
 from semantic_field.field.views.blended_view import blended
-from semantic_field.field.views.device_rendering import DeviceMap
+from semantic_field.field.views.device_rendering import DeviceMap, on_host
+from semantic_field.field.views.device_sources import DeviceTarget
 from semantic_field.field.views.rendering import RenderedView, render_view
 from semantic_field.field.views.source_views import Target
 from semantic_field.geometry import Camera, moved, transform_points
 from semantic_field.mapping.keyframe_views import KeyframeViews
 from semantic_field.mapping.robustness.interpolation import Moments
 
-FieldView = Callable[[Camera, NDArray[np.float64], bool], RenderedView]
-"""Renders the field without annotations, from a camera, its pose ``T_map_camera`` (4, 4), and
-whether the view shall have latents."""
+ViewMaker = Callable[[Camera, NDArray[np.float64], bool], RenderedView]
+"""Makes a view without annotations, from a camera, its pose ``T_map_camera`` (4, 4), and whether
+the view shall have latents."""
 
 
 class Renderer:
@@ -33,26 +34,26 @@ class Renderer:
     surface, annotations override labels, and the exposure at a stamp is applied to colours.
 
     Args:
-        field_view: renders the field, in map coordinates.
+        view: does the first two of these steps, in map coordinates.
         annotations: the annotations of the map.
         origin: origin of the map in the world frame (3,), metres.
         moments: learnt poses and exposures of the keyframes; None if there are none.
-        sources: the keyframes; None = views show the field alone.
-        threads: for blending.
+        field_view: does the first step only; None = ``view`` does so.
+        sources: the keyframes that ``view`` uses; None = none.
     """
 
     def __init__(
         self,
-        field_view: FieldView,
+        view: ViewMaker,
         annotations: AnnotationSet,
         origin: NDArray[np.float64],
         moments: Moments | None = None,
+        field_view: ViewMaker | None = None,
         sources: KeyframeViews | None = None,
-        threads: int = 2,
     ) -> None:
-        self._field_view, self._annotations = field_view, annotations
+        self._view, self._annotations = view, annotations
         self._origin, self._moments = origin, moments
-        self._sources, self._threads = sources, threads
+        self._field_view, self._sources = field_view or view, sources
 
     @classmethod
     def of(
@@ -62,18 +63,39 @@ class Renderer:
         moments: Moments | None = None,
         sources: KeyframeViews | None = None,
     ) -> Renderer:
-        """Return a renderer of a map's state, which is copied to the device if that is a GPU."""
-        if torch.device(device).type == "cpu":
-            field_view = partial(render_view, state.in_own_frame())
-        else:
-            field_view = DeviceMap.of(state, device).render
-        threads = state.field.kernels.threads
-        return cls(field_view, state.annotations, state.origin, moments, sources, threads)
+        """Return a renderer of a map's state, which is copied to the device if that is a GPU.
+
+        Args:
+            sources: the keyframes; None = views show the field alone.
+        """
+        annotations, origin = state.annotations, state.origin
+        if torch.device(device).type != "cpu":
+            return cls.on_device(DeviceMap.of(state, device), annotations, origin, moments, sources)
+        field_view = view = partial(render_view, state.in_own_frame())
+        if sources is not None:
+            threads = state.field.kernels.threads
+            view = partial(_with_images, field_view, sources, threads)
+        return cls(view, annotations, origin, moments, field_view, sources)
+
+    @classmethod
+    def on_device(
+        cls,
+        device_map: DeviceMap,
+        annotations: AnnotationSet,
+        origin: NDArray[np.float64],
+        moments: Moments | None = None,
+        sources: KeyframeViews | None = None,
+    ) -> Renderer:
+        """Return a renderer of a map on a device, whose views are made there; see ``of``."""
+        field_view = view = device_map.render
+        if sources is not None:
+            view = partial(_with_images_on_device, device_map, sources)
+        return cls(view, annotations, origin, moments, field_view, sources)
 
     def field_only(self) -> Renderer:
         """Return a renderer of the same map that shows the field alone."""
         renderer = copy(self)
-        renderer._sources = None
+        renderer._view, renderer._sources = self._field_view, None
         return renderer
 
     def earlier(self, state: MapState) -> Renderer:
@@ -104,21 +126,10 @@ class Renderer:
         moments = self._moments if stamp_ns is not None else None
         if moments is not None and stamp_ns is not None:
             pose = moments.corrected_pose(stamp_ns, pose)
-        view = self._blended(self._field_view(camera, pose, with_latent), camera, pose)
-        view = self._annotated(view, camera, pose)
+        view = self._annotated(self._view(camera, pose, with_latent), camera, pose)
         if moments is None or stamp_ns is None:
             return view
         return replace(view, color=moments.exposed(view.color, stamp_ns))
-
-    def _blended(
-        self, view: RenderedView, camera: Camera, T_map_camera: NDArray[np.float64]
-    ) -> RenderedView:
-        """Return the view with the keyframes' images on its surface, if they are to be shown."""
-        if self._sources is None:
-            return view
-        target = Target(camera, T_map_camera, view.depth, view.normal)
-        sources = self._sources(target)
-        return view if sources is None else blended(view, target, sources, self._threads)
 
     def _annotated(
         self, view: RenderedView, camera: Camera, T_map_camera: NDArray[np.float64]
@@ -129,3 +140,34 @@ class Renderer:
         points = transform_points(T_map_camera, camera.backproject(view.depth).reshape(-1, 3))
         label = self._annotations.overrule(points, view.label.reshape(-1)).reshape(view.label.shape)
         return replace(view, label=np.where(view.depth > 0, label, view.label))
+
+
+def _with_images(
+    field_view: ViewMaker,
+    keyframes: KeyframeViews,
+    threads: int,
+    camera: Camera,
+    T_map_camera: NDArray[np.float64],
+    with_latent: bool,
+) -> RenderedView:
+    """Return a view of the field with keyframes' images on its surface, if any sees it."""
+    view = field_view(camera, T_map_camera, with_latent)
+    target = Target(camera, T_map_camera, view.depth, view.normal)
+    sources = keyframes(target)
+    return view if sources is None else blended(view, target, sources, threads)
+
+
+def _with_images_on_device(
+    device_map: DeviceMap,
+    keyframes: KeyframeViews,
+    camera: Camera,
+    T_map_camera: NDArray[np.float64],
+    with_latent: bool,
+) -> RenderedView:
+    """Do what ``_with_images`` does on the map's device; the images are downloaded once."""
+    images = device_map.images(camera, T_map_camera, with_latent)
+    target = DeviceTarget(camera, T_map_camera, images["depth"], images["normal"])
+    sources = keyframes.on_device(target)
+    if sources is not None:
+        images = device_map.blended(images, target, sources)
+    return on_host(images)

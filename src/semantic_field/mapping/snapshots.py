@@ -63,13 +63,15 @@ class Snapshots:
         sources = None
         if live_map.config.mapping.appearance == "views":
             sources = KeyframeViews(
-                lambda: live_map.keyframes, lambda: live_map.classes.ids, self._guard
+                lambda: live_map.keyframes,
+                lambda: live_map.classes.ids,
+                self._guard,
+                copy=lambda store: live_map.trainer.keyframes_here(store),
             )
         if live_map.device.type == "cpu":
             return Renderer.of(self.state(live_map, origin), "cpu", moments, sources)
-        render = self._on_device(live_map).render
-        threads = live_map.config.mapping.threads
-        return Renderer(render, live_map.annotations, origin, moments, sources, threads)
+        device_map = self._on_device(live_map)
+        return Renderer.on_device(device_map, live_map.annotations, origin, moments, sources)
 
     def _on_device(self, live_map: LiveMap) -> DeviceMap:
         """Return a copy of the map on its device; the same object if nothing has changed."""

@@ -12,7 +12,6 @@ from semantic_field.field.views.blending import blend
 from semantic_field.field.views.rendering import RenderedView
 from semantic_field.field.views.silhouettes import discontinuities, settle
 from semantic_field.field.views.source_views import SourceViews, Target
-from semantic_field.geometry import Camera
 from semantic_field.kernels.threads import run_chunks
 
 ROWS_AT_ONCE = 16
@@ -31,7 +30,7 @@ def blended(view: RenderedView, target: Target, sources: SourceViews, threads: i
         field's where none sees the surface. Pixels without surface have depth and confidence 0,
         no label, and the colour of the nearest pixel with a surface.
     """
-    rays, rotation = _rays(target.camera), target.rotation
+    rays, rotation = target.camera.columns_and_rows(), target.rotation
     focal, images = np.float32(target.camera.fx), sources.images
     lenses, exposures = sources.tuned(target)
     depth, source = target.depth.copy(), np.arange(target.depth.size).reshape(target.depth.shape)
@@ -67,13 +66,6 @@ def blended(view: RenderedView, target: Target, sources: SourceViews, threads: i
         label=label,
         confidence=confidence,
     )
-
-
-def _rays(camera: Camera) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return x / z of each column and y / z of each row of a camera."""
-    x = (np.arange(camera.width) - camera.cx) / camera.fx
-    y = (np.arange(camera.height) - camera.cy) / camera.fy
-    return x.astype(np.float32), y.astype(np.float32)
 
 
 def filled(image: NDArray, known: NDArray[np.bool_]) -> NDArray:

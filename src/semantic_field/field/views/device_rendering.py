@@ -16,6 +16,8 @@ from torch import Tensor
 
 from semantic_field.field.map_state import MapState
 from semantic_field.field.model import SemanticField
+from semantic_field.field.views.device_blending import Images, blended_on_device, pixels_at_once
+from semantic_field.field.views.device_sources import DeviceSources, DeviceTarget
 from semantic_field.field.views.ray_tracers import ray_tracer
 from semantic_field.field.views.rendering import RenderedView
 from semantic_field.field.voxels.device_voxels import DeviceVoxels
@@ -39,6 +41,8 @@ class DeviceMap:
         field: on the device; must not be trained any more.
         class_ids: the class id of each row of the field's label head.
         before: an earlier snapshot of the same map; unchanged data are shared with it.
+    Attributes:
+        blended_at_once: pixels on which keyframes' images are blended at once.
     Raises:
         DeviceMemoryError: if the device has not enough memory for the map.
     """
@@ -62,8 +66,10 @@ class DeviceMap:
             self._tracer = ray_tracer(field)
         if before is not None:
             self._at_once = before._at_once
+            self.blended_at_once = before.blended_at_once
         else:
             self._at_once = Halving(RAYS_AT_ONCE, LEAST_RAYS, "rays of a view", VIEW_REMEDY)
+            self.blended_at_once = pixels_at_once(VIEW_REMEDY)
 
     @classmethod
     def of(cls, state: MapState, device: torch.device | str) -> DeviceMap:
@@ -77,7 +83,6 @@ class DeviceMap:
         if self.device.type == "cuda":
             torch.cuda.current_stream(self.device).synchronize()
 
-    @torch.no_grad()
     def render(
         self,
         camera: Camera,
@@ -91,9 +96,21 @@ class DeviceMap:
         Raises:
             DeviceMemoryError: if the device has not even memory for ``LEAST_RAYS`` at once.
         """
+        return on_host(self.images(camera, T_world_camera, with_latent, near_m, far_m))
+
+    @torch.no_grad()
+    def images(
+        self,
+        camera: Camera,
+        T_world_camera: NDArray[np.float64],
+        with_latent: bool = False,
+        near_m: float = 0.05,
+        far_m: float = 60.0,
+    ) -> Images:
+        """Return the images of ``render`` on the device."""
         pose = torch.from_numpy(np.asarray(T_world_camera, np.float32))
 
-        def rendered(rays: slice) -> dict[str, Tensor]:
+        def rendered(rays: slice) -> Images:
             return self._rendered(camera, pose, rays, with_latent, (near_m, far_m))
 
         parts = self._at_once.parts(rendered, camera.height * camera.width)
@@ -101,8 +118,18 @@ class DeviceMap:
         for name in parts[0]:
             values = [part[name] for part in parts]
             whole = torch.cat(values) if len(values) > 1 else values[0]
-            images[name] = whole.view(camera.height, camera.width, *whole.shape[1:]).numpy()
-        return RenderedView(**images)
+            images[name] = whole.view(camera.height, camera.width, *whole.shape[1:])
+        return images
+
+    @torch.no_grad()
+    def blended(self, images: Images, target: DeviceTarget, sources: DeviceSources) -> Images:
+        """Return images of the map with those of keyframes blended on the surface.
+
+        Raises:
+            DeviceMemoryError: if the device has not enough memory.
+        """
+        with memory_for("a view", VIEW_REMEDY):
+            return blended_on_device(images, target, sources, self.blended_at_once)
 
     def _rendered(
         self,
@@ -111,8 +138,8 @@ class DeviceMap:
         rays: slice,
         with_latent: bool,
         between_m: tuple[float, float],
-    ) -> dict[str, Tensor]:
-        """Return the images' values at some rays, counted row by row; on the CPU."""
+    ) -> Images:
+        """Return the images' values at some rays, counted row by row."""
         pose = T_map_camera.to(self.device)
         directions = _ray_directions(camera, pose[:3, :3], rays)
         depth = self._tracer.trace(pose[:3, 3], directions, self._reach, *between_m)
@@ -122,9 +149,9 @@ class DeviceMap:
         nothing = {"label": -1}
         images = {n: _where(hit, image, nothing.get(n, 0)) for n, image in images.items()}
         images["depth"] = depth
-        return dict(zip(images, to_host(*images.values()), strict=True))
+        return images
 
-    def _shaded(self, points: Float[Tensor, "N 3"], with_latent: bool) -> dict[str, Tensor]:
+    def _shaded(self, points: Float[Tensor, "N 3"], with_latent: bool) -> Images:
         """Return images of the field's values at points; labels are class ids, -1 = none."""
         field = self.field
         _, code, gradient = field.distance_code_gradient(points)
@@ -141,6 +168,13 @@ class DeviceMap:
         if with_latent:
             images["latent"] = latent.half()
         return images
+
+
+def on_host(images: Images) -> RenderedView:
+    """Return the view of some images on a device; waits until they are computed and copied."""
+    copies = to_host(*images.values())
+    arrays = (copy.numpy() for copy in copies)
+    return RenderedView(**dict(zip(images, arrays, strict=True)))
 
 
 def memory_for_a_map() -> AbstractContextManager[None]:

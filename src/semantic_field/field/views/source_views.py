@@ -40,9 +40,7 @@ class Target:
 
     def points(self, rows: int, columns: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return points and normals (3, N), camera axes, of evenly spaced pixels with depth."""
-        v = ((np.arange(rows) + 0.5) / rows * self.camera.height).astype(np.int64)
-        u = ((np.arange(columns) + 0.5) / columns * self.camera.width).astype(np.int64)
-        v, u = (index.reshape(-1) for index in np.meshgrid(v, u, indexing="ij"))
+        v, u = self.camera.spread_pixels(rows, columns)
         seen = self.depth[v, u] > 0
         v, u = v[seen], u[seen]
         points = self.camera.lift(u, v, self.depth[v, u]).T
@@ -100,10 +98,10 @@ class SourceViews:
         points, normals = target.points(*CHOICE)
         lenses = lenses_of(self.cameras, target.T_map_camera)
         found, shown, votes = self._asked(target, points, normals, lenses)
-        preference = self._preference(target)[:, None]
-        chosen = _greedy(_of_best((shown + np.float32(LABEL_SHARE) * votes) * preference), most)
-        named = votes * self._labelled(found, votes > 0, lenses) * preference
-        return _completed(chosen, _of_best(named), most)
+        near = preferences(self.cameras, self.exposures, self.stamps_ns, target.T_map_camera)
+        cover = (shown + np.float32(LABEL_SHARE) * votes) * near[:, None]
+        named = votes * self._labelled(found, votes > 0, lenses) * near[:, None]
+        return covering(cover, named, most)
 
     def _labelled(
         self, found: NDArray[np.float32], seen: NDArray[np.bool_], lenses: Lenses
@@ -143,13 +141,6 @@ class SourceViews:
         )
         return found, answers[0], answers[1]
 
-    def _preference(self, target: Target) -> NDArray[np.float32]:
-        """Return a factor (K,) for each keyframe: near, recent and evenly exposed ones first."""
-        near = CLOSE_M / (CLOSE_M + pose_distances(self.cameras.poses, target.T_map_camera))
-        age_s = (self.stamps_ns.max(initial=0) - self.stamps_ns) * 1e-9
-        gain = self.exposures[..., 0].mean(1)
-        return (near / (1 + age_s / OLD_S) * np.minimum(gain, 1 / gain)).astype(np.float32)
-
     def tuned(self, target: Target) -> tuple[Lenses, NDArray[np.float32]]:
         """Return the lenses of all keyframes with their trust, and exposures (K, 3, 2).
 
@@ -163,8 +154,7 @@ class SourceViews:
         colors = np.zeros((*seen.shape, 3), np.float32)
         k, n = np.nonzero(seen)
         colors[k, n] = self.images.colors[k, _pixels(found, k, n, lenses)]
-        gain, bias = self.exposures[..., 0], self.exposures[..., 1]
-        learnt = np.stack([1 / gain, -255 * bias / gain], -1).astype(np.float32)
+        learnt = corrections(self.exposures)
         colors = learnt[:, None, :, 0] * colors + learnt[:, None, :, 1]
         distance = pose_distances(self.cameras.poses, target.T_map_camera)
         apart = pose_distances(self.cameras.poses[:, None], self.cameras.poses[None])
@@ -174,6 +164,25 @@ class SourceViews:
         exposures[..., 1] += exposures[..., 0] * learnt[..., 1]
         exposures[..., 0] *= learnt[..., 0]
         return lenses._replace(trust=trust), exposures
+
+
+def preferences(
+    cameras: KeyframeCameras,
+    exposures: NDArray[np.float64],
+    stamps_ns: NDArray[np.int64],
+    T_map_target: NDArray[np.float64],
+) -> NDArray[np.float32]:
+    """Return a factor (K,) for each keyframe: near, recent and evenly exposed ones first."""
+    near = CLOSE_M / (CLOSE_M + pose_distances(cameras.poses, T_map_target))
+    age_s = (stamps_ns.max(initial=0) - stamps_ns) * 1e-9
+    gain = exposures[..., 0].mean(1)
+    return (near / (1 + age_s / OLD_S) * np.minimum(gain, 1 / gain)).astype(np.float32)
+
+
+def corrections(exposures: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return a and b (K, 3, 2) that undo exposures: a colour c, 0..255, becomes ``a c + b``."""
+    gain, bias = exposures[..., 0], exposures[..., 1]
+    return np.stack([1 / gain, -255 * bias / gain], -1).astype(np.float32)
 
 
 def _pixels(
@@ -188,6 +197,19 @@ def _of_best(cover: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return weights (K, N) relative to the best keyframe of each point."""
     best = cover.max(axis=0, initial=0)
     return (cover / np.where(best > 0, best, 1)).astype(np.float32)
+
+
+def covering(
+    cover: NDArray[np.float32], named: NDArray[np.float32], most: int
+) -> NDArray[np.int64]:
+    """Return the keyframes that cover N points best, and those that are added for their labels.
+
+    Args:
+        cover, named: (K, N), weights with which keyframes show points, and with which they name
+            them.
+        most: see ``SourceViews.choose``.
+    """
+    return _completed(_greedy(_of_best(cover), most), _of_best(named), most)
 
 
 def _greedy(cover: NDArray[np.float32], most: int) -> NDArray[np.int64]:
@@ -215,7 +237,8 @@ def _completed(
     result = chosen.tolist()
     total = cover[chosen].sum(0)
     while len(result) < len(chosen) + most:
-        gain = (np.minimum(total + cover, 1) - np.minimum(total, 1)).mean(1)
+        gain = np.minimum(total + cover, 1) - np.minimum(total, 1)
+        gain = gain.sum(1) / max(gain.shape[1], 1)
         best = int(gain.argmax()) if gain.size else 0
         if not gain.size or not gain[best] > LEAST_GAIN:
             break

@@ -44,6 +44,7 @@ class DeviceKeyframes:
         self.cameras = DeviceCameras(*map(empty, store.cameras))
         self.contours = DeviceContours(*map(empty, store.contours))
         self._serials = np.zeros(0, np.int64)
+        self._copied = torch.cuda.Event() if torch.device(device).type == "cuda" else None
         self._make_room(min(reserve, store.capacity))
 
     @property
@@ -65,6 +66,13 @@ class DeviceKeyframes:
         pairs = zip(self.cameras, store.cameras, strict=True)
         for copy, source in (*pairs, (self.contours.counts, store.contours.counts)):
             copy[:count].copy_(torch.from_numpy(source[:count]))
+        if self._copied is not None:
+            self._copied.record()
+
+    def wait(self) -> None:
+        """Let the current stream wait until all copies are finished; the host does not wait."""
+        if self._copied is not None:
+            torch.cuda.current_stream(self.images.labels.device).wait_event(self._copied)
 
     def is_behind(self, store: KeyframeStore) -> bool:
         """Return whether the store has keyframes or changes that are not copied yet."""

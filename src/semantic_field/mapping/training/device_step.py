@@ -214,6 +214,11 @@ class DeviceTrainer(Trainer):
             self.graph.forget()
             self._keyframes = None
 
+    def keyframes_here(self, keyframes: KeyframeStore) -> DeviceKeyframes | None:
+        """See ``Trainer.keyframes_here``."""
+        copy = self._keyframes
+        return None if copy is None or copy.is_behind(keyframes) else copy
+
     def settle(self) -> None:
         """Wait until all steps are done, and download the losses of the last one."""
         self.graph.settle()

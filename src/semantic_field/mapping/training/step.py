@@ -19,6 +19,7 @@ from semantic_field.field.voxels.voxel_grid import VoxelGrid
 from semantic_field.kernels import GridGradient, GridMoments, GridShape
 from semantic_field.kernels.table_lines import grow
 from semantic_field.mapping.corrections.ray_overrides import Corrections
+from semantic_field.mapping.keyframes.device_copy import DeviceKeyframes
 from semantic_field.mapping.keyframes.store import KeyframeStore
 from semantic_field.mapping.language.image_language import NOTHING_SEEN, ImageLanguage, SeenPoints
 from semantic_field.mapping.robustness.exposure import Exposure
@@ -147,6 +148,10 @@ class Trainer:
             self._refiner = PoseRefiner(self.config)
         if exposures and self._exposure is None:
             self._exposure = Exposure()
+
+    def keyframes_here(self, keyframes: KeyframeStore) -> DeviceKeyframes | None:
+        """Return the copy of the keyframes on the device, if there is a complete one."""
+        return None
 
     def learning_rate(self, keyframes: int) -> float:
         """Return the learning rate; it decreases with the rays per keyframe.
