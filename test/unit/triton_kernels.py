@@ -337,7 +337,8 @@ def scene() -> tuple[DeviceSources, DeviceLenses, Tensor, Tensor, Tensor]:
     normals = random.normal(0, 0.4, (3, N)) - [[0.0], [0.0], [1.0]]
     normals /= np.linalg.norm(normals, axis=0)
     given = (torch.from_numpy(a.astype(np.float32)).to(DEVICE) for a in (directions, z, normals))
-    return sources, sources.lenses(np.eye(4))._replace(trust=trust), *given
+    lenses = sources.lenses(np.eye(4))
+    return sources, DeviceLenses(*lenses[:-1], trust), *given
 
 
 def test_keyframes_are_asked_as_in_torch() -> None:

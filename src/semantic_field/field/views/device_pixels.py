@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from semantic_field.field.views import blending
@@ -82,13 +82,7 @@ class TorchBlend:
             ids = torch.from_numpy(self.sources.class_ids).to(label.device)
             names[1:] = ids[row.long().clamp_min(0)]
         ballots = torch.cat([torch.full_like(votes[:1], FIELD_LABEL), votes])
-        own = torch.zeros_like(ballots)
-        for name, ballot in zip(names, ballots, strict=True):
-            own += (names == name) * ballot
-        # A keyframe without a vote here has the name of some row, but must not win by it.
-        own = torch.where(ballots > 0, own, 0.0)
-        winner = own.argmax(0, keepdim=True)  # of equal ones the first
-        return names.gather(0, winner)[0], own.gather(0, winner)[0], ballots.sum(0)
+        return *elected(names, ballots), ballots.sum(0)
 
     def _mixed(self, pixel: Tensor, shown: Tensor, votes: Tensor) -> tuple[Tensor, Tensor]:
         """The mean colour (N, 3) over the keyframes that show a pixel, times trust; and trust."""
@@ -157,3 +151,19 @@ def _move(
     slope = (normals * directions).sum(0).clamp_max(FLATTEST_SLOPE)
     limit = LONGEST_MOVE * (NOISE_M + NOISE_PER_M * z)
     return torch.minimum(torch.maximum(change / (seen * slope), -limit), limit)
+
+
+def elected(names: Int[Tensor, "M N"], ballots: Float[Tensor, "M N"]) -> tuple[Tensor, Tensor]:
+    """Return the name of each column with the largest sum of ballots, and this sum, (N,) each.
+
+    Of equal sums the name wins that comes first in its column.
+
+    Args:
+        ballots: at least 0; names without a ballot do not stand for election.
+    """
+    own = torch.zeros_like(ballots)
+    for name, ballot in zip(names, ballots, strict=True):
+        own += (names == name) * ballot
+    own = torch.where(ballots > 0, own, 0.0)
+    winner = own.argmax(0, keepdim=True)  # the first of equal ones
+    return names.gather(0, winner)[0], own.gather(0, winner)[0]
