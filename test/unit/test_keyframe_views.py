@@ -17,6 +17,7 @@ from semantic_field.mapping import Mapper
 from semantic_field.mapping.keyframe_views import KeyframeViews
 from semantic_field.mapping.renderer import Renderer
 from semantic_field.settings import updated
+from semantic_field.teachers.label_text import LabelTextTeacher
 
 SMALL = {
     "field.grid.log2_table_size": 15,
@@ -33,7 +34,7 @@ def room() -> SimulatedRoom:
 
 @pytest.fixture(scope="module")
 def mapper(room: SimulatedRoom) -> Mapper:
-    mapper = Mapper(updated(Config(), SMALL))
+    mapper = Mapper(updated(Config(), SMALL), LabelTextTeacher())
     mapper.set_label_names(room.label_names)
     for i in range(0, 13):
         if i != HELD_OUT:
@@ -82,6 +83,19 @@ def test_a_map_file_shows_its_keyframes(
     assert difference.mean() < 3  # colours are compressed in the file
     assert (view.label == live.label).mean() > 0.995
     assert KeyframeViews.of(mapper.snapshot()) is None  # a snapshot carries none
+
+
+def test_latents_are_those_of_the_names_that_keyframes_give(
+    mapper: Mapper, room: SimulatedRoom
+) -> None:
+    frame, live_map = room[HELD_OUT], mapper.live_map
+    view = mapper.render(frame.camera, frame.T_world_camera, with_latent=True)
+    assert view.latent is not None
+    latents, ids = live_map.class_latents(), live_map.classes.ids
+    for class_id in np.unique(view.label[view.label >= 0]).tolist():
+        shown = view.latent[(view.label == class_id) & (view.depth > 0)]
+        assert (shown == latents[ids.index(class_id)]).all()
+    assert not view.latent[view.depth == 0].any()
 
 
 def test_an_earlier_map_has_only_earlier_keyframes(mapper: Mapper, room: SimulatedRoom) -> None:

@@ -317,6 +317,8 @@ def pulled_rays(store, true, pull, random) -> tuple[Rays, torch.Tensor]:
         label_weight=empty,
         pixel=empty.long(),
         slot=torch.from_numpy(slots),
+        clearance=empty[:, None],
+        inside=empty,
     )
     return rays, torch.from_numpy(grad).float()
 

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from semantic_field.field.map_state import MapState
 from semantic_field.field.views.device_rendering import VIEW_REMEDY
 from semantic_field.field.views.device_sources import DeviceSources, DeviceTarget
+from semantic_field.field.views.rendering import RenderedView
 from semantic_field.field.views.source_views import SourceViews, Target
 from semantic_field.kernels.device_memory import memory_for
 from semantic_field.mapping.checkpoint import stored_keyframes
 from semantic_field.mapping.keyframes.device_copy import DeviceKeyframes
 from semantic_field.mapping.keyframes.store import KeyframeStore
+
+NO_LATENTS = np.zeros((0, 0), np.float16)
 
 
 class KeyframeViews:
@@ -24,6 +29,8 @@ class KeyframeViews:
     Args:
         keyframes: returns the store; None before the first keyframe.
         class_ids: returns the class id of each label row.
+        class_latents: returns the latent of each label row's name (C, D); (0, D) if the latents
+            of the map are learnt from images.
         guard: context manager in which keyframes do not change.
         newest_ns: keyframes with later stamps are left out; None = use all.
         copy: returns the copy of the store's images on the device of views, where training keeps
@@ -34,12 +41,13 @@ class KeyframeViews:
         self,
         keyframes: Callable[[], KeyframeStore | None],
         class_ids: Callable[[], list[int]],
+        class_latents: Callable[[], NDArray[np.float16]] = lambda: NO_LATENTS,
         guard: Callable[[], AbstractContextManager[None]] = nullcontext,
         newest_ns: int | None = None,
         copy: Callable[[KeyframeStore], DeviceKeyframes | None] = lambda store: None,
     ) -> None:
         self._keyframes, self._class_ids, self._guard = keyframes, class_ids, guard
-        self._newest_ns, self._copy = newest_ns, copy
+        self._class_latents, self._newest_ns, self._copy = class_latents, newest_ns, copy
 
     @classmethod
     def of(cls, state: MapState) -> KeyframeViews | None:
@@ -49,11 +57,32 @@ class KeyframeViews:
             ValueError: if they are damaged.
         """
         store = stored_keyframes(state)
-        return None if store is None else cls(lambda: store, lambda: list(state.class_ids))
+        if store is None:
+            return None
+        latents = NO_LATENTS if state.votes is None else state.votes.latents
+        return cls(lambda: store, lambda: list(state.class_ids), lambda: latents)
 
     def until(self, stamp_ns: int) -> KeyframeViews:
         """Return the same without keyframes that are newer than a stamp."""
-        return KeyframeViews(self._keyframes, self._class_ids, self._guard, stamp_ns, self._copy)
+        parts = self._keyframes, self._class_ids, self._class_latents, self._guard
+        return KeyframeViews(*parts, stamp_ns, self._copy)
+
+    def named(self, view: RenderedView) -> RenderedView:
+        """Return the view with the latents of the names that keyframes or people gave its pixels.
+
+        The view itself if it has no latents, or if latents are learnt from images.
+        """
+        with self._guard():
+            ids, latents = np.array(self._class_ids(), np.int32), self._class_latents()
+        if view.latent is None or not len(latents):
+            return view
+        order = np.argsort(ids)
+        place = np.searchsorted(ids[order], view.label).clip(max=len(ids) - 1)
+        row = order[place]
+        known = (ids[row] == view.label) & (row < len(latents)) & (view.depth > 0)
+        latent = view.latent.copy()
+        latent[known] = latents[row[known]]
+        return replace(view, latent=latent)
 
     def all(self) -> SourceViews | None:
         """Return all keyframes, not copied: for maps that do not change. None if there are none."""

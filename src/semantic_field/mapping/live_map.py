@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from semantic_field.config import Config
@@ -331,18 +332,21 @@ class LiveMap:
             votes=self._voted_labels(),
         )
 
+    def class_latents(self) -> NDArray[np.float16]:
+        """Return the latent of each label row's name (C, D); (0, D) if images teach latents."""
+        if self.language is None:
+            return self._stored_latents
+        if self.image_language is not None:
+            return np.zeros((0, 0), np.float16)
+        return self.trainer.class_latents.cpu().numpy().astype(np.float16)
+
     def _voted_labels(self) -> VotedLabels | None:
         """Return a copy of all keyframes' votes; the same object if nothing has changed."""
         if self.keyframes is not None:
             self.votes.count(self.keyframes)
         if not len(self.votes.table):
             return None
-        latents = np.zeros((0, 0), np.float16)
-        if self.language is None:
-            latents = self._stored_latents
-        elif self.image_language is None:
-            latents = self.trainer.class_latents.cpu().numpy().astype(np.float16)
-        version = self.votes.version
+        latents, version = self.class_latents(), self.votes.version
         if self._voted is None or self._voted[0] != version:
             self._voted = version, VotedLabels(self.votes.table.copy(), latents)
         elif not np.array_equal(self._voted[1].latents, latents):

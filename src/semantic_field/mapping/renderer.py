@@ -127,6 +127,7 @@ class Renderer:
         if moments is not None and stamp_ns is not None:
             pose = moments.corrected_pose(stamp_ns, pose)
         view = self._annotated(self._view(camera, pose, with_latent), camera, pose)
+        view = view if self._sources is None else self._sources.named(view)
         if moments is None or stamp_ns is None:
             return view
         return replace(view, color=moments.exposed(view.color, stamp_ns))

@@ -65,6 +65,7 @@ class Snapshots:
             sources = KeyframeViews(
                 lambda: live_map.keyframes,
                 lambda: live_map.classes.ids,
+                live_map.class_latents,
                 self._guard,
                 copy=lambda store: live_map.trainer.keyframes_here(store),
             )

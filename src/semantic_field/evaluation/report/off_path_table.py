@@ -105,5 +105,5 @@ def off_path_shortfalls(quality: dict[str, Any]) -> list[str]:
             below = worse(zip(figures, mine, theirs, strict=True))
             if below:
                 where = f"{item['distance_m']:g} m off the path"
-                sentences.append(f"{where} the {name} is below the {BASELINE} in {below}")
+                sentences.append(f"{where} the map ({name}) is below the {BASELINE} in {below}")
     return sentences
