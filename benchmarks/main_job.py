@@ -15,7 +15,7 @@ from common import write_results
 
 from semantic_field.config import Config
 from semantic_field.evaluation.protocols.protocol import load_protocol
-from semantic_field.evaluation.report.figures import COST, QUALITY
+from semantic_field.evaluation.report.figures import COST, QUALITY, compared_columns
 from semantic_field.evaluation.report.report_files import write_report
 from semantic_field.evaluation.runner import evaluate
 from semantic_field.settings import updated
@@ -31,17 +31,25 @@ RECORDINGS: dict[str, tuple[str, dict[str, Any]]] = {
     "house/bedroom": ("house/bedroom", {}),
     "redkitchen": ("redkitchen", {"query.up": "-y"}),
 }
+BESIDE = ("mIoU", "mIoU, classes above 0.1 %", "PSNR", "PSNR, valid depth", "depth L1")
 SHOWN = (
     "mIoU",
     "mIoU, classes above 0.1 %",
     "frequency-weighted IoU",
     "PSNR",
+    "PSNR, valid depth",
+    "PSNR, as refined",
+    "PSNR, valid depth, as refined",
     "SSIM",
     "depth L1",
+    "depth over 5 cm early",
+    "depth over 5 cm late",
     "depth error, median",
+    "label confidence, error (ECE)",
     "Chamfer (mean of both)",
     "questions answered rightly",
     "localisation accuracy (LERF)",
+    "3D box IoU of the best hit",
     "training steps",
     "rays",
     "query latency, median",
@@ -77,13 +85,19 @@ def main() -> int:
 
 
 def entry(name: str, report: dict[str, Any]) -> dict[str, Any]:
-    """One line of results: the shown figures, in the units of their columns."""
+    """One line of results: the shown figures, in the units of their columns.
+
+    Beside those of ``BESIDE`` stand the figures of the field alone and of the reprojection.
+    """
     result: dict[str, Any] = {"name": name}
     for figure in (*QUALITY, *COST):
-        value = figure.value(report)
-        if figure.name in SHOWN and value is not None:
-            column = f"{figure.name} ({figure.unit})" if figure.unit else figure.name
-            result[column] = round(value * figure.scale, figure.decimals)
+        for source, values in compared_columns(report).items():
+            value = figure.value(values)
+            shown = SHOWN if source == "map" else BESIDE
+            if figure.name in shown and value is not None:
+                column = figure.name if source == "map" else f"{figure.name}, {source}"
+                column += f" ({figure.unit})" if figure.unit else ""
+                result[column] = round(value * figure.scale, figure.decimals)
     return result
 
 
