@@ -96,9 +96,7 @@ class KeyframeViews:
             if store is None or not store.count:
                 return None
             views = _views(store, self._class_ids())
-            if self._newest_ns is not None:
-                views = views.taken(np.flatnonzero(views.stamps_ns <= self._newest_ns))
-            chosen = views.choose(target)
+            chosen = views.choose(target, newest_ns=self._newest_ns)
             return views.taken(chosen) if len(chosen) else None
 
     @torch.no_grad()

@@ -33,7 +33,6 @@ def blended(view: RenderedView, target: Target, sources: SourceViews, threads: i
     rays, rotation = target.camera.columns_and_rows(), target.rotation
     focal, images = np.float32(target.camera.fx), sources.images
     lenses, exposures = sources.tuned(target)
-    depth, source = target.depth.copy(), np.arange(target.depth.size).reshape(target.depth.shape)
     edges = discontinuities(target.depth)
     settled, taken = np.empty(len(edges), np.float32), np.empty(len(edges), np.int64)
     run_chunks(
@@ -43,11 +42,8 @@ def blended(view: RenderedView, target: Target, sources: SourceViews, threads: i
         ),
         len(edges), threads, PIXELS_AT_ONCE,
     )  # fmt: skip
-    depth.reshape(-1)[edges], source.reshape(-1)[edges] = settled, taken
-    color, label, normal = (
-        image.reshape(-1, *image.shape[2:])[source]
-        for image in (view.color, view.label, view.normal)
-    )
+    view = _with_surfaces(view, edges, settled, taken)
+    depth, color, label, normal = view.depth, view.color, view.label, view.normal
     confidence = np.zeros_like(depth)
     run_chunks(
         lambda start, stop: blend(
@@ -56,16 +52,31 @@ def blended(view: RenderedView, target: Target, sources: SourceViews, threads: i
         ),
         target.camera.height, threads, ROWS_AT_ONCE,
     )  # fmt: skip
-    if view.latent is not None:
-        view = replace(view, latent=view.latent.reshape(-1, view.latent.shape[2])[source])
-    return replace(
-        view,
-        color=filled(color, depth > 0),
-        depth=depth,
-        normal=normal,
-        label=label,
-        confidence=confidence,
-    )
+    return replace(view, color=filled(color, depth > 0), confidence=confidence)
+
+
+def _with_surfaces(
+    view: RenderedView,
+    pixels: NDArray[np.int64],
+    depth: NDArray[np.float32],
+    source: NDArray[np.int64],
+) -> RenderedView:
+    """Return a copy of a view in which some pixels show the surfaces of others.
+
+    Args:
+        pixels, source: numbers of the pixels (N,), and of those whose surfaces they show.
+        depth: float32 (N,), the surfaces' z-depths at the pixels.
+    """
+    images = {}
+    for name in ("color", "label", "normal", "latent"):
+        image = getattr(view, name)
+        if image is not None:
+            flat = image.reshape(-1, *image.shape[2:])
+            images[name] = image.copy()
+            images[name].reshape(flat.shape)[pixels] = flat[source]
+    images["depth"] = view.depth.copy()
+    images["depth"].reshape(-1)[pixels] = depth
+    return replace(view, **images)
 
 
 def filled(image: NDArray, known: NDArray[np.bool_]) -> NDArray:

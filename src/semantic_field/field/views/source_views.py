@@ -83,7 +83,9 @@ class SourceViews:
             stamps_ns=self.stamps_ns[slots],
         )
 
-    def choose(self, target: Target, most: int = VIEWS) -> NDArray[np.int64]:
+    def choose(
+        self, target: Target, most: int = VIEWS, newest_ns: int | None = None
+    ) -> NDArray[np.int64]:
         """Choose keyframes that together show the surface of a view best.
 
         Greedy: the next keyframe is the one that adds most to the points' coverage, where a point
@@ -92,6 +94,7 @@ class SourceViews:
 
         Args:
             most: highest number of keyframes, and of those that are added for their labels.
+            newest_ns: keyframes with later stamps are left out; None = use all.
         Returns:
             Numbers of the keyframes, best first; empty if none sees a point.
         """
@@ -99,6 +102,8 @@ class SourceViews:
         lenses = lenses_of(self.cameras, target.T_map_camera)
         found, shown, votes = self._asked(target, points, normals, lenses)
         near = preferences(self.cameras, self.exposures, self.stamps_ns, target.T_map_camera)
+        if newest_ns is not None:
+            near[self.stamps_ns > newest_ns] = 0
         cover = (shown + np.float32(LABEL_SHARE) * votes) * near[:, None]
         named = votes * self._labelled(found, votes > 0, lenses) * near[:, None]
         return covering(cover, named, most)
