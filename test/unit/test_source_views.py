@@ -341,6 +341,19 @@ def test_the_majority_of_labels_wins_and_doubt_lowers_confidence() -> None:
     assert got.confidence[inner].max() < sure.confidence[inner].min() - 0.1
 
 
+def test_learnt_exposures_are_undone_or_made_those_of_the_nearest_keyframe() -> None:
+    views = sources([at(0.0), at(0.6)], box=False)
+    views.images.colors[1] = np.rint(0.5 * views.images.colors[1])
+    views.exposures[1, :, 0] = 0.5
+    view, target = field_view(at(0.6), box=False)
+    truth = scene(at(0.6), False)[0].astype(float)
+    inner = np.s_[10:-10, 10:-10]
+    for in_map, expected in ((True, truth), (False, 0.5 * truth)):
+        wanted = replace(target, in_map_exposure=in_map)
+        got = blended(view, wanted, views, 1).color
+        assert np.abs(got - expected)[inner].mean() < 3
+
+
 # agreement
 
 

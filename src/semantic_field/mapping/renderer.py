@@ -20,7 +20,7 @@ from semantic_field.field.views.rendering import RenderedView, render_view
 from semantic_field.field.views.source_views import Target
 from semantic_field.geometry import Camera, moved, transform_points
 from semantic_field.mapping.keyframe_views import KeyframeViews
-from semantic_field.mapping.robustness.interpolation import Moments
+from semantic_field.mapping.robustness.interpolation import Moments, exposed
 
 ViewMaker = Callable[[Camera, NDArray[np.float64], bool], RenderedView]
 """Makes a view without annotations, from a camera, its pose ``T_map_camera`` (4, 4), and whether
@@ -38,6 +38,8 @@ class Renderer:
         annotations: the annotations of the map.
         origin: origin of the map in the world frame (3,), metres.
         moments: learnt poses and exposures of the keyframes; None if there are none.
+        moment_view: does the same in the exposure of the map, to which that of a stamp can be
+            applied; None = ``view`` does so.
         field_view: does the first step only; None = ``view`` does so.
         sources: the keyframes that ``view`` uses; None = none.
     """
@@ -48,11 +50,12 @@ class Renderer:
         annotations: AnnotationSet,
         origin: NDArray[np.float64],
         moments: Moments | None = None,
+        moment_view: ViewMaker | None = None,
         field_view: ViewMaker | None = None,
         sources: KeyframeViews | None = None,
     ) -> None:
-        self._view, self._annotations = view, annotations
-        self._origin, self._moments = origin, moments
+        self._view, self._moment_view = view, moment_view or view
+        self._annotations, self._origin, self._moments = annotations, origin, moments
         self._field_view, self._sources = field_view or view, sources
 
     @classmethod
@@ -71,11 +74,12 @@ class Renderer:
         annotations, origin = state.annotations, state.origin
         if torch.device(device).type != "cpu":
             return cls.on_device(DeviceMap.of(state, device), annotations, origin, moments, sources)
-        field_view = view = partial(render_view, state.in_own_frame())
-        if sources is not None:
-            threads = state.field.kernels.threads
-            view = partial(_with_images, field_view, sources, threads)
-        return cls(view, annotations, origin, moments, field_view, sources)
+        field_view = partial(render_view, state.in_own_frame())
+        if sources is None:
+            return cls(field_view, annotations, origin, moments)
+        parts = field_view, sources, state.field.kernels.threads
+        view, moment_view = (partial(_with_images, *parts, flag) for flag in (False, True))
+        return cls(view, annotations, origin, moments, moment_view, field_view, sources)
 
     @classmethod
     def on_device(
@@ -87,15 +91,17 @@ class Renderer:
         sources: KeyframeViews | None = None,
     ) -> Renderer:
         """Return a renderer of a map on a device, whose views are made there; see ``of``."""
-        field_view = view = device_map.render
-        if sources is not None:
-            view = partial(_with_images_on_device, device_map, sources)
-        return cls(view, annotations, origin, moments, field_view, sources)
+        if sources is None:
+            return cls(device_map.render, annotations, origin, moments)
+        parts = partial(_with_images_on_device, device_map, sources)
+        view, moment_view = partial(parts, False), partial(parts, True)
+        return cls(view, annotations, origin, moments, moment_view, device_map.render, sources)
 
     def field_only(self) -> Renderer:
         """Return a renderer of the same map that shows the field alone."""
         renderer = copy(self)
-        renderer._view, renderer._sources = self._field_view, None
+        renderer._view = renderer._moment_view = self._field_view
+        renderer._sources = None
         return renderer
 
     def earlier(self, state: MapState) -> Renderer:
@@ -126,11 +132,13 @@ class Renderer:
         moments = self._moments if stamp_ns is not None else None
         if moments is not None and stamp_ns is not None:
             pose = moments.corrected_pose(stamp_ns, pose)
-        view = self._annotated(self._view(camera, pose, with_latent), camera, pose)
+        exposure = None if moments is None else moments.exposure(stamp_ns)
+        make_view = self._view if exposure is None else self._moment_view
+        view = self._annotated(make_view(camera, pose, with_latent), camera, pose)
         view = view if self._sources is None else self._sources.named(view)
-        if moments is None or stamp_ns is None:
+        if exposure is None:
             return view
-        return replace(view, color=moments.exposed(view.color, stamp_ns))
+        return replace(view, color=exposed(view.color, exposure))
 
     def _annotated(
         self, view: RenderedView, camera: Camera, T_map_camera: NDArray[np.float64]
@@ -147,13 +155,18 @@ def _with_images(
     field_view: ViewMaker,
     keyframes: KeyframeViews,
     threads: int,
+    at_moment: bool,
     camera: Camera,
     T_map_camera: NDArray[np.float64],
     with_latent: bool,
 ) -> RenderedView:
-    """Return a view of the field with keyframes' images on its surface, if any sees it."""
+    """Return a view of the field with keyframes' images on its surface, if any sees it.
+
+    Args:
+        at_moment: whether its colours shall have the exposure of the map, see ``Target``.
+    """
     view = field_view(camera, T_map_camera, with_latent)
-    target = Target(camera, T_map_camera, view.depth, view.normal)
+    target = Target(camera, T_map_camera, view.depth, view.normal, at_moment)
     sources = keyframes(target)
     return view if sources is None else blended(view, target, sources, threads)
 
@@ -161,13 +174,14 @@ def _with_images(
 def _with_images_on_device(
     device_map: DeviceMap,
     keyframes: KeyframeViews,
+    at_moment: bool,
     camera: Camera,
     T_map_camera: NDArray[np.float64],
     with_latent: bool,
 ) -> RenderedView:
     """Do what ``_with_images`` does on the map's device; the images are downloaded once."""
     images = device_map.images(camera, T_map_camera, with_latent)
-    target = DeviceTarget(camera, T_map_camera, images["depth"], images["normal"])
+    target = DeviceTarget(camera, T_map_camera, images["depth"], images["normal"], at_moment)
     sources = keyframes.on_device(target)
     if sources is not None:
         images = device_map.blended(images, target, sources)

@@ -29,8 +29,7 @@ def exposures_between(
     Returns:
         a and b of each view and channel, float32 (K, 3, 2).
     """
-    near = (CLOSE_M + distance) ** -3
-    near /= near.sum()
+    near = nearness(distance)
     pairs = seen[:, None] & seen[None]
     pairs[np.arange(len(seen)), np.arange(len(seen))] = False
     pairs &= pairs.sum(2, keepdims=True) >= LEAST_POINTS
@@ -40,6 +39,12 @@ def exposures_between(
     found[..., 0] = found[..., 0].clip(*LIMITS)
     found[..., 1] *= 255.0
     return found.astype(np.float32)
+
+
+def nearness(distance: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return weights (K,) of sum 1 of views at distances (K,) from a target; the nearest decide."""
+    near = (CLOSE_M + distance) ** -3
+    return near / near.sum()
 
 
 def _matched(color: NDArray, pairs: NDArray[np.bool_]) -> NDArray[np.float64]:

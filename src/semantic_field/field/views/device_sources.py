@@ -37,6 +37,7 @@ class DeviceTarget:
     T_map_camera: NDArray[np.float64]
     depth: Float[Tensor, "H W"]
     normal: Float[Tensor, "H W 3"]
+    in_map_exposure: bool = False
 
     @property
     def rotation(self) -> Float[Tensor, "3 3"]:
@@ -143,9 +144,10 @@ class DeviceSources:
         answers = self._asked(target, OVERLAP, lenses)
         seen = answers.votes > 0
         colors = self.images.colors.view(-1, 3)[answers.index].float() * seen[..., None]
-        learnt = torch.from_numpy(corrections(self.exposures)).to(device)
-        colors = learnt[:, None, :, 0] * colors + learnt[:, None, :, 1]
         distance = pose_distances(poses, target.T_map_camera)
+        learnt = corrections(self.exposures, None if target.in_map_exposure else distance)
+        learnt = torch.from_numpy(learnt).to(device)
+        colors = learnt[:, None, :, 0] * colors + learnt[:, None, :, 1]
         apart = pose_distances(poses[:, None], poses[None])
         packed = torch.from_numpy(np.concatenate([apart, distance[None]])).to(device)
         apart, distance = packed[:-1], packed[-1]

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semantic_field.field.rays.keyframe_arrays import KeyframeCameras, KeyframeImages
-from semantic_field.field.views.agreement import exposures_between, trust_by_distance
+from semantic_field.field.views.agreement import exposures_between, nearness, trust_by_distance
 from semantic_field.field.views.asking import ask_all
 from semantic_field.field.views.seeing import Lenses, lenses_of
 from semantic_field.geometry import Camera, pose_distances
@@ -31,12 +31,15 @@ class Target:
         camera, T_map_camera: of the view; the pose (4, 4) is in map coordinates.
         depth: z-depth of the field's surface, float32 (H, W), metres, 0 = none.
         normal: its normals in map axes, float32 (H, W, 3).
+        in_map_exposure: whether its colours are to have the exposure of the map, so that the one
+            of a moment can be applied to them, and not that of the nearest keyframes.
     """
 
     camera: Camera
     T_map_camera: NDArray[np.float64]
     depth: NDArray[np.float32]
     normal: NDArray[np.float32]
+    in_map_exposure: bool = False
 
     def points(self, rows: int, columns: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return points and normals (3, N), camera axes, of evenly spaced pixels with depth."""
@@ -159,9 +162,9 @@ class SourceViews:
         colors = np.zeros((*seen.shape, 3), np.float32)
         k, n = np.nonzero(seen)
         colors[k, n] = self.images.colors[k, _pixels(found, k, n, lenses)]
-        learnt = corrections(self.exposures)
-        colors = learnt[:, None, :, 0] * colors + learnt[:, None, :, 1]
         distance = pose_distances(self.cameras.poses, target.T_map_camera)
+        learnt = corrections(self.exposures, None if target.in_map_exposure else distance)
+        colors = learnt[:, None, :, 0] * colors + learnt[:, None, :, 1]
         apart = pose_distances(self.cameras.poses[:, None], self.cameras.poses[None])
         exposures = exposures_between(colors, seen, distance)
         colors = exposures[:, None, :, 0] * colors + exposures[:, None, :, 1]
@@ -184,10 +187,24 @@ def preferences(
     return (near / (1 + age_s / OLD_S) * np.minimum(gain, 1 / gain)).astype(np.float32)
 
 
-def corrections(exposures: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Return a and b (K, 3, 2) that undo exposures: a colour c, 0..255, becomes ``a c + b``."""
+def corrections(
+    exposures: NDArray[np.float64], distance: NDArray[np.float64] | None
+) -> NDArray[np.float32]:
+    """Return what makes learnt exposures (K, 3, 2) equal: a colour c, 0..255, becomes ``a c + b``.
+
+    Args:
+        distance: (K,), of the keyframes from the view: colours get the exposure of the nearest
+            ones. None = that of the map.
+    Returns:
+        a and b, float32 (K, 3, 2).
+    """
     gain, bias = exposures[..., 0], exposures[..., 1]
-    return np.stack([1 / gain, -255 * bias / gain], -1).astype(np.float32)
+    wanted_gain, wanted_bias = np.ones(3), np.zeros(3)
+    if distance is not None:
+        near = nearness(distance)
+        wanted_gain, wanted_bias = near @ gain, near @ bias
+    a = wanted_gain / gain
+    return np.stack([a, 255 * (wanted_bias - a * bias)], -1).astype(np.float32)
 
 
 def _pixels(

@@ -43,10 +43,9 @@ class Moments:
         """See ``corrected_pose``."""
         return corrected_pose(self, stamp_ns, T_map_camera)
 
-    def exposed(self, color: NDArray[np.uint8], stamp_ns: int) -> NDArray[np.uint8]:
-        """Colours of the map (H, W, 3) as a camera would have exposed them at that moment."""
-        exposure = interpolated(self, "exposure", stamp_ns)
-        return color if exposure is None else exposed(color, exposure)
+    def exposure(self, stamp_ns: int | None) -> NDArray[np.float64] | None:
+        """Return the gain and bias of each channel (3, 2) at a time; None if it is not known."""
+        return None if stamp_ns is None else interpolated(self, "exposure", stamp_ns)
 
 
 def interpolated(
