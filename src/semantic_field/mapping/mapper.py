@@ -385,6 +385,7 @@ class Mapper:
         """
         return self.renderer().render(camera, T_world_camera, stamp_ns)
 
+    @property
     def steps(self) -> int:
         """Number of training steps of the map so far."""
         return self.live_map.trainer.steps
