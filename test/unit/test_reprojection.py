@@ -9,10 +9,7 @@ import pytest
 
 from semantic_field.data.placed import PlacedSource
 from semantic_field.data.sources import open_source, poses_of
-from semantic_field.evaluation.baselines.reprojection import (
-    Reprojection,
-    filled,
-)
+from semantic_field.evaluation.baselines.reprojection import Reprojection
 from semantic_field.evaluation.baselines.without_map import labelled_points, shortfalls
 from semantic_field.evaluation.protocols.protocol import Protocol
 from semantic_field.evaluation.protocols.splits import TrainFrames, make_split
@@ -90,13 +87,6 @@ def test_a_radian_counts_as_a_metre() -> None:
     turned = np.array([[0, 0, 1], [0, 1, 0], [-1, 0, 0]])
     poses = [make_transform(np.eye(3), [0, 2, 0]), make_transform(turned, [0, 0, 0])]
     np.testing.assert_allclose(pose_distances(np.stack(poses), np.eye(4)), [2.0, np.pi / 2])
-
-
-def test_nothing_known_is_left_as_it_is() -> None:
-    image = np.arange(6).reshape(2, 3)
-    assert (filled(image, np.zeros((2, 3), bool)) == image).all()
-    known = np.array([[True, False, False], [False, False, True]])
-    assert filled(image, known).tolist() == [[0, 0, 5], [0, 5, 5]]
 
 
 def test_poses_are_known_without_decoding_in_every_wrapping() -> None:

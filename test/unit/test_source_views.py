@@ -401,6 +401,7 @@ def test_unknown_pixels_are_filled_from_the_nearest() -> None:
     far = np.hypot(rows, columns) > np.hypot(rows - 3, columns - 5)
     assert (got[near] == 0).all() and (got[far] == 23).all()
     assert filled(image, np.ones_like(known)) is image
+    assert filled(image, np.zeros_like(known)) is image
 
 
 def test_a_moved_camera_sees_the_scene_shifted_by_its_disparity() -> None:

@@ -15,9 +15,9 @@ from functools import lru_cache
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt
 
 from semantic_field.data.sources import FrameSource, poses_of
+from semantic_field.field.views.blended_view import filled
 from semantic_field.field.views.rendering import RenderedView
 from semantic_field.frames import VOID_LABEL, Frame
 from semantic_field.geometry import Camera, invert_transform, pose_distances
@@ -110,17 +110,6 @@ class _Images:
             confidence=known.astype(np.float32),
         )
         return ReprojectedView(view, 1.0 - float(known.mean()))
-
-
-def filled(image: NDArray, known: NDArray[np.bool_]) -> NDArray:
-    """Return the image (H, W, ...) with each unknown pixel replaced by the nearest known one.
-
-    Returns the image itself if no pixel is known, or all are.
-    """
-    if known.all() or not known.any():
-        return image
-    nearest = distance_transform_edt(~known, return_distances=False, return_indices=True)
-    return image[tuple(np.asarray(nearest))]
 
 
 @_jit
