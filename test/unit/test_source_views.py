@@ -306,12 +306,22 @@ def test_where_no_keyframe_sees_the_field_answers() -> None:
     assert step < 0.5 * truth  # blended in without an edge
 
 
+def test_the_confidence_is_the_fields_where_no_keyframe_sees() -> None:
+    view, target = field_view(at(0.0), box=False)
+    confidence = np.full_like(view.confidence, 0.25)
+    confidence[:, :10] = 0  # a surface that was only filled in
+    got = blended(replace(view, confidence=confidence), target, sources([at(2.6)], False), 1)
+    assert not got.confidence[:, :10].any() and (got.confidence[:, 10:20] == 0.25).all()
+    assert got.confidence[20:40, 65:75].min() > 0.3
+
+
 def test_what_shows_nothing_is_filled_with_colour_only() -> None:
     view, target = field_view(at(0.0), box=False)
     nothing = target.depth.copy()
     nothing[20:30, 30:40] = 0
     label = np.where(nothing > 0, view.label, -1).astype(np.int32)
-    hole = replace(view, depth=nothing, label=label)
+    confidence = (nothing > 0).astype(np.float32)
+    hole = replace(view, depth=nothing, label=label, confidence=confidence)
     views = sources([at(0.0)], box=False)
     views.images.depths[:] |= GUESSED  # nobody has read a depth there either
     got = blended(hole, replace(target, depth=nothing), views, 1)

@@ -44,7 +44,7 @@ def blended(view: RenderedView, target: Target, sources: SourceViews, threads: i
     )  # fmt: skip
     view = _with_surfaces(view, edges, settled, taken)
     depth, color, label, normal = view.depth, view.color, view.label, view.normal
-    confidence = np.zeros_like(depth)
+    confidence = view.confidence
     run_chunks(
         lambda start, stop: blend(
             start, stop, rays, depth, normal, rotation, color, label, lenses, images, exposures,
@@ -52,7 +52,7 @@ def blended(view: RenderedView, target: Target, sources: SourceViews, threads: i
         ),
         target.camera.height, threads, ROWS_AT_ONCE,
     )  # fmt: skip
-    return replace(view, color=filled(color, depth > 0), confidence=confidence)
+    return replace(view, color=filled(color, depth > 0))
 
 
 def _with_surfaces(
@@ -68,7 +68,7 @@ def _with_surfaces(
         depth: float32 (N,), the surfaces' z-depths at the pixels.
     """
     images = {}
-    for name in ("color", "label", "normal", "latent"):
+    for name in ("color", "label", "normal", "latent", "confidence"):
         image = getattr(view, name)
         if image is not None:
             flat = image.reshape(-1, *image.shape[2:])

@@ -57,6 +57,7 @@ def blended_on_device(
         view = {n: image.flatten(0, 1)[source].view_as(image) for n, image in view.items()}
     blend = pixel_blend(sources, lenses, exposures, asked)
     color, label = view["color"].view(-1, 3), view["label"].view(-1)
+    field_confidence = view["confidence"].view(-1)
     parts = at_once.parts(
         lambda part: blend(
             directions[:, part], depth[part], normals[:, part], color[part], label[part]
@@ -70,5 +71,5 @@ def blended_on_device(
         "color": filled(color.view(*size, 3), depth > 0),
         "depth": depth,
         "label": label.view(size),
-        "confidence": confidence.view(size),
+        "confidence": torch.where(confidence > 0, confidence, field_confidence).view(size),
     }
