@@ -62,7 +62,7 @@ BLEND = {
 BLEND_SIZES = {
     "field_depth": 0.3, "field_color": 0.02, "field_label": 0.1, "negligible": 0.02,
     "flattest_slope": -0.1, "longest_move": 2.0, "noise": 0.01, "noise_per_m": 0.015,
-    "least_vote": 1e-4, "block": 128,
+    "least_seen": 1e-3, "block": 128,
 }  # fmt: skip
 ADAM_SIZES = {"has_working": True, "is_half": True, "lanes": 16, "padded": 16, "block": 64}
 

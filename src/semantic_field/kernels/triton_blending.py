@@ -85,7 +85,7 @@ def blend(
     out_depth, out_color, out_label, out_confidence, number, room, keyframes,
     field_depth: tl.constexpr, field_color: tl.constexpr, field_label: tl.constexpr,
     negligible: tl.constexpr, flattest_slope: tl.constexpr, longest_move: tl.constexpr,
-    noise: tl.constexpr, noise_per_m: tl.constexpr, least_vote: tl.constexpr,
+    noise: tl.constexpr, noise_per_m: tl.constexpr, least_seen: tl.constexpr,
     block: tl.constexpr,
 ):  # fmt: skip
     """Fill depths, colours, labels and confidences of N = ``number`` pixels.
@@ -146,9 +146,8 @@ def blend(
     share = trust / tl.maximum(weights, 1e-30)
     tl.store(out_depth + j, z, listed)
     tl.store(out_label + j, winner, listed)
-    most = tl.where(winner == field, most - field_label, most)
-    voted = known & (most > least_vote)
-    tl.store(out_confidence + j, tl.where(voted, most / (total + against), 0.0), listed)
+    is_seen = known & (seen > least_seen)
+    tl.store(out_confidence + j, tl.where(is_seen, most / (total + against), 0.0), listed)
     _store_byte(out_color + 3 * j, red * share, trust, color + 3 * j, known, listed)
     _store_byte(out_color + 3 * j + 1, green * share, trust, color + 3 * j + 1, known, listed)
     _store_byte(out_color + 3 * j + 2, blue * share, trust, color + 3 * j + 2, known, listed)

@@ -17,7 +17,7 @@ from semantic_field.field.views.seeing import nearest_pixel, projected, toleranc
 FIELD_DEPTH = np.float32(0.3)  # weight of the field's depth beside readings; a full view has 1
 FIELD_COLOR = np.float32(0.02)  # of the field's colour
 FIELD_LABEL = np.float32(0.1)  # of the field's label
-LEAST_VOTE = np.float32(1e-4)  # fewer votes of keyframes for a label say nothing about it
+LEAST_SEEN = np.float32(1e-3)  # a surface with fewer votes of keyframes counts as not seen
 NEGLIGIBLE = np.float32(0.02)  # colours with less than this share of the best weight are not read
 LONGEST_MOVE = np.float32(2)  # of the tolerance: readings do not move the surface further
 SEEN, AGAINST, BEST, CHANGE = range(4)  # rows of the sums over keyframes
@@ -41,8 +41,8 @@ def blend(
         images: colours, depths and label rows of K keyframes.
         exposure: float32 (K, 3, 2), what turns colours of a keyframe into those of the view.
         class_ids: int32 (C,), the class of each label row. focal: of the view, pixels.
-        confidence: float32 (H, W), of the field; replaced by the keyframes' share of all votes,
-            the field's among them, where keyframes have voted for the label.
+        confidence: float32 (H, W), of the field; replaced by the share of the votes that the
+            label got where keyframes see the surface.
     """
     colors, depths, labels = images
     K, columns = len(lenses.width), depth.shape[1]
@@ -65,9 +65,7 @@ def blend(
                 names[0], ballots[0] = label[i, j], FIELD_LABEL
                 count = collect(j, found, votes, lenses.width, labels, class_ids, names, ballots)
                 label[i, j], most, total = winner(names, ballots, count)
-                if label[i, j] == names[0]:
-                    most -= FIELD_LABEL
-                if most > LEAST_VOTE:
+                if sums[SEEN, j] > LEAST_SEEN:
                     confidence[i, j] = most / (total + sums[AGAINST, j])
                 best, seen = sums[BEST, j], sums[SEEN, j]
                 red, green, blue, trust = mixed(

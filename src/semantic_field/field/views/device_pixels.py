@@ -19,11 +19,11 @@ from semantic_field.field.views.seeing import NOISE_M, NOISE_PER_M
 FIELD_DEPTH, FIELD_COLOR = float(blending.FIELD_DEPTH), float(blending.FIELD_COLOR)
 FIELD_LABEL, NEGLIGIBLE = float(blending.FIELD_LABEL), float(blending.NEGLIGIBLE)
 FLATTEST_SLOPE = float(blending.FLATTEST_SLOPE)
-LONGEST_MOVE, LEAST_VOTE = float(blending.LONGEST_MOVE), float(blending.LEAST_VOTE)
+LONGEST_MOVE, LEAST_SEEN = float(blending.LONGEST_MOVE), float(blending.LEAST_SEEN)
 _CONSTANTS = {
     "field_depth": FIELD_DEPTH, "field_color": FIELD_COLOR, "field_label": FIELD_LABEL,
     "negligible": NEGLIGIBLE, "flattest_slope": FLATTEST_SLOPE, "longest_move": LONGEST_MOVE,
-    "noise": NOISE_M, "noise_per_m": NOISE_PER_M, "least_vote": LEAST_VOTE,
+    "noise": NOISE_M, "noise_per_m": NOISE_PER_M, "least_seen": LEAST_SEEN,
 }  # fmt: skip
 Pixels = tuple[Tensor, Tensor, Tensor, Tensor]
 """Depths (N,), colours (N, 3), labels (N,) and confidences (N,)."""
@@ -68,13 +68,11 @@ class TorchBlend:
         pixel, _ = self.lenses.projected(directions * z)
         pixel = torch.minimum(pixel.clamp_min(0), self.lenses.last)
         pixel = torch.where((answers.votes > 0)[:, None], pixel, 0.0)
-        field_label = label
         label, most, total = self._elected(pixel, answers.votes, label)
-        most = torch.where(label == field_label, most - FIELD_LABEL, most)
         mixed, trust = self._mixed(pixel, answers.shown, answers.votes)
         mixed = (mixed + (1 - trust)[:, None] * color + 0.5).clamp(0, 255).to(torch.uint8)
-        voted = known & (most > LEAST_VOTE)
-        confidence = torch.where(voted, most / (total + answers.past.sum(0)), 0.0)
+        seen = known & (answers.votes.sum(0) > LEAST_SEEN)
+        confidence = torch.where(seen, most / (total + answers.past.sum(0)), 0.0)
         return z, torch.where(known[:, None], mixed, color), label, confidence
 
     def _elected(self, pixel: Tensor, votes: Tensor, label: Tensor) -> tuple[Tensor, ...]:
