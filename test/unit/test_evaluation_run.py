@@ -120,6 +120,9 @@ def test_as_recorded_is_all_there_is_where_nothing_is_refined(evaluation: Evalua
     assert not any("refined" in note for note in report["notes"])
 
 
+CHANGED = {"mapping.adapt_exposure": "on", "mapping.appearance": "field", "mapping.seed": 1}
+
+
 class TwoExposures:
     """A recording whose later frames are darker."""
 
@@ -145,7 +148,7 @@ def test_views_are_scored_as_recorded_and_as_refined(monkeypatch, tmp_path: Path
     content |= {"views": {"curve": 0}, "supervision": {}, "ablation": ()}
     files = tmp_path / "protocol.yaml", tmp_path / "config.yaml"
     files[0].write_text(json.dumps(content))
-    files[1].write_text(json.dumps(SMALL | {"mapping.adapt_exposure": "on", "mapping.seed": 1}))
+    files[1].write_text(json.dumps(SMALL | CHANGED))
     arguments = ["--protocol", files[0], "--config", files[1], "--out", tmp_path / "out"]
     monkeypatch.setenv("COLUMNS", "200")
     assert main(["evaluate", ROOM, "--no-baseline", *map(str, arguments)]) == 0

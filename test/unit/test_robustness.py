@@ -359,10 +359,14 @@ def test_exposure_is_the_cameras_not_the_maps() -> None:
     brightness = exposure @ np.array([0.5, 1.0])  # what a middle grey becomes
     ratio = brightness[1::2].mean() / brightness[::2].mean()
     assert 1.3 < ratio < 1.9  # 1.67, less what clipping takes
-    view = mapper.render(CAMERA, room(4).T_world_camera)
-    dark = mapper.render_moment(CAMERA, room(4).T_world_camera, room(4).stamp_ns).color
+    pose, stamp_ns = room(4).T_world_camera, room(4).stamp_ns
     shown = np.clip(room(4).color * 0.75, 0, 255)
-    assert np.abs(dark - shown).mean() < 0.8 * np.abs(view.color - shown).mean()
+    field = mapper.renderer().field_only()
+    dark, view = field.render(CAMERA, pose, stamp_ns).color, field.render(CAMERA, pose).color
+    assert np.abs(dark - shown).mean() < 0.8 * np.abs(view - shown).mean()
+    for stamp in (stamp_ns, None):  # keyframes are as dark as the nearest one without a moment, too
+        seen = mapper.renderer().render(CAMERA, pose, stamp).color
+        assert np.abs(seen - shown).mean() < 0.5 * np.abs(dark - shown).mean()
 
 
 def test_corrections_hold_between_keyframes() -> None:
@@ -477,7 +481,7 @@ def test_confidence_falls_where_frames_do_not_agree() -> None:
             moved = frame.depth + np.where(is_pillar, [-offset, offset][number % 2], 0)
             mapper.add_frame(replace(frame, depth=moved.astype(np.float32)))
         mapper.train_steps(300)
-        view = mapper.render(CAMERA, truth.T_world_camera)
+        view = mapper.renderer().field_only().render(CAMERA, truth.T_world_camera)
         confidence[offset] = view.confidence[pillar].mean()
     assert confidence[0.025] < 0.85 * confidence[0.0]
 
