@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from semantic_field.field.rays.keyframe_arrays import KeyframeCameras, KeyframeImages
 from semantic_field.field.rays.sampling import DEPTH_UNIT_M, GUESSED, MASKED
 from semantic_field.field.views.agreement import exposures_between, trust_by_distance
-from semantic_field.field.views.asking import ask_all
+from semantic_field.field.views.asking import LABEL, ask_all
 from semantic_field.field.views.blended_view import blended, filled
+from semantic_field.field.views.facing import facing
 from semantic_field.field.views.rendering import RenderedView
 from semantic_field.field.views.seeing import lenses_of
 from semantic_field.field.views.silhouettes import discontinuities
@@ -175,6 +176,17 @@ def test_near_directions_and_image_centres_weigh_more() -> None:
     assert label[2, 0] / label[0, 0] > color[2, 0] / color[0, 0]  # labels bear more angle
     edge = (CAMERA.width - 1 - CAMERA.cx) / CAMERA.fx * WALL_M
     assert ask(views, at(0.0), np.array([[edge, 0.0, WALL_M]]))[0][0, 0] < 0.3 * color[0, 0]
+
+
+def test_exports_weigh_an_images_border_as_views_do() -> None:
+    views = sources([at(0.0)], box=False)
+    columns = np.array([CAMERA.width - 4, CAMERA.width - 1])
+    points = CAMERA.lift(columns, np.full(2, 30), np.full(2, WALL_M)).astype(np.float32)
+    normals = np.tile(np.array([0, 0, -1], np.float32), (2, 1))
+    found = np.empty((6, 2), np.float32)
+    facing(points, normals, np.float32(0.01), lenses_of(views.cameras, np.eye(4)), 0, found)
+    inside, at_border = found[LABEL]
+    assert 0.2 * inside < at_border < 0.3 * inside  # half a pixel of the two that are a full weight
 
 
 # choosing

@@ -26,7 +26,7 @@ from semantic_field.field.views.asking import (
     V,
     asked,
 )
-from semantic_field.field.views.seeing import NEAREST_M, reading, tolerance
+from semantic_field.field.views.seeing import NEAREST_M, projected, reading, tolerance
 
 FACING_SINE2 = np.float32(0.1)  # sin^2 of the angle to the normal at which weights are halved
 COARSER = 4  # the map's depth is rendered at this fraction of a keyframe's resolution
@@ -44,20 +44,19 @@ def facing(points, normals, detail_m, lenses, k, found):
         detail_m: size of the details that shall be shown, metres; keyframes that show no more
             than this weigh less.
     """
-    m, position = lenses.matrix[k], lenses.position[k]
+    position = lenses.position[k]
     last_u, last_v, trust = lenses.last[k, 0], lenses.last[k, 1], lenses.trust[k]
     scale, nearest = lenses.focal[k] * detail_m, np.float32(NEAREST_M)
+    per_pixel = PER_BORDER / (last_u + ONE)
     for j in range(len(points)):
         x, y, z = points[j, 0], points[j, 1], points[j, 2]
-        far = m[2, 0] * x + m[2, 1] * y + m[2, 2] * z + m[2, 3]
-        u = (m[0, 0] * x + m[0, 1] * y + m[0, 2] * z + m[0, 3]) / far
-        v = (m[1, 0] * x + m[1, 1] * y + m[1, 2] * z + m[1, 3]) / far
+        u, v, far = projected(lenses.matrix, k, x, y, z)
         ax, ay, az = x - position[0], y - position[1], z - position[2]
         apart = ax * ax + ay * ay + az * az + TINY
         cosine = -(normals[j, 0] * ax + normals[j, 1] * ay + normals[j, 2] * az) / np.sqrt(apart)
         sine2 = max(ONE - cosine * cosine, ZERO)
         border = min(min(u, v), min(last_u - u, last_v - v)) + HALF
-        inside = min(max(border * PER_BORDER, ZERO), ONE)
+        inside = min(max(border * per_pixel, ZERO), ONE)
         detail = min(scale / max(far, nearest), ONE)
         weight = trust * inside * detail * min(cosine * PER_COSINE, ONE)
         weight *= FACING_SINE2 / (FACING_SINE2 + sine2)
