@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from semantic_field.evaluation.protocols.protocol import Protocol
-from semantic_field.evaluation.scores.held_out_views import HeldOutFrames, ViewScores
+from semantic_field.evaluation.scores.held_out_views import HeldOutFrames, quality_of_views
+from semantic_field.evaluation.scores.scoring import render
 from semantic_field.mapping import Mapper
 from semantic_field.mapping.renderer import Renderer
 
@@ -34,17 +35,8 @@ def score_appearances(
     Args:
         names: class ids and names of the recording.
     """
-    scores = {name: ViewScores(names, protocol) for name in renderers}
-    for number, position in enumerate(held.positions):
-        frame = held[number]
-        for name, renderer in renderers.items():
-            began = time.perf_counter()
-            view = renderer.render(frame.camera, frame.T_world_camera)
-            scores[name].add(position, frame, view, time.perf_counter() - began)
-        progress("appearances", (number + 1) / len(held))
-    results = {name: item.result() for name, item in scores.items()}
-    kept = ("views", "semantics", "confidence")
+    told = partial(progress, "appearances")
     return {
-        name: {key: result[key] for key in kept} | {"geometry": result["depth"]}
-        for name, result in results.items()
+        name: quality_of_views(partial(render, renderer), held, names, protocol, told)
+        for name, renderer in renderers.items()
     }

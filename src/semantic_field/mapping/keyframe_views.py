@@ -72,9 +72,11 @@ class KeyframeViews:
 
         The view itself if it has no latents, or if latents are learnt from images.
         """
+        if view.latent is None:
+            return view
         with self._guard():
             ids, latents = np.array(self._class_ids(), np.int32), self._class_latents()
-        if view.latent is None or not len(latents):
+        if not len(latents):
             return view
         order = np.argsort(ids)
         place = np.searchsorted(ids[order], view.label).clip(max=len(ids) - 1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,14 @@ from semantic_field.data.sources import FrameSource
 from semantic_field.evaluation.baselines.reprojection import NEAREST, Reprojection
 from semantic_field.evaluation.protocols.protocol import Protocol
 from semantic_field.evaluation.report.figures import QUALITY, worse
-from semantic_field.evaluation.scores.held_out_views import HeldOutFrames, ViewScores
+from semantic_field.evaluation.scores.held_out_views import HeldOutFrames, quality_of_views
 from semantic_field.evaluation.scores.queries import score_queries, take_latency
 from semantic_field.evaluation.scores.surfaces import fuse
 from semantic_field.evaluation.truth.true_objects import ReferenceObject
 from semantic_field.field.map_state import MapState
 from semantic_field.field.surface.points import SurfacePoints
+from semantic_field.field.views.rendering import RenderedView
+from semantic_field.frames import Frame
 from semantic_field.mapping.language.basis import LanguageBasis
 from semantic_field.query.engine import QueryEngine
 from semantic_field.teachers.language import LanguageTeacher
@@ -79,16 +82,15 @@ def _score_views(
     protocol: Protocol,
     progress: Progress,
 ) -> tuple[dict[str, Any], float]:
-    reproject, scores, holes = Reprojection(mapped), ViewScores(names, protocol), []
-    for number, position in enumerate(held.positions):
-        frame = held[number]
+    reproject, holes = Reprojection(mapped), []
+
+    def render(frame: Frame) -> tuple[RenderedView, float]:
         found = reproject(frame.camera, frame.T_world_camera)
-        scores.add(position, frame, found.view, render_s=float("nan"))
         holes.append(found.holes)
-        progress("reprojected views", (number + 1) / len(held))
-    result = scores.result()
-    kept = {name: result[name] for name in ("views", "semantics", "confidence")}
-    return kept | {"geometry": result["depth"]}, float(np.mean(holes))
+        return found.view, float("nan")
+
+    told = partial(progress, "reprojected views")
+    return quality_of_views(render, held, names, protocol, told), float(np.mean(holes))
 
 
 def labelled_points(mapped: FrameSource, protocol: Protocol) -> SurfacePoints:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -182,3 +182,27 @@ class ViewScores:
                 "counts": headline.counts.tolist(),
             },
         }
+
+
+def quality_of_views(
+    render: Callable[[Frame], tuple[RenderedView, float]],
+    held: HeldOutFrames,
+    label_names: dict[int, str],
+    protocol: Protocol,
+    progress: Callable[[float], None] = lambda share: None,
+) -> dict[str, Any]:
+    """Return ``views``, ``geometry``, ``semantics`` and ``confidence`` of a report's ``quality``.
+
+    Args:
+        render: returns the view at a held-out frame, and the seconds that it took.
+        label_names: class ids and names of the recording.
+        progress: called with the share of the views that is done, 0..1.
+    """
+    scores = ViewScores(label_names, protocol)
+    for number, position in enumerate(held.positions):
+        frame = held[number]
+        scores.add(position, frame, *render(frame))
+        progress((number + 1) / len(held))
+    result = scores.result()
+    kept = {name: result[name] for name in ("views", "semantics", "confidence")}
+    return kept | {"geometry": result["depth"]}

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from semantic_field.evaluation.protocols.protocol import Protocol
-from semantic_field.evaluation.scores.held_out_views import HeldOutFrames, ViewScores
+from semantic_field.evaluation.scores.held_out_views import HeldOutFrames, quality_of_views
 from semantic_field.field.views.rendering import RenderedView
 from semantic_field.frames import Frame
 
@@ -30,12 +30,8 @@ def score_refined(
         render: returns a view with the pose and exposure of a frame's moment, and its seconds.
         frames: the held-out views.
     """
-    scores = ViewScores(label_names, protocol)
-    for number, position in enumerate(frames.positions):
-        frame = frames[number]
-        scores.add(position, frame, *render(frame))
-    result = scores.result()
-    return {name: result[name] for name in ("views", "semantics")} | {"geometry": result["depth"]}
+    quality = quality_of_views(render, frames, label_names, protocol)
+    return {name: quality[name] for name in ("views", "semantics", "geometry")}
 
 
 def learnt(switches: Mapping[str, str]) -> list[str]:

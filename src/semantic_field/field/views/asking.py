@@ -70,10 +70,10 @@ def look(x, y, z, normal, lenses, k, focal, found):
         detail = min(scale * z[j] / max(far, nearest), ONE)
         weight = trust * inside * detail * detail * min(cosine * PER_COSINE, ONE)
         weight = weight if cosine > ZERO and far > nearest and z[j] > ZERO else ZERO
-        found[0, j], found[1, j], found[2, j] = u, v, far
-        found[3, j] = weight * COLOR_SINE2 / (COLOR_SINE2 + sine2)
-        found[4, j] = weight * LABEL_SINE2 / (LABEL_SINE2 + sine2)
-        found[5, j] = cosine
+        found[U, j], found[V, j], found[FAR, j] = u, v, far
+        found[COLOR, j] = weight * COLOR_SINE2 / (COLOR_SINE2 + sine2)
+        found[LABEL, j] = weight * LABEL_SINE2 / (LABEL_SINE2 + sine2)
+        found[COSINE, j] = cosine
 
 
 @_inline

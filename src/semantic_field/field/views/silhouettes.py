@@ -65,11 +65,7 @@ def settle(pixels, rays, depth, normal, rotation, lenses, depths, labels, focal,
             a, b = origin[surface, number] // columns, origin[surface, number] % columns
             x[number], y[number] = rays[0][j] * z[surface, number], rays[1][i] * z[surface, number]
             for axis in range(3):
-                turned[axis, number] = (
-                    rotation[axis, 0] * normal[a, b, 0]
-                    + rotation[axis, 1] * normal[a, b, 1]
-                    + rotation[axis, 2] * normal[a, b, 2]
-                )
+                turned[axis, number] = _turned(rotation, normal, a, b, axis)
         ask_all(
             x, y, z[surface], turned, lenses, depths, labels, focal,
             found, answers[0], answers[1], answers[2], answers[3],
@@ -113,15 +109,18 @@ def _ends(depth, i, j):
 
 
 @_jit
+def _turned(rotation, normal, a, b, axis):
+    """One coordinate of the normal of pixel (a, b) in the camera's axes."""
+    x, y, z = normal[a, b, 0], normal[a, b, 1], normal[a, b, 2]
+    return rotation[axis, 0] * x + rotation[axis, 1] * y + rotation[axis, 2] * z
+
+
+@_jit
 def _extended(i, j, a, b, depth, normal, rotation, rays):
     """Depth of the surface of pixel (a, b), taken for a plane, on the ray of pixel (i, j)."""
     d, here, there = depth[a, b], ZERO, ZERO
     for axis in range(3):
-        n = (
-            rotation[axis, 0] * normal[a, b, 0]
-            + rotation[axis, 1] * normal[a, b, 1]
-            + rotation[axis, 2] * normal[a, b, 2]
-        )
+        n = _turned(rotation, normal, a, b, axis)
         here += n * (rays[0][j] if axis == 0 else rays[1][i] if axis == 1 else np.float32(1))
         there += n * (rays[0][b] if axis == 0 else rays[1][a] if axis == 1 else np.float32(1))
     if here > FLATTEST_SLOPE:
