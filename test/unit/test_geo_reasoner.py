@@ -128,7 +128,7 @@ def test_the_nearest_others_are_those_of_the_cameras_positions():
 
 
 def test_one_source_alone_is_refused_with_a_remedy():
-    with pytest.raises(ValueError, match="at least 2 sources.*wait for more"):
+    with pytest.raises(ValueError, match=r"at least 2 sources.*wait for more"):
         nearest_others(torch.eye(4)[None], 3)
 
 
