@@ -11,9 +11,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn.functional import relu
 
 from semantic_field.generalizable.carrying import carried_labels, carried_latents
 from semantic_field.generalizable.gathering import Gathered, at_pixels, gather, interpolated
@@ -71,11 +71,12 @@ class CarriedBranch(nn.Module):
         self.second = nn.Linear(width, width)
         self.pooled = nn.Linear(2 * width, width)
         self.views = nn.Linear(width, 2)
-        self.sample = nn.Sequential(nn.Linear(2 * width, width), nn.ReLU(), nn.Linear(width, 2))
+        last = nn.Linear(width, 2)
+        self.sample = nn.Sequential(nn.Linear(2 * width, width), nn.ReLU(), last)
         self.neighbours = NeighbourWeights(width + 4, width)
         nn.init.zeros_(self.views.weight)
         with torch.no_grad():
-            self.sample[2].bias.copy_(torch.tensor([0.0, VOID_START]))
+            last.bias.copy_(torch.tensor([0.0, VOID_START]))
 
     def forward(
         self,
@@ -156,10 +157,10 @@ class CarriedBranch(nn.Module):
             ],
             -1,
         )[:, 0, 0]  # (Q, V, terms)
-        hidden = F.relu(self.first(statistics)) * inside[..., None]
+        hidden = relu(self.first(statistics)) * inside[..., None]
         few = inside.sum(-1, keepdim=True).clamp(min=1)
         pooled = torch.cat([hidden.sum(-2) / few, hidden.amax(-2)], -1)
-        hidden = F.relu(self.second(hidden) + self.pooled(pooled)[:, None]) * inside[..., None]
+        hidden = relu(self.second(hidden) + self.pooled(pooled)[:, None]) * inside[..., None]
         logits = self.views(hidden) + (by_hand[:, 0, 0] + FAINTEST).log()[..., None]
         logits = torch.where(inside[..., None], logits, -torch.inf)
         surface, void = self.sample(pooled).unbind(-1)
@@ -167,9 +168,7 @@ class CarriedBranch(nn.Module):
         weights = _softmax(logits[..., 1], void[:, None])
         latents = logits.new_zeros(len(depths), 0)
         if sources.latents is not None:
-            theirs = interpolated(
-                sources.latents, gathered.pixels, gathered.inside, sources.size
-            )
+            theirs = interpolated(sources.latents, gathered.pixels, gathered.inside, sources.size)
             latents = carried_latents(weights[:, None, None], theirs)[:, 0]
         return Samples(
             color=torch.einsum("qv,qvc->qc", colors, gathered.colors[:, 0, 0]),

@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn.functional import pad, unfold
 
 from semantic_field.generalizable.gathering import NEAREST_M
 
@@ -81,7 +81,7 @@ def splatted(
 ) -> Splats:
     """Return where all readings of the sources lie in the target; see ``target_depth``."""
     H, W = size
-    V, h, w = depths.shape
+    V = len(depths)
     view, row, column = torch.nonzero(depths > 0, as_tuple=True)
     z = depths[view, row, column]
     fx, fy, cx, cy = intrinsics[view].unbind(1)
@@ -151,7 +151,7 @@ def _without_cracks(
 def _neighbours(image: Float[Tensor, "H W"]) -> Float[Tensor, "8 H W"]:
     """Return the eight neighbours of each pixel, 0 beyond the border."""
     H, W = image.shape
-    windows = F.unfold(F.pad(image, (1, 1, 1, 1))[None, None], 3)[0].reshape(9, H, W)
+    windows = unfold(pad(image, (1, 1, 1, 1))[None, None], 3)[0].reshape(9, H, W)
     return torch.cat([windows[:4], windows[5:]])
 
 
@@ -165,7 +165,7 @@ def filled_in(depth: Float[Tensor, "H W"]) -> Float[Tensor, "H W"]:
     if min(H, W) < 2 or bool((depth > 0).all()):
         known = depth > 0
         return depth if not known.any() else torch.where(known, depth, depth.max())
-    padded = F.pad(depth, (0, W % 2, 0, H % 2))
+    padded = pad(depth, (0, W % 2, 0, H % 2))
     blocks = padded.reshape((H + 1) // 2, 2, (W + 1) // 2, 2).amax((1, 3))
     coarse = filled_in(blocks)
     fine = coarse.repeat_interleave(2, 0).repeat_interleave(2, 1)[:H, :W]
@@ -185,7 +185,7 @@ def released_depth(
     last[0][splats.pixels] = splats.depths
     last[1:, splats.pixels] = splats.offsets.T
     half = window // 2
-    parts = F.unfold(F.pad(last.reshape(1, 3, H, W), (half,) * 4), window)
+    parts = unfold(pad(last.reshape(1, 3, H, W), (half,) * 4), window)
     depths, dx, dy = parts.reshape(3, window * window, H, W)
     v, u = torch.meshgrid(*[torch.arange(-half, half + 1, device=dx.device)] * 2, indexing="ij")
     apart = torch.hypot(dx + u.reshape(-1, 1, 1), dy + v.reshape(-1, 1, 1))
