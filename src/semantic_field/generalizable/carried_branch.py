@@ -124,7 +124,7 @@ class CarriedBranch(nn.Module):
             latent = filtered(latent, known, label_kernel, LABEL_STEP)
         return Prediction(
             color=blended if self.training else blended.clamp(0, 1),
-            depth=(share * depths).sum(-1),
+            depth=(share * depths).sum(-1) if self.training else _likeliest(depths, share),
             confidence=torch.where(known, confidence, 0.0),
             scores=scores,
             latent=latent,
@@ -144,16 +144,16 @@ class CarriedBranch(nn.Module):
         gathered = gather(sources, rays, depths)
         inside = gathered.inside[:, 0, 0]
         by_hand = hand_weights(gathered)
-        labels, meaning = _meaning(sources, gathered, by_hand, agreement)
+        labels, meaning = _meaning(sources, gathered, by_hand.labels, agreement)
         found = interpolated(features, gathered.pixels, gathered.inside, sources.size)
         statistics = torch.cat(
             [
                 geometry_statistics(gathered, sources),
                 meaning,
-                _color_terms(gathered.colors, by_hand),
+                _color_terms(gathered.colors, by_hand.colors),
                 found,
-                found - weighted_mean(found, by_hand),
-                _sample_terms(gathered, rays, depths, by_hand),
+                found - weighted_mean(found, by_hand.colors),
+                _sample_terms(gathered, rays, depths, by_hand.labels),
             ],
             -1,
         )[:, 0, 0]  # (Q, V, terms)
@@ -161,7 +161,8 @@ class CarriedBranch(nn.Module):
         few = inside.sum(-1, keepdim=True).clamp(min=1)
         pooled = torch.cat([hidden.sum(-2) / few, hidden.amax(-2)], -1)
         hidden = relu(self.second(hidden) + self.pooled(pooled)[:, None]) * inside[..., None]
-        logits = self.views(hidden) + (by_hand[:, 0, 0] + FAINTEST).log()[..., None]
+        prior = torch.stack(by_hand, -1)[:, 0, 0]
+        logits = self.views(hidden) + (prior + FAINTEST).log()
         logits = torch.where(inside[..., None], logits, -torch.inf)
         surface, void = self.sample(pooled).unbind(-1)
         colors = _softmax(logits[..., 0])
@@ -229,6 +230,15 @@ def _spread(place: tuple[Tensor, ...], values: Tensor, shape: torch.Size) -> Ten
     image = values.new_zeros(*shape, values.shape[1])
     image[place] = values
     return image
+
+
+def _likeliest(depths: Float[Tensor, "h w S"], share: Float[Tensor, "h w S"]) -> Tensor:
+    """Return the depth of the sample where the surface most likely is, 0 where none is seen.
+
+    The mean would lie in the air between two surfaces.
+    """
+    most, best = share.max(-1)
+    return torch.where(most > 0, depths.gather(-1, best[..., None])[..., 0], 0.0)
 
 
 def _softmax(logits: Tensor, void: Tensor | None = None) -> Tensor:
