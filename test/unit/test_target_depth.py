@@ -1,4 +1,4 @@
-"""Target depth splatted from sources: z-buffer, second surface, cracks, holes, the released form."""
+"""Target depth splatted from sources: z-buffer, second surface, cracks, holes, released form."""
 
 from __future__ import annotations
 
