@@ -18,11 +18,19 @@ from jaxtyping import Float
 from torch import Tensor
 
 from semantic_field.generalizable.attention_renderer import AttentionRenderer, AttentionSettings
+from semantic_field.generalizable.carried_branch import CarriedBranch
+from semantic_field.generalizable.carried_losses import (
+    CarriedLossSettings,
+    carried_losses,
+    closed_set_losses,
+)
 from semantic_field.generalizable.geo_reasoner import GeometrySettings, GeoReasoner, Level
-from semantic_field.generalizable.gsnerf_losses import LossSettings, gsnerf_losses
+from semantic_field.generalizable.gsnerf_losses import LossSettings, gsnerf_losses, level_loss
 from semantic_field.generalizable.guided_samples import guided_samples, sample_counts
 from semantic_field.generalizable.model import GeneralizableModel, Prediction, Truth
+from semantic_field.generalizable.segments import segment_agreement
 from semantic_field.generalizable.source_images import SourceImages, TargetRays
+from semantic_field.generalizable.target_depth import with_target_depth
 from semantic_field.generalizable.unet_extractor import ExtractorSettings, feature_extractor
 from semantic_field.generalizable.volume_reading import completed
 from semantic_field.settings import Settings, flattened, option, updated
@@ -37,7 +45,13 @@ class GSNeRFConfig(Settings):
     """
 
     classes: tuple[str, ...] = ()
-    branch: str = option("attention", "what blends the views", choices=("attention",))
+    branch: str = option(
+        "attention",
+        "what blends the views: attention, the published one; statistics, a few layers on what is "
+        "known of each view, and averages over neighbours (the small default)",
+        choices=("attention", "statistics"),
+    )
+    width: int = option(32, "width of the statistics branch", minimum=4)
     samples: int = option(4, "samples of a ray", minimum=1, maximum=128)
     spread_m: float = option(0.5, "deviation of the samples around the target depth, m", 0.0)
     guided: bool = option(True, "sample by the target depth; false: uniformly, without it")
@@ -55,6 +69,7 @@ class GSNeRFConfig(Settings):
     geometry: GeometrySettings = field(default_factory=GeometrySettings)
     attention: AttentionSettings = field(default_factory=AttentionSettings)
     losses: LossSettings = field(default_factory=LossSettings)
+    carried_losses: CarriedLossSettings = field(default_factory=CarriedLossSettings)
 
 
 def gsnerf_config(values: Mapping[str, Any]) -> GSNeRFConfig:
@@ -105,9 +120,13 @@ class GSNeRF(GeneralizableModel):
                 f"extractor {config.extractor.kind} has {len(channels)} levels"
             )
         read = sum(channels[level] for level in config.read_levels)
-        self.renderer = AttentionRenderer(
-            config.attention, read, self._volume_channels(), len(config.classes)
-        )
+        self.renderer: AttentionRenderer | CarriedBranch
+        if config.branch == "statistics":
+            self.renderer = CarriedBranch(read, config.width)
+        else:
+            self.renderer = AttentionRenderer(
+                config.attention, read, self._volume_channels(), len(config.classes)
+            )
 
     def _volume_channels(self) -> int:
         if self.geometry is None:
@@ -149,6 +168,9 @@ class GSNeRF(GeneralizableModel):
         levels = self._levels(sources, maps)
         if levels and (sources.depths is None or self.config.depth == "volume"):
             sources = replace(sources, depths=self._completed(None, levels, sources))
+            rays = with_target_depth(rays, sources)
+        if isinstance(self.renderer, CarriedBranch):
+            return self._blended(self.renderer, sources, maps, levels, rays)
         if self.training:
             prediction = self._rays(sources, maps, levels, rays)
             extra = self._extra(sources, levels, prediction, rays)
@@ -163,7 +185,16 @@ class GSNeRF(GeneralizableModel):
         self, prediction: Prediction, truth: Truth, sources: SourceImages
     ) -> dict[str, Tensor]:
         """Return the weighted terms of the loss by name, see ``gsnerf_losses``."""
-        return gsnerf_losses(self.config.losses, prediction, truth, sources)
+        config = self.config
+        if config.branch == "attention":
+            return gsnerf_losses(config.losses, prediction, truth, sources)
+        terms = carried_losses(config.carried_losses, prediction, truth)
+        if self.class_names:
+            terms |= closed_set_losses(config.carried_losses, prediction, truth)
+        found = [prediction.extra[name] for name in prediction.extra if name.startswith("level_")]
+        if found and truth.source_depths is not None:
+            terms["levels"] = config.carried_losses.levels * level_loss(found, truth.source_depths)
+        return terms
 
     def _with_maps(self, sources: SourceImages) -> tuple[SourceImages, tuple[Tensor, ...]]:
         """Return the sources with features, and the levels among these."""
@@ -176,11 +207,15 @@ class GSNeRF(GeneralizableModel):
         """Return what the geo-reasoner finds where something needs it, else nothing."""
         if self.geometry is None:
             return []
-        supervised = self.training and self.config.losses.supervises_levels
+        config = self.config
         read = self._volume_channels() > 0
+        blind = sources.depths is None or config.depth == "volume"
+        supervised = self.training and config.losses.supervises_levels
+        if config.branch == "statistics":
+            supervised = self.training and blind and config.carried_losses.levels > 0
         if supervised or read:
             return self.geometry(sources, maps)
-        if sources.depths is None:
+        if blind:
             with torch.no_grad():
                 return self.geometry(sources, maps)
         return []
@@ -190,6 +225,47 @@ class GSNeRF(GeneralizableModel):
     ) -> Float[Tensor, "V H W"]:
         least = self.config.geometry.least_confidence
         return completed(readings, levels[-1], sources.size, least).detach()
+
+    def _blended(
+        self,
+        branch: CarriedBranch,
+        sources: SourceImages,
+        maps: tuple[Tensor, ...],
+        levels: list[Level],
+        rays: TargetRays,
+    ) -> Prediction:
+        """Predict an image of rays by the statistics of the views.
+
+        A closed set is carried as what the extractor says of the sources' pixels.
+        """
+        config = self.config
+        if self.class_names:
+            assert sources.features is not None
+            named = sources.features[-1].softmax(1)
+            sources = replace(sources, labels=None, segments=None, latents=named, n_classes=0)
+        agreement = None
+        if sources.segments is not None and sources.depths is not None:
+            agreement = segment_agreement(sources)
+        if config.guided and config.samples <= 2:
+            depths = torch.stack([rays.depth, rays.behind][: config.samples], -1)
+        else:
+            placed = rays if config.guided else replace(rays, depth=torch.zeros_like(rays.depth))
+            counts = sample_counts(config.samples)
+            depths = guided_samples(placed, counts, config.spread_m, self.training).depths
+        features = maps[config.read_levels[0]]
+        prediction = branch(sources, rays, depths, features, agreement)
+        if self.class_names:
+            assert prediction.latent is not None
+            prediction = replace(
+                prediction,
+                scores=prediction.latent,
+                latent=None,
+                confidence=prediction.latent.amax(-1),
+            )
+        if not self.training:
+            return prediction
+        extra = self._extra(sources, levels, prediction, rays)
+        return replace(prediction, extra=prediction.extra | extra)
 
     def _rays(
         self,

@@ -7,6 +7,7 @@ behind is kept as well, because the nearest may be an error at an edge. Cracks a
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 from torch.nn.functional import pad, unfold
 
 from semantic_field.generalizable.gathering import NEAREST_M
+from semantic_field.generalizable.source_images import SourceImages, TargetRays
 
 SAME_M, SAME_SHARE = 0.02, 0.03  # readings that differ by less are of one surface
 NEARER_NEIGHBOURS = 5  # of eight: a pixel with so many nearer ones is seen through a crack
@@ -52,6 +54,22 @@ class Splats(NamedTuple):
     depths: Float[Tensor, "M"]
     offsets: Float[Tensor, "M 2"]
     sizes: Float[Tensor, "M"]
+
+
+def with_target_depth(rays: TargetRays, sources: SourceImages) -> TargetRays:
+    """Return rays with the target depth that the sources' depths show; 0 if these have none."""
+    if sources.depths is None:
+        nothing = torch.zeros_like(rays.depth)
+        return replace(rays, depth=nothing, behind=nothing)
+    pixels = rays.pixels.round()
+    first = pixels.amin((0, 1))
+    width, height = (pixels.amax((0, 1)) - first + 1).long().tolist()
+    shifted = torch.cat([rays.intrinsics[:2], rays.intrinsics[2:] - first])
+    found = target_depth(
+        sources.depths, sources.intrinsics, sources.poses, shifted, rays.pose, (height, width)
+    )
+    u, v = (pixels - first).long().unbind(-1)
+    return replace(rays, depth=found.depth[v, u], behind=found.behind[v, u])
 
 
 def target_depth(
