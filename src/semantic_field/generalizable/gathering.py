@@ -102,7 +102,7 @@ def interpolated(
     grid = torch.where(inside[..., None], grid, 0.0)
     grid = grid.permute(3, 0, 1, 2, 4).reshape(V, h * w, S, 2)
     found = grid_sample(maps, grid, padding_mode="border", align_corners=False)  # (V, C, hw, S)
-    found = found.permute(2, 3, 0, 1).reshape(h, w, S, V, -1)
+    found = found.permute(2, 3, 0, 1).reshape(h, w, S, V, maps.shape[1])
     return found * inside[..., None]
 
 
