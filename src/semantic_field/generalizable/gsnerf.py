@@ -23,6 +23,7 @@ from semantic_field.generalizable.gsnerf_losses import LossSettings, gsnerf_loss
 from semantic_field.generalizable.guided_samples import guided_samples, sample_counts
 from semantic_field.generalizable.model import GeneralizableModel, Prediction, Truth
 from semantic_field.generalizable.source_images import SourceImages, TargetRays
+from semantic_field.generalizable.statistics_renderer import StatisticsRenderer, StatisticsSettings
 from semantic_field.generalizable.unet_extractor import ExtractorSettings, feature_extractor
 from semantic_field.generalizable.volume_reading import completed
 from semantic_field.settings import Settings, flattened, option, updated
@@ -33,13 +34,18 @@ class GSNeRFConfig(Settings):
     """All sizes and weights of a GSNeRF.
 
     Attributes:
-        classes: names of the closed set, in the order of the scores; () = meaning is carried.
+        class_names: names of the closed set, in the order of the scores; () = meaning is carried.
     """
 
-    classes: tuple[str, ...] = ()
-    branch: str = option("attention", "what blends the views", choices=("attention",))
+    class_names: tuple[str, ...] = ()
+    branch: str = option(
+        "statistics",
+        "what blends the views: the published attention over them, or layers that look at their "
+        "statistics",
+        choices=("attention", "statistics"),
+    )
     samples: int = option(4, "samples of a ray", minimum=1, maximum=128)
-    spread_m: float = option(0.5, "deviation of the samples around the target depth, m", 0.0)
+    spread_m: float = option(0.1, "deviation of the samples around the target depth, m", 0.0)
     guided: bool = option(True, "sample by the target depth; false: uniformly, without it")
     depth: str = option(
         "completed",
@@ -54,6 +60,7 @@ class GSNeRFConfig(Settings):
     extractor: ExtractorSettings = field(default_factory=ExtractorSettings)
     geometry: GeometrySettings = field(default_factory=GeometrySettings)
     attention: AttentionSettings = field(default_factory=AttentionSettings)
+    statistics: StatisticsSettings = field(default_factory=StatisticsSettings)
     losses: LossSettings = field(default_factory=LossSettings)
 
 
@@ -92,8 +99,8 @@ class GSNeRF(GeneralizableModel):
     def __init__(self, config: GSNeRFConfig) -> None:
         super().__init__()
         self.config = config
-        self.class_names = config.classes
-        self.extractor = feature_extractor(config.extractor, len(config.classes))
+        self.class_names = config.class_names
+        self.extractor = feature_extractor(config.extractor, len(config.class_names))
         channels, strides = self.extractor.channels, self.extractor.strides
         self.geometry = None
         if config.depth != "readings":
@@ -105,9 +112,13 @@ class GSNeRF(GeneralizableModel):
                 f"extractor {config.extractor.kind} has {len(channels)} levels"
             )
         read = sum(channels[level] for level in config.read_levels)
-        self.renderer = AttentionRenderer(
-            config.attention, read, self._volume_channels(), len(config.classes)
-        )
+        self.renderer: AttentionRenderer | StatisticsRenderer
+        if config.branch == "statistics":
+            self.renderer = StatisticsRenderer(config.statistics, channels[config.read_levels[0]])
+        else:
+            self.renderer = AttentionRenderer(
+                config.attention, read, self._volume_channels(), len(config.class_names)
+            )
 
     def _volume_channels(self) -> int:
         if self.geometry is None:
@@ -125,7 +136,7 @@ class GSNeRF(GeneralizableModel):
             ValueError: if the sources have no depth and the model no volume, or if it is to be
                 found and there is only one source.
         """
-        readings = None if self.config.depth == "volume" else sources.depths
+        readings = self._readings(sources)
         if self.geometry is None:
             if readings is None:
                 raise ValueError(
@@ -147,10 +158,12 @@ class GSNeRF(GeneralizableModel):
         """
         sources, maps = self._with_maps(sources)
         levels = self._levels(sources, maps)
-        if levels and (sources.depths is None or self.config.depth == "volume"):
+        if levels and self._readings(sources) is None:
             sources = replace(sources, depths=self._completed(None, levels, sources))
-        if self.training:
+        if self.training or isinstance(self.renderer, StatisticsRenderer):
             prediction = self._rays(sources, maps, levels, rays)
+            if not self.training:
+                return prediction
             extra = self._extra(sources, levels, prediction, rays)
             return replace(prediction, extra=prediction.extra | extra)
         parts = [
@@ -172,18 +185,26 @@ class GSNeRF(GeneralizableModel):
         assert sources.features is not None
         return sources, sources.features[: len(self.extractor.channels)]
 
+    def _readings(self, sources: SourceImages) -> Float[Tensor, "V H W"] | None:
+        """Return the readings of the sources' depth cameras; None if there are none to be used."""
+        if self.config.depth == "volume" or sources.depths is None:
+            return None
+        return sources.depths if bool((sources.depths > 0).any()) else None
+
     def _levels(self, sources: SourceImages, maps: tuple[Tensor, ...]) -> list[Level]:
-        """Return what the geo-reasoner finds where something needs it, else nothing."""
+        """Return what the geo-reasoner finds: where it is read, or there are no readings.
+
+        With readings the volume only fills holes, which ``source_depths`` has done before.
+        """
         if self.geometry is None:
             return []
-        supervised = self.training and self.config.losses.supervises_levels
-        read = self._volume_channels() > 0
-        if supervised or read:
+        if self._readings(sources) is not None and not self._volume_channels():
+            return []
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self._learns_depth()):
             return self.geometry(sources, maps)
-        if sources.depths is None:
-            with torch.no_grad():
-                return self.geometry(sources, maps)
-        return []
+
+    def _learns_depth(self) -> bool:
+        return self.config.losses.supervises_levels or self._volume_channels() > 0
 
     def _completed(
         self, readings: Tensor | None, levels: list[Level], sources: SourceImages
@@ -208,6 +229,8 @@ class GSNeRF(GeneralizableModel):
             assert sources.features is not None
             semantic = sources.features[len(self.extractor.channels)]
         read = tuple(maps[level] for level in config.read_levels)
+        if isinstance(self.renderer, StatisticsRenderer):
+            return self.renderer(sources, rays, samples, read[0], semantic)
         volumes = levels if self._volume_channels() else []
         return self.renderer(sources, rays, samples, read, semantic, volumes)
 
