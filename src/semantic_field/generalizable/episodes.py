@@ -143,9 +143,7 @@ def rays_of(
     if sources.depths is None:
         nothing = torch.zeros(size, device=device)
         return target_rays(intrinsics, pose, nothing, nothing)
-    found = target_depth(
-        sources.depths, sources.intrinsics, sources.poses, intrinsics, pose, size
-    )
+    found = target_depth(sources.depths, sources.intrinsics, sources.poses, intrinsics, pose, size)
     return target_rays(intrinsics, pose, found.depth, found.behind)
 
 
