@@ -7,86 +7,24 @@ with a closed set of classes or with meaning that is carried, and the statistics
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
-import yaml
 from jaxtyping import Float
 from torch import Tensor
 
-from semantic_field.generalizable.attention_renderer import AttentionRenderer, AttentionSettings
-from semantic_field.generalizable.geo_reasoner import GeometrySettings, GeoReasoner, Level
-from semantic_field.generalizable.gsnerf_losses import LossSettings, gsnerf_losses
+from semantic_field.generalizable.attention_renderer import AttentionRenderer
+from semantic_field.generalizable.geo_reasoner import GeoReasoner, Level
+from semantic_field.generalizable.gsnerf_config import GSNeRFConfig
+from semantic_field.generalizable.gsnerf_losses import gsnerf_losses
 from semantic_field.generalizable.guided_samples import guided_samples, sample_counts
 from semantic_field.generalizable.model import GeneralizableModel, Prediction, Truth
 from semantic_field.generalizable.source_images import SourceImages, TargetRays
-from semantic_field.generalizable.statistics_renderer import StatisticsRenderer, StatisticsSettings
-from semantic_field.generalizable.unet_extractor import ExtractorSettings, feature_extractor
+from semantic_field.generalizable.statistics_renderer import StatisticsRenderer
+from semantic_field.generalizable.target_depth import target_depth
+from semantic_field.generalizable.unet_extractor import feature_extractor
 from semantic_field.generalizable.volume_reading import completed
-from semantic_field.settings import Settings, flattened, option, updated
-
-
-@dataclass(frozen=True)
-class GSNeRFConfig(Settings):
-    """All sizes and weights of a GSNeRF.
-
-    Attributes:
-        class_names: names of the closed set, in the order of the scores; () = meaning is carried.
-    """
-
-    class_names: tuple[str, ...] = ()
-    branch: str = option(
-        "statistics",
-        "what blends the views: the published attention over them, or layers that look at their "
-        "statistics",
-        choices=("attention", "statistics"),
-    )
-    samples: int = option(4, "samples of a ray", minimum=1, maximum=128)
-    spread_m: float = option(0.1, "deviation of the samples around the target depth, m", 0.0)
-    guided: bool = option(True, "sample by the target depth; false: uniformly, without it")
-    depth: str = option(
-        "completed",
-        "depth of the sources: readings of their depth cameras, these completed by the volume, or "
-        "the volume alone",
-        choices=("readings", "completed", "volume"),
-    )
-    read_levels: tuple[int, ...] = option(
-        (0,), "levels of the extractor that samples read, 0 = the finest"
-    )
-    rays_at_once: int = option(4096, "rays of a chunk when views are predicted", minimum=1)
-    extractor: ExtractorSettings = field(default_factory=ExtractorSettings)
-    geometry: GeometrySettings = field(default_factory=GeometrySettings)
-    attention: AttentionSettings = field(default_factory=AttentionSettings)
-    statistics: StatisticsSettings = field(default_factory=StatisticsSettings)
-    losses: LossSettings = field(default_factory=LossSettings)
-
-
-def gsnerf_config(values: Mapping[str, Any]) -> GSNeRFConfig:
-    """Return the configuration with values replaced, nested or by dotted names.
-
-    Raises:
-        ValueError: on an unknown name or a bad value.
-    """
-    return updated(GSNeRFConfig(), dict(flattened(dict(values))))
-
-
-def load_gsnerf_config(path: str | Path) -> GSNeRFConfig:
-    """Return the configuration of the section ``model`` of a YAML file such as config/gsnerf.yaml.
-
-    Raises:
-        ValueError: if there is no such section, it is of another system, or has unknown names.
-    """
-    content = yaml.safe_load(Path(path).read_text())
-    section = content.get("model") if isinstance(content, dict) else None
-    if not isinstance(section, dict) or section.get("system") != "gsnerf":
-        raise ValueError(
-            f"expected a section 'model' with 'system: gsnerf' in {path}, got {section!r}: start "
-            "from config/gsnerf.yaml"
-        )
-    return gsnerf_config({name: value for name, value in section.items() if name != "system"})
 
 
 class GSNeRF(GeneralizableModel):
@@ -141,11 +79,11 @@ class GSNeRF(GeneralizableModel):
             if readings is None:
                 raise ValueError(
                     "expected sources with depth, since the model has no way to find it, got "
-                    "none: use a depth camera or a model with depth: completed"
+                    "none: use a depth camera or a model with depth: either"
                 )
             return readings
-        if readings is not None and (len(sources) < 2 or bool((readings > 0).all())):
-            return readings  # nothing to complete, or nothing to complete it with
+        if readings is not None and self._suffice(readings):
+            return readings
         with torch.no_grad():
             levels = self.geometry(*self._with_maps(sources))
         return self._completed(readings, levels, sources)
@@ -160,6 +98,8 @@ class GSNeRF(GeneralizableModel):
         levels = self._levels(sources, maps)
         if levels and self._readings(sources) is None:
             sources = replace(sources, depths=self._completed(None, levels, sources))
+            if self._is_unguided(rays):
+                rays = with_target_depth(sources, rays)
         if self.training or isinstance(self.renderer, StatisticsRenderer):
             prediction = self._rays(sources, maps, levels, rays)
             if not self.training:
@@ -190,6 +130,16 @@ class GSNeRF(GeneralizableModel):
         if self.config.depth == "volume" or sources.depths is None:
             return None
         return sources.depths if bool((sources.depths > 0).any()) else None
+
+    def _is_unguided(self, rays: TargetRays) -> bool:
+        """Return whether the target depth has yet to be found from the sources' volumes."""
+        of_readings = self.training and self.config.depth == "volume"
+        return of_readings or not bool((rays.depth > 0).any())
+
+    def _suffice(self, readings: Float[Tensor, "V H W"]) -> bool:
+        """Return whether readings are not to be completed, or cannot be."""
+        wanted = self.config.depth == "completed" and len(readings) > 1
+        return not wanted or bool((readings > 0).all())
 
     def _levels(self, sources: SourceImages, maps: tuple[Tensor, ...]) -> list[Level]:
         """Return what the geo-reasoner finds: where it is read, or there are no readings.
@@ -224,13 +174,13 @@ class GSNeRF(GeneralizableModel):
         placed = rays if config.guided else replace(rays, depth=torch.zeros_like(rays.depth))
         counts = sample_counts(config.samples)
         samples = guided_samples(placed, counts, config.spread_m, jitter=self.training)
-        semantic = None
+        semantic, logits = None, None
         if self.class_names:
             assert sources.features is not None
-            semantic = sources.features[len(self.extractor.channels)]
+            semantic, logits = sources.features[len(self.extractor.channels) :]
         read = tuple(maps[level] for level in config.read_levels)
         if isinstance(self.renderer, StatisticsRenderer):
-            return self.renderer(sources, rays, samples, read[0], semantic)
+            return self.renderer(sources, rays, samples, read[0], logits)
         volumes = levels if self._volume_channels() else []
         return self.renderer(sources, rays, samples, read, semantic, volumes)
 
@@ -249,6 +199,17 @@ class GSNeRF(GeneralizableModel):
             assert sources.features is not None
             extra["source_logits"] = sources.features[len(self.extractor.channels) + 1]
         return extra
+
+
+def with_target_depth(sources: SourceImages, rays: TargetRays) -> TargetRays:
+    """Return rays with the target depth that the sources' depths show, see ``target_depth``."""
+    assert sources.depths is not None
+    column, row = (rays.pixels[..., i].round().long() for i in (0, 1))
+    size = int(row.max()) + 1, int(column.max()) + 1
+    found = target_depth(
+        sources.depths, sources.intrinsics, sources.poses, rays.intrinsics, rays.pose, size
+    )
+    return replace(rays, depth=found.depth[row, column], behind=found.behind[row, column])
 
 
 def chunks(rays: TargetRays, most: int) -> Iterator[list[TargetRays]]:
