@@ -75,6 +75,18 @@ def sample_counts(total: int) -> SampleCounts:
     return SampleCounts(total - 1 - around, around)
 
 
+def surface_samples(rays: TargetRays, total: int) -> GuidedSamples:
+    """Return samples at the target depth and, for a total of 2, at the next surface behind it.
+
+    Depth is 0 where there is no such surface: no sample.
+    """
+    depth = rays.depth.detach()
+    depths = torch.stack([depth, rays.behind.detach()][:total], -1)
+    exact = torch.zeros_like(depths, dtype=torch.bool)
+    exact[..., 0] = depth > 0
+    return GuidedSamples(depths, exact)
+
+
 def guided_samples(
     rays: TargetRays, counts: SampleCounts, spread_m: float = 0.5, jitter: bool = False
 ) -> GuidedSamples:
