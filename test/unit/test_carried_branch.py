@@ -38,9 +38,7 @@ def frames() -> list[Frame]:
 
 def small_model(**values) -> GSNeRF:
     torch.manual_seed(0)
-    return GSNeRF(
-        gsnerf_config({"branch": "statistics", "samples": 2, "depth": "readings"} | values)
-    )
+    return GSNeRF(gsnerf_config({"depth": "readings"} | values))
 
 
 @pytest.fixture(scope="module")
@@ -213,7 +211,9 @@ def test_a_few_steps_lower_the_loss(frames: list[Frame]) -> None:
 
 
 def test_the_same_random_numbers_make_the_same_episode(frames: list[Frame]) -> None:
-    maker = EpisodeMaker(Scene(frames, {i: str(i) for i in range(40)}), EpisodeSettings(crop=(24, 24)))
+    maker = EpisodeMaker(
+        Scene(frames, {i: str(i) for i in range(40)}), EpisodeSettings(crop=(24, 24))
+    )
     first, second = (maker(np.random.default_rng(3)) for _ in range(2))
     torch.testing.assert_close(first.sources.colors, second.sources.colors)
     torch.testing.assert_close(first.rays.pixels, second.rays.pixels)
