@@ -120,7 +120,10 @@ class GSNeRF(GeneralizableModel):
     def losses(
         self, prediction: Prediction, truth: Truth, sources: SourceImages
     ) -> dict[str, Tensor]:
-        """Return the weighted terms by name: ``gsnerf_losses``, of statistics ``carried_losses``."""
+        """Return the weighted terms of the loss by name.
+
+        See ``gsnerf_losses``, and for the statistics ``carried_losses``.
+        """
         config = self.config
         if config.branch == "statistics":
             return carried_losses(config.carried_losses, prediction, truth)
