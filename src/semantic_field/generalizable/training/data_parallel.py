@@ -12,6 +12,8 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+CPU = torch.device("cpu")
+
 
 @dataclass(frozen=True)
 class Workers:
@@ -25,7 +27,7 @@ class Workers:
 
     rank: int = 0
     world: int = 1
-    device: torch.device = torch.device("cpu")
+    device: torch.device = CPU
 
     @property
     def is_first(self) -> bool:
@@ -60,6 +62,10 @@ class Workers:
         """Return when all processes have come here."""
         if self.world > 1:
             dist.barrier()
+
+
+ALONE = Workers()
+"""A process without others, on the CPU."""
 
 
 @contextmanager

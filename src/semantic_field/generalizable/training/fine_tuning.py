@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from semantic_field.generalizable.episodes import Episode
 from semantic_field.generalizable.model import GeneralizableModel
-from semantic_field.generalizable.training.data_parallel import Workers
+from semantic_field.generalizable.training.data_parallel import ALONE, Workers
 from semantic_field.generalizable.training.episode_feed import EpisodeFeed
 from semantic_field.generalizable.training.learning_rate import make_optimizer, rate_factor
 from semantic_field.generalizable.training.training_loop import EpisodeLoss, train_step
@@ -39,7 +39,7 @@ def fine_tuned(
     make: Callable[[int], Episode],
     settings: FineTuning,
     report: Report = lambda step, share, terms: None,
-    workers: Workers = Workers(),
+    workers: Workers = ALONE,
 ) -> tuple[GeneralizableModel, int]:
     """Return a fine-tuned copy of a model, for evaluation, and the number of steps.
 

@@ -21,9 +21,7 @@ def predicted(model: GeneralizableModel, episode: Episode) -> Prediction:
 
 
 @torch.no_grad()
-def held_out_figures(
-    model: GeneralizableModel, episodes: Sequence[Episode]
-) -> dict[str, float]:
+def held_out_figures(model: GeneralizableModel, episodes: Sequence[Episode]) -> dict[str, float]:
     """Return the means over episodes of ``psnr`` (dB), ``miou`` and ``depth_m``.
 
     ``miou`` is over the classes of each episode's truth, ``depth_m`` the median error of depth

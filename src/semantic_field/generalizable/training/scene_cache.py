@@ -172,11 +172,12 @@ def _frames(arrays: Arrays) -> Iterator[Frame]:
             for name in ("labels", "instances")
             if name in arrays and arrays[f"{name}.has"][i]
         }
+        fx, fy, cx, cy = map(float, arrays["intrinsics"][i])
         yield Frame(
             stamp_ns=int(stamp_ns),
             color=arrays["color"][i],
             depth=arrays["depth"][i].astype(np.float32) / np.float32(MM),
-            camera=Camera(*map(float, arrays["intrinsics"][i]), width, height),
+            camera=Camera(fx, fy, cx, cy, width, height),
             T_world_camera=arrays["poses"][i],
             camera_id=int(arrays["cameras"][i]),
             **ids,

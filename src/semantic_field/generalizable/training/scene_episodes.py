@@ -1,4 +1,4 @@
-"""Which episode belongs to which step of a training: its scene, its makers in memory, its classes."""
+"""Which episode belongs to which step of a training."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ import torch
 from torch import Tensor
 
 from semantic_field.generalizable.episodes import Episode, EpisodeMaker, EpisodeSettings, Scene
+from semantic_field.generalizable.sensor_noise import EXACT, SensorNoise
 from semantic_field.generalizable.training.episode_feed import episode_random
 from semantic_field.generalizable.training.scenes import SceneSet, expand_locations
 
 T = TypeVar("T")
 SCENES, HELD_OUT = 1 << 20, 1 << 21  # random numbers of their own: no step has so many episodes
+HELD_OUT_CROP = 120, 160
 BYTES_PER_PIXEL = 28  # of a frame and of what an EpisodeMaker keeps beside it
 
 
@@ -115,15 +117,33 @@ def held_out_episodes(
     class_names: tuple[str, ...],
     count: int,
     seed: int,
-) -> list[Episode]:
-    """Return always the same episodes, as many from each scene as from the others."""
-    found: list[Episode] = []
+) -> dict[str, list[Episode]]:
+    """Return always the same episodes, by what the sources are like; ``count`` of each kind.
+
+    ``exact`` sources have no faults, ``noisy`` ones those of ``SensorNoise()``; if training has
+    sources without depth, ``no_depth`` ones are exact otherwise. Each scene has as many episodes.
+    """
+    found: dict[str, list[Episode]] = {}
     for number in range(min(count, len(scenes))):
-        (maker, names), _ = _maker(scenes[number], settings)
-        for index in range(number, count, len(scenes)):
-            episode = maker(episode_random(seed, index, HELD_OUT))
-            found.append(with_classes(episode, names, class_names))
+        scene = scenes[number]
+        for kind, special in _kinds(settings).items():
+            maker = EpisodeMaker(scene, special)
+            for index in range(number, count, len(scenes)):
+                episode = maker(episode_random(seed, index, HELD_OUT))
+                episode = with_classes(episode, scene.class_names, class_names)
+                found.setdefault(kind, []).append(episode)
     return found
+
+
+def _kinds(settings: EpisodeSettings) -> dict[str, EpisodeSettings]:
+    most = settings.views[1]
+    exact = replace(
+        settings, views=(most, most), crop=HELD_OUT_CROP, noises=(EXACT,), without_depth=0.0
+    )
+    kinds = {"exact": exact, "noisy": replace(exact, noises=(SensorNoise(),))}
+    if settings.without_depth > 0:
+        kinds["no_depth"] = replace(exact, without_depth=1.0)
+    return kinds
 
 
 def recording_episodes(
@@ -142,9 +162,7 @@ def _maker(
     return (EpisodeMaker(scene, settings), scene.class_names), pixels * BYTES_PER_PIXEL
 
 
-def with_classes(
-    episode: Episode, names: Mapping[int, str], class_names: Sequence[str]
-) -> Episode:
+def with_classes(episode: Episode, names: Mapping[int, str], class_names: Sequence[str]) -> Episode:
     """Return an episode whose label rows are those of a closed set; as it is for ().
 
     Args:

@@ -73,6 +73,7 @@ class SceneSet:
         most_frames: a recording with more is thinned evenly to so many.
     Attributes:
         locations: of the scenes. entries: the number of the entry that each came from.
+        cache_folder: of the files.
     """
 
     def __init__(
@@ -87,7 +88,7 @@ class SceneSet:
         if not self.locations:
             raise ValueError("expected at least one recording, such as room:seed=0..9, got none")
         self.size, self._most_frames = size, most_frames
-        self._cache = cache or cache_folder() / "scenes"
+        self.cache_folder = cache or cache_folder() / "scenes"
 
     def __len__(self) -> int:
         return len(self.locations)
@@ -137,7 +138,7 @@ class SceneSet:
         return found
 
     def _file(self, number: int) -> Path:
-        return cache_file(self._cache, self.locations[number], self.size, self._most_frames)
+        return cache_file(self.cache_folder, self.locations[number], self.size, self._most_frames)
 
     def _make(self, number: int) -> None:
         source = open_source(self.locations[number])
@@ -159,4 +160,3 @@ def _without(frame: Frame, void: frozenset[int]) -> Frame:
 def _resolved(location: str) -> str:
     path = Path(location)
     return str(path.resolve()) if path.exists() else location
-

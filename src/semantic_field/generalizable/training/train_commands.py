@@ -86,7 +86,8 @@ def config_file(name_or_path: str) -> Path:
         if (folder / f"{name_or_path}.yaml").is_file():
             return folder / f"{name_or_path}.yaml"
     raise ValueError(
-        f"expected a YAML file or a name such as gsnerf_small or gp_nerf_small, got {name_or_path!r}"
+        "expected a YAML file or a name such as gsnerf_small or gp_nerf_small, got "
+        f"{name_or_path!r}"
     )
 
 
@@ -110,7 +111,9 @@ def _train(arguments: argparse.Namespace) -> int:
         try:
             written = job.run()
         except KeyboardInterrupt:
-            console.print("stopped; the same command with --resume goes on from the last checkpoint")
+            console.print(
+                "stopped; the same command with --resume goes on from the last checkpoint"
+            )
             raise
     console.print(f"written: {written}")
     return 0
@@ -176,6 +179,8 @@ def _finetune(arguments: argparse.Namespace) -> int:
             report({"step": round(100 * share), "loss": sum(terms.values()), "terms": terms})
 
         tuned, steps = fine_tuned(model, make, settings, tell, workers)
-    save_model(tuned, arguments.out, tuned_card(card, arguments.weights, arguments.recording, steps))
+    save_model(
+        tuned, arguments.out, tuned_card(card, arguments.weights, arguments.recording, steps)
+    )
     console.print(f"{steps} steps on {arguments.recording}; written: {arguments.out}")
     return 0

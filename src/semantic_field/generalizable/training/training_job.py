@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 import yaml
@@ -122,13 +121,13 @@ class TrainingJob:
     ) -> TrainingLoop:
         config, training = self.config, self.config.training
         names = run.model.class_names
-        episodes = []
+        episodes = {}
         if held_out is not None and workers.is_first:
             count = training.held_out_episodes
             episodes = held_out_episodes(held_out, config.episodes, names, count, training.seed)
         return TrainingLoop(
             make=self._episodes(scenes, names),
-            held_out=[moved(episode, workers.device) for episode in episodes],
+            held_out={k: [moved(e, workers.device) for e in v] for k, v in episodes.items()},
             settings=training,
             folder=self.folder,
             workers=workers,

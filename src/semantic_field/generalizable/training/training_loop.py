@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from semantic_field.generalizable.episodes import Episode
 from semantic_field.generalizable.model import GeneralizableModel
-from semantic_field.generalizable.training.data_parallel import Workers
+from semantic_field.generalizable.training.data_parallel import ALONE, Workers
 from semantic_field.generalizable.training.episode_feed import EpisodeFeed
 from semantic_field.generalizable.training.held_out_figures import (
     RunningMeans,
@@ -58,17 +58,17 @@ class TrainingLoop:
 
     Attributes:
         make: returns an episode for a step and a number in its batch, from these alone.
-        held_out: episodes of the held-out figures.
+        held_out: episodes of the held-out figures by their kind.
         folder: of the log and the checkpoints.
         report: called after every step with what there is to say: ``step``, ``loss``, ``terms``,
             and when they were computed ``held_out``.
     """
 
     make: Callable[[int, int], Episode]
-    held_out: Sequence[Episode]
+    held_out: Mapping[str, Sequence[Episode]]
     settings: ScheduleSettings
     folder: Path
-    workers: Workers = Workers()
+    workers: Workers = ALONE
     report: Report = lambda entry: None
 
     def run(self, run: TrainingRun) -> None:
@@ -116,7 +116,11 @@ class TrainingLoop:
     def _note_held_out(self, run: TrainingRun, log: TrainingLog) -> None:
         if self.held_out:
             with autocast(self.settings, self.workers.device):
-                figures = held_out_figures(run.model, self.held_out)
+                figures = {
+                    f"{kind}_{name}": value
+                    for kind, episodes in self.held_out.items()
+                    for name, value in held_out_figures(run.model, episodes).items()
+                }
             log.add({"step": run.step, "held_out": figures})
             self.report({"step": run.step, "held_out": figures})
 
@@ -142,7 +146,7 @@ def train_step(
     run.optimizer.zero_grad(set_to_none=True)
     with autocast(settings, workers.device):
         terms = loss([moved(episode, workers.device) for episode in episodes])
-    values = {name: float(term) for name, term in terms.items()}
+    values = {name: float(term.detach()) for name, term in terms.items()}
     _check_finite(values, run.step)
     torch.stack([term.float() for term in terms.values()]).sum().backward()
     if settings.clip_value > 0:

@@ -60,7 +60,7 @@ class ScheduleSettings(Settings):
     weight_decay: float = option(1e-5, "of Adam (L2)", 0.0)
     warm_up_steps: int = option(500, "steps in which the rate rises linearly", 0)
     decay: str = option("cosine", "of the learning rate", choices=("cosine", "steps", "none"))
-    last_rate: float = option(0.02, "cosine: rate at the end, as a share of learning_rate", 0.0, 1.0)
+    last_rate: float = option(0.02, "cosine: last rate, as a share of learning_rate", 0.0, 1.0)
     decay_factor: float = option(0.6, "steps: factor of each decay", 0.0, 1.0)
     decay_every: int = option(100000, "steps: steps between decays", 1)
     clip_value: float = option(2.0, "bound on each component of the gradient; 0 = none", 0.0)
@@ -160,4 +160,3 @@ def _rates(values: dict[str, Any]) -> dict[str, float]:
                 f"5.0e-4), got {name}: {value!r}"
             )
     return {name: float(value) for name, value in values.items()}
-

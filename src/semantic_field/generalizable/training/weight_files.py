@@ -85,9 +85,7 @@ def build_model(config: Mapping[str, Any]) -> GeneralizableModel:
     """
     system = config.get("system")
     if system not in SYSTEMS:
-        raise ValueError(
-            f"expected model.system to be one of {', '.join(SYSTEMS)}, got {system!r}"
-        )
+        raise ValueError(f"expected model.system to be one of {', '.join(SYSTEMS)}, got {system!r}")
     model, settings = SYSTEMS[system].classes()
     values = {name: value for name, value in config.items() if name != "system"}
     return model(constructed(settings, values, system))
