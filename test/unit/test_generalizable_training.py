@@ -1,4 +1,4 @@
-"""Training of generalizable models: scenes and their cache, episodes of steps, figures, settings."""
+"""Training of generalizable models: scenes and their cache, episodes, figures, settings."""
 
 from __future__ import annotations
 

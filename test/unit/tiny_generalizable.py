@@ -11,7 +11,6 @@ import sys
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from semantic_field import cli
@@ -70,10 +69,12 @@ class TinyModel(GeneralizableModel):
     def losses(
         self, prediction: Prediction, truth: Truth, sources: SourceImages
     ) -> dict[str, Tensor]:
-        terms = {"color": F.mse_loss(prediction.color, truth.color)}
+        terms = {"color": nn.functional.mse_loss(prediction.color, truth.color)}
         if prediction.scores is not None:
             chance = prediction.scores.clamp_min(1e-3).log().flatten(0, 1)
-            terms["labels"] = 0.1 * F.nll_loss(chance, truth.labels.flatten(), ignore_index=-1)
+            terms["labels"] = 0.1 * nn.functional.nll_loss(
+                chance, truth.labels.flatten(), ignore_index=-1
+            )
         return terms
 
 

@@ -199,13 +199,26 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             f"expected weights of a generalizable model in {path}, got a safetensors file without "
             f"{FORMAT!r}; files are made by semantic-field train"
         )
-    about = json.loads(text)
-    if about["version"] != FORMAT_VERSION:
-        raise ValueError(
-            f"expected weights of format version {FORMAT_VERSION} in {path}, got "
-            f"{about['version']}; use the release that wrote them, or train anew"
-        )
+    about = _header(path, text)
     return about, tensors
+
+
+def _header(path: Path, text: str) -> dict[str, Any]:
+    """Return the header of a file, checked for its version and its parts."""
+    try:
+        about = json.loads(text)
+        found = about["version"]
+        missing = {"config", "class_names", "card"} - set(about)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"expected an intact header of weights in {path}: {error!r}") from error
+    if found != FORMAT_VERSION:
+        raise ValueError(
+            f"expected weights of format version {FORMAT_VERSION} in {path}, got {found}; use the "
+            "release that wrote them, or train anew"
+        )
+    if missing:
+        raise ValueError(f"expected {', '.join(sorted(missing))} in the header of {path}, got none")
+    return about
 
 
 def _check_tensors(path: Path, found: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
