@@ -47,12 +47,12 @@ class SourceImages:
 
     def to(self, device: torch.device | str) -> SourceImages:
         """Return the same on a device."""
-        moved = {
-            name: value.to(device) for name, value in vars(self).items() if torch.is_tensor(value)
-        }
-        if self.features is not None:
-            moved["features"] = tuple(part.to(device) for part in self.features)
-        return replace(self, **moved)
+        tensors = {name: value for name, value in vars(self).items() if torch.is_tensor(value)}
+        moved = {name: value.to(device) for name, value in tensors.items()}
+        features = self.features
+        if features is not None:
+            features = tuple(part.to(device) for part in features)
+        return replace(self, **moved, features=features)
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,14 @@ class TargetRays:
         """Return the rays of a rectangle of the image of rays."""
         cut = {name: getattr(self, name)[rows, columns] for name in ("pixels", "depth", "behind")}
         return replace(self, **cut)
+
+    def at(self, rows: Int[Tensor, "Q"], columns: Int[Tensor, "Q"]) -> TargetRays:
+        """Return Q rays as an image of Q x 1."""
+        parts = {
+            name: getattr(self, name)[rows, columns][:, None]
+            for name in ("pixels", "depth", "behind")
+        }
+        return replace(self, **parts)
 
     def directions(self) -> Float[Tensor, "h w 3"]:
         """Return the rays' directions in the target's axes, with z = 1."""
