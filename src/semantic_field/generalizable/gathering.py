@@ -47,9 +47,7 @@ class Gathered(NamedTuple):
         return torch.where(self.reading > 0, self.reading - self.far, 0.0)
 
 
-def gather(
-    sources: SourceImages, rays: TargetRays, depths: Float[Tensor, "h w S"]
-) -> Gathered:
+def gather(sources: SourceImages, rays: TargetRays, depths: Float[Tensor, "h w S"]) -> Gathered:
     """Gather what the sources hold at samples of rays.
 
     Args:
