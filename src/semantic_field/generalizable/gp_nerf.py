@@ -8,16 +8,11 @@ never sees classes weighs neighbouring rays.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
-
 import torch
-import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from semantic_field.generalizable.carrying import carried_labels, carried_latents
-from semantic_field.generalizable.gathering import Gathered, at_pixels, gather, interpolated
 from semantic_field.generalizable.gp_nerf_config import GPNeRFConfig
 from semantic_field.generalizable.gp_nerf_losses import (
     class_loss,
@@ -27,60 +22,15 @@ from semantic_field.generalizable.gp_nerf_losses import (
     distillation_loss,
     vote_loss,
 )
-from semantic_field.generalizable.guided_samples import (
-    GuidedSamples,
-    guided_samples,
-    sample_counts,
-)
 from semantic_field.generalizable.instance_losses import instance_losses
-from semantic_field.generalizable.inverse_depth_samples import (
-    importance_samples,
-    inverse_depth_samples,
-)
 from semantic_field.generalizable.model import GeneralizableModel, Prediction, Truth
 from semantic_field.generalizable.perception_head import HEADS, NeighbourFilter, filtered
-from semantic_field.generalizable.ray_aggregation import (
-    Aggregated,
-    RayAggregation,
-    beside_target_depth,
-    in_the_world,
-)
+from semantic_field.generalizable.ray_rendering import RayRenderer, RenderedRays
 from semantic_field.generalizable.resnet_extractor import ResNetExtractor
 from semantic_field.generalizable.source_images import SourceImages, TargetRays
-from semantic_field.generalizable.view_evidence import Borders, borders, view_evidence
 
 LEAST_SIDE = 16  # of an image of rays whose own features can teach
 RAY_NUMBERS = 6  # what the filter hears of a ray beside its features
-
-
-@dataclass(frozen=True)
-class RenderedRays:
-    """What h x w rays carry before a head sees them. None: not of this kind of model.
-
-    Attributes:
-        color, depth: RGB and metres; depth is 0 where nothing is seen.
-        feature: float32 (h, w, W), radiance features.
-        seen: bool (h, w), whether any source sees any sample.
-        share: float32 (h, w), samples of views that see, of all.
-        depths, weights: float32 (h, w, S), of the samples.
-        coarse: colours of the coarse pass (None with guided samples).
-        meaning: float32 (h, w, S, D), semantic features of the samples.
-        trust: float32 (h, w), what the weights of the carried labels sum to.
-        votes: float32 (h, w, C); latent: float32 (h, w, D).
-    """
-
-    color: Tensor
-    depth: Tensor
-    feature: Tensor
-    seen: Tensor
-    share: Tensor
-    depths: Tensor
-    weights: Tensor
-    coarse: Tensor | None = None
-    meaning: Tensor | None = None
-    trust: Tensor | None = None
-    votes: Tensor | None = None
-    latent: Tensor | None = None
 
 
 class GPNeRF(GeneralizableModel):
@@ -98,11 +48,7 @@ class GPNeRF(GeneralizableModel):
         self.extractor = ResNetExtractor(
             config.stem, config.widths, config.stages, config.radiance, config.semantic * closed
         )
-        self.aggregation = RayAggregation(config)
-        self.color = nn.Linear(width, 3)
-        if config.color == "blended":  # begins with the sources' own colours
-            nn.init.zeros_(self.color.weight)
-            nn.init.zeros_(self.color.bias)
+        self.rays = RayRenderer(config)
         if closed:
             channels = 4 * config.semantic
             outputs = len(config.class_names) + (config.instances + 1 if config.instances else 0)
@@ -140,14 +86,7 @@ class GPNeRF(GeneralizableModel):
             raise ValueError(
                 "expected sources with features, got none: set features=model.extract(colors)"
             )
-        edges = borders(sources) if self.config.evidence else Borders(None, None)
-        bands = [
-            _joined(
-                [self._rendered(sources, rays.part(rows, columns), edges) for columns in cut], 1
-            )
-            for rows, cut in _parts(*rays.size, self.config.chunk)
-        ]
-        image = _joined(bands, 0)
+        image = self.rays(sources, rays)
         return self._classified(image) if self.class_names else self._carried(image, rays)
 
     def losses(
@@ -207,106 +146,6 @@ class GPNeRF(GeneralizableModel):
             terms |= {name: config.instance_weight * term for name, term in found.items()}
         return terms
 
-    def _rendered(self, sources: SourceImages, rays: TargetRays, edges: Borders) -> RenderedRays:
-        config = self.config
-        if config.sampling == "guided":
-            counts = sample_counts(config.samples)
-            samples = guided_samples(rays, counts, config.spread_m, jitter=self.training)
-            return self._through(sources, rays, samples, edges, True)
-        depths = inverse_depth_samples(
-            rays.size, config.coarse, rays.bounds, rays.pixels.device, self.training
-        )
-        coarse = self._through(sources, rays, _unguided(depths), edges, not config.importance)
-        if not config.importance:
-            return coarse
-        finer = importance_samples(depths, coarse.weights, config.importance, self.training)
-        depths = torch.cat([depths, finer], -1).sort(-1).values
-        fine = self._through(sources, rays, _unguided(depths), edges, True)
-        return replace(fine, coarse=coarse.color)
-
-    def _through(
-        self,
-        sources: SourceImages,
-        rays: TargetRays,
-        samples: GuidedSamples,
-        edges: Borders,
-        last: bool,
-    ) -> RenderedRays:
-        """One pass; ``last``: with semantics, or with what is carried."""
-        gathered = gather(sources, rays, samples.depths)
-        inside = gathered.inside
-        labels = None
-        if sources.labels is not None and not self.class_names:
-            labels = at_pixels(sources.labels, gathered.pixels, inside, -1)
-        done = self._aggregated(sources, rays, samples, gathered, labels, edges, last)
-        h, w, S, V = inside.shape
-        weights = done.weights.view(h, w, S)
-        seen = inside.flatten(2).any(-1)
-        result = RenderedRays(
-            color=self._color(done, weights, gathered),
-            depth=self._depth(samples.depths, weights) * seen,
-            feature=done.feature.view(h, w, -1),
-            seen=seen,
-            share=inside.float().mean((2, 3)),
-            depths=samples.depths,
-            weights=weights,
-            meaning=None if done.meaning is None else done.meaning.view(h, w, S, -1),
-        )
-        if self.class_names or not last:
-            return result
-        half = self.config.width // 2
-        carried = done.attention[..., half:].mean(-1).view(h, w, S, V) * weights[..., None]
-        return replace(result, **_carrying(carried, sources, labels, gathered))
-
-    def _aggregated(
-        self,
-        sources: SourceImages,
-        rays: TargetRays,
-        samples: GuidedSamples,
-        gathered: Gathered,
-        labels: Tensor | None,
-        edges: Borders,
-        last: bool,
-    ) -> Aggregated:
-        config, features = self.config, sources.features
-        assert features is not None
-        pixels, inside = gathered.pixels, gathered.inside
-        radiance = interpolated(features[0], pixels, inside, sources.size)
-        meaning = None
-        if self.class_names and last:  # the gradient block: sources' semantics learn as teachers
-            meaning = interpolated(features[1].detach(), pixels, inside, sources.size)
-            meaning = meaning.flatten(0, 1)
-        relation = gathered.turn
-        if config.evidence:
-            relation = torch.cat([relation, view_evidence(gathered, labels, edges)], -1)
-        if config.position == "ray":
-            place = beside_target_depth(rays, samples, config.spread_m)
-        else:
-            place = in_the_world(rays, samples.depths, config.frequencies)
-        inputs = torch.cat([radiance, gathered.colors], -1)
-        tensors = (inputs, relation, inside, place)
-        return self.aggregation(*(tensor.flatten(0, 1) for tensor in tensors), meaning)
-
-    def _color(
-        self, done: Aggregated, weights: Float[Tensor, "h w S"], gathered: Gathered
-    ) -> Float[Tensor, "h w 3"]:
-        """The first half of the attention's channels weighs colours, the second meaning."""
-        h, w, S = weights.shape
-        own = self.color(done.feature).view(h, w, 3)
-        if self.config.color == "regressed":
-            return own
-        half = self.config.width // 2
-        shares = done.attention[..., :half].mean(-1).view(h, w, S, -1) * weights[..., None]
-        total = shares.sum((2, 3)).clamp_min(1e-6)
-        return torch.einsum("hwsv,hwsvc->hwc", shares, gathered.colors) / total[..., None] + own
-
-    def _depth(
-        self, depths: Float[Tensor, "h w S"], weights: Float[Tensor, "h w S"]
-    ) -> Float[Tensor, "h w"]:
-        if self.config.depth == "best" and not self.training:
-            return depths.gather(-1, weights.argmax(-1, keepdim=True))[..., 0]
-        return (weights * depths).sum(-1) / weights.sum(-1).clamp_min(1e-6)
-
     def _classified(self, image: RenderedRays) -> Prediction:
         """S_fused and the perception head. The paper draws the fusion, its code has none; here the
         radiance features of the ray add to the semantic ones by one linear layer."""
@@ -347,44 +186,6 @@ class GPNeRF(GeneralizableModel):
 
     def _shown(self, color: Float[Tensor, "h w 3"]) -> Float[Tensor, "h w 3"]:
         return color if self.training else color.clamp(0.0, 1.0)
-
-
-def _parts(h: int, w: int, chunk: int) -> Iterator[tuple[slice, list[slice]]]:
-    """Rectangles of at most ``chunk`` rays: bands of rows, each with its slices of columns."""
-    columns = min(w, chunk)
-    rows = max(1, chunk // columns)
-    cut = [slice(start, start + columns) for start in range(0, w, columns)]
-    for start in range(0, h, rows):
-        yield slice(start, start + rows), cut
-
-
-def _joined(parts: list[RenderedRays], dim: int) -> RenderedRays:
-    if len(parts) == 1:
-        return parts[0]
-    columns = {item.name: [getattr(part, item.name) for part in parts] for item in fields(parts[0])}
-    return RenderedRays(
-        **{name: None if c[0] is None else torch.cat(c, dim) for name, c in columns.items()}
-    )
-
-
-def _unguided(depths: Float[Tensor, "h w S"]) -> GuidedSamples:
-    return GuidedSamples(depths, torch.zeros_like(depths, dtype=torch.bool))
-
-
-def _carrying(
-    weights: Float[Tensor, "h w S V"],
-    sources: SourceImages,
-    labels: Tensor | None,
-    gathered: Gathered,
-) -> dict[str, Tensor]:
-    """What the weights carry: trust, and votes and a latent where the sources have such."""
-    found = {"trust": weights.sum((2, 3))}
-    if labels is not None:
-        found["votes"] = carried_labels(weights, labels, sources.n_classes)
-    if sources.latents is not None:
-        latents = interpolated(sources.latents, gathered.pixels, gathered.inside, sources.size)
-        found["latent"] = carried_latents(weights, latents)
-    return found
 
 
 def _ray_numbers(image: RenderedRays, rays: TargetRays) -> Float[Tensor, "h w 6"]:

@@ -73,7 +73,9 @@ class GPNeRFConfig(Settings):
     head: str = option("unet", "perception head of the closed set", choices=("unet", "fpn"))
     head_width: int = option(16, "channels of the perception head", 4)
     instances: int = option(0, "objects that the head can tell apart; 0 = no instances", 0)
-    chunk: int = option(4096, "rays that are rendered at once", 1)
+    chunk: int = option(
+        16384, "samples in source views that are worked on at once; what fits into a cache", 1
+    )
 
     color_weight: float = option(0.25, "of squared colour errors, summed over channels", 0.0)
     semantic_weight: float = option(0.75, "of cross-entropies", 0.0)

@@ -7,9 +7,9 @@ surface the target 0, for which torch's cosine embedding loss is always 0; here 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn import functional as F
 
 LEAST = 1e-6  # probability below which a vote counts as absent
 

@@ -14,13 +14,14 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 from semantic_field.generalizable.gp_nerf_config import GPNeRFConfig
 from semantic_field.generalizable.guided_samples import GuidedSamples
 from semantic_field.generalizable.ray_transformer import RayTransformer, along_rays, ray_weights
 from semantic_field.generalizable.source_images import TargetRays
 from semantic_field.generalizable.view_evidence import NUMBERS
-from semantic_field.generalizable.view_transformer import ViewTransformer, spoken
+from semantic_field.generalizable.view_transformer import ViewTransformer, mlp, pointwise, spoken
 
 TURN = 4  # numbers of ray_diff: difference of the unit directions, and their cosine
 BESIDE = 4  # numbers of a sample's place beside the target depth
@@ -32,13 +33,13 @@ class Aggregated(NamedTuple):
     Attributes:
         feature: float32 (R, W), radiance features of the rays.
         weights: float32 (R, S), of the samples, sum at most 1.
-        attention: float32 (R, S, V, W), what each channel of the last block paid to each view.
+        attention: float32 (V, W, P), what each channel of the last block paid to each view.
         meaning: float32 (R, S, D), semantic features of the samples, summed over the blocks.
     """
 
     feature: Float[Tensor, "R W"]
     weights: Float[Tensor, "R S"]
-    attention: Float[Tensor, "R S V W"]
+    attention: Float[Tensor, "V W P"]
     meaning: Float[Tensor, "R S D"] | None
 
 
@@ -51,9 +52,7 @@ class RayAggregation(nn.Module):
         relation = TURN + (NUMBERS if config.evidence else 0)
         place = BESIDE if config.position == "ray" else 2 * 3 * (1 + 2 * config.frequencies)
         self.empty_samples = config.empty_samples
-        self.embed = nn.Sequential(
-            nn.Linear(config.radiance + 3, width), nn.ReLU(inplace=True), nn.Linear(width, width)
-        )
+        self.embed = mlp(config.radiance + 3, width, width)
         shape = (config.expansion, config.dropout)
         self.views = nn.ModuleList(
             ViewTransformer(width, relation, *shape) for _ in range(config.blocks)
@@ -62,18 +61,17 @@ class RayAggregation(nn.Module):
             RayTransformer(width, config.heads, *shape) for _ in range(config.blocks)
         )
         self.places = nn.ModuleList(
-            nn.Sequential(nn.Linear(width + place, width), nn.ReLU(True), nn.Linear(width, width))
-            for _ in range(0, config.blocks, 2)
+            mlp(width + place, width, width) for _ in range(0, config.blocks, 2)
         )
         self.norm = nn.LayerNorm(width)
 
     def forward(
         self,
-        inputs: Float[Tensor, "R S V F"],
-        relation: Float[Tensor, "R S V E"],
-        seen: Bool[Tensor, "R S V"],
+        inputs: Float[Tensor, "V F P"],
+        relation: Float[Tensor, "V E P"],
+        seen: Bool[Tensor, "V P"],
         place: Float[Tensor, "R S B"],
-        meaning: Float[Tensor, "R S V D"] | None = None,
+        meaning: Float[Tensor, "V D P"] | None = None,
     ) -> Aggregated:
         """Aggregate what the views hold at samples.
 
@@ -83,26 +81,25 @@ class RayAggregation(nn.Module):
             place: where the samples are.
             meaning: semantic features of the views; None = without the semantic branch.
         """
-        R, S, V, _ = inputs.shape
-        views, relation = self.embed(inputs.flatten(0, 1)), relation.flatten(0, 1)
-        visible, total = seen.flatten(0, 1), None
-        there = None if self.empty_samples else seen.any(-1)
-        highest = torch.where(visible[..., None], views, -math.inf).amax(1)
-        points = torch.where(visible.any(1)[:, None], highest, 0.0)
+        R, S, _ = place.shape
+        views, total = pointwise(self.embed, inputs), None
+        there = None if self.empty_samples else seen.any(0).view(R, S)
+        highest = torch.where(seen[:, None], views, -math.inf).amax(0)
+        points = torch.where(seen.any(0), highest, 0.0).T
         attention = along = None
         for number, (view_block, ray_block) in enumerate(zip(self.views, self.rays)):
-            points, attention = view_block(points, views, relation, visible)
+            points, attention = view_block(points, views, relation, seen)
             if number % 2 == 0:
-                points = self.places[number // 2](torch.cat([points, place.flatten(0, 1)], -1))
+                told = torch.cat([points, place.flatten(0, 1)], -1)
+                points = self.places[number // 2](told)
             samples, along = ray_block(points.view(R, S, -1), there)
             points = samples.flatten(0, 1)
             if meaning is not None:
-                said = spoken(attention, meaning.flatten(0, 1)).view(R, S, -1)
-                said = along_rays(along, said)
+                said = along_rays(along, spoken(attention, meaning).reshape(R, S, -1))
                 total = said if total is None else total + said
         assert attention is not None and along is not None
         feature = self.norm(points).view(R, S, -1).mean(1)
-        return Aggregated(feature, ray_weights(along), attention.view(R, S, V, -1), total)
+        return Aggregated(feature, ray_weights(along), attention, total)
 
 
 def beside_target_depth(
@@ -122,7 +119,7 @@ def in_the_world(
 ) -> Float[Tensor, "h w S B"]:
     """Return encodings of the samples' world points and of their rays' unit directions (NeRF)."""
     points = rays.points(depths)
-    directions = torch.nn.functional.normalize(points - rays.pose[:3, 3], dim=-1)
+    directions = normalize(points - rays.pose[:3, 3], dim=-1)
     both = torch.cat([points, directions], -1)
     octaves = 2.0 ** torch.arange(frequencies, device=points.device)
     angles = (both[..., None] * octaves).flatten(-2)

@@ -10,9 +10,9 @@ concatenated.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 
 class ResNetExtractor(nn.Module):

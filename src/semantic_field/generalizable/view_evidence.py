@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn import functional as F
 
 from semantic_field.generalizable.gathering import Gathered, at_pixels
 from semantic_field.generalizable.source_images import SourceImages
@@ -40,16 +40,22 @@ def borders(sources: SourceImages) -> Borders:
     return Borders(depth, label)
 
 
+def by_view(values: Float[Tensor, "h w S V *C"]) -> Float[Tensor, "V *C P"]:
+    """Return values of P = h x w x S samples in views with the views first, the samples last."""
+    order = (3, *range(4, values.dim()), 0, 1, 2)
+    return values.permute(order).flatten(-3)
+
+
 def _least_and_most(images: Float[Tensor, "V H W"]) -> tuple[Tensor, Tensor]:
-    most = F.max_pool2d(images[:, None], 5, 1, 2)[:, 0]
-    least = -F.max_pool2d(-images[:, None], 5, 1, 2)[:, 0]
-    return least, most
+    both = torch.stack([images, -images], 1)
+    both = F.max_pool2d(F.max_pool2d(both, (1, 5), 1, (0, 2)), (5, 1), 1, (2, 0))
+    return -both[:, 1], both[:, 0]
 
 
 @torch.no_grad()
 def view_evidence(
     gathered: Gathered, labels: Int[Tensor, "h w S V"] | None, edges: Borders
-) -> Float[Tensor, "h w S V E"]:
+) -> Float[Tensor, "V E P"]:
     """Return ``NUMBERS`` numbers in about -1..1 for each sample and view; all 0 where not inside.
 
     In order: a depth was read; gap / 3 cm and / 30 cm (squashed); detail in octaves / 3; difference
@@ -57,28 +63,32 @@ def view_evidence(
     a label is there; share of the other views' labels that agree, and how many there are; near an
     edge of depth; near an edge of labels.
     """
-    gap, inside = gathered.gap, gathered.inside.float()
-    read = (gathered.reading > 0).float()
-    sees = inside * torch.where(read > 0, torch.sigmoid((gap + HIDDEN_M) / SHARP_M), 0.5)
-    mean = torch.einsum("hwsv,hwsvc->hwsc", sees, gathered.colors)
-    mean = mean / sees.sum(-1, keepdim=True).clamp_min(1e-4)
+    inside, colors = by_view(gathered.inside).float(), by_view(gathered.colors)
+    gap, read = by_view(gathered.gap), (by_view(gathered.reading) > 0).float()
+    sees = torch.sigmoid((gap + HIDDEN_M) / SHARP_M)
+    sees = inside * torch.lerp(torch.full_like(sees, 0.5), sees, read)
+    mean = (sees[:, None] * colors).sum(0) / sees.sum(0).clamp_min(1e-4)
     nothing = torch.zeros_like(gap)
     numbers = [
         read,
         torch.tanh(gap / 0.03),
         torch.tanh(gap / 0.3),
-        gathered.detail.clamp(0.125, 8.0).log2() / 3.0,
-        (gathered.colors - mean[..., None, :]).abs().mean(-1),
+        by_view(gathered.detail).clamp(0.125, 8.0).log2() / 3.0,
+        (colors - mean).abs().mean(1),
         sees,
-        *(agreement(labels, sees) if labels is not None else (nothing, nothing, nothing)),
-        *(nothing if e is None else at_pixels(e, gathered.pixels, gathered.inside) for e in edges),
+        *(agreement(by_view(labels), sees) if labels is not None else (nothing,) * 3),
+        *(nothing if e is None else _marks(e, gathered) for e in edges),
     ]
-    return torch.stack(numbers, -1) * inside[..., None]
+    return torch.stack(numbers, 1) * inside[:, None]
+
+
+def _marks(image: Float[Tensor, "V H W"], gathered: Gathered) -> Float[Tensor, "V P"]:
+    return by_view(at_pixels(image, gathered.pixels, gathered.inside))
 
 
 def agreement(
-    labels: Int[Tensor, "h w S V"], sees: Float[Tensor, "h w S V"]
-) -> tuple[Float[Tensor, "h w S V"], Float[Tensor, "h w S V"], Float[Tensor, "h w S V"]]:
+    labels: Int[Tensor, "V P"], sees: Float[Tensor, "V P"]
+) -> tuple[Float[Tensor, "V P"], Float[Tensor, "V P"], Float[Tensor, "V P"]]:
     """Return for each view: whether it has a label, which share of the others agrees, their number.
 
     Args:
@@ -89,10 +99,7 @@ def agreement(
         The share is 0 where no other view has a label; the number is divided by V.
     """
     has = (labels >= 0).float()
-    same, others = torch.zeros_like(sees), torch.zeros_like(sees)
     weight = sees * has
-    for view in range(labels.shape[-1]):
-        same += weight[..., view, None] * (labels == labels[..., view, None])
-        others += weight[..., view, None]
-    same, others = (same - weight) * has, others - weight
-    return has, same / others.clamp_min(1e-4), others / labels.shape[-1]
+    same = sum(one * (labels == row) for one, row in zip(weight, labels)) - weight
+    others = weight.sum(0) - weight
+    return has, same * has / others.clamp_min(1e-4), others / len(labels)
