@@ -32,18 +32,18 @@ class UNetHead(nn.Module):
 
     def __init__(self, before: int, width: int, outputs: int) -> None:
         super().__init__()
-        self.enter = _block(before, width)
-        self.half = _block(width, 2 * width)
-        self.quarter = _block(2 * width, 4 * width)
+        self.at_full = _block(before, width)
+        self.at_half = _block(width, 2 * width)
+        self.at_quarter = _block(2 * width, 4 * width)
         self.to_half = _block(6 * width, 2 * width)
         self.to_full = _block(3 * width, width)
         self.out = nn.Conv2d(width, outputs, 1)
 
     def forward(self, image: Float[Tensor, "B F h w"]) -> Float[Tensor, "B C h w"]:
         """Return logits; scales are rounded up, so that one row is an image, too."""
-        full = self.enter(image)
-        half = self.half(F.max_pool2d(full, 2, ceil_mode=True))
-        quarter = self.quarter(F.max_pool2d(half, 2, ceil_mode=True))
+        full = self.at_full(image)
+        half = self.at_half(F.max_pool2d(full, 2, ceil_mode=True))
+        quarter = self.at_quarter(F.max_pool2d(half, 2, ceil_mode=True))
         half = self.to_half(torch.cat([half, _enlarged(quarter, half)], 1))
         full = self.to_full(torch.cat([full, _enlarged(half, full)], 1))
         return self.out(full)

@@ -42,7 +42,7 @@ class RenderedRays:
         color, depth: RGB and metres; depth is 0 where nothing is seen.
         feature: float32 (h, w, W), radiance features.
         seen: bool (h, w), whether any source sees any sample.
-        share: float32 (h, w), samples of views that see, of all.
+        share: float32 (h, w), n / (1 + n) of the n views that see a sample, mean over samples.
         depths, weights: float32 (h, w, S), of the samples.
         coarse: colours of the coarse pass (None with guided samples).
         meaning: float32 (h, w, S, D), semantic features of the samples.
@@ -139,7 +139,7 @@ class RayRenderer(nn.Module):
             depth=self._depth(samples.depths, weights) * seen,
             feature=done.feature.view(h, w, -1),
             seen=seen,
-            share=gathered.inside.float().mean((2, 3)),
+            share=_squashed(gathered.inside.float().sum(-1)).mean(-1),
             depths=samples.depths,
             weights=weights,
             meaning=None if done.meaning is None else done.meaning.view(h, w, S, -1),
@@ -211,6 +211,10 @@ def _joined(parts: list[RenderedRays], dim: int) -> RenderedRays:
     return RenderedRays(
         **{name: None if c[0] is None else torch.cat(c, dim) for name, c in columns.items()}
     )
+
+
+def _squashed(count: Tensor) -> Tensor:
+    return count / (1.0 + count)
 
 
 def _unguided(depths: Float[Tensor, "h w S"]) -> GuidedSamples:

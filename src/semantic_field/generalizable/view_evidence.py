@@ -60,7 +60,7 @@ def view_evidence(
 
     In order: a depth was read; gap / 3 cm and / 30 cm (squashed); detail in octaves / 3; difference
     of the colour to the mean of the views that seem to see the sample; how surely this view does;
-    a label is there; share of the other views' labels that agree, and how many there are; near an
+    a label is there; share of the other views' labels that agree; n / (1 + n) of these labels; near an
     edge of depth; near an edge of labels.
     """
     inside, colors = by_view(gathered.inside).float(), by_view(gathered.colors)
@@ -69,6 +69,9 @@ def view_evidence(
     sees = inside * torch.lerp(torch.full_like(sees, 0.5), sees, read)
     mean = (sees[:, None] * colors).sum(0) / sees.sum(0).clamp_min(1e-4)
     nothing = torch.zeros_like(gap)
+    has = share = others = nothing
+    if labels is not None:
+        has, share, others = agreement(by_view(labels), sees)
     numbers = [
         read,
         torch.tanh(gap / 0.03),
@@ -76,7 +79,9 @@ def view_evidence(
         by_view(gathered.detail).clamp(0.125, 8.0).log2() / 3.0,
         (colors - mean).abs().mean(1),
         sees,
-        *(agreement(by_view(labels), sees) if labels is not None else (nothing,) * 3),
+        has,
+        share,
+        others / (1.0 + others),
         *(nothing if e is None else _marks(e, gathered) for e in edges),
     ]
     return torch.stack(numbers, 1) * inside[:, None]
@@ -96,10 +101,10 @@ def agreement(
         sees: how surely each view sees the sample, 0..1: what its label weighs for the others.
 
     Returns:
-        The share is 0 where no other view has a label; the number is divided by V.
+        The share is 0 where no other view has a label.
     """
     has = (labels >= 0).float()
     weight = sees * has
     same = sum(one * (labels == row) for one, row in zip(weight, labels)) - weight
     others = weight.sum(0) - weight
-    return has, same * has / others.clamp_min(1e-4), others / len(labels)
+    return has, same * has / others.clamp_min(1e-4), others
