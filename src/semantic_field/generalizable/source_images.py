@@ -19,6 +19,8 @@ class SourceImages:
         poses: float32 (V, 4, 4), ``T_world_camera``, metres.
         depths: float32 (V, H, W), z-depth in metres, 0 = no reading; None = no depth camera.
         labels: int64 (V, H, W), rows 0..C-1 of any class list, -1 = no label; None = not carried.
+        segments: int64 (V, H, W), the connected area of one label that each pixel is in, numbered
+            from 0 in each frame; None without labels.
         n_classes: number C of rows that ``labels`` may have.
         latents: float32 (V, D, h, w), any image of features; None = not carried.
         features: what the model computed of each frame (``GeneralizableModel.extract``), each
@@ -30,6 +32,7 @@ class SourceImages:
     poses: Float[Tensor, "V 4 4"]
     depths: Float[Tensor, "V H W"] | None = None
     labels: Int[Tensor, "V H W"] | None = None
+    segments: Int[Tensor, "V H W"] | None = None
     n_classes: int = 0
     latents: Float[Tensor, "V D h w"] | None = None
     features: tuple[Tensor, ...] | None = None
@@ -44,12 +47,12 @@ class SourceImages:
 
     def to(self, device: torch.device | str) -> SourceImages:
         """Return the same on a device."""
-        moved = {
-            name: value.to(device) for name, value in vars(self).items() if torch.is_tensor(value)
-        }
-        if self.features is not None:
-            moved["features"] = tuple(part.to(device) for part in self.features)
-        return replace(self, **moved)
+        tensors = {name: value for name, value in vars(self).items() if torch.is_tensor(value)}
+        moved = {name: value.to(device) for name, value in tensors.items()}
+        features = self.features
+        if features is not None:
+            features = tuple(part.to(device) for part in features)
+        return replace(self, **moved, features=features)
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,14 @@ class TargetRays:
         """Return the rays of a rectangle of the image of rays."""
         cut = {name: getattr(self, name)[rows, columns] for name in ("pixels", "depth", "behind")}
         return replace(self, **cut)
+
+    def at(self, rows: Int[Tensor, "Q"], columns: Int[Tensor, "Q"]) -> TargetRays:
+        """Return Q rays as an image of Q x 1."""
+        parts = {
+            name: getattr(self, name)[rows, columns][:, None]
+            for name in ("pixels", "depth", "behind")
+        }
+        return replace(self, **parts)
 
     def directions(self) -> Float[Tensor, "h w 3"]:
         """Return the rays' directions in the target's axes, with z = 1."""

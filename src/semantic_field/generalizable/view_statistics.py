@@ -1,0 +1,103 @@
+"""What is known of each sample in each source view, as numbers that say nothing of the vocabulary.
+
+The models learn from these whom to believe: how the view looks at the sample, whether its depth
+agrees, how its colour differs from the other views', and how many call the sample the same.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from semantic_field.generalizable.gathering import Gathered
+from semantic_field.generalizable.source_images import SourceImages
+
+SAME_M, SAME_SHARE = 0.02, 0.03  # depths that differ by less are of one surface
+UNREAD = 0.3  # weight of a view without a reading beside one with a reading that agrees
+COLOR_SHARPNESS = 200.0  # weight falls with the angle: half at cosine 1 - 1 / COLOR_SHARPNESS
+LABEL_SHARPNESS = 5.0  # the same for labels, which do not depend on the direction
+FINE_M, FINE_SHARE = 0.004, 0.004  # accuracy of depth that is exact but for its resolution
+BORDER_PX = 16.0
+GEOMETRY, MEANING = 8, 4  # numbers that the functions below return
+
+
+class HandWeights(NamedTuple):
+    """What hand-set rules say of each view at each sample: by depth, angle and resolution.
+
+    Attributes:
+        colors, labels: float32 (h, w, S, V) in 0..1, 0 where not inside.
+    """
+
+    colors: Float[Tensor, "h w S V"]
+    labels: Float[Tensor, "h w S V"]
+
+
+def hand_weights(gathered: Gathered) -> HandWeights:
+    """Return weights by hand-set rules, with which the learnt ones start."""
+    off = gathered.gap / (SAME_M + SAME_SHARE * gathered.far)
+    seen = torch.where(gathered.reading > 0, torch.exp(-2 * off.square()), UNREAD)
+    seen = gathered.inside * seen * gathered.detail.clamp(max=1).square()
+    turned = (1 - gathered.turn[..., 3]).clamp(min=0)
+    return HandWeights(seen / (1 + COLOR_SHARPNESS * turned), seen / (1 + LABEL_SHARPNESS * turned))
+
+
+def geometry_statistics(
+    gathered: Gathered, sources: SourceImages
+) -> Float[Tensor, "h w S V {GEOMETRY}"]:
+    """Return how each view looks at each sample, numbers of about -2 to 2."""
+    H, W = sources.size
+    read = (gathered.reading > 0).float()
+    off = gathered.gap / (SAME_M + SAME_SHARE * gathered.far)
+    fine = gathered.gap / (FINE_M + FINE_SHARE * gathered.far)
+    u, v = gathered.pixels[..., 0], gathered.pixels[..., 1]
+    border = torch.minimum(torch.minimum(u, v), torch.minimum(W - 1 - u, H - 1 - v))
+    return torch.stack(
+        [
+            off.clamp(-2, 2),
+            fine.clamp(-2, 2),
+            read,
+            read * torch.exp(-off.square()),
+            (1 - gathered.turn[..., 3]).clamp(min=0).sqrt(),
+            gathered.detail.clamp(0.125, 8).log2() / 2,
+            (border / BORDER_PX).clamp(0, 1),
+            gathered.far / 5,
+        ],
+        -1,
+    )
+
+
+def meaning_statistics(
+    labels: Int[Tensor, "h w S V"],
+    weights: Float[Tensor, "h w S V"],
+    agreement: Float[Tensor, "h w S V 2"],
+) -> Float[Tensor, "h w S V {MEANING}"]:
+    """Return how far the others call a sample what each view calls it.
+
+    Args:
+        weights: of the views' labels, see ``hand_weights``.
+        agreement: of the others with the view's segment there, see ``segment_agreement``.
+    Returns:
+        Whether the view has a label; the weighted share of the other views at the sample that
+        have the same, .5 where there are none; and the agreement.
+    """
+    given = labels >= 0
+    weights = weights * given
+    same = (labels[..., :, None] == labels[..., None, :]) & ~torch.eye(
+        labels.shape[-1], dtype=torch.bool, device=labels.device
+    )
+    others = weights.sum(-1, keepdim=True) - weights
+    agreeing = (same * weights[..., None, :]).sum(-1)
+    share = (agreeing + 0.005) / (others + 0.01)
+    share = torch.where(given, share, 0.0)
+    return torch.cat([given[..., None].float(), share[..., None], agreement], -1)
+
+
+def weighted_mean(
+    values: Float[Tensor, "h w S V C"], weights: Float[Tensor, "h w S V"]
+) -> Float[Tensor, "h w S 1 C"]:
+    """Return the mean over the views, 0 where all weights are 0."""
+    total = weights.sum(-1).clamp(min=1e-6)
+    return (torch.einsum("hwsv,hwsvc->hwsc", weights, values) / total[..., None])[..., None, :]
