@@ -20,6 +20,7 @@ from semantic_field.generalizable.geo_reasoner import GeoReasoner, Level
 from semantic_field.generalizable.gsnerf_config import GSNeRFConfig
 from semantic_field.generalizable.gsnerf_losses import gsnerf_losses
 from semantic_field.generalizable.guided_samples import (
+    GuidedSamples,
     guided_samples,
     sample_counts,
     surface_samples,
@@ -30,6 +31,8 @@ from semantic_field.generalizable.statistics_renderer import StatisticsRenderer
 from semantic_field.generalizable.target_depth import with_target_depth
 from semantic_field.generalizable.unet_extractor import feature_extractor
 from semantic_field.generalizable.volume_reading import completed
+
+MORE_SAMPLES, MORE_SAMPLES_SHARE = 4, 0.25  # so that views may have more than in most of training
 
 
 class GSNeRF(GeneralizableModel):
@@ -185,11 +188,7 @@ class GSNeRF(GeneralizableModel):
         """Predict rays at once."""
         config = self.config
         placed = rays if config.guided else replace(rays, depth=torch.zeros_like(rays.depth))
-        if config.branch == "statistics" and config.guided and config.samples <= 2:
-            samples = surface_samples(placed, config.samples)
-        else:
-            counts = sample_counts(config.samples)
-            samples = guided_samples(placed, counts, config.spread_m, jitter=self.training)
+        samples = self._samples(placed)
         semantic, logits = None, None
         if self.class_names:
             assert sources.features is not None
@@ -199,6 +198,16 @@ class GSNeRF(GeneralizableModel):
             return self.renderer(sources, rays, samples, read[0], logits)
         volumes = levels if self._volume_channels() else []
         return self.renderer(sources, rays, samples, read, semantic, volumes)
+
+    def _samples(self, rays: TargetRays) -> GuidedSamples:
+        """Place the samples of rays; in training of statistics sometimes more than usual."""
+        config, total = self.config, self.config.samples
+        if config.branch == "statistics" and config.guided:
+            if self.training and torch.rand(()) < MORE_SAMPLES_SHARE:
+                total = max(total, MORE_SAMPLES)
+            if total <= 2:
+                return surface_samples(rays, total)
+        return guided_samples(rays, sample_counts(total), config.spread_m, jitter=self.training)
 
     def _extra(
         self,
