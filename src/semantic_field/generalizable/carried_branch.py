@@ -177,7 +177,7 @@ class CarriedBranch(nn.Module):
             labels=labels,
             latents=latents,
             surface=torch.where(inside.any(-1), surface, -torch.inf),
-            tokens=hidden.sum(-2) / few,
+            tokens=torch.einsum("qv,qvf->qf", colors, hidden),
         )
 
 

@@ -32,7 +32,8 @@ from semantic_field.generalizable.target_depth import with_target_depth
 from semantic_field.generalizable.unet_extractor import feature_extractor
 from semantic_field.generalizable.volume_reading import completed
 
-MORE_SAMPLES, MORE_SAMPLES_SHARE = 4, 0.25  # so that views may have more than in most of training
+SURFACES = 4  # statistics: so few samples are all at surfaces
+AROUND_SHARE = 0.15  # of the episodes in training whose samples are around them all the same
 
 
 class GSNeRF(GeneralizableModel):
@@ -200,13 +201,11 @@ class GSNeRF(GeneralizableModel):
         return self.renderer(sources, rays, samples, read, semantic, volumes)
 
     def _samples(self, rays: TargetRays) -> GuidedSamples:
-        """Place the samples of rays; in training of statistics sometimes more than usual."""
+        """Place the samples of rays, see ``guided_samples``."""
         config, total = self.config, self.config.samples
-        if config.branch == "statistics" and config.guided:
-            if self.training and torch.rand(()) < MORE_SAMPLES_SHARE:
-                total = max(total, MORE_SAMPLES)
-            if total <= 2:
-                return surface_samples(rays, total)
+        by_surfaces = config.branch == "statistics" and config.guided and total <= SURFACES
+        if by_surfaces and not (self.training and torch.rand(()) < AROUND_SHARE):
+            return surface_samples(rays, total)
         return guided_samples(rays, sample_counts(total), config.spread_m, jitter=self.training)
 
     def _extra(

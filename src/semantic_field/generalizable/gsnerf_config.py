@@ -33,7 +33,7 @@ class GSNeRFConfig(Settings):
         "statistics",
         choices=("attention", "statistics"),
     )
-    samples: int = option(2, "samples of a ray", minimum=1, maximum=128)
+    samples: int = option(4, "samples of a ray", minimum=1, maximum=128)
     spread_m: float = option(0.1, "deviation of the samples around the target depth, m", 0.0)
     guided: bool = option(True, "sample by the target depth; false: uniformly, without it")
     depth: str = option(
