@@ -10,6 +10,7 @@ from torch import Tensor
 
 from semantic_field.generalizable.gp_nerf import GPNeRF, GPNeRFConfig
 from semantic_field.generalizable.model import Prediction, Truth
+from semantic_field.generalizable.segments import segments_of
 from semantic_field.generalizable.source_images import SourceImages, TargetRays, target_rays
 
 SIZE = (24, 32)
@@ -44,6 +45,10 @@ def view_of_wall(x: float) -> tuple[Tensor, Tensor]:
     return wall_pattern(points[..., 0], points[..., 1])
 
 
+def segments_in(labels: Tensor) -> Tensor:
+    return torch.from_numpy(segments_of(labels.numpy())).long()
+
+
 def sources_at(*places: float) -> SourceImages:
     images = [view_of_wall(x) for x in places]
     return SourceImages(
@@ -52,6 +57,7 @@ def sources_at(*places: float) -> SourceImages:
         poses=torch.stack([pose_at(x) for x in places]),
         depths=torch.full((len(places), *SIZE), WALL_M),
         labels=torch.stack([labels for _, labels in images]),
+        segments=torch.stack([segments_in(labels) for _, labels in images]),
         n_classes=3,
     )
 
@@ -83,8 +89,8 @@ def assert_same(one: Prediction, other: Prediction, tolerance: float = 1e-5) -> 
         )
 
 
-MODELS = [SMALL, CLOSED, replace(CLOSED, head="fpn", sampling="coarse_fine", position="world",
-                                 color="regressed", evidence=False, empty_samples=True)]  # fmt: skip
+PAPER = {"sampling": "coarse_fine", "position": "world", "color": "regressed", "evidence": False}
+MODELS = [SMALL, CLOSED, replace(CLOSED, head="fpn", empty_samples=True, **PAPER)]
 
 
 @pytest.mark.parametrize("config", MODELS, ids=["carried", "closed", "paper"])
@@ -93,7 +99,7 @@ def test_the_order_of_the_views_changes_nothing(config):
     order = torch.tensor([2, 0, 1])
     changed = {
         name: getattr(sources, name)[order]
-        for name in ("colors", "intrinsics", "poses", "depths", "labels")
+        for name in ("colors", "intrinsics", "poses", "depths", "labels", "segments")
     }
     assert_same(predicted(model, sources), predicted(model, replace(sources, **changed)))
 
@@ -151,7 +157,7 @@ def test_a_source_that_sees_nothing_of_a_ray_gets_no_gradient():
 
 def test_carried_weights_sum_to_at_most_one_and_name_only_what_is_carried():
     model = GPNeRF(replace(SMALL, samples=1)).train()
-    torch.nn.init.normal_(model.filter.body[-1].weight)
+    torch.nn.init.normal_(model.head.neighbours.label.weight)
     sources = sources_at(-0.4, 0.1, 0.5)
     only = replace(sources, labels=torch.full((3, *SIZE), 2))
     for given in (sources, only):
@@ -191,10 +197,11 @@ def test_depth_of_a_single_sample_is_the_target_depth():
     assert (found.color - view_of_wall(0.0)[0].permute(1, 2, 0)).abs().max() < 1e-4
 
 
-def test_sources_without_features_or_depth_are_refused():
+def test_features_are_computed_where_there_are_none_and_depth_is_not():
     model, sources = GPNeRF(SMALL), sources_at(0.0)
-    with pytest.raises(ValueError, match="features=model.extract"):
-        model(sources, rays_at())
+    torch.testing.assert_close(
+        model(sources, rays_at()).color, model(with_features(model, sources), rays_at()).color
+    )
     with pytest.raises(ValueError, match="coarse_fine"):
         model.source_depths(replace(sources, depths=None))
     assert torch.equal(model.source_depths(sources), torch.full((1, *SIZE), WALL_M))

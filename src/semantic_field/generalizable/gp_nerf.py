@@ -8,10 +8,12 @@ never sees classes weighs neighbouring rays.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn.functional import interpolate, relu
 
 from semantic_field.generalizable.gp_nerf_config import GPNeRFConfig
 from semantic_field.generalizable.gp_nerf_losses import (
@@ -24,13 +26,15 @@ from semantic_field.generalizable.gp_nerf_losses import (
 )
 from semantic_field.generalizable.instance_losses import instance_losses
 from semantic_field.generalizable.model import GeneralizableModel, Prediction, Truth
-from semantic_field.generalizable.perception_head import HEADS, NeighbourFilter, filtered
+from semantic_field.generalizable.neighbour_weights import filtered
+from semantic_field.generalizable.perception_head import HEADS, CarriedHead
 from semantic_field.generalizable.ray_rendering import RayRenderer, RenderedRays
 from semantic_field.generalizable.resnet_extractor import ResNetExtractor
 from semantic_field.generalizable.source_images import SourceImages, TargetRays
 
 LEAST_SIDE = 16  # of an image of rays whose own features can teach
-RAY_NUMBERS = 6  # what the filter hears of a ray beside its features
+COLOR_STEP, MEANING_STEP = 1, 2  # pixels between the neighbours
+RAY_NUMBERS = 9  # what the head hears of a ray beside its features: its colour and
 
 
 class GPNeRF(GeneralizableModel):
@@ -56,7 +60,7 @@ class GPNeRF(GeneralizableModel):
             self.fuse = nn.Linear(channels + width, channels) if config.fusion else None
             self.head = HEADS[config.head](channels, config.head_width, outputs)
         else:
-            self.filter = NeighbourFilter(width + RAY_NUMBERS, config.head_width)
+            self.head = CarriedHead(width + RAY_NUMBERS, config.head_width)
 
     def extract(self, colors: Float[Tensor, "B 3 H W"]) -> tuple[Tensor, ...]:
         """Return the features of frames, see the class."""
@@ -77,15 +81,9 @@ class GPNeRF(GeneralizableModel):
         return sources.depths
 
     def forward(self, sources: SourceImages, rays: TargetRays) -> Prediction:
-        """Predict an image of rays; ``config.chunk`` rays at once.
-
-        Raises:
-            ValueError: if the sources have no features.
-        """
+        """Predict an image of rays; the features of the sources are computed if they are None."""
         if sources.features is None:
-            raise ValueError(
-                "expected sources with features, got none: set features=model.extract(colors)"
-            )
+            sources = replace(sources, features=self.extract(sources.colors))
         image = self.rays(sources, rays)
         return self._classified(image) if self.class_names else self._carried(image, rays)
 
@@ -100,31 +98,40 @@ class GPNeRF(GeneralizableModel):
         config, extra = self.config, prediction.extra
         seen = extra["seen"]
         terms = {
-            "color": config.color_weight * color_loss(extra["color"], truth.color, seen),
+            "color": config.color_weight * color_loss(prediction.color, truth.color, seen),
             "depth": config.depth_weight * depth_loss(extra["depth"], truth.depth, seen),
         }
         if "coarse" in extra:
-            terms["color_coarse"] = config.color_weight * color_loss(
-                extra["coarse"], truth.color, seen
-            )
-        if self.class_names:
-            return terms | self._closed_losses(extra, truth)
-        if prediction.scores is not None:
-            votes = vote_loss(prediction.scores, extra["carried"], truth.labels)
-            terms["votes"] = config.semantic_weight * votes
+            coarse = color_loss(extra["coarse"], truth.color, seen)
+            terms["color_coarse"] = config.color_weight * coarse
+        more = self._closed_losses if self.class_names else self._carried_losses
+        return terms | more(prediction, truth)
+
+    def _carried_losses(self, prediction: Prediction, truth: Truth) -> dict[str, Tensor]:
+        """Votes, and in part the same terms before neighbours are averaged."""
+        config, extra = self.config, prediction.extra
+        rays = color_loss(extra["color"], truth.color, extra["seen"])
+        terms = {"color_of_rays": config.unfiltered * config.color_weight * rays}
+        if prediction.scores is not None and prediction.scores.shape[-1]:
+            votes = extra["votes"]
+            before = vote_loss(votes, votes, truth.labels)
+            after = vote_loss(prediction.scores, votes, truth.labels)
+            terms["votes"] = config.semantic_weight * after
+            terms["votes_of_rays"] = config.unfiltered * config.semantic_weight * before
         return terms
 
-    def _closed_losses(self, extra: dict[str, Tensor], truth: Truth) -> dict[str, Tensor]:
+    def _closed_losses(self, prediction: Prediction, truth: Truth) -> dict[str, Tensor]:
         """The head learns from rendered features and from the target's own (which it is to find
         in the rendered ones); the sources' semantic features get no gradient but this way."""
-        config, seen = self.config, extra["seen"]
+        config, extra = self.config, prediction.extra
+        seen = extra["seen"]
         if min(seen.shape) < LEAST_SIDE:
             raise ValueError(
                 f"expected an image of at least {LEAST_SIDE} x {LEAST_SIDE} rays, got "
                 f"{tuple(seen.shape)}: train GP-NeRF on crops of the target"
             )
         teacher = self.extractor(truth.color.permute(2, 0, 1)[None])[1]
-        teacher = F.interpolate(teacher, size=seen.shape, mode="bilinear", align_corners=False)
+        teacher = interpolate(teacher, size=seen.shape, mode="bilinear", align_corners=False)
         own = self.head(teacher)[0].permute(1, 2, 0)
         teacher = teacher[0].permute(1, 2, 0)
         count = len(self.class_names)
@@ -150,7 +157,7 @@ class GPNeRF(GeneralizableModel):
         """S_fused and the perception head. The paper draws the fusion, its code has none; here the
         radiance features of the ray add to the semantic ones by one linear layer."""
         assert image.meaning is not None
-        meaning = F.relu(self.meaning(image.meaning.mean(2)))
+        meaning = relu(self.meaning(image.meaning.mean(2)))
         fused = meaning
         if self.fuse is not None:
             fused = meaning + self.fuse(torch.cat([meaning, image.feature], -1))
@@ -161,36 +168,40 @@ class GPNeRF(GeneralizableModel):
         if self.config.instances:
             extra["instance_logits"] = logits[..., count:]
         if self.training:
-            extra["meaning_samples"] = F.relu(self.meaning(image.meaning))
+            extra["meaning_samples"] = relu(self.meaning(image.meaning))
         return Prediction(
             self._shown(image.color), image.depth, scores.amax(-1), scores, extra=extra
         )
 
     def _carried(self, image: RenderedRays, rays: TargetRays) -> Prediction:
         assert image.trust is not None
-        weights = self.filter(
-            torch.cat([image.feature, _ray_numbers(image, rays)], -1).permute(2, 0, 1),
-            image.depth.detach(),
-            image.color.detach(),
-            image.seen & (image.trust > 0),
-        )
-        seen, extra, scores = image.seen[..., None], _for_losses(image), None
+        guide = torch.cat([image.feature, image.color.detach(), _ray_numbers(image, rays)], -1)
+        of_colors, of_meaning, belief = self.head(guide)
+        belief, extra, scores = belief * image.seen, _for_losses(image), None
+        says = image.seen & (image.trust > 0)
+
+        def believed(values: Tensor) -> Tensor:
+            return filtered(values, says, of_meaning, MEANING_STEP) * belief[..., None]
+
         if image.votes is not None:
-            scores = filtered(weights, image.votes) * seen
-            extra["carried"] = scores > 0
+            scores = believed(image.votes)
+            extra["votes"] = image.votes
             confidence = scores.amax(-1)
         else:
-            confidence = filtered(weights, image.trust[..., None])[..., 0] * image.seen
-        latent = None if image.latent is None else filtered(weights, image.latent) * seen
-        return Prediction(self._shown(image.color), image.depth, confidence, scores, latent, extra)
+            confidence = believed(image.trust[..., None])[..., 0]
+        color = image.color
+        if self.config.color == "blended":
+            color = filtered(color, image.seen, of_colors, COLOR_STEP)
+        latent = None if image.latent is None else believed(image.latent)
+        return Prediction(self._shown(color), image.depth, confidence, scores, latent, extra)
 
     def _shown(self, color: Float[Tensor, "h w 3"]) -> Float[Tensor, "h w 3"]:
         return color if self.training else color.clamp(0.0, 1.0)
 
 
 def _ray_numbers(image: RenderedRays, rays: TargetRays) -> Float[Tensor, "h w 6"]:
-    """What the filter hears of a ray: trust, the largest vote, how concentrated the votes are, how
-    much of it is seen, whether a target depth is known, the largest weight of a sample."""
+    """What the carried head hears of a ray: trust, the largest vote, how concentrated the votes
+    are, how much of it is seen, whether its depth is known, the largest weight of a sample."""
     votes = image.votes if image.votes is not None else image.trust[..., None]  # type: ignore
     return torch.stack(
         [

@@ -77,8 +77,11 @@ class GPNeRFConfig(Settings):
         16384, "samples in source views that are worked on at once; what fits into a cache", 1
     )
 
-    color_weight: float = option(0.25, "of squared colour errors, summed over channels", 0.0)
-    semantic_weight: float = option(0.75, "of cross-entropies", 0.0)
+    color_weight: float = option(3.0, "of squared colour errors, summed over channels", 0.0)
+    semantic_weight: float = option(0.2, "of cross-entropies", 0.0)
+    unfiltered: float = option(
+        0.3, "carried: share of both before neighbouring rays are averaged", 0.0, 1.0
+    )
     distillation_weight: float = option(0.25, "of 1 - cosine to the target's own features", 0.0)
     depth_guided_weight: float = option(0.25, "of the same along the ray, Eq. 13", 0.0)
     window: int = option(2, "samples on each side of the surface that are to look like it", 0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn.functional import cosine_similarity, cross_entropy, relu, smooth_l1_loss
 
 LEAST = 1e-6  # probability below which a vote counts as absent
 
@@ -24,14 +24,14 @@ def color_loss(
 
 def class_loss(logits: Float[Tensor, "h w C"], labels: Int[Tensor, "h w"]) -> Tensor:
     """Return the mean cross-entropy over the rays with a label; 0 without any."""
-    entropy = F.cross_entropy(
+    entropy = cross_entropy(
         logits.flatten(0, 1), labels.flatten(), ignore_index=-1, reduction="sum"
     )
     return entropy / (labels >= 0).sum().clamp_min(1)
 
 
 def vote_loss(
-    scores: Float[Tensor, "h w C"], carried: Bool[Tensor, "h w C"], labels: Int[Tensor, "h w"]
+    scores: Float[Tensor, "h w C"], votes: Float[Tensor, "h w C"], labels: Int[Tensor, "h w"]
 ) -> Tensor:
     """Return the mean cross-entropy of what was carried, with void as one more outcome.
 
@@ -41,13 +41,12 @@ def vote_loss(
 
     Args:
         scores: at least 0, sum at most 1.
-        carried: classes that some source named, with whatever weight.
+        votes: what the sources named on the ray itself.
         labels: true class rows, -1 = unknown (left out).
     """
     row = labels.clamp_min(0)[..., None]
-    named = carried.gather(-1, row)[..., 0]
-    void = 1.0 - scores.sum(-1)
-    right = torch.where(named, scores.gather(-1, row)[..., 0], void)
+    named = votes.gather(-1, row)[..., 0] > LEAST
+    right = torch.where(named, scores.gather(-1, row)[..., 0], 1.0 - scores.sum(-1))
     return _mean(-right.clamp_min(LEAST).log(), labels >= 0)
 
 
@@ -55,7 +54,7 @@ def distillation_loss(
     rendered: Float[Tensor, "h w D"], teacher: Float[Tensor, "h w D"], seen: Bool[Tensor, "h w"]
 ) -> Tensor:
     """Return 1 - cosine of rendered features to those of the target's own image (detached)."""
-    return _mean(1.0 - F.cosine_similarity(rendered, teacher.detach(), dim=-1), seen)
+    return _mean(1.0 - cosine_similarity(rendered, teacher.detach(), dim=-1), seen)
 
 
 def depth_guided_loss(
@@ -72,9 +71,9 @@ def depth_guided_loss(
     1 - cosine, all others max(0, cosine - margin). At the ends of the ray the window is moved, not
     cut, so all rays have the same number in it.
     """
-    cosine = F.cosine_similarity(samples, teacher.detach()[..., None, :], dim=-1)
+    cosine = cosine_similarity(samples, teacher.detach()[..., None, :], dim=-1)
     near = at_surface(weights, window)
-    return _mean(torch.where(near, 1.0 - cosine, F.relu(cosine - margin)).mean(-1), seen)
+    return _mean(torch.where(near, 1.0 - cosine, relu(cosine - margin)).mean(-1), seen)
 
 
 def at_surface(weights: Float[Tensor, "h w S"], window: int) -> Bool[Tensor, "h w S"]:
@@ -89,7 +88,7 @@ def depth_loss(
     predicted: Float[Tensor, "h w"], true: Float[Tensor, "h w"], seen: Bool[Tensor, "h w"]
 ) -> Tensor:
     """Return the mean smooth L1 error, metres, over seen rays whose depth is known (not 0)."""
-    error = F.smooth_l1_loss(predicted, true, reduction="none", beta=0.1)
+    error = smooth_l1_loss(predicted, true, reduction="none", beta=0.1)
     return _mean(error, seen & (true > 0))
 
 

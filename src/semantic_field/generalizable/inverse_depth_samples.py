@@ -1,4 +1,4 @@
-"""Samples where no target depth is known: coarse ones, even in inverse depth, then where it matters.
+"""Samples without a target depth: even in inverse depth, then more of them where it matters.
 
 GP-NeRF (after GNT and IBRNet) places 48 samples evenly between 1 / far and 1 / near, and 16 more
 drawn from the weights that the network itself gave to the first.

@@ -20,7 +20,7 @@ from semantic_field.generalizable.gp_nerf_config import GPNeRFConfig
 from semantic_field.generalizable.guided_samples import GuidedSamples
 from semantic_field.generalizable.ray_transformer import RayTransformer, along_rays, ray_weights
 from semantic_field.generalizable.source_images import TargetRays
-from semantic_field.generalizable.view_evidence import NUMBERS
+from semantic_field.generalizable.view_evidence import NUMBERS, ViewEvidence
 from semantic_field.generalizable.view_transformer import ViewTransformer, mlp, pointwise, spoken
 
 TURN = 4  # numbers of ray_diff: difference of the unit directions, and their cosine
@@ -68,31 +68,37 @@ class RayAggregation(nn.Module):
     def forward(
         self,
         inputs: Float[Tensor, "V F P"],
-        relation: Float[Tensor, "V E P"],
+        turn: Float[Tensor, "V 4 P"],
         seen: Bool[Tensor, "V P"],
         place: Float[Tensor, "R S B"],
+        evidence: ViewEvidence | None = None,
         meaning: Float[Tensor, "V D P"] | None = None,
     ) -> Aggregated:
         """Aggregate what the views hold at samples.
 
         Args:
             inputs: radiance features and colours; arbitrary but finite where not seen.
-            relation: ray differences and evidence.
+            turn: how the rays differ, see ``Gathered``.
             place: where the samples are.
+            evidence: where ``config.evidence`` is set.
             meaning: semantic features of the views; None = without the semantic branch.
         """
         R, S, _ = place.shape
         views, total = pointwise(self.embed, inputs), None
         there = None if self.empty_samples else seen.any(0).view(R, S)
+        relation, of_views, of_samples = turn, None, None
+        if evidence is not None:
+            relation = torch.cat([turn, evidence.numbers], 1)
+            of_views, of_samples = evidence.prior, evidence.surface.view(R, S)
         highest = torch.where(seen[:, None], views, -math.inf).amax(0)
         points = torch.where(seen.any(0), highest, 0.0).T
         attention = along = None
         for number, (view_block, ray_block) in enumerate(zip(self.views, self.rays)):
-            points, attention = view_block(points, views, relation, seen)
+            points, attention = view_block(points, views, relation, seen, of_views)
             if number % 2 == 0:
                 told = torch.cat([points, place.flatten(0, 1)], -1)
                 points = self.places[number // 2](told)
-            samples, along = ray_block(points.view(R, S, -1), there)
+            samples, along = ray_block(points.view(R, S, -1), there, of_samples)
             points = samples.flatten(0, 1)
             if meaning is not None:
                 said = along_rays(along, spoken(attention, meaning).reshape(R, S, -1))

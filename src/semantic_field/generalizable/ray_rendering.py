@@ -31,7 +31,7 @@ from semantic_field.generalizable.ray_aggregation import (
     in_the_world,
 )
 from semantic_field.generalizable.source_images import SourceImages, TargetRays
-from semantic_field.generalizable.view_evidence import Borders, borders, by_view, view_evidence
+from semantic_field.generalizable.view_evidence import agreement_of_segments, by_view, view_evidence
 
 
 @dataclass(frozen=True)
@@ -78,9 +78,11 @@ class RayRenderer(nn.Module):
 
     def forward(self, sources: SourceImages, rays: TargetRays) -> RenderedRays:
         """Render an image of rays, a chunk at once."""
-        edges = borders(sources) if self.config.evidence else Borders(None, None)
+        segments = agreement_of_segments(sources) if self.config.evidence else None
         bands = [
-            _joined([self._rendered(sources, rays.part(rows, part), edges) for part in columns], 1)
+            _joined(
+                [self._rendered(sources, rays.part(rows, part), segments) for part in columns], 1
+            )
             for rows, columns in _parts(*rays.size, self._rays_at_once(len(sources)))
         ]
         return _joined(bands, 0)
@@ -91,21 +93,23 @@ class RayRenderer(nn.Module):
         samples = config.samples if config.sampling == "guided" else coarse_fine
         return max(1, config.chunk // (samples * views))
 
-    def _rendered(self, sources: SourceImages, rays: TargetRays, edges: Borders) -> RenderedRays:
+    def _rendered(
+        self, sources: SourceImages, rays: TargetRays, segments: Tensor | None
+    ) -> RenderedRays:
         config = self.config
         if config.sampling == "guided":
             counts = sample_counts(config.samples)
             samples = guided_samples(rays, counts, config.spread_m, jitter=self.training)
-            return self._through(sources, rays, samples, edges, True)
+            return self._through(sources, rays, samples, segments, True)
         depths = inverse_depth_samples(
             rays.size, config.coarse, rays.bounds, rays.pixels.device, self.training
         )
-        coarse = self._through(sources, rays, _unguided(depths), edges, not config.importance)
+        coarse = self._through(sources, rays, _unguided(depths), segments, not config.importance)
         if not config.importance:
             return coarse
         finer = importance_samples(depths, coarse.weights, config.importance, self.training)
         depths = torch.cat([depths, finer], -1).sort(-1).values
-        fine = self._through(sources, rays, _unguided(depths), edges, True)
+        fine = self._through(sources, rays, _unguided(depths), segments, True)
         return replace(fine, coarse=coarse.color)
 
     def _through(
@@ -113,7 +117,7 @@ class RayRenderer(nn.Module):
         sources: SourceImages,
         rays: TargetRays,
         samples: GuidedSamples,
-        edges: Borders,
+        segments: Tensor | None,
         last: bool,
     ) -> RenderedRays:
         """One pass; ``last``: with semantics, or with what is carried."""
@@ -122,14 +126,15 @@ class RayRenderer(nn.Module):
         labels = None
         if sources.labels is not None and not self.config.class_names:
             labels = at_pixels(sources.labels, gathered.pixels, gathered.inside, -1)
-        relation = by_view(gathered.turn)
+        evidence = None
         if self.config.evidence:
-            relation = torch.cat([relation, view_evidence(gathered, labels, edges)], 1)
+            evidence = view_evidence(sources, gathered, labels, segments)
         done = self.aggregation(
             by_view(_inputs(sources, gathered)),
-            relation,
+            by_view(gathered.turn),
             by_view(gathered.inside),
             self._places(rays, samples),
+            evidence,
             self._meaning(sources, gathered) if last else None,
         )
         weights = done.weights.view(h, w, S)

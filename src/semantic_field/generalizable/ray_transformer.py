@@ -47,16 +47,22 @@ class RayTransformer(nn.Module):
         self.feed = FeedForward(width, expansion, dropout)
 
     def forward(
-        self, samples: Float[Tensor, "R S W"], there: Bool[Tensor, "R S"] | None = None
+        self,
+        samples: Float[Tensor, "R S W"],
+        there: Bool[Tensor, "R S"] | None = None,
+        prior: Float[Tensor, "R S"] | None = None,
     ) -> RayBlock:
         """Return the updated samples and the attention (before dropout).
 
         Args:
             there: samples that may be attended to; None = all (the paper).
+            prior: logits that attention to each sample begins with; None = 0 (the paper).
         """
         R, S, W = samples.shape
         query, key, value = self.inputs(self.norm(samples)).view(R, S, 3, self.heads, -1).unbind(2)
         logits = torch.einsum("rshd,rthd->rhst", query, key) / math.sqrt(W // self.heads)
+        if prior is not None:
+            logits = logits + prior[:, None, None]
         if there is None:
             attention = logits.softmax(-1)
         else:

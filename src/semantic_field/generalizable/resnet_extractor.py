@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn.functional import interpolate, relu
 
 
 class ResNetExtractor(nn.Module):
@@ -80,7 +80,7 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Float[Tensor, "B F h w"]) -> Float[Tensor, "B F2 h2 w2"]:
         """Return the block's features, h and w divided by the stride (rounded up)."""
-        return F.relu(self.body(x) + self.beside(x))
+        return relu(self.body(x) + self.beside(x))
 
 
 class RadianceDecoder(nn.Module):
@@ -146,4 +146,4 @@ def _convolution(before: int, width: int) -> nn.Sequential:
 def _resized(x: Tensor, like: Tensor) -> Tensor:
     if x.shape[-2:] == like.shape[-2:]:
         return x
-    return F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=False)
+    return interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=False)

@@ -55,12 +55,20 @@ class ViewAttention(nn.Module):
         views: Float[Tensor, "V W P"],
         relation: Float[Tensor, "V E P"],
         seen: Bool[Tensor, "V P"],
+        prior: Float[Tensor, "V G P"] | None = None,
     ) -> ViewBlock:
-        """Return what the views say, and the attention (before dropout)."""
+        """Return what the views say, and the attention (before dropout).
+
+        Args:
+            prior: logits that G equal groups of channels begin with; None = 0 (the paper).
+        """
         key = pointwise(self.key, views)
         place = pointwise(self.place, relation)
         query = self.query.weight @ points.T
         logits = pointwise(self.logit, key - query + place)
+        if prior is not None:
+            V, G, P = prior.shape
+            logits = (logits.view(V, G, -1, P) + prior[:, :, None]).flatten(1, 2)
         attention = masked_softmax(logits, seen[:, None], 0)
         value = pointwise(self.value, views) + place
         said = (value * self.dropout(attention)).sum(0)
@@ -82,9 +90,10 @@ class ViewTransformer(nn.Module):
         views: Float[Tensor, "V W P"],
         relation: Float[Tensor, "V E P"],
         seen: Bool[Tensor, "V P"],
+        prior: Float[Tensor, "V G P"] | None = None,
     ) -> ViewBlock:
         """Return the updated points and the attention."""
-        said, attention = self.attention(self.norm(points), views, relation, seen)
+        said, attention = self.attention(self.norm(points), views, relation, seen, prior)
         return ViewBlock(self.feed(points + said), attention)
 
 
