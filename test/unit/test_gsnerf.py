@@ -136,7 +136,8 @@ def test_chunks_change_nothing(samples, classes):
     sources = together(SEES, THROUGH_A_BOX, LOOKS_AWAY)
     whole = model(samples=samples, class_names=classes)
     parts = model(samples=samples, class_names=classes, rays_at_once=37)
-    a, b = (predict(net, sources, target()) for net in (whole, parts))
+    rays = target().part(slice(0, 10), slice(0, 16))
+    a, b = (predict(net, sources, rays) for net in (whole, parts))
     for name in ("color", "depth", "confidence", "scores"):
         torch.testing.assert_close(getattr(a, name), getattr(b, name))
     assert (a.latent is None) == bool(classes)
@@ -222,18 +223,19 @@ def test_features_are_computed_once():
     net, sources = model(), textured()
     with torch.no_grad():
         kept = replace(sources, features=net.extract(sources.colors))
-    a, b = predict(net, sources, target()), predict(net, kept, target())
+    rays = target().part(slice(0, 10), slice(0, 16))
+    a, b = predict(net, sources, rays), predict(net, kept, rays)
     assert torch.equal(a.color, b.color)
     blank = replace(kept, features=tuple(torch.zeros_like(f) for f in kept.features))
-    assert not torch.equal(predict(net, blank, target()).color, a.color)
+    assert not torch.equal(predict(net, blank, rays).color, a.color)
 
 
 def truth_of(sources: SourceImages) -> Truth:
     torch.manual_seed(2)
     return Truth(
-        color=torch.rand(H, W, 3),
-        depth=torch.full((H, W), WALL_M),
-        labels=torch.randint(-1, 3, (H, W)),
+        color=torch.rand(8, 12, 3),
+        depth=torch.full((8, 12), WALL_M),
+        labels=torch.randint(-1, 3, (8, 12)),
         source_labels=torch.randint(-1, 3, sources.colors[:, 0].shape),
         source_depths=torch.full(sources.colors[:, 0].shape, WALL_M),
     )
@@ -258,12 +260,12 @@ def truth_of(sources: SourceImages) -> Truth:
 def test_a_few_steps_lower_the_loss(values, terms):
     torch.manual_seed(0)
     net, sources = GSNeRF(gsnerf_config(values)), textured()
-    truth = truth_of(sources)
+    truth, rays = truth_of(sources), target().part(slice(10, 18), slice(20, 32))
     optimizer = torch.optim.Adam(net.parameters(), 3e-3)
     sums = []
     for _ in range(6):
         torch.manual_seed(3)  # the same samples each time
-        losses = net.losses(net(sources, target()), truth, sources)
+        losses = net.losses(net(sources, rays), truth, sources)
         loss = torch.stack(list(losses.values())).sum()
         optimizer.zero_grad()
         loss.backward()
@@ -277,12 +279,13 @@ def test_a_few_steps_lower_the_loss(values, terms):
 
 def test_uniform_sampling_is_an_option():
     """Without guidance the target depth makes no difference."""
-    net = model(guided=False, samples=8)
-    a, b = (predict(net, textured(), target(depth)) for depth in (WALL_M, 2.0))
-    assert torch.equal(a.color, b.color)
-    assert not torch.equal(
-        *(predict(model(samples=8), textured(), target(d)).color for d in (3.0, 2.0))
-    )
+
+    def color(guided: bool, depth: float) -> torch.Tensor:
+        rays = target(depth).part(slice(0, 8), slice(0, 12))
+        return predict(model(guided=guided, samples=8), textured(), rays).color
+
+    assert torch.equal(color(False, WALL_M), color(False, 2.0))
+    assert not torch.equal(color(True, WALL_M), color(True, 2.0))
 
 
 def test_unknown_names_and_values_that_do_not_fit_are_refused(tmp_path):
