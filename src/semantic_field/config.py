@@ -503,10 +503,7 @@ class InferenceConfig(Settings):
         32, "largest number of frames in memory", 1, 512, fixed="memory is bounded by it"
     )
     image_width: int = option(
-        320, "width to which frames are resized, pixels", 32, 4096, fixed="frames are kept so"
-    )
-    image_height: int = option(
-        240, "height to which frames are resized, pixels", 32, 4096, fixed="frames are kept so"
+        320, "wider frames are resized to this width, pixels", 32, 4096, fixed="frames are kept so"
     )
     frame_translation_m: float = option(
         0.05, "a frame is kept if it is that far from all others, metres", 0.0
