@@ -12,6 +12,7 @@ from rclpy.timer import Timer
 
 from semantic_field.config import InferenceConfig
 from semantic_field.nodes.camera.inputs import FrameInput
+from semantic_field.nodes.predicting.source_frames import SourceFrames
 from semantic_field.nodes.predicting.view_maker import ViewMaker
 from semantic_field.nodes.ros import conversions
 from semantic_field.nodes.ros.drops import NOT_LOST, DropCounter
@@ -26,6 +27,7 @@ class InferenceState(Protocol):
 
     settings: InferenceConfig
     views: ViewMaker | None
+    sources: SourceFrames
     input: FrameInput | None
     is_active: bool
     drops: DropCounter
@@ -65,8 +67,9 @@ class InferenceStatus:
         dropped = {entry.cause: int(entry.count) for entry in node.drops.messages({})}
         level, text = self._state(views, dropped)
         values = {
-            "frames in memory": len(views.predictor.pool),
-            "frames missing": views.predictor.missing,
+            "frames in memory": views.frames,
+            "frames with labels": len(node.sources.labelled_ns),
+            "frames missing": views.missing,
             "views": views.made,
             "seconds for the newest view": round(views.seconds, 3),
             "frames held back": node.input.held_back if node.input else 0,
@@ -97,6 +100,6 @@ class InferenceStatus:
         if not node.input.last_delivery or since > STALE_S:
             new = "new " if node.input.last_delivery else ""
             return DiagnosticStatus.WARN, f"no {new}frames"
-        if missing := views.predictor.missing:
+        if missing := views.missing:
             return DiagnosticStatus.OK, f"{missing} frames are missing"
         return DiagnosticStatus.OK, "ready"

@@ -43,6 +43,11 @@ class SourceFrames:
         """Apply new settings from the next frame on."""
         self._config = config
 
+    @property
+    def labelled_ns(self) -> list[int]:
+        """Stamps of the frames that were kept with labels, or got them since."""
+        return [stamp for stamp, (_, labelled) in list(self._kept.items()) if labelled]
+
     def remember(self, frame: Frame) -> None:
         """Keep a frame for a while: its labels may come later."""
         with self._lock:

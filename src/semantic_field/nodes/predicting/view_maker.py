@@ -53,6 +53,11 @@ class ViewMaker:
         return self._predictor.missing
 
     @property
+    def frames(self) -> int:
+        """Number of frames in memory."""
+        return len(self._pool)
+
+    @property
     def stamps_ns(self) -> list[int]:
         """Stamps of the frames in memory."""
         with self._lock:

@@ -39,9 +39,7 @@ _OF_MAPPING = (
     "teacher", "checkpoint", "architecture", "language_source", "map_path", "load_map", "up",
 )  # fmt: skip
 INPUT_ARGUMENTS = {
-    name: about
-    for name, about in launch_parts.MAPPING_ARGUMENTS.items()
-    if name not in _OF_MAPPING
+    name: about for name, about in launch_parts.MAPPING_ARGUMENTS.items() if name not in _OF_MAPPING
 }
 
 
