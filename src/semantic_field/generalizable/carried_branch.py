@@ -12,12 +12,13 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from semantic_field.generalizable.carrying import carried_labels, carried_latents
 from semantic_field.generalizable.gathering import Gathered, at_pixels, gather, interpolated
 from semantic_field.generalizable.model import Prediction
+from semantic_field.generalizable.neighbour_weights import NeighbourWeights, filtered
 from semantic_field.generalizable.source_images import SourceImages, TargetRays
 from semantic_field.generalizable.view_statistics import (
     GEOMETRY,
@@ -29,25 +30,31 @@ from semantic_field.generalizable.view_statistics import (
 )
 
 COLOR_TERMS, SAMPLE_TERMS = 7, 4
-WINDOW = 5  # rows and columns of neighbours that a pixel may take
 COLOR_STEP, LABEL_STEP = 1, 2  # pixels between neighbours for colours and for labels
 VOID_START = -2.0  # logarithm of the weight of "no class" when training starts
+SAMPLES_AT_ONCE = 4096  # outside training: so many fit into a processor's cache
+FAINTEST = 1e-4  # added to hand-set weights before their logarithm
 
 
-class ViewWeights(NamedTuple):
-    """Weights of S samples in V views; 0 for views that do not have the sample in their image.
+class Samples(NamedTuple):
+    """What Q samples of rays have in V views.
 
     Attributes:
-        colors: float32 (h, w, S, V), sum 1 over S and V (0 if no view has a sample of the ray).
-        labels: float32 (h, w, S, V), sum at most 1: the rest is the weight of "not known".
-        samples: float32 (h, w, S), sum 1: where the surface is.
-        tokens: float32 (h, w, F), features of the ray.
+        color: float32 (Q, 3), of the views by their weights.
+        weights: float32 (Q, V), of the views' labels and latents; the rest to 1 is "not known".
+        labels: int64 (Q, V), rows of classes, -1 = none.
+        latents: float32 (Q, D), of the views by their weights; D = 0 if none are carried.
+        surface: float32 (Q,), logarithm of how likely the surface is there; -inf if the sample is
+            in no view's image.
+        tokens: float32 (Q, F), features.
     """
 
-    colors: Float[Tensor, "h w S V"]
-    labels: Float[Tensor, "h w S V"]
-    samples: Float[Tensor, "h w S"]
-    tokens: Float[Tensor, "h w F"]
+    color: Float[Tensor, "Q 3"]
+    weights: Float[Tensor, "Q V"]
+    labels: Int[Tensor, "Q V"]
+    latents: Float[Tensor, "Q D"]
+    surface: Float[Tensor, "Q"]
+    tokens: Float[Tensor, "Q F"]
 
 
 class CarriedBranch(nn.Module):
@@ -64,11 +71,11 @@ class CarriedBranch(nn.Module):
         self.second = nn.Linear(width, width)
         self.pooled = nn.Linear(2 * width, width)
         self.views = nn.Linear(width, 2)
-        self.sample = nn.Sequential(nn.Linear(2 * width, width), nn.ReLU(), nn.Linear(width, 1))
-        self.void = nn.Linear(width, 1)
+        self.sample = nn.Sequential(nn.Linear(2 * width, width), nn.ReLU(), nn.Linear(width, 2))
         self.neighbours = NeighbourWeights(width + 4, width)
         nn.init.zeros_(self.views.weight)
-        nn.init.constant_(self.void.bias, VOID_START)
+        with torch.no_grad():
+            self.sample[2].bias.copy_(torch.tensor([0.0, VOID_START]))
 
     def forward(
         self,
@@ -84,152 +91,111 @@ class CarriedBranch(nn.Module):
             depths: of the samples of each ray, 0 = no sample.
             features: of the sources. agreement: see ``segments``; None without labels.
         """
-        gathered = gather(sources, rays, depths)
-        size = sources.size
-        found = interpolated(features, gathered.pixels, gathered.inside, size)
-        labels, meaning = _meaning(sources, gathered, agreement)
-        weights = self.weigh(gathered, sources, rays, depths, found, meaning)
-        color = torch.einsum("hwsv,hwsvc->hwc", weights.colors, gathered.colors)
-        depth = (weights.samples * depths).sum(-1)
-        known = gathered.inside.any(-1).any(-1)
-        guide = torch.cat([weights.tokens, color, known[..., None].float()], -1)
+        place = torch.nonzero(depths > 0, as_tuple=True)
+        each = max(len(place[0]), 1) if self.training else SAMPLES_AT_ONCE
+        parts = [
+            self.look(sources, rays.at(row, column), depths[row, column, s], features, agreement)
+            for row, column, s in zip(*(index.split(each) for index in place))
+        ]
+        found = Samples(*(torch.cat(values) for values in zip(*parts)))
+        surface = depths.new_full(depths.shape, -torch.inf)
+        surface[place] = found.surface
+        known, share = torch.isfinite(surface).any(-1), _softmax(surface)
+
+        def on_ray(values: Tensor) -> Tensor:
+            return _spread(place, values, depths.shape)
+
+        color = torch.einsum("hws,hwsc->hwc", share, on_ray(found.color))
+        tokens = torch.einsum("hws,hwsf->hwf", share, on_ray(found.tokens))
+        guide = torch.cat([tokens, color, known[..., None].float()], -1)
         color_kernel, label_kernel = self.neighbours(guide)
         blended = filtered(color, known, color_kernel, COLOR_STEP)
+        weights = share[..., None] * on_ray(found.weights)
+        confidence = weights.sum((-1, -2))
         scores, latent, extra = None, None, {"color": color, "known": known}
-        if labels is not None:
-            votes = carried_labels(weights.labels, labels, sources.n_classes)
+        if sources.labels is not None:
+            votes = carried_labels(weights, on_ray(found.labels), sources.n_classes)
             scores = filtered(votes, known, label_kernel, LABEL_STEP)
+            confidence = scores.amax(-1) if sources.n_classes else 0 * confidence
             extra["votes"] = votes
         if sources.latents is not None:
-            theirs = interpolated(sources.latents, gathered.pixels, gathered.inside, size)
-            latent = carried_latents(weights.labels, theirs)
+            latent = torch.einsum("hws,hwsd->hwd", share, on_ray(found.latents))
             latent = filtered(latent, known, label_kernel, LABEL_STEP)
-        confidence = weights.labels.sum((-1, -2)) if scores is None else _most(scores)
         return Prediction(
-            color=blended.clamp(0, 1) if not self.training else blended,
-            depth=torch.where(known, depth, 0.0),
+            color=blended if self.training else blended.clamp(0, 1),
+            depth=(share * depths).sum(-1),
             confidence=torch.where(known, confidence, 0.0),
             scores=scores,
             latent=latent,
             extra=extra,
         )
 
-    def weigh(
+    def look(
         self,
-        gathered: Gathered,
         sources: SourceImages,
         rays: TargetRays,
-        depths: Float[Tensor, "h w S"],
-        features: Float[Tensor, "h w S V F"],
-        meaning: Float[Tensor, "h w S V M"],
-    ) -> ViewWeights:
-        """Return the weights of the samples in the views."""
+        depths: Float[Tensor, "Q"],
+        features: Float[Tensor, "V F h2 w2"],
+        agreement: Float[Tensor, "V 2 H W"] | None,
+    ) -> Samples:
+        """Return what the samples of Q rays (an image of Q x 1 rays), one of each, have."""
+        depths = depths[:, None, None]
+        gathered = gather(sources, rays, depths)
+        inside = gathered.inside[:, 0, 0]
         by_hand = hand_weights(gathered)
-        inside = gathered.inside
+        labels, meaning = _meaning(sources, gathered, by_hand, agreement)
+        found = interpolated(features, gathered.pixels, gathered.inside, sources.size)
         statistics = torch.cat(
             [
                 geometry_statistics(gathered, sources),
                 meaning,
                 _color_terms(gathered.colors, by_hand),
-                features,
-                features - weighted_mean(features, by_hand),
+                found,
+                found - weighted_mean(found, by_hand),
                 _sample_terms(gathered, rays, depths, by_hand),
             ],
             -1,
-        )
-        hidden = _at(inside, statistics, lambda x: F.relu(self.first(x)), self.first.out_features)
+        )[:, 0, 0]  # (Q, V, terms)
+        hidden = F.relu(self.first(statistics)) * inside[..., None]
         few = inside.sum(-1, keepdim=True).clamp(min=1)
-        pooled = torch.cat([hidden.sum(-2) / few, hidden.amax(-2)], -1)  # (h, w, S, 2 F)
-        shared = self.pooled(pooled)[..., None, :].expand(*inside.shape, -1)
-        hidden = F.relu(self.second(hidden) + shared) * inside[..., None]
-        logits = self.views(hidden)
-        logits = logits + (by_hand + 1e-4).log()[..., None]
-        seen = inside.any(-1)
-        of_sample = torch.where(seen, self.sample(pooled)[..., 0], -torch.inf)
-        surface = _softmax(of_sample, (-1,))
-        tokens = torch.einsum("hws,hwsf->hwf", surface, hidden.sum(-2) / few)
-        void = self.void(tokens)[..., None]
-        color, label = (torch.where(inside, part, -torch.inf) for part in logits.unbind(-1))
-        shares = surface[..., None] + 1e-6
-        return ViewWeights(
-            colors=_softmax(color + shares.log(), (-1, -2)),
-            labels=_softmax(label + shares.log(), (-1, -2), void),
-            samples=surface,
-            tokens=tokens,
+        pooled = torch.cat([hidden.sum(-2) / few, hidden.amax(-2)], -1)
+        hidden = F.relu(self.second(hidden) + self.pooled(pooled)[:, None]) * inside[..., None]
+        logits = self.views(hidden) + (by_hand[:, 0, 0] + FAINTEST).log()[..., None]
+        logits = torch.where(inside[..., None], logits, -torch.inf)
+        surface, void = self.sample(pooled).unbind(-1)
+        colors = _softmax(logits[..., 0])
+        weights = _softmax(logits[..., 1], void[:, None])
+        latents = logits.new_zeros(len(depths), 0)
+        if sources.latents is not None:
+            theirs = interpolated(
+                sources.latents, gathered.pixels, gathered.inside, sources.size
+            )
+            latents = carried_latents(weights[:, None, None], theirs)[:, 0]
+        return Samples(
+            color=torch.einsum("qv,qvc->qc", colors, gathered.colors[:, 0, 0]),
+            weights=weights,
+            labels=labels,
+            latents=latents,
+            surface=torch.where(inside.any(-1), surface, -torch.inf),
+            tokens=hidden.sum(-2) / few,
         )
-
-
-class NeighbourWeights(nn.Module):
-    """Chooses for each pixel the weights of its neighbours, for colours and for labels."""
-
-    def __init__(self, in_dim: int, width: int) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv2d(in_dim, width, 3, padding=1, padding_mode="replicate"),
-            nn.ReLU(),
-            nn.Conv2d(width, width, 3, padding=1, padding_mode="replicate"),
-            nn.ReLU(),
-        )
-        self.color = nn.Conv2d(width, WINDOW**2, 1)
-        self.label = nn.Conv2d(width, WINDOW**2, 1)
-        for last in (self.color, self.label):
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
-        with torch.no_grad():
-            self.label.bias[WINDOW**2 // 2] = 4.0
-
-    def forward(
-        self, guide: Float[Tensor, "h w C"]
-    ) -> tuple[Float[Tensor, "K h w"], Float[Tensor, "K h w"]]:
-        """Return weights of the neighbours: of any sign for colours, above 0 for labels; sum 1."""
-        hidden = self.layers(guide.permute(2, 0, 1)[None])
-        color = self.color(hidden)[0]
-        color = color - color.mean(0, keepdim=True)
-        centre = torch.zeros_like(color)
-        centre[WINDOW**2 // 2] = 1.0
-        return centre + color, self.label(hidden)[0].softmax(0)
-
-
-def filtered(
-    image: Float[Tensor, "h w C"],
-    known: Bool[Tensor, "h w"],
-    kernel: Float[Tensor, "K h w"],
-    step: int,
-) -> Float[Tensor, "h w C"]:
-    """Return each pixel as the weighted sum of its K neighbours, ``step`` pixels apart.
-
-    Beyond the border, the pixel at the border counts. Unknown neighbours do not count.
-    """
-    reach = step * (WINDOW // 2)
-    h, w, _ = image.shape
-    padded = F.pad(image.permute(2, 0, 1)[None], (reach,) * 4, mode="replicate")[0]
-    use = F.pad(known[None, None].float(), (reach,) * 4, mode="replicate")[0, 0]
-    total = torch.zeros_like(padded[:, :h, :w])
-    share = torch.zeros_like(use[:h, :w])
-    for number in range(WINDOW**2):
-        row, column = number // WINDOW * step, number % WINDOW * step
-        part = kernel[number] * use[row : row + h, column : column + w]
-        total = total + part * padded[:, row : row + h, column : column + w]
-        share = share + part
-    safe = torch.where(share.abs() > 0.1, share, 1.0)
-    return (total / safe).permute(1, 2, 0)
 
 
 def _meaning(
-    sources: SourceImages, gathered: Gathered, agreement: Tensor | None
-) -> tuple[Tensor | None, Tensor]:
-    """Return the labels of the samples in the views, None if there are none, and their statistics."""
+    sources: SourceImages, gathered: Gathered, by_hand: Tensor, agreement: Tensor | None
+) -> tuple[Int[Tensor, "Q V"], Tensor]:
+    """Return the labels of the samples in the views, -1 = none, and their statistics."""
     inside = gathered.inside
     if sources.labels is None:
-        return None, gathered.far.new_zeros(*inside.shape, MEANING)
+        nothing = torch.full_like(inside[:, 0, 0], -1, dtype=torch.long)
+        return nothing, gathered.far.new_zeros(*inside.shape, MEANING)
     labels = at_pixels(sources.labels, gathered.pixels, inside, -1)
     if agreement is None:
-        neutral = torch.tensor([0.5, 0.0], device=labels.device)
-        agreed = neutral.expand(*inside.shape, 2)
+        agreed = torch.stack([torch.full_like(by_hand, 0.5), torch.zeros_like(by_hand)], -1)
     else:
         parts = [at_pixels(agreement[:, i], gathered.pixels, inside) for i in range(2)]
         agreed = torch.stack(parts, -1)
-    return labels, meaning_statistics(labels, hand_weights(gathered), agreed)
+    return labels[:, 0, 0], meaning_statistics(labels, by_hand, agreed)
 
 
 def _color_terms(
@@ -237,7 +203,7 @@ def _color_terms(
 ) -> Float[Tensor, "h w S V {COLOR_TERMS}"]:
     """Return colours, how they differ from the mean of the views, and by how much."""
     apart = colors - weighted_mean(colors, weights)
-    return torch.cat([colors, 4 * apart, apart.norm(dim=-1, keepdim=True)], -1)
+    return torch.cat([colors, 4 * apart, apart.square().sum(-1, keepdim=True)], -1)
 
 
 def _sample_terms(
@@ -259,26 +225,24 @@ def _sample_terms(
     return stacked.expand(*weights.shape, SAMPLE_TERMS)
 
 
-def _at(mask: Tensor, values: Tensor, layer, width: int) -> Tensor:
-    """Return a layer's output at the chosen elements, 0 elsewhere."""
-    result = values.new_zeros(*mask.shape, width)
-    result[mask] = layer(values[mask])
-    return result
+def _spread(place: tuple[Tensor, ...], values: Tensor, shape: torch.Size) -> Tensor:
+    """Return values (Q, C) of samples as an image (h, w, S, C), 0 where no sample is."""
+    image = values.new_zeros(*shape, values.shape[1])
+    image[place] = values
+    return image
 
 
-def _softmax(logits: Tensor, dims: tuple[int, ...], void: Tensor | None = None) -> Tensor:
-    """Return weights over dims of sum 1; 0 where all are -inf. ``void`` is one more logit."""
-    most = logits.amax(dims, keepdim=True)
+def _softmax(logits: Tensor, void: Tensor | None = None) -> Tensor:
+    """Return weights over the last dimension of sum 1; 0 where all are -inf.
+
+    ``void`` (..., 1) is one more logit, whose weight is left out.
+    """
+    most = logits.amax(-1, keepdim=True)
     most = torch.where(torch.isfinite(most), most, 0.0)
     if void is not None:
         most = torch.maximum(most, void)
     powers = (logits - most).exp()
-    total = powers.sum(dims, keepdim=True)
+    total = powers.sum(-1, keepdim=True)
     if void is not None:
         total = total + (void - most).exp()
     return powers / total.clamp(min=1e-12)
-
-
-def _most(scores: Float[Tensor, "h w C"]) -> Float[Tensor, "h w"]:
-    """Return the highest score, 0 if there are no classes."""
-    return scores.amax(-1) if scores.shape[-1] else scores.sum(-1)
