@@ -480,7 +480,9 @@ class InferenceConfig(Settings):
         64,
         at_most="pool_frames",
     )
-    samples: int = option(4, "samples of each ray (N)", 1, 128)
+    samples: int = option(
+        0, "samples of each ray (N); 0 = as many as the model was trained with", 0, 128
+    )
     rule: str = option(
         "coverage",
         "how these frames are chosen: those that together show most of the view, or the nearest",

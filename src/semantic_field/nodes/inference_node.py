@@ -8,7 +8,6 @@ from contextlib import ExitStack
 from functools import partial
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 
@@ -19,7 +18,7 @@ from semantic_field.generalizable.weight_files import load_model
 from semantic_field.nodes.camera.inputs import FrameInput
 from semantic_field.nodes.predicting.inference_status import InferenceStatus
 from semantic_field.nodes.predicting.latest_work import LatestWork
-from semantic_field.nodes.predicting.map_depth import MapDepth
+from semantic_field.nodes.predicting.snapshot_depth import SnapshotDepth
 from semantic_field.nodes.predicting.source_frames import SourceFrames
 from semantic_field.nodes.predicting.view_maker import ViewMaker
 from semantic_field.nodes.predicting.view_publisher import Viewpoint, ViewPublisher
@@ -64,11 +63,13 @@ class InferenceNode(StagedNode):
     def open_parts(self, opened: ExitStack) -> None:
         settings = self.settings
         self.drops = DropCounter(self)
-        views = ViewMaker(self._loaded(), settings)
-        maps = MapDepth(self, settings.input.global_frame) if settings.depth == "map" else None
-        if maps is not None:
+        maps = None
+        if settings.depth == "map":
+            maps = SnapshotDepth(self, settings.input.global_frame, settings.pool_frames)
             opened.callback(maps.close)
-        self.sources = SourceFrames(views, settings, maps)
+        model = load_model(settings.weights) if self._model is None else self._model
+        views = ViewMaker(model, settings, maps)
+        self.sources = SourceFrames(views, settings)
         self.publisher = ViewPublisher(self, settings)
         opened.callback(self.publisher.close)
         self._service = ViewService(self, views, settings, MutuallyExclusiveCallbackGroup())
@@ -79,14 +80,6 @@ class InferenceNode(StagedNode):
         opened.callback(setattr, self, "views", None)
         if views.label_names:
             self.publisher.publish_names(views.label_names)
-
-    def _loaded(self) -> GeneralizableModel:
-        """Return the model, on its device."""
-        model = load_model(self.settings.weights) if self._model is None else self._model
-        device = self.settings.device
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        return model.to(device).eval()
 
     def run_parts(self, running: ExitStack) -> None:
         self._work = work = LatestWork()

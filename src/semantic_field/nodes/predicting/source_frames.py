@@ -13,7 +13,6 @@ from semantic_field.config import InferenceConfig
 from semantic_field.data.image_files import fitted_labels
 from semantic_field.frames import Frame
 from semantic_field.geometry import moved_and_turned
-from semantic_field.nodes.predicting.map_depth import MapDepth
 from semantic_field.nodes.predicting.view_maker import ViewMaker
 
 
@@ -22,17 +21,12 @@ class SourceFrames:
 
     ``remember`` and ``forget`` may be called by another thread than the other methods.
 
-    Args:
-        maps: gives frames the depth that the map has there; None = they keep their own.
-
     Attributes:
         version: grows whenever a view may look different from now on.
     """
 
-    def __init__(
-        self, views: ViewMaker, config: InferenceConfig, maps: MapDepth | None = None
-    ) -> None:
-        self._views, self._config, self._maps = views, config, maps
+    def __init__(self, views: ViewMaker, config: InferenceConfig) -> None:
+        self._views, self._config = views, config
         self._recent: OrderedDict[int, Frame] = OrderedDict()
         self._lock = threading.Lock()
         self._kept: dict[int, tuple[NDArray[np.float64], bool]] = {}  # pose, has labels
@@ -69,7 +63,7 @@ class SourceFrames:
             self._labelled_ns = frame.stamp_ns
         if not self._views.missing and (self._may_be_labelled(frame) or self._is_known(frame)):
             return False
-        self._views.add(frame if self._maps is None else self._maps.of(frame))
+        self._views.add(frame)
         self._kept[frame.stamp_ns] = frame.T_world_camera, frame.labels is not None
         self.version += 1
         return True

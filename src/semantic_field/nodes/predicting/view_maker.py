@@ -7,6 +7,7 @@ import time
 from dataclasses import replace
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from semantic_field.config import InferenceConfig
@@ -14,7 +15,7 @@ from semantic_field.field.views.rendering import RenderedView
 from semantic_field.frames import VOID_LABEL, Frame
 from semantic_field.generalizable.frame_pool import FramePool
 from semantic_field.generalizable.model import GeneralizableModel
-from semantic_field.generalizable.predictor import Predictor, ViewSettings
+from semantic_field.generalizable.predictor import MapDepth, Predictor, ViewSettings
 from semantic_field.geometry import Camera, moved
 
 
@@ -24,23 +25,41 @@ class ViewMaker:
     Poses are in the global frame. The predictor's tensors are float32, so it gets them relative to
     the camera of the first frame.
 
+    Args:
+        map_depth: the depth of a map, for the setting ``depth`` = "map".
+
     Attributes:
         made: number of views so far. seconds: that the newest one took.
     """
 
-    def __init__(self, model: GeneralizableModel, config: InferenceConfig) -> None:
-        self._model, self._config = model, config
+    def __init__(
+        self,
+        model: GeneralizableModel,
+        config: InferenceConfig,
+        map_depth: MapDepth | None = None,
+    ) -> None:
+        self._model, self._map_depth = model, map_depth
         self._pool = FramePool(config.pool_frames, config.image_width)
-        self._predictor = Predictor(model, self._pool, view_settings(config))
         self._origin = np.zeros(3)
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()
         self.made, self.seconds = 0, 0.0
+        self.follow(config)
 
     def follow(self, config: InferenceConfig) -> None:
         """Apply new settings from the next view on."""
+        names = ("views", "rule", "depth", "fill")
+        settings = ViewSettings(**{name: getattr(config, name) for name in names})
         with self._lock:
-            self._predictor.settings = view_settings(config)
+            set_samples(self._model, config.samples)
+            device = device_of(config.device)
+            by_map = None if self._map_depth is None else self._by_map
+            self._predictor = Predictor(self._model, self._pool, settings, device, by_map)
             self._config = config
+
+    def _by_map(self, camera: Camera, T_world_camera: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Return the map's depth at a pose of the predictor."""
+        assert self._map_depth is not None
+        return self._map_depth(camera, moved(T_world_camera, self._origin))
 
     @property
     def label_names(self) -> dict[int, str]:
@@ -79,7 +98,7 @@ class ViewMaker:
     def clear(self) -> None:
         """Forget all frames."""
         with self._lock:
-            self._pool.clear()
+            self._predictor.clear()
 
     def render(
         self, camera: Camera, T_world_camera: NDArray[np.float64], exclude_ns: int | None = None
@@ -108,10 +127,28 @@ class ViewMaker:
         maker.render(camera, np.eye(4))
 
 
-def view_settings(config: InferenceConfig) -> ViewSettings:
-    """Return the settings of the predictor."""
-    names = ("views", "samples", "rule", "depth", "fill")
-    return ViewSettings(**{name: getattr(config, name) for name in names})
+def device_of(name: str) -> str:
+    """Return where the model runs; "auto" is a GPU if there is one."""
+    if name != "auto":
+        return name
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def set_samples(model: GeneralizableModel, samples: int) -> None:
+    """Have the model use N samples of each ray; 0 = as many as it was trained with.
+
+    Raises:
+        ValueError: if the model has no such option.
+    """
+    if samples == 0:
+        return
+    options = getattr(model, "config", None)
+    if not hasattr(options, "samples"):
+        raise ValueError(
+            f"expected a model whose rays have a number of samples, got {type(model).__name__}: "
+            "set samples to 0"
+        )
+    model.config = replace(options, samples=samples)
 
 
 def without_doubt(view: RenderedView, least: float) -> RenderedView:
