@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from rclpy.node import Node
 
@@ -42,12 +43,14 @@ class SnapshotDepth:
         """Return the map's depth (H, W), metres; 0 where it has no surface, or there is no map."""
         message, self._message = self._message, None
         if message is not None:
-            self._read(message)
+            with torch.inference_mode(False):
+                self._read(message)
         if self._state is None:
             return np.zeros((camera.height, camera.width), np.float32)
         key = camera, T_world_camera.tobytes()
         if key not in self._rendered:
-            self._rendered[key] = render_view(self._state, camera, T_world_camera).depth
+            with torch.inference_mode(False):  # a map's renderer writes into tensors of its threads
+                self._rendered[key] = render_view(self._state, camera, T_world_camera).depth
             while len(self._rendered) > self._most:
                 self._rendered.popitem(last=False)
         return self._rendered[key]
