@@ -34,7 +34,7 @@ from semantic_field.generalizable.training.weight_files import (
 )
 
 OF_THE_RECORDINGS = "of the recordings"
-"""As ``model.class_names``: the names of all classes that the training recordings show."""
+"""As a setting of the model: the names of all classes that the training recordings show."""
 Preparing = Callable[[str, int, int], None]
 
 
@@ -168,7 +168,9 @@ def scene_set(recordings: Sequence[str], data: DataSettings) -> SceneSet:
 
 
 def with_class_names(config: TrainingConfig, scenes: SceneSet) -> TrainingConfig:
-    """Return settings whose ``model.class_names`` are written out (``OF_THE_RECORDINGS``)."""
-    if config.model.get("class_names") != OF_THE_RECORDINGS:
+    """Return settings with the names in place of ``OF_THE_RECORDINGS``."""
+    if OF_THE_RECORDINGS not in config.model.values():
         return config
-    return replace(config, model={**config.model, "class_names": scenes.class_names()})
+    names = scenes.class_names()
+    model = {n: names if v == OF_THE_RECORDINGS else v for n, v in config.model.items()}
+    return replace(config, model=model)
