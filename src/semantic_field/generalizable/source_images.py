@@ -19,6 +19,8 @@ class SourceImages:
         poses: float32 (V, 4, 4), ``T_world_camera``, metres.
         depths: float32 (V, H, W), z-depth in metres, 0 = no reading; None = no depth camera.
         labels: int64 (V, H, W), rows 0..C-1 of any class list, -1 = no label; None = not carried.
+        segments: int64 (V, H, W), the connected area of one label that each pixel is in, numbered
+            from 0 in each frame; None without labels.
         n_classes: number C of rows that ``labels`` may have.
         latents: float32 (V, D, h, w), any image of features; None = not carried.
         features: what the model computed of each frame (``GeneralizableModel.extract``), each
@@ -30,6 +32,7 @@ class SourceImages:
     poses: Float[Tensor, "V 4 4"]
     depths: Float[Tensor, "V H W"] | None = None
     labels: Int[Tensor, "V H W"] | None = None
+    segments: Int[Tensor, "V H W"] | None = None
     n_classes: int = 0
     latents: Float[Tensor, "V D h w"] | None = None
     features: tuple[Tensor, ...] | None = None

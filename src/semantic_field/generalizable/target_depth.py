@@ -1,0 +1,195 @@
+"""The depth of a target view, splatted from the depth of its sources (GSNeRF, Algorithm 1).
+
+Each reading of the sources is projected into the target. At each pixel, the nearest readings and
+those of the same surface are averaged (a z-buffer that also averages noise away); the next surface
+behind is kept as well, because the nearest may be an error at an edge. Cracks and holes are filled.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from semantic_field.generalizable.gathering import NEAREST_M
+
+SAME_M, SAME_SHARE = 0.02, 0.03  # readings that differ by less are of one surface
+NEARER_NEIGHBOURS = 5  # of eight: a pixel with so many nearer ones is seen through a crack
+RELEASED_WINDOW = 7  # pixels, of the released code's interpolation
+RELEASED_DEFAULT_M = 10.0
+
+
+class TargetDepth(NamedTuple):
+    """Depth of the pixels of a target view.
+
+    Attributes:
+        depth: float32 (H, W), z-depth of the nearest surface, metres; 0 = nothing is known at all.
+        behind: float32 (H, W), z-depth of the next surface behind it, 0 = none is known.
+        reached: bool (H, W), whether a source's reading lies there; elsewhere depth is filled in.
+    """
+
+    depth: Float[Tensor, "H W"]
+    behind: Float[Tensor, "H W"]
+    reached: Bool[Tensor, "H W"]
+
+
+class Splats(NamedTuple):
+    """The M readings of all sources that lie in the target's image.
+
+    Attributes:
+        pixels: int64 (M,), numbers of the target's nearest pixels.
+        depths: float32 (M,), z-depths in the target, metres.
+        offsets: float32 (M, 2), columns and rows from the pixel's centre.
+    """
+
+    pixels: Int[Tensor, "M"]
+    depths: Float[Tensor, "M"]
+    offsets: Float[Tensor, "M 2"]
+
+
+def target_depth(
+    depths: Float[Tensor, "V h w"],
+    intrinsics: Float[Tensor, "V 4"],
+    poses: Float[Tensor, "V 4 4"],
+    target_intrinsics: Float[Tensor, "4"],
+    target_pose: Float[Tensor, "4 4"],
+    size: tuple[int, int],
+) -> TargetDepth:
+    """Return the depth of a target of H x W pixels (``size``) from depths of V sources.
+
+    Args:
+        depths: z-depths of the sources, metres, 0 = none. poses: ``T_world_camera``.
+    """
+    splats = splatted(depths, intrinsics, poses, target_intrinsics, target_pose, size)
+    front = _layer(splats, None, size)
+    behind = _layer(splats, front, size)
+    front, behind = _without_cracks(front, behind)
+    reached = front > 0
+    return TargetDepth(filled_in(front), behind, reached)
+
+
+def splatted(
+    depths: Float[Tensor, "V h w"],
+    intrinsics: Float[Tensor, "V 4"],
+    poses: Float[Tensor, "V 4 4"],
+    target_intrinsics: Float[Tensor, "4"],
+    target_pose: Float[Tensor, "4 4"],
+    size: tuple[int, int],
+) -> Splats:
+    """Return where all readings of the sources lie in the target; see ``target_depth``."""
+    H, W = size
+    V, h, w = depths.shape
+    view, row, column = torch.nonzero(depths > 0, as_tuple=True)
+    z = depths[view, row, column]
+    fx, fy, cx, cy = intrinsics[view].unbind(1)
+    points = torch.stack([(column - cx) / fx * z, (row - cy) / fy * z, z], 1)
+    T = torch.linalg.inv(target_pose.double()) @ poses.double()
+    T = T.to(depths.dtype)
+    local = torch.empty_like(points)
+    ends = torch.bincount(view, minlength=V).cumsum(0).tolist()
+    for k, (start, end) in enumerate(zip([0, *ends], ends)):
+        local[start:end] = points[start:end] @ T[k, :3, :3].T + T[k, :3, 3]
+    far = local[:, 2]
+    uv = local[:, :2] / far[:, None].clamp(min=NEAREST_M) * target_intrinsics[:2]
+    uv = uv + target_intrinsics[2:]
+    nearest = (uv + 0.5).floor()
+    inside = (far > NEAREST_M) & (nearest >= 0).all(1)
+    inside &= (nearest[:, 0] < W) & (nearest[:, 1] < H)
+    uv, nearest, far = uv[inside], nearest[inside], far[inside]
+    pixels = nearest[:, 1].long() * W + nearest[:, 0].long()
+    return Splats(pixels, far, uv - nearest)
+
+
+def _layer(
+    splats: Splats, before: Float[Tensor, "H W"] | None, size: tuple[int, int]
+) -> Float[Tensor, "H W"]:
+    """Return the mean depth of the nearest surface that is behind ``before``; 0 where none is."""
+    H, W = size
+    pixels, depths = splats.pixels, splats.depths
+    if before is not None:
+        hidden = depths > _farthest(before.reshape(-1)[pixels])
+        pixels, depths = pixels[hidden], depths[hidden]
+    nearest = depths.new_full((H * W,), torch.inf)
+    nearest = nearest.scatter_reduce(0, pixels, depths, "amin")
+    for _ in range(2):  # around the nearest reading, then around the mean
+        same = depths <= _farthest(nearest[pixels])
+        totals = depths.new_zeros(2, H * W)
+        totals[0].index_add_(0, pixels[same], depths[same])
+        totals[1].index_add_(0, pixels[same], torch.ones_like(depths[same]))
+        nearest = torch.where(totals[1] > 0, totals[0] / totals[1].clamp(min=1), nearest)
+    return torch.where(torch.isfinite(nearest), nearest, 0.0).reshape(H, W)
+
+
+def _farthest(depth: Tensor) -> Tensor:
+    """Return the largest depth that still is of the same surface."""
+    return depth * (1 + SAME_SHARE) + SAME_M
+
+
+def _without_cracks(
+    front: Float[Tensor, "H W"], behind: Float[Tensor, "H W"]
+) -> tuple[Float[Tensor, "H W"], Float[Tensor, "H W"]]:
+    """Return both layers with the pixels corrected through which a nearer surface is missed.
+
+    Readings of a near surface lie apart where the target is nearer to it than the sources: what is
+    behind shows between them. Such a pixel, and an unreached one, gets the mean of its neighbours
+    of the nearer surface, and what it showed becomes ``behind``.
+    """
+    around = _neighbours(front)  # (8, H, W)
+    infinite = torch.where(front > 0, front, torch.inf)
+    nearer = (around > 0) & (_farthest(around) < infinite)
+    close = around.masked_fill(~nearer, torch.inf).amin(0)
+    near = nearer & (around <= _farthest(close))
+    count = near.sum(0)
+    mean = (around * near).sum(0) / count.clamp(min=1)
+    crack = count >= NEARER_NEIGHBOURS
+    return torch.where(crack, mean, front), torch.where(crack & (front > 0), front, behind)
+
+
+def _neighbours(image: Float[Tensor, "H W"]) -> Float[Tensor, "8 H W"]:
+    """Return the eight neighbours of each pixel, 0 beyond the border."""
+    H, W = image.shape
+    windows = F.unfold(F.pad(image, (1, 1, 1, 1))[None, None], 3)[0].reshape(9, H, W)
+    return torch.cat([windows[:4], windows[5:]])
+
+
+def filled_in(depth: Float[Tensor, "H W"]) -> Float[Tensor, "H W"]:
+    """Return a depth image with each hole filled from its border, from coarse to fine.
+
+    What a nearer thing hides belongs to the surface behind it, so the farther side of a hole is
+    preferred. All zero if no pixel is known.
+    """
+    H, W = depth.shape
+    if min(H, W) < 2 or bool((depth > 0).all()):
+        known = depth > 0
+        return depth if not known.any() else torch.where(known, depth, depth.max())
+    padded = F.pad(depth, (0, W % 2, 0, H % 2))
+    blocks = padded.reshape((H + 1) // 2, 2, (W + 1) // 2, 2).amax((1, 3))
+    coarse = filled_in(blocks)
+    fine = coarse.repeat_interleave(2, 0).repeat_interleave(2, 1)[:H, :W]
+    return torch.where(depth > 0, depth, fine)
+
+
+def released_depth(
+    splats: Splats, size: tuple[int, int], window: int = RELEASED_WINDOW
+) -> Float[Tensor, "H W"]:
+    """Return the target depth as the released GSNeRF interpolates it, for comparison.
+
+    No z-buffer: the last reading of a pixel wins; pixels average the readings in a window by the
+    inverse of their distance, over near and far surfaces alike; the rest is 10 m.
+    """
+    H, W = size
+    last = splats.depths.new_zeros(3, H * W)
+    last[0][splats.pixels] = splats.depths
+    last[1:, splats.pixels] = splats.offsets.T
+    half = window // 2
+    parts = F.unfold(F.pad(last.reshape(1, 3, H, W), (half,) * 4), window)
+    depths, dx, dy = parts.reshape(3, window * window, H, W)
+    v, u = torch.meshgrid(*[torch.arange(-half, half + 1, device=dx.device)] * 2, indexing="ij")
+    apart = torch.hypot(dx + u.reshape(-1, 1, 1), dy + v.reshape(-1, 1, 1))
+    weight = (depths > 0) / apart.clamp(min=1e-3)
+    total = weight.sum(0)
+    mean = (weight * depths).sum(0) / total.clamp(min=1e-9)
+    return torch.where(total > 0, mean, RELEASED_DEFAULT_M)
