@@ -1,0 +1,155 @@
+"""Methods that predict a target from the same source frames: a model, and the simplest others."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from semantic_field.config import Config
+from semantic_field.evaluation.baselines.hand_set_views import hand_blended
+from semantic_field.evaluation.baselines.reprojection import reprojected
+from semantic_field.evaluation.generalizable.target_views import blind
+from semantic_field.evaluation.mapping_run import MappingJob
+from semantic_field.evaluation.protocols.protocol import Training
+from semantic_field.evaluation.protocols.source_frames import SourceFrames
+from semantic_field.field.views.rendering import RenderedView
+from semantic_field.frames import Frame
+from semantic_field.generalizable.frame_pool import FramePool
+from semantic_field.generalizable.model import GeneralizableModel, Prediction, Truth
+from semantic_field.generalizable.predictor import Predictor, ViewSettings
+from semantic_field.generalizable.source_images import SourceImages, TargetRays
+from semantic_field.mapping import Mapper
+
+Method = Callable[[Frame], RenderedView]
+"""Predicts the view of a target's camera; the images of the target are not to be looked at."""
+
+
+def pool_of(frames: list[Frame]) -> FramePool:
+    """Return an unbounded pool of frames."""
+    pool = FramePool(most=len(frames), width=frames[0].camera.width)
+    for frame in frames:
+        pool.add(frame)
+    return pool
+
+
+def reprojection(pool: FramePool, settings: SourceFrames) -> Method:
+    """Baseline (a): the sources reprojected with a z-buffer, a vote, and filled holes."""
+
+    def predict(target: Frame) -> RenderedView:
+        frames = [pool[i].frame for i in _chosen(pool, settings, target)]
+        return reprojected(frames, target.camera, target.T_world_camera).view
+
+    return predict
+
+
+def hand_set(pool: FramePool, settings: SourceFrames) -> Method:
+    """Baseline (d): the sources blended by set rules, on the depth that they show together."""
+
+    def predict(target: Frame) -> RenderedView:
+        numbers = _chosen(pool, settings, target)
+        threads = torch.get_num_threads()
+        return hand_blended(pool, numbers, target.camera, target.T_world_camera, threads)
+
+    return predict
+
+
+def _chosen(pool: FramePool, settings: SourceFrames, target: Frame) -> list[int]:
+    pose, stamp = target.T_world_camera, target.stamp_ns
+    return pool.choose(target.camera, pose, settings.views, settings.rule, stamp)
+
+
+def model_method(
+    model: GeneralizableModel, frames: list[Frame], settings: SourceFrames
+) -> Method:
+    """Return a model that predicts from the frames, whose features are computed here.
+
+    With the depth "volume" it gets no depth; with "none" no target depth, so that its samples are
+    spread over each ray.
+    """
+    wanted = "volume" if settings.depth == "volume" else "sensor"
+    given = blind(frames) if settings.depth == "volume" else frames
+    predictor = Predictor(
+        Unguided(model) if settings.depth == "none" else model,
+        FramePool(most=len(frames), width=frames[0].camera.width),
+        ViewSettings(settings.views, settings.samples, settings.rule, wanted),
+    )
+    for frame in given:
+        predictor.add(frame)
+
+    def predict(target: Frame) -> RenderedView:
+        return predictor.render(target.camera, target.T_world_camera, target.stamp_ns)
+
+    return predict
+
+
+def field(
+    frames: list[Frame], names: dict[int, str], seconds: float, config: Config | None = None
+) -> Method:
+    """Baseline (c): a field, with its views, trained on all frames of the pool for some seconds.
+
+    Raises:
+        RuntimeError: if training fails, or takes no step.
+    """
+    mapper = Mapper(config or Config())
+    with tempfile.TemporaryDirectory() as folder:
+        job = MappingJob(
+            mapper, FrameList(frames, names), Training(seconds=seconds), Path(folder)
+        )
+        renderer = job.run().renderer
+    return lambda target: renderer.render(target.camera, target.T_world_camera)
+
+
+class FrameList:
+    """Frames in memory as a recording (``FrameSource``)."""
+
+    name = "pool"
+
+    def __init__(self, frames: list[Frame], names: dict[int, str]) -> None:
+        self._frames, self.label_names = frames, names
+        self.stamps = [frame.stamp_ns for frame in frames]
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def __getitem__(self, index: int, /) -> Frame:
+        return self._frames[index]
+
+
+class Unguided(GeneralizableModel):
+    """A model that is not told the target depth: its samples are spread over each ray."""
+
+    def __init__(self, model: GeneralizableModel) -> None:
+        super().__init__()
+        self.model = model
+        self.class_names = model.class_names
+
+    def extract(self, colors: Tensor) -> tuple[Tensor, ...]:
+        return self.model.extract(colors)
+
+    def source_depths(self, sources: SourceImages) -> Tensor:
+        return self.model.source_depths(sources)
+
+    def forward(self, sources: SourceImages, rays: TargetRays) -> Prediction:
+        unknown = torch.zeros_like(rays.depth)
+        return self.model(sources, replace(rays, depth=unknown, behind=unknown))
+
+    def losses(
+        self, prediction: Prediction, truth: Truth, sources: SourceImages
+    ) -> dict[str, Tensor]:
+        return self.model.losses(prediction, truth, sources)
+
+
+def recognised(view: RenderedView, ids: np.ndarray) -> RenderedView:
+    """Return a view whose labels are rows of a model's classes with the recording's class ids.
+
+    Args:
+        ids: int32 (C,), the class id of each row, -1 where the recording has no such class.
+    """
+    label = np.where(view.label >= 0, ids[view.label.clip(min=0)], -1)
+    return replace(view, label=label.astype(np.int32))
