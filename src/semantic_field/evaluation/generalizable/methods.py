@@ -88,7 +88,7 @@ def model_method(
     return predict
 
 
-def field(
+def trained_field(
     frames: list[Frame], names: dict[int, str], seconds: float, config: Config | None = None
 ) -> Method:
     """Baseline (c): a field, with its views, trained on all frames of the pool for some seconds.
