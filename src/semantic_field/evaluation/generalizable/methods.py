@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from semantic_field.config import Config
@@ -19,7 +20,7 @@ from semantic_field.evaluation.mapping_run import MappingJob
 from semantic_field.evaluation.protocols.protocol import Training
 from semantic_field.evaluation.protocols.source_frames import SourceFrames
 from semantic_field.field.views.rendering import RenderedView
-from semantic_field.frames import Frame
+from semantic_field.frames import VOID_LABEL, Frame
 from semantic_field.generalizable.frame_pool import FramePool
 from semantic_field.generalizable.model import GeneralizableModel, Prediction, Truth
 from semantic_field.generalizable.predictor import Predictor, ViewSettings
@@ -64,9 +65,7 @@ def _chosen(pool: FramePool, settings: SourceFrames, target: Frame) -> list[int]
     return pool.choose(target.camera, pose, settings.views, settings.rule, stamp)
 
 
-def model_method(
-    model: GeneralizableModel, frames: list[Frame], settings: SourceFrames
-) -> Method:
+def model_method(model: GeneralizableModel, frames: list[Frame], settings: SourceFrames) -> Method:
     """Return a model that predicts from the frames, whose features are computed here.
 
     With the depth "volume" it gets no depth; with "none" no target depth, so that its samples are
@@ -89,20 +88,23 @@ def model_method(
 
 
 def trained_field(
-    frames: list[Frame], names: dict[int, str], seconds: float, config: Config | None = None
+    frames: list[Frame], names: Mapping[int, str], training: Training, config: Config
 ) -> Method:
-    """Baseline (c): a field, with its views, trained on all frames of the pool for some seconds.
+    """Baseline (c): a field, with its views, trained on all frames of the pool.
 
     Raises:
         RuntimeError: if training fails, or takes no step.
     """
-    mapper = Mapper(config or Config())
+    mapper = Mapper(config)
     with tempfile.TemporaryDirectory() as folder:
-        job = MappingJob(
-            mapper, FrameList(frames, names), Training(seconds=seconds), Path(folder)
-        )
+        job = MappingJob(mapper, FrameList(frames, names), training, Path(folder))
         renderer = job.run().renderer
     return lambda target: renderer.render(target.camera, target.T_world_camera)
+
+
+def with_map_depth(frames: list[Frame], field: Method) -> list[Frame]:
+    """Return the frames with the depth that a field renders at their poses."""
+    return [replace(frame, depth=field(frame).depth) for frame in frames]
 
 
 class FrameList:
@@ -110,8 +112,8 @@ class FrameList:
 
     name = "pool"
 
-    def __init__(self, frames: list[Frame], names: dict[int, str]) -> None:
-        self._frames, self.label_names = frames, names
+    def __init__(self, frames: list[Frame], names: Mapping[int, str]) -> None:
+        self._frames, self.label_names = frames, dict(names)
         self.stamps = [frame.stamp_ns for frame in frames]
 
     def __len__(self) -> int:
@@ -145,11 +147,16 @@ class Unguided(GeneralizableModel):
         return self.model.losses(prediction, truth, sources)
 
 
-def recognised(view: RenderedView, ids: np.ndarray) -> RenderedView:
-    """Return a view whose labels are rows of a model's classes with the recording's class ids.
+def recognised(method: Method, ids: NDArray[np.int32]) -> Method:
+    """Return a method whose labels, rows of a model's classes, become ids of the recording.
 
     Args:
-        ids: int32 (C,), the class id of each row, -1 where the recording has no such class.
+        ids: the class id of each row (C,), -1 where the recording has no such class.
     """
-    label = np.where(view.label >= 0, ids[view.label.clip(min=0)], -1)
-    return replace(view, label=label.astype(np.int32))
+
+    def predict(target: Frame) -> RenderedView:
+        view = method(target)
+        label = np.where(view.label >= 0, ids[view.label.clip(min=0)], VOID_LABEL)
+        return replace(view, label=label.astype(np.int32))
+
+    return predict

@@ -32,7 +32,9 @@ class TargetViews:
             )
         self.settings: SourceFrames = protocol.sources
         self.split = protocol.make_split(len(source))
-        self.truth = HeldOutFrames(source, held_out(self.split.test, protocol), protocol.views.width)
+        self.truth = HeldOutFrames(
+            source, held_out(self.split.test, protocol), protocol.views.width
+        )
         self._source, self._width = source, protocol.views.width
         names, _ = split_void(source.label_names)
         self._classes = np.array(sorted(names), np.int32)

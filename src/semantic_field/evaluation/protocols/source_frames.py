@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-DEPTHS = ("sensor", "volume", "map", "none")
+GUIDES = {
+    "sensor": "sensor depth",
+    "volume": "depth from the volume",
+    "map": "depth from a map",
+    "none": "no depth guidance",
+}
 RULES = ("coverage", "nearest")
 FAULTS = ("exact", "noisy")
 
@@ -38,7 +43,7 @@ class SourceFrames:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, choices in (("rule", RULES), ("depth", DEPTHS), ("faults", FAULTS)):
+        for name, choices in (("rule", RULES), ("depth", tuple(GUIDES)), ("faults", FAULTS)):
             if getattr(self, name) not in choices:
                 got = getattr(self, name)
                 raise ValueError(f"expected sources.{name} of {choices}, got {got!r}")
@@ -52,14 +57,8 @@ class SourceFrames:
 
     def describe(self) -> str:
         """Return the settings in words."""
-        depth = {
-            "sensor": "sensor depth",
-            "volume": "depth from the cost volume",
-            "map": "depth from a map",
-            "none": "no depth guidance",
-        }[self.depth]
         draws = f", {self.draws} draws" if self.draws > 1 else ""
         return (
-            f"K = {self.views} by {self.rule}, N = {self.samples}, {depth}, {self.faults} frames"
-            f"{draws}; no training on the scene"
+            f"K = {self.views} by {self.rule}, N = {self.samples}, {GUIDES[self.depth]}, "
+            f"{self.faults} frames{draws}; no training on the scene"
         )
