@@ -71,13 +71,14 @@ def evaluate_weights(arguments: argparse.Namespace, protocol: Any, config: Any, 
 
 def _contestants(arguments: argparse.Namespace, protocol: Any, config: Any):
     from semantic_field.evaluation.generalizable.contestants import SAMPLES, Contestants, ablated
-    from semantic_field.generalizable.training.weight_files import load_model
 
     if protocol.sources is None:
         raise ValueError(
             f"expected a protocol with sources for --weights, got {protocol.name}: use --protocol "
             "carried, carried_noisy, carried_volume, gsnerf or gp_nerf"
         )
+    from semantic_field.generalizable.training.weight_files import load_model
+
     model = load_model(arguments.weights)
     others = dict(_named(text) for text in arguments.also)
     variations = ()
