@@ -38,6 +38,12 @@ def add_model_options(command: argparse.ArgumentParser) -> None:
         "--ablation", action="store_true", help="also vary samples, guidance and depth"
     )
     group.add_argument(
+        "--finetune",
+        default="",
+        metavar="SECONDS,…",
+        help="also the model after so many seconds of training on the pool, such as 30,60,120",
+    )
+    group.add_argument(
         "--guides",
         default="sensor,volume,none",
         help="where --ablation takes depth from, of sensor, volume, map (which trains one) and "
@@ -95,7 +101,15 @@ def _contestants(arguments: argparse.Namespace, protocol: Any, config: Any):
         training=protocol.training,
         config=config,
         variations=variations,
+        tuning_s=_seconds(arguments.finetune),
     )
+
+
+def _seconds(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(",") if part)
+    except ValueError as error:
+        raise ValueError(f"expected --finetune 30,60,120 (seconds), got {text!r}") from error
 
 
 def _named(text: str) -> tuple[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -54,6 +54,7 @@ class Contestants:
         training: budget of that field, and of the map whose depth is used.
         config: settings of both.
         variations: for a table of their own.
+        tuning_s: the model is also trained on the pool for so many seconds, for the same table.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Contestants:
     training: Training = field(default_factory=lambda: Training(seconds=60.0))
     config: Config = field(default_factory=Config)
     variations: tuple[Variation, ...] = ()
+    tuning_s: tuple[float, ...] = ()
 
     def methods(
         self, frames: list[Frame], names: Mapping[int, str], sources: SourceFrames
@@ -98,6 +100,27 @@ class Contestants:
         if self.with_field and map_views:
             found[FIELD] = map_views
         return found | {item.name: given(item.model, item.sources) for item in self.variations}
+
+    def tuned(
+        self,
+        frames: list[Frame],
+        names: Mapping[int, str],
+        sources: SourceFrames,
+        progress: Callable[[str, float], None] = lambda text, share: None,
+    ) -> Contestants:
+        """Return the contestants with the model fine-tuned on frames of the pool.
+
+        Args:
+            names: class ids and names of the recording.
+        """
+        if not self.tuning_s:
+            return self
+        from semantic_field.evaluation.generalizable.tuned_models import tuned_models
+
+        found = tuned_models(self.model, frames, names, self.tuning_s, progress)
+        first = self.variations or ablated(self.model, sources, {}, (), ())
+        new = tuple(Variation(name, model, sources) for name, model in found.items())
+        return replace(self, variations=(*first, *new), tuning_s=())
 
     def notes(self) -> list[str]:
         """Return what has to be known to read the figures of the baselines."""

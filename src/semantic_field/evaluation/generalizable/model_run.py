@@ -59,6 +59,7 @@ def evaluate_model(
         writable_folder(out)
     protocol = _of_known_classes(protocol, contestants, source)
     views = TargetViews(source, protocol)
+    contestants = contestants.tuned(views.pool(0), source.label_names, views.settings, progress)
     contest, draws = Contest(source.label_names, protocol), views.settings.draws
     with ResourceMeter() as meter:
         for draw in range(draws):
