@@ -136,6 +136,7 @@ class FramePool:
         views: int,
         rule: str = "coverage",
         exclude_ns: int | None = None,
+        among: NDArray[np.int64] | None = None,
     ) -> list[int]:
         """Choose up to ``views`` frames that show what a target camera sees.
 
@@ -143,14 +144,15 @@ class FramePool:
             rule: "coverage" = those that together show most of its surface, best first;
                 "nearest" = those whose cameras are nearest, as the published systems choose.
             exclude_ns: the frame of this stamp is not chosen.
+            among: numbers of the frames that may be chosen; None = all.
         Returns:
             Numbers of the frames; fewer than ``views`` if the pool has fewer.
         """
         if rule not in RULES:
             raise ValueError(f"expected a rule of {RULES}, got {rule!r}")
         stamps = np.array(self.stamps_ns, np.int64)
-        allowed = np.flatnonzero(stamps != exclude_ns) if exclude_ns is not None else None
-        allowed = np.arange(len(stamps)) if allowed is None else allowed
+        allowed = np.arange(len(stamps)) if among is None else among
+        allowed = allowed if exclude_ns is None else allowed[stamps[allowed] != exclude_ns]
         if not len(allowed):
             return []
         poses = np.stack([self._frames[i].frame.T_world_camera for i in allowed])

@@ -31,12 +31,12 @@ def segments_of(labels: Int[NDArray, "H W"]) -> Int[NDArray, "H W"]:
     )
 
 
-def segment_agreement(sources: SourceImages) -> Float[Tensor, "V 2 H W"]:
+def segment_agreement(sources: SourceImages, rounds: int = 2) -> Float[Tensor, "V 2 H W"]:
     """Return for each pixel of each source how far the other sources agree with its segment.
 
     Pixels of a source with depth ask all other sources that see their surface, by projection and
     comparison of depth, for their label. A segment's agreement is the share of the answers that
-    are its own label.
+    are its own label; in further rounds, answers count by the agreement of their own segments.
 
     Returns:
         Agreement in 0..1, .5 where nobody answers, and logarithm of 1 + the number of answers.
@@ -45,42 +45,46 @@ def segment_agreement(sources: SourceImages) -> Float[Tensor, "V 2 H W"]:
     """
     if sources.labels is None or sources.segments is None or sources.depths is None:
         raise ValueError("expected sources with labels, segments and depth")
-    V = len(sources)
     count = int(sources.segments.max()) + 1
-    same, asked = (sources.colors.new_zeros(V, count) for _ in range(2))
-    start = slice(STRIDE // 2, None, STRIDE)
-    for k in range(V):
-        own = sources.labels[k, start, start]
-        agrees, answers = _answers(sources, k, own)
-        segment = sources.segments[k, start, start].reshape(-1)
-        same[k].index_add_(0, segment, agrees.reshape(-1))
-        asked[k].index_add_(0, segment, answers.reshape(-1))
-    share = (same + PRIOR / 2) / (asked + PRIOR)
-    table = torch.stack([share, asked.log1p()], 1)  # (V, 2, segments)
-    index = sources.segments.reshape(V, 1, -1).expand(-1, 2, -1)
-    return table.gather(2, index).reshape(V, 2, *sources.size)
+    answers = [_answers(sources, k, count) for k in range(len(sources))]
+    trust = sources.colors.new_ones(len(sources) * count)
+    asked = trust
+    for _ in range(rounds):
+        same, asked = (torch.zeros_like(trust) for _ in range(2))
+        for asking, answering, agrees in answers:
+            weight = trust[answering]
+            same.index_add_(0, asking, weight * agrees)
+            asked.index_add_(0, asking, weight)
+        trust = (same + PRIOR / 2) / (asked + PRIOR)
+    table = torch.stack([trust, asked.log1p()]).reshape(2, len(sources), count).transpose(0, 1)
+    index = sources.segments.reshape(len(sources), 1, -1).expand(-1, 2, -1)
+    return table.gather(2, index).reshape(len(sources), 2, *sources.size)
 
 
 def _answers(
-    sources: SourceImages, k: int, own: Int[Tensor, "h w"]
-) -> tuple[Float[Tensor, "h w"], Float[Tensor, "h w"]]:
-    """Return how many other sources agree with labels of source k, and how many answer at all."""
-    assert sources.depths is not None and sources.labels is not None
-    rows = torch.arange(STRIDE // 2, sources.size[0], STRIDE, device=own.device)
-    columns = torch.arange(STRIDE // 2, sources.size[1], STRIDE, device=own.device)
+    sources: SourceImages, k: int, count: int
+) -> tuple[Int[Tensor, "M"], Int[Tensor, "M"], Float[Tensor, "M"]]:
+    """Return the segments of source k that asked, those that answered, and whether they agree.
+
+    Segments are numbered over all sources, ``count`` for each.
+    """
+    assert sources.depths is not None
+    assert sources.labels is not None and sources.segments is not None
+    rows = torch.arange(STRIDE // 2, sources.size[0], STRIDE, device=sources.labels.device)
+    columns = torch.arange(STRIDE // 2, sources.size[1], STRIDE, device=sources.labels.device)
     v, u = torch.meshgrid(rows, columns, indexing="ij")
-    depth = sources.depths[k, v, u]
+    depth, own = sources.depths[k, v, u], sources.labels[k, v, u]
+    pixels = torch.stack([u, v], -1).float()
     rays = TargetRays(
-        torch.stack([u, v], -1).float(),
-        sources.intrinsics[k],
-        sources.poses[k],
-        depth,
-        torch.zeros_like(depth),
+        pixels, sources.intrinsics[k], sources.poses[k], depth, torch.zeros_like(depth)
     )
     found = gather(sources, rays, depth[..., None])
     theirs = at_pixels(sources.labels, found.pixels, found.inside, -1)[:, :, 0]
     near = found.gap.abs() < SAME_M + SAME_SHARE * found.far
-    sees = (found.reading > 0) & near
-    sees = sees[:, :, 0] & (theirs >= 0) & (own >= 0)[..., None]
-    sees[..., k] = False
-    return (sees & (theirs == own[..., None])).float().sum(-1), sees.float().sum(-1)
+    answers = ((found.reading > 0) & near)[:, :, 0] & (theirs >= 0) & (own >= 0)[..., None]
+    answers[..., k] = False
+    numbers = at_pixels(sources.segments, found.pixels, found.inside)[:, :, 0]
+    numbers = numbers + count * torch.arange(len(sources), device=numbers.device)
+    asking = (sources.segments[k, v, u] + count * k)[..., None].expand_as(numbers)
+    agrees = (theirs == own[..., None])[answers].float()
+    return asking[answers], numbers[answers], agrees

@@ -89,6 +89,14 @@ class TargetRays:
         cut = {name: getattr(self, name)[rows, columns] for name in ("pixels", "depth", "behind")}
         return replace(self, **cut)
 
+    def at(self, rows: Int[Tensor, "Q"], columns: Int[Tensor, "Q"]) -> TargetRays:
+        """Return Q rays as an image of Q x 1."""
+        parts = {
+            name: getattr(self, name)[rows, columns][:, None]
+            for name in ("pixels", "depth", "behind")
+        }
+        return replace(self, **parts)
+
     def directions(self) -> Float[Tensor, "h w 3"]:
         """Return the rays' directions in the target's axes, with z = 1."""
         fx, fy, cx, cy = self.intrinsics

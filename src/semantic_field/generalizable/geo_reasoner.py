@@ -1,0 +1,322 @@
+"""GSNeRF's geo-reasoner: the depth of each source view, found by comparing it with its neighbours.
+
+A cascade of cost volumes (CasMVSNet; Gu et al. 2020): many planes far apart at low resolution, then
+few planes close together about the depth found, at higher resolution. Each volume is smoothed by a
+3D U-Net; the depth is the mean over its planes, weighted by the softmax of its scores.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d, grid_sample, interpolate, pad
+
+from semantic_field.generalizable.convolutions import block, up_block
+from semantic_field.generalizable.cost_volume import (
+    Planes,
+    at_stride,
+    correlation_volume,
+    finer_planes,
+    first_planes,
+    nearest_others,
+)
+from semantic_field.generalizable.source_images import SourceImages
+from semantic_field.settings import Settings, option
+
+PEAK = 1.5  # planes from the depth found whose probability counts as confidence
+
+
+@dataclass(frozen=True)
+class GeometrySettings(Settings):
+    """The cascade's levels, from the coarsest, and its sizes."""
+
+    strides: tuple[int, ...] = option((8, 4), "pixels of a frame on one of each level's")
+    planes: tuple[int, ...] = option((48, 8), "planes of depth of each level")
+    ratios: tuple[int, ...] = option((4, 1), "distance of the planes of each level, in steps")
+    spacing: str = option(
+        "inverse", "in what the planes are at equal distances", choices=("depth", "inverse")
+    )
+    near_m: float = option(0.4, "nearest depth, metres", minimum=0.01, at_most="far_m")
+    far_m: float = option(10.0, "farthest depth, metres", minimum=0.1)
+    groups: int = option(8, "groups of channels that are compared", minimum=1)
+    neighbours: int = option(3, "other sources that each is compared with", minimum=1)
+    widths: tuple[int, ...] = option((8, 16, 32), "channels of the 3D U-Nets' levels")
+    volume_channels: int = option(0, "channels of the features of the volume, 0 = none", minimum=0)
+    norm: str = option(
+        "group",
+        "norm of the 3D U-Nets, as the extractor's",
+        choices=("group", "batch", "batch_in_use"),
+    )
+    readings: bool = option(
+        False, "show the coarsest volume the depth camera's readings, to complete their holes"
+    )
+    least_confidence: float = option(
+        0.0, "probability near the depth found, below which it stays unknown", 0.0, 1.0
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        counts = {len(self.strides), len(self.planes), len(self.ratios)}
+        if len(counts) != 1 or not self.strides:
+            raise ValueError(
+                "expected strides, planes and ratios of as many levels, got "
+                f"{self.strides}, {self.planes}, {self.ratios}: name each level in all three"
+            )
+        if list(self.strides) != sorted(self.strides, reverse=True):
+            raise ValueError(f"expected strides from coarse to fine, got {self.strides}")
+
+
+class Level(NamedTuple):
+    """What a level of the cascade found for V sources.
+
+    Attributes:
+        depth: float32 (V, h, w), z-depth, metres.
+        confidence: float32 (V, h, w), probability of the planes next to it.
+        planes: of each source.
+        features: float32 (V, F, D, h, w), of the volume; None = not asked for.
+    """
+
+    depth: Float[Tensor, "V h w"]
+    confidence: Float[Tensor, "V h w"]
+    planes: tuple[Planes, ...]
+    features: Float[Tensor, "V F D h w"] | None
+
+
+class VolumeNet(nn.Module):
+    """A 3D U-Net with sums as skips: scores of the planes, and features of the volume."""
+
+    def __init__(self, inputs: int, widths: tuple[int, ...], features: int, norm: str) -> None:
+        super().__init__()
+        first = widths[0]
+        self.first = block(inputs, first, norm=norm, dimensions=3)
+        self.down = nn.ModuleList(
+            nn.Sequential(
+                block(a, b, stride=2, norm=norm, dimensions=3), block(b, b, norm=norm, dimensions=3)
+            )
+            for a, b in pairwise(widths)
+        )
+        self.up = nn.ModuleList(up_block(b, a, norm, 3) for a, b in pairwise(widths))
+        self.before_scores = block(first, first, norm=norm, dimensions=3)
+        self.scores = nn.Conv3d(first, 1, 3, padding=1)
+        self.features = block(first, features, norm=norm, dimensions=3) if features else None
+
+    def forward(
+        self, volume: Float[Tensor, "B G D h w"]
+    ) -> tuple[Float[Tensor, "B D h w"], Tensor | None]:
+        """Return scores (B, D, h, w) and features (B, F, D, h, w), None if there are none."""
+        D, h, w = volume.shape[-3:]
+        multiple = 2 ** len(self.down)
+        x = pad(volume, (0, -w % multiple, 0, -h % multiple, 0, -D % multiple))
+        maps = [self.first(x)]
+        for down in self.down:
+            maps.append(down(maps[-1]))
+        x = maps[-1]
+        for up, skip in zip(self.up[::-1], maps[-2::-1], strict=True):
+            x = skip + up(x)
+        features = None if self.features is None else self.features(x)[..., :D, :h, :w]
+        return self.scores(self.before_scores(x))[:, 0, :D, :h, :w], features
+
+
+class GeoReasoner(nn.Module):
+    """Depth of source views from their features.
+
+    Args:
+        strides: of the feature maps that it will get, from the finest.
+        channels: of these maps; the number of groups divides them.
+
+    Raises:
+        ValueError: if a level needs a map that there is not.
+    """
+
+    def __init__(
+        self, settings: GeometrySettings, strides: tuple[int, ...], channels: tuple[int, ...]
+    ) -> None:
+        super().__init__()
+        self.settings = settings
+        self.maps = [self._map_for(stride, strides) for stride in settings.strides]
+        self.pools = [
+            stride // strides[i] for stride, i in zip(settings.strides, self.maps, strict=True)
+        ]
+        uneven = [channels[i] for i in self.maps if channels[i] % settings.groups]
+        if uneven:
+            raise ValueError(
+                f"expected groups to divide the features' channels, got {settings.groups} groups "
+                f"of {uneven[0]} channels: set geometry.groups to a divisor"
+            )
+        self.nets = nn.ModuleList(
+            VolumeNet(
+                settings.groups + int(settings.readings and level == 0),
+                settings.widths,
+                settings.volume_channels,
+                settings.norm,
+            )
+            for level in range(len(settings.strides))
+        )
+
+    @staticmethod
+    def _map_for(stride: int, strides: tuple[int, ...]) -> int:
+        """Return which map serves a level: that of its stride, or the coarsest to be pooled."""
+        fitting = [i for i, own in enumerate(strides) if own == stride]
+        if fitting:
+            return fitting[0]
+        if stride > strides[-1] and stride % strides[-1] == 0:
+            return len(strides) - 1
+        raise ValueError(
+            f"expected strides of the geometry among those of the features {strides} or multiples "
+            f"of {strides[-1]}, got {stride}: change geometry.strides"
+        )
+
+    def forward(self, sources: SourceImages, maps: tuple[Tensor, ...]) -> list[Level]:
+        """Find the depth of each source.
+
+        Args:
+            maps: features (V, C, h, w) of the sources, from the finest.
+
+        Returns:
+            One record for each level, from the coarsest.
+
+        Raises:
+            ValueError: if there are fewer than 2 sources, or the frames' size is no multiple of
+                the coarsest stride.
+        """
+        H, W = sources.size
+        coarsest = self.settings.strides[0]
+        if H % coarsest or W % coarsest:
+            raise ValueError(
+                f"expected frames whose width and height are multiples of {coarsest}, got {W}x{H}: "
+                f"resize them to {W // coarsest * coarsest}x{H // coarsest * coarsest}"
+            )
+        others = nearest_others(sources.poses, self.settings.neighbours)
+        pooled = [
+            avg_pool2d(maps[i], pool) if pool > 1 else maps[i]
+            for i, pool in zip(self.maps, self.pools, strict=True)
+        ]
+        found = [self._cascade(sources, pooled, i, others[i]) for i in range(len(sources))]
+        return [_together(level) for level in zip(*found, strict=True)]
+
+    def _cascade(
+        self, sources: SourceImages, pooled: list[Tensor], index: int, others: Tensor
+    ) -> list[Level]:
+        """Find the depth of one source at all levels; one at a time, for the norms' sake."""
+        settings = self.settings
+        chosen = torch.cat([others.new_tensor([index]), others])
+        T_world_other = sources.poses[others]
+        T_other_reference = torch.linalg.solve(
+            T_world_other, sources.poses[index].expand_as(T_world_other)
+        )
+        levels: list[Level] = []
+        value, step = None, 0.0
+        for number, (net, features) in enumerate(zip(self.nets, pooled, strict=True)):
+            size = (features.shape[-2], features.shape[-1])
+            planes = self._planes(number, value, step, size, features.device)
+            step = step or planes.step / settings.ratios[0]
+            volume = correlation_volume(
+                features[index],
+                features[others],
+                at_stride(sources.intrinsics[chosen], settings.strides[number]),
+                T_other_reference,
+                planes.depths(),
+                settings.groups,
+            )
+            if settings.readings and number == 0:
+                volume = torch.cat([volume, self._readings(sources, index, planes)])
+            scores, extra = net(volume[None])
+            probability = scores[0].softmax(0)
+            value = (probability * planes.values()).sum(0)
+            offset = (planes.values() - value).abs() < PEAK * planes.step
+            confidence = (probability * offset).sum(0)
+            depth = planes.depth_of(value)
+            levels.append(Level(depth[None], confidence[None], (planes,), extra))
+        return levels
+
+    def _planes(
+        self,
+        number: int,
+        value: Tensor | None,
+        step: float,
+        size: tuple[int, int],
+        device: torch.device,
+    ) -> Planes:
+        """Return the planes of a level; ``value`` is what the level before found."""
+        settings, count = self.settings, self.settings.planes[number]
+        inverse = settings.spacing == "inverse"
+        if value is None:
+            return first_planes(settings.near_m, settings.far_m, count, inverse, size, device)
+        value = interpolate(value[None, None], size=size, mode="bilinear", align_corners=False)
+        return finer_planes(value[0, 0], step * settings.ratios[number], count, inverse)
+
+    def _readings(
+        self, sources: SourceImages, index: int, planes: Planes
+    ) -> Float[Tensor, "1 D h w"]:
+        """Return readings of depth cameras as a volume: 1 at their depth, shared by two planes."""
+        h, w = planes.first.shape
+        if sources.depths is None:
+            return planes.first.new_zeros(1, planes.count, h, w)
+        small = interpolate(sources.depths[index][None, None], size=(h, w), mode="nearest-exact")
+        reading = small[0, 0]
+        where = planes.number_of(reading, planes.first)
+        number = torch.arange(planes.count, device=where.device)[:, None, None]
+        return ((1 - (where - number).abs()).clamp(min=0) * (reading > 0))[None]
+
+
+def _together(levels: tuple[Level, ...]) -> Level:
+    features = [level.features for level in levels if level.features is not None]
+    return Level(
+        depth=torch.cat([level.depth for level in levels]),
+        confidence=torch.cat([level.confidence for level in levels]),
+        planes=tuple(level.planes[0] for level in levels),
+        features=torch.cat(features) if features else None,
+    )
+
+
+def completed(
+    readings: Float[Tensor, "V H W"] | None,
+    level: Level,
+    size: tuple[int, int],
+    least_confidence: float,
+) -> Float[Tensor, "V H W"]:
+    """Return the readings of depth cameras, and in their holes the depth that was found.
+
+    Args:
+        readings: metres, 0 = hole; None = no depth camera.
+        level: of the cascade, its finest.
+        least_confidence: found depths of less are left out (0).
+    """
+    found = torch.where(level.confidence >= least_confidence, level.depth, 0.0)
+    found = interpolate(found[:, None], size=size, mode="nearest-exact")[:, 0]
+    return found if readings is None else torch.where(readings > 0, readings, found)
+
+
+def volume_features(
+    level: Level,
+    pixels: Float[Tensor, "h w S V 2"],
+    far: Float[Tensor, "h w S V"],
+    inside: torch.Tensor,
+    size: tuple[int, int],
+) -> Float[Tensor, "h w S V F"]:
+    """Return the volume's features at samples of rays, trilinear; 0 where not inside.
+
+    Args:
+        pixels: in the sources' images, of ``size`` (height and width); see ``gather``.
+        far: z-depths there, metres. Before the first plane and behind the last one, theirs.
+    """
+    assert level.features is not None, "the volumes have no features: set volume_channels"
+    h, w, S, V, _ = pixels.shape
+    D = level.features.shape[2]
+    scale = pixels.new_tensor([2.0 / size[1], 2.0 / size[0]])
+    grid = torch.where(inside[..., None], (pixels + 0.5) * scale - 1.0, 0.0)
+    grid = grid.permute(3, 0, 1, 2, 4).reshape(V, h * w, S, 2)
+    far = far.permute(3, 0, 1, 2).reshape(V, h * w, S)
+    first = torch.stack([planes.first for planes in level.planes])[:, None]
+    first = grid_sample(first, grid, padding_mode="border", align_corners=False)[:, 0]
+    number = level.planes[0].number_of(far, first)
+    along = (2.0 * number + 1.0) / D - 1.0
+    grid = torch.cat([grid, along[..., None]], -1)[:, :, :, None]  # (V, hw, S, 1, 3)
+    found = grid_sample(level.features, grid, padding_mode="border", align_corners=False)
+    found = found[..., 0].permute(2, 3, 0, 1).reshape(h, w, S, V, -1)
+    return found * inside[..., None]
