@@ -19,7 +19,7 @@ from common import interleave, write_results
 
 from semantic_field.data.sources import FrameSource, open_source
 from semantic_field.evaluation.generalizable.methods import hand_set, pool_of, reprojection
-from semantic_field.evaluation.protocols.source_frames import SourceFrames
+from semantic_field.evaluation.protocols.view_sources import SourceFrames
 from semantic_field.frames import Frame
 from semantic_field.generalizable.frame_pool import FramePool
 from semantic_field.generalizable.model import GeneralizableModel

@@ -44,8 +44,8 @@ from semantic_field.evaluation.protocols.protocol import (
     load_protocol,
     make_protocol,
 )
-from semantic_field.evaluation.protocols.source_frames import SourceFrames
 from semantic_field.evaluation.protocols.splits import make_split
+from semantic_field.evaluation.protocols.view_sources import SourceFrames
 from semantic_field.evaluation.report.method_table import method_shortfalls, method_tables
 from semantic_field.evaluation.report.report_files import read_report, write_report
 from semantic_field.evaluation.scores.held_out_views import HeldOutFrames

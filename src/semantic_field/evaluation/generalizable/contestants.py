@@ -20,7 +20,7 @@ from semantic_field.evaluation.generalizable.methods import (
     with_map_depth,
 )
 from semantic_field.evaluation.protocols.protocol import Training
-from semantic_field.evaluation.protocols.source_frames import GUIDES, SourceFrames
+from semantic_field.evaluation.protocols.view_sources import GUIDES, SourceFrames
 from semantic_field.frames import Frame
 from semantic_field.generalizable.model import GeneralizableModel
 

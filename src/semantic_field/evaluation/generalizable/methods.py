@@ -18,7 +18,7 @@ from semantic_field.evaluation.baselines.reprojection import reprojected
 from semantic_field.evaluation.generalizable.target_views import blind
 from semantic_field.evaluation.mapping_run import MappingJob
 from semantic_field.evaluation.protocols.protocol import Training
-from semantic_field.evaluation.protocols.source_frames import SourceFrames
+from semantic_field.evaluation.protocols.view_sources import SourceFrames
 from semantic_field.field.views.rendering import RenderedView
 from semantic_field.frames import VOID_LABEL, Frame
 from semantic_field.generalizable.frame_pool import FramePool

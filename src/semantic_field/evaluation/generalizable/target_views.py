@@ -8,7 +8,7 @@ import numpy as np
 
 from semantic_field.data.sources import FrameSource
 from semantic_field.evaluation.protocols.protocol import Protocol
-from semantic_field.evaluation.protocols.source_frames import SourceFrames
+from semantic_field.evaluation.protocols.view_sources import SourceFrames
 from semantic_field.evaluation.scores.held_out_views import HeldOutFrames, fit
 from semantic_field.evaluation.scores.scoring import held_out
 from semantic_field.frames import Frame, split_void

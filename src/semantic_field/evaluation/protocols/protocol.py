@@ -14,9 +14,9 @@ import yaml
 
 from semantic_field.evaluation.protocols.ablation_cells import Cell
 from semantic_field.evaluation.protocols.off_path import OffPath
-from semantic_field.evaluation.protocols.source_frames import SourceFrames
 from semantic_field.evaluation.protocols.splits import SPLITS, Split, make_split
 from semantic_field.evaluation.protocols.supervision import Supervision
+from semantic_field.evaluation.protocols.view_sources import SourceFrames
 from semantic_field.evaluation.scores.conventions import convention
 from semantic_field.evaluation.scores.point_labels import POINT_PROTOCOLS
 
