@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -71,12 +72,13 @@ def model_method(model: GeneralizableModel, frames: list[Frame], settings: Sourc
     With the depth "volume" it gets no depth; with "none" no target depth, so that its samples are
     spread over each ray.
     """
+    model = with_samples(model, settings.samples)
     wanted = "volume" if settings.depth == "volume" else "sensor"
     given = blind(frames) if settings.depth == "volume" else frames
     predictor = Predictor(
         Unguided(model) if settings.depth == "none" else model,
         FramePool(most=len(frames), width=frames[0].camera.width),
-        ViewSettings(settings.views, settings.samples, settings.rule, wanted),
+        ViewSettings(settings.views, settings.rule, wanted),
     )
     for frame in given:
         predictor.add(frame)
@@ -103,8 +105,12 @@ def trained_field(
 
 
 def with_map_depth(frames: list[Frame], field: Method) -> list[Frame]:
-    """Return the frames with the depth that a field renders at their poses."""
-    return [replace(frame, depth=field(frame).depth) for frame in frames]
+    """Return the frames with the depth that a field renders at their poses, where it has one."""
+    found = [field(frame).depth for frame in frames]
+    return [
+        replace(frame, depth=np.where(depth > 0, depth, frame.depth))
+        for frame, depth in zip(frames, found, strict=True)
+    ]
 
 
 class FrameList:
@@ -121,6 +127,24 @@ class FrameList:
 
     def __getitem__(self, index: int, /) -> Frame:
         return self._frames[index]
+
+
+def with_samples(model: GeneralizableModel, samples: int) -> GeneralizableModel:
+    """Return a copy of the model with another number of samples for each ray.
+
+    Raises:
+        ValueError: if no part of the model has such a setting.
+    """
+    changed, found = copy.deepcopy(model), False
+    for part in changed.modules():
+        config = getattr(part, "config", None)
+        if hasattr(config, "samples"):
+            part.config, found = replace(config, samples=samples), True  # type: ignore
+    if not found:
+        raise ValueError(
+            f"expected a model with the setting samples, got a {type(model).__name__} without"
+        )
+    return changed
 
 
 class Unguided(GeneralizableModel):

@@ -218,7 +218,7 @@ def make_protocol(content: dict[str, Any]) -> Protocol:
     """Build a protocol from plain values; ValueError on unknown names."""
     values = dict(content)
     for name, kind in PARTS.items():
-        if name in values:
+        if values.get(name) is not None:
             part = dict(values[name])
             if name == "classes" and "groups" in part:
                 part["groups"] = {group: tuple(m) for group, m in part["groups"].items()}
