@@ -151,6 +151,8 @@ def wall(x: float = 0.0, grey: int = 100, label: int = 3, stamp_ns: int = 0) -> 
 def test_sources_are_every_fifth_frame_and_targets_lie_between_them() -> None:
     split = make_split("carried", 33)
     assert split.train == (0, 5, 10, 15, 20, 25, 30) and split.test == (2, 12, 22, 32)
+    follow = make_split("follow", 14, label_step=5, first=2)
+    assert follow.train == (0, 5, 10) and follow.test == (6, 7, 8, 9, 11, 12, 13)
     papers = make_split("gsnerf", 900)
     assert papers.test == tuple(range(2, 202, 20)) and papers.train == tuple(range(0, 700, 5))
 
@@ -227,6 +229,22 @@ def test_a_baseline_never_sees_the_target(method, room) -> None:
     pool = pool_of([*(room[i] for i in (0, 5, 10, 15, 20)), own])
     view = method(pool, SOURCES)(own)
     assert (view.label != 77).all() and (view.label >= 0).mean() > 0.8
+
+
+@pytest.mark.parametrize("name", ["reprojection", "hand_set", "model"])
+def test_what_arrives_later_is_not_used(name, room) -> None:
+    """Frames after the target have labels of their own."""
+    settings = replace(SOURCES, views=2, arriving=True)
+    late = np.full((48, 64), 77, np.int32)
+    frames = [room[i] if i < 12 else replace(room[i], labels=late) for i in (0, 5, 10, 13, 14)]
+    pool = pool_of(frames)
+    method = {
+        "reprojection": lambda: reprojection(pool, settings),
+        "hand_set": lambda: hand_set(pool, settings),
+        "model": lambda: model_method(MeanOfVisible(), frames, settings),
+    }[name]()
+    assert not (method(room[12]).label == 77).any()
+    assert (method(room[15]).label == 77).any()
 
 
 def test_hand_set_weights_show_a_frame_at_its_own_pose() -> None:

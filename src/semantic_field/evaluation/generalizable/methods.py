@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import tempfile
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -62,14 +63,17 @@ def hand_set(pool: FramePool, settings: SourceFrames) -> Method:
 
 
 def _chosen(pool: FramePool, settings: SourceFrames, target: Frame) -> list[int]:
-    pose, stamp = target.T_world_camera, target.stamp_ns
-    return pool.choose(target.camera, pose, settings.views, settings.rule, stamp)
+    pose, stamp, among = target.T_world_camera, target.stamp_ns, None
+    if settings.arriving:
+        among = np.flatnonzero(np.array(pool.stamps_ns) < stamp)
+    return pool.choose(target.camera, pose, settings.views, settings.rule, stamp, among)
 
 
 def model_method(model: GeneralizableModel, frames: list[Frame], settings: SourceFrames) -> Method:
     """Return a model that predicts from the frames, whose features are computed here.
 
-    With the depth "volume" it gets no depth; with "none" no target depth, so that its samples are
+    Frames that arrive while targets are predicted are added when their time has come. With the
+    depth "volume" it gets no depth; with "none" no target depth, so that its samples are
     spread over each ray.
     """
     model = with_samples(model, settings.samples)
@@ -80,12 +84,17 @@ def model_method(model: GeneralizableModel, frames: list[Frame], settings: Sourc
         FramePool(most=len(frames), width=frames[0].camera.width),
         ViewSettings(settings.views, settings.rule, wanted),
     )
-    for frame in given:
-        predictor.add(frame)
+    waiting = deque(given)
 
     def predict(target: Frame) -> RenderedView:
+        add(target.stamp_ns)
         return predictor.render(target.camera, target.T_world_camera, target.stamp_ns)
 
+    def add(until_ns: int | None) -> None:
+        while waiting and (until_ns is None or waiting[0].stamp_ns < until_ns):
+            predictor.add(waiting.popleft())
+
+    add(until_ns=0 if settings.arriving else None)
     return predict
 
 
@@ -120,7 +129,7 @@ class FrameList:
 
     def __init__(self, frames: list[Frame], names: Mapping[int, str]) -> None:
         self._frames, self.label_names = frames, dict(names)
-        self.stamps = [frame.stamp_ns for frame in frames]
+        self.stamps: Sequence[int] = [frame.stamp_ns for frame in frames]
 
     def __len__(self) -> int:
         return len(self._frames)

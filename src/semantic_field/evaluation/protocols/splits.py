@@ -75,6 +75,16 @@ def carried(n_frames: int, source_step: int = 5, target_step: int = 10, shift: i
     return source_target(n_frames, n_frames, source_step, target_step, n_frames, shift)
 
 
+def follow(n_frames: int, label_step: int = 5, first: int = 8) -> Split:
+    """Map frames 0, 5, 10, …; hold out all others after the first ``first`` of these.
+
+    It is what a segmenter does that is slower than the camera: every fifth image has labels.
+    """
+    start = (first - 1) * label_step
+    test = tuple(i for i in range(start, n_frames) if i % label_step)
+    return Split(tuple(range(0, n_frames, label_step)), test, n_frames)
+
+
 def explicit(n_frames: int, train: Sequence[int] = (), test: Sequence[int] = ()) -> Split:
     """Use the given positions; by default ``train`` is everything that is not held out."""
     chosen = tuple(train) or tuple(i for i in range(n_frames) if i not in set(test))
@@ -88,6 +98,7 @@ SPLITS: dict[str, Callable[..., Split]] = {
     "gsnerf": source_target,
     "gp_nerf": source_target,
     "carried": carried,
+    "follow": follow,
     "explicit": explicit,
 }
 

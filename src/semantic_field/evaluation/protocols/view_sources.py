@@ -30,6 +30,7 @@ class SourceFrames:
             and wrong classes for whole segments (``generalizable.sensor_noise``).
         draws: how often all targets are predicted, each time from frames with newly drawn faults.
         seed: of the faults.
+        arriving: whether a target is predicted from earlier frames only, as on a robot.
     Raises:
         ValueError: on an unknown name, or a number out of range.
     """
@@ -41,6 +42,7 @@ class SourceFrames:
     faults: str = "exact"
     draws: int = 1
     seed: int = 0
+    arriving: bool = False
 
     def __post_init__(self) -> None:
         for name, choices in (("rule", RULES), ("depth", tuple(GUIDES)), ("faults", FAULTS)):
@@ -60,5 +62,5 @@ class SourceFrames:
         draws = f", {self.draws} draws" if self.draws > 1 else ""
         return (
             f"K = {self.views} by {self.rule}, N = {self.samples}, {GUIDES[self.depth]}, "
-            f"{self.faults} frames{draws}; no training on the scene"
+            f"{self.faults} {'earlier ' * self.arriving}frames{draws}; no training on the scene"
         )
