@@ -22,10 +22,9 @@ from semantic_field.generalizable.geo_reasoner import (
     GeometrySettings,
     GeoReasoner,
     Level,
-    completed,
-    volume_features,
 )
 from semantic_field.generalizable.source_images import SourceImages
+from semantic_field.generalizable.volume_reading import completed, volume_features
 from semantic_field.geometry import Camera, invert_transform, look_at
 
 CAMERA = Camera(40.0, 42.0, 23.0, 15.0, 48, 32)

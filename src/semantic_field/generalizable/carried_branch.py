@@ -11,9 +11,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn.functional import relu
 
 from semantic_field.generalizable.carrying import carried_labels, carried_latents
 from semantic_field.generalizable.gathering import Gathered, at_pixels, gather, interpolated
@@ -71,11 +71,12 @@ class CarriedBranch(nn.Module):
         self.second = nn.Linear(width, width)
         self.pooled = nn.Linear(2 * width, width)
         self.views = nn.Linear(width, 2)
-        self.sample = nn.Sequential(nn.Linear(2 * width, width), nn.ReLU(), nn.Linear(width, 2))
+        last = nn.Linear(width, 2)
+        self.sample = nn.Sequential(nn.Linear(2 * width, width), nn.ReLU(), last)
         self.neighbours = NeighbourWeights(width + 4, width)
         nn.init.zeros_(self.views.weight)
         with torch.no_grad():
-            self.sample[2].bias.copy_(torch.tensor([0.0, VOID_START]))
+            last.bias.copy_(torch.tensor([0.0, VOID_START]))
 
     def forward(
         self,
@@ -123,7 +124,7 @@ class CarriedBranch(nn.Module):
             latent = filtered(latent, known, label_kernel, LABEL_STEP)
         return Prediction(
             color=blended if self.training else blended.clamp(0, 1),
-            depth=(share * depths).sum(-1),
+            depth=(share * depths).sum(-1) if self.training else _likeliest(depths, share),
             confidence=torch.where(known, confidence, 0.0),
             scores=scores,
             latent=latent,
@@ -143,33 +144,32 @@ class CarriedBranch(nn.Module):
         gathered = gather(sources, rays, depths)
         inside = gathered.inside[:, 0, 0]
         by_hand = hand_weights(gathered)
-        labels, meaning = _meaning(sources, gathered, by_hand, agreement)
+        labels, meaning = _meaning(sources, gathered, by_hand.labels, agreement)
         found = interpolated(features, gathered.pixels, gathered.inside, sources.size)
         statistics = torch.cat(
             [
                 geometry_statistics(gathered, sources),
                 meaning,
-                _color_terms(gathered.colors, by_hand),
+                _color_terms(gathered.colors, by_hand.colors),
                 found,
-                found - weighted_mean(found, by_hand),
-                _sample_terms(gathered, rays, depths, by_hand),
+                found - weighted_mean(found, by_hand.colors),
+                _sample_terms(gathered, rays, depths, by_hand.labels),
             ],
             -1,
         )[:, 0, 0]  # (Q, V, terms)
-        hidden = F.relu(self.first(statistics)) * inside[..., None]
+        hidden = relu(self.first(statistics)) * inside[..., None]
         few = inside.sum(-1, keepdim=True).clamp(min=1)
         pooled = torch.cat([hidden.sum(-2) / few, hidden.amax(-2)], -1)
-        hidden = F.relu(self.second(hidden) + self.pooled(pooled)[:, None]) * inside[..., None]
-        logits = self.views(hidden) + (by_hand[:, 0, 0] + FAINTEST).log()[..., None]
+        hidden = relu(self.second(hidden) + self.pooled(pooled)[:, None]) * inside[..., None]
+        prior = torch.stack(by_hand, -1)[:, 0, 0]
+        logits = self.views(hidden) + (prior + FAINTEST).log()
         logits = torch.where(inside[..., None], logits, -torch.inf)
         surface, void = self.sample(pooled).unbind(-1)
         colors = _softmax(logits[..., 0])
         weights = _softmax(logits[..., 1], void[:, None])
         latents = logits.new_zeros(len(depths), 0)
         if sources.latents is not None:
-            theirs = interpolated(
-                sources.latents, gathered.pixels, gathered.inside, sources.size
-            )
+            theirs = interpolated(sources.latents, gathered.pixels, gathered.inside, sources.size)
             latents = carried_latents(weights[:, None, None], theirs)[:, 0]
         return Samples(
             color=torch.einsum("qv,qvc->qc", colors, gathered.colors[:, 0, 0]),
@@ -230,6 +230,15 @@ def _spread(place: tuple[Tensor, ...], values: Tensor, shape: torch.Size) -> Ten
     image = values.new_zeros(*shape, values.shape[1])
     image[place] = values
     return image
+
+
+def _likeliest(depths: Float[Tensor, "h w S"], share: Float[Tensor, "h w S"]) -> Tensor:
+    """Return the depth of the sample where the surface most likely is, 0 where none is seen.
+
+    The mean would lie in the air between two surfaces.
+    """
+    most, best = share.max(-1)
+    return torch.where(most > 0, depths.gather(-1, best[..., None])[..., 0], 0.0)
 
 
 def _softmax(logits: Tensor, void: Tensor | None = None) -> Tensor:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn.functional import grid_sample, normalize
 
 from semantic_field.generalizable.source_images import SourceImages, TargetRays
 
@@ -47,9 +47,7 @@ class Gathered(NamedTuple):
         return torch.where(self.reading > 0, self.reading - self.far, 0.0)
 
 
-def gather(
-    sources: SourceImages, rays: TargetRays, depths: Float[Tensor, "h w S"]
-) -> Gathered:
+def gather(sources: SourceImages, rays: TargetRays, depths: Float[Tensor, "h w S"]) -> Gathered:
     """Gather what the sources hold at samples of rays.
 
     Args:
@@ -70,8 +68,8 @@ def gather(
     reading = torch.zeros_like(far)
     if sources.depths is not None:
         reading = at_pixels(sources.depths, pixels, inside)
-    here = F.normalize(points - rays.pose[:3, 3], dim=-1)[..., None, :]
-    there = F.normalize(apart, dim=-1)
+    here = normalize(points - rays.pose[:3, 3], dim=-1)[..., None, :]
+    there = normalize(apart, dim=-1)
     cosine = (here * there).sum(-1, keepdim=True)
     turn = torch.cat([here - there, cosine], -1) * inside[..., None]
     detail = sources.intrinsics[:, 0] / rays.intrinsics[0] * depths[..., None] / safe
@@ -103,8 +101,8 @@ def interpolated(
     grid = (pixels + 0.5) * scale - 1.0
     grid = torch.where(inside[..., None], grid, 0.0)
     grid = grid.permute(3, 0, 1, 2, 4).reshape(V, h * w, S, 2)
-    found = F.grid_sample(maps, grid, padding_mode="border", align_corners=False)  # (V, C, hw, S)
-    found = found.permute(2, 3, 0, 1).reshape(h, w, S, V, -1)
+    found = grid_sample(maps, grid, padding_mode="border", align_corners=False)  # (V, C, hw, S)
+    found = found.permute(2, 3, 0, 1).reshape(h, w, S, V, maps.shape[1])
     return found * inside[..., None]
 
 

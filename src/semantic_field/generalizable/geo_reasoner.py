@@ -8,15 +8,13 @@ few planes close together about the depth found, at higher resolution. Each volu
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, grid_sample, interpolate, pad
+from torch.nn.functional import avg_pool2d, interpolate
 
-from semantic_field.generalizable.convolutions import block, up_block
 from semantic_field.generalizable.cost_volume import (
     Planes,
     at_stride,
@@ -26,6 +24,7 @@ from semantic_field.generalizable.cost_volume import (
     nearest_others,
 )
 from semantic_field.generalizable.source_images import SourceImages
+from semantic_field.generalizable.volume_net import VolumeNet
 from semantic_field.settings import Settings, option
 
 PEAK = 1.5  # planes from the depth found whose probability counts as confidence
@@ -85,41 +84,6 @@ class Level(NamedTuple):
     confidence: Float[Tensor, "V h w"]
     planes: tuple[Planes, ...]
     features: Float[Tensor, "V F D h w"] | None
-
-
-class VolumeNet(nn.Module):
-    """A 3D U-Net with sums as skips: scores of the planes, and features of the volume."""
-
-    def __init__(self, inputs: int, widths: tuple[int, ...], features: int, norm: str) -> None:
-        super().__init__()
-        first = widths[0]
-        self.first = block(inputs, first, norm=norm, dimensions=3)
-        self.down = nn.ModuleList(
-            nn.Sequential(
-                block(a, b, stride=2, norm=norm, dimensions=3), block(b, b, norm=norm, dimensions=3)
-            )
-            for a, b in pairwise(widths)
-        )
-        self.up = nn.ModuleList(up_block(b, a, norm, 3) for a, b in pairwise(widths))
-        self.before_scores = block(first, first, norm=norm, dimensions=3)
-        self.scores = nn.Conv3d(first, 1, 3, padding=1)
-        self.features = block(first, features, norm=norm, dimensions=3) if features else None
-
-    def forward(
-        self, volume: Float[Tensor, "B G D h w"]
-    ) -> tuple[Float[Tensor, "B D h w"], Tensor | None]:
-        """Return scores (B, D, h, w) and features (B, F, D, h, w), None if there are none."""
-        D, h, w = volume.shape[-3:]
-        multiple = 2 ** len(self.down)
-        x = pad(volume, (0, -w % multiple, 0, -h % multiple, 0, -D % multiple))
-        maps = [self.first(x)]
-        for down in self.down:
-            maps.append(down(maps[-1]))
-        x = maps[-1]
-        for up, skip in zip(self.up[::-1], maps[-2::-1], strict=True):
-            x = skip + up(x)
-        features = None if self.features is None else self.features(x)[..., :D, :h, :w]
-        return self.scores(self.before_scores(x))[:, 0, :D, :h, :w], features
 
 
 class GeoReasoner(nn.Module):
@@ -272,51 +236,3 @@ def _together(levels: tuple[Level, ...]) -> Level:
         planes=tuple(level.planes[0] for level in levels),
         features=torch.cat(features) if features else None,
     )
-
-
-def completed(
-    readings: Float[Tensor, "V H W"] | None,
-    level: Level,
-    size: tuple[int, int],
-    least_confidence: float,
-) -> Float[Tensor, "V H W"]:
-    """Return the readings of depth cameras, and in their holes the depth that was found.
-
-    Args:
-        readings: metres, 0 = hole; None = no depth camera.
-        level: of the cascade, its finest.
-        least_confidence: found depths of less are left out (0).
-    """
-    found = torch.where(level.confidence >= least_confidence, level.depth, 0.0)
-    found = interpolate(found[:, None], size=size, mode="nearest-exact")[:, 0]
-    return found if readings is None else torch.where(readings > 0, readings, found)
-
-
-def volume_features(
-    level: Level,
-    pixels: Float[Tensor, "h w S V 2"],
-    far: Float[Tensor, "h w S V"],
-    inside: torch.Tensor,
-    size: tuple[int, int],
-) -> Float[Tensor, "h w S V F"]:
-    """Return the volume's features at samples of rays, trilinear; 0 where not inside.
-
-    Args:
-        pixels: in the sources' images, of ``size`` (height and width); see ``gather``.
-        far: z-depths there, metres. Before the first plane and behind the last one, theirs.
-    """
-    assert level.features is not None, "the volumes have no features: set volume_channels"
-    h, w, S, V, _ = pixels.shape
-    D = level.features.shape[2]
-    scale = pixels.new_tensor([2.0 / size[1], 2.0 / size[0]])
-    grid = torch.where(inside[..., None], (pixels + 0.5) * scale - 1.0, 0.0)
-    grid = grid.permute(3, 0, 1, 2, 4).reshape(V, h * w, S, 2)
-    far = far.permute(3, 0, 1, 2).reshape(V, h * w, S)
-    first = torch.stack([planes.first for planes in level.planes])[:, None]
-    first = grid_sample(first, grid, padding_mode="border", align_corners=False)[:, 0]
-    number = level.planes[0].number_of(far, first)
-    along = (2.0 * number + 1.0) / D - 1.0
-    grid = torch.cat([grid, along[..., None]], -1)[:, :, :, None]  # (V, hw, S, 1, 3)
-    found = grid_sample(level.features, grid, padding_mode="border", align_corners=False)
-    found = found[..., 0].permute(2, 3, 0, 1).reshape(h, w, S, V, -1)
-    return found * inside[..., None]

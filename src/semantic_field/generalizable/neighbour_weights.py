@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 WINDOW = 5  # rows and columns of neighbours that a pixel may take
 CENTRE = WINDOW**2 // 2
+CENTRE_START = 4.0  # logarithm of the centre's weight for labels when training starts
 LEAST = 0.1  # neighbours with less total weight are not divided by it
 
 
@@ -26,10 +27,10 @@ class NeighbourWeights(nn.Module):
         self.color, self.label = (nn.Conv2d(width, WINDOW**2, 1) for _ in range(2))
         for last in (self.color, self.label):
             nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
-        with torch.no_grad():
-            assert self.label.bias is not None
-            self.label.bias[CENTRE] = 4.0
+        start = torch.zeros(WINDOW**2)
+        self.color.bias = nn.Parameter(start.clone())
+        start[CENTRE] = CENTRE_START
+        self.label.bias = nn.Parameter(start)
 
     def forward(
         self, guide: Float[Tensor, "h w C"]
@@ -54,8 +55,8 @@ def filtered(
     """
     reach = step * (WINDOW // 2)
     h, w, _ = image.shape
-    padded = F.pad(image.permute(2, 0, 1)[None], (reach,) * 4, mode="replicate")[0]
-    use = F.pad(known[None, None].float(), (reach,) * 4, mode="replicate")[0, 0]
+    padded = pad(image.permute(2, 0, 1)[None], (reach,) * 4, mode="replicate")[0]
+    use = pad(known[None, None].float(), (reach,) * 4, mode="replicate")[0, 0]
     total, share = torch.zeros_like(padded[:, :h, :w]), torch.zeros_like(use[:h, :w])
     for number in range(WINDOW**2):
         row, column = number // WINDOW * step, number % WINDOW * step

@@ -105,7 +105,7 @@ class Predictor:
             self._pool.add(frame, features, latent)
 
     def relabel(self, stamp_ns: int, labels: NDArray[np.int32]) -> bool:
-        """Give the frame of a stamp labels (H, W) that came later; whether there is such a frame."""
+        """Give the frame of a stamp labels (H, W) that came later; whether there is one."""
         with self._lock:
             return self._pool.relabel(stamp_ns, labels)
 

@@ -26,9 +26,9 @@ def segments_of(labels: Int[NDArray, "H W"]) -> Int[NDArray, "H W"]:
 
     Pixels are connected with their four neighbours; areas without a label count as well.
     """
-    return (connected(labels, background=np.iinfo(labels.dtype).min, connectivity=1) - 1).astype(
-        np.int32
-    )
+    nothing = np.iinfo(labels.dtype).min
+    numbers = connected(labels, background=nothing, return_num=False, connectivity=1)
+    return np.asarray(numbers, np.int32) - 1
 
 
 def segment_agreement(sources: SourceImages, rounds: int = 2) -> Float[Tensor, "V 2 H W"]:

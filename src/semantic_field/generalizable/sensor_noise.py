@@ -111,9 +111,7 @@ def _measured(
     return np.where(valid, depth, 0).astype(np.float32)
 
 
-def _blobs(
-    shape: tuple[int, ...], share: float, random: np.random.Generator
-) -> NDArray[np.bool_]:
+def _blobs(shape: tuple[int, ...], share: float, random: np.random.Generator) -> NDArray[np.bool_]:
     """Return a mask of blobs that covers a share of an image."""
     height, width = shape
     coarse = random.standard_normal((round(1 / BLOB), round(1 / BLOB)), np.float32)

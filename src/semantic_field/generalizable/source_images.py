@@ -47,12 +47,12 @@ class SourceImages:
 
     def to(self, device: torch.device | str) -> SourceImages:
         """Return the same on a device."""
-        moved = {
-            name: value.to(device) for name, value in vars(self).items() if torch.is_tensor(value)
-        }
-        if self.features is not None:
-            moved["features"] = tuple(part.to(device) for part in self.features)
-        return replace(self, **moved)
+        tensors = {name: value for name, value in vars(self).items() if torch.is_tensor(value)}
+        moved = {name: value.to(device) for name, value in tensors.items()}
+        features = self.features
+        if features is not None:
+            features = tuple(part.to(device) for part in features)
+        return replace(self, **moved, features=features)
 
 
 @dataclass(frozen=True)

@@ -172,7 +172,7 @@ class PlainDecoder(nn.Module):
 
 
 class MobileDecoder(nn.Module):
-    """Up the U-Net: nearest neighbours; the encoder's maps are joined, but for that at full size."""
+    """Up the U-Net: nearest neighbours; the encoder's maps are joined but at full size."""
 
     outputs = MOBILE_DECODER[-1]
     head_kernel = 3

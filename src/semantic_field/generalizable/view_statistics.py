@@ -6,6 +6,8 @@ agrees, how its colour differs from the other views', and how many call the samp
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -15,17 +17,31 @@ from semantic_field.generalizable.source_images import SourceImages
 
 SAME_M, SAME_SHARE = 0.02, 0.03  # depths that differ by less are of one surface
 UNREAD = 0.3  # weight of a view without a reading beside one with a reading that agrees
-SHARPNESS = 200.0  # weight of colours falls with the angle: half at cosine 1 - 1 / SHARPNESS
+COLOR_SHARPNESS = 200.0  # weight falls with the angle: half at cosine 1 - 1 / COLOR_SHARPNESS
+LABEL_SHARPNESS = 5.0  # the same for labels, which do not depend on the direction
+FINE_M, FINE_SHARE = 0.004, 0.004  # accuracy of depth that is exact but for its resolution
 BORDER_PX = 16.0
-GEOMETRY, MEANING = 7, 4  # numbers that the functions below return
+GEOMETRY, MEANING = 8, 4  # numbers that the functions below return
 
 
-def hand_weights(gathered: Gathered) -> Float[Tensor, "h w S V"]:
-    """Return what hand-set rules say of each view: by depth, angle and resolution; in 0..1."""
+class HandWeights(NamedTuple):
+    """What hand-set rules say of each view at each sample: by depth, angle and resolution.
+
+    Attributes:
+        colors, labels: float32 (h, w, S, V) in 0..1, 0 where not inside.
+    """
+
+    colors: Float[Tensor, "h w S V"]
+    labels: Float[Tensor, "h w S V"]
+
+
+def hand_weights(gathered: Gathered) -> HandWeights:
+    """Return weights by hand-set rules, with which the learnt ones start."""
     off = gathered.gap / (SAME_M + SAME_SHARE * gathered.far)
     seen = torch.where(gathered.reading > 0, torch.exp(-2 * off.square()), UNREAD)
-    angle = 1 / (1 + SHARPNESS * (1 - gathered.turn[..., 3]).clamp(min=0))
-    return gathered.inside * seen * angle * gathered.detail.clamp(max=1).square()
+    seen = gathered.inside * seen * gathered.detail.clamp(max=1).square()
+    turned = (1 - gathered.turn[..., 3]).clamp(min=0)
+    return HandWeights(seen / (1 + COLOR_SHARPNESS * turned), seen / (1 + LABEL_SHARPNESS * turned))
 
 
 def geometry_statistics(
@@ -34,12 +50,14 @@ def geometry_statistics(
     """Return how each view looks at each sample, numbers of about -2 to 2."""
     H, W = sources.size
     read = (gathered.reading > 0).float()
-    off = gathered.gap / (SAME_M + SAME_SHARE * gathered.far).clamp(min=SAME_M)
+    off = gathered.gap / (SAME_M + SAME_SHARE * gathered.far)
+    fine = gathered.gap / (FINE_M + FINE_SHARE * gathered.far)
     u, v = gathered.pixels[..., 0], gathered.pixels[..., 1]
     border = torch.minimum(torch.minimum(u, v), torch.minimum(W - 1 - u, H - 1 - v))
     return torch.stack(
         [
             off.clamp(-2, 2),
+            fine.clamp(-2, 2),
             read,
             read * torch.exp(-off.square()),
             (1 - gathered.turn[..., 3]).clamp(min=0).sqrt(),
@@ -59,7 +77,7 @@ def meaning_statistics(
     """Return how far the others call a sample what each view calls it.
 
     Args:
-        weights: of the views, see ``hand_weights``.
+        weights: of the views' labels, see ``hand_weights``.
         agreement: of the others with the view's segment there, see ``segment_agreement``.
     Returns:
         Whether the view has a label; the weighted share of the other views at the sample that
