@@ -394,6 +394,16 @@ def test_scores_are_those_worked_out_by_hand() -> None:
     assert len(contest.methods["it"].records) == 2 and found["render_ms"] > 0
 
 
+def test_a_report_says_what_its_baselines_are() -> None:
+    model = MeanOfVisible()
+    (uniform,) = Contestants("mean", model).notes()
+    assert "--uniform" in uniform
+    assert Contestants("mean", model, uniform=model).notes() == []
+    model.class_names = ("wall", "chair")
+    (closed,) = Contestants("mean", model, uniform=model).notes()
+    assert "mean names 2 classes by itself" in closed
+
+
 def test_draws_add_up_to_one_score() -> None:
     target = wall(label=3)
 

@@ -47,7 +47,7 @@ def add_model_options(command: argparse.ArgumentParser) -> None:
         "--guides",
         default="sensor,volume,none",
         help="where --ablation takes depth from, of sensor, volume, map (which trains one) and "
-        "none (default: %(default)s)",
+        "none (default: %(default)s; volume needs a model that has one)",
     )
 
 

@@ -78,7 +78,6 @@ class Contestants:
         Raises:
             RuntimeError: if a field or map has to be trained and that fails.
         """
-        ids = class_ids(self.model.class_names, names)
         needs_map = any(s.depth == "map" for s in (sources, *(v.sources for v in self.variations)))
         map_views = None
         if self.with_field or needs_map:
@@ -87,6 +86,7 @@ class Contestants:
 
         def given(model: GeneralizableModel, wanted: SourceFrames) -> Method:
             method = model_method(model, mapped if wanted.depth == "map" else frames, wanted)
+            ids = class_ids(model.class_names, names)
             return method if ids is None else recognised(method, ids)
 
         pool = pool_of(frames)
@@ -124,12 +124,18 @@ class Contestants:
 
     def notes(self) -> list[str]:
         """Return what has to be known to read the figures of the baselines."""
-        if self.uniform is not None:
-            return []
-        return [
-            f"The baseline {UNIFORM} is the same weights without their target depth: a model that "
-            "was trained so (--uniform) may do better"
-        ]
+        found = []
+        if self.uniform is None:
+            found.append(
+                f"The baseline {UNIFORM} is the same weights without their target depth: a model "
+                "that was trained so (--uniform) may do better"
+            )
+        if self.model.class_names:
+            found.append(
+                f"{self.name} names {len(self.model.class_names)} classes by itself; the baselines "
+                "without training carry label images of the sources, which it is not given"
+            )
+        return found
 
 
 def ablated(
