@@ -39,6 +39,7 @@ from semantic_field.evaluation.generalizable.methods import (
 )
 from semantic_field.evaluation.generalizable.model_run import evaluate_model
 from semantic_field.evaluation.generalizable.target_views import TargetViews, blind
+from semantic_field.evaluation.generalizable.tuned_models import tuned_models
 from semantic_field.evaluation.protocols.protocol import (
     HeldOutViews,
     Protocol,
@@ -57,10 +58,17 @@ from semantic_field.generalizable.episodes import rays_of
 from semantic_field.generalizable.gathering import at_pixels, gather
 from semantic_field.generalizable.model import GeneralizableModel, Prediction
 from semantic_field.generalizable.source_images import SourceImages, TargetRays
+from semantic_field.generalizable.training.fine_tuning import FineTuning
+from semantic_field.generalizable.training.weight_files import (
+    ModelCard,
+    build_model,
+    save_model,
+)
 from semantic_field.geometry import Camera, make_transform
 
 DATA = Path(os.environ.get("SEMANTIC_FIELD_DATA", Path(__file__).parents[3] / "shared" / "data"))
 BEDROOM = DATA / "house" / "bedroom"
+SMALL = {"system": "gsnerf", "branch": "statistics"}
 ROOM = "room:seed=3,frames=24,width=64,height=48"
 SOURCES = SourceFrames(views=4, samples=1)
 PROTOCOL = Protocol(
@@ -476,12 +484,61 @@ def test_scores_are_the_same_in_every_run(evaluation) -> None:
     assert again.report["quality"]["semantics"] == evaluation.report["quality"]["semantics"]
 
 
+def test_a_fine_tuned_model_is_a_copy_that_was_trained_on_the_pool(frames, room) -> None:
+    torch.manual_seed(0)
+    model = build_model(SMALL)
+    before = [part.detach().clone() for part in model.parameters()]
+    budget = FineTuning(steps=1)
+    ((name, tuned),) = tuned_models(model, frames, room.label_names, [budget]).items()
+    assert name == "fine-tuned (1 steps)"
+    pairs = list(zip(tuned.parameters(), model.parameters(), before, strict=True))
+    assert any((new != old).any() for new, _, old in pairs)
+    assert all((now == old).all() for _, now, old in pairs)
+    with pytest.raises(ValueError, match="above 0"):
+        tuned_models(model, frames, room.label_names, [FineTuning(minutes=0.0)])
+
+
+def test_the_command_evaluates_a_file_of_weights(tmp_path, capsys, monkeypatch) -> None:
+    """With other weights and an ablation; these are not trained, so only their way is tested."""
+    monkeypatch.setenv("COLUMNS", "300")
+    torch.manual_seed(0)
+    model = build_model(SMALL)
+    save_model(model, tmp_path / "mine.safetensors", ModelCard())
+    protocol = {"split": "carried", "views": {"width": 64, "limit": 1}, "queries": False}
+    protocol |= {"sources": {"views": 3, "samples": 2}, "headline": "semantic_nerf_valid"}
+    (tmp_path / "few.yaml").write_text(json.dumps(protocol))
+    call = ["evaluate", ROOM, "--protocol", str(tmp_path / "few.yaml"), "--ablation"]
+    call += ["--weights", str(tmp_path / "mine.safetensors"), "--guides", ""]
+    call += ["--also", f"other={tmp_path / 'mine.safetensors'}", "--out", str(tmp_path / "out")]
+    assert main(call) == 0
+    report = read_report(tmp_path / "out")
+    assert report["model"]["name"] == "mine" and report["model"]["system"] == "GSNeRF"
+    assert report["model"]["parameters"] == sum(p.numel() for p in model.parameters())
+    wanted = ["N = 2, sensor depth", "N = 4", "N = 16", "N = 128", "other"]
+    assert list(report["quality"]["ablation"]) == wanted
+    ablation = report["quality"]["ablation"]
+    assert ablation["other"]["views"] == ablation["N = 2, sensor depth"]["views"]
+    said = capsys.readouterr().out
+    assert "beside the simplest others" in said and "reprojection" in said and "note:" in said
+
+
+@pytest.mark.parametrize(
+    ("option", "words"), [(["--also", "x"], "NAME=FILE"), (["--finetune", "x"], "30,60,120")]
+)
+def test_options_are_checked(option, words, tmp_path, capsys) -> None:
+    save_model(build_model(SMALL), tmp_path / "w.safetensors", ModelCard())
+    call = ["evaluate", ROOM, "--protocol", "carried", "--weights", str(tmp_path / "w.safetensors")]
+    assert main([*call, *option, "--out", str(tmp_path)]) == 1
+    assert words in capsys.readouterr().err
+
+
 def test_weights_need_a_protocol_with_sources(tmp_path, capsys) -> None:
     call = ["evaluate", ROOM, "--protocol", "main_job", "--weights", "gsnerf"]
     assert main([*call, "--out", str(tmp_path)]) == 1
     assert "use --protocol carried" in capsys.readouterr().err
 
 
+@pytest.mark.data
 @pytest.mark.skipif(not BEDROOM.exists(), reason=f"the recording {BEDROOM} is not here")
 def test_baselines_of_the_bedroom_are_as_measured() -> None:
     """.95 and 31.6 dB with all nine targets; here three of them."""

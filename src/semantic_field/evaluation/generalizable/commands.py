@@ -90,7 +90,7 @@ def _contestants(arguments: argparse.Namespace, protocol: Any, config: Any):
     variations = ()
     if arguments.ablation or others:
         loaded = {name: load_model(path) for name, path in others.items()}
-        guides = tuple(arguments.guides.split(",")) if arguments.ablation else ()
+        guides = tuple(filter(None, arguments.guides.split(","))) if arguments.ablation else ()
         samples = SAMPLES if arguments.ablation else ()
         variations = ablated(model, protocol.sources, loaded, guides, samples)
     return Contestants(

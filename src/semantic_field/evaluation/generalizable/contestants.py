@@ -19,10 +19,12 @@ from semantic_field.evaluation.generalizable.methods import (
     trained_field,
     with_map_depth,
 )
+from semantic_field.evaluation.generalizable.tuned_models import tuned_models
 from semantic_field.evaluation.protocols.protocol import Training
 from semantic_field.evaluation.protocols.view_sources import GUIDES, SourceFrames
 from semantic_field.frames import Frame
 from semantic_field.generalizable.model import GeneralizableModel
+from semantic_field.generalizable.training.fine_tuning import FineTuning
 
 REPROJECTION, HAND_SET, UNIFORM, FIELD = (
     "reprojection",
@@ -115,9 +117,8 @@ class Contestants:
         """
         if not self.tuning_s:
             return self
-        from semantic_field.evaluation.generalizable.tuned_models import tuned_models
-
-        found = tuned_models(self.model, frames, names, self.tuning_s, progress)
+        budgets = [FineTuning(minutes=seconds / 60) for seconds in self.tuning_s]
+        found = tuned_models(self.model, frames, names, budgets, progress)
         first = self.variations or ablated(self.model, sources, {}, (), ())
         new = tuple(Variation(name, model, sources) for name, model in found.items())
         return replace(self, variations=(*first, *new), tuning_s=())

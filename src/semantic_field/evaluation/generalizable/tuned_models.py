@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from semantic_field.frames import Frame
 from semantic_field.generalizable.episodes import EpisodeMaker, EpisodeSettings, Scene
@@ -18,10 +18,10 @@ def tuned_models(
     model: GeneralizableModel,
     frames: list[Frame],
     names: Mapping[int, str],
-    seconds: tuple[float, ...],
+    budgets: Sequence[FineTuning],
     progress: Callable[[str, float], None] = lambda text, share: None,
 ) -> dict[str, GeneralizableModel]:
-    """Return copies of a model, each trained for so many seconds, by a name for tables.
+    """Return copies of a model, each trained within a budget, by a name for tables.
 
     Each starts anew, because the learning rate follows the whole time. Targets of an evaluation
     are not among the frames.
@@ -29,13 +29,11 @@ def tuned_models(
     Args:
         names: class ids and names of the recording.
     Raises:
-        ValueError: if a time is not above 0, or the loss is not finite.
+        ValueError: if a budget is 0, or the loss is not finite.
     """
-    if not all(s > 0 for s in seconds):
-        raise ValueError(f"expected seconds of fine-tuning above 0, got {seconds}")
     maker, found = EpisodeMaker(Scene(frames, dict(names)), EPISODES), {}
-    for budget in seconds:
-        settings, text = FineTuning(minutes=budget / 60), f"fine-tuned for {budget:g} s"
+    for settings in budgets:
+        text = f"fine-tuned for {60 * settings.minutes:g} s" if not settings.steps else "fine-tuned"
         tuned, steps = fine_tuned(
             model,
             lambda step, seed=settings.seed: with_classes(
