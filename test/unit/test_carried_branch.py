@@ -21,7 +21,8 @@ from semantic_field.generalizable.episodes import (
 )
 from semantic_field.generalizable.frame_pool import FramePool
 from semantic_field.generalizable.gathering import gather
-from semantic_field.generalizable.gsnerf import GSNeRF, gsnerf_config
+from semantic_field.generalizable.gsnerf import GSNeRF
+from semantic_field.generalizable.gsnerf_config import gsnerf_config
 from semantic_field.generalizable.model import Prediction, Truth
 from semantic_field.generalizable.neighbour_weights import CENTRE, WINDOW, filtered
 from semantic_field.generalizable.predictor import Predictor, ViewSettings
@@ -38,9 +39,7 @@ def frames() -> list[Frame]:
 
 def small_model(**values) -> GSNeRF:
     torch.manual_seed(0)
-    return GSNeRF(
-        gsnerf_config({"branch": "statistics", "samples": 2, "depth": "readings"} | values)
-    )
+    return GSNeRF(gsnerf_config({"depth": "readings"} | values))
 
 
 @pytest.fixture(scope="module")
@@ -213,7 +212,9 @@ def test_a_few_steps_lower_the_loss(frames: list[Frame]) -> None:
 
 
 def test_the_same_random_numbers_make_the_same_episode(frames: list[Frame]) -> None:
-    maker = EpisodeMaker(Scene(frames, {i: str(i) for i in range(40)}), EpisodeSettings(crop=(24, 24)))
+    maker = EpisodeMaker(
+        Scene(frames, {i: str(i) for i in range(40)}), EpisodeSettings(crop=(24, 24))
+    )
     first, second = (maker(np.random.default_rng(3)) for _ in range(2))
     torch.testing.assert_close(first.sources.colors, second.sources.colors)
     torch.testing.assert_close(first.rays.pixels, second.rays.pixels)
