@@ -2,7 +2,7 @@
 
     python benchmarks/generalizable.py ../shared/data/house/bedroom --weights gsnerf
 
-Views are 320x240 with labels, N = 4 samples a ray, K = 4 or 8 source frames of a pool of 32. The
+Views are 320x240 with labels, from K = 4 or 8 source frames of a pool of 32, N samples a ray. The
 first answer is a new pool: the features of K = 4 frames, and a view. All run in turns within one
 process, beside the reprojection of the same source frames and a map's blending of them by set
 rules; "times the reprojection" is the ratio of the medians.
@@ -18,7 +18,12 @@ import torch
 from common import interleave, write_results
 
 from semantic_field.data.sources import FrameSource, open_source
-from semantic_field.evaluation.generalizable.methods import hand_set, pool_of, reprojection
+from semantic_field.evaluation.generalizable.methods import (
+    hand_set,
+    pool_of,
+    reprojection,
+    with_samples,
+)
 from semantic_field.evaluation.protocols.view_sources import SourceFrames
 from semantic_field.frames import Frame
 from semantic_field.generalizable.frame_pool import FramePool
@@ -34,10 +39,12 @@ def pooled(source: FrameSource) -> list[Frame]:
     return [source[i].no_wider_than(WIDTH) for i in range(0, len(source), 5)][:POOL]
 
 
-def filled(model: GeneralizableModel, frames: list[Frame], views: int) -> Predictor:
+def filled(
+    model: GeneralizableModel, frames: list[Frame], views: int, samples: int = SAMPLES
+) -> Predictor:
     """A predictor that knows the frames."""
     pool = FramePool(most=POOL, width=WIDTH)
-    predictor = Predictor(model, pool, ViewSettings(views=views, samples=SAMPLES))
+    predictor = Predictor(with_samples(model, samples), pool, ViewSettings(views=views))
     for frame in frames:
         predictor.add(frame)
     return predictor
@@ -53,9 +60,9 @@ def cases(
         for name, method in (("reprojection", reprojection), ("hand-set weights", hand_set)):
             predict = method(pool, settings)
             found[f"{name}, K = {views}"] = lambda predict=predict: predict(target)
-    for views in (4, 8):
-        predictor = filled(model, frames, views)
-        found[f"view, K = {views}"] = lambda predictor=predictor: predictor.render(
+    for views, samples in ((4, SAMPLES), (8, SAMPLES), (8, 128)):
+        predictor = filled(model, frames, views, samples)
+        found[f"view, K = {views}, N = {samples}"] = lambda predictor=predictor: predictor.render(
             target.camera, target.T_world_camera
         )
     fresh = filled(model, frames, 4)
