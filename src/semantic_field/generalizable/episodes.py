@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from semantic_field.frames import Frame
 from semantic_field.generalizable.frame_pool import FramePool, PooledFrame, source_images
-from semantic_field.generalizable.model import Truth
-from semantic_field.generalizable.segments import segments_of
+from semantic_field.generalizable.generalizable_model import Truth
+from semantic_field.generalizable.label_segments import segments_of
 from semantic_field.generalizable.sensor_noise import EXACT, SensorNoise, corrupted
 from semantic_field.generalizable.source_images import SourceImages, TargetRays, target_rays
 from semantic_field.generalizable.target_depth import with_target_depth
@@ -51,6 +51,17 @@ class EpisodeSettings:
             SensorNoise(),
             SensorNoise(color=2.0, exposure=0.03, position_m=0.002, angle_rad=0.001),
             SensorNoise(wrong_segments=0.15, ragged_px=1.5, color=2.0, exposure=0.03),
+            SensorNoise(
+                depth=2.0,
+                missing=0.25,
+                wrong_segments=0.05,
+                merged_segments=0.25,
+                ragged_px=2.0,
+                exposure=0.05,
+                color=3.0,
+                position_m=0.01,
+                angle_rad=0.005,
+            ),
         )
     )
     without_depth: float = 0.0

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from semantic_field.generalizable.attention_renderer import AttentionRenderer
 from semantic_field.generalizable.carried_losses import carried_losses
+from semantic_field.generalizable.generalizable_model import GeneralizableModel, Prediction, Truth
 from semantic_field.generalizable.geo_reasoner import GeoReasoner, Level
 from semantic_field.generalizable.gsnerf_config import GSNeRFConfig
 from semantic_field.generalizable.gsnerf_losses import gsnerf_losses
@@ -25,7 +26,6 @@ from semantic_field.generalizable.guided_samples import (
     sample_counts,
     surface_samples,
 )
-from semantic_field.generalizable.model import GeneralizableModel, Prediction, Truth
 from semantic_field.generalizable.source_images import SourceImages, TargetRays
 from semantic_field.generalizable.statistics_renderer import StatisticsRenderer
 from semantic_field.generalizable.target_depth import with_target_depth
@@ -126,10 +126,10 @@ class GSNeRF(GeneralizableModel):
     ) -> dict[str, Tensor]:
         """Return the weighted terms of the loss by name.
 
-        See ``gsnerf_losses``, and for the statistics ``carried_losses``.
+        See ``gsnerf_losses``, and for the statistics with true depth ``carried_losses``.
         """
         config = self.config
-        if config.branch == "statistics":
+        if config.branch == "statistics" and config.losses.supervision == "depth":
             return carried_losses(config.carried_losses, prediction, truth)
         return gsnerf_losses(config.losses, prediction, truth, sources)
 
@@ -169,9 +169,10 @@ class GSNeRF(GeneralizableModel):
             return self.geometry(sources, maps)
 
     def _learns_depth(self) -> bool:
-        if self.config.branch == "statistics":
+        losses = self.config.losses
+        if self.config.branch == "statistics" and losses.supervision == "depth":
             return self.config.carried_losses.levels > 0
-        return self.config.losses.supervises_levels or self._volume_channels() > 0
+        return losses.supervises_levels or self._volume_channels() > 0
 
     def _completed(
         self, readings: Tensor | None, levels: list[Level], sources: SourceImages
