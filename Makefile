@@ -10,11 +10,15 @@ FAST  ?=
 ARGS  ?=
 # What make bench runs: the scripts that need no arguments (kernels prints, the others write results).
 BENCHES := kernels training_step main_job query teachers dds_images gpu
+# What make weights trains, where to, and where the recordings house/ and bookstore/ are.
+MODELS := gsnerf gp_nerf
+WEIGHTS_OUT ?= weights_out
+SEMANTIC_FIELD_DATA ?= ../shared/data
 # The folders that ruff looks at; further ones join as they come.
 CODE  := $(wildcard src test benchmarks launch scripts setup.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-ros lint format bench clean
+.PHONY: help setup demo test test-ros lint format bench weights clean
 
 help:  ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +48,12 @@ format: setup  ## Bring the sources into shape
 
 bench: setup  ## Figures of this machine, into benchmarks/results/
 	@set -e; for script in $(BENCHES); do echo "bench: $$script"; $(VENV)/python benchmarks/$$script.py; done
+
+weights: setup  ## Train the small models that ship anew, into WEIGHTS_OUT; goes on where it was stopped
+	@set -e; for name in $(MODELS); do \
+	    echo "weights: $$name -> $(WEIGHTS_OUT)/$$name/weights.safetensors"; \
+	    SEMANTIC_FIELD_DATA='$(SEMANTIC_FIELD_DATA)' $(VENV)/semantic-field train \
+	        config/$${name}_small.yaml --out '$(WEIGHTS_OUT)'/$$name --resume $(ARGS); done
 
 clean:  ## Remove .venv, the demo's output and caches
 	rm -rf .venv demo_out build install log *.egg-info src/*.egg-info .pytest_cache .ruff_cache

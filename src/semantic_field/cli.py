@@ -39,6 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_convert(commands)
     _add_annotation(commands)
     _add_export(commands)
+    _add_training(commands)
     _add_evaluation(commands)
     _add_ros_tools(commands)
     return parser
@@ -244,6 +245,12 @@ def _export(arguments: argparse.Namespace) -> int:
         task = bar.add_task("texture", total=1.0, visible=arguments.texture)
         export(state, wanted, print, lambda done: bar.update(task, completed=done))
     return 0
+
+
+def _add_training(commands) -> None:
+    from semantic_field.generalizable.training.train_commands import add_commands
+
+    add_commands(commands)
 
 
 def _add_evaluation(commands) -> None:

@@ -19,6 +19,7 @@ FLOORS = (  # from the bottom to the top, without exception; one floor may impor
     {"teachers"},
     {"data"},
     {"mapping"},
+    {"generalizable"},
     {"query"},
     {"evaluation"},
     {"annotation"},

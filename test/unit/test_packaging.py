@@ -268,6 +268,34 @@ def run(command: list) -> str:
     return done.stdout
 
 
+WEIGHTS = Path("semantic_field/generalizable/weights")
+
+
+def shipped_files() -> set[str]:
+    """Model card and weights in the repository."""
+    found = {path.name for path in (ROOT / "src" / WEIGHTS).iterdir() if path.is_file()}
+    assert "README.md" in found
+    return found
+
+
+def test_installed_weights(installed):
+    names = {path.name for path in (python_dir(installed) / WEIGHTS).iterdir()}
+    assert shipped_files() <= names
+
+
+@pytest.mark.embedded_only("the wheel is for machines without ROS 2")
+def test_wheel_brings_weights(fresh_python):
+    probe = (
+        "from semantic_field.generalizable.training.weight_files import shipped_weights;"
+        "from importlib import resources as r;"
+        "f = r.files('semantic_field') / 'generalizable' / 'weights';"
+        "print(*(p.name for p in f.iterdir())); print(*(p.name for p in shipped_weights().values()))"
+    )
+    files, weights = run([fresh_python, "-c", probe]).split("\n")[:2]
+    assert shipped_files() <= set(files.split())
+    assert set(weights.split()) == {n for n in shipped_files() if n.endswith(".safetensors")}
+
+
 @pytest.mark.embedded_only("the wheel is for machines without ROS 2")
 def test_wheel_finds_its_launch_files_and_interfaces(fresh_python):
     probe = (

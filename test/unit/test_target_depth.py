@@ -7,6 +7,8 @@ import torch
 from semantic_field.generalizable.target_depth import (
     RELEASED_DEFAULT_M,
     filled_in,
+    layers,
+    layers_on_processor,
     released_depth,
     splatted,
     target_depth,
@@ -96,3 +98,14 @@ def test_released_form_weighs_the_window_by_inverse_distance() -> None:
     torch.testing.assert_close(found[5, 6], torch.tensor(1.5))
     expected = (1.0 / 1 + 2.0 / (2**2 + 1) ** 0.5) / (1 / 1 + 1 / (2**2 + 1) ** 0.5)
     torch.testing.assert_close(found[6, 5], torch.tensor(expected))
+
+
+def test_the_processor_s_loops_find_what_torch_finds() -> None:
+    random = torch.Generator().manual_seed(0)
+    scene = 1.0 + 2.0 * torch.rand(3, H, W, generator=random).round(decimals=1)
+    scene[torch.rand(3, H, W, generator=random) < 0.2] = 0
+    poses = torch.stack([pose(x=-0.1), pose(z=-0.3), pose(x=0.2, z=0.1)])
+    given = (scene, LENS.expand(3, 4), poses, LENS, pose(x=0.05, z=0.3), (H, W))
+    for by_loop, by_torch in zip(layers_on_processor(*given), layers(*given), strict=True):
+        assert (by_torch > 0).any()
+        torch.testing.assert_close(by_loop, by_torch, rtol=1e-4, atol=1e-4)

@@ -14,7 +14,7 @@ from semantic_field.generalizable.model import Truth
 from semantic_field.generalizable.segments import segments_of
 from semantic_field.generalizable.sensor_noise import EXACT, SensorNoise, corrupted
 from semantic_field.generalizable.source_images import SourceImages, TargetRays, target_rays
-from semantic_field.generalizable.target_depth import target_depth
+from semantic_field.generalizable.target_depth import with_target_depth
 from semantic_field.geometry import Camera
 
 NO_CELLS = np.zeros(0, np.int64)
@@ -48,6 +48,7 @@ class EpisodeSettings:
     noises: tuple[SensorNoise, ...] = field(
         default=(
             EXACT,
+            SensorNoise(),
             SensorNoise(color=2.0, exposure=0.03, position_m=0.002, angle_rad=0.001),
             SensorNoise(wrong_segments=0.15, ragged_px=1.5, color=2.0, exposure=0.03),
         )
@@ -140,11 +141,8 @@ def rays_of(
     size = camera.height, camera.width
     device = sources.colors.device
     intrinsics, pose = intrinsics.to(device), pose.to(device)
-    if sources.depths is None:
-        nothing = torch.zeros(size, device=device)
-        return target_rays(intrinsics, pose, nothing, nothing)
-    found = target_depth(sources.depths, sources.intrinsics, sources.poses, intrinsics, pose, size)
-    return target_rays(intrinsics, pose, found.depth, found.behind)
+    nothing = torch.zeros(size, device=device)
+    return with_target_depth(target_rays(intrinsics, pose, nothing, nothing), sources)
 
 
 def _crop(

@@ -15,16 +15,25 @@ from jaxtyping import Float
 from torch import Tensor
 
 from semantic_field.generalizable.attention_renderer import AttentionRenderer
+from semantic_field.generalizable.carried_losses import carried_losses
 from semantic_field.generalizable.geo_reasoner import GeoReasoner, Level
 from semantic_field.generalizable.gsnerf_config import GSNeRFConfig
 from semantic_field.generalizable.gsnerf_losses import gsnerf_losses
-from semantic_field.generalizable.guided_samples import guided_samples, sample_counts
+from semantic_field.generalizable.guided_samples import (
+    GuidedSamples,
+    guided_samples,
+    sample_counts,
+    surface_samples,
+)
 from semantic_field.generalizable.model import GeneralizableModel, Prediction, Truth
 from semantic_field.generalizable.source_images import SourceImages, TargetRays
 from semantic_field.generalizable.statistics_renderer import StatisticsRenderer
-from semantic_field.generalizable.target_depth import target_depth
+from semantic_field.generalizable.target_depth import with_target_depth
 from semantic_field.generalizable.unet_extractor import feature_extractor
 from semantic_field.generalizable.volume_reading import completed
+
+SURFACES = 4  # statistics: so few samples are all at surfaces
+AROUND_SHARE = 0.15  # of the episodes in training whose samples are around them all the same
 
 
 class GSNeRF(GeneralizableModel):
@@ -99,7 +108,7 @@ class GSNeRF(GeneralizableModel):
         if levels and self._readings(sources) is None:
             sources = replace(sources, depths=self._completed(None, levels, sources))
             if self._is_unguided(rays):
-                rays = with_target_depth(sources, rays)
+                rays = with_target_depth(rays, sources)
         if self.training or isinstance(self.renderer, StatisticsRenderer):
             prediction = self._rays(sources, maps, levels, rays)
             if not self.training:
@@ -115,8 +124,14 @@ class GSNeRF(GeneralizableModel):
     def losses(
         self, prediction: Prediction, truth: Truth, sources: SourceImages
     ) -> dict[str, Tensor]:
-        """Return the weighted terms of the loss by name, see ``gsnerf_losses``."""
-        return gsnerf_losses(self.config.losses, prediction, truth, sources)
+        """Return the weighted terms of the loss by name.
+
+        See ``gsnerf_losses``, and for the statistics ``carried_losses``.
+        """
+        config = self.config
+        if config.branch == "statistics":
+            return carried_losses(config.carried_losses, prediction, truth)
+        return gsnerf_losses(config.losses, prediction, truth, sources)
 
     def _with_maps(self, sources: SourceImages) -> tuple[SourceImages, tuple[Tensor, ...]]:
         """Return the sources with features, and the levels among these."""
@@ -154,6 +169,8 @@ class GSNeRF(GeneralizableModel):
             return self.geometry(sources, maps)
 
     def _learns_depth(self) -> bool:
+        if self.config.branch == "statistics":
+            return self.config.carried_losses.levels > 0
         return self.config.losses.supervises_levels or self._volume_channels() > 0
 
     def _completed(
@@ -172,8 +189,7 @@ class GSNeRF(GeneralizableModel):
         """Predict rays at once."""
         config = self.config
         placed = rays if config.guided else replace(rays, depth=torch.zeros_like(rays.depth))
-        counts = sample_counts(config.samples)
-        samples = guided_samples(placed, counts, config.spread_m, jitter=self.training)
+        samples = self._samples(placed)
         semantic, logits = None, None
         if self.class_names:
             assert sources.features is not None
@@ -183,6 +199,14 @@ class GSNeRF(GeneralizableModel):
             return self.renderer(sources, rays, samples, read[0], logits)
         volumes = levels if self._volume_channels() else []
         return self.renderer(sources, rays, samples, read, semantic, volumes)
+
+    def _samples(self, rays: TargetRays) -> GuidedSamples:
+        """Place the samples of rays, see ``guided_samples``."""
+        config, total = self.config, self.config.samples
+        by_surfaces = config.branch == "statistics" and config.guided and total <= SURFACES
+        if by_surfaces and not (self.training and torch.rand(()) < AROUND_SHARE):
+            return surface_samples(rays, total)
+        return guided_samples(rays, sample_counts(total), config.spread_m, jitter=self.training)
 
     def _extra(
         self,
@@ -199,17 +223,6 @@ class GSNeRF(GeneralizableModel):
             assert sources.features is not None
             extra["source_logits"] = sources.features[len(self.extractor.channels) + 1]
         return extra
-
-
-def with_target_depth(sources: SourceImages, rays: TargetRays) -> TargetRays:
-    """Return rays with the target depth that the sources' depths show, see ``target_depth``."""
-    assert sources.depths is not None
-    column, row = (rays.pixels[..., i].round().long() for i in (0, 1))
-    size = int(row.max()) + 1, int(column.max()) + 1
-    found = target_depth(
-        sources.depths, sources.intrinsics, sources.poses, rays.intrinsics, rays.pose, size
-    )
-    return replace(rays, depth=found.depth[row, column], behind=found.behind[row, column])
 
 
 def chunks(rays: TargetRays, most: int) -> Iterator[list[TargetRays]]:

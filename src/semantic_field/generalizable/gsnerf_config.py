@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from semantic_field.generalizable.attention_renderer import AttentionSettings
+from semantic_field.generalizable.carried_losses import CarriedLossSettings
 from semantic_field.generalizable.geo_reasoner import GeometrySettings
 from semantic_field.generalizable.gsnerf_losses import LossSettings
 from semantic_field.generalizable.statistics_renderer import StatisticsSettings
@@ -51,6 +52,7 @@ class GSNeRFConfig(Settings):
     attention: AttentionSettings = field(default_factory=AttentionSettings)
     statistics: StatisticsSettings = field(default_factory=StatisticsSettings)
     losses: LossSettings = field(default_factory=LossSettings)
+    carried_losses: CarriedLossSettings = field(default_factory=CarriedLossSettings)
 
 
 def gsnerf_config(values: Mapping[str, Any]) -> GSNeRFConfig:

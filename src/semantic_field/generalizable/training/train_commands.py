@@ -1,0 +1,186 @@
+"""``semantic-field train`` and ``finetune``; heavy imports are in functions, for a fast start."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+
+
+def add_commands(subparsers) -> None:
+    """Add the commands to the parser of ``semantic-field``."""
+    _add_train(subparsers)
+    _add_finetune(subparsers)
+
+
+def _add_train(subparsers) -> None:
+    command = subparsers.add_parser(
+        "train",
+        help="train a model that predicts views of scenes it has never seen",
+        description="Train a generalizable model. Under torchrun, several GPUs or machines share "
+        "each batch.",
+    )
+    command.add_argument(
+        "config", help="YAML file, or the name of one in config/, such as gsnerf_small"
+    )
+    command.add_argument(
+        "recordings",
+        nargs="*",
+        metavar="RECORDING",
+        help="folders, bags, layouts or rooms (room:seed=0..199); default: data.recordings of the "
+        "settings",
+    )
+    command.add_argument(
+        "--out", type=Path, required=True, help="folder of log, checkpoints and weights"
+    )
+    command.add_argument("--steps", type=int, help="in place of training.steps")
+    command.add_argument(
+        "--resume", action="store_true", help="go on from the last checkpoint in --out"
+    )
+    _add_device(command)
+    command.set_defaults(handler=_train)
+
+
+def _add_finetune(subparsers) -> None:
+    command = subparsers.add_parser(
+        "finetune", help="go on training weights on the frames of one recording"
+    )
+    command.add_argument("weights", help="file of weights, or the name of shipped ones (gsnerf)")
+    command.add_argument("recording", help="folder, rosbag2, a published layout or room[:seed=3]")
+    command.add_argument(
+        "--out", type=Path, required=True, help="the new file of weights (.safetensors)"
+    )
+    command.add_argument(
+        "--minutes", type=float, default=2.0, help="of training (default: %(default)s)"
+    )
+    command.add_argument("--steps", type=int, default=0, help="of training, in place of --minutes")
+    command.add_argument(
+        "--rate", type=float, default=5e-4, help="highest learning rate (default: %(default)s)"
+    )
+    _add_device(command)
+    command.set_defaults(handler=_finetune)
+
+
+def _add_device(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--device", default="auto", help="auto, cpu or cuda (default: a GPU if there is one)"
+    )
+
+
+def config_file(name_or_path: str) -> Path:
+    """Return the file at a path, or the one of that name among the library's settings.
+
+    Raises:
+        ValueError: if there is neither.
+    """
+    path = Path(name_or_path).expanduser()
+    if path.is_file():
+        return path
+    here = Path(str(resources.files("semantic_field")))
+    folders = [here.parents[1] / "config", here / "share" / "config"]
+    folders += [parent / "share" / "semantic_field" / "config" for parent in here.parents]
+    for folder in folders:
+        if (folder / f"{name_or_path}.yaml").is_file():
+            return folder / f"{name_or_path}.yaml"
+    raise ValueError(
+        "expected a YAML file or a name such as gsnerf_small or gp_nerf_small, got "
+        f"{name_or_path!r}"
+    )
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from semantic_field.generalizable.training.training_job import TrainingJob
+    from semantic_field.generalizable.training.training_settings import (
+        read_training_config,
+        with_overrides,
+    )
+
+    config = with_overrides(
+        read_training_config(config_file(arguments.config)), arguments.recordings, arguments.steps
+    )
+    console = Console(quiet=os.environ.get("RANK", "0") != "0", soft_wrap=True)
+    with _progress(console, config.training.steps) as (report, preparing):
+        job = TrainingJob(
+            config, arguments.out, arguments.resume, arguments.device, report, preparing
+        )
+        try:
+            written = job.run()
+        except KeyboardInterrupt:
+            console.print(
+                "stopped; the same command with --resume goes on from the last checkpoint"
+            )
+            raise
+    console.print(f"written: {written}")
+    return 0
+
+
+@contextmanager
+def _progress(console, steps: int) -> Iterator[tuple]:
+    """Yield what shows the steps with their losses, and what shows the scenes' preparation."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeRemainingColumn as Remaining
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Remaining())
+    with Progress(*columns, console=console, transient=True) as shown:
+        task = shown.add_task("", total=None)
+        recent = 0.0
+
+        def report(entry: dict) -> None:
+            nonlocal recent
+            if "held_out" in entry:
+                console.print(f"step {entry['step']:>6}  {described(entry['held_out'])}")
+                return
+            recent = 0.95 * recent + 0.05 * entry["loss"] if recent else entry["loss"]
+            text = f"loss {recent:.4f}  {described(entry['terms'])}"
+            shown.update(task, description=text, completed=entry["step"], total=steps)
+
+        def preparing(text: str, done: int, count: int) -> None:
+            shown.update(task, description=text, completed=done, total=count)
+
+        yield report, preparing
+
+
+def described(values: dict[str, float]) -> str:
+    """Return numbers with their names on one line."""
+    return "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+
+
+def _finetune(arguments: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from semantic_field.generalizable.episodes import EpisodeSettings
+    from semantic_field.generalizable.training.data_parallel import joined
+    from semantic_field.generalizable.training.fine_tuning import FineTuning, fine_tuned
+    from semantic_field.generalizable.training.scene_episodes import recording_episodes
+    from semantic_field.generalizable.training.weight_files import (
+        load_model,
+        read_card,
+        save_model,
+        tuned_card,
+    )
+
+    settings = FineTuning(
+        minutes=arguments.minutes, steps=arguments.steps, learning_rate=arguments.rate
+    )
+    console = Console(soft_wrap=True)
+    model, card = load_model(arguments.weights), read_card(arguments.weights)
+    with joined(arguments.device) as workers, _progress(console, 100) as (report, preparing):
+        preparing(f"preparing {arguments.recording}", 0, 1)
+        make = recording_episodes(
+            arguments.recording, EpisodeSettings(), model.class_names, settings.seed
+        )
+
+        def tell(step: int, share: float, terms: dict[str, float]) -> None:
+            report({"step": round(100 * share), "loss": sum(terms.values()), "terms": terms})
+
+        tuned, steps = fine_tuned(model, make, settings, tell, workers)
+    save_model(
+        tuned, arguments.out, tuned_card(card, arguments.weights, arguments.recording, steps)
+    )
+    console.print(f"{steps} steps on {arguments.recording}; written: {arguments.out}")
+    return 0

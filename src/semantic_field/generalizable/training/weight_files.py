@@ -1,0 +1,245 @@
+"""Weights of generalizable models as files, and models made from settings or from weights.
+
+A file is safetensors with JSON in its metadata: the system, its settings, the class names, the
+steps of training, the version of the format and what else the card says. Nothing in it is executed.
+Weights that ship with the library are found by name in the folder ``weights``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from semantic_field.atomic_files import check_space, write_atomically
+from semantic_field.generalizable.model import GeneralizableModel
+from semantic_field.generalizable.training.construction import constructed, plain
+
+FORMAT = "semantic_field.generalizable"
+FORMAT_VERSION = 1
+SUFFIX = ".safetensors"
+
+
+@dataclass(frozen=True)
+class System:
+    """Where a system's classes are.
+
+    Attributes:
+        model: subclass of ``GeneralizableModel``, made from its settings, kept as ``.config``.
+        settings: frozen dataclass of its settings.
+    """
+
+    module: str
+    model: str
+    settings: str
+
+    def classes(self) -> tuple[type[GeneralizableModel], type]:
+        """Return the model's class and the class of its settings."""
+        module = importlib.import_module(self.module)
+        return getattr(module, self.model), getattr(module, self.settings)
+
+
+SYSTEMS = {
+    "gsnerf": System("semantic_field.generalizable.gsnerf", "GSNeRF", "GSNeRFConfig"),
+    "gp_nerf": System("semantic_field.generalizable.gp_nerf", "GPNeRF", "GPNeRFConfig"),
+}
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a weights file says about its training.
+
+    Attributes:
+        steps: of training, those of the weights that it began with included.
+        data: recordings that it was trained on.
+        licence: of the weights.
+        figures: held-out figures by name.
+        began_with: weights that were fine-tuned; "" = none.
+    """
+
+    steps: int = 0
+    data: tuple[str, ...] = ()
+    licence: str = "Apache-2.0"
+    figures: dict[str, float] = field(default_factory=dict)
+    began_with: str = ""
+
+
+def build_model(config: Mapping[str, Any]) -> GeneralizableModel:
+    """Return a model with initial weights (from torch's random numbers).
+
+    Args:
+        config: ``system`` (``gsnerf`` or ``gp_nerf``), and settings of ``GSNeRFConfig`` or
+            ``GPNeRFConfig`` by name; lists are taken as tuples.
+    Raises:
+        ValueError: on an unknown system or setting, or a bad value.
+    """
+    system = config.get("system")
+    if system not in SYSTEMS:
+        raise ValueError(f"expected model.system to be one of {', '.join(SYSTEMS)}, got {system!r}")
+    model, settings = SYSTEMS[system].classes()
+    values = {name: value for name, value in config.items() if name != "system"}
+    return model(constructed(settings, values, system))
+
+
+def config_of(model: GeneralizableModel) -> dict[str, Any]:
+    """Return the settings of a model as ``build_model`` takes them.
+
+    Raises:
+        ValueError: if the model is of no known system.
+    """
+    for name, system in SYSTEMS.items():
+        if system.model == type(model).__name__ and system.module == type(model).__module__:
+            return {"system": name, **plain(model.config)}
+    raise ValueError(f"expected a model of {', '.join(SYSTEMS)}, got {type(model).__name__}")
+
+
+def save_model(model: GeneralizableModel, path: str | Path, card: ModelCard) -> None:
+    """Write a model's weights, settings and card to a file, atomically.
+
+    Raises:
+        OSError: if there is no room, or the file cannot be written.
+    """
+    about = {
+        "version": FORMAT_VERSION,
+        "config": config_of(model),
+        "class_names": list(model.class_names),
+        "card": dataclasses.asdict(card),
+    }
+    tensors = {name: value.detach().cpu().contiguous() for name, value in _tensors(model).items()}
+    data = save(tensors, {FORMAT: json.dumps(about)})
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    check_space(path, len(data))
+    write_atomically(path, data)
+
+
+def load_model(name_or_path: str | Path) -> GeneralizableModel:
+    """Return a model with trained weights, on the CPU, for evaluation.
+
+    Args:
+        name_or_path: a name of ``shipped_weights()``, such as ``gsnerf``, or a file.
+    Raises:
+        ValueError: if there is no such file, it is damaged or of another format or version, or
+            its tensors are not those of its system and settings.
+    """
+    path = weights_path(name_or_path)
+    about, tensors = _read(path)
+    model = build_model(about["config"])
+    _check_tensors(path, tensors, _tensors(model))
+    model.load_state_dict(tensors)
+    if tuple(about["class_names"]) != tuple(model.class_names):
+        raise ValueError(
+            f"expected the class names {list(model.class_names)} in {path} as its settings say, "
+            f"got {about['class_names']}"
+        )
+    return model.eval()
+
+
+def read_card(name_or_path: str | Path) -> ModelCard:
+    """Return what a weights file says about its training; raises as ``load_model``."""
+    about, _ = _read(weights_path(name_or_path))
+    return ModelCard(**{**about["card"], "data": tuple(about["card"]["data"])})
+
+
+def tuned_card(card: ModelCard, weights: str | Path, recording: str, steps: int) -> ModelCard:
+    """Return the card of weights that went on learning on one recording; its figures are gone."""
+    data = (*card.data, recording)
+    return ModelCard(card.steps + steps, data, card.licence, {}, began_with=str(weights))
+
+
+def shipped_weights() -> dict[str, Path]:
+    """Return the weights that the library brings, by name."""
+    folder = Path(str(resources.files("semantic_field"))) / "generalizable" / "weights"
+    return {path.stem: path for path in sorted(folder.glob(f"*{SUFFIX}"))}
+
+
+def weights_path(name_or_path: str | Path) -> Path:
+    """Return the file of shipped weights, or the file at a path.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    shipped = shipped_weights()
+    path = shipped.get(str(name_or_path), Path(name_or_path).expanduser())
+    if not path.is_file():
+        named = ", ".join(shipped) or "none ships; make them: make weights"
+        raise ValueError(
+            f"expected a file of weights or the name of shipped ones ({named}), "
+            f"got {str(name_or_path)!r}"
+        )
+    return path
+
+
+def _tensors(model: GeneralizableModel) -> dict[str, Tensor]:
+    return dict(model.state_dict())
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    try:
+        with safe_open(path, "pt") as file:
+            text = (file.metadata() or {}).get(FORMAT)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(
+            f"expected an intact file of weights, got a damaged {path}: {error}; train anew or "
+            "copy it again"
+        ) from error
+    if text is None:
+        raise ValueError(
+            f"expected weights of a generalizable model in {path}, got a safetensors file without "
+            f"{FORMAT!r}; files are made by semantic-field train"
+        )
+    about = _header(path, text)
+    return about, tensors
+
+
+def _header(path: Path, text: str) -> dict[str, Any]:
+    """Return the header of a file, checked for its version and its parts."""
+    try:
+        about = json.loads(text)
+        found = about["version"]
+        missing = {"config", "class_names", "card"} - set(about)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"expected an intact header of weights in {path}: {error!r}") from error
+    if found != FORMAT_VERSION:
+        raise ValueError(
+            f"expected weights of format version {FORMAT_VERSION} in {path}, got {found}; use the "
+            "release that wrote them, or train anew"
+        )
+    if missing:
+        raise ValueError(f"expected {', '.join(sorted(missing))} in the header of {path}, got none")
+    return about
+
+
+def _check_tensors(path: Path, found: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
+    missing, extra = sorted(set(wanted) - set(found)), sorted(set(found) - set(wanted))
+    shapes = [
+        f"{name} {tuple(wanted[name].shape)} and not {tuple(found[name].shape)}"
+        for name in sorted(set(wanted) & set(found))
+        if wanted[name].shape != found[name].shape
+    ]
+    wrong = [
+        f"{what}: {', '.join(names[:5])}{' …' if len(names) > 5 else ''}"
+        for what, names in (("missing", missing), ("extra", extra), ("expected", shapes))
+        if names
+    ]
+    if wrong:
+        raise ValueError(
+            f"expected the tensors of the settings in {path}, got others: {'; '.join(wrong)}; was "
+            "the file changed, or written by another release? Train anew"
+        )
+
+
+def parameter_count(model: torch.nn.Module) -> int:
+    """Return the number of a model's parameters."""
+    return sum(parameter.numel() for parameter in model.parameters())

@@ -1,0 +1,158 @@
+"""The field transformer of GP-NeRF: what source views say about a point, by attention over views.
+
+As in GNT (Varma et al. 2023), attention subtracts: for each channel, an MLP turns the difference
+of key and query, plus an embedding of how the two rays differ, into the logit of the view. Views
+that do not see the point weigh exactly nothing; a point that none sees gets zeros.
+
+Tensors of views have the views first and the points last: sums over views and products with small
+matrices are then of long rows, which a CPU needs.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+
+class ViewBlock(NamedTuple):
+    """Points after one block, and the attention that every channel paid to each view.
+
+    Attributes:
+        points: float32 (P, W).
+        attention: float32 (V, W, P), at least 0; sums over the views to 1, to 0 where none sees.
+    """
+
+    points: Float[Tensor, "P W"]
+    attention: Float[Tensor, "V W P"]
+
+
+class ViewAttention(nn.Module):
+    """Subtraction attention of points over the views that see them.
+
+    Args:
+        width: channels W of points and views.
+        relation: numbers E that say how a source's ray relates to the target's.
+        dropout: share of the attention that is dropped in training.
+    """
+
+    def __init__(self, width: int, relation: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        inner = max(width // 8, 4)
+        self.query = nn.Linear(width, width, bias=False)
+        self.key = nn.Linear(width, width, bias=False)
+        self.value = nn.Linear(width, width, bias=False)
+        self.place = mlp(relation, inner, width)
+        self.logit = mlp(width, inner, width)
+        self.out = nn.Linear(width, width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self,
+        points: Float[Tensor, "P W"],
+        views: Float[Tensor, "V W P"],
+        relation: Float[Tensor, "V E P"],
+        seen: Bool[Tensor, "V P"],
+        prior: Float[Tensor, "V G P"] | None = None,
+    ) -> ViewBlock:
+        """Return what the views say, and the attention (before dropout).
+
+        Args:
+            prior: logits that G equal groups of channels begin with; None = 0 (the paper).
+        """
+        key = pointwise(self.key, views)
+        place = pointwise(self.place, relation)
+        query = self.query.weight @ points.T
+        logits = pointwise(self.logit, key - query + place)
+        if prior is not None:
+            V, G, P = prior.shape
+            logits = (logits.view(V, G, -1, P) + prior[:, :, None]).flatten(1, 2)
+        attention = masked_softmax(logits, seen[:, None], 0)
+        value = pointwise(self.value, views) + place
+        said = (value * self.dropout(attention)).sum(0)
+        return ViewBlock(self.out(said.T), attention)
+
+
+class ViewTransformer(nn.Module):
+    """One block: attention over views, then a feed-forward network, each beside the identity."""
+
+    def __init__(self, width: int, relation: int, expansion: int = 4, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.attention = ViewAttention(width, relation, dropout)
+        self.feed = FeedForward(width, expansion, dropout)
+
+    def forward(
+        self,
+        points: Float[Tensor, "P W"],
+        views: Float[Tensor, "V W P"],
+        relation: Float[Tensor, "V E P"],
+        seen: Bool[Tensor, "V P"],
+        prior: Float[Tensor, "V G P"] | None = None,
+    ) -> ViewBlock:
+        """Return the updated points and the attention."""
+        said, attention = self.attention(self.norm(points), views, relation, seen, prior)
+        return ViewBlock(self.feed(points + said), attention)
+
+
+class FeedForward(nn.Module):
+    """Two linear layers behind a norm, beside the identity."""
+
+    def __init__(self, width: int, expansion: int, dropout: float) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.LayerNorm(width),
+            nn.Linear(width, expansion * width),
+            nn.ReLU(inplace=True),
+            nn.Dropout(dropout),
+            nn.Linear(expansion * width, width),
+            nn.Dropout(dropout),
+        )
+
+    def forward(self, x: Float[Tensor, "... W"]) -> Float[Tensor, "... W"]:
+        """Return the features plus what the layers make of them."""
+        return x + self.body(x)
+
+
+def masked_softmax(
+    logits: Float[Tensor, "..."], mask: Bool[Tensor, "..."], dim: int
+) -> Float[Tensor, "..."]:
+    """Return the softmax over the entries in the mask: exactly 0 elsewhere, also where none is in.
+
+    Entries out of the mask have to be finite; no gradient passes to them.
+    """
+    out = torch.zeros_like(mask, dtype=logits.dtype).masked_fill_(~mask, -1e9)
+    return torch.softmax(logits + out, dim) * mask
+
+
+def spoken(
+    attention: Float[Tensor, "V W P"], meaning: Float[Tensor, "V D P"]
+) -> Float[Tensor, "P D"]:
+    """Return the views' semantic features, added up with the attention of the radiance branch.
+
+    Each of the W channels of attention weighs D / W neighbouring channels of the features.
+    """
+    _, W, P = attention.shape
+    total = meaning.new_zeros(W, meaning.shape[1] // W, P)
+    for weight, features in zip(attention, meaning):  # no product of all views is ever kept
+        total = torch.addcmul(total, weight[:, None], features.view_as(total))
+    return total.flatten(0, 1).T
+
+
+def pointwise(layers: nn.Module, x: Float[Tensor, "V F P"]) -> Float[Tensor, "V G P"]:
+    """Return linear layers, or a sequence of them and activations, applied to each point."""
+    for layer in layers if isinstance(layers, nn.Sequential) else [layers]:
+        if isinstance(layer, nn.Linear):
+            weight = layer.weight.expand(len(x), -1, -1)  # a plain product would copy x twice
+            bias = layer.bias
+            x = weight.bmm(x) if bias is None else torch.baddbmm(bias[:, None], weight, x)
+        else:
+            x = layer(x)
+    return x
+
+
+def mlp(before: int, inner: int, after: int) -> nn.Sequential:
+    """Return two linear layers with a ReLU between them."""
+    return nn.Sequential(nn.Linear(before, inner), nn.ReLU(inplace=True), nn.Linear(inner, after))
