@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from semantic_field.generalizable.gsnerf import GSNeRF, chunks, with_target_depth
+from semantic_field.generalizable.gsnerf import GSNeRF, chunks
+from semantic_field.generalizable.target_depth import with_target_depth
 from semantic_field.generalizable.gsnerf_config import (
     GSNeRFConfig,
     gsnerf_config,
@@ -210,12 +211,12 @@ def test_without_depth_the_volume_guides_the_samples():
     net = model(**VOLUME, depth="either")
     rays = replace(target(), depth=torch.zeros(H, W))
     found = replace(sources, depths=net.source_depths(sources))
-    guided = with_target_depth(found, rays)
+    guided = with_target_depth(rays, found)
     assert (guided.depth > 0.9).float().mean() > 0.9
     a = predict(net, sources, rays)
     b = predict(net, found, guided)
     torch.testing.assert_close(a.color, b.color)
-    part = with_target_depth(found, rays.part(slice(5, 9), slice(0, 20)))
+    part = with_target_depth(rays.part(slice(5, 9), slice(0, 20)), found)
     assert part.depth.shape == (4, 20)
 
 
@@ -244,12 +245,16 @@ def truth_of(sources: SourceImages) -> Truth:
 @pytest.mark.parametrize(
     ("values", "terms"),
     [
-        ({}, {"color", "rendered", "confidence", "ray_depth"}),
+        ({}, {"color", "label", "depth"}),
         ({"branch": "attention"}, {"color", "rendered", "confidence", "ray_depth"}),
-        ({"class_names": ["a", "b", "c"]}, {"color", "rendered", "source", "ray_depth"}),
+        ({"class_names": ["a", "b", "c"]}, {"color", "label", "source", "depth"}),
         (
-            {**VOLUME, "depth": "volume", "geometry.volume_channels": 4},
+            {**VOLUME, "depth": "volume", "geometry.volume_channels": 4, "branch": "attention"},
             {"color", "rendered", "confidence", "ray_depth", "levels"},
+        ),
+        (
+            {**VOLUME, "branch": "statistics", "depth": "volume"},
+            {"color", "label", "depth", "levels"},
         ),
         (
             {**VOLUME, "depth": "volume", "losses.supervision": "self"},

@@ -126,10 +126,10 @@ class GSNeRF(GeneralizableModel):
     ) -> dict[str, Tensor]:
         """Return the weighted terms of the loss by name.
 
-        See ``gsnerf_losses``, and for the statistics ``carried_losses``.
+        See ``gsnerf_losses``, and for the statistics with true depth ``carried_losses``.
         """
         config = self.config
-        if config.branch == "statistics":
+        if config.branch == "statistics" and config.losses.supervision == "depth":
             return carried_losses(config.carried_losses, prediction, truth)
         return gsnerf_losses(config.losses, prediction, truth, sources)
 
@@ -169,9 +169,10 @@ class GSNeRF(GeneralizableModel):
             return self.geometry(sources, maps)
 
     def _learns_depth(self) -> bool:
-        if self.config.branch == "statistics":
+        losses = self.config.losses
+        if self.config.branch == "statistics" and losses.supervision == "depth":
             return self.config.carried_losses.levels > 0
-        return self.config.losses.supervises_levels or self._volume_channels() > 0
+        return losses.supervises_levels or self._volume_channels() > 0
 
     def _completed(
         self, readings: Tensor | None, levels: list[Level], sources: SourceImages
