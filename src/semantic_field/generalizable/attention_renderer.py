@@ -114,7 +114,7 @@ class AttentionRenderer(nn.Module):
             gathered=Gathered(*(at_sample(part, number)[:, :, None] for part in gathered)),
             mask=at_sample(mask, number),
         )
-        color = torch.einsum("hws,hwsv,hwsvc->hwc", weights, colors, gathered.colors)
+        color = ((weights[..., None] * colors)[..., None] * gathered.colors).sum((2, 3))
         seen = chosen.gathered.inside[:, :, 0].any(-1)
         depth = torch.where(seen, (weights * samples.depths).sum(-1), 0.0)
         if isinstance(self.semantics, ClosedSemantics):
