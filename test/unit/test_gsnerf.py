@@ -314,3 +314,26 @@ def test_settings_are_documented():
 
     for name, item, _ in walk(GSNeRFConfig()):
         assert name == "class_names" or len(item.metadata["doc"]) > 10, name
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"branch": "attention"},
+        {"branch": "attention", "class_names": ["a", "b", "c"]},
+        {**VOLUME, "depth": "volume", "geometry.volume_channels": 4},
+        {**VOLUME, "depth": "volume", "losses.supervision": "self"},
+    ],
+)
+def test_a_step_of_mixed_precision_has_finite_gradients(values):
+    torch.manual_seed(0)
+    net, sources = GSNeRF(gsnerf_config(values)), textured()
+    rays = target().part(slice(10, 18), slice(20, 32))
+    with torch.autocast("cpu", torch.bfloat16):
+        prediction = net(sources, rays)
+        terms = net.losses(prediction, truth_of(sources), sources)
+    torch.stack([term.float() for term in terms.values()]).sum().backward()
+    grads = [p.grad for p in net.parameters() if p.grad is not None]
+    assert len(grads) > 10 and all(grad.isfinite().all() for grad in grads)
+    assert prediction.color.dtype == prediction.depth.dtype == torch.float32
