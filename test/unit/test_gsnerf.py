@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from semantic_field.generalizable.gsnerf import GSNeRF, chunks
-from semantic_field.generalizable.target_depth import with_target_depth
 from semantic_field.generalizable.gsnerf_config import (
     GSNeRFConfig,
     gsnerf_config,
@@ -16,6 +15,7 @@ from semantic_field.generalizable.gsnerf_config import (
 )
 from semantic_field.generalizable.model import Prediction, Truth
 from semantic_field.generalizable.source_images import SourceImages, TargetRays, target_rays
+from semantic_field.generalizable.target_depth import with_target_depth
 
 H, W, FOCAL = 32, 48, 40.0
 WALL_M, BOX_M = 3.0, 1.5
@@ -264,7 +264,7 @@ def truth_of(sources: SourceImages) -> Truth:
 )
 def test_a_few_steps_lower_the_loss(values, terms):
     torch.manual_seed(0)
-    net, sources = GSNeRF(gsnerf_config(values)), textured()
+    net, sources = GSNeRF(gsnerf_config({"geometry.trained_share": 0.0} | values)), textured()
     truth, rays = truth_of(sources), target().part(slice(10, 18), slice(20, 32))
     optimizer = torch.optim.Adam(net.parameters(), 3e-3)
     sums = []
@@ -280,6 +280,23 @@ def test_a_few_steps_lower_the_loss(values, terms):
         assert all(grad.isfinite().all() for grad in grads)
     assert set(losses) == terms
     assert sums[-1] < sums[0]
+
+
+@pytest.mark.parametrize("branch", ["attention", "statistics"])
+def test_depth_is_learnt_beside_readings_in_a_share_of_the_steps(branch):
+    sources, rays = textured(), target().part(slice(10, 18), slice(20, 32))
+    truth, found = truth_of(sources), []
+    torch.manual_seed(4)
+    for share in (0.0, 0.5, 1.0):
+        net = GSNeRF(gsnerf_config(VOLUME | {"branch": branch, "geometry.trained_share": share}))
+        steps = [net(sources, rays) for _ in range(16)]
+        found.append(sum("level_0" in step.extra for step in steps))
+    assert found[0] == 0 and 0 < found[1] < 16 and found[2] == 16
+    seen = [(step.extra["level_0"] > 0).flatten(1).all(1).nonzero().tolist() for step in steps]
+    assert {str(one) for one in seen} == {"[[0]]", "[[1]]", "[[2]]"}
+    net.losses(steps[0], truth, sources)["levels"].backward()
+    assert net.geometry.nets[0].scores.weight.grad.abs().max() > 0
+    assert "level_0" not in net.eval()(sources, rays).extra
 
 
 def test_uniform_sampling_is_an_option():
