@@ -1,14 +1,15 @@
-"""Mapping and query node for a robot that is already running.
+"""Mapping and query node for a robot that is already running; inference node on request.
 
 ros2 launch semantic_field mapping.launch.py color:=/camera/color/image_raw \
     depth:=/camera/aligned_depth_to_color/image_raw camera_info:=/camera/color/camera_info
 """
 
 from launch import LaunchDescription
+from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from semantic_field.nodes.ros import launch_parts
+from semantic_field.nodes.ros import inference_launch, launch_parts
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -22,7 +23,7 @@ def generate_launch_description() -> LaunchDescription:
         executable="mapping_node",
         name="mapping_node",
         parameters=launch_parts.mapping_parameters(),
-        remappings=launch_parts.remappings(),
+        remappings=inference_launch.mapping_remappings(),
         **common,
     )
     query = Node(
@@ -31,5 +32,13 @@ def generate_launch_description() -> LaunchDescription:
         parameters=launch_parts.query_parameters(),
         **common,
     )
-    arguments = launch_parts.declared(launch_parts.MAPPING_ARGUMENTS)
-    return LaunchDescription([*arguments, launch_parts.rviz(), mapping, query])
+    inference = inference_launch.inference_node(
+        follow=inference_launch.WithDenseLabels("camera", "follow"),
+        condition=IfCondition(launch_parts.Truth("inference")),
+    )
+    arguments = launch_parts.declared(
+        launch_parts.MAPPING_ARGUMENTS
+        | inference_launch.WITH_MAPPING
+        | inference_launch.INFERENCE_ARGUMENTS
+    )
+    return LaunchDescription([*arguments, launch_parts.rviz(), mapping, query, inference])

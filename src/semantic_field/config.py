@@ -457,6 +457,99 @@ class MappingNodeConfig(Settings):
 
 
 @dataclass(frozen=True)
+class InferenceConfig(Settings):
+    """The inference node: views at virtual cameras from the last frames, without training."""
+
+    input: InputConfig = dataclasses.field(default_factory=InputConfig)
+    autostart: bool = option(
+        True, "configure and activate at start, without a lifecycle manager", fixed=START
+    )
+    weights: str = option(
+        "gsnerf", "name of weights that come with the package, or a file of your own", fixed=START
+    )
+    device: str = option(
+        "auto",
+        "where the model runs; auto = on a GPU if there is one",
+        choices=("auto", "cpu", "cuda"),
+        fixed=START,
+    )
+    views: int = option(
+        8,
+        "frames that a view is made of (K); there is no view before so many have come",
+        1,
+        64,
+        at_most="pool_frames",
+    )
+    samples: int = option(
+        0, "samples of each ray (N); 0 = as many as the model was trained with", 0, 128
+    )
+    rule: str = option(
+        "coverage",
+        "how these frames are chosen: those that together show most of the view, or the nearest",
+        choices=("coverage", "nearest"),
+    )
+    depth: str = option(
+        "sensor",
+        "depth of the frames: the camera's, its holes filled in; found by matching colours alone; "
+        "or rendered from the newest snapshot of a mapping node where it has a surface",
+        choices=("sensor", "volume", "map"),
+        fixed="the frames in memory have it",
+    )
+    fill: str = option(
+        "z_buffer",
+        "how the depth of a view is found: nearest surface first with holes filled, or as in "
+        "GSNeRF's code",
+        choices=("z_buffer", "released"),
+    )
+    pool_frames: int = option(
+        32, "largest number of frames in memory", 1, 512, fixed="memory is bounded by it"
+    )
+    image_width: int = option(
+        320, "wider frames are resized to this width, pixels", 32, 4096, fixed="frames are kept so"
+    )
+    frame_translation_m: float = option(
+        0.05, "a frame is kept if it is that far from all others, metres", 0.0
+    )
+    frame_rotation_rad: float = option(
+        0.1, "or turned by that much against all that are nearer, radians", 0.0
+    )
+    late_frames: int = option(
+        90, "newest images whose labels may still come (3 s at 30 Hz)", 1, 1000, fixed=START
+    )
+    label_patience_s: float = option(
+        5.0,
+        "how long after the last label image only frames with labels are kept, seconds: frames "
+        "without do not know what anything is",
+        0.0,
+    )
+    follow: str = option(
+        "none",
+        "camera: render at the pose of each image as well, so that labels come at its rate",
+        choices=("none", "camera"),
+    )
+    follow_rate_hz: float = option(30.0, "largest rate of these views, Hz", 0.01, 1000.0)
+    view_frame: str = option(
+        "", "TF frame of a virtual camera (an optical frame) to render from; empty = none"
+    )
+    view_rate_hz: float = option(
+        5.0, "largest rate of views from the topic inference/pose or that frame, Hz", 0.01, 1000.0
+    )
+    view_width: int = option(320, "width of the virtual camera, pixels", 16, 4096)
+    view_height: int = option(240, "height of the virtual camera, pixels", 16, 4096)
+    view_field_of_view_rad: float = option(
+        1.1, "horizontal field of view of the virtual camera, radians", 0.05, 3.0
+    )
+    camera_frame: str = option(
+        "inference_camera", "frame of views and clouds, broadcast on TF", fixed=START
+    )
+    least_confidence: float = option(
+        0.5, "pixels whose label is less probable than that become void", 0.0, 1.0
+    )
+    cloud_pixels: int = option(1, "every n-th pixel and row makes a point of the cloud", 1, 64)
+    status_period_s: float = option(1.0, "period of the diagnostics, seconds", 0.05)
+
+
+@dataclass(frozen=True)
 class QueryNodeConfig(Settings):
     """The query node."""
 

@@ -5,6 +5,7 @@ import pytest
 from semantic_field.config import (
     Config,
     GridConfig,
+    InferenceConfig,
     InputConfig,
     MappingNodeConfig,
     QueryConfig,
@@ -46,7 +47,7 @@ def test_whole_numbers_are_fine_for_real_options():
 
 
 def test_every_option_is_documented():
-    for settings in (Config(), MappingNodeConfig()):
+    for settings in (Config(), MappingNodeConfig(), InferenceConfig()):
         for name, item, _ in walk(settings):
             assert len(item.metadata["doc"]) > 10, name
 

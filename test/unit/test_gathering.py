@@ -77,6 +77,23 @@ def samples(scene: Scene):
             yield (v, u, s, k), world[:3], pixel, z, seen
 
 
+def cubic_between_pixels(image, u, v):
+    """Cubic convolution (Keys 1981, a = -.75); beyond the border, the pixel at the border."""
+
+    def weight(x):
+        x = abs(x)
+        if x <= 1:
+            return 1.25 * x**3 - 2.25 * x**2 + 1
+        return -0.75 * (x**3 - 5 * x**2 + 8 * x - 4) if x < 2 else 0.0
+
+    total, (rows, columns) = np.zeros(len(image)), image.shape[1:]
+    for j in range(int(np.floor(v)) - 1, int(np.floor(v)) + 3):
+        for i in range(int(np.floor(u)) - 1, int(np.floor(u)) + 3):
+            pixel = image[:, np.clip(j, 0, rows - 1), np.clip(i, 0, columns - 1)]
+            total += weight(u - i) * weight(v - j) * pixel
+    return total
+
+
 def between_pixels(image: NDArray, u: float, v: float) -> NDArray:
     """The bilinear value (C,) of an image (C, H, W), borders repeated."""
     _, H, W = image.shape
@@ -124,7 +141,7 @@ def test_a_source_that_looks_away_gives_nothing_of_what_is_behind_it(scene):
 def test_colours_are_those_of_the_right_view_and_place(scene):
     got, images = scene.gathered, scene.sources.colors.numpy()
     for index, _, pixel, _, seen in samples(scene):
-        right = between_pixels(images[index[3]], *pixel) if seen else np.zeros(3)
+        right = cubic_between_pixels(images[index[3]], *pixel) if seen else np.zeros(3)
         assert got.colors[index].tolist() == pytest.approx(right.tolist(), abs=1e-3)
 
 

@@ -20,7 +20,14 @@ from semantic_field import cli
 ROOT = Path(__file__).resolve().parents[2]
 NODES = ROOT / "src" / "semantic_field" / "nodes"
 EMBEDDED = ROOT / "src" / "embedded_ros"
-EXECUTABLES = ("mapping_node", "query_node", "replay_node", "scorer_node", "single_process")
+EXECUTABLES = (
+    "inference_node",
+    "mapping_node",
+    "query_node",
+    "replay_node",
+    "scorer_node",
+    "single_process",
+)
 INTERFACES = sorted(
     str(path.relative_to(ROOT))
     for folder, kind in (("msg", "msg"), ("srv", "srv"))

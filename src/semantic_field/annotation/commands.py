@@ -47,7 +47,7 @@ def _annotate(arguments: argparse.Namespace) -> int:
     from semantic_field.annotation.given_labels import frame_numbers, read_given_labels
     from semantic_field.annotation.job import AnnotationJob, Request
     from semantic_field.config import Config, load_config
-    from semantic_field.evaluation.commands import progress_bar
+    from semantic_field.evaluation.report.progress import progress_bar
 
     console = Console()
     with progress_bar(console) as progress:

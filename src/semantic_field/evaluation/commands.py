@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from semantic_field.data.source_options import add_source_options, source_config
+from semantic_field.evaluation.generalizable.commands import add_model_options, evaluate_weights
 
 
 def add_commands(subparsers) -> None:
@@ -42,18 +43,22 @@ def _add_evaluate(subparsers) -> None:
         "--no-baseline", action="store_true", help="leave out the scores without a map"
     )
     add_source_options(command)
+    add_model_options(command)
     command.set_defaults(handler=_evaluate)
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
+    from semantic_field.evaluation.report.progress import progress_bar
     from semantic_field.evaluation.report.report_files import write_report
     from semantic_field.evaluation.runner import evaluate
 
     console = Console()
     protocol = _protocol(arguments)
     console.print(f"protocol [bold]{protocol.name}[/] {protocol.hash}: {protocol.description}")
+    if arguments.weights:
+        return evaluate_weights(arguments, protocol, _config(arguments), console)
     if protocol.ablation:
         return _ablate(arguments, protocol, console)
     with progress_bar(console) as progress:
@@ -81,6 +86,7 @@ def _ablate(arguments: argparse.Namespace, protocol, console) -> int:
     from rich.table import Table
 
     from semantic_field.evaluation.ablation import AblationRun, ablation_table
+    from semantic_field.evaluation.report.progress import progress_bar
 
     arguments.out.mkdir(parents=True, exist_ok=True)
     path, results = arguments.out / "ablation.json", []
@@ -106,6 +112,8 @@ def _protocol(arguments: argparse.Namespace):
     from semantic_field.evaluation.protocols.protocol import Training, load_protocol
 
     protocol = load_protocol(arguments.protocol)
+    if not arguments.weights:
+        protocol = dataclasses.replace(protocol, sources=None)  # a map sees the whole pool
     if arguments.seconds is None and arguments.steps is None:
         return protocol
     given = Training(
@@ -130,22 +138,6 @@ def _config(arguments: argparse.Namespace):
     config = load_config(arguments.config) if arguments.config else Config()
     given = {"mapping.seed": arguments.seed, "query.up": arguments.up}
     return updated(config, {name: value for name, value in given.items() if value is not None})
-
-
-def progress_bar(console):
-    """Return a context manager that shows a progress bar and yields its update function."""
-    from contextlib import contextmanager
-
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    @contextmanager
-    def bar():
-        columns = (TextColumn("{task.description:<18}"), BarColumn(), TimeElapsedColumn())
-        with Progress(*columns, console=console, transient=True) as shown:
-            task = shown.add_task("", total=1.0)
-            yield lambda text, share: shown.update(task, description=text, completed=share)
-
-    return bar()
 
 
 def _print_summary(console, report: dict) -> None:

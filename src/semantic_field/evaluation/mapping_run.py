@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from semantic_field.data.sources import FrameSource
 from semantic_field.evaluation.protocols.protocol import Training
-from semantic_field.evaluation.protocols.splits import TrainFrames
 from semantic_field.evaluation.scores.refined_views import learnt
 from semantic_field.field.map_file import dump_map, load_map, read_map, write_map
 from semantic_field.field.map_state import MapState
@@ -97,7 +97,7 @@ class MappingJob:
     def __init__(
         self,
         mapper: Mapper,
-        frames: TrainFrames,
+        frames: FrameSource,
         training: Training,
         folder: Path,
         points: int = 0,

@@ -51,16 +51,19 @@ CURVE_WIDTH = 320
 class Evaluation:
     """A finished evaluation: the report as plain values, and the data for its pictures.
 
-    ``off_path`` has examples of the views off the path that were scored.
+    ``state``, ``renderer`` and ``engine`` are those of a map; None where a model predicts views
+    without one. ``off_path`` has examples of the views off the path that were scored, ``targets``
+    of those that a model predicted.
     """
 
     report: dict[str, Any]
     source: FrameSource
     protocol: Protocol
-    state: MapState
-    renderer: Renderer
-    engine: QueryEngine | None
+    state: MapState | None = None
+    renderer: Renderer | None = None
+    engine: QueryEngine | None = None
     off_path: list[OffPathView] = field(default_factory=list)
+    targets: list[OffPathView] = field(default_factory=list)
 
 
 def evaluate(

@@ -32,6 +32,7 @@ from semantic_field.generalizable.view_statistics import (
 COLOR_TERMS, SAMPLE_TERMS = 7, 4
 COLOR_STEP, LABEL_STEP = 1, 2  # pixels between neighbours for colours and for labels
 VOID_START = -2.0  # logarithm of the weight of "no class" when training starts
+EXACT_START = 3.0  # the same of the sample at the target depth, against each other one
 SAMPLES_AT_ONCE = 4096  # outside training: so many fit into a processor's cache
 FAINTEST = 1e-4  # added to hand-set weights before their logarithm
 
@@ -165,6 +166,7 @@ class CarriedBranch(nn.Module):
         logits = self.views(hidden) + (prior + FAINTEST).log()
         logits = torch.where(inside[..., None], logits, -torch.inf)
         surface, void = self.sample(pooled).unbind(-1)
+        surface = surface + EXACT_START * (depths == rays.depth[..., None])[:, 0, 0]
         colors = _softmax(logits[..., 0])
         weights = _softmax(logits[..., 1], void[:, None])
         latents = logits.new_zeros(len(depths), 0)
@@ -177,7 +179,7 @@ class CarriedBranch(nn.Module):
             labels=labels,
             latents=latents,
             surface=torch.where(inside.any(-1), surface, -torch.inf),
-            tokens=hidden.sum(-2) / few,
+            tokens=torch.einsum("qv,qvf->qf", colors, hidden),
         )
 
 

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import smooth_l1_loss
 
-from semantic_field.generalizable.gsnerf_losses import class_loss, resized_labels
+from semantic_field.generalizable.gsnerf_losses import class_loss, level_loss, resized_labels
 from semantic_field.generalizable.model import Prediction, Truth
 from semantic_field.settings import Settings, option
 
@@ -41,7 +41,9 @@ def carried_losses(
     over the classes and "not known"; where no sample carries the right class, that is right.
 
     Args:
-        prediction: of a model in training, with ``color``, ``known`` and ``votes`` in ``extra``.
+        prediction: of a model in training, with ``color``, ``known`` and ``votes`` in ``extra``;
+            with ``source_logits`` (V, C, h, w) for a closed set, and from the finest ``level_0``
+            and so on, depths (V, h, w), where the sources' depth was found.
     """
     extra, part = prediction.extra, settings.unfiltered
     known = extra["known"]
@@ -54,23 +56,15 @@ def carried_losses(
         label = _surprise(prediction.scores, votes, truth.labels)
         label = label + part * _surprise(votes, votes, truth.labels)
         terms["label"] = settings.label * label
+    if "source_logits" in extra and truth.source_labels is not None:
+        logits = extra["source_logits"]
+        labels = resized_labels(truth.source_labels, logits.shape[-2:])
+        weights = logits.new_ones(logits.shape[1])
+        terms["source"] = settings.source * class_loss(logits, labels, weights)
+    levels = [extra[name] for name in sorted(extra) if name.startswith("level_")]
+    if levels and truth.source_depths is not None:
+        terms["levels"] = settings.levels * level_loss(levels, truth.source_depths)
     return terms
-
-
-def closed_set_losses(
-    settings: CarriedLossSettings, prediction: Prediction, truth: Truth
-) -> dict[str, Tensor]:
-    """Return the term of a closed set on the sources' own pixels, by name.
-
-    Args:
-        prediction: with ``source_logits`` (V, C, h, w) in ``extra``.
-    """
-    if truth.source_labels is None:
-        return {}
-    logits = prediction.extra["source_logits"]
-    labels = resized_labels(truth.source_labels, logits.shape[-2:])
-    weights = logits.new_ones(logits.shape[1])
-    return {"source": settings.source * class_loss(logits, labels, weights)}
 
 
 def _error(color: Float[Tensor, "h w 3"], truth: Truth, known: Tensor) -> Tensor:

@@ -48,6 +48,7 @@ class EpisodeSettings:
     noises: tuple[SensorNoise, ...] = field(
         default=(
             EXACT,
+            SensorNoise(),
             SensorNoise(color=2.0, exposure=0.03, position_m=0.002, angle_rad=0.001),
             SensorNoise(wrong_segments=0.15, ragged_px=1.5, color=2.0, exposure=0.03),
         )

@@ -26,7 +26,7 @@ class Gathered(NamedTuple):
         inside: bool (h, w, S, V), whether the sample is before the camera and in the image.
         far: float32 (h, w, S, V), z-depth in the source.
         reading: float32 (h, w, S, V), the source's depth at the nearest pixel, 0 = no reading.
-        colors: float32 (h, w, S, V, 3), RGB in 0..1, bilinear.
+        colors: float32 (h, w, S, V, 3), RGB in about 0..1, bicubic.
         turn: float32 (h, w, S, V, 4), unit direction of the target's ray minus that of the
             source's, in world axes, and the cosine between them.
         detail: float32 (h, w, S, V), size of a pixel of the target at the sample in pixels of the
@@ -78,7 +78,7 @@ def gather(sources: SourceImages, rays: TargetRays, depths: Float[Tensor, "h w S
         inside=inside,
         far=torch.where(inside, far, 0.0),
         reading=reading,
-        colors=interpolated(sources.colors, pixels, inside, (H, W)),
+        colors=interpolated(sources.colors, pixels, inside, (H, W), "bicubic"),
         turn=turn,
         detail=torch.where(inside, detail, 0.0),
     )
@@ -89,11 +89,13 @@ def interpolated(
     pixels: Float[Tensor, "h w S V 2"],
     inside: Bool[Tensor, "h w S V"],
     size: tuple[int, int],
+    mode: str = "bilinear",
 ) -> Float[Tensor, "h w S V C"]:
-    """Return maps of the sources, of any resolution, at pixels: bilinear, 0 where not inside.
+    """Return maps of the sources, of any resolution, at pixels; 0 where not inside.
 
     Args:
         size: height and width of the images to which ``pixels`` refer.
+        mode: bilinear, or bicubic, which keeps edges sharp and may leave the range of the values.
     """
     H, W = size
     h, w, S, V, _ = pixels.shape
@@ -101,8 +103,8 @@ def interpolated(
     grid = (pixels + 0.5) * scale - 1.0
     grid = torch.where(inside[..., None], grid, 0.0)
     grid = grid.permute(3, 0, 1, 2, 4).reshape(V, h * w, S, 2)
-    found = grid_sample(maps, grid, padding_mode="border", align_corners=False)  # (V, C, hw, S)
-    found = found.permute(2, 3, 0, 1).reshape(h, w, S, V, -1)
+    found = grid_sample(maps, grid, mode, "border", align_corners=False)  # (V, C, hw, S)
+    found = found.permute(2, 3, 0, 1).reshape(h, w, S, V, maps.shape[1])
     return found * inside[..., None]
 
 

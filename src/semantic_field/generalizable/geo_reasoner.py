@@ -35,7 +35,7 @@ class GeometrySettings(Settings):
     """The cascade's levels, from the coarsest, and its sizes."""
 
     strides: tuple[int, ...] = option((8, 4), "pixels of a frame on one of each level's")
-    planes: tuple[int, ...] = option((48, 8), "planes of depth of each level")
+    planes: tuple[int, ...] = option((32, 8), "planes of depth of each level")
     ratios: tuple[int, ...] = option((4, 1), "distance of the planes of each level, in steps")
     spacing: str = option(
         "inverse", "in what the planes are at equal distances", choices=("depth", "inverse")
@@ -44,7 +44,7 @@ class GeometrySettings(Settings):
     far_m: float = option(10.0, "farthest depth, metres", minimum=0.1)
     groups: int = option(8, "groups of channels that are compared", minimum=1)
     neighbours: int = option(3, "other sources that each is compared with", minimum=1)
-    widths: tuple[int, ...] = option((8, 16, 32), "channels of the 3D U-Nets' levels")
+    widths: tuple[int, ...] = option((8, 16), "channels of the 3D U-Nets' levels")
     volume_channels: int = option(0, "channels of the features of the volume, 0 = none", minimum=0)
     norm: str = option(
         "group",

@@ -7,94 +7,33 @@ with a closed set of classes or with meaning that is carried, and the statistics
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
-import yaml
 from jaxtyping import Float
 from torch import Tensor
 
-from semantic_field.generalizable.attention_renderer import AttentionRenderer, AttentionSettings
-from semantic_field.generalizable.carried_branch import CarriedBranch
-from semantic_field.generalizable.carried_losses import (
-    CarriedLossSettings,
-    carried_losses,
-    closed_set_losses,
+from semantic_field.generalizable.attention_renderer import AttentionRenderer
+from semantic_field.generalizable.carried_losses import carried_losses
+from semantic_field.generalizable.geo_reasoner import GeoReasoner, Level
+from semantic_field.generalizable.gsnerf_config import GSNeRFConfig
+from semantic_field.generalizable.gsnerf_losses import gsnerf_losses
+from semantic_field.generalizable.guided_samples import (
+    GuidedSamples,
+    guided_samples,
+    sample_counts,
+    surface_samples,
 )
-from semantic_field.generalizable.geo_reasoner import GeometrySettings, GeoReasoner, Level
-from semantic_field.generalizable.gsnerf_losses import LossSettings, gsnerf_losses, level_loss
-from semantic_field.generalizable.guided_samples import guided_samples, sample_counts
 from semantic_field.generalizable.model import GeneralizableModel, Prediction, Truth
-from semantic_field.generalizable.segments import segment_agreement
 from semantic_field.generalizable.source_images import SourceImages, TargetRays
+from semantic_field.generalizable.statistics_renderer import StatisticsRenderer
 from semantic_field.generalizable.target_depth import with_target_depth
-from semantic_field.generalizable.unet_extractor import ExtractorSettings, feature_extractor
+from semantic_field.generalizable.unet_extractor import feature_extractor
 from semantic_field.generalizable.volume_reading import completed
-from semantic_field.settings import Settings, flattened, option, updated
 
-
-@dataclass(frozen=True)
-class GSNeRFConfig(Settings):
-    """All sizes and weights of a GSNeRF.
-
-    Attributes:
-        classes: names of the closed set, in the order of the scores; () = meaning is carried.
-    """
-
-    classes: tuple[str, ...] = ()
-    branch: str = option(
-        "attention",
-        "what blends the views: attention, the published one; statistics, a few layers on what is "
-        "known of each view, and averages over neighbours (the small default)",
-        choices=("attention", "statistics"),
-    )
-    width: int = option(32, "width of the statistics branch", minimum=4)
-    samples: int = option(4, "samples of a ray", minimum=1, maximum=128)
-    spread_m: float = option(0.5, "deviation of the samples around the target depth, m", 0.0)
-    guided: bool = option(True, "sample by the target depth; false: uniformly, without it")
-    depth: str = option(
-        "completed",
-        "depth of the sources: readings of their depth cameras, these completed by the volume, or "
-        "the volume alone",
-        choices=("readings", "completed", "volume"),
-    )
-    read_levels: tuple[int, ...] = option(
-        (0,), "levels of the extractor that samples read, 0 = the finest"
-    )
-    rays_at_once: int = option(4096, "rays of a chunk when views are predicted", minimum=1)
-    extractor: ExtractorSettings = field(default_factory=ExtractorSettings)
-    geometry: GeometrySettings = field(default_factory=GeometrySettings)
-    attention: AttentionSettings = field(default_factory=AttentionSettings)
-    losses: LossSettings = field(default_factory=LossSettings)
-    carried_losses: CarriedLossSettings = field(default_factory=CarriedLossSettings)
-
-
-def gsnerf_config(values: Mapping[str, Any]) -> GSNeRFConfig:
-    """Return the configuration with values replaced, nested or by dotted names.
-
-    Raises:
-        ValueError: on an unknown name or a bad value.
-    """
-    return updated(GSNeRFConfig(), dict(flattened(dict(values))))
-
-
-def load_gsnerf_config(path: str | Path) -> GSNeRFConfig:
-    """Return the configuration of the section ``model`` of a YAML file such as config/gsnerf.yaml.
-
-    Raises:
-        ValueError: if there is no such section, it is of another system, or has unknown names.
-    """
-    content = yaml.safe_load(Path(path).read_text())
-    section = content.get("model") if isinstance(content, dict) else None
-    if not isinstance(section, dict) or section.get("system") != "gsnerf":
-        raise ValueError(
-            f"expected a section 'model' with 'system: gsnerf' in {path}, got {section!r}: start "
-            "from config/gsnerf.yaml"
-        )
-    return gsnerf_config({name: value for name, value in section.items() if name != "system"})
+SURFACES = 4  # statistics: so few samples are all at surfaces
+AROUND_SHARE = 0.15  # of the episodes in training whose samples are around them all the same
 
 
 class GSNeRF(GeneralizableModel):
@@ -107,8 +46,8 @@ class GSNeRF(GeneralizableModel):
     def __init__(self, config: GSNeRFConfig) -> None:
         super().__init__()
         self.config = config
-        self.class_names = config.classes
-        self.extractor = feature_extractor(config.extractor, len(config.classes))
+        self.class_names = config.class_names
+        self.extractor = feature_extractor(config.extractor, len(config.class_names))
         channels, strides = self.extractor.channels, self.extractor.strides
         self.geometry = None
         if config.depth != "readings":
@@ -120,12 +59,12 @@ class GSNeRF(GeneralizableModel):
                 f"extractor {config.extractor.kind} has {len(channels)} levels"
             )
         read = sum(channels[level] for level in config.read_levels)
-        self.renderer: AttentionRenderer | CarriedBranch
+        self.renderer: AttentionRenderer | StatisticsRenderer
         if config.branch == "statistics":
-            self.renderer = CarriedBranch(read, config.width)
+            self.renderer = StatisticsRenderer(config.statistics, channels[config.read_levels[0]])
         else:
             self.renderer = AttentionRenderer(
-                config.attention, read, self._volume_channels(), len(config.classes)
+                config.attention, read, self._volume_channels(), len(config.class_names)
             )
 
     def _volume_channels(self) -> int:
@@ -144,16 +83,16 @@ class GSNeRF(GeneralizableModel):
             ValueError: if the sources have no depth and the model no volume, or if it is to be
                 found and there is only one source.
         """
-        readings = None if self.config.depth == "volume" else sources.depths
+        readings = self._readings(sources)
         if self.geometry is None:
             if readings is None:
                 raise ValueError(
                     "expected sources with depth, since the model has no way to find it, got "
-                    "none: use a depth camera or a model with depth: completed"
+                    "none: use a depth camera or a model with depth: either"
                 )
             return readings
-        if readings is not None and (len(sources) < 2 or bool((readings > 0).all())):
-            return readings  # nothing to complete, or nothing to complete it with
+        if readings is not None and self._suffice(readings):
+            return readings
         with torch.no_grad():
             levels = self.geometry(*self._with_maps(sources))
         return self._completed(readings, levels, sources)
@@ -166,13 +105,14 @@ class GSNeRF(GeneralizableModel):
         """
         sources, maps = self._with_maps(sources)
         levels = self._levels(sources, maps)
-        if levels and (sources.depths is None or self.config.depth == "volume"):
+        if levels and self._readings(sources) is None:
             sources = replace(sources, depths=self._completed(None, levels, sources))
-            rays = with_target_depth(rays, sources)
-        if isinstance(self.renderer, CarriedBranch):
-            return self._blended(self.renderer, sources, maps, levels, rays)
-        if self.training:
+            if self._is_unguided(rays):
+                rays = with_target_depth(rays, sources)
+        if self.training or isinstance(self.renderer, StatisticsRenderer):
             prediction = self._rays(sources, maps, levels, rays)
+            if not self.training:
+                return prediction
             extra = self._extra(sources, levels, prediction, rays)
             return replace(prediction, extra=prediction.extra | extra)
         parts = [
@@ -184,17 +124,14 @@ class GSNeRF(GeneralizableModel):
     def losses(
         self, prediction: Prediction, truth: Truth, sources: SourceImages
     ) -> dict[str, Tensor]:
-        """Return the weighted terms of the loss by name, see ``gsnerf_losses``."""
+        """Return the weighted terms of the loss by name.
+
+        See ``gsnerf_losses``, and for the statistics with true depth ``carried_losses``.
+        """
         config = self.config
-        if config.branch == "attention":
-            return gsnerf_losses(config.losses, prediction, truth, sources)
-        terms = carried_losses(config.carried_losses, prediction, truth)
-        if self.class_names:
-            terms |= closed_set_losses(config.carried_losses, prediction, truth)
-        found = [prediction.extra[name] for name in prediction.extra if name.startswith("level_")]
-        if found and truth.source_depths is not None:
-            terms["levels"] = config.carried_losses.levels * level_loss(found, truth.source_depths)
-        return terms
+        if config.branch == "statistics" and config.losses.supervision == "depth":
+            return carried_losses(config.carried_losses, prediction, truth)
+        return gsnerf_losses(config.losses, prediction, truth, sources)
 
     def _with_maps(self, sources: SourceImages) -> tuple[SourceImages, tuple[Tensor, ...]]:
         """Return the sources with features, and the levels among these."""
@@ -203,69 +140,45 @@ class GSNeRF(GeneralizableModel):
         assert sources.features is not None
         return sources, sources.features[: len(self.extractor.channels)]
 
+    def _readings(self, sources: SourceImages) -> Float[Tensor, "V H W"] | None:
+        """Return the readings of the sources' depth cameras; None if there are none to be used."""
+        if self.config.depth == "volume" or sources.depths is None:
+            return None
+        return sources.depths if bool((sources.depths > 0).any()) else None
+
+    def _is_unguided(self, rays: TargetRays) -> bool:
+        """Return whether the target depth has yet to be found from the sources' volumes."""
+        of_readings = self.training and self.config.depth == "volume"
+        return of_readings or not bool((rays.depth > 0).any())
+
+    def _suffice(self, readings: Float[Tensor, "V H W"]) -> bool:
+        """Return whether readings are not to be completed, or cannot be."""
+        wanted = self.config.depth == "completed" and len(readings) > 1
+        return not wanted or bool((readings > 0).all())
+
     def _levels(self, sources: SourceImages, maps: tuple[Tensor, ...]) -> list[Level]:
-        """Return what the geo-reasoner finds where something needs it, else nothing."""
+        """Return what the geo-reasoner finds: where it is read, or there are no readings.
+
+        With readings the volume only fills holes, which ``source_depths`` has done before.
+        """
         if self.geometry is None:
             return []
-        config = self.config
-        read = self._volume_channels() > 0
-        blind = sources.depths is None or config.depth == "volume"
-        supervised = self.training and config.losses.supervises_levels
-        if config.branch == "statistics":
-            supervised = self.training and blind and config.carried_losses.levels > 0
-        if supervised or read:
+        if self._readings(sources) is not None and not self._volume_channels():
+            return []
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self._learns_depth()):
             return self.geometry(sources, maps)
-        if blind:
-            with torch.no_grad():
-                return self.geometry(sources, maps)
-        return []
+
+    def _learns_depth(self) -> bool:
+        losses = self.config.losses
+        if self.config.branch == "statistics" and losses.supervision == "depth":
+            return self.config.carried_losses.levels > 0
+        return losses.supervises_levels or self._volume_channels() > 0
 
     def _completed(
         self, readings: Tensor | None, levels: list[Level], sources: SourceImages
     ) -> Float[Tensor, "V H W"]:
         least = self.config.geometry.least_confidence
         return completed(readings, levels[-1], sources.size, least).detach()
-
-    def _blended(
-        self,
-        branch: CarriedBranch,
-        sources: SourceImages,
-        maps: tuple[Tensor, ...],
-        levels: list[Level],
-        rays: TargetRays,
-    ) -> Prediction:
-        """Predict an image of rays by the statistics of the views.
-
-        A closed set is carried as what the extractor says of the sources' pixels.
-        """
-        config = self.config
-        if self.class_names:
-            assert sources.features is not None
-            named = sources.features[-1].softmax(1)
-            sources = replace(sources, labels=None, segments=None, latents=named, n_classes=0)
-        agreement = None
-        if sources.segments is not None and sources.depths is not None:
-            agreement = segment_agreement(sources)
-        if config.guided and config.samples <= 2:
-            depths = torch.stack([rays.depth, rays.behind][: config.samples], -1)
-        else:
-            placed = rays if config.guided else replace(rays, depth=torch.zeros_like(rays.depth))
-            counts = sample_counts(config.samples)
-            depths = guided_samples(placed, counts, config.spread_m, self.training).depths
-        features = maps[config.read_levels[0]]
-        prediction = branch(sources, rays, depths, features, agreement)
-        if self.class_names:
-            assert prediction.latent is not None
-            prediction = replace(
-                prediction,
-                scores=prediction.latent,
-                latent=None,
-                confidence=prediction.latent.amax(-1),
-            )
-        if not self.training:
-            return prediction
-        extra = self._extra(sources, levels, prediction, rays)
-        return replace(prediction, extra=prediction.extra | extra)
 
     def _rays(
         self,
@@ -277,15 +190,24 @@ class GSNeRF(GeneralizableModel):
         """Predict rays at once."""
         config = self.config
         placed = rays if config.guided else replace(rays, depth=torch.zeros_like(rays.depth))
-        counts = sample_counts(config.samples)
-        samples = guided_samples(placed, counts, config.spread_m, jitter=self.training)
-        semantic = None
+        samples = self._samples(placed)
+        semantic, logits = None, None
         if self.class_names:
             assert sources.features is not None
-            semantic = sources.features[len(self.extractor.channels)]
+            semantic, logits = sources.features[len(self.extractor.channels) :]
         read = tuple(maps[level] for level in config.read_levels)
+        if isinstance(self.renderer, StatisticsRenderer):
+            return self.renderer(sources, rays, samples, read[0], logits)
         volumes = levels if self._volume_channels() else []
         return self.renderer(sources, rays, samples, read, semantic, volumes)
+
+    def _samples(self, rays: TargetRays) -> GuidedSamples:
+        """Place the samples of rays, see ``guided_samples``."""
+        config, total = self.config, self.config.samples
+        by_surfaces = config.branch == "statistics" and config.guided and total <= SURFACES
+        if by_surfaces and not (self.training and torch.rand(()) < AROUND_SHARE):
+            return surface_samples(rays, total)
+        return guided_samples(rays, sample_counts(total), config.spread_m, jitter=self.training)
 
     def _extra(
         self,

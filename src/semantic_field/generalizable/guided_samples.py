@@ -15,9 +15,12 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.nn.functional import max_pool2d
 
 from semantic_field.generalizable.source_images import TargetRays
 
+WINDOW = 7  # pixels, about each pixel, whose surfaces may be its own
+JUMP_M, JUMP_SHARE = 0.05, 0.03  # depths that differ by less count as one surface
 FEW = 8  # up to here no sample is spread uniformly
 PAPER_AROUND, PAPER_OTHERS = 31, 127
 
@@ -73,6 +76,35 @@ def sample_counts(total: int) -> SampleCounts:
         return SampleCounts(0, total - 1 - behind, behind)
     around = round((total - 1) * PAPER_AROUND / PAPER_OTHERS)
     return SampleCounts(total - 1 - around, around)
+
+
+def surface_samples(rays: TargetRays, total: int) -> GuidedSamples:
+    """Place up to 4 samples, all at surfaces that the sources' depths show.
+
+    They are at the target depth, at the next surface behind it, and at the nearest and the
+    farthest target depth in a window about the pixel, which differ at silhouettes: there the
+    target depth may be that of the wrong side. Where one is not known, or is the same surface as
+    one before it, its depth is 0: no sample.
+    """
+    depth = rays.depth.detach()
+    near, far = _around_pixel(depth)
+    columns = [depth]
+    for other in (rays.behind.detach(), near, far)[: total - 1]:
+        same = [(other - one).abs() <= JUMP_M + JUMP_SHARE * one for one in columns]
+        columns.append(torch.where(torch.stack(same).any(0), 0.0, other))
+    exact = torch.zeros(*depth.shape, total, dtype=torch.bool, device=depth.device)
+    exact[..., 0] = depth > 0
+    return GuidedSamples(torch.stack(columns, -1), exact)
+
+
+def _around_pixel(
+    depth: Float[Tensor, "h w"],
+) -> tuple[Float[Tensor, "h w"], Float[Tensor, "h w"]]:
+    """Return the nearest and the farthest depth in a window about each pixel; 0 if all are 0."""
+    farthest = max_pool2d(depth[None], WINDOW, 1, WINDOW // 2)[0]
+    inverse = torch.where(depth > 0, 1 / depth.clamp(min=1e-6), 0.0)
+    most = max_pool2d(inverse[None], WINDOW, 1, WINDOW // 2)[0]
+    return torch.where(most > 0, 1 / most.clamp(min=1e-6), 0.0), farthest
 
 
 def guided_samples(

@@ -181,13 +181,14 @@ def rendered(
     T_world_camera: NDArray[np.float64],
 ) -> RenderedView:
     """Return a prediction of a whole view as a view; ``class_ids`` (C,) are those of the scores."""
-    known = (prediction.confidence > 0) & (prediction.depth > 0)
+    known = prediction.depth > 0  # also where the sources that see it have no labels
     is_known = known.cpu().numpy()
     depth = torch.where(known, prediction.depth, 0.0).cpu().numpy()
     label = np.full(depth.shape, VOID_LABEL, np.int32)
     if prediction.scores is not None and len(class_ids):
         best = prediction.scores.argmax(-1).cpu().numpy()
-        label = np.where(is_known, class_ids[best], VOID_LABEL).astype(np.int32)
+        is_named = is_known & (prediction.confidence > 0).cpu().numpy()
+        label = np.where(is_named, class_ids[best], VOID_LABEL).astype(np.int32)
     color = prediction.color.clamp(0, 1).mul(255).round().to(torch.uint8).cpu().numpy()
     normal = normals_of(depth, camera) @ np.asarray(T_world_camera[:3, :3].T, np.float32)
     latent = prediction.latent

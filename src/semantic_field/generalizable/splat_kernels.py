@@ -72,7 +72,7 @@ def layer(pixels, found, before, width, same_share, same_m, large, beside, neare
     for turn in range(3):  # the nearest reading; the mean around it; the mean around that
         sums[:] = ZERO
         for m in range(len(pixels)):
-            row, column = pixels[m] // width, pixels[m] % width
+            column = pixels[m] % width
             reach = found[m, 3]
             side = 1 if reach * 2 > large else 0
             for dv in range(-side, side + 1):

@@ -51,14 +51,6 @@ def at_sample(values: Tensor, number: Int[Tensor, "h w 1"]) -> Tensor:
     return values.take_along_dim(index.expand(-1, -1, 1, *values.shape[3:]), dim=2)[:, :, 0]
 
 
-def on_sample(
-    values: Float[Tensor, "h w V"], number: Int[Tensor, "h w 1"], total: int
-) -> Float[Tensor, "h w S V"]:
-    """Return values at one sample of each ray among S: 0 at the others."""
-    chosen = number == torch.arange(total, device=number.device)  # (h, w, S)
-    return values[:, :, None] * chosen[..., None]
-
-
 def label_agreement(
     labels: Int[Tensor, "... V"], counts: Bool[Tensor, "... V"]
 ) -> Float[Tensor, "... V"]:

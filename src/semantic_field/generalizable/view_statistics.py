@@ -17,9 +17,10 @@ from semantic_field.generalizable.source_images import SourceImages
 
 SAME_M, SAME_SHARE = 0.02, 0.03  # depths that differ by less are of one surface
 UNREAD = 0.3  # weight of a view without a reading beside one with a reading that agrees
-COLOR_SHARPNESS = 200.0  # weight falls with the angle: half at cosine 1 - 1 / COLOR_SHARPNESS
+COLOR_SHARPNESS = 3000.0  # weight falls with the angle: half at cosine 1 - 1 / COLOR_SHARPNESS
 LABEL_SHARPNESS = 5.0  # the same for labels, which do not depend on the direction
 FINE_M, FINE_SHARE = 0.004, 0.004  # accuracy of depth that is exact but for its resolution
+FINEST_TURN = 1e4  # 1 - cosine of the smallest angle that matters, inverse
 BORDER_PX = 16.0
 GEOMETRY, MEANING = 8, 4  # numbers that the functions below return
 
@@ -60,7 +61,7 @@ def geometry_statistics(
             fine.clamp(-2, 2),
             read,
             read * torch.exp(-off.square()),
-            (1 - gathered.turn[..., 3]).clamp(min=0).sqrt(),
+            (FINEST_TURN * (1 - gathered.turn[..., 3]).clamp(min=0)).log1p() / 5,
             gathered.detail.clamp(0.125, 8).log2() / 2,
             (border / BORDER_PX).clamp(0, 1),
             gathered.far / 5,

@@ -8,9 +8,6 @@ from contextlib import ExitStack
 from functools import partial
 
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
-from rclpy.clock import Clock, ClockType
-from rclpy.lifecycle import LifecycleNode, State, TransitionCallbackReturn
-from rclpy.timer import Timer
 from std_srvs.srv import SetBool, Trigger
 
 from semantic_field.config import Config, MappingNodeConfig
@@ -24,20 +21,16 @@ from semantic_field.nodes.map.map_keeping import MapKeeper, resolve
 from semantic_field.nodes.map.map_publisher import MapPublisher
 from semantic_field.nodes.map.map_services import MapServices
 from semantic_field.nodes.ros.drops import DropCounter
-from semantic_field.nodes.ros.guarding import GuardedNode
 from semantic_field.nodes.ros.parameters import declare_settings, follow_changes
-from semantic_field.nodes.ros.run import WARM_UP, run_node
-from semantic_field.nodes.ros.transitions import told
-from semantic_field.nodes.ros.workers import Worker
+from semantic_field.nodes.ros.run import run_node
+from semantic_field.nodes.ros.staged_node import StagedNode
 from semantic_field.query.view_relevancy import ViewQuery
 from semantic_field.settings import Settings, updated
 from semantic_field.teachers import LanguageTeacher, make_language_teacher
 from semantic_field.teachers.image_teachers import ImageTeachers, make_image_teachers
 
-POLL_S = 0.1  # while it starts
 
-
-class MappingNode(GuardedNode, LifecycleNode):
+class MappingNode(StagedNode):
     """Lifecycle node around a Mapper; with ``autostart`` it configures and activates itself."""
 
     def __init__(self, **options) -> None:
@@ -58,30 +51,12 @@ class MappingNode(GuardedNode, LifecycleNode):
         self.input: FrameInput | None = None
         self.label_names: dict[int, str] = {}
         self.teacher_error = ""
-        self.exit_code = 0
-        self.is_active = False
-        self._warming: Worker | None = None
-        self._waking: Timer | None = None
-        self._opened, self._running = ExitStack(), ExitStack()  # closed by cleanup, deactivate
         if self.settings.autostart:
-            self._start()
+            self.start()
 
-    def _start(self) -> None:
-        """Configure and activate, as a lifecycle manager would; raises ValueError on failure."""
-        for trigger in (self.trigger_configure, self.trigger_activate):
-            if trigger() != TransitionCallbackReturn.SUCCESS:
-                raise ValueError("the mapping node could not start: see the error above")
+    # --- states -------------------------------------------------------------------------------
 
-    # --- transitions --------------------------------------------------------------------------
-
-    @told
-    def on_configure(self, state: State) -> TransitionCallbackReturn:
-        with ExitStack() as opened:  # on failure, everything opened so far is closed
-            self._open(opened)
-            self._opened = opened.pop_all()
-        return TransitionCallbackReturn.SUCCESS
-
-    def _open(self, opened: ExitStack) -> None:
+    def open_parts(self, opened: ExitStack) -> None:
         slow = MutuallyExclusiveCallbackGroup()  # services that take a while
         self.drops = DropCounter(self)
         teacher, image_teachers = self._teachers()
@@ -135,75 +110,33 @@ class MappingNode(GuardedNode, LifecycleNode):
         """Hears what people say about the map, while the node is configured."""
         return self._annotator
 
-    @told
-    def on_activate(self, state: State) -> TransitionCallbackReturn:
+    def run_parts(self, running: ExitStack) -> None:
         assert self.mapper is not None
-        with ExitStack() as running:
-            running.callback(setattr, self, "is_active", False)
-            self.mapper.start()
-            running.callback(self.mapper.stop)
-            self.publisher.start()
-            running.callback(self.publisher.stop)
-            self._listen_when_warm(running)
-            self._running = running.pop_all()
-        self.is_active = True
-        return super().on_activate(state)
+        self.mapper.start()
+        running.callback(self.mapper.stop)
+        self.publisher.start()
+        running.callback(self.publisher.stop)
 
-    def _listen_when_warm(self, running: ExitStack) -> None:
-        """Subscribe only once the kernels are compiled, since earlier frames would be lost."""
-        if self._warming is None or WARM_UP in self.failures:
-            self._warming = Worker(self, WARM_UP, partial(warm_up, self.config))
-            self._warming.start()
-            self.get_logger().info("starting: compiling what mapping needs")
-        # Steady time: a bag's clock may not start before somebody subscribes.
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._waking = self.create_timer(POLL_S, self._listen, clock=steady)
-        running.callback(self._stop_listening)
+    def warm_up(self) -> None:
+        warm_up(self.config)
 
-    def _listen(self) -> None:
-        assert self._warming is not None
-        if self._warming.is_alive:
-            return
-        self._stop_listening()
+    def listen(self) -> None:
         self.input = FrameInput(
             self, self.settings.input, self.drops, self._on_frame, self._on_label_names
         )
         self.get_logger().info("mapping: waiting for images")
 
-    def _stop_listening(self) -> None:
-        if self._waking is not None:
-            self.destroy_timer(self._waking)
+    def mute(self) -> None:
         if self.input is not None:
             self.input.close()
-        self._waking = self.input = None
+        self.input = None
 
-    @told
-    def on_deactivate(self, state: State) -> TransitionCallbackReturn:
-        self._running.close()
-        return super().on_deactivate(state)
-
-    @told
-    def on_cleanup(self, state: State) -> TransitionCallbackReturn:
-        self._close()
-        return TransitionCallbackReturn.SUCCESS
-
-    @told
-    def on_shutdown(self, state: State) -> TransitionCallbackReturn:
-        self._close()
-        return TransitionCallbackReturn.SUCCESS
-
-    def _close(self) -> None:
-        self._stop_listening()
+    def close(self) -> None:
+        self.mute()
         if self.mapper is not None:
             self.mapper.pause()
-            # Save before waiting for a teacher thread, which may take long.
             self.exit_code = 0 if self._keeper.close() else 1
-        self._running.close()
-        self._opened.close()
-
-    def destroy_node(self) -> None:
-        self._close()
-        super().destroy_node()
+        super().close()
 
     # --- callbacks ----------------------------------------------------------------------------
 

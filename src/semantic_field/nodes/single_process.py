@@ -13,6 +13,7 @@ from collections.abc import Callable
 from rclpy.node import Node
 from rclpy.utilities import remove_ros_args
 
+from semantic_field.nodes.inference_node import InferenceNode
 from semantic_field.nodes.map.shared_map import OF_THIS_PROCESS
 from semantic_field.nodes.mapping_node import MappingNode
 from semantic_field.nodes.query_node import QueryNode
@@ -20,6 +21,7 @@ from semantic_field.nodes.replay_node import ReplayNode
 from semantic_field.nodes.ros.run import run_nodes
 
 NODES: dict[str, Callable[[], Node]] = {
+    "inference_node": InferenceNode,
     "mapping_node": MappingNode,
     "query_node": QueryNode,
     "replay_node": ReplayNode,
@@ -34,7 +36,8 @@ def main(args: list[str] | None = None) -> int:
     if unknown:
         sys.stderr.write(f"error: expected nodes of {', '.join(NODES)}, got {unknown[0]!r}\n")
         return 1
-    OF_THIS_PROCESS.open({"mapping_node", "query_node"} <= set(names))
+    readers = {"query_node", "inference_node"} & set(names)
+    OF_THIS_PROCESS.open("mapping_node" in names and bool(readers))
     return run_nodes([NODES[name] for name in names], args)
 
 

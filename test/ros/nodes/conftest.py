@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import pytest
+import torch
 
 import embedded_ros
 
@@ -29,9 +30,13 @@ from semantic_field.config import Config  # noqa: E402
 from semantic_field.data.simulated_room import SimulatedRoom  # noqa: E402
 from semantic_field.field.map_file import FORMAT, dump_map  # noqa: E402
 from semantic_field.frames import Frame  # noqa: E402
+from semantic_field.generalizable.carrying import carried_labels  # noqa: E402
+from semantic_field.generalizable.gathering import at_pixels, gather  # noqa: E402
+from semantic_field.generalizable.model import GeneralizableModel, Prediction  # noqa: E402
 from semantic_field.mapping.mapper import Mapper  # noqa: E402
 from semantic_field.mapping.warm_up import warm_up  # noqa: E402
 from semantic_field.msg import FieldSnapshot  # noqa: E402
+from semantic_field.nodes.inference_node import InferenceNode  # noqa: E402
 from semantic_field.nodes.ros import conversions  # noqa: E402
 from semantic_field.nodes.ros.qos import LATCHED  # noqa: E402
 from semantic_field.nodes.ros.run import TEACHER, WARM_UP  # noqa: E402
@@ -307,3 +312,58 @@ def work_that_outlives_its_node():
 @pytest.fixture
 def quick(compiled) -> dict:
     return dict(QUICK)
+
+
+class MeanOfViews(GeneralizableModel):
+    """Averages the sources that see the surface at the target's depth: nothing to be learnt, and
+    right wherever depth is. Its confidence is the share of these that say the same."""
+
+    tolerance_m = 0.05
+
+    def extract(self, colors):
+        return (colors[:, :, :1, :1],)
+
+    def source_depths(self, sources):
+        if sources.depths is None:
+            raise ValueError("expected sources with depth, got none")
+        return sources.depths
+
+    def forward(self, sources, rays):
+        at = gather(sources, rays, rays.depth[..., None])
+        seen = at.inside & (at.reading > 0) & (at.gap.abs() < self.tolerance_m)
+        known = seen.any(-1)[..., 0]
+        of_colors = seen / seen.sum(-1, keepdim=True).clamp(min=1)
+        scores, confidence = None, torch.zeros_like(rays.depth)
+        if sources.labels is not None:
+            labels = at_pixels(sources.labels, at.pixels, at.inside, -1)
+            says = seen & (labels >= 0)
+            weights = says / says.sum(-1, keepdim=True).clamp(min=1)
+            scores = carried_labels(weights, labels, sources.n_classes)
+            confidence = scores.amax(-1) if sources.n_classes else confidence
+        return Prediction(
+            color=(of_colors[..., None] * at.colors).sum((2, 3)),
+            depth=torch.where(known, rays.depth, 0.0),
+            confidence=confidence,
+            scores=scores,
+        )
+
+
+@pytest.fixture
+def inference(start_node):
+    """Inference nodes for the small room, patient on a busy machine."""
+
+    def start(model: GeneralizableModel | None = None, **parameters) -> InferenceNode:
+        quick = {
+            "input.input_qos": "reliable",
+            "input.tf_timeout_s": 30.0,
+            "views": 3,
+            "image_width": 160,
+            "view_width": 160,
+            "view_height": 120,
+            "status_period_s": 0.05,
+        }
+        kind = partial(InferenceNode, model or MeanOfViews())
+        return start_node(kind, **(quick | parameters))
+
+    start.stop, start.model = start_node.stop, MeanOfViews
+    return start

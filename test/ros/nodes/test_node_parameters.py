@@ -10,12 +10,14 @@ embedded_ros.install()
 
 from rcl_interfaces.srv import DescribeParameters, ListParameters  # noqa: E402
 
+from semantic_field.nodes.inference_node import InferenceNode  # noqa: E402
 from semantic_field.nodes.mapping_node import MappingNode  # noqa: E402
 from semantic_field.nodes.query_node import QueryNode  # noqa: E402
 from semantic_field.nodes.replay_node import ReplayNode  # noqa: E402
 
 pytestmark = pytest.mark.ros
 NODES = {
+    "inference_node": (InferenceNode, {"autostart": False}),
     "mapping_node": (MappingNode, {"autostart": False}),
     "query_node": (QueryNode, {}),
     "replay_node": (ReplayNode, {"input": "room:frames=1,width=32,height=24"}),
@@ -65,6 +67,8 @@ raise SystemExit(main(sys.argv[1:]))
         ("mapping_node", "mapping.rays_per_step:=3", ("mapping.rays_per_step", "3")),
         ("mapping_node", "input.pose_source:=gps", ("pose_source", "gps")),
         ("mapping_node", "load_map_at_start:=true", ("map",)),
+        ("inference_node", "weights:=no_such", ("no_such",)),
+        ("inference_node", "views:=33", ("views", "33", "pool_frames", "32")),
         ("query_node", "query.threshold:=high", ("query.threshold",)),
         ("query_node", "teacher.kind:=none", ("teacher.kind",)),
     ],

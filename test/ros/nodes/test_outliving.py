@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
@@ -28,6 +29,7 @@ from std_srvs.srv import SetBool, Trigger  # noqa: E402
 
 from semantic_field.msg import FieldStatus  # noqa: E402
 from semantic_field.nodes.camera.frame_builder import FrameBuilder  # noqa: E402
+from semantic_field.nodes.inference_node import InferenceNode  # noqa: E402
 from semantic_field.nodes.mapping_node import MappingNode  # noqa: E402
 from semantic_field.nodes.query_node import QueryNode  # noqa: E402
 from semantic_field.nodes.replay_node import ReplayNode  # noqa: E402
@@ -41,6 +43,10 @@ pytestmark = [
     pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning"),
 ]
 NODES = {
+    "inference_node": (
+        InferenceNode,
+        {"input.tf_timeout_s": 0.1, "follow": "camera", "view_frame": "camera", "depth": "map"},
+    ),
     "mapping_node": (
         MappingNode,
         {"input.pose_source": "odometry", "input.tf_timeout_s": 0.1, "input.label_timeout_s": 0.1},
@@ -109,14 +115,16 @@ def services(node: Node) -> list:
 
 
 @pytest.fixture
-def running(start_node, quick, wait_until):
+def running(start_node, inference, quick, wait_until):
     """A node of this package, listening; ``running.alive(node)`` asks whether it still serves."""
 
     def start(name: str, **more):
         kind, given = NODES[name]
         quiet = quick | {"teacher.kind": "none"} if kind is MappingNode else {}
-        node = start_node(kind, **(quiet | given | more))
-        assert wait_until(lambda: kind is not MappingNode or node.input is not None)
+        begin = inference if kind is InferenceNode else partial(start_node, kind)
+        node = begin(**(quiet | given | more))
+        listens = kind in (InferenceNode, MappingNode)
+        assert wait_until(lambda: not listens or node.input is not None)
         return node
 
     return start

@@ -26,13 +26,14 @@ TYPES = {
 }
 
 
-def test_every_display_has_a_publisher(start_node, quick, make_node, wait_until):
+def test_every_display_has_a_publisher(start_node, inference, quick, make_node, wait_until):
     manager = yaml.safe_load(CONFIG.read_text())["Visualization Manager"]
     displays = [d for d in manager["Displays"] if "Topic" in d]
-    assert len(displays) >= 6
+    assert len(displays) >= 8
     node = start_node(MappingNode, **(quick | {"teacher.kind": "none"}))
     assert manager["Global Options"]["Fixed Frame"] == node.settings.input.global_frame
     start_node(QueryNode)
+    inference()
     rviz = make_node("rviz")
     for display in displays:
         topic = display["Topic"]

@@ -78,4 +78,7 @@ def test_the_query_node_has_the_map_of_its_process_and_reads_no_bytes(
 
 def test_a_node_that_is_not_there_is_named(capsys):
     assert main(["mapping_nod"]) == 1
-    assert "expected nodes of mapping_node, query_node, replay_node" in capsys.readouterr().err
+    assert (
+        "expected nodes of inference_node, mapping_node, query_node, replay_node"
+        in capsys.readouterr().err
+    )

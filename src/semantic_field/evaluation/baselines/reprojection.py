@@ -9,6 +9,7 @@ the nearest pixel that is reached.
 # pyright: basic
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -60,14 +61,20 @@ class Reprojection:
         """Return the view of a camera at a pose (4, 4) in the world frame of the recording."""
         distances = pose_distances(self._poses, T_world_camera)
         chosen = np.argsort(distances, kind="stable")[: self._nearest]
-        images = _Images(camera.height, camera.width)
-        for collect in (False, True):  # the z-buffer needs all frames first
-            for index in chosen.tolist():
-                frame = self._frame(index)
-                T_target_frame = invert_transform(T_world_camera) @ frame.T_world_camera
-                weight = float(1.0 / (CLOSE_M + distances[index]))
-                images.splat(frame, camera, T_target_frame, weight, collect)
-        return images.view()
+        return reprojected([self._frame(i) for i in chosen.tolist()], camera, T_world_camera)
+
+
+def reprojected(
+    frames: Sequence[Frame], camera: Camera, T_world_camera: NDArray[np.float64]
+) -> ReprojectedView:
+    """Return the view of a camera at a pose (4, 4) that some frames show; near ones weigh more."""
+    images = _Images(camera.height, camera.width)
+    for collect in (False, True):  # the z-buffer needs all frames first
+        for frame in frames:
+            T_target_frame = invert_transform(T_world_camera) @ frame.T_world_camera
+            distance = pose_distances(frame.T_world_camera, T_world_camera)
+            images.splat(frame, camera, T_target_frame, float(1 / (CLOSE_M + distance)), collect)
+    return images.view()
 
 
 class _Images:

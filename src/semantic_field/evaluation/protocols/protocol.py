@@ -16,6 +16,7 @@ from semantic_field.evaluation.protocols.ablation_cells import Cell
 from semantic_field.evaluation.protocols.off_path import OffPath
 from semantic_field.evaluation.protocols.splits import SPLITS, Split, make_split
 from semantic_field.evaluation.protocols.supervision import Supervision
+from semantic_field.evaluation.protocols.view_sources import SourceFrames
 from semantic_field.evaluation.scores.conventions import convention
 from semantic_field.evaluation.scores.point_labels import POINT_PROTOCOLS
 
@@ -120,6 +121,7 @@ class Protocol:
         ablation: the maps of an open-vocabulary ablation; a table of them is made instead of one
             report.
         off_path: which views beside the path are scored, in simulated rooms only.
+        sources: what a generalizable model gets instead of a mapper; None = maps only.
     Raises:
         ValueError: on an unknown name.
     """
@@ -142,6 +144,7 @@ class Protocol:
     baselines: tuple[str, ...] = ()
     ablation: tuple[Cell, ...] = ()
     off_path: OffPath = field(default_factory=OffPath)
+    sources: SourceFrames | None = None
 
     def __post_init__(self) -> None:
         if self.split not in SPLITS:
@@ -168,7 +171,7 @@ class Protocol:
         content = dataclasses.asdict(self)
         del content["name"], content["description"]
         # Settings added later only count if they are used, so that older hashes stay valid.
-        for name in ("supervision", "baselines", "off_path"):
+        for name in ("supervision", "baselines", "off_path", "sources"):
             if getattr(self, name) == getattr(Protocol(""), name):
                 del content[name]
         if not self.views.mapped:
@@ -189,6 +192,7 @@ PARTS = {
     "classes": Classes,
     "supervision": Supervision,
     "off_path": OffPath,
+    "sources": SourceFrames,
 }
 
 
@@ -214,7 +218,7 @@ def make_protocol(content: dict[str, Any]) -> Protocol:
     """Build a protocol from plain values; ValueError on unknown names."""
     values = dict(content)
     for name, kind in PARTS.items():
-        if name in values:
+        if values.get(name) is not None:
             part = dict(values[name])
             if name == "classes" and "groups" in part:
                 part["groups"] = {group: tuple(m) for group, m in part["groups"].items()}

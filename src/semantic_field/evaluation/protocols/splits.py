@@ -57,12 +57,32 @@ def semantic_nerf(n_frames: int, step: int = 5, shift: int = 2) -> Split:
 
 
 def source_target(
-    n_frames: int, last: int = 700, source_step: int = 5, target_step: int = 20, targets: int = 10
+    n_frames: int,
+    last: int = 700,
+    source_step: int = 5,
+    target_step: int = 20,
+    targets: int = 10,
+    shift: int = 2,
 ) -> Split:
     """Map [:700:5], hold out [2:700:20][:10] (test views of GSNeRF, GP-NeRF and Semantic-Ray)."""
     end = min(last, n_frames)
-    test = tuple(range(2, end, target_step))[:targets]
+    test = tuple(range(shift, end, target_step))[:targets]
     return Split(tuple(i for i in range(0, end, source_step) if i not in test), test, n_frames)
+
+
+def carried(n_frames: int, source_step: int = 5, target_step: int = 10, shift: int = 2) -> Split:
+    """Map frames 0, 5, 10, ...; hold out 2, 12, 22, ... of the whole recording."""
+    return source_target(n_frames, n_frames, source_step, target_step, n_frames, shift)
+
+
+def follow(n_frames: int, label_step: int = 5, first: int = 8) -> Split:
+    """Map frames 0, 5, 10, …; hold out all others after the first ``first`` of these.
+
+    It is what a segmenter does that is slower than the camera: every fifth image has labels.
+    """
+    start = (first - 1) * label_step
+    test = tuple(i for i in range(start, n_frames) if i % label_step)
+    return Split(tuple(range(0, n_frames, label_step)), test, n_frames)
 
 
 def explicit(n_frames: int, train: Sequence[int] = (), test: Sequence[int] = ()) -> Split:
@@ -77,6 +97,8 @@ SPLITS: dict[str, Callable[..., Split]] = {
     "semantic_nerf": semantic_nerf,
     "gsnerf": source_target,
     "gp_nerf": source_target,
+    "carried": carried,
+    "follow": follow,
     "explicit": explicit,
 }
 

@@ -101,8 +101,14 @@ COST = (
 
 
 def compared_columns(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return reports by the heading of their columns: the map, its appearances, the baseline."""
+    """Return reports by the heading of their columns: the map, its appearances, the baseline.
+
+    Where a model predicts views without a map: the model, and the other methods.
+    """
     quality = report["quality"]
+    if "methods" in quality:
+        others = {name: {"quality": item} for name, item in quality["methods"].items()}
+        return {report["model"]["name"]: report} | others
     found = {"map": report}
     found |= {name: {"quality": item} for name, item in quality.get("appearances", {}).items()}
     baseline = quality.get("baseline")

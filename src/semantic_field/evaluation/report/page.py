@@ -9,6 +9,7 @@ from typing import Any
 
 from semantic_field.evaluation.report import figures, plots
 from semantic_field.evaluation.report.figures import COST, QUALITY
+from semantic_field.evaluation.report.method_table import method_tables
 from semantic_field.evaluation.report.off_path_table import off_path_about, off_path_table
 from semantic_field.evaluation.report.pictures import (
     chosen_views,
@@ -51,6 +52,7 @@ def render_page(evaluation: Evaluation) -> str:
     parts = [
         _head(report),
         _tables(report),
+        _methods(report, evaluation),
         _off_path(report, evaluation),
         _semantics(report),
         _label_task(report),
@@ -73,12 +75,13 @@ def _head(report: dict[str, Any]) -> str:
     protocol, source = report["protocol"], report["input"]
     machine, split = report["machine"], report["split"]
     where = machine["gpu"] or f"{machine['processor']}, {machine['cores']} cores"
+    given = "in the pool" if split.get("pool") else "mapped"
     notes = "".join(f'<p class="note">{escape(note)}.</p>' for note in report["notes"])
     return (
         f"<h1>{escape(source['name'])}</h1>"
         f'<p class="sub">protocol <b>{escape(protocol["name"])}</b> <code>{protocol["hash"]}</code>'
         f" — {escape(protocol['content']['description'])}.<br>"
-        f"{split['train']} frames mapped, {split['test']} held out, {len(split['rendered'])} of "
+        f"{split['train']} frames {given}, {split['test']} held out, {len(split['rendered'])} of "
         f"them rendered; {escape(protocol['budget'])}; seed {report['seed']}; "
         f"{escape(where)}; commit <code>{escape(report['commit'] or 'unknown')}</code>; "
         f"{escape(report['made'])}</p>{notes}{_cards(report)}"
@@ -105,6 +108,7 @@ def _tables(report: dict[str, Any]) -> str:
     given = report["cost"].get("frames_given")
     taken = report["cost"].get("frames_taken")
     counts = f"<p class='sub'>{given} frames given, {taken} taken; dropped: {drops or 'none'}.</p>"
+    counts = "" if given is None else counts
     return (
         "<h2>Figures</h2><div class='two'>"
         f"<div><h3>Quality on held-out views</h3>{quality}</div>"
@@ -139,6 +143,22 @@ def _off_path(report: dict[str, Any], evaluation: Evaluation) -> str:
         f"<h2>Off the recorded path</h2><p>{escape(off_path_about(report))}.</p>"
         f"{_grid([escape(name) for name in head], body, len(head) - 2)}{pictures}"
     )
+
+
+def _methods(report: dict[str, Any], evaluation: Evaluation) -> str:
+    """Tables and pictures of a model beside other methods, if no map was made."""
+    tables = "".join(
+        f"<h3>{escape(title)}</h3>"
+        + _grid(head, [[escape(cell) for cell in row] for row in rows], len(head) - 1)
+        for title, (head, rows) in method_tables(report).items()
+    )
+    if not tables:
+        return ""
+    pictures = "".join(
+        f"<h3>{escape(item.about)}</h3>{_image(off_path_picture(item), item.about)}"
+        for item in evaluation.targets
+    )
+    return f"<h2>Methods</h2>{tables}{pictures}"
 
 
 def _confidence(report: dict[str, Any]) -> str:
@@ -311,6 +331,8 @@ def _curves(report: dict[str, Any]) -> str:
 
 
 def _views(report: dict[str, Any], evaluation: Evaluation) -> str:
+    if evaluation.renderer is None:
+        return ""
     parts = ["<h2>Worst and best held-out views</h2>"]
     for kind, record in chosen_views(report["views"]):
         jpeg = view_picture(

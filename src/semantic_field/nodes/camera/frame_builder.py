@@ -75,14 +75,13 @@ class FrameBuilder:
         if len(set(sizes.values())) > 1:
             raise FrameNotUsable("size_mismatch", f"sizes (height, width) differ: {sizes}")
         _check_intrinsics(info, depth_info)
-        labels = self._fitted(labels, size)
         frame = Frame(
             stamp_ns=conversions.to_nanoseconds(color.header.stamp),
             color=rectify.color(rgb),
             depth=rectify.depth(metres),
             camera=rectify.camera,
             T_world_camera=T_world_camera,
-            labels=None if labels is None else rectify.labels(labels, VOID_LABEL),
+            labels=None if labels is None else self.fitted_labels(labels),
         )
         self._check_registered(frame, color.header, depth.header)
         return frame
@@ -95,17 +94,19 @@ class FrameBuilder:
         except ValueError as error:
             raise FrameNotUsable("depth_out_of_range", str(error)) from error
 
-    def _fitted(
-        self, labels: NDArray[np.int32] | None, size: tuple[int, int]
-    ) -> NDArray[np.int32] | None:
-        """Return labels resized to ``size``; None (counted) if their aspect ratio differs."""
-        if labels is None:
-            return None
+    def fitted_labels(self, labels: NDArray[np.int32]) -> NDArray[np.int32] | None:
+        """Return labels resized and rectified as the images of the newest frame were.
+
+        None (counted) if their aspect ratio differs.
+        """
+        assert self._rectifier is not None, "labels are fitted to a frame that was built"
+        size = (self._rectifier.camera.height, self._rectifier.camera.width)
         fitted = fitted_labels(labels, size)
         if fitted is None:
             detail = f"labels are {labels.shape}, colour is {size} (height, width)"
             self._drops.add("label_size", detail, what="label image")
-        return fitted
+            return None
+        return self._rectifier.labels(fitted, VOID_LABEL)
 
     def _check_registered(self, frame: Frame, color: Header, depth: Header) -> None:
         frames = color.frame_id.lstrip("/"), depth.frame_id.lstrip("/")

@@ -12,10 +12,13 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 from message_filters import ApproximateTimeSynchronizer, SimpleFilter
+from numpy.typing import NDArray
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_msgs.msg import Header
 
 from semantic_field.config import InputConfig
 from semantic_field.data.bag_topics import is_rectified
@@ -26,6 +29,7 @@ from semantic_field.frames import Frame
 from semantic_field.nodes.camera.camera_poses import PoseNotAvailable, make_pose_lookup
 from semantic_field.nodes.camera.frame_builder import FrameBuilder, FrameNotUsable
 from semantic_field.nodes.camera.label_images import LabelInput
+from semantic_field.nodes.camera.late_labels import LateLabels
 from semantic_field.nodes.camera.transforms import BACKWARD_NS
 from semantic_field.nodes.ros import conversions
 from semantic_field.nodes.ros.drops import DropCounter
@@ -46,7 +50,17 @@ class Pending:
 
 
 class FrameInput:
-    """The subscriptions of one camera; calls ``deliver`` with each frame, in order of stamps."""
+    """The subscriptions of one camera; calls ``deliver`` with each frame, in order of stamps.
+
+    Args:
+        on_label_names: called with the names of the classes in label images.
+        on_late_labels: if given, frames do not wait for their label images; it is called with the
+            stamp of a delivered frame and the class ids (H, W) that have come for it.
+        on_backward_time: called when the stamps of images have gone back.
+
+    Attributes:
+        frame_id: optical frame of the frame that is being, or was last, delivered.
+    """
 
     def __init__(
         self,
@@ -55,16 +69,23 @@ class FrameInput:
         drops: DropCounter,
         deliver: Callable[[Frame], None],
         on_label_names: Callable[[dict[int, str]], None],
+        on_late_labels: Callable[[int, NDArray[np.int32]], None] | None = None,
+        on_backward_time: Callable[[], None] = lambda: None,
     ) -> None:
         self._node, self._config, self._drops, self._deliver = node, config, drops, deliver
+        self._tell_backward_time = on_backward_time
         self._poses = make_pose_lookup(node, config)
+        self.frame_id = ""
         self._still = StillCamera()
-        self._labels = LabelInput(node, config, drops, on_label_names)
         self._pending: deque[Pending] = deque()
         self._info: dict[str, CameraInfo] = {}
         color_topic = node.resolve_topic_name("color/image")
         rectified = config.rectified or is_rectified(color_topic)
         self._builder = FrameBuilder(rectified, drops, self._poses.frames_between)
+        self._late: LateLabels | None = None
+        self._labels = LabelInput(node, config, drops, on_label_names, self._on_labels)
+        if on_late_labels is not None:
+            self._late = LateLabels(self._labels, self._builder.fitted_labels, on_late_labels)
         self._without_depth_info = False
         self._images = {"color": 0, "depth": 0}
         self._last_stamps = {"color": 0, "depth": 0}
@@ -138,6 +159,10 @@ class FrameInput:
             self._drops.add(cause, detail, what=f"{name} image")
         return not cause
 
+    def _on_labels(self) -> None:
+        if self._late is not None:
+            self._late.deliver_ready()
+
     def _on_pair(self, color: Image | CompressedImage, depth: Image | CompressedImage) -> None:
         self.pairs += 1
         if len(self._pending) >= self._config.max_pending:
@@ -155,6 +180,7 @@ class FrameInput:
         self._poses.rewind(stamp_ns)
         self._labels.rewind(stamp_ns)
         self._clear_images()
+        self._tell_backward_time()
 
     def follow(self, config: InputConfig) -> None:
         """Apply new settings from the next image on."""
@@ -180,9 +206,18 @@ class FrameInput:
         self._clear_images()
 
     def _clear_images(self) -> None:
+        if self._late is not None:
+            self._late.clear()
         self._pending.clear()
         self._last_stamps = {"color": 0, "depth": 0}
         self._synchronise()
+
+    def frames_between(self, target: str, source: str, header: Header) -> NDArray | None:
+        """Return ``T_target_source`` (4, 4) from TF at the header's stamp (0 = the newest).
+
+        None if TF does not know it.
+        """
+        return self._poses.frames_between(target.lstrip("/"), source.lstrip("/"), header)
 
     @property
     def held_back(self) -> int:
@@ -201,14 +236,20 @@ class FrameInput:
                 if self._retry.is_canceled():
                     self._retry.reset()
                 return
-            self._pending.popleft()
+            pending = self._pending.popleft()
             self.last_delivery = time.monotonic()
-            self._deliver(frame)
+            self._hand_over(frame, pending)
             if self._still.moves_unseen(frame):
                 world = self._config.global_frame
                 text = f"the camera's pose stays where it is in {world!r}, its images move"
                 self._drops.warn("pose_at_rest", text)
         self._retry.cancel()
+
+    def _hand_over(self, frame: Frame, pending: Pending) -> None:
+        self.frame_id = pending.color.header.frame_id
+        self._deliver(frame)
+        if self._late is not None and frame.labels is None:
+            self._late.expect(frame.stamp_ns)
 
     def _frame_if_ready(self, pending: Pending) -> Frame | None:
         """Return the frame, or None while something is missing that may still arrive."""
@@ -225,11 +266,13 @@ class FrameInput:
             if waited < self._config.tf_timeout_s:
                 return None
             raise FrameNotUsable(error.cause, str(error)) from error
-        if self._labels.should_wait(pending.stamp_ns, waited):
+        if self._late is None and self._labels.should_wait(pending.stamp_ns, waited):
             return None
         if self._awaits_depth_info(pending, info, waited):
             return None
-        labels = self._labels.take(pending.stamp_ns)
+        # Labels without names are dropped, but those that may be late can wait for them.
+        takes = self._late is None or self._labels.is_named
+        labels = self._labels.take(pending.stamp_ns) if takes else None
         return self._builder.build(
             pending.color, pending.depth, labels, info, self._info.get("depth"), pose
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,12 @@ MAX_WAITING = 30
 
 
 class LabelInput:
-    """Buffers the newest label images by stamp until their frame takes them."""
+    """Buffers the newest label images by stamp until their frame takes them.
+
+    Args:
+        on_names: called with the names of the classes.
+        on_change: called after each label image, and after each change of the names.
+    """
 
     def __init__(
         self,
@@ -28,8 +33,10 @@ class LabelInput:
         config: InputConfig,
         drops: DropCounter,
         on_names: Callable[[dict[int, str]], None],
+        on_change: Callable[[], None] = lambda: None,
     ) -> None:
         self._node, self.config, self._drops, self._on_names = node, config, drops, on_names
+        self._on_change = on_change
         self._images: dict[int, Image] = {}
         self._void: frozenset[int] = frozenset()
         self._named = False
@@ -54,6 +61,7 @@ class LabelInput:
         names, self._void = split_void(names)
         self._named = True
         self._on_names(names)
+        self._on_change()
 
     def _on_image(self, message: Image) -> None:
         stamp = conversions.to_nanoseconds(message.header.stamp)
@@ -61,6 +69,12 @@ class LabelInput:
         self._newest = max(self._newest, stamp)
         while len(self._images) > MAX_WAITING:
             del self._images[min(self._images)]
+        self._on_change()
+
+    @property
+    def is_named(self) -> bool:
+        """Whether the names of the classes are known."""
+        return self._named
 
     def close(self) -> None:
         for subscription in self._subscriptions:
@@ -106,6 +120,13 @@ class LabelInput:
         if self._void:
             ids[np.isin(ids, list(self._void))] = VOID_LABEL
         return ids
+
+    def matching(self, stamps: Collection[int]) -> list[int]:
+        """Return those of the frames' stamps that have a label image here, one for each image."""
+        slop = self.config.sync_slop_s * 1e9
+        nearest = [min(stamps, key=lambda s, i=i: abs(s - i), default=None) for i in self._images]
+        pairs = zip(nearest, self._images, strict=True)
+        return list(dict.fromkeys(s for s, i in pairs if s is not None and abs(s - i) <= slop))
 
     def _match(self, stamp_ns: int) -> int | None:
         nearest = min(self._images, key=lambda stamp: abs(stamp - stamp_ns), default=None)

@@ -1,6 +1,6 @@
 """``semantic-field demo``: runs the whole system on a recording, as a user would.
 
-Starts ``demo.launch.py`` (replay, mapping and query node as separate processes), shows mapping
+Starts ``demo.launch.py`` (replay, mapping, query and inference node as processes), shows mapping
 progress, asks questions through the query service, compares the answers with ground truth, and
 writes pictures, clouds, the map and a report.
 """
@@ -103,7 +103,7 @@ def run_demo(
         reference = reference_objects(source)
         questions = fitting_questions(reference)
         answers = {q.text: _ask(client, q.text) for q in questions}
-        pictures = demo_pictures.write(client, source, answers, up, out)
+        pictures, not_inferred = demo_pictures.write(client, source, answers, up, out)
         saved = client.call(MapFile, "save_map", MapFile.Request())
         status = watch.status
     judgements = _judge(questions, answers, reference)
@@ -116,10 +116,13 @@ def run_demo(
         "judgements": [asdict(j) | {"right": j.right} for j in judgements],
         "mapping": _status_dict(status),
         "map": saved.message,
+        "not_inferred": not_inferred,
         "files": sorted(pictures),
     }
     (out / "report.json").write_text(json.dumps(report, indent=2))
     console.print(f"{saved.message}\nwritten to [bold]{out}/[/]: " + ", ".join(sorted(pictures)))
+    if not_inferred:
+        console.print(f"[yellow]no view of the inference node: {not_inferred}[/]")
     wrong = [j.text for j in judgements if not j.right]
     if wrong:
         console.print(f"[red]wrong: {', '.join(wrong)}[/]")
@@ -147,7 +150,12 @@ def launched(
         "--with-parent",
         "demo.launch.py",
     ]
-    command += [f"input:={location}", f"up:={up}", f"map_path:={out.absolute() / MAP_NAME}"]
+    command += [
+        "inference:=true",
+        f"input:={location}",
+        f"up:={up}",
+        f"map_path:={out.absolute() / MAP_NAME}",
+    ]
     command += [f"teacher:={teacher.kind}", f"checkpoint:={_absolute(teacher.path)}"]
     command += [f"architecture:={_absolute(teacher.architecture)}"]
     command += [f"language_source:={'images' if teacher.kind == 'open_clip' else 'labels'}"]

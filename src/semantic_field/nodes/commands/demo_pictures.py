@@ -1,4 +1,4 @@
-"""Writes the demo's pictures and clouds: camera image, rendered views, top-down relevancy."""
+"""Writes the demo's pictures and clouds: camera image, rendered and inferred views, relevancy."""
 
 from __future__ import annotations
 
@@ -22,20 +22,22 @@ from semantic_field.srv import Query, RenderView
 
 def write(
     client: Client, source: FrameSource, answers: dict[str, Query.Response], up: str, out: Path
-) -> list[str]:
-    """Write all pictures and clouds to ``out`` and return the file names.
+) -> tuple[list[str], str]:
+    """Write all pictures and clouds to ``out``; ``up`` is the axis that points up, such as "+z".
 
-    ``up`` is the world axis that points up, such as "+z".
+    Returns:
+        The file names, and why there is no view of the inference node; "" if there is one.
     """
     frame = _most_labels(source)
     text = next(iter(answers), "")
     view = client.call(RenderView, "render_view", _request(frame, text), timeout_s=60.0)
     if not view.success:
         raise RuntimeError(f"render_view: {view.message}")
-    images = _images(frame, view)
+    inferred = client.call(RenderView, "infer_view", _request(frame, ""), timeout_s=60.0)
+    images = _images(frame, view) | (_inferred(inferred) if inferred.success else {})
     for name, image in images.items():
         _write_png(out / f"{name}.png", image)
-    _write_png(out / "overview.png", _contact_sheet(images))
+    _write_png(out / "overview.png", _contact_sheet(frame, images))
     files = [f"{name}.png" for name in (*images, "overview")]
     for index, (asked, answer) in enumerate(answers.items(), start=1):
         points = conversions.surface_points(answer.relevancy, answer.origin)
@@ -44,7 +46,7 @@ def write(
         write_ply(out / f"relevancy_{index}.ply", points, relevancy)
         draw_top_down(out / f"from_above_{index}.png", points, relevancy, asked, hits, up)
         files += [f"relevancy_{index}.ply", f"from_above_{index}.png"]
-    return files
+    return files, inferred.message
 
 
 def _most_labels(source: FrameSource) -> Frame:
@@ -72,22 +74,47 @@ def _images(frame: Frame, view: RenderView.Response) -> dict[str, NDArray[np.uin
         "rendered_depth": depth_colors(depth),
         "rendered_labels": label_colors(label),
     }
+    if frame.labels is not None:
+        images["camera_labels"] = label_colors(frame.labels)
     if view.relevancy.width:
         images["rendered_relevancy"] = relevancy_colors(conversions.image_array(view.relevancy))
     return images
 
 
-def _contact_sheet(images: dict[str, NDArray[np.uint8]], columns: int = 3) -> NDArray[np.uint8]:
-    captioned = []
-    for name, image in images.items():
-        tile = image.copy()
-        cv2.rectangle(tile, (0, 0), (tile.shape[1], 30), (30, 30, 30), cv2.FILLED)
-        cv2.putText(tile, name, (8, 21), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (255, 255, 255), 1)
-        captioned.append(tile)
-    while len(captioned) % columns:
-        captioned.append(np.zeros_like(captioned[0]))
-    rows = [np.hstack(captioned[i : i + columns]) for i in range(0, len(captioned), columns)]
-    return np.vstack(rows)
+def _inferred(view: RenderView.Response) -> dict[str, NDArray[np.uint8]]:
+    """Return the images of the inference node, which did not use the frame that is shown."""
+    return {
+        "inferred_color": conversions.image_array(view.color),
+        "inferred_depth": depth_colors(conversions.image_array(view.depth)),
+        "inferred_labels": label_colors(conversions.label_ids(view.label)),
+    }
+
+
+SHEET = (
+    ("camera", "camera_depth", "camera_labels"),
+    ("rendered_color", "rendered_depth", "rendered_labels", "rendered_relevancy"),
+    ("inferred_color", "inferred_depth", "inferred_labels"),
+)
+
+
+def _contact_sheet(frame: Frame, images: dict[str, NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """Return the images with their names in rows: what was seen, mapped, and inferred."""
+    rows = [[name for name in row if name in images] for row in SHEET]
+    columns = max(map(len, rows))
+    nothing = np.zeros_like(frame.color)
+    tiles = [
+        [_captioned(images[name], name) for name in row] + [nothing] * (columns - len(row))
+        for row in rows
+        if row
+    ]
+    return np.vstack([np.hstack(row) for row in tiles])
+
+
+def _captioned(image: NDArray[np.uint8], name: str) -> NDArray[np.uint8]:
+    tile = image.copy()
+    cv2.rectangle(tile, (0, 0), (tile.shape[1], 30), (30, 30, 30), cv2.FILLED)
+    cv2.putText(tile, name, (8, 21), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (255, 255, 255), 1)
+    return tile
 
 
 def _write_png(path: Path, image: NDArray[np.uint8]) -> None:

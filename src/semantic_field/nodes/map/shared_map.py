@@ -1,8 +1,8 @@
-"""Passes the newest map by reference from the mapping node to a query node in the same process.
+"""Passes the newest map by reference from the mapping node to its readers in the same process.
 
 rclpy has no intra-process communication: snapshots are serialised and parsed even within one
-process. Snapshots are still published for other processes; a query node that finds the map here
-need not parse it, and shares the extracted surface with the mapping node.
+process. Snapshots are still published for other processes; a query or inference node that finds the
+map here need not parse it, and shares the extracted surface with the mapping node.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class SharedMap:
         self._newest: tuple[str, MapState] | None = None
 
     def open(self, shared: bool = True) -> None:
-        """Enable sharing: for processes with both a mapping and a query node."""
+        """Enable sharing: for processes with a mapping node and a reader of its map."""
         with self._lock:
             self._open, self._newest = shared, None
 

@@ -48,6 +48,11 @@ REMEDIES = {
     "outside_map": "the pose is too far from the origin of the map: check its publisher",
     "view_covered": "nothing to do: keyframes show this view already",
     "view_blocked": "nothing to do: something that moves hides most of the view",
+    "inference_busy": "more is wanted than is made: lower follow_rate_hz, view_rate_hz, views or "
+    "image_width, or nothing: the newest wins",
+    "no_view": "wait for frames, or lower views",
+    "no_view_transform": "publish the frame of the virtual camera on /tf, up to the global frame",
+    "late_labels": "labels come later than the node remembers images: raise late_frames",
 }
 
 

@@ -1,0 +1,1 @@
+"""Evaluation of models that predict views from source frames, beside what needs no training."""

@@ -1,0 +1,157 @@
+"""Renders views from the frames in memory, as the settings of the node want them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from semantic_field.config import InferenceConfig
+from semantic_field.field.views.rendering import RenderedView
+from semantic_field.frames import VOID_LABEL, Frame
+from semantic_field.generalizable.frame_pool import FramePool
+from semantic_field.generalizable.model import GeneralizableModel
+from semantic_field.generalizable.predictor import MapDepth, Predictor, ViewSettings
+from semantic_field.geometry import Camera, moved
+
+
+class ViewMaker:
+    """A predictor with its pool of frames, and what is known of the views it has made.
+
+    Poses are in the global frame. The predictor's tensors are float32, so it gets them relative to
+    the camera of the first frame.
+
+    Args:
+        map_depth: the depth of a map, for the setting ``depth`` = "map".
+
+    Attributes:
+        made: number of views so far. seconds: that the newest one took.
+    """
+
+    def __init__(
+        self,
+        model: GeneralizableModel,
+        config: InferenceConfig,
+        map_depth: MapDepth | None = None,
+    ) -> None:
+        self._model, self._map_depth = model, map_depth
+        self._pool = FramePool(config.pool_frames, config.image_width)
+        self._origin = np.zeros(3)
+        self._lock = threading.Lock()
+        self.made, self.seconds = 0, 0.0
+        self.follow(config)
+
+    def follow(self, config: InferenceConfig) -> None:
+        """Apply new settings from the next view on."""
+        names = ("views", "rule", "depth", "fill")
+        settings = ViewSettings(**{name: getattr(config, name) for name in names})
+        with self._lock:
+            set_samples(self._model, config.samples)
+            device = device_of(config.device)
+            by_map = None if self._map_depth is None else self._by_map
+            self._predictor = Predictor(self._model, self._pool, settings, device, by_map)
+            self._config = config
+
+    def _by_map(self, camera: Camera, T_world_camera: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Return the map's depth at a pose of the predictor."""
+        assert self._map_depth is not None
+        return self._map_depth(camera, moved(T_world_camera, self._origin))
+
+    @property
+    def label_names(self) -> dict[int, str]:
+        """The classes that the model knows by itself; empty if it carries the frames' labels."""
+        return dict(enumerate(self._model.class_names))
+
+    @property
+    def missing(self) -> int:
+        """Number of frames that are still needed before the first view."""
+        return self._predictor.missing
+
+    @property
+    def frames(self) -> int:
+        """Number of frames in memory."""
+        return len(self._pool)
+
+    @property
+    def stamps_ns(self) -> list[int]:
+        """Stamps of the frames in memory."""
+        with self._lock:
+            return self._pool.stamps_ns
+
+    def add(self, frame: Frame) -> None:
+        """Take a frame into memory; its features are computed now."""
+        with self._lock:
+            if not len(self._pool):
+                self._origin = frame.T_world_camera[:3, 3].copy()
+            pose = moved(frame.T_world_camera, -self._origin)
+            self._predictor.add(replace(frame, T_world_camera=pose))
+
+    def relabel(self, stamp_ns: int, labels: NDArray[np.int32]) -> bool:
+        """Give a frame in memory labels (H, W); returns False if it is not there."""
+        with self._lock:
+            return self._predictor.relabel(stamp_ns, labels)
+
+    def clear(self) -> None:
+        """Forget all frames."""
+        with self._lock:
+            self._predictor.clear()
+
+    def render(
+        self, camera: Camera, T_world_camera: NDArray[np.float64], exclude_ns: int | None = None
+    ) -> RenderedView:
+        """Return the view, without labels that are less probable than ``least_confidence``.
+
+        Raises:
+            ValueError: if frames are missing; the message says how many.
+        """
+        with self._lock:
+            began = time.perf_counter()
+            pose = moved(T_world_camera, -self._origin)
+            view = self._predictor.render(camera, pose, exclude_ns)
+            self.made, self.seconds = self.made + 1, time.perf_counter() - began
+            return without_doubt(view, self._config.least_confidence)
+
+    def warm_up(self) -> None:
+        """Render one view of nothing: what has to be compiled is compiled then."""
+        config = replace(self._config, views=1, pool_frames=1)
+        width, height = config.image_width, config.image_width * 3 // 4
+        camera = Camera.from_field_of_view(width, height, 1.0)
+        color = np.full((height, width, 3), 128, np.uint8)
+        depth, labels = np.ones((height, width), np.float32), np.zeros((height, width), np.int32)
+        maker = ViewMaker(self._model, config)
+        maker.add(Frame(1, color, depth, camera, np.eye(4), labels))
+        maker.render(camera, np.eye(4))
+
+
+def device_of(name: str) -> str:
+    """Return where the model runs; "auto" is a GPU if there is one."""
+    if name != "auto":
+        return name
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def set_samples(model: GeneralizableModel, samples: int) -> None:
+    """Have the model use N samples of each ray; 0 = as many as it was trained with.
+
+    Raises:
+        ValueError: if the model has no such option.
+    """
+    if samples == 0:
+        return
+    options = getattr(model, "config", None)
+    if not hasattr(options, "samples"):
+        raise ValueError(
+            f"expected a model whose rays have a number of samples, got {type(model).__name__}: "
+            "set samples to 0"
+        )
+    model.config = replace(options, samples=samples)
+
+
+def without_doubt(view: RenderedView, least: float) -> RenderedView:
+    """Return the view with void labels where they are less probable than ``least``."""
+    doubtful = (view.confidence < least) | (view.confidence == 0)
+    return replace(view, label=np.where(doubtful, VOID_LABEL, view.label).astype(np.int32))
