@@ -85,7 +85,12 @@ setup(
     packages=find_namespace_packages(
         "src", include=["semantic_field*", "embedded_ros*"], exclude=["*__pycache__*"]
     ),
-    package_data={"": ["*.msg", "*.srv", "*.html", "*.js", "*.css", "*.json", "py.typed", "*.safetensors", "README.md"]},
+    package_data={
+        "": [
+            *("*.msg", "*.srv", "*.html", "*.js", "*.css", "*.json", "py.typed"),
+            *("*.safetensors", "README.md"),
+        ]
+    },
     install_requires=requirements(),
     extras_require={"test": TEST, "dev": DEVELOP},
     entry_points={"console_scripts": ["semantic-field = semantic_field.cli:main"]},

@@ -27,7 +27,7 @@ from semantic_field.evaluation.generalizable.methods import (
 from semantic_field.evaluation.protocols.view_sources import SourceFrames
 from semantic_field.frames import Frame
 from semantic_field.generalizable.frame_pool import FramePool
-from semantic_field.generalizable.model import GeneralizableModel
+from semantic_field.generalizable.generalizable_model import GeneralizableModel
 from semantic_field.generalizable.predictor import Predictor, ViewSettings
 from semantic_field.generalizable.training.weight_files import load_model
 

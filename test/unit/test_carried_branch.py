@@ -21,9 +21,9 @@ from semantic_field.generalizable.episodes import (
 )
 from semantic_field.generalizable.frame_pool import FramePool
 from semantic_field.generalizable.gathering import gather
+from semantic_field.generalizable.generalizable_model import Prediction, Truth
 from semantic_field.generalizable.gsnerf import GSNeRF
 from semantic_field.generalizable.gsnerf_config import gsnerf_config
-from semantic_field.generalizable.model import Prediction, Truth
 from semantic_field.generalizable.neighbour_weights import CENTRE, WINDOW, filtered
 from semantic_field.generalizable.predictor import Predictor, ViewSettings
 from semantic_field.generalizable.view_statistics import hand_weights, meaning_statistics

@@ -12,7 +12,7 @@ import torch
 from semantic_field.data.simulated_room import SimulatedRoom
 from semantic_field.frames import Frame
 from semantic_field.generalizable.frame_pool import FramePool
-from semantic_field.generalizable.segments import segment_agreement, segments_of
+from semantic_field.generalizable.label_segments import segment_agreement, segments_of
 from semantic_field.generalizable.sensor_noise import (
     EXACT,
     SensorNoise,

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from semantic_field.generalizable.episodes import Episode, EpisodeSettings
-from semantic_field.generalizable.model import GeneralizableModel
+from semantic_field.generalizable.generalizable_model import GeneralizableModel
 from semantic_field.generalizable.sensor_noise import EXACT
 from semantic_field.generalizable.training.held_out_figures import predicted
 from semantic_field.generalizable.training.scene_episodes import SceneEpisodes

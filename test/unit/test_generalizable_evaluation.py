@@ -56,7 +56,7 @@ from semantic_field.frames import Frame
 from semantic_field.generalizable.carrying import carried_labels
 from semantic_field.generalizable.episodes import rays_of
 from semantic_field.generalizable.gathering import at_pixels, gather
-from semantic_field.generalizable.model import GeneralizableModel, Prediction
+from semantic_field.generalizable.generalizable_model import GeneralizableModel, Prediction
 from semantic_field.generalizable.source_images import SourceImages, TargetRays
 from semantic_field.generalizable.training.fine_tuning import FineTuning
 from semantic_field.generalizable.training.weight_files import (

@@ -18,7 +18,7 @@ import yaml
 
 from semantic_field.frames import Frame
 from semantic_field.generalizable.episodes import Episode, EpisodeSettings
-from semantic_field.generalizable.model import Prediction, Truth
+from semantic_field.generalizable.generalizable_model import Prediction, Truth
 from semantic_field.generalizable.sensor_noise import EXACT
 from semantic_field.generalizable.source_images import SourceImages, target_rays
 from semantic_field.generalizable.training import scene_cache, scenes

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from semantic_field.generalizable.generalizable_model import Prediction, Truth
 from semantic_field.generalizable.gp_nerf import GPNeRF, GPNeRFConfig
-from semantic_field.generalizable.model import Prediction, Truth
-from semantic_field.generalizable.segments import segments_of
+from semantic_field.generalizable.label_segments import segments_of
 from semantic_field.generalizable.source_images import SourceImages, TargetRays, target_rays
 
 SIZE = (32, 40)

@@ -7,15 +7,15 @@ from dataclasses import replace
 import pytest
 import torch
 
+from semantic_field.generalizable.generalizable_model import Prediction, Truth
 from semantic_field.generalizable.gsnerf import GSNeRF, chunks
-from semantic_field.generalizable.target_depth import with_target_depth
 from semantic_field.generalizable.gsnerf_config import (
     GSNeRFConfig,
     gsnerf_config,
     load_gsnerf_config,
 )
-from semantic_field.generalizable.model import Prediction, Truth
 from semantic_field.generalizable.source_images import SourceImages, TargetRays, target_rays
+from semantic_field.generalizable.target_depth import with_target_depth
 
 H, W, FOCAL = 32, 48, 40.0
 WALL_M, BOX_M = 3.0, 1.5

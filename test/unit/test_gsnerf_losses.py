@@ -10,6 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from semantic_field.generalizable.generalizable_model import Prediction, Truth
 from semantic_field.generalizable.gsnerf_losses import (
     LossSettings,
     class_loss,
@@ -18,7 +19,6 @@ from semantic_field.generalizable.gsnerf_losses import (
     level_loss,
     resized_labels,
 )
-from semantic_field.generalizable.model import Prediction, Truth
 from semantic_field.generalizable.photometric_losses import (
     depth_consistency,
     dissimilarity,

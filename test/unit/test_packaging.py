@@ -296,7 +296,8 @@ def test_wheel_brings_weights(fresh_python):
         "from semantic_field.generalizable.training.weight_files import shipped_weights;"
         "from importlib import resources as r;"
         "f = r.files('semantic_field') / 'generalizable' / 'weights';"
-        "print(*(p.name for p in f.iterdir())); print(*(p.name for p in shipped_weights().values()))"
+        "print(*(p.name for p in f.iterdir()));"
+        "print(*(p.name for p in shipped_weights().values()))"
     )
     files, weights = run([fresh_python, "-c", probe]).split("\n")[:2]
     assert shipped_files() <= set(files.split())

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from semantic_field import cli
 from semantic_field.generalizable.carrying import carried_labels
 from semantic_field.generalizable.gathering import at_pixels, gather, interpolated
-from semantic_field.generalizable.model import GeneralizableModel, Prediction, Truth
+from semantic_field.generalizable.generalizable_model import GeneralizableModel, Prediction, Truth
 from semantic_field.generalizable.source_images import SourceImages, TargetRays
 from semantic_field.generalizable.training.weight_files import SYSTEMS, System
 from semantic_field.settings import Settings, option

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from semantic_field.generalizable.carrying import carried_labels, carried_latents
 from semantic_field.generalizable.gathering import Gathered, at_pixels, gather, interpolated
+from semantic_field.generalizable.generalizable_model import Prediction
 from semantic_field.generalizable.geo_reasoner import Level
 from semantic_field.generalizable.guided_samples import GuidedSamples
-from semantic_field.generalizable.model import Prediction
 from semantic_field.generalizable.radiance_branch import RadianceBranch
 from semantic_field.generalizable.semantic_branch import (
     CarriedSemantics,

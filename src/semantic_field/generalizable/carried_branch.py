@@ -17,7 +17,7 @@ from torch.nn.functional import relu
 
 from semantic_field.generalizable.carrying import carried_labels, carried_latents
 from semantic_field.generalizable.gathering import Gathered, at_pixels, gather, interpolated
-from semantic_field.generalizable.model import Prediction
+from semantic_field.generalizable.generalizable_model import Prediction
 from semantic_field.generalizable.neighbour_weights import NeighbourWeights, filtered
 from semantic_field.generalizable.source_images import SourceImages, TargetRays
 from semantic_field.generalizable.view_statistics import (
@@ -91,7 +91,7 @@ class CarriedBranch(nn.Module):
 
         Args:
             depths: of the samples of each ray, 0 = no sample.
-            features: of the sources. agreement: see ``segments``; None without labels.
+            features: of the sources. agreement: see ``label_segments``; None without labels.
         """
         place = torch.nonzero(depths > 0, as_tuple=True)
         each = max(len(place[0]), 1) if self.training else SAMPLES_AT_ONCE

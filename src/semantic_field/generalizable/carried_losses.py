@@ -9,8 +9,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import smooth_l1_loss
 
+from semantic_field.generalizable.generalizable_model import Prediction, Truth
 from semantic_field.generalizable.gsnerf_losses import class_loss, level_loss, resized_labels
-from semantic_field.generalizable.model import Prediction, Truth
 from semantic_field.settings import Settings, option
 
 LEAST_SHARE = 1e-4  # of votes: below, the likelihood is cut off

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from semantic_field.frames import Frame
 from semantic_field.generalizable.frame_pool import FramePool, PooledFrame, source_images
-from semantic_field.generalizable.model import Truth
-from semantic_field.generalizable.segments import segments_of
+from semantic_field.generalizable.generalizable_model import Truth
+from semantic_field.generalizable.label_segments import segments_of
 from semantic_field.generalizable.sensor_noise import EXACT, SensorNoise, corrupted
 from semantic_field.generalizable.source_images import SourceImages, TargetRays, target_rays
 from semantic_field.generalizable.target_depth import with_target_depth

@@ -17,7 +17,7 @@ from semantic_field.field.rays.keyframe_arrays import (
 )
 from semantic_field.field.views.source_views import SourceViews, Target
 from semantic_field.frames import VOID_LABEL, Frame
-from semantic_field.generalizable.segments import segments_of
+from semantic_field.generalizable.label_segments import segments_of
 from semantic_field.generalizable.source_images import SourceImages
 from semantic_field.generalizable.target_depth import target_depth
 from semantic_field.geometry import Camera, pose_distances

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, relu
 
+from semantic_field.generalizable.generalizable_model import GeneralizableModel, Prediction, Truth
 from semantic_field.generalizable.gp_nerf_config import GPNeRFConfig
 from semantic_field.generalizable.gp_nerf_losses import (
     class_loss,
@@ -25,7 +26,6 @@ from semantic_field.generalizable.gp_nerf_losses import (
     vote_loss,
 )
 from semantic_field.generalizable.instance_losses import instance_losses
-from semantic_field.generalizable.model import GeneralizableModel, Prediction, Truth
 from semantic_field.generalizable.neighbour_weights import filtered
 from semantic_field.generalizable.perception_head import HEADS, CarriedHead
 from semantic_field.generalizable.ray_rendering import RayRenderer, RenderedRays

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from semantic_field.generalizable.attention_renderer import AttentionRenderer
 from semantic_field.generalizable.carried_losses import carried_losses
+from semantic_field.generalizable.generalizable_model import GeneralizableModel, Prediction, Truth
 from semantic_field.generalizable.geo_reasoner import GeoReasoner, Level
 from semantic_field.generalizable.gsnerf_config import GSNeRFConfig
 from semantic_field.generalizable.gsnerf_losses import gsnerf_losses
@@ -25,7 +26,6 @@ from semantic_field.generalizable.guided_samples import (
     sample_counts,
     surface_samples,
 )
-from semantic_field.generalizable.model import GeneralizableModel, Prediction, Truth
 from semantic_field.generalizable.source_images import SourceImages, TargetRays
 from semantic_field.generalizable.statistics_renderer import StatisticsRenderer
 from semantic_field.generalizable.target_depth import with_target_depth

@@ -15,7 +15,7 @@ from torch.nn.functional import (
     smooth_l1_loss,
 )
 
-from semantic_field.generalizable.model import Prediction, Truth
+from semantic_field.generalizable.generalizable_model import Prediction, Truth
 from semantic_field.generalizable.photometric_losses import (
     LevelDepths,
     depth_consistency,

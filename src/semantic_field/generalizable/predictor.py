@@ -15,7 +15,7 @@ from semantic_field.field.views.rendering import RenderedView
 from semantic_field.frames import VOID_LABEL, Frame
 from semantic_field.generalizable.episodes import rays_of
 from semantic_field.generalizable.frame_pool import RULES, FramePool, normals_of
-from semantic_field.generalizable.model import GeneralizableModel, Prediction
+from semantic_field.generalizable.generalizable_model import GeneralizableModel, Prediction
 from semantic_field.generalizable.source_images import SourceImages, TargetRays
 from semantic_field.generalizable.target_depth import released_depth, splatted
 from semantic_field.geometry import Camera

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
 from semantic_field.frames import VOID_LABEL, Frame
-from semantic_field.generalizable.segments import segments_of
+from semantic_field.generalizable.label_segments import segments_of
 from semantic_field.geometry import make_transform
 
 EDGE_STEP = 0.04  # relative depth difference of neighbouring pixels at an edge

@@ -12,9 +12,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from semantic_field.generalizable.carried_branch import CarriedBranch
+from semantic_field.generalizable.generalizable_model import Prediction
 from semantic_field.generalizable.guided_samples import GuidedSamples
-from semantic_field.generalizable.model import Prediction
-from semantic_field.generalizable.segments import segment_agreement
+from semantic_field.generalizable.label_segments import segment_agreement
 from semantic_field.generalizable.source_images import SourceImages, TargetRays
 from semantic_field.settings import Settings, option
 

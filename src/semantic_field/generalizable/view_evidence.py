@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from semantic_field.generalizable.gathering import Gathered, at_pixels
-from semantic_field.generalizable.segments import segment_agreement
+from semantic_field.generalizable.label_segments import segment_agreement
 from semantic_field.generalizable.source_images import SourceImages
 from semantic_field.generalizable.view_statistics import (
     GEOMETRY,

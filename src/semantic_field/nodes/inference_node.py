@@ -13,7 +13,7 @@ from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 
 from semantic_field.config import InferenceConfig
 from semantic_field.frames import Frame
-from semantic_field.generalizable.model import GeneralizableModel
+from semantic_field.generalizable.generalizable_model import GeneralizableModel
 from semantic_field.generalizable.training.weight_files import load_model
 from semantic_field.nodes.camera.inputs import FrameInput
 from semantic_field.nodes.predicting.inference_status import InferenceStatus

@@ -32,7 +32,7 @@ from semantic_field.field.map_file import FORMAT, dump_map  # noqa: E402
 from semantic_field.frames import Frame  # noqa: E402
 from semantic_field.generalizable.carrying import carried_labels  # noqa: E402
 from semantic_field.generalizable.gathering import at_pixels, gather  # noqa: E402
-from semantic_field.generalizable.model import GeneralizableModel, Prediction  # noqa: E402
+from semantic_field.generalizable.generalizable_model import GeneralizableModel, Prediction  # noqa: E402
 from semantic_field.mapping.mapper import Mapper  # noqa: E402
 from semantic_field.mapping.warm_up import warm_up  # noqa: E402
 from semantic_field.msg import FieldSnapshot  # noqa: E402

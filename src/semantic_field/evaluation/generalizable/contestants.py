@@ -23,7 +23,7 @@ from semantic_field.evaluation.generalizable.tuned_models import tuned_models
 from semantic_field.evaluation.protocols.protocol import Training
 from semantic_field.evaluation.protocols.view_sources import GUIDES, SourceFrames
 from semantic_field.frames import Frame
-from semantic_field.generalizable.model import GeneralizableModel
+from semantic_field.generalizable.generalizable_model import GeneralizableModel
 from semantic_field.generalizable.training.fine_tuning import FineTuning
 
 REPROJECTION, HAND_SET, UNIFORM, FIELD = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from semantic_field.evaluation.generalizable.methods import Method
 from semantic_field.evaluation.protocols.protocol import Protocol
 from semantic_field.evaluation.scores.held_out_views import HeldOutFrames, ViewRecord, ViewScores
 from semantic_field.evaluation.scores.off_path_scores import OffPathView
+from semantic_field.field.views.blended_view import filled
 
 EXAMPLES = 3  # targets that are kept with the views of all methods
 
@@ -48,7 +49,8 @@ class Contest:
     """Scores methods by name on the same targets.
 
     Each method is asked once before time is taken, and they are asked in turns, so that other work
-    on the machine falls on all alike.
+    on the machine falls on all alike. Pixels without a label get that of the nearest one with a
+    label, for all methods: some say that an area is unseen, others guess.
 
     Args:
         label_names: class ids and names of the recording.
@@ -77,6 +79,7 @@ class Contest:
                 began = time.perf_counter()
                 view = method(truth)
                 seconds = time.perf_counter() - began
+                view = replace(view, label=filled(view.label, view.label >= 0))
                 self._of(name).scores.add(position, truth, view, seconds)
                 self._of(name).unseen.append(float((view.confidence == 0).mean()))
                 views[name] = view

@@ -24,7 +24,7 @@ from semantic_field.evaluation.protocols.view_sources import SourceFrames
 from semantic_field.field.views.rendering import RenderedView
 from semantic_field.frames import VOID_LABEL, Frame
 from semantic_field.generalizable.frame_pool import FramePool
-from semantic_field.generalizable.model import GeneralizableModel, Prediction, Truth
+from semantic_field.generalizable.generalizable_model import GeneralizableModel, Prediction, Truth
 from semantic_field.generalizable.predictor import Predictor, ViewSettings
 from semantic_field.generalizable.source_images import SourceImages, TargetRays
 from semantic_field.mapping import Mapper

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from semantic_field.frames import Frame
 from semantic_field.generalizable.episodes import EpisodeMaker, EpisodeSettings, Scene
-from semantic_field.generalizable.model import GeneralizableModel
+from semantic_field.generalizable.generalizable_model import GeneralizableModel
 from semantic_field.generalizable.training.episode_feed import episode_random
 from semantic_field.generalizable.training.fine_tuning import FineTuning, fine_tuned
 from semantic_field.generalizable.training.scene_episodes import with_classes

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from semantic_field.generalizable.episodes import Episode
-from semantic_field.generalizable.model import GeneralizableModel
+from semantic_field.generalizable.generalizable_model import GeneralizableModel
 from semantic_field.generalizable.training.data_parallel import ALONE, Workers
 from semantic_field.generalizable.training.episode_feed import EpisodeFeed
 from semantic_field.generalizable.training.learning_rate import make_optimizer, rate_factor

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from semantic_field.generalizable.episodes import Episode
-from semantic_field.generalizable.model import GeneralizableModel, Prediction, Truth
+from semantic_field.generalizable.generalizable_model import GeneralizableModel, Prediction, Truth
 
 
 def predicted(model: GeneralizableModel, episode: Episode) -> Prediction:

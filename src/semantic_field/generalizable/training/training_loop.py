@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from semantic_field.generalizable.episodes import Episode
-from semantic_field.generalizable.model import GeneralizableModel
+from semantic_field.generalizable.generalizable_model import GeneralizableModel
 from semantic_field.generalizable.training.data_parallel import ALONE, Workers
 from semantic_field.generalizable.training.episode_feed import EpisodeFeed
 from semantic_field.generalizable.training.held_out_figures import (

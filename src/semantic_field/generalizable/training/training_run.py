@@ -20,7 +20,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from semantic_field.atomic_files import check_space, write_atomically
-from semantic_field.generalizable.model import GeneralizableModel
+from semantic_field.generalizable.generalizable_model import GeneralizableModel
 
 CHECKPOINT, LOG, WEIGHTS, CONFIG = (
     "checkpoint.safetensors",

@@ -22,7 +22,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from semantic_field.atomic_files import check_space, write_atomically
-from semantic_field.generalizable.model import GeneralizableModel
+from semantic_field.generalizable.generalizable_model import GeneralizableModel
 from semantic_field.generalizable.training.construction import constructed, plain
 
 FORMAT = "semantic_field.generalizable"

@@ -14,7 +14,7 @@ from semantic_field.config import InferenceConfig
 from semantic_field.field.views.rendering import RenderedView
 from semantic_field.frames import VOID_LABEL, Frame
 from semantic_field.generalizable.frame_pool import FramePool
-from semantic_field.generalizable.model import GeneralizableModel
+from semantic_field.generalizable.generalizable_model import GeneralizableModel
 from semantic_field.generalizable.predictor import MapDepth, Predictor, ViewSettings
 from semantic_field.geometry import Camera, moved
 
