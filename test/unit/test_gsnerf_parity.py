@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch import nn
 
+from semantic_field.generalizable.generalizable_model import Truth
 from semantic_field.generalizable.gsnerf import GSNeRF
 from semantic_field.generalizable.gsnerf_config import GSNeRFConfig, load_gsnerf_config
-from semantic_field.generalizable.model import Truth
 from semantic_field.generalizable.semantic_branch import ClosedSemantics
 from semantic_field.generalizable.source_images import SourceImages, TargetRays, target_rays
 from semantic_field.generalizable.unet_extractor import ExtractorSettings, feature_extractor
