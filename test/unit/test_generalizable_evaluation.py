@@ -243,7 +243,7 @@ def test_a_baseline_never_sees_the_target(method, room) -> None:
 @pytest.mark.parametrize("name", ["reprojection", "hand_set", "model"])
 def test_what_arrives_later_is_not_used(name, room) -> None:
     """Frames after the target have labels of their own."""
-    settings = replace(SOURCES, views=2, arriving=True)
+    settings = replace(SOURCES, views=2, rule="nearest", arriving=True)
     late = np.full((48, 64), 77, np.int32)
     frames = [room[i] if i < 12 else replace(room[i], labels=late) for i in (0, 5, 10, 13, 14)]
     pool = pool_of(frames)
@@ -517,7 +517,7 @@ def test_the_command_evaluates_a_file_of_weights(tmp_path, capsys, monkeypatch) 
     torch.manual_seed(0)
     model = build_model(SMALL)
     save_model(model, tmp_path / "mine.safetensors", ModelCard())
-    protocol = {"split": "carried", "views": {"width": 64, "limit": 1}, "queries": False}
+    protocol = {"split": "carried", "views": {"width": 32, "limit": 1}, "queries": False}
     protocol |= {"sources": {"views": 3, "samples": 2}, "headline": "semantic_nerf_valid"}
     (tmp_path / "few.yaml").write_text(json.dumps(protocol))
     call = ["evaluate", ROOM, "--protocol", str(tmp_path / "few.yaml"), "--ablation"]
