@@ -29,7 +29,8 @@ def method_tables(report: dict[str, Any]) -> dict[str, tuple[list[str], list[lis
     """Return by title the head and the rows of the tables; {} if the report is of a map.
 
     The last figure is processor time over that of the first method that is timed beside it: the
-    reprojection, or of an ablation the first variation. Other work on the machine changes wall times more.
+    reprojection, or of an ablation the first variation. Other work on the machine changes wall
+    times more.
     """
     if "methods" not in report["quality"]:
         return {}
