@@ -16,6 +16,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+UNSEEN = -1e9  # logit of a view that does not see the point
+
 
 class ViewBlock(NamedTuple):
     """Points after one block, and the attention that every channel paid to each view.
@@ -59,18 +61,28 @@ class ViewAttention(nn.Module):
     ) -> ViewBlock:
         """Return what the views say, and the attention (before dropout).
 
+        The first layer of the logits is linear, so it is multiplied into keys, queries and places
+        beforehand: what is computed for each view has as few channels as that layer gives.
+
         Args:
             prior: logits that G equal groups of channels begin with; None = 0 (the paper).
         """
-        key = pointwise(self.key, views)
-        place = pointwise(self.place, relation)
-        query = self.query.weight @ points.T
-        logits = pointwise(self.logit, key - query + place)
-        if prior is not None:
-            V, G, P = prior.shape
-            logits = (logits.view(V, G, -1, P) + prior[:, :, None]).flatten(1, 2)
-        attention = masked_softmax(logits, seen[:, None], 0)
-        value = pointwise(self.value, views) + place
+        inner = torch.relu(pointwise(self.place[0], relation))
+        place, first, last = self.place[2], self.logit[0], self.logit[2]
+        asked = (first.weight @ self.query.weight) @ points.T
+        asked = asked - (first.weight @ place.bias + first.bias)[:, None]
+        hidden = times(first.weight @ self.key.weight, views)
+        hidden = times(first.weight @ place.weight, inner, onto=hidden)
+        start = torch.where(seen[:, None], 0.0 if prior is None else prior, UNSEEN)
+        groups = _of_groups(start.shape[1], len(last.weight), start)
+        logits = times(
+            torch.cat([last.weight, groups], 1),
+            torch.cat([torch.relu(hidden - asked), start], 1),
+            onto=last.bias[:, None],
+        )
+        attention = torch.softmax(logits, 0) * seen[:, None]
+        value = times(place.weight, inner, onto=place.bias[:, None])
+        value = times(self.value.weight, views, onto=value)
         said = (value * self.dropout(attention)).sum(0)
         return ViewBlock(self.out(said.T), attention)
 
@@ -123,7 +135,7 @@ def masked_softmax(
 
     Entries out of the mask have to be finite; no gradient passes to them.
     """
-    out = torch.zeros_like(mask, dtype=logits.dtype).masked_fill_(~mask, -1e9)
+    out = torch.zeros_like(mask, dtype=logits.dtype).masked_fill_(~mask, UNSEEN)
     return torch.softmax(logits + out, dim) * mask
 
 
@@ -145,12 +157,25 @@ def pointwise(layers: nn.Module, x: Float[Tensor, "V F P"]) -> Float[Tensor, "V 
     """Return linear layers, or a sequence of them and activations, applied to each point."""
     for layer in layers if isinstance(layers, nn.Sequential) else [layers]:
         if isinstance(layer, nn.Linear):
-            weight = layer.weight.expand(len(x), -1, -1)  # a plain product would copy x twice
-            bias = layer.bias
-            x = weight.bmm(x) if bias is None else torch.baddbmm(bias[:, None], weight, x)
+            x = times(layer.weight, x, None if layer.bias is None else layer.bias[:, None])
         else:
             x = layer(x)
     return x
+
+
+def times(
+    weight: Float[Tensor, "G F"], x: Float[Tensor, "V F P"], onto: Tensor | None = None
+) -> Float[Tensor, "V G P"]:
+    """Return ``weight @ x``, added to ``onto`` (without the copies that a plain product makes)."""
+    weight = weight.expand(len(x), -1, -1)
+    return weight.bmm(x) if onto is None else torch.baddbmm(onto, weight, x)
+
+
+def _of_groups(groups: int, width: int, like: Tensor) -> Float[Tensor, "W G"]:
+    """Return for each channel which group it is of, as ones and zeros."""
+    return torch.eye(groups, dtype=like.dtype, device=like.device).repeat_interleave(
+        width // groups, 0
+    )
 
 
 def mlp(before: int, inner: int, after: int) -> nn.Sequential:
