@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from semantic_field.generalizable.view_transformer import FeedForward, masked_softmax
 
-
 FEW = 8  # samples, up to which products are summed without matrices
 
 

@@ -46,8 +46,8 @@ class ViewAttention(nn.Module):
         self.query = nn.Linear(width, width, bias=False)
         self.key = nn.Linear(width, width, bias=False)
         self.value = nn.Linear(width, width, bias=False)
-        self.place = mlp(relation, inner, width)
-        self.logit = mlp(width, inner, width)
+        self.place = TwoLayers(relation, inner, width)
+        self.logit = TwoLayers(width, inner, width)
         self.out = nn.Linear(width, width)
         self.dropout = nn.Dropout(dropout)
 
@@ -67,8 +67,8 @@ class ViewAttention(nn.Module):
         Args:
             prior: logits that G equal groups of channels begin with; None = 0 (the paper).
         """
-        inner = torch.relu(pointwise(self.place[0], relation))
-        place, first, last = self.place[2], self.logit[0], self.logit[2]
+        inner = torch.relu(pointwise(self.place.first, relation))
+        place, first, last = self.place.last, self.logit.first, self.logit.last
         asked = (first.weight @ self.query.weight) @ points.T
         asked = asked - (first.weight @ place.bias + first.bias)[:, None]
         hidden = times(first.weight @ self.key.weight, views)
@@ -153,14 +153,26 @@ def spoken(
     return total.flatten(0, 1).T
 
 
-def pointwise(layers: nn.Module, x: Float[Tensor, "V F P"]) -> Float[Tensor, "V G P"]:
-    """Return linear layers, or a sequence of them and activations, applied to each point."""
-    for layer in layers if isinstance(layers, nn.Sequential) else [layers]:
-        if isinstance(layer, nn.Linear):
-            x = times(layer.weight, x, None if layer.bias is None else layer.bias[:, None])
-        else:
-            x = layer(x)
-    return x
+class TwoLayers(nn.Module):
+    """Two linear layers with a ReLU between them, of features in the last dimension."""
+
+    def __init__(self, before: int, inner: int, after: int) -> None:
+        super().__init__()
+        self.first = nn.Linear(before, inner)
+        self.last = nn.Linear(inner, after)
+
+    def forward(self, x: Float[Tensor, "... F"]) -> Float[Tensor, "... G"]:
+        """Return what the layers make of the features."""
+        return self.last(torch.relu(self.first(x)))
+
+    def of_views(self, x: Float[Tensor, "V F P"]) -> Float[Tensor, "V G P"]:
+        """Return the same for features with the points last."""
+        return pointwise(self.last, torch.relu(pointwise(self.first, x)))
+
+
+def pointwise(layer: nn.Linear, x: Float[Tensor, "V F P"]) -> Float[Tensor, "V G P"]:
+    """Return a linear layer, applied to each point."""
+    return times(layer.weight, x, onto=layer.bias[:, None])
 
 
 def times(
@@ -176,8 +188,3 @@ def _of_groups(groups: int, width: int, like: Tensor) -> Float[Tensor, "W G"]:
     return torch.eye(groups, dtype=like.dtype, device=like.device).repeat_interleave(
         width // groups, 0
     )
-
-
-def mlp(before: int, inner: int, after: int) -> nn.Sequential:
-    """Return two linear layers with a ReLU between them."""
-    return nn.Sequential(nn.Linear(before, inner), nn.ReLU(inplace=True), nn.Linear(inner, after))
