@@ -155,6 +155,26 @@ def test_a_source_that_sees_nothing_of_a_ray_gets_no_gradient():
     assert (features[0].grad[0] != 0).any() and (colors.grad[0] != 0).any()
 
 
+def test_a_source_behind_a_wall_says_nothing_from_the_first_step_on():
+    """The second source has something before it: its own depth says that the wall is hidden."""
+    model, sources = GPNeRF(SMALL), sources_at(0.1, -0.1)
+    colors, labels = sources.colors.clone(), torch.zeros_like(sources.labels)
+    colors[1], labels[1] = 1.0, 1
+    given = {"colors": colors, "labels": labels, "segments": torch.zeros_like(labels)}
+    hidden = torch.stack([torch.full(SIZE, WALL_M), torch.full(SIZE, 0.7)])
+    centre = (slice(8, 24), slice(10, 30))
+    found = predicted(model, replace(sources, depths=hidden, **given))
+    beside = predicted(model, replace(sources, **given))
+    assert found.scores is not None and beside.scores is not None
+    assert (found.scores[..., 1][centre] < 0.02).all() and (
+        found.scores[..., 0][centre] > 0.5
+    ).all()
+    assert (beside.scores[..., 1][centre] > 0.2).all()
+    alone = sources_at(0.1)
+    expected = predicted(model, alone).color
+    torch.testing.assert_close(found.color[centre], expected[centre], atol=0.02, rtol=0.0)
+
+
 def test_carried_weights_sum_to_at_most_one_and_name_only_what_is_carried():
     model = GPNeRF(replace(SMALL, samples=1)).train()
     torch.nn.init.normal_(model.head.neighbours.label.weight)

@@ -188,8 +188,8 @@ def test_agreement_counts_the_other_views():
 def test_priors_are_what_the_attention_begins_with():
     """With logits of 0 and a prior of logarithms, views count by the prior, group by group."""
     layer = ViewAttention(8, 4)
-    torch.nn.init.zeros_(layer.logit[-1].weight)
-    torch.nn.init.zeros_(layer.logit[-1].bias)
+    torch.nn.init.zeros_(layer.logit.last.weight)
+    torch.nn.init.zeros_(layer.logit.last.bias)
     points, views, relation, seen = views_of()
     shares = torch.tensor([[1.0, 1.0], [2.0, 3.0], [3.0, 0.0]])
     prior = (shares + 1e-9).log()[..., None].expand(3, 2, 5)

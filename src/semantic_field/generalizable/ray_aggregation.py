@@ -21,7 +21,7 @@ from semantic_field.generalizable.guided_samples import GuidedSamples
 from semantic_field.generalizable.ray_transformer import RayTransformer, along_rays, ray_weights
 from semantic_field.generalizable.source_images import TargetRays
 from semantic_field.generalizable.view_evidence import NUMBERS, ViewEvidence
-from semantic_field.generalizable.view_transformer import ViewTransformer, mlp, pointwise, spoken
+from semantic_field.generalizable.view_transformer import TwoLayers, ViewTransformer, spoken
 
 TURN = 4  # numbers of ray_diff: difference of the unit directions, and their cosine
 BESIDE = 4  # numbers of a sample's place beside the target depth
@@ -52,7 +52,7 @@ class RayAggregation(nn.Module):
         relation = TURN + (NUMBERS if config.evidence else 0)
         place = BESIDE if config.position == "ray" else 2 * 3 * (1 + 2 * config.frequencies)
         self.empty_samples = config.empty_samples
-        self.embed = mlp(config.radiance + 3, width, width)
+        self.embed = TwoLayers(config.radiance + 3, width, width)
         shape = (config.expansion, config.dropout)
         self.views = nn.ModuleList(
             ViewTransformer(width, relation, *shape) for _ in range(config.blocks)
@@ -61,7 +61,7 @@ class RayAggregation(nn.Module):
             RayTransformer(width, config.heads, *shape) for _ in range(config.blocks)
         )
         self.places = nn.ModuleList(
-            mlp(width + place, width, width) for _ in range(0, config.blocks, 2)
+            TwoLayers(width + place, width, width) for _ in range(0, config.blocks, 2)
         )
         self.norm = nn.LayerNorm(width)
 
@@ -84,7 +84,7 @@ class RayAggregation(nn.Module):
             meaning: semantic features of the views; None = without the semantic branch.
         """
         R, S, _ = place.shape
-        views, total = pointwise(self.embed, inputs), None
+        views, total = self.embed.of_views(inputs), None
         there = None if self.empty_samples else seen.any(0).view(R, S)
         relation, of_views, of_samples = turn, None, None
         if evidence is not None:

@@ -16,6 +16,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+UNSEEN = -1e9  # logit of a view that does not see the point
+
 
 class ViewBlock(NamedTuple):
     """Points after one block, and the attention that every channel paid to each view.
@@ -44,8 +46,8 @@ class ViewAttention(nn.Module):
         self.query = nn.Linear(width, width, bias=False)
         self.key = nn.Linear(width, width, bias=False)
         self.value = nn.Linear(width, width, bias=False)
-        self.place = mlp(relation, inner, width)
-        self.logit = mlp(width, inner, width)
+        self.place = TwoLayers(relation, inner, width)
+        self.logit = TwoLayers(width, inner, width)
         self.out = nn.Linear(width, width)
         self.dropout = nn.Dropout(dropout)
 
@@ -59,18 +61,28 @@ class ViewAttention(nn.Module):
     ) -> ViewBlock:
         """Return what the views say, and the attention (before dropout).
 
+        The first layer of the logits is linear, so it is multiplied into keys, queries and places
+        beforehand: what is computed for each view has as few channels as that layer gives.
+
         Args:
             prior: logits that G equal groups of channels begin with; None = 0 (the paper).
         """
-        key = pointwise(self.key, views)
-        place = pointwise(self.place, relation)
-        query = self.query.weight @ points.T
-        logits = pointwise(self.logit, key - query + place)
-        if prior is not None:
-            V, G, P = prior.shape
-            logits = (logits.view(V, G, -1, P) + prior[:, :, None]).flatten(1, 2)
-        attention = masked_softmax(logits, seen[:, None], 0)
-        value = pointwise(self.value, views) + place
+        inner = torch.relu(pointwise(self.place.first, relation))
+        place, first, last = self.place.last, self.logit.first, self.logit.last
+        asked = (first.weight @ self.query.weight) @ points.T
+        asked = asked - (first.weight @ place.bias + first.bias)[:, None]
+        hidden = times(first.weight @ self.key.weight, views)
+        hidden = times(first.weight @ place.weight, inner, onto=hidden)
+        start = torch.where(seen[:, None], 0.0 if prior is None else prior, UNSEEN)
+        groups = _of_groups(start.shape[1], len(last.weight), start)
+        logits = times(
+            torch.cat([last.weight, groups], 1),
+            torch.cat([torch.relu(hidden - asked), start], 1),
+            onto=last.bias[:, None],
+        )
+        attention = torch.softmax(logits, 0) * seen[:, None]
+        value = times(place.weight, inner, onto=place.bias[:, None])
+        value = times(self.value.weight, views, onto=value)
         said = (value * self.dropout(attention)).sum(0)
         return ViewBlock(self.out(said.T), attention)
 
@@ -123,7 +135,7 @@ def masked_softmax(
 
     Entries out of the mask have to be finite; no gradient passes to them.
     """
-    out = torch.zeros_like(mask, dtype=logits.dtype).masked_fill_(~mask, -1e9)
+    out = torch.zeros_like(mask, dtype=logits.dtype).masked_fill_(~mask, UNSEEN)
     return torch.softmax(logits + out, dim) * mask
 
 
@@ -141,18 +153,38 @@ def spoken(
     return total.flatten(0, 1).T
 
 
-def pointwise(layers: nn.Module, x: Float[Tensor, "V F P"]) -> Float[Tensor, "V G P"]:
-    """Return linear layers, or a sequence of them and activations, applied to each point."""
-    for layer in layers if isinstance(layers, nn.Sequential) else [layers]:
-        if isinstance(layer, nn.Linear):
-            weight = layer.weight.expand(len(x), -1, -1)  # a plain product would copy x twice
-            bias = layer.bias
-            x = weight.bmm(x) if bias is None else torch.baddbmm(bias[:, None], weight, x)
-        else:
-            x = layer(x)
-    return x
+class TwoLayers(nn.Module):
+    """Two linear layers with a ReLU between them, of features in the last dimension."""
+
+    def __init__(self, before: int, inner: int, after: int) -> None:
+        super().__init__()
+        self.first = nn.Linear(before, inner)
+        self.last = nn.Linear(inner, after)
+
+    def forward(self, x: Float[Tensor, "... F"]) -> Float[Tensor, "... G"]:
+        """Return what the layers make of the features."""
+        return self.last(torch.relu(self.first(x)))
+
+    def of_views(self, x: Float[Tensor, "V F P"]) -> Float[Tensor, "V G P"]:
+        """Return the same for features with the points last."""
+        return pointwise(self.last, torch.relu(pointwise(self.first, x)))
 
 
-def mlp(before: int, inner: int, after: int) -> nn.Sequential:
-    """Return two linear layers with a ReLU between them."""
-    return nn.Sequential(nn.Linear(before, inner), nn.ReLU(inplace=True), nn.Linear(inner, after))
+def pointwise(layer: nn.Linear, x: Float[Tensor, "V F P"]) -> Float[Tensor, "V G P"]:
+    """Return a linear layer, applied to each point."""
+    return times(layer.weight, x, onto=layer.bias[:, None])
+
+
+def times(
+    weight: Float[Tensor, "G F"], x: Float[Tensor, "V F P"], onto: Tensor | None = None
+) -> Float[Tensor, "V G P"]:
+    """Return ``weight @ x``, added to ``onto`` (without the copies that a plain product makes)."""
+    weight = weight.expand(len(x), -1, -1)
+    return weight.bmm(x) if onto is None else torch.baddbmm(onto, weight, x)
+
+
+def _of_groups(groups: int, width: int, like: Tensor) -> Float[Tensor, "W G"]:
+    """Return for each channel which group it is of, as ones and zeros."""
+    return torch.eye(groups, dtype=like.dtype, device=like.device).repeat_interleave(
+        width // groups, 0
+    )
