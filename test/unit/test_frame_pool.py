@@ -11,14 +11,17 @@ import torch
 
 from semantic_field.data.simulated_room import SimulatedRoom
 from semantic_field.frames import Frame
+from semantic_field.generalizable.episodes import rays_of
 from semantic_field.generalizable.frame_pool import FramePool
 from semantic_field.generalizable.label_segments import segment_agreement, segments_of
 from semantic_field.generalizable.sensor_noise import (
     EXACT,
     SensorNoise,
     corrupted,
+    with_merged_segments,
     with_wrong_segments,
 )
+from semantic_field.generalizable.source_exposure import equalized
 
 
 @lru_cache
@@ -196,3 +199,28 @@ def test_agreement_of_all_the_same_labels_is_high_and_of_nobody_is_half() -> Non
     assert found[:, 0][big].mean() > 0.9
     alone, _ = pool.sources([2])
     assert (segment_agreement(alone)[:, 0] == 0.5).all()
+
+
+def test_merged_segments_take_a_label_beside_them() -> None:
+    labels = np.zeros((12, 12), np.int32)
+    labels[2:5, 2:5], labels[7:10, 6:10] = 1, 2
+    seen = set()
+    for seed in range(30):
+        found = with_merged_segments(labels, 0.5, np.random.default_rng(seed))
+        things = found[3, 3], found[8, 8], found[0, 0]
+        assert things[0] in (0, 1) and things[1] in (0, 2)  # a thing joins what is around it
+        seen.add((int(things[0]), int(things[1])))
+    assert seen == {(0, 0), (0, 2), (1, 0), (1, 2)}
+
+
+def test_sources_of_other_exposure_are_made_equal() -> None:
+    near = [frames()[i] for i in (6, 7, 8)]
+    dark = replace(near[2], color=(near[2].color * 0.7).astype(np.uint8), stamp_ns=99)
+    pool = pool_of([near[0], near[1], dark])
+    sources, _ = pool.sources([0, 1, 2])
+    goal = near[1]
+    rays = rays_of(sources, goal.camera, goal.T_world_camera)
+    found = equalized(sources, rays)
+    ratio = found.colors[2].mean() / sources.colors[2].mean()
+    assert 1.3 < float(ratio) < 1.5
+    assert abs(float(found.colors[1].mean() / sources.colors[1].mean()) - 1) < 0.05

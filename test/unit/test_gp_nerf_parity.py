@@ -9,8 +9,8 @@ import torch
 import yaml
 from torch import nn
 
-from semantic_field.generalizable.gp_nerf import GPNeRF, GPNeRFConfig
 from semantic_field.generalizable.generalizable_model import Truth
+from semantic_field.generalizable.gp_nerf import GPNeRF, GPNeRFConfig
 from semantic_field.generalizable.source_images import SourceImages, target_rays
 from semantic_field.settings import updated
 

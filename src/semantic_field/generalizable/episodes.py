@@ -51,6 +51,17 @@ class EpisodeSettings:
             SensorNoise(),
             SensorNoise(color=2.0, exposure=0.03, position_m=0.002, angle_rad=0.001),
             SensorNoise(wrong_segments=0.15, ragged_px=1.5, color=2.0, exposure=0.03),
+            SensorNoise(
+                depth=2.0,
+                missing=0.25,
+                wrong_segments=0.05,
+                merged_segments=0.25,
+                ragged_px=2.0,
+                exposure=0.05,
+                color=3.0,
+                position_m=0.01,
+                angle_rad=0.005,
+            ),
         )
     )
     without_depth: float = 0.0

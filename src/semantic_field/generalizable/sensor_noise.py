@@ -27,6 +27,8 @@ class SensorNoise:
         edges: whether pixels at depth discontinuities have no reading.
         missing: share of the area, in blobs, without a reading.
         wrong_segments: share of the connected areas of one label that get another class.
+        merged_segments: share of the connected areas that get the label of an area beside them, as
+            of things that a network overlooks.
         ragged_px: standard deviation by which borders of labels are displaced, pixels.
         exposure: standard deviation of the logarithm of each frame's gain.
         color: standard deviation of the noise of colours, 0..255.
@@ -39,6 +41,7 @@ class SensorNoise:
     edges: bool = True
     missing: float = 0.15
     wrong_segments: float = 0.3
+    merged_segments: float = 0.0
     ragged_px: float = 0.0
     exposure: float = 0.0
     color: float = 0.0
@@ -47,7 +50,10 @@ class SensorNoise:
 
     def __post_init__(self) -> None:
         values = {name: float(value) for name, value in vars(self).items()}
-        if min(values.values()) < 0 or max(self.missing, self.wrong_segments) > 1:
+        if (
+            min(values.values()) < 0
+            or max(self.missing, self.wrong_segments, self.merged_segments) > 1
+        ):
             raise ValueError(f"expected numbers from 0 on, and shares up to 1, got {values}")
 
 
@@ -65,6 +71,8 @@ def corrupted(
     labels = frame.labels
     if labels is not None and noise.ragged_px > 0:
         labels = _ragged(labels, noise.ragged_px, random)
+    if labels is not None and noise.merged_segments > 0:
+        labels = with_merged_segments(labels, noise.merged_segments, random)
     if labels is not None and noise.wrong_segments > 0 and len(classes) > 1:
         labels = with_wrong_segments(labels, noise.wrong_segments, classes, random)
     return replace(
@@ -92,6 +100,25 @@ def with_wrong_segments(
     new = classes[(place + drawn) % len(classes)]
     wrong = (random.random(len(old)) < share) & (old != VOID_LABEL) & (new != old)
     return np.where(wrong, new, old)[segments].astype(np.int32)
+
+
+def with_merged_segments(
+    labels: Int[NDArray, "H W"], share: float, random: np.random.Generator
+) -> Int[NDArray, "H W"]:
+    """Return labels in which a share of the connected areas have the label of one beside them."""
+    segments = segments_of(labels)
+    old = np.zeros(segments.max() + 1, np.int64)
+    old[segments.ravel()] = labels.ravel()
+    pairs = [
+        np.stack([one.ravel(), other.ravel()])
+        for one, other in ((segments[:, 1:], segments[:, :-1]), (segments[1:], segments[:-1]))
+    ]
+    one, other = np.concatenate([*pairs, *(pair[::-1] for pair in pairs)], 1)
+    beside = np.arange(len(old))
+    order = random.permutation(np.flatnonzero(one != other))
+    beside[one[order]] = other[order]  # the last writer wins: drawn by the length of the border
+    new = np.where(random.random(len(old)) < share, old[beside], old)
+    return np.where(old == VOID_LABEL, old, new)[segments].astype(np.int32)
 
 
 def _measured(

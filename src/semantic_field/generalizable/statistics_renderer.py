@@ -15,6 +15,7 @@ from semantic_field.generalizable.carried_branch import CarriedBranch
 from semantic_field.generalizable.generalizable_model import Prediction
 from semantic_field.generalizable.guided_samples import GuidedSamples
 from semantic_field.generalizable.label_segments import segment_agreement
+from semantic_field.generalizable.source_exposure import equalized
 from semantic_field.generalizable.source_images import SourceImages, TargetRays
 from semantic_field.settings import Settings, option
 
@@ -53,6 +54,7 @@ class StatisticsRenderer(nn.Module):
             level: features of the sources.
             logits: of a closed set's classes at their pixels; None = carried.
         """
+        sources = equalized(sources, rays)
         if logits is None:
             return self.branch(sources, rays, samples.depths, level, _agreement(sources))
         carrying = replace(

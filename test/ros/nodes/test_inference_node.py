@@ -8,6 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 import pytest
+import torch
 
 import embedded_ros
 
@@ -27,6 +28,7 @@ from vision_msgs.msg import LabelInfo  # noqa: E402
 
 from semantic_field.data.simulated_room import SimulatedRoom  # noqa: E402
 from semantic_field.frames import Frame  # noqa: E402
+from semantic_field.generalizable.training.weight_files import build_model  # noqa: E402
 from semantic_field.nodes.ros import conversions  # noqa: E402
 from semantic_field.srv import RenderView  # noqa: E402
 
@@ -532,3 +534,24 @@ def test_settings_change_while_it_runs(inference, feed, walk, call, wait_until):
     assert not answer.success and "2" in answer.message
     set_parameter(call, "views", 2)
     assert call(RenderView, "infer_view", **request(frames[4])).success
+
+
+def test_a_real_model_answers(inference, feed, walk, call):
+    """A GSNeRF as it is before training: it blends by hand-set weights then, and is not sure."""
+    _, frames = walk
+    torch.manual_seed(0)
+    model = build_model({"system": "gsnerf", "branch": "statistics", "depth": "readings"})
+    node = inference(model, least_confidence=0.0, samples=2)
+    feed(node, [frames[i] for i in (0, 1, 3, 4)])
+    assert model.config.samples == 2
+    target = frames[2]
+    answer = call(RenderView, "infer_view", **request(target))
+    assert answer.success, answer.message
+    right, known = agreement(conversions.label_ids(answer.label), target.labels)
+    assert right > 0.95 and known > 0.9
+    depth = conversions.depth_metres(answer.depth)
+    assert np.median(np.abs(depth - target.depth)[depth > 0]) < 0.02
+    color = conversions.rgb_image(answer.color).astype(float)
+    assert np.abs(color - target.color).mean() < 5
+    set_parameter(call, "samples", 4)
+    assert model.config.samples == 4

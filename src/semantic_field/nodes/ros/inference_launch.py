@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from launch import LaunchContext, Substitution
+from launch.actions import GroupAction, SetEnvironmentVariable
 from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration, SubstitutionFailure
 from launch_ros.actions import Node
@@ -75,12 +76,20 @@ def mapping_remappings() -> list[tuple[str, Substitution]]:
     ]
 
 
-def inference_node(follow: Substitution, condition: IfCondition | None = None) -> Node:
+def inference_node(follow: Substitution, condition: IfCondition | None = None) -> GroupAction:
     """Return the action that starts the inference node.
+
+    Its threads sleep while they wait for each other: where other processes keep the processors
+    busy, waiting threads that spin made a view take 20 s in place of 2.5 s (2 cores, load 12).
 
     Args:
         follow: value of its parameter ``follow``.
     """
+    sleeping = SetEnvironmentVariable("OMP_WAIT_POLICY", "passive")
+    return GroupAction([sleeping, _node(follow)], condition=condition)
+
+
+def _node(follow: Substitution) -> Node:
     texts = {"weights": "weights", "depth": "depth_from", "view_frame": "view_frame"}
     inputs = (
         "global_frame", "pose_source", "pose_frame", "color_transport", "depth_transport",
@@ -105,5 +114,4 @@ def inference_node(follow: Substitution, condition: IfCondition | None = None) -
             },
         ],
         remappings=launch_parts.remappings(),
-        condition=condition,
     )

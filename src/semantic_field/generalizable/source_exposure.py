@@ -1,0 +1,40 @@
+"""Equal exposure of the sources of a target, measured on what they show together."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from semantic_field.field.views.agreement import exposures_between
+from semantic_field.generalizable.gathering import gather
+from semantic_field.generalizable.source_images import SourceImages, TargetRays
+from semantic_field.geometry import pose_distances
+
+OVERLAP = 24, 32  # rows and columns of rays whose colours are compared
+SAME_M, SAME_SHARE = 0.02, 0.03  # depths that differ by less are of one surface
+
+
+def equalized(sources: SourceImages, rays: TargetRays) -> SourceImages:
+    """Return the sources with the exposure of those nearest to the target.
+
+    Gain and bias of each source and channel are solved on the surface that rays and sources show
+    together, see ``exposures_between``.
+    """
+    if sources.depths is None or len(sources) < 2:
+        return sources
+    h, w = rays.size
+    row = torch.arange(OVERLAP[0], device=rays.depth.device) * h // OVERLAP[0]
+    column = torch.arange(OVERLAP[1], device=rays.depth.device) * w // OVERLAP[1]
+    row, column = (index.reshape(-1) for index in torch.meshgrid(row, column, indexing="ij"))
+    some = rays.at(row, column)
+    found = gather(sources, some, some.depth[..., None])
+    same = found.gap.abs() < SAME_M + SAME_SHARE * found.far
+    seen = (found.inside & (found.reading > 0) & same)[:, 0, 0].T
+    colors = 255.0 * found.colors[:, 0, 0].transpose(0, 1)
+    poses = (part.double().cpu().numpy() for part in (sources.poses, rays.pose))
+    exposures = exposures_between(colors.cpu().numpy(), seen.cpu().numpy(), pose_distances(*poses))
+    gain, bias = torch.from_numpy(exposures).to(sources.colors).unbind(-1)
+    return replace(
+        sources, colors=gain[..., None, None] * sources.colors + bias[..., None, None] / 255.0
+    )
