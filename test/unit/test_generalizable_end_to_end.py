@@ -25,7 +25,7 @@ from semantic_field.generalizable.training.weight_files import (
 
 ROOMS = "room:seed=0..1,frames=8,width=64,height=48"
 EXACT_ONLY = {"depth": 0, "edges": False, "missing": 0, "wrong_segments": 0}
-EPISODES = {"views": [2, 3], "strides": [1, 2], "crop": [16, 24], "noises": [EXACT_ONLY]}
+EPISODES = {"views": [2, 3], "strides": [1, 2], "crop": [32, 32], "noises": [EXACT_ONLY]}
 STATISTICS = {"system": "gsnerf", "branch": "statistics", "depth": "readings"}
 CLOSED_SET = {"system": "gp_nerf", "class_names": OF_THE_RECORDINGS}
 CASES = {  # with the share of the loss that is left; carried weights begin near good ones

@@ -28,7 +28,12 @@ from semantic_field.generalizable.training.episode_feed import EpisodeFeed
 from semantic_field.generalizable.training.fine_tuning import FineTuning, fine_tuned
 from semantic_field.generalizable.training.held_out_figures import figures_of, mean_iou
 from semantic_field.generalizable.training.learning_rate import make_optimizer, rate_factor
-from semantic_field.generalizable.training.scene_cache import Recording, read_scene, write_scene
+from semantic_field.generalizable.training.scene_cache import (
+    Recording,
+    read_recording,
+    read_scene,
+    write_scene,
+)
 from semantic_field.generalizable.training.scene_episodes import (
     RecentlyUsed,
     SceneEpisodes,
@@ -119,6 +124,7 @@ def test_a_scene_comes_back_as_it_was(tmp_path):
     labels = np.arange(12, dtype=np.int32).reshape(3, 4) * 10_000 - 1
     write_scene(tmp_path / "a", Recording("r", {3: "cup"}), [frame(1), frame(2, labels)])
     recording, (first, second) = read_scene(tmp_path / "a")
+    assert recording == read_recording(tmp_path / "a") and recording.frames == 2
     assert recording.name == "r" and recording.class_names == {3: "cup"}
     assert recording.present == set(range(9_999, 110_000, 10_000))
     assert first.labels is None and (second.labels == labels).all()
@@ -274,6 +280,11 @@ def test_held_out_episodes_are_the_same_each_time(rooms, settings):
     exact = first["exact"][0]
     assert torch.equal(exact.sources.depths, exact.truth.source_depths)
     assert not torch.equal(first["noisy"][0].sources.depths, exact.truth.source_depths)
+
+
+def test_a_recording_of_too_few_frames_is_named(rooms):
+    with pytest.raises(ValueError, match=r"at least 10 frames in room:seed=.*got 8; lower"):
+        SceneEpisodes(rooms, EpisodeSettings(strides=(1, 5)))
 
 
 def some_episode() -> Episode:

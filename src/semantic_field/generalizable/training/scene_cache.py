@@ -40,11 +40,13 @@ class Recording:
     Attributes:
         class_names: class id to name, without void; {} without labels.
         present: class ids that occur in its label images.
+        frames: their number, as read from a file.
     """
 
     name: str
     class_names: dict[int, str] = field(default_factory=dict)
     present: frozenset[int] = frozenset()
+    frames: int = 0
 
 
 def cache_file(folder: Path, location: str, size: tuple[int, int], most_frames: int) -> Path:
@@ -103,7 +105,8 @@ def read_recording(path: Path) -> Recording | None:
     """Return what a cache file says of its recording; None if it is missing or damaged."""
     try:
         with safe_open(path, "numpy") as file:
-            return _recording(json.loads((file.metadata() or {})[FORMAT]))
+            about = json.loads((file.metadata() or {})[FORMAT])
+            return _recording(about, file.get_slice("stamps").get_shape()[0])
     except FileNotFoundError:
         return None
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
@@ -118,7 +121,7 @@ def read_scene(path: Path) -> tuple[Recording, list[Frame]] | None:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         if _checksum(arrays) != about["checksum"]:
             raise ValueError("the checksum does not match the contents")
-        return _recording(about), list(_frames(arrays))
+        return _recording(about, len(arrays["stamps"])), list(_frames(arrays))
     except FileNotFoundError:
         return None
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
@@ -130,9 +133,10 @@ def _damaged(path: Path, error: Exception) -> None:
     return None
 
 
-def _recording(about: dict) -> Recording:
+def _recording(about: dict, frames: int) -> Recording:
     names = {int(i): name for i, name in about["class_names"].items()}
-    return Recording(about["name"], names, frozenset(i for i in about["present"] if i >= 0))
+    present = frozenset(i for i in about["present"] if i >= 0)
+    return Recording(about["name"], names, present, frames)
 
 
 def packed(frames: list[Frame]) -> Arrays:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from semantic_field.generalizable.episodes import Episode, EpisodeMaker, EpisodeSettings, Scene
+from semantic_field.generalizable.episodes import Episode, EpisodeMaker, EpisodeSettings
 from semantic_field.generalizable.sensor_noise import EXACT, SensorNoise
 from semantic_field.generalizable.training.episode_feed import episode_random
 from semantic_field.generalizable.training.scenes import SceneSet, expand_locations
@@ -62,6 +62,8 @@ class SceneEpisodes:
         entries: number of the entry of ``shares`` to which each scene belongs.
         shares: share of the scenes that are drawn from each entry; () = every scene alike.
         class_names: the model's closed set, () = carried.
+    Raises:
+        ValueError: if a recording is too short.
     """
 
     def __init__(
@@ -77,12 +79,13 @@ class SceneEpisodes:
         shares: Sequence[float] = (),
         memory_mb: float = 2048.0,
     ) -> None:
+        check_lengths(scenes, settings)
         self._names, self._seed = class_names, seed
         self._active = min(active, len(scenes))
         self._steps = max(1, self._active * episodes_per_scene // batch)
         self._shares = scene_shares(scenes.entries, shares)
         self._makers = RecentlyUsed(
-            lambda number: _maker(scenes[number], settings), memory_mb * 1e6
+            lambda number: _maker(scenes, number, settings), memory_mb * 1e6
         )
 
     def __call__(self, step: int, index: int) -> Episode:
@@ -123,15 +126,14 @@ def held_out_episodes(
     ``exact`` sources have no faults, ``noisy`` ones those of ``SensorNoise()``; if training has
     sources without depth, ``no_depth`` ones are exact otherwise. Each scene has as many episodes.
     """
+    check_lengths(scenes, settings)
     found: dict[str, list[Episode]] = {}
     for number in range(min(count, len(scenes))):
-        scene = scenes[number]
         for kind, special in _kinds(settings).items():
-            maker = EpisodeMaker(scene, special)
+            (maker, names), _ = _maker(scenes, number, special)
             for index in range(number, count, len(scenes)):
                 episode = maker(episode_random(seed, index, HELD_OUT))
-                episode = with_classes(episode, scene.class_names, class_names)
-                found.setdefault(kind, []).append(episode)
+                found.setdefault(kind, []).append(with_classes(episode, names, class_names))
     return found
 
 
@@ -156,10 +158,25 @@ def recording_episodes(
 
 
 def _maker(
-    scene: Scene, settings: EpisodeSettings
+    scenes: SceneSet, number: int, settings: EpisodeSettings
 ) -> tuple[tuple[EpisodeMaker, dict[int, str]], int]:
+    """Return what makes episodes of a scene and its class names, and how many bytes they take."""
+    scene = scenes[number]
     pixels = sum(frame.depth.size for frame in scene.frames)
     return (EpisodeMaker(scene, settings), scene.class_names), pixels * BYTES_PER_PIXEL
+
+
+def check_lengths(scenes: SceneSet, settings: EpisodeSettings) -> None:
+    """Raise a ValueError if a recording is so short that a pool may be empty."""
+    least = 2 * settings.strides[1]  # then any pool has a frame beside the target
+    for number, location in enumerate(scenes.locations):
+        count = scenes.recording(number).frames
+        if count < least:
+            raise ValueError(
+                f"expected at least {least} frames in {location} for episodes.strides up to "
+                f"{settings.strides[1]}, got {count}; lower episodes.strides in the settings, or "
+                "leave the recording out"
+            )
 
 
 def with_classes(episode: Episode, names: Mapping[int, str], class_names: Sequence[str]) -> Episode:

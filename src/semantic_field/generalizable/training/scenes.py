@@ -127,11 +127,12 @@ class SceneSet:
         """Return the names of all classes that occur in label images, sorted, without void."""
         names: set[str] = set()
         for number in range(len(self)):
-            recording = self._recording(number)
+            recording = self.recording(number)
             names |= {n for i, n in recording.class_names.items() if i in recording.present}
         return tuple(sorted(names))
 
-    def _recording(self, number: int) -> Recording:
+    def recording(self, number: int) -> Recording:
+        """Return what is known of a scene without reading its frames; raises as access."""
         found = read_recording(self._file(number))
         if found is None:
             self._make(number)
