@@ -17,7 +17,12 @@ from semantic_field.generalizable.gathering import (
     gather,
     interpolated,
 )
-from semantic_field.generalizable.source_images import SourceImages, TargetRays, target_rays
+from semantic_field.generalizable.source_images import (
+    SourceImages,
+    TargetRays,
+    rotated,
+    target_rays,
+)
 from semantic_field.geometry import Camera, invert_transform, look_at
 
 SOURCE = Camera(20.0, 22.0, 11.0, 8.5, 24, 16)
@@ -236,6 +241,24 @@ def test_gradients_of_colours_with_respect_to_depth_are_the_finite_differences(s
         difference = (sums[0] - sums[1]) / (2 * step)
         right += abs(difference - float(depths.grad[index])) < 0.02 + 0.05 * abs(difference)
     assert right >= 4  # one may cross the border of a pixel, where the slope changes
+
+
+def test_mixed_precision_leaves_the_geometry_exact(scene):
+    """Under autocast products of matrices are of half precision: pixels would be off by many."""
+    with torch.autocast("cpu", torch.bfloat16):
+        got = scene.gathered
+        assert (torch.ones(1, 3) @ torch.ones(3, 1)).dtype == torch.bfloat16
+    right = scene.gathered
+    assert got.pixels.dtype == torch.float32
+    torch.testing.assert_close(got.pixels, right.pixels)
+    torch.testing.assert_close(got.far, right.far)
+
+
+def test_rotations_are_those_of_matrices():
+    torch.manual_seed(0)
+    points, rotation = torch.randn(5, 2, 3), torch.randn(2, 3, 3)
+    right = torch.stack([points[:, k] @ rotation[k].T for k in range(2)], 1)
+    torch.testing.assert_close(rotated(points, rotation), right)
 
 
 def test_votes_are_the_weights_of_the_samples_with_the_label():

@@ -34,6 +34,7 @@ from semantic_field.evaluation.generalizable.methods import (
     pool_of,
     recognised,
     reprojection,
+    unguided,
     with_map_depth,
     with_samples,
 )
@@ -242,7 +243,7 @@ def test_a_baseline_never_sees_the_target(method, room) -> None:
 @pytest.mark.parametrize("name", ["reprojection", "hand_set", "model"])
 def test_what_arrives_later_is_not_used(name, room) -> None:
     """Frames after the target have labels of their own."""
-    settings = replace(SOURCES, views=2, arriving=True)
+    settings = replace(SOURCES, views=2, rule="nearest", arriving=True)
     late = np.full((48, 64), 77, np.int32)
     frames = [room[i] if i < 12 else replace(room[i], labels=late) for i in (0, 5, 10, 13, 14)]
     pool = pool_of(frames)
@@ -303,9 +304,20 @@ def test_without_guidance_the_model_is_told_no_depth(frames, room) -> None:
     assert model.saw[-1].any()
     Unguided(model)(sources, rays)
     assert not model.saw[-1].any()
-    unguided = model_method(model, frames, replace(SOURCES, depth="none"))
-    assert not unguided(target).confidence.any()  # this model needs the depth
+    blind_rays = model_method(model, frames, replace(SOURCES, depth="none"))
+    assert not blind_rays(target).confidence.any()  # this model needs the depth
     assert model_method(model, frames, SOURCES)(target).confidence.any()
+
+
+def test_a_model_that_can_be_unguided_is(frames, room) -> None:
+    """Its samples then are spread over the ray: some views have them in their image."""
+    torch.manual_seed(0)
+    model = build_model(SMALL)
+    changed = unguided(model)
+    assert isinstance(changed, Unguided)
+    assert model.config.guided and not changed.model.config.guided
+    view = model_method(model, frames, SourceFrames(views=4, samples=8, depth="none"))(room[12])
+    assert (view.confidence > 0).mean() > 0.5
 
 
 def test_samples_are_set_in_all_parts_of_a_copy() -> None:
@@ -434,7 +446,8 @@ def test_draws_add_up_to_one_score() -> None:
 @pytest.mark.parametrize(("psnr", "below"), [(29.0, True), (31.0, False)])
 def test_a_report_says_in_words_where_the_model_is_below(psnr: float, below: bool) -> None:
     quality = {"views": {"psnr": psnr}, "methods": {"other": {"views": {"psnr": 30.0}}}}
-    cost = {"render_ms": {"mine": 5.0, "other": 6.0}}
+    times = {"mine": 5.0, "other": 6.0}
+    cost = {"render_ms": times, "cpu_ms": times}
     found = method_shortfalls("mine", quality, cost)
     wanted = ["mine is below the other in PSNR (29.00 dB against 30.00 dB)"]
     assert found == (wanted if below else [])
@@ -462,8 +475,8 @@ def test_a_report_has_all_methods_side_by_side(evaluation, tmp_path) -> None:
     assert any(note.startswith(f"The baseline {UNIFORM}") for note in report["notes"])
     tables = method_tables(report)
     head, rows = tables["beside the simplest others"]
-    assert [row[0] for row in rows] == ["mean", REPROJECTION, HAND_SET, UNIFORM]
-    assert head[1] == "mIoU" and rows[1][-1] == "1.00"
+    assert head == ["", "mean", REPROJECTION, HAND_SET, UNIFORM]
+    assert rows[0][0] == "mIoU" and rows[-1][2] == "1.00"
     paths = write_report(evaluation, tmp_path)
     assert read_report(tmp_path) == json.loads(json.dumps(report))
     page = paths[1].read_text(encoding="utf-8")
@@ -504,7 +517,7 @@ def test_the_command_evaluates_a_file_of_weights(tmp_path, capsys, monkeypatch) 
     torch.manual_seed(0)
     model = build_model(SMALL)
     save_model(model, tmp_path / "mine.safetensors", ModelCard())
-    protocol = {"split": "carried", "views": {"width": 64, "limit": 1}, "queries": False}
+    protocol = {"split": "carried", "views": {"width": 32, "limit": 1}, "queries": False}
     protocol |= {"sources": {"views": 3, "samples": 2}, "headline": "semantic_nerf_valid"}
     (tmp_path / "few.yaml").write_text(json.dumps(protocol))
     call = ["evaluate", ROOM, "--protocol", str(tmp_path / "few.yaml"), "--ablation"]

@@ -19,8 +19,10 @@ import yaml
 from semantic_field.frames import Frame
 from semantic_field.generalizable.episodes import Episode, EpisodeSettings
 from semantic_field.generalizable.generalizable_model import Prediction, Truth
+from semantic_field.generalizable.sensor_noise import EXACT
 from semantic_field.generalizable.source_images import SourceImages, target_rays
 from semantic_field.generalizable.training import scene_cache, scenes
+from semantic_field.generalizable.training.construction import plain
 from semantic_field.generalizable.training.data_parallel import Workers
 from semantic_field.generalizable.training.episode_feed import EpisodeFeed
 from semantic_field.generalizable.training.fine_tuning import FineTuning, fine_tuned
@@ -48,7 +50,12 @@ from semantic_field.generalizable.training.training_settings import (
     read_training_config,
     training_config,
 )
-from semantic_field.generalizable.training.weight_files import SYSTEMS, System
+from semantic_field.generalizable.training.weight_files import (
+    SYSTEMS,
+    System,
+    build_model,
+    config_of,
+)
 from semantic_field.geometry import Camera
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -428,6 +435,15 @@ def test_shipped_settings_of_trainings(path, monkeypatch):
     assert not [name for name in trained | held_out if "bedroom" in name or "kitchen" in name]
 
 
+@pytest.mark.parametrize("name", ["gsnerf", "gp_nerf"])
+def test_settings_of_the_papers_are_those_of_a_training_without_noise(name):
+    config = read_training_config(config_file(name))
+    assert config.episodes.noises == (EXACT,)
+    model = build_model(config.model)
+    assert config_of(model) == plain(build_model(config_of(model)).config) | {"system": name}
+    assert make_optimizer(model, config.training, config.rates).param_groups
+
+
 def test_unknown_settings_of_a_training():
     with pytest.raises(ValueError, match="gsnerf_small"):
         config_file("nothing_of_that_name")
@@ -565,5 +581,5 @@ def test_fine_tuning_by_minutes_ends(tiny, rooms, settings):
 
 def test_batches_are_divided_evenly():
     assert [list(Workers(rank, 2).share_of(4)) for rank in (0, 1)] == [[0, 1], [2, 3]]
-    with pytest.raises(ValueError, match="multiple of the 2 processes, got 3; set it to 4"):
+    with pytest.raises(ValueError, match="multiple of the 2 processes, got 3; type --batch 4"):
         Workers(0, 2).share_of(3)

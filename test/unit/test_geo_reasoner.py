@@ -244,6 +244,14 @@ def test_depth_is_the_mean_over_the_planes_by_softmax():
     assert fine.depth.flatten().tolist() == pytest.approx(right, rel=1e-5)
 
 
+def test_one_source_alone_can_be_looked_at():
+    poses = [pose(eye) for eye in EYES[:3]]
+    net, sources, maps = reasoner(), sources_of(poses), maps_of(poses)
+    for every, one in zip(net(sources, maps), net(sources, maps, only=1), strict=True):
+        torch.testing.assert_close(one.depth[1], every.depth[1])
+        assert one.depth[[0, 2]].abs().max() == 0 and one.features is None
+
+
 def test_readings_stand_in_the_volume_at_their_depth():
     settings = replace(SMALL, spacing="depth", readings=True)
     net = reasoner(settings)

@@ -13,8 +13,8 @@ from semantic_field.generalizable.gp_nerf import GPNeRF, GPNeRFConfig
 from semantic_field.generalizable.label_segments import segments_of
 from semantic_field.generalizable.source_images import SourceImages, TargetRays, target_rays
 
-SIZE = (24, 32)
-INTRINSICS = torch.tensor([26.0, 26.0, 15.5, 11.5])
+SIZE = (32, 40)
+INTRINSICS = torch.tensor([26.0, 26.0, 19.5, 15.5])
 CLASSES = ("wall", "door", "window")
 SMALL = GPNeRFConfig(stem=8, widths=(8, 8, 8), stages=(1, 1, 1), radiance=8, width=8, semantic=8)
 CLOSED = replace(SMALL, class_names=CLASSES)
@@ -121,8 +121,8 @@ def test_rays_that_no_source_sees_are_void(config):
     found = predicted(model, sources, away)
     unseen = torch.zeros(SIZE, dtype=torch.bool)
     if config.sampling == "guided":  # the right edge of the farthest source's image
-        columns = (WALL_M * (away.pixels[..., 0] - 15.5) / 26.0) + 1.5
-        unseen = columns > 0.1 + WALL_M * 17.0 / 26.0
+        columns = (WALL_M * (away.pixels[..., 0] - 19.5) / 26.0) + 1.5
+        unseen = columns > 0.1 + WALL_M * 21.0 / 26.0
         assert unseen.any() and not unseen.all()
         assert (found.confidence[unseen] == 0).all() and (found.depth[unseen] == 0).all()
         assert found.scores is not None and (found.scores[unseen] == 0).all()
@@ -238,7 +238,7 @@ def test_the_sources_semantics_are_taught_only_by_the_targets_own_image():
 def test_tiny_images_cannot_teach():
     model = GPNeRF(CLOSED).train()
     sources = with_features(model, sources_at(-0.4, 0.1))
-    part = (slice(0, 8), slice(0, 32))
+    part = (slice(0, 8), slice(0, 40))
     truth = truth_at()
     cut = Truth(truth.color[part], truth.depth[part], truth.labels[part])
     with pytest.raises(ValueError, match="crops"):

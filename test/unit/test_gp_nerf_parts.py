@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from semantic_field.generalizable import ray_transformer
 from semantic_field.generalizable.gp_nerf_losses import (
     at_surface,
     class_loss,
@@ -144,6 +145,19 @@ def test_ray_attention_is_that_of_torch():
     torch.testing.assert_close(found.samples, block.feed(samples + said))
     torch.testing.assert_close(ray_weights(found.attention), weights[:, :, 0].mean(1))
     assert (ray_weights(found.attention)[~there] == 0).all()
+
+
+def test_few_samples_are_attended_to_as_many_are(monkeypatch):
+    block, samples = RayTransformer(8, heads=2), torch.randn(5, 4, 8, requires_grad=True)
+    there, prior = torch.rand(5, 4) > 0.3, torch.randn(5, 4)
+    found = []
+    for few in (8, 0):
+        monkeypatch.setattr(ray_transformer, "FEW", few)
+        block_of = block(samples, there, prior)
+        (gradient,) = torch.autograd.grad(block_of.samples.square().sum(), samples)
+        found.append((*block_of, gradient))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other)
 
 
 def test_a_ray_without_samples_has_no_weights():

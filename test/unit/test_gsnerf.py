@@ -264,7 +264,7 @@ def truth_of(sources: SourceImages) -> Truth:
 )
 def test_a_few_steps_lower_the_loss(values, terms):
     torch.manual_seed(0)
-    net, sources = GSNeRF(gsnerf_config(values)), textured()
+    net, sources = GSNeRF(gsnerf_config({"geometry.trained_share": 0.0} | values)), textured()
     truth, rays = truth_of(sources), target().part(slice(10, 18), slice(20, 32))
     optimizer = torch.optim.Adam(net.parameters(), 3e-3)
     sums = []
@@ -280,6 +280,23 @@ def test_a_few_steps_lower_the_loss(values, terms):
         assert all(grad.isfinite().all() for grad in grads)
     assert set(losses) == terms
     assert sums[-1] < sums[0]
+
+
+@pytest.mark.parametrize("branch", ["attention", "statistics"])
+def test_depth_is_learnt_beside_readings_in_a_share_of_the_steps(branch):
+    sources, rays = textured(), target().part(slice(10, 18), slice(20, 32))
+    truth, found = truth_of(sources), []
+    torch.manual_seed(4)
+    for share in (0.0, 0.5, 1.0):
+        net = GSNeRF(gsnerf_config(VOLUME | {"branch": branch, "geometry.trained_share": share}))
+        steps = [net(sources, rays) for _ in range(16)]
+        found.append(sum("level_0" in step.extra for step in steps))
+    assert found[0] == 0 and 0 < found[1] < 16 and found[2] == 16
+    seen = [(step.extra["level_0"] > 0).flatten(1).all(1).nonzero().tolist() for step in steps]
+    assert {str(one) for one in seen} == {"[[0]]", "[[1]]", "[[2]]"}
+    net.losses(steps[0], truth, sources)["levels"].backward()
+    assert net.geometry.nets[0].scores.weight.grad.abs().max() > 0
+    assert "level_0" not in net.eval()(sources, rays).extra
 
 
 def test_uniform_sampling_is_an_option():
@@ -314,3 +331,26 @@ def test_settings_are_documented():
 
     for name, item, _ in walk(GSNeRFConfig()):
         assert name == "class_names" or len(item.metadata["doc"]) > 10, name
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"branch": "attention"},
+        {"branch": "attention", "class_names": ["a", "b", "c"]},
+        {**VOLUME, "depth": "volume", "geometry.volume_channels": 4},
+        {**VOLUME, "depth": "volume", "losses.supervision": "self"},
+    ],
+)
+def test_a_step_of_mixed_precision_has_finite_gradients(values):
+    torch.manual_seed(0)
+    net, sources = GSNeRF(gsnerf_config(values)), textured()
+    rays = target().part(slice(10, 18), slice(20, 32))
+    with torch.autocast("cpu", torch.bfloat16):
+        prediction = net(sources, rays)
+        terms = net.losses(prediction, truth_of(sources), sources)
+    torch.stack([term.float() for term in terms.values()]).sum().backward()
+    grads = [p.grad for p in net.parameters() if p.grad is not None]
+    assert len(grads) > 10 and all(grad.isfinite().all() for grad in grads)
+    assert prediction.color.dtype == prediction.depth.dtype == torch.float32

@@ -104,6 +104,9 @@ def test_levels_by_hand():
     fine = torch.full((1, 2, 2), 2.5)
     coarse = torch.full((1, 1, 1), 4.0)
     assert level_loss([fine, coarse], truth).item() == pytest.approx(2 * 0.125 + 1 * 1.5)
+    nothing = torch.zeros(1, 2, 2)  # of a source whose depth was not looked for
+    both = level_loss([torch.cat([nothing, fine])], torch.cat([truth, truth]))
+    assert both.item() == pytest.approx(2 * 0.125)
 
 
 def test_labels_of_half_the_size_are_those_of_pixels():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -113,19 +114,16 @@ class AttentionRenderer(nn.Module):
             gathered=Gathered(*(at_sample(part, number)[:, :, None] for part in gathered)),
             mask=at_sample(mask, number),
         )
-        color = torch.einsum("hws,hwsv,hwsvc->hwc", weights, colors, gathered.colors)
+        color = ((weights[..., None] * colors)[..., None] * gathered.colors).sum((2, 3))
         seen = chosen.gathered.inside[:, :, 0].any(-1)
-        depth = (weights * samples.depths).sum(-1)
-        shown = {"color": color, "depth": torch.where(seen, depth, 0.0)}
+        depth = torch.where(seen, (weights * samples.depths).sum(-1), 0.0)
         if isinstance(self.semantics, ClosedSemantics):
             assert semantic is not None, "a closed set needs the extractor's semantic feature"
             logits = self._closed(self.semantics, chosen, semantic, size)
             scores = logits.softmax(-1) * seen[..., None]
-            return Prediction(
-                **shown, confidence=scores.amax(-1), scores=scores, extra={"logits": logits}
-            )
-        carried = self._carried(self.semantics, chosen, at_sample(features, number), sources)
-        return Prediction(**shown, **carried)
+            return Prediction(color, depth, scores.amax(-1), scores, extra={"logits": logits})
+        said = self._carried(self.semantics, chosen, at_sample(features, number), sources)
+        return Prediction(color, depth, said.confidence, said.scores, said.latent)
 
     @staticmethod
     def _closed(
@@ -146,8 +144,8 @@ class AttentionRenderer(nn.Module):
         chosen: _Chosen,
         features: Float[Tensor, "h w V F"],
         sources: SourceImages,
-    ) -> dict[str, Tensor | None]:
-        """Return confidence, scores and latent: what the sources carry, weighted."""
+    ) -> _Said:
+        """Return what the sources carry, weighted."""
         got = chosen.gathered
         inside = got.inside[:, :, 0]
         mask = chosen.mask & inside
@@ -165,19 +163,24 @@ class AttentionRenderer(nn.Module):
         )
         flat = (part.flatten(0, 1) for part in (features, besides, mask))
         weights, confidence = (part.unflatten(0, inside.shape[:2]) for part in semantics(*flat))
-        return {
-            "confidence": confidence,
-            "scores": _scores(weights, labels, sources.n_classes),
-            "latent": _latent(weights, got, sources),
-        }
+        return _Said(
+            confidence, _scores(weights, labels, sources.n_classes), _latent(weights, got, sources)
+        )
 
 
-@dataclass(frozen=True)
-class _Chosen:
+class _Chosen(NamedTuple):
     """The sample of each ray at which its meaning is read (S = 1), and who may be believed."""
 
     gathered: Gathered
     mask: Bool[Tensor, "h w V"]
+
+
+class _Said(NamedTuple):
+    """What the sources carry, see ``Prediction``."""
+
+    confidence: Float[Tensor, "h w"]
+    scores: Float[Tensor, "h w C"] | None
+    latent: Float[Tensor, "h w D"] | None
 
 
 def _scores(

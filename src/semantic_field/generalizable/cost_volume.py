@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.functional import grid_sample
 
 from semantic_field.generalizable.gathering import NEAREST_M
+from semantic_field.generalizable.source_images import rotated
 
 LEAST = 1e-3  # of a plane's depth (metres) or inverse depth (1/m)
 
@@ -124,7 +125,7 @@ def projected(
     size: tuple[int, int],
 ) -> tuple[Float[Tensor, "... 2"], Float[Tensor, "..."], Bool[Tensor, "..."]]:
     """Return pixels and z-depths of points in a camera, and whether it has them in its image."""
-    local = points @ T_camera_points[:3, :3].T + T_camera_points[:3, 3]
+    local = rotated(points, T_camera_points[:3, :3]) + T_camera_points[:3, 3]
     far = local[..., 2]
     front = far > NEAREST_M
     safe = torch.where(front, far, 1.0)

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import grid_sample, normalize
 
-from semantic_field.generalizable.source_images import SourceImages, TargetRays
+from semantic_field.generalizable.source_images import SourceImages, TargetRays, rotated
 
 NEAREST_M = 0.05  # samples nearer to a source's camera are not seen by it
 
@@ -57,7 +57,7 @@ def gather(sources: SourceImages, rays: TargetRays, depths: Float[Tensor, "h w S
     points = rays.points(depths)  # (h, w, S, 3)
     rotation, position = sources.poses[:, :3, :3], sources.poses[:, :3, 3]
     apart = points[..., None, :] - position  # (h, w, S, V, 3)
-    local = torch.einsum("hwsvi,vij->hwsvj", apart, rotation)
+    local = rotated(apart, rotation.mT)
     far = local[..., 2]
     front = (far > NEAREST_M) & (depths > 0)[..., None]
     safe = torch.where(front, far, 1.0)

@@ -54,6 +54,12 @@ class GeometrySettings(Settings):
     readings: bool = option(
         False, "show the coarsest volume the depth camera's readings, to complete their holes"
     )
+    trained_share: float = option(
+        0.25,
+        "share of the training steps with readings in which the depth of one source is learnt",
+        0.0,
+        1.0,
+    )
     least_confidence: float = option(
         0.0, "probability near the depth found, below which it stays unknown", 0.0, 1.0
     )
@@ -135,11 +141,15 @@ class GeoReasoner(nn.Module):
             f"of {strides[-1]}, got {stride}: change geometry.strides"
         )
 
-    def forward(self, sources: SourceImages, maps: tuple[Tensor, ...]) -> list[Level]:
+    def forward(
+        self, sources: SourceImages, maps: tuple[Tensor, ...], only: int | None = None
+    ) -> list[Level]:
         """Find the depth of each source.
 
         Args:
             maps: features (V, C, h, w) of the sources, from the finest.
+            only: number of the one source whose depth is wanted; None = all. The others' depth
+                and confidence are 0, and there are no features of the volume.
 
         Returns:
             One record for each level, from the coarsest.
@@ -160,6 +170,9 @@ class GeoReasoner(nn.Module):
             avg_pool2d(maps[i], pool) if pool > 1 else maps[i]
             for i, pool in zip(self.maps, self.pools, strict=True)
         ]
+        if only is not None:
+            own = self._cascade(sources, pooled, only, others[only])
+            return [_among_others(level, only, len(sources)) for level in own]
         found = [self._cascade(sources, pooled, i, others[i]) for i in range(len(sources))]
         return [_together(level) for level in zip(*found, strict=True)]
 
@@ -226,6 +239,13 @@ class GeoReasoner(nn.Module):
         where = planes.number_of(reading, planes.first)
         number = torch.arange(planes.count, device=where.device)[:, None, None]
         return ((1 - (where - number).abs()).clamp(min=0) * (reading > 0))[None]
+
+
+def _among_others(level: Level, index: int, count: int) -> Level:
+    """Return the level of one of so many sources with zeros for the others."""
+    own = torch.arange(count, device=level.depth.device) == index
+    depth, confidence = (part * own[:, None, None] for part in (level.depth, level.confidence))
+    return Level(depth, confidence, level.planes * count, None)
 
 
 def _together(levels: tuple[Level, ...]) -> Level:

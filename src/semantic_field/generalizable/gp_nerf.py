@@ -32,7 +32,7 @@ from semantic_field.generalizable.ray_rendering import RayRenderer, RenderedRays
 from semantic_field.generalizable.resnet_extractor import ResNetExtractor
 from semantic_field.generalizable.source_images import SourceImages, TargetRays
 
-LEAST_SIDE = 16  # of an image of rays whose own features can teach
+LEAST_SIDE = 32  # of an image of rays whose own features can teach
 COLOR_STEP, MEANING_STEP = 1, 2  # pixels between the neighbours
 RAY_NUMBERS = 9  # what the head hears of a ray beside its features: its colour and
 

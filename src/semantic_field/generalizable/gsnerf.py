@@ -159,14 +159,26 @@ class GSNeRF(GeneralizableModel):
     def _levels(self, sources: SourceImages, maps: tuple[Tensor, ...]) -> list[Level]:
         """Return what the geo-reasoner finds: where it is read, or there are no readings.
 
-        With readings the volume only fills holes, which ``source_depths`` has done before.
+        With readings the volume only fills holes, which ``source_depths`` has done before; in a
+        share of the training steps, the depth of one source is found nevertheless, to be learnt.
         """
         if self.geometry is None:
             return []
         if self._readings(sources) is not None and not self._volume_channels():
-            return []
+            return self._level_to_learn(sources, maps)
         with torch.set_grad_enabled(torch.is_grad_enabled() and self._learns_depth()):
             return self.geometry(sources, maps)
+
+    def _level_to_learn(self, sources: SourceImages, maps: tuple[Tensor, ...]) -> list[Level]:
+        """Return what is found for one source, drawn at random, or nothing in most steps."""
+        assert self.geometry is not None
+        if not (self.training and self._learns_depth() and len(sources) > 1):
+            return []
+        if self.config.losses.supervision == "self":
+            return []  # whose terms need all sources
+        if float(torch.rand(())) >= self.config.geometry.trained_share:
+            return []
+        return self.geometry(sources, maps, only=int(torch.randint(len(sources), ())))
 
     def _learns_depth(self) -> bool:
         losses = self.config.losses

@@ -165,13 +165,14 @@ def level_loss(levels: LevelDepths, depths: Float[Tensor, "V H W"]) -> Tensor:
     """Return the smooth L1 of the depth of all levels, where the true one is known.
 
     Args:
-        levels: from the finest, whose weight is 2; each coarser one has half of that before.
+        levels: from the finest, whose weight is 2; each coarser one has half of that before. 0 =
+            was not looked for.
     """
     total = depths.new_zeros(())
     for number, found in enumerate(levels):
         true = interpolate(depths[:, None], size=found.shape[-2:], mode="nearest-exact")[:, 0]
         off = smooth_l1_loss(found, true, reduction="none")
-        total = total + FINEST_LEVEL * 0.5**number * _mean(off, true > 0)
+        total = total + FINEST_LEVEL * 0.5**number * _mean(off, (true > 0) & (found > 0))
     return total
 
 

@@ -130,7 +130,7 @@ class RayRenderer(nn.Module):
         if self.config.evidence:
             evidence = view_evidence(sources, gathered, labels, segments)
         done = self.aggregation(
-            by_view(_inputs(sources, gathered)),
+            _inputs(sources, gathered),
             by_view(gathered.turn),
             by_view(gathered.inside),
             self._places(rays, samples),
@@ -194,10 +194,10 @@ class RayRenderer(nn.Module):
         return (weights * depths).sum(-1) / weights.sum(-1).clamp_min(1e-6)
 
 
-def _inputs(sources: SourceImages, gathered: Gathered) -> Float[Tensor, "h w S V F"]:
+def _inputs(sources: SourceImages, gathered: Gathered) -> Float[Tensor, "V F P"]:
     assert sources.features is not None
     radiance = interpolated(sources.features[0], gathered.pixels, gathered.inside, sources.size)
-    return torch.cat([radiance, gathered.colors], -1)
+    return torch.cat([by_view(radiance), by_view(gathered.colors)], 1)
 
 
 def _parts(h: int, w: int, chunk: int) -> Iterator[tuple[slice, list[slice]]]:
@@ -213,9 +213,8 @@ def _joined(parts: list[RenderedRays], dim: int) -> RenderedRays:
     if len(parts) == 1:
         return parts[0]
     columns = {item.name: [getattr(part, item.name) for part in parts] for item in fields(parts[0])}
-    return RenderedRays(
-        **{name: None if c[0] is None else torch.cat(c, dim) for name, c in columns.items()}
-    )
+    whole = {name: None if c[0] is None else torch.cat(c, dim) for name, c in columns.items()}
+    return RenderedRays(**whole)  # type: ignore[arg-type]
 
 
 def _squashed(count: Tensor) -> Tensor:

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from semantic_field.generalizable.view_transformer import FeedForward, masked_softmax
 
+FEW = 8  # samples, up to which products are summed without matrices
+
 
 class RayBlock(NamedTuple):
     """Samples after one block, and how much each head of each sample attended to the others.
@@ -59,17 +61,39 @@ class RayTransformer(nn.Module):
             prior: logits that attention to each sample begins with; None = 0 (the paper).
         """
         R, S, W = samples.shape
-        query, key, value = self.inputs(self.norm(samples)).view(R, S, 3, self.heads, -1).unbind(2)
-        logits = torch.einsum("rshd,rthd->rhst", query, key) / math.sqrt(W // self.heads)
+        inputs = self.inputs(self.norm(samples)).view(R, S, 3, self.heads, W // self.heads)
+        logits = _few_products(inputs) if S <= FEW else _products(inputs)
         if prior is not None:
-            logits = logits + prior[:, None, None]
+            logits = logits + prior.T[:, None, None]
         if there is None:
-            attention = logits.softmax(-1)
+            attention = logits.softmax(0)
         else:
-            attention = masked_softmax(logits, there[:, None, None], -1)
-        said = torch.einsum("rhst,rthd->rshd", self.dropout(attention), value)
-        samples = samples + self.dropout(self.out(said.reshape(R, S, W)))
+            attention = masked_softmax(logits, there.T[:, None, None], 0)
+        attention = attention.permute(3, 1, 2, 0)
+        said = along_rays(self.dropout(attention), inputs[:, :, 2].flatten(2))
+        samples = samples + self.dropout(self.out(said))
         return RayBlock(self.feed(samples), attention)
+
+
+def _products(inputs: Float[Tensor, "R S 3 heads d"]) -> Float[Tensor, "S heads S R"]:
+    """Return scaled products of keys (first dimension) and queries (third)."""
+    query, key = inputs[:, :, 0], inputs[:, :, 1]
+    return torch.einsum("rshd,rthd->thsr", query, key) / math.sqrt(inputs.shape[-1])
+
+
+def _few_products(inputs: Float[Tensor, "R S 3 heads d"]) -> Float[Tensor, "S heads S R"]:
+    """The same for few samples: sums of long rows instead of many tiny matrices."""
+    query, key = inputs[:, :, :2].permute(2, 1, 3, 4, 0).contiguous() / inputs.shape[-1] ** 0.25
+    return torch.stack([(key * one).sum(2) for one in query], 2)
+
+
+def _few_along(
+    attention: Float[Tensor, "R heads S S"], grouped: Float[Tensor, "R S heads d"]
+) -> Float[Tensor, "R S heads d"]:
+    """``along_rays`` for few samples."""
+    rows = grouped.permute(1, 2, 3, 0).contiguous()  # (S, heads, d, R)
+    weights = attention.permute(2, 3, 1, 0)  # (S, S, heads, R)
+    return torch.stack([(one[:, :, None] * rows).sum(0) for one in weights]).permute(3, 0, 1, 2)
 
 
 def along_rays(
@@ -81,6 +105,8 @@ def along_rays(
     """
     R, S, D = meaning.shape
     grouped = meaning.view(R, S, attention.shape[1], -1)
+    if S <= FEW:
+        return _few_along(attention, grouped).reshape(R, S, D)
     return torch.einsum("rhst,rthd->rshd", attention, grouped).reshape(R, S, D)
 
 

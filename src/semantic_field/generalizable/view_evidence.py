@@ -48,11 +48,12 @@ def by_view(values: Float[Tensor, "h w S V *C"]) -> Float[Tensor, "V *C P"]:
 
 
 @torch.no_grad()
-def agreement_of_segments(sources: SourceImages) -> Float[Tensor, "V 2 H W"] | None:
-    """Return ``segment_agreement``; None for sources without labels, segments or depth."""
+def agreement_of_segments(sources: SourceImages) -> Float[Tensor, "2 V H W"] | None:
+    """Return ``segment_agreement``, its two numbers as images of their own; None for sources
+    without labels, segments or depth."""
     if sources.labels is None or sources.segments is None or sources.depths is None:
         return None
-    return segment_agreement(sources)
+    return segment_agreement(sources).transpose(0, 1).contiguous()
 
 
 @torch.no_grad()
@@ -60,7 +61,7 @@ def view_evidence(
     sources: SourceImages,
     gathered: Gathered,
     labels: Int[Tensor, "h w S V"] | None,
-    segments: Float[Tensor, "V 2 H W"] | None,
+    segments: Float[Tensor, "2 V H W"] | None,
 ) -> ViewEvidence:
     """Return the evidence; nothing in it is learnt, and no gradient passes.
 
@@ -85,7 +86,7 @@ def view_evidence(
     if segments is None:
         numbers += [torch.full_like(trusted, 0.5), torch.zeros_like(trusted)]
     else:
-        parts = (at_pixels(segments[:, i], gathered.pixels, gathered.inside) for i in range(2))
+        parts = (at_pixels(image, gathered.pixels, gathered.inside) for image in segments)
         numbers += map(by_view, parts)
     geometry = by_view(geometry_statistics(gathered, sources))
     all_numbers = torch.cat([geometry, torch.stack(numbers, 1)], 1)

@@ -24,25 +24,28 @@ class MethodScores:
     """Accumulates the scores of one method.
 
     Attributes:
-        scores: of its views. unseen: shares of their pixels with confidence 0.
+        scores: of its views. unseen: shares of their pixels with confidence 0. cpu_s: processor
+            time of all threads for each view, seconds.
     """
 
     scores: ViewScores
     unseen: list[float] = field(default_factory=list)
+    cpu_s: list[float] = field(default_factory=list)
 
     @property
     def records(self) -> list[ViewRecord]:
         return self.scores.records
 
     def result(self) -> dict[str, Any]:
-        """Return ``views`` (with ``unseen``), ``geometry``, ``semantics``, ``confidence`` and the
-        median ``render_ms`` of a view.
+        """Return ``views`` (with ``unseen``), ``geometry``, ``semantics``, ``confidence``, and the
+        medians of a view's time: ``render_ms`` and ``cpu_ms``.
         """
         found = self.scores.result()
         kept = {name: found[name] for name in ("views", "semantics", "confidence")}
         kept["views"] = kept["views"] | {"unseen": float(np.mean(self.unseen))}
         seconds = statistics.median(record.render_s for record in self.records)
-        return kept | {"geometry": found["depth"], "render_ms": 1e3 * seconds}
+        times = {"render_ms": 1e3 * seconds, "cpu_ms": 1e3 * statistics.median(self.cpu_s)}
+        return kept | {"geometry": found["depth"]} | times
 
 
 class Contest:
@@ -76,9 +79,10 @@ class Contest:
         for number, position in enumerate(targets.positions):
             truth, views = targets[number], {}
             for name, method in methods.items():
-                began = time.perf_counter()
+                began, began_cpu = time.perf_counter(), time.process_time()
                 view = method(truth)
                 seconds = time.perf_counter() - began
+                self._of(name).cpu_s.append(time.process_time() - began_cpu)
                 view = replace(view, label=filled(view.label, view.label >= 0))
                 self._of(name).scores.add(position, truth, view, seconds)
                 self._of(name).unseen.append(float((view.confidence == 0).mean()))

@@ -80,7 +80,7 @@ def model_method(model: GeneralizableModel, frames: list[Frame], settings: Sourc
     wanted = "volume" if settings.depth == "volume" else "sensor"
     given = blind(frames) if settings.depth == "volume" else frames
     predictor = Predictor(
-        Unguided(model) if settings.depth == "none" else model,
+        unguided(model) if settings.depth == "none" else model,
         FramePool(most=len(frames), width=frames[0].camera.width),
         ViewSettings(settings.views, settings.rule, wanted),
     )
@@ -144,16 +144,29 @@ def with_samples(model: GeneralizableModel, samples: int) -> GeneralizableModel:
     Raises:
         ValueError: if no part of the model has such a setting.
     """
-    changed, found = copy.deepcopy(model), False
-    for part in changed.modules():
-        config = getattr(part, "config", None)
-        if hasattr(config, "samples"):
-            part.config, found = replace(config, samples=samples), True  # type: ignore
-    if not found:
+    changed = copy.deepcopy(model)
+    if not _set(changed, samples=samples):
         raise ValueError(
             f"expected a model with the setting samples, got a {type(model).__name__} without"
         )
     return changed
+
+
+def unguided(model: GeneralizableModel) -> GeneralizableModel:
+    """Return a copy of the model whose samples are spread over each ray."""
+    changed = copy.deepcopy(model)
+    _set(changed, guided=False)  # others place samples so wherever the target depth is unknown
+    return Unguided(changed)
+
+
+def _set(model: GeneralizableModel, **values: int) -> bool:
+    """Change a setting in all parts of a model that have it; returns whether any has."""
+    found = False
+    for part in model.modules():
+        config = getattr(part, "config", None)
+        if config is not None and all(hasattr(config, name) for name in values):
+            part.config, found = replace(config, **values), True  # type: ignore
+    return found
 
 
 class Unguided(GeneralizableModel):

@@ -105,6 +105,7 @@ def _figures(contest: Contest, contestants: Contestants) -> tuple[dict[str, Any]
     """Return ``quality``, with that of other methods, and ``cost`` of a report."""
     results = contest.results()
     times = {name: result.pop("render_ms") for name, result in results.items()}
+    cpu = {name: result.pop("cpu_ms") for name, result in results.items()}
     varied = {item.name for item in contestants.variations}
     quality = results.pop(contestants.name) | {
         "methods": {name: item for name, item in results.items() if name not in varied},
@@ -113,7 +114,7 @@ def _figures(contest: Contest, contestants: Contestants) -> tuple[dict[str, Any]
         "queries": None,
         "instances": None,
     }
-    cost = {"render_ms_median": times[contestants.name], "render_ms": times}
+    cost = {"render_ms_median": times[contestants.name], "render_ms": times, "cpu_ms": cpu}
     return quality, cost
 
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -13,6 +14,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 CPU = torch.device("cpu")
+PATIENCE = timedelta(hours=2)  # one process may prepare scenes while the others wait
 
 
 @dataclass(frozen=True)
@@ -22,11 +24,14 @@ class Workers:
     Attributes:
         rank: number of this process.
         world: number of processes.
+        local_rank, local_world: the same among the processes of this machine.
         device: on which this process computes.
     """
 
     rank: int = 0
     world: int = 1
+    local_rank: int = 0
+    local_world: int = 1
     device: torch.device = CPU
 
     @property
@@ -53,7 +58,7 @@ class Workers:
         if batch % self.world:
             raise ValueError(
                 f"expected training.batch to be a multiple of the {self.world} processes, got "
-                f"{batch}; set it to {self.world * max(1, round(batch / self.world))}"
+                f"{batch}; type --batch {self.world * max(1, round(batch / self.world))}"
             )
         each = batch // self.world
         return range(self.rank * each, (self.rank + 1) * each)
@@ -78,16 +83,23 @@ def joined(device: str = "auto") -> Iterator[Workers]:
     Raises:
         ValueError: if ``cuda`` is wanted and there is no GPU for this process.
     """
-    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    chosen = _device(device, int(os.environ.get("LOCAL_RANK", 0)))
+    rank, world = _number("RANK", 0), _number("WORLD_SIZE", 1)
+    local_rank, local_world = _number("LOCAL_RANK", 0), _number("LOCAL_WORLD_SIZE", 1)
+    chosen = _device(device, local_rank)
     if world == 1:
         yield Workers(device=chosen)
         return
-    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    backend = "nccl" if chosen.type == "cuda" else "gloo"
+    dist.init_process_group(backend, timeout=PATIENCE)
     try:
-        yield Workers(rank, world, chosen)
+        yield Workers(rank, world, local_rank, local_world, chosen)
     finally:
         dist.destroy_process_group()
+
+
+def _number(variable: str, default: int) -> int:
+    """Return what ``torchrun`` told this process."""
+    return int(os.environ.get(variable, default))
 
 
 def _device(wanted: str, local_rank: int) -> torch.device:

@@ -20,7 +20,7 @@ from semantic_field.generalizable.training.scenes import SceneSet, expand_locati
 T = TypeVar("T")
 SCENES, HELD_OUT = 1 << 20, 1 << 21  # random numbers of their own: no step has so many episodes
 HELD_OUT_CROP = 120, 160
-BYTES_PER_PIXEL = 28  # of a frame and of what an EpisodeMaker keeps beside it
+BYTES_PER_PIXEL = 30  # of a frame and of what an EpisodeMaker keeps beside it
 
 
 class RecentlyUsed(Generic[T]):

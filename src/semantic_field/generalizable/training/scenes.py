@@ -111,6 +111,8 @@ class SceneSet:
     def prepare(self, progress: Progress, rank: int = 0, world: int = 1) -> None:
         """Make every file that is missing: of each ``world`` scenes the one of this ``rank``.
 
+        Processes that share the work need the same cache folder.
+
         Args:
             progress: called with a text, the number done and the number to do.
         """

@@ -38,6 +38,11 @@ def _add_train(subparsers) -> None:
     )
     command.add_argument("--steps", type=int, help="in place of training.steps")
     command.add_argument(
+        "--batch",
+        type=int,
+        help="in place of training.batch: episodes a step, a multiple of torchrun's processes",
+    )
+    command.add_argument(
         "--resume", action="store_true", help="go on from the last checkpoint in --out"
     )
     _add_device(command)
@@ -101,7 +106,9 @@ def _train(arguments: argparse.Namespace) -> int:
     )
 
     config = with_overrides(
-        read_training_config(config_file(arguments.config)), arguments.recordings, arguments.steps
+        read_training_config(config_file(arguments.config)),
+        arguments.recordings,
+        {"steps": arguments.steps, "batch": arguments.batch},
     )
     console = Console(quiet=os.environ.get("RANK", "0") != "0", soft_wrap=True)
     with _progress(console, config.training.steps) as (report, preparing):
@@ -140,6 +147,8 @@ def _progress(console, steps: int) -> Iterator[tuple]:
             shown.update(task, description=text, completed=entry["step"], total=steps)
 
         def preparing(text: str, done: int, count: int) -> None:
+            if not console.is_terminal and done == 0:
+                console.print(f"{text} (scene 1 of {count}; what is prepared is kept)")
             shown.update(task, description=text, completed=done, total=count)
 
         yield report, preparing

@@ -47,7 +47,8 @@ class TrainingJob:
         resume: go on from the folder's checkpoint (from the beginning if there is none yet).
         device: ``auto``, ``cpu`` or ``cuda``.
         report: see ``TrainingLoop``; called in the first process only.
-        preparing: told what scene is prepared, the number done and the number to do.
+        preparing: told what scene is prepared, the number done and the number to do; called in
+            every process.
     """
 
     config: TrainingConfig
@@ -97,7 +98,7 @@ class TrainingJob:
             )
         for each in (scenes, held_out):
             if each is not None:
-                each.prepare(self.preparing, workers.rank, workers.world)
+                each.prepare(self.preparing, workers.local_rank, workers.local_world)
         workers.wait()
         return scenes, held_out
 

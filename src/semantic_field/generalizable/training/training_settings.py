@@ -134,15 +134,14 @@ def training_config(content: Mapping[str, Any]) -> TrainingConfig:
 
 
 def with_overrides(
-    config: TrainingConfig, recordings: list[str], steps: int | None
+    config: TrainingConfig, recordings: list[str], training: Mapping[str, Any]
 ) -> TrainingConfig:
-    """Return the settings with what a command line gives: other recordings, other steps."""
-    data, training = config.data, config.training
+    """Return the settings with what a command line gives: recordings, training (None = as is)."""
+    data = config.data
     if recordings:
         data = dataclasses.replace(data, recordings=tuple(recordings), shares=())
-    if steps is not None:
-        training = updated(training, {"steps": steps})
-    return dataclasses.replace(config, data=data, training=training)
+    given = {name: value for name, value in training.items() if value is not None}
+    return dataclasses.replace(config, data=data, training=updated(config.training, given))
 
 
 def _section(name: str, defaults: Settings, values: dict[str, Any]) -> Any:
