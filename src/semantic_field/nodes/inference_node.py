@@ -3,12 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import ExitStack
-from functools import partial
 
-import numpy as np
-from numpy.typing import NDArray
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 
 from semantic_field.config import InferenceConfig
@@ -17,20 +13,17 @@ from semantic_field.generalizable.generalizable_model import GeneralizableModel
 from semantic_field.generalizable.training.weight_files import load_model
 from semantic_field.nodes.camera.inputs import FrameInput
 from semantic_field.nodes.predicting.inference_status import InferenceStatus
-from semantic_field.nodes.predicting.latest_work import LatestWork
+from semantic_field.nodes.predicting.inference_work import InferenceWork
 from semantic_field.nodes.predicting.snapshot_depth import SnapshotDepth
 from semantic_field.nodes.predicting.source_frames import SourceFrames
 from semantic_field.nodes.predicting.view_maker import ViewMaker
-from semantic_field.nodes.predicting.view_publisher import Viewpoint, ViewPublisher
+from semantic_field.nodes.predicting.view_publisher import ViewPublisher
 from semantic_field.nodes.predicting.view_service import ViewService
-from semantic_field.nodes.predicting.viewpoints import Viewpoints
+from semantic_field.nodes.predicting.viewpoints import CameraFollower, Viewpoints
 from semantic_field.nodes.ros.drops import DropCounter
 from semantic_field.nodes.ros.parameters import declare_settings, follow_changes
 from semantic_field.nodes.ros.run import run_node
 from semantic_field.nodes.ros.staged_node import StagedNode
-from semantic_field.nodes.ros.workers import Worker
-
-RATE_SLACK = 0.9  # of a period: stamps are not quite regular
 
 
 class InferenceNode(StagedNode):
@@ -52,8 +45,7 @@ class InferenceNode(StagedNode):
         self.views: ViewMaker | None = None
         self.input: FrameInput | None = None
         self._viewpoints: Viewpoints | None = None
-        self._work = LatestWork()
-        self._followed_ns = 0
+        self._follower = CameraFollower(self.settings)
         self._shape: tuple[int, ...] = ()  # of the frames
         if self.settings.autostart:
             self.start()
@@ -82,11 +74,9 @@ class InferenceNode(StagedNode):
             self.publisher.publish_names(views.label_names)
 
     def run_parts(self, running: ExitStack) -> None:
-        self._work = work = LatestWork()
-        worker = Worker(self, "inference", work.run)
-        worker.start()
-        running.callback(worker.join)
-        running.callback(work.stop)
+        assert self.views is not None
+        self._work = InferenceWork(self, self.views, self.sources, self.publisher, self.drops)
+        running.callback(self._work.stop)
 
     def warm_up(self) -> None:
         assert self.views is not None
@@ -100,11 +90,11 @@ class InferenceNode(StagedNode):
             self.drops,
             self._on_frame,
             self._on_label_names,
-            self._on_late_labels,
+            self._work.label,
             self._on_backward_time,
         )
         self._viewpoints = Viewpoints(
-            self, self.input, settings, self.drops, self._on_viewpoint, lambda: self.sources.version
+            self, self.input, settings, self.drops, self._work.show, lambda: self.sources.version
         )
         self.get_logger().info("inference: waiting for images")
 
@@ -116,87 +106,36 @@ class InferenceNode(StagedNode):
 
     # --- callbacks ----------------------------------------------------------------------------
 
-    def _put(self, kind: str, work: Callable[[], None]) -> None:
-        """Have the thread do something; what nobody has begun of that kind is dropped."""
-        if self._work.put(kind, work):
-            self.drops.add("inference_busy", "a newer one came before it was begun", what=kind)
-
     def _on_frame(self, frame: Frame) -> None:
         assert self.input is not None
         frame = frame.no_wider_than(self.settings.image_width)
-        if frame.color.shape != self._shape:
-            if self._shape:
-                self._forget("the camera's images have another size")
-            self._shape = frame.color.shape
-        self.sources.remember(frame)
-        kind = "frame" if frame.labels is None else "labelled frame"
-        self._put(kind, partial(self._take, frame, self._followed(frame, self.input.frame_id)))
-
-    def _followed(self, frame: Frame, frame_id: str) -> Viewpoint | None:
-        """Return the camera of a frame if a view is wanted from there, else None."""
-        settings, since_s = self.settings, (frame.stamp_ns - self._followed_ns) / 1e9
-        wanted = settings.follow == "camera" and self.publisher.is_heard
-        if not wanted or since_s < RATE_SLACK / settings.follow_rate_hz:
-            return None
-        self._followed_ns = frame.stamp_ns
-        # Without labels, an image has nothing to say about its own.
-        exclude_ns = frame.stamp_ns if frame.labels is None else None
-        return Viewpoint(frame.camera, frame.T_world_camera, frame.stamp_ns, frame_id, exclude_ns)
+        if self._shape and frame.color.shape != self._shape:
+            self._work.forget("the camera's images have another size")
+        self._shape = frame.color.shape
+        is_heard = self.publisher.is_heard
+        viewpoint = self._follower.viewpoint(frame, self.input.frame_id) if is_heard else None
+        self._work.take(frame, viewpoint)
 
     def _on_label_names(self, names: dict[int, str]) -> None:
         if self.views is not None and not self.views.label_names:
             self.publisher.publish_names(names)
 
-    def _on_late_labels(self, stamp_ns: int, labels: NDArray[np.int32]) -> None:
-        self._put("label image", partial(self._label, stamp_ns, labels))
-
-    def _on_viewpoint(self, viewpoint: Viewpoint) -> None:
-        if self.publisher.is_heard:
-            self._put("view", partial(self._show, viewpoint))
-
     def _on_backward_time(self) -> None:
         self.publisher.restart()
-        self._followed_ns = 0
-        self._forget("time went backwards")
-
-    def _forget(self, reason: str) -> None:
-        self.get_logger().warning(f"{reason}: the frames in memory are cleared")
-        self.sources.forget()
-        self._work.clear()
-        self._work.put("clear", self.sources.clear)
+        self._follower.restart()
+        self._work.forget("time went backwards")
 
     def _on_settings(self, settings: InferenceConfig) -> None:
-        """Apply new settings while the node runs."""
+        """Apply new settings while the node runs; the views may refuse them."""
+        if self.views is not None:
+            parts = self.views, self.sources, self.publisher, self._service, self._status
+            for part in parts:
+                part.follow(settings)
+        self._follower.follow(settings)
         self.settings = settings
-        if self.views is None:
-            return
-        for part in (self.views, self.sources, self.publisher, self._service, self._status):
-            part.follow(settings)
         if self.input is not None and self._viewpoints is not None:
             self.input.follow(settings.input)
             self._viewpoints.follow(settings)
-
-    # --- in the thread ------------------------------------------------------------------------
-
-    def _take(self, frame: Frame, viewpoint: Viewpoint | None) -> None:
-        self.sources.take(frame)
-        if viewpoint is not None:
-            self._show(viewpoint)
-
-    def _label(self, stamp_ns: int, labels: NDArray[np.int32]) -> None:
-        if not self.sources.label(stamp_ns, labels):
-            age = f"its frame is not among the {self.settings.late_frames} newest"
-            self.drops.add("late_labels", age, what="label image")
-
-    def _show(self, viewpoint: Viewpoint) -> None:
-        assert self.views is not None
-        v = viewpoint
-        try:
-            view = self.views.render(v.camera, v.T_world_camera, v.exclude_ns)
-        except ValueError as error:
-            self.drops.add("no_view", str(error), what="view")
-        else:
-            self.publisher.publish(view, viewpoint)
 
 
 def main(args: list[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""Where views are wanted from: poses on a topic, or a TF frame."""
+"""Where views are wanted from: poses on a topic, a TF frame, the camera itself."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ from rclpy.timer import Timer
 from std_msgs.msg import Header
 
 from semantic_field.config import InferenceConfig
+from semantic_field.frames import Frame
 from semantic_field.geometry import Camera, check_transform
 from semantic_field.nodes.camera.inputs import FrameInput
 from semantic_field.nodes.predicting.view_publisher import Viewpoint
 from semantic_field.nodes.ros import conversions
 from semantic_field.nodes.ros.drops import DropCounter
 from semantic_field.nodes.ros.qos import RELIABLE
+
+RATE_SLACK = 0.9  # of a period: stamps are not quite regular
 
 
 class Viewpoints:
@@ -116,6 +119,32 @@ class Viewpoints:
                 virtual_camera(self._config), pose, stamp_ns or now, frame_id, stamp_ns or None
             )
         )
+
+
+class CameraFollower:
+    """Wants views at the poses of the camera's own images, at most ``follow_rate_hz`` of them."""
+
+    def __init__(self, config: InferenceConfig) -> None:
+        self._config, self._newest_ns = config, 0
+
+    def follow(self, config: InferenceConfig) -> None:
+        """Apply new settings from the next image on."""
+        self._config = config
+
+    def restart(self) -> None:
+        """Time went back: want views of earlier images again."""
+        self._newest_ns = 0
+
+    def viewpoint(self, frame: Frame, frame_id: str) -> Viewpoint | None:
+        """Return the camera of a frame if a view is wanted from there, else None."""
+        since_s = (frame.stamp_ns - self._newest_ns) / 1e9
+        config = self._config
+        if config.follow != "camera" or since_s < RATE_SLACK / config.follow_rate_hz:
+            return None
+        self._newest_ns = frame.stamp_ns
+        # Without labels, an image has nothing to say about its own.
+        exclude_ns = frame.stamp_ns if frame.labels is None else None
+        return Viewpoint(frame.camera, frame.T_world_camera, frame.stamp_ns, frame_id, exclude_ns)
 
 
 def virtual_camera(config: InferenceConfig) -> Camera:
