@@ -475,8 +475,8 @@ def test_a_report_has_all_methods_side_by_side(evaluation, tmp_path) -> None:
     assert any(note.startswith(f"The baseline {UNIFORM}") for note in report["notes"])
     tables = method_tables(report)
     head, rows = tables["beside the simplest others"]
-    assert [row[0] for row in rows] == ["mean", REPROJECTION, HAND_SET, UNIFORM]
-    assert head[1] == "mIoU" and rows[1][-1] == "1.00"
+    assert head == ["", "mean", REPROJECTION, HAND_SET, UNIFORM]
+    assert rows[0][0] == "mIoU" and rows[-1][2] == "1.00"
     paths = write_report(evaluation, tmp_path)
     assert read_report(tmp_path) == json.loads(json.dumps(report))
     page = paths[1].read_text(encoding="utf-8")

@@ -22,34 +22,46 @@ METHOD_FIGURES = (
     Figure("a view", "render_ms", "ms", 0, -1),
     Figure("processor time", "cpu_ms", "ms", 0, -1),
 )
+ABLATION_FIGURES = ("mIoU", "above 0.1 %", "PSNR", "depth median", "processor time")
 
 
 def method_tables(report: dict[str, Any]) -> dict[str, tuple[list[str], list[list[str]]]]:
     """Return by title the head and the rows of the tables; {} if the report is of a map.
 
-    The last column is processor time over that of the first row that is timed beside it: the
-    reprojection, or the first variation. Other work on the machine changes wall times more.
+    The last figure is processor time over that of the first method that is timed beside it: the
+    reprojection, or of an ablation the first variation. Other work on the machine changes wall
+    times more.
     """
     if "methods" not in report["quality"]:
         return {}
     quality, cost, name = report["quality"], report["cost"], report["model"]["name"]
     base = report["model"]["first_baseline"]
     methods = {name: quality} | quality["methods"]
-    tables = {"beside the simplest others": _table(methods, cost, base)}
+    tables = {"beside the simplest others": _turned(*_table(methods, cost, base))}
     if quality["ablation"]:
         varied = quality["ablation"]
-        tables["ablation"] = _table(varied, cost, next(iter(varied)))
+        tables["ablation"] = _table(varied, cost, next(iter(varied)), ABLATION_FIGURES)
     return tables
 
 
+def _turned(head: list[str], rows: list[list[str]]) -> tuple[list[str], list[list[str]]]:
+    """Return a table with a row for each figure and a column for each method: it is narrower."""
+    head, *figures = (list(row) for row in zip(head, *rows, strict=True))
+    return head, figures
+
+
 def _table(
-    methods: dict[str, dict[str, Any]], cost: dict[str, Any], base: str
+    methods: dict[str, dict[str, Any]],
+    cost: dict[str, Any],
+    base: str,
+    names: tuple[str, ...] = (),
 ) -> tuple[list[str], list[list[str]]]:
     columns = {name: _with_times(item, cost, name) for name, item in methods.items()}
     shown = [
         figure
         for figure in METHOD_FIGURES
-        if any(figure.value(column) is not None for column in columns.values())
+        if (not names or figure.name in names)
+        and any(figure.value(column) is not None for column in columns.values())
     ]
     rows = []
     for name, column in columns.items():
