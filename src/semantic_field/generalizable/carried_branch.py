@@ -144,7 +144,7 @@ class CarriedBranch(nn.Module):
         depths = depths[:, None, None]
         gathered = gather(sources, rays, depths)
         inside = gathered.inside[:, 0, 0]
-        by_hand = hand_weights(gathered)
+        by_hand = hand_weights(gathered, sources.trust)
         labels, meaning = _meaning(sources, gathered, by_hand.labels, agreement)
         found = interpolated(features, gathered.pixels, gathered.inside, sources.size)
         statistics = torch.cat(

@@ -1,12 +1,13 @@
-"""Equal exposure of the sources of a target, measured on what they show together."""
+"""Exposure of the sources of a target, and trust in them, measured on what they show together."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import torch
 
-from semantic_field.field.views.agreement import exposures_between
+from semantic_field.field.views.agreement import exposures_between, trust_by_distance
 from semantic_field.generalizable.gathering import gather
 from semantic_field.generalizable.source_images import SourceImages, TargetRays
 from semantic_field.geometry import pose_distances
@@ -16,10 +17,11 @@ SAME_M, SAME_SHARE = 0.02, 0.03  # depths that differ by less are of one surface
 
 
 def equalized(sources: SourceImages, rays: TargetRays) -> SourceImages:
-    """Return the sources with the exposure of those nearest to the target.
+    """Return the sources with the exposure of those nearest to the target, and with their trust.
 
     Gain and bias of each source and channel are solved on the surface that rays and sources show
-    together, see ``exposures_between``.
+    together, see ``exposures_between``. How much photographs taken apart differ there tells how
+    far to trust sources away from the target, see ``trust_by_distance``.
     """
     if sources.depths is None or len(sources) < 2:
         return sources
@@ -32,9 +34,15 @@ def equalized(sources: SourceImages, rays: TargetRays) -> SourceImages:
     same = found.gap.abs() < SAME_M + SAME_SHARE * found.far
     seen = (found.inside & (found.reading > 0) & same)[:, 0, 0].T
     colors = 255.0 * found.colors[:, 0, 0].transpose(0, 1)
-    poses = (part.double().cpu().numpy() for part in (sources.poses, rays.pose))
-    exposures = exposures_between(colors.cpu().numpy(), seen.cpu().numpy(), pose_distances(*poses))
-    gain, bias = torch.from_numpy(exposures).to(sources.colors).unbind(-1)
+    colors, seen = colors.cpu().numpy(), seen.cpu().numpy()
+    poses, pose = (part.double().cpu().numpy() for part in (sources.poses, rays.pose))
+    distance, apart = pose_distances(poses, pose), pose_distances(poses[:, None], poses[None])
+    exposures = exposures_between(colors, seen, distance)
+    colors = exposures[:, None, :, 0] * colors + exposures[:, None, :, 1]
+    trust = trust_by_distance(np.asarray(colors, np.float32), seen, apart, distance)
+    gain, bias = torch.from_numpy(exposures).to(sources.colors)[..., None, None].unbind(2)
     return replace(
-        sources, colors=gain[..., None, None] * sources.colors + bias[..., None, None] / 255.0
+        sources,
+        colors=gain * sources.colors + bias / 255.0,
+        trust=torch.from_numpy(trust).to(sources.colors),
     )

@@ -23,6 +23,8 @@ class SourceImages:
             from 0 in each frame; None without labels.
         n_classes: number C of rows that ``labels`` may have.
         latents: float32 (V, D, h, w), any image of features; None = not carried.
+        trust: float32 (V,) in 0..1, how far to believe each source at its distance from the target;
+            None = all alike.
         features: what the model computed of each frame (``GeneralizableModel.extract``), each
             tensor with V as its first dimension; None = not yet.
     """
@@ -35,6 +37,7 @@ class SourceImages:
     segments: Int[Tensor, "V H W"] | None = None
     n_classes: int = 0
     latents: Float[Tensor, "V D h w"] | None = None
+    trust: Float[Tensor, "V"] | None = None
     features: tuple[Tensor, ...] | None = None
 
     def __len__(self) -> int:

@@ -36,11 +36,16 @@ class HandWeights(NamedTuple):
     labels: Float[Tensor, "h w S V"]
 
 
-def hand_weights(gathered: Gathered) -> HandWeights:
-    """Return weights by hand-set rules, with which the learnt ones start."""
+def hand_weights(gathered: Gathered, trust: Float[Tensor, "V"] | None = None) -> HandWeights:
+    """Return weights by hand-set rules, with which the learnt ones start.
+
+    Args:
+        trust: of the views, see ``SourceImages``.
+    """
     off = gathered.gap / (SAME_M + SAME_SHARE * gathered.far)
     seen = torch.where(gathered.reading > 0, torch.exp(-2 * off.square()), UNREAD)
     seen = gathered.inside * seen * gathered.detail.clamp(max=1).square()
+    seen = seen if trust is None else seen * trust
     turned = (1 - gathered.turn[..., 3]).clamp(min=0)
     return HandWeights(seen / (1 + COLOR_SHARPNESS * turned), seen / (1 + LABEL_SHARPNESS * turned))
 
