@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from semantic_field.field.rays.keyframe_arrays import KeyframeCameras, KeyframeImages
 from semantic_field.field.views.agreement import exposures_between, nearness, trust_by_distance
-from semantic_field.field.views.asking import ask_all
+from semantic_field.field.views.asking import ZERO, ask_all
 from semantic_field.field.views.seeing import Lenses, lenses_of
 from semantic_field.geometry import Camera, pose_distances
 
@@ -141,6 +141,7 @@ class SourceViews:
             depths,
             labels,
             focal,
+            ZERO,
             found,
             answers[0],
             answers[1],
