@@ -27,10 +27,8 @@ LABEL_SINE2 = np.float32(0.1)  # the same for labels, which do not depend on the
 UNREAD = np.float32(0.5)  # weight of a pixel without depth reading: nothing proves that it sees
 BEHIND = np.float32(0.1)  # the same where the depth that was filled in is nearer: it may be hidden
 HIDDEN = np.float32(3)  # tolerances by which a surface hides what is behind it
-DOUBTED = np.float32(
-    0.1
-)  # weight of readings that differ by one to ``SLACK`` tolerances, in blending
-SLACK = np.float32(2)
+DOUBTED = np.float32(0.1)  # weight in blending where readings differ by more than the tolerance
+SLACK = np.float32(2)  # tolerances up to which they are only doubted
 OFF_SHARE = np.float32(0.8)  # of the weight that is lost where depths differ by the tolerance
 PER_BORDER = np.float32(40)  # weight per distance from an image's border, in widths, up to 1
 PER_COSINE = np.float32(2)  # weight per cosine of incidence, up to 1

@@ -112,7 +112,8 @@ _CONSTANTS = {
     "color_sine2": COLOR_SINE2, "label_sine2": LABEL_SINE2, "per_border": PER_BORDER,
     "per_cosine": PER_COSINE, "nearest": seeing.NEAREST_M, "noise": seeing.NOISE_M,
     "noise_per_m": seeing.NOISE_PER_M, "flattest": seeing.FLATTEST, "unread": UNREAD,
-    "behind": BEHIND, "hidden": HIDDEN, "slack": SLACK, "off_share": OFF_SHARE, "unit": DEPTH_UNIT_M, "masked": MASKED, "tiny": TINY,
+    "behind": BEHIND, "hidden": HIDDEN, "slack": SLACK, "off_share": OFF_SHARE,
+    "unit": DEPTH_UNIT_M, "masked": MASKED, "tiny": TINY,
 }  # fmt: skip
 
 

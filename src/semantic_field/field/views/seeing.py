@@ -96,7 +96,7 @@ def reading(depths, labels, k, pixel):
 
 @_inline
 def filled_in(depths, k, pixel):
-    """Depth of a keyframe's pixel in metres, be it read or that of the nearest reading; 0 = none."""
+    """Depth of a keyframe's pixel, or of the reading nearest to it, in metres; 0 = none."""
     return np.float32(depths[k, pixel] & np.uint16(GUESSED - 1)) * np.float32(DEPTH_UNIT_M)
 
 
