@@ -119,7 +119,7 @@ def asked(found, k, j, depths, labels, width, doubted):
 def ask_all(
     x, y, z, normal, lenses, depths, labels, focal, doubted, found, shown, votes, past, off
 ):  # fmt: skip
-    """Ask all K keyframes about N points: ``look`` and ``asked``.
+    """Ask all K keyframes that have some trust about N points: ``look`` and ``asked``.
 
     Args:
         doubted: see ``asked``; 0 where surfaces are judged, ``DOUBTED`` where they are painted.
@@ -127,6 +127,9 @@ def ask_all(
         shown, votes, past, off: (K, N), filled with the results of ``asked``.
     """
     for k in range(len(lenses.width)):
+        if lenses.trust[k] == ZERO:
+            shown[k], votes[k], past[k], off[k] = ZERO, ZERO, ZERO, ZERO
+            continue
         look(x, y, z, normal, lenses, k, focal, found[k])
         for j in range(len(z)):
             shown[k, j], votes[k, j], past[k, j], off[k, j] = asked(
