@@ -49,7 +49,7 @@ ASK = {
 ASK_SIZES = {
     "color_sine2": 5e-4, "label_sine2": 0.1, "per_border": 40.0, "per_cosine": 2.0,
     "nearest": 0.05, "noise": 0.01, "noise_per_m": 0.015, "flattest": 0.35, "unread": 0.5,
-    "behind": 0.1, "hidden": 3.0, "slack": 2.0, "off_share": 0.8, "unit": 5e-4, "masked": -2,
+    "behind": 0.1, "clearly": 6.0, "slack": 2.0, "off_share": 0.8, "unit": 5e-4, "masked": -2,
     "tiny": 1e-9, "block": 256,
 }  # fmt: skip
 BLEND = {

@@ -180,11 +180,11 @@ def test_readings_that_differ_somewhat_paint_but_do_not_judge() -> None:
 
 
 def test_pixels_without_reading_weigh_less_beside_something_nearer() -> None:
-    """The filled-in depth is that of the nearest reading: 3 tolerances at 3 m are 16.5 cm."""
+    """The filled-in depth is that of the nearest reading: 6 tolerances at 3 m are 33 cm."""
     points = np.array([[1.2, 0.0, WALL_M]])
     views = sources([at(0.0)])
     _, plain, _ = ask(views, at(0.0), points)
-    for guess_m, weight in ((WALL_M, 0.5), (WALL_M - 0.15, 0.5), (BOX_M, 0.1), (WALL_M + 1, 0.5)):
+    for guess_m, weight in ((WALL_M, 0.5), (WALL_M - 0.3, 0.5), (BOX_M, 0.1), (WALL_M + 1, 0.5)):
         views.images.depths[:] = np.uint16(np.rint(guess_m / DEPTH_UNIT_M)) | GUESSED
         assert ask(views, at(0.0), points)[1][0, 0] == pytest.approx(weight * plain[0, 0])
     views.images.depths[:] = 0  # no reading in the whole image

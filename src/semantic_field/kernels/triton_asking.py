@@ -28,7 +28,7 @@ def ask(
     color_sine2: tl.constexpr, label_sine2: tl.constexpr, per_border: tl.constexpr,
     per_cosine: tl.constexpr, nearest: tl.constexpr, noise: tl.constexpr,
     noise_per_m: tl.constexpr, flattest: tl.constexpr, unread: tl.constexpr,
-    behind: tl.constexpr, hidden: tl.constexpr, slack: tl.constexpr,
+    behind: tl.constexpr, clearly: tl.constexpr, slack: tl.constexpr,
     off_share: tl.constexpr, unit: tl.constexpr, masked: tl.constexpr, tiny: tl.constexpr,
     block: tl.constexpr,
 ):  # fmt: skip
@@ -82,7 +82,7 @@ def ask(
     agrees = seen & read & (tl.abs(apart_by) <= most)
     in_doubt = seen & read & ~agrees & (doubted > 0.0) & (tl.abs(apart_by) <= slack * most)
     kept = tl.where(agrees, 1.0 - off_share * share * share, tl.where(in_doubt, doubted, 0.0))
-    is_behind = (guess > 0.0) & (far - guess > hidden * most)
+    is_behind = (guess > 0.0) & (far - guess > clearly * most)
     kept = tl.where(seen & ~read, tl.where(is_behind, behind, unread), kept)
     to = k.to(tl.int64) * number + j
     tl.store(shown + to, color * kept, listed)

@@ -26,7 +26,7 @@ COLOR_SINE2 = np.float32(0.0005)  # sin^2 of the angle between two rays at which
 LABEL_SINE2 = np.float32(0.1)  # the same for labels, which do not depend on the direction
 UNREAD = np.float32(0.5)  # weight of a pixel without depth reading: nothing proves that it sees
 BEHIND = np.float32(0.1)  # the same where the depth that was filled in is nearer: it may be hidden
-HIDDEN = np.float32(3)  # tolerances by which a surface hides what is behind it
+CLEARLY = np.float32(6)  # tolerances by which it must be nearer for that
 DOUBTED = np.float32(0.1)  # weight in blending where readings differ by more than the tolerance
 SLACK = np.float32(2)  # tolerances up to which they are only doubted
 OFF_SHARE = np.float32(0.8)  # of the weight that is lost where depths differ by the tolerance
@@ -101,7 +101,7 @@ def asked(found, k, j, depths, labels, width, doubted):
         return ZERO, ZERO, ZERO, ZERO
     if read == NO_READING:
         guess = filled_in(depths, k, pixel)
-        kept = BEHIND if guess > ZERO and far - guess > HIDDEN * most else UNREAD
+        kept = BEHIND if guess > ZERO and far - guess > CLEARLY * most else UNREAD
         return color * kept, label * kept, ZERO, ZERO
     off = read - far
     if doubted > ZERO and most < abs(off) <= SLACK * most:

@@ -22,7 +22,7 @@ from semantic_field.field.views.device_seeing import DeviceLenses, numbers
 
 COLOR_SINE2, LABEL_SINE2 = float(asking.COLOR_SINE2), float(asking.LABEL_SINE2)
 UNREAD, OFF_SHARE = float(asking.UNREAD), float(asking.OFF_SHARE)
-BEHIND, HIDDEN, SLACK = float(asking.BEHIND), float(asking.HIDDEN), float(asking.SLACK)
+BEHIND, CLEARLY, SLACK = float(asking.BEHIND), float(asking.CLEARLY), float(asking.SLACK)
 PER_BORDER, PER_COSINE = float(asking.PER_BORDER), float(asking.PER_COSINE)
 TINY = float(asking.TINY)
 
@@ -112,7 +112,7 @@ _CONSTANTS = {
     "color_sine2": COLOR_SINE2, "label_sine2": LABEL_SINE2, "per_border": PER_BORDER,
     "per_cosine": PER_COSINE, "nearest": seeing.NEAREST_M, "noise": seeing.NOISE_M,
     "noise_per_m": seeing.NOISE_PER_M, "flattest": seeing.FLATTEST, "unread": UNREAD,
-    "behind": BEHIND, "hidden": HIDDEN, "slack": SLACK, "off_share": OFF_SHARE,
+    "behind": BEHIND, "clearly": CLEARLY, "slack": SLACK, "off_share": OFF_SHARE,
     "unit": DEPTH_UNIT_M, "masked": MASKED, "tiny": TINY,
 }  # fmt: skip
 
@@ -141,7 +141,7 @@ def ask_in_torch(
     in_doubt = seen & read & ~agrees & (off.abs() <= (SLACK if doubted > 0 else 1.0) * most)
     kept = 1 - OFF_SHARE * (off / most).square()
     kept = torch.where(agrees, kept, torch.where(in_doubt, doubted, 0.0))
-    behind = (guess > 0) & (far - guess > HIDDEN * most)
+    behind = (guess > 0) & (far - guess > CLEARLY * most)
     kept = torch.where(seen & ~read, torch.where(behind, BEHIND, UNREAD), kept)
     return Answers(
         shown=torch.where(seen, color * kept, 0.0),

@@ -16,7 +16,6 @@ from semantic_field.field.views.asking import (
     COSINE,
     FAR,
     HALF,
-    HIDDEN,
     LABEL,
     ONE,
     PER_BORDER,
@@ -31,6 +30,7 @@ from semantic_field.field.views.seeing import NEAREST_M, projected, reading, tol
 
 FACING_SINE2 = np.float32(0.1)  # sin^2 of the angle to the normal at which weights are halved
 COARSER = 4  # the map's depth is rendered at this fraction of a keyframe's resolution
+HIDDEN = np.float32(3)  # tolerances by which the map's surface hides what is behind it
 EDGE = np.float32(0.05)  # weight of colours beside something nearer, which are mixed with its own
 _jit = njit(nogil=True, cache=True, error_model="numpy")
 
