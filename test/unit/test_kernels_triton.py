@@ -44,12 +44,13 @@ ASK = {
     **dict.fromkeys(("points", "normals", "matrix", "position", "last", "focal"), "*fp32"),
     "width": "*i64", "trust": "*fp32", "slots": "*i64", "depths": "*i16", "labels": "*i16",
     **dict.fromkeys(("shown", "votes", "past", "off", "facing"), "*fp32"),
-    "index": "*i64", "number": "i32", "room": "i32", "target_focal": "fp32",
+    "index": "*i64", "number": "i32", "room": "i32", "target_focal": "fp32", "doubted": "fp32",
 }  # fmt: skip
 ASK_SIZES = {
     "color_sine2": 5e-4, "label_sine2": 0.1, "per_border": 40.0, "per_cosine": 2.0,
     "nearest": 0.05, "noise": 0.01, "noise_per_m": 0.015, "flattest": 0.35, "unread": 0.5,
-    "off_share": 0.8, "unit": 5e-4, "masked": -2, "tiny": 1e-9, "block": 256,
+    "behind": 0.1, "clearly": 6.0, "slack": 2.0, "off_share": 0.8, "unit": 5e-4, "masked": -2,
+    "tiny": 1e-9, "block": 256,
 }  # fmt: skip
 BLEND = {
     "directions": "*fp32", "depth": "*fp32", "normals": "*fp32", "color": "*u8", "label": "*i32",

@@ -10,6 +10,7 @@ import torch
 
 from semantic_field.config import Config
 from semantic_field.evaluation.scores.scoring import render
+from semantic_field.field.annotations import AnnotationSet
 from semantic_field.field.views.device_rendering import DeviceMap
 from semantic_field.field.views.device_sources import DeviceTarget
 from semantic_field.field.views.rendering import RenderedView, render_view
@@ -21,6 +22,7 @@ from semantic_field.mapping.keyframe_views import KeyframeViews
 from semantic_field.mapping.keyframes.device_copy import DeviceKeyframes
 from semantic_field.mapping.keyframes.store import KeyframeStore
 from semantic_field.mapping.renderer import Renderer
+from semantic_field.mapping.robustness.interpolation import Moments
 from semantic_field.settings import updated
 
 HAS_GPU = torch.cuda.is_available()
@@ -223,3 +225,52 @@ def test_a_state_is_rendered_on_a_gpu(mapper: Mapper) -> None:
     expected = mapper.render(frame.camera, frame.T_world_camera)
     assert (view.label == expected.label)[INNER].mean() > 0.99
     assert np.abs(view.depth - expected.depth)[INNER].max() < 0.01
+
+
+def test_a_view_of_no_moment_is_moved_as_the_keyframes_around_it_were() -> None:
+    """Keyframes at 0 and 2 m, moved by 1 and 3 cm along y, the second turned about y as well."""
+    given = np.stack([make_transform(np.eye(3), [x, 0.0, 0.0]) for x in (0.0, 2.0)])
+    learnt = {"given_pose": given, "pose": np.zeros((2, 6))}
+    moments = Moments(2, np.array([0, 1]), learnt)
+    far = make_transform(np.eye(3), [9.0, 0.0, 0.0])
+    assert moments.pose_nearby(far) is far  # nothing is corrected
+    learnt["pose"][:, 4] = 0.01, 0.03
+    learnt["pose"][1, 1] = 0.02
+    at_first, between, away = (
+        moments.pose_nearby(make_transform(np.eye(3), [x, 0.0, 0.0])) for x in (0.0, 1.0, 4.0)
+    )
+    np.testing.assert_allclose(at_first[:3, 3], [0, 0.01, 0], atol=1e-5)
+    np.testing.assert_allclose(between[:3, 3], [1, 0.5 * 0.02, 0], atol=1e-9)  # 1 m: half of it
+    assert np.arctan2(between[0, 2], between[0, 0]) == pytest.approx(0.5 * 0.01)
+    share = 1 / 3  # of a correction 2 m away; the first keyframe, twice as far, has one part in 8
+    first, second = 4.05**-3, 2.05**-3
+    expected = share * (0.01 * first + 0.03 * second) / (first + second)
+    np.testing.assert_allclose(away[:3, 3], [4, expected, 0], atol=1e-9)
+
+
+def test_a_renderer_asks_for_the_moved_pose() -> None:
+    asked: list[np.ndarray] = []
+
+    def note(camera: Camera, T_map_camera: np.ndarray, with_latent: bool) -> RenderedView:
+        asked.append(T_map_camera)
+        nothing = np.zeros((camera.height, camera.width), np.float32)
+        return RenderedView(
+            color=np.zeros((*nothing.shape, 3), np.uint8),
+            depth=nothing,
+            normal=np.zeros((*nothing.shape, 3), np.float32),
+            label=np.full(nothing.shape, -1, np.int32),
+            confidence=nothing,
+        )
+
+    learnt = {
+        "given_pose": np.eye(4)[None],
+        "pose": np.array([[0, 0, 0, 0, 0.02, 0.0]]),
+        "exposure": np.tile([1.0, 0.0], (1, 3, 1)),
+    }
+    moments = Moments(1, np.array([0]), learnt)
+    renderer = Renderer(note, AnnotationSet(), UTM, moments)
+    pose = make_transform(np.eye(3), UTM)
+    renderer.render(CAMERA, pose)
+    renderer.render(CAMERA, pose, stamp_ns=0)
+    for moved in asked:
+        np.testing.assert_allclose(moved[:3, 3], [0, 0.02, 0], atol=1e-12)

@@ -101,7 +101,9 @@ def field_view(T: NDArray[np.float64], box: bool = True) -> tuple[RenderedView, 
     return view, Target(CAMERA, T, depth, normal)
 
 
-def ask(views: SourceViews, T: NDArray, points: NDArray) -> tuple[NDArray, NDArray, NDArray]:
+def ask(
+    views: SourceViews, T: NDArray, points: NDArray, doubted: float = 0.0
+) -> tuple[NDArray, NDArray, NDArray]:
     """Weights of colour and label, and weights of looking through, of points (N, 3)."""
     n, K = len(points), len(views)
     points = ((points - T[:3, 3]) @ T[:3, :3]).astype(np.float32).T.copy()
@@ -109,7 +111,7 @@ def ask(views: SourceViews, T: NDArray, points: NDArray) -> tuple[NDArray, NDArr
     found, answers = np.empty((K, 6, n), np.float32), np.empty((4, K, n), np.float32)
     ask_all(
         *points, normal, lenses_of(views.cameras, T), *views.images[1:], np.float32(CAMERA.fx),
-        found, *answers,
+        np.float32(doubted), found, *answers,
     )  # fmt: skip
     return answers[0], answers[1], answers[2]
 
@@ -160,6 +162,33 @@ def test_what_a_keyframe_sees(what: str, sees: bool) -> None:
     color, label, past = ask(views, at(0.05), np.array([point]))
     assert (color[0, 0] > 0) == (label[0, 0] > 0) == sees
     assert (past[0, 0] > 0) == (what == "air before the wall")
+
+
+def test_readings_that_differ_somewhat_paint_but_do_not_judge() -> None:
+    """At 3 m the tolerance is 1 cm + 1.5 % = 5.5 cm: readings 8 cm off are doubted, 12 cm not."""
+    points = np.array([[1.2, 0.0, WALL_M]])
+    views = sources([at(0.0)])
+    plain, plain_label, _ = ask(views, at(0.0), points)
+    for off_m, weight, is_past in ((0.08, 0.1, False), (-0.08, 0.1, False), (0.12, 0.0, True)):
+        views.images.depths[:] = np.rint((WALL_M + off_m) / DEPTH_UNIT_M)
+        color, label, past = ask(views, at(0.0), points, doubted=0.1)
+        assert color[0, 0] == pytest.approx(weight * plain[0, 0])
+        assert label[0, 0] == pytest.approx(weight * plain_label[0, 0])
+        assert (past[0, 0] > 0) == is_past
+        color, label, past = ask(views, at(0.0), points)
+        assert color[0, 0] == label[0, 0] == 0 and (past[0, 0] > 0) == (off_m > 0)
+
+
+def test_pixels_without_reading_weigh_less_beside_something_nearer() -> None:
+    """The filled-in depth is that of the nearest reading: 6 tolerances at 3 m are 33 cm."""
+    points = np.array([[1.2, 0.0, WALL_M]])
+    views = sources([at(0.0)])
+    _, plain, _ = ask(views, at(0.0), points)
+    for guess_m, weight in ((WALL_M, 0.5), (WALL_M - 0.3, 0.5), (BOX_M, 0.1), (WALL_M + 1, 0.5)):
+        views.images.depths[:] = np.uint16(np.rint(guess_m / DEPTH_UNIT_M)) | GUESSED
+        assert ask(views, at(0.0), points)[1][0, 0] == pytest.approx(weight * plain[0, 0])
+    views.images.depths[:] = 0  # no reading in the whole image
+    assert ask(views, at(0.0), points)[1][0, 0] == pytest.approx(0.5 * plain[0, 0])
 
 
 def test_a_surface_seen_from_behind_is_not_seen() -> None:

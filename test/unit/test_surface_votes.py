@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -35,6 +36,7 @@ from semantic_field.mapping.labels.surface_votes import (
     SurfaceVotes,
 )
 from semantic_field.mapping.live_map import LiveMap
+from semantic_field.mapping.snapshots import Snapshots
 from semantic_field.query.hits import find_hits
 from semantic_field.settings import updated
 
@@ -285,6 +287,23 @@ def test_a_state_carries_the_votes_and_shares_them_until_they_change() -> None:
     third = made.state()
     assert third.votes is not None and as_numbers(third.votes.table) != before
     assert as_numbers(first.votes.table) == before  # a snapshot never changes
+
+
+def test_a_renderer_does_not_wait_for_votes_and_shares_its_copy_with_the_snapshot() -> None:
+    made = live_map()
+    made.step()
+    snapshots, counted = Snapshots("map", nullcontext), made.votes.version
+    snapshots.renderer(made, np.zeros(3))
+    assert made.votes.version == counted and snapshots.version == 1  # one keyframe still waits
+    state = snapshots.state(made, np.zeros(3))
+    assert state.votes is not None and made.votes.version > counted and state.version == 1
+    assert snapshots.state(made, np.zeros(3)) is state
+    snapshots.renderer(made, np.zeros(3))
+    assert snapshots.state(made, np.zeros(3)) is state
+    made.step()
+    snapshots.renderer(made, np.zeros(3))
+    later = snapshots.state(made, np.zeros(3))
+    assert later is not state and later.votes is state.votes and snapshots.version == 2
 
 
 def test_surfaces_meshes_and_what_a_person_clicks_take_the_votes() -> None:

@@ -341,13 +341,17 @@ def scene() -> tuple[DeviceSources, DeviceLenses, Tensor, Tensor, Tensor]:
     return sources, DeviceLenses(*lenses[:-1], trust), *given
 
 
-def test_keyframes_are_asked_as_in_torch() -> None:
+@pytest.mark.parametrize("doubted", [0.0, 0.1])
+def test_keyframes_are_asked_as_in_torch(doubted: float) -> None:
     sources, lenses, directions, z, normals = scene()
     arguments = (directions * z, normals, lenses, sources.images, sources.slots_here(), 25.0)
+    sure = ask_in_torch(*arguments)
+    arguments = (*arguments, doubted)
     found, expected = ask_in_triton(*arguments), ask_in_torch(*arguments)
     seen = expected.votes > 0
     assert 0.1 < seen[:3].float().mean() < 0.9 and not seen[3].any()
     assert (expected.past > 0).any() and (expected.off != 0).any()
+    assert ((sure.votes == 0) & seen).any() == (doubted > 0)
     for name in ("shown", "votes", "past", "off", "facing"):
         one, other = getattr(found, name), getattr(expected, name)
         assert (torch.isclose(one, other, rtol=1e-3, atol=1e-5)).float().mean() > 0.998, name

@@ -24,10 +24,11 @@ def projected(matrix, x, y, z):
 @triton.jit
 def ask(
     points, normals, matrix, position, last, focal, width, trust, slots, depths, labels,
-    shown, votes, past, off, facing, index, number, room, target_focal,
+    shown, votes, past, off, facing, index, number, room, target_focal, doubted,
     color_sine2: tl.constexpr, label_sine2: tl.constexpr, per_border: tl.constexpr,
     per_cosine: tl.constexpr, nearest: tl.constexpr, noise: tl.constexpr,
     noise_per_m: tl.constexpr, flattest: tl.constexpr, unread: tl.constexpr,
+    behind: tl.constexpr, clearly: tl.constexpr, slack: tl.constexpr,
     off_share: tl.constexpr, unit: tl.constexpr, masked: tl.constexpr, tiny: tl.constexpr,
     block: tl.constexpr,
 ):  # fmt: skip
@@ -36,6 +37,7 @@ def ask(
     Args:
         points, normals: (3, N) with N = ``number``. matrix to trust: of ``DeviceLenses``.
         depths, labels: int16 (number of images, ``room``). slots: the keyframes' images.
+        doubted: see ``asking.asked``.
     """
     k = tl.program_id(1)
     j = tl.program_id(0) * block + tl.arange(0, block)
@@ -71,17 +73,21 @@ def ask(
     line = tl.where(seen, v + 0.5, 0.0).to(tl.int64)
     pixel = tl.load(slots + k) * room + line * tl.load(width + k) + column
     seen = seen & (tl.load(labels + pixel, seen, masked) != masked)
-    reading = tl.load(depths + pixel, seen, 0).to(tl.float32) * unit
+    stored = tl.load(depths + pixel, seen, 0).to(tl.int32)
+    reading, guess = stored.to(tl.float32) * unit, (stored & 0x7FFF).to(tl.float32) * unit
     read = reading > 0.0
     most = (noise + noise_per_m * far) / tl.maximum(cosine, flattest)
     apart_by = reading - far
     share = apart_by / most
     agrees = seen & read & (tl.abs(apart_by) <= most)
-    kept = tl.where(agrees, 1.0 - off_share * share * share, tl.where(seen & ~read, unread, 0.0))
+    in_doubt = seen & read & ~agrees & (doubted > 0.0) & (tl.abs(apart_by) <= slack * most)
+    kept = tl.where(agrees, 1.0 - off_share * share * share, tl.where(in_doubt, doubted, 0.0))
+    is_behind = (guess > 0.0) & (far - guess > clearly * most)
+    kept = tl.where(seen & ~read, tl.where(is_behind, behind, unread), kept)
     to = k.to(tl.int64) * number + j
     tl.store(shown + to, color * kept, listed)
     tl.store(votes + to, label * kept, listed)
-    tl.store(past + to, tl.where(seen & read & (apart_by > most), label, 0.0), listed)
+    tl.store(past + to, tl.where(seen & read & ~in_doubt & (apart_by > most), label, 0.0), listed)
     tl.store(off + to, tl.where(agrees, apart_by / far, 0.0), listed)
     tl.store(facing + to, plane, listed)
     tl.store(index + to, pixel, listed)

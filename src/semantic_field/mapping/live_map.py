@@ -306,11 +306,12 @@ class LiveMap:
         keyframes = self.keyframes.count + self.keyframes.replaced if self.keyframes else 0
         return self.trainer.steps, keyframes, self._edits, len(self.classes)
 
-    def state(self, frame_id: str = "", version: int = 0) -> MapState:
+    def state(self, frame_id: str = "", version: int = 0, with_votes: bool = True) -> MapState:
         """Return an immutable copy of the map, in map coordinates.
 
         Args:
             frame_id: name of the world frame. version: version number of the copy.
+            with_votes: whether it has the votes for labels of the surface, which views do without.
         """
         self.trainer.settle()
         tells_apart = self.image_language is not None
@@ -329,7 +330,7 @@ class LiveMap:
             stamp_ns=self.intake.stamp_ns,
             surfaces=self.surfaces,
             annotations=self.annotations,
-            votes=self._voted_labels(),
+            votes=self.voted_labels() if with_votes else None,
         )
 
     def class_latents(self) -> NDArray[np.float16]:
@@ -340,7 +341,7 @@ class LiveMap:
             return np.zeros((0, 0), np.float16)
         return self.trainer.class_latents.cpu().numpy().astype(np.float16)
 
-    def _voted_labels(self) -> VotedLabels | None:
+    def voted_labels(self) -> VotedLabels | None:
         """Return a copy of all keyframes' votes; the same object if nothing has changed."""
         if self.keyframes is not None:
             self.votes.count(self.keyframes)

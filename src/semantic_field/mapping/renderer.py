@@ -123,16 +123,19 @@ class Renderer:
 
         Args:
             T_world_camera: (4, 4), camera pose in the world frame.
-            stamp_ns: apply the pose correction and the exposure of the keyframes around this
-                stamp, so that the view can be compared with a photograph. None, or no ``moments``,
-                = apply neither.
+            stamp_ns: apply the pose correction and the exposure of the keyframes just before and
+                after this stamp, so that the view can be compared with a photograph. None = apply
+                the pose correction of the keyframes around the pose, and no exposure. Without
+                ``moments`` neither is applied.
             with_latent: whether the view shall have ``latent``.
         """
         pose = moved(T_world_camera, -self._origin)
-        moments = self._moments if stamp_ns is not None else None
+        exposure, moments = None, self._moments
         if moments is not None and stamp_ns is not None:
             pose = moments.corrected_pose(stamp_ns, pose)
-        exposure = None if moments is None else moments.exposure(stamp_ns)
+            exposure = moments.exposure(stamp_ns)
+        elif moments is not None:
+            pose = moments.pose_nearby(pose)
         make_view = self._view if exposure is None else self._moment_view
         view = self._annotated(make_view(camera, pose, with_latent), camera, pose)
         view = view if self._sources is None else self._sources.named(view)

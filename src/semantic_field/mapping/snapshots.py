@@ -35,6 +35,7 @@ class Snapshots:
     def forget(self) -> None:
         """Discard all copies, because another live map has replaced the previous one."""
         self._state: MapState | None = None
+        self._has_votes = False
         self._state_of: tuple[int, ...] = ()
         self._device_map: DeviceMap | None = None
         self._device_map_of: tuple[int, ...] = ()
@@ -45,11 +46,22 @@ class Snapshots:
         Args:
             origin: origin of the map in the world frame (3,), metres.
         """
+        state = self._without_votes(live_map, origin)
+        if not self._has_votes:
+            state = self._state = replace(state, votes=live_map.voted_labels())
+            self._has_votes = True
+        return state
+
+    def _without_votes(self, live_map: LiveMap, origin: NDArray[np.float64]) -> MapState:
+        """Return the current state, whose votes may be missing: views do without, and are faster
+        if no votes have to be counted for them.
+        """
         current = live_map.revision()
         if self._state is None or current != self._state_of:
             self.version += 1
             self._state = None  # frees its memory before the new state is made
-            self._state = replace(live_map.state(self.frame_id, self.version), origin=origin)
+            state = live_map.state(self.frame_id, self.version, with_votes=False)
+            self._state, self._has_votes = replace(state, origin=origin), False
             self._state_of = current
         return self._state
 
@@ -70,7 +82,8 @@ class Snapshots:
                 copy=lambda store: live_map.trainer.keyframes_here(store),
             )
         if live_map.device.type == "cpu":
-            return Renderer.of(self.state(live_map, origin), "cpu", moments, sources)
+            state = self._without_votes(live_map, origin)
+            return Renderer.of(state, "cpu", moments, sources)
         device_map = self._on_device(live_map)
         return Renderer.on_device(device_map, live_map.annotations, origin, moments, sources)
 

@@ -1,8 +1,9 @@
-"""Scores of held-out views at poses and exposures that were learnt, beside those as recorded.
+"""Scores of held-out views at poses and exposures of their moments, beside those as recorded.
 
 A map that corrects its keyframes is sharper than the recorded poses allow, and of another
-brightness than some photographs: rendered at the recorded pose of a held-out frame it is shifted
-against that frame. Both are true of the same map, so both are scored, each under its name.
+brightness than some photographs. A view at a recorded pose is moved as the keyframes around it
+were; a view at a recorded moment as those just before and after it, and it gets their exposure.
+Both are true of the same map, so both are scored, each under its name.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from semantic_field.evaluation.scores.held_out_views import HeldOutFrames, quali
 from semantic_field.field.views.rendering import RenderedView
 from semantic_field.frames import Frame
 
+SHARED = " and the pose corrections of the keyframes nearest in space"
 LEARNT = {"refine_poses": "poses", "adapt_exposure": "exposures"}
 
 
@@ -60,5 +62,5 @@ def how_taken(switches: Mapping[str, str]) -> list[str]:
         *chosen,
         f'Rows "as refined" score views with {subject} as refined around each view (those of the '
         f"keyframes just before and after it, interpolated); all other rows, and the pictures, "
-        f"with {subject} as recorded",
+        f"with {subject} as recorded{SHARED if 'poses' in subject else ''}",
     ]

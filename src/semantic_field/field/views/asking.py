@@ -15,6 +15,7 @@ from numba import njit
 from semantic_field.field.views.seeing import (
     NEAREST_M,
     NO_READING,
+    filled_in,
     nearest_pixel,
     reading,
     tolerance,
@@ -24,6 +25,10 @@ ONE, ZERO, HALF = np.float32(1), np.float32(0), np.float32(0.5)
 COLOR_SINE2 = np.float32(0.0005)  # sin^2 of the angle between two rays at which colours weigh half
 LABEL_SINE2 = np.float32(0.1)  # the same for labels, which do not depend on the direction
 UNREAD = np.float32(0.5)  # weight of a pixel without depth reading: nothing proves that it sees
+BEHIND = np.float32(0.1)  # the same where the depth that was filled in is nearer: it may be hidden
+CLEARLY = np.float32(6)  # tolerances by which it must be nearer for that
+DOUBTED = np.float32(0.05)  # weight in blending where readings differ by more than the tolerance
+SLACK = np.float32(2)  # tolerances up to which they are only doubted
 OFF_SHARE = np.float32(0.8)  # of the weight that is lost where depths differ by the tolerance
 PER_BORDER = np.float32(40)  # weight per distance from an image's border, in widths, up to 1
 PER_COSINE = np.float32(2)  # weight per cosine of incidence, up to 1
@@ -77,9 +82,11 @@ def look(x, y, z, normal, lenses, k, focal, found):
 
 
 @_inline
-def asked(found, k, j, depths, labels, width):
+def asked(found, k, j, depths, labels, width, doubted):
     """Compare point j with the depth reading of keyframe k; ``found`` (K, 6, N) is from ``look``.
 
+    Args:
+        doubted: factor of the weights where the reading differs by one to ``SLACK`` tolerances.
     Returns:
         the weights of its colour and its label, 0 if the keyframe does not see the point; the
         weight with which it looks through the point; and the difference between its reading and
@@ -88,12 +95,17 @@ def asked(found, k, j, depths, labels, width):
     color, label, far = found[k, COLOR, j], found[k, LABEL, j], found[k, FAR, j]
     if not label > ZERO:
         return ZERO, ZERO, ZERO, ZERO
-    read = reading(depths, labels, k, nearest_pixel(found[k, U, j], found[k, V, j], width[k]))
+    pixel = nearest_pixel(found[k, U, j], found[k, V, j], width[k])
+    read, most = reading(depths, labels, k, pixel), tolerance(far, found[k, COSINE, j])
     if read < ZERO:
         return ZERO, ZERO, ZERO, ZERO
     if read == NO_READING:
-        return color * UNREAD, label * UNREAD, ZERO, ZERO
-    off, most = read - far, tolerance(far, found[k, COSINE, j])
+        guess = filled_in(depths, k, pixel)
+        kept = BEHIND if guess > ZERO and far - guess > CLEARLY * most else UNREAD
+        return color * kept, label * kept, ZERO, ZERO
+    off = read - far
+    if doubted > ZERO and most < abs(off) <= SLACK * most:
+        return color * doubted, label * doubted, ZERO, ZERO
     if off > most:
         return ZERO, ZERO, label, ZERO
     if off < -most:
@@ -104,16 +116,22 @@ def asked(found, k, j, depths, labels, width):
 
 
 @_jit
-def ask_all(x, y, z, normal, lenses, depths, labels, focal, found, shown, votes, past, off):
-    """Ask all K keyframes about N points: ``look`` and ``asked``.
+def ask_all(
+    x, y, z, normal, lenses, depths, labels, focal, doubted, found, shown, votes, past, off
+):  # fmt: skip
+    """Ask all K keyframes that have some trust about N points: ``look`` and ``asked``.
 
     Args:
+        doubted: see ``asked``; 0 where surfaces are judged, ``DOUBTED`` where they are painted.
         found: (K, 6, N), filled by ``look``.
         shown, votes, past, off: (K, N), filled with the results of ``asked``.
     """
     for k in range(len(lenses.width)):
+        if lenses.trust[k] == ZERO:
+            shown[k], votes[k], past[k], off[k] = ZERO, ZERO, ZERO, ZERO
+            continue
         look(x, y, z, normal, lenses, k, focal, found[k])
         for j in range(len(z)):
             shown[k, j], votes[k, j], past[k, j], off[k, j] = asked(
-                found, k, j, depths, labels, lenses.width
+                found, k, j, depths, labels, lenses.width, doubted
             )

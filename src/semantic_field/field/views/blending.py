@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from semantic_field.field.views.asking import ONE, ZERO, ask_all
+from semantic_field.field.views.asking import DOUBTED, ONE, ZERO, ask_all
 from semantic_field.field.views.seeing import nearest_pixel, projected, tolerance
 
 FIELD_DEPTH = np.float32(0.3)  # weight of the field's depth beside readings; a full view has 1
@@ -55,7 +55,9 @@ def blend(
     for i in range(start, stop):
         z = depth[i]
         _row(rays[0], rays[1][i], z, normal[i], rotation, x, y, turned)
-        ask_all(x, y, z, turned, lenses, depths, labels, focal, found, shown, votes, past, off)
+        ask_all(
+            x, y, z, turned, lenses, depths, labels, focal, DOUBTED, found, shown, votes, past, off
+        )
         _add_up(x, y, z, turned, lenses.position, shown, votes, past, off, sums)
         _move(rays[0], rays[1][i], z, turned, sums, x, y)
         for k in range(K):

@@ -16,12 +16,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from semantic_field.field.rays.keyframe_arrays import DeviceImages
-from semantic_field.field.rays.sampling import DEPTH_UNIT_M, MASKED
+from semantic_field.field.rays.sampling import DEPTH_UNIT_M, GUESSED, MASKED
 from semantic_field.field.views import asking, seeing
 from semantic_field.field.views.device_seeing import DeviceLenses, numbers
 
 COLOR_SINE2, LABEL_SINE2 = float(asking.COLOR_SINE2), float(asking.LABEL_SINE2)
 UNREAD, OFF_SHARE = float(asking.UNREAD), float(asking.OFF_SHARE)
+BEHIND, CLEARLY, SLACK = float(asking.BEHIND), float(asking.CLEARLY), float(asking.SLACK)
 PER_BORDER, PER_COSINE = float(asking.PER_BORDER), float(asking.PER_COSINE)
 TINY = float(asking.TINY)
 
@@ -58,6 +59,7 @@ def ask(
     images: DeviceImages,
     slots: Int[Tensor, " K"],
     focal: float,
+    doubted: float = 0.0,
 ) -> Answers:
     """Ask K keyframes about N points, as ``asking.ask_all`` does.
 
@@ -66,8 +68,9 @@ def ask(
         normals: unit normals in the same axes.
         images: of at least K keyframes. slots: which of them the lenses belong to.
         focal: focal length of the target camera, pixels.
+        doubted: factor of the weights where readings differ somewhat, see ``asking.asked``.
     """
-    return asking_on(points.device.type)(points, normals, lenses, images, slots, focal)
+    return asking_on(points.device.type)(points, normals, lenses, images, slots, focal, doubted)
 
 
 @cache
@@ -84,6 +87,7 @@ def ask_in_triton(
     images: DeviceImages,
     slots: Int[Tensor, " K"],
     focal: float,
+    doubted: float = 0.0,
 ) -> Answers:
     """See ``ask``; one kernel launch."""
     from semantic_field.kernels import triton_asking
@@ -93,7 +97,7 @@ def ask_in_triton(
     index = torch.empty(size, dtype=torch.int64, device=points.device)
     arguments = [
         points.contiguous(), normals.contiguous(), *lenses, slots, images.depths, images.labels,
-        *floats, index, size[1], images.labels.shape[1], focal,
+        *floats, index, size[1], images.labels.shape[1], focal, doubted,
     ]  # fmt: skip
     with torch.cuda.device_of(points):
         triton_asking.ask[(-(-size[1] // block), size[0])](
@@ -108,7 +112,8 @@ _CONSTANTS = {
     "color_sine2": COLOR_SINE2, "label_sine2": LABEL_SINE2, "per_border": PER_BORDER,
     "per_cosine": PER_COSINE, "nearest": seeing.NEAREST_M, "noise": seeing.NOISE_M,
     "noise_per_m": seeing.NOISE_PER_M, "flattest": seeing.FLATTEST, "unread": UNREAD,
-    "off_share": OFF_SHARE, "unit": DEPTH_UNIT_M, "masked": MASKED, "tiny": TINY,
+    "behind": BEHIND, "clearly": CLEARLY, "slack": SLACK, "off_share": OFF_SHARE,
+    "unit": DEPTH_UNIT_M, "masked": MASKED, "tiny": TINY,
 }  # fmt: skip
 
 
@@ -119,24 +124,29 @@ def ask_in_torch(
     images: DeviceImages,
     slots: Int[Tensor, " K"],
     focal: float,
+    doubted: float = 0.0,
 ) -> Answers:
     """See ``ask``."""
     pixel, far = lenses.projected(points)
     color, label, facing, cosine = _look(points, normals, pixel, far, lenses, focal)
     seen = label > 0
     index = numbers(torch.where(seen[:, None], pixel, 0.0), lenses.width, images, slots)
-    reading = images.depths.view(-1)[index] * DEPTH_UNIT_M  # (K, N), negative where filled in
+    stored = images.depths.view(-1)[index]  # (K, N), negative where filled in
+    reading, guess = stored * DEPTH_UNIT_M, (stored & GUESSED - 1) * DEPTH_UNIT_M
     seen &= images.labels.view(-1)[index] != MASKED
     read = reading > 0
     most = (far * seeing.NOISE_PER_M + seeing.NOISE_M) / cosine.clamp_min(seeing.FLATTEST)
     off = reading - far
     agrees = seen & read & (off.abs() <= most)
+    in_doubt = seen & read & ~agrees & (off.abs() <= (SLACK if doubted > 0 else 1.0) * most)
     kept = 1 - OFF_SHARE * (off / most).square()
-    kept = torch.where(agrees, kept, torch.where(seen & ~read, UNREAD, 0.0))
+    kept = torch.where(agrees, kept, torch.where(in_doubt, doubted, 0.0))
+    behind = (guess > 0) & (far - guess > CLEARLY * most)
+    kept = torch.where(seen & ~read, torch.where(behind, BEHIND, UNREAD), kept)
     return Answers(
         shown=torch.where(seen, color * kept, 0.0),
         votes=torch.where(seen, label * kept, 0.0),
-        past=torch.where(seen & read & (off > most), label, 0.0),
+        past=torch.where(seen & read & ~in_doubt & (off > most), label, 0.0),
         off=torch.where(agrees, off / far, 0.0),
         facing=facing,
         index=index,

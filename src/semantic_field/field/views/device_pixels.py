@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from semantic_field.field.views import blending
+from semantic_field.field.views import asking, blending
 from semantic_field.field.views.device_asking import Answers
 from semantic_field.field.views.device_seeing import DeviceLenses, numbers
 from semantic_field.field.views.device_silhouettes import Ask
@@ -19,6 +19,7 @@ from semantic_field.field.views.seeing import NOISE_M, NOISE_PER_M
 FIELD_DEPTH, FIELD_COLOR = float(blending.FIELD_DEPTH), float(blending.FIELD_COLOR)
 FIELD_LABEL, NEGLIGIBLE = float(blending.FIELD_LABEL), float(blending.NEGLIGIBLE)
 FLATTEST_SLOPE = float(blending.FLATTEST_SLOPE)
+DOUBTED = float(asking.DOUBTED)
 LONGEST_MOVE, LEAST_SEEN = float(blending.LONGEST_MOVE), float(blending.LEAST_SEEN)
 _CONSTANTS = {
     "field_depth": FIELD_DEPTH, "field_color": FIELD_COLOR, "field_label": FIELD_LABEL,
@@ -63,7 +64,7 @@ class TorchBlend:
                 uint8 (N, 3) and (N,).
         """
         known = z > 0
-        answers = self.asked(directions * z, normals)
+        answers = self.asked(directions * z, normals, doubted=DOUBTED)
         z = z + _move(answers, directions, z, normals)
         pixel, _ = self.lenses.projected(directions * z)
         pixel = torch.minimum(pixel.clamp_min(0), self.lenses.last)
@@ -125,7 +126,7 @@ class TritonBlend(TorchBlend):
         from semantic_field.kernels import triton_blending
 
         block, sources, lenses = triton_blending.BLOCK, self.sources, self.lenses
-        answers = self.asked(directions * z, normals)
+        answers = self.asked(directions * z, normals, doubted=DOUBTED)
         size = answers.votes.shape
         found = [torch.empty_like(image) for image in (z, color, label, z)]
         arguments = [

@@ -15,8 +15,9 @@ from semantic_field.field.views.silhouettes import FAR, NEAR, OWN, REACH
 
 JUMP, SURE = float(silhouettes.JUMP), float(silhouettes.SURE)
 FLATTEST_SLOPE, FARTHEST = float(silhouettes.FLATTEST_SLOPE), float(silhouettes.FARTHEST)
-Ask = Callable[[Float[Tensor, "3 N"], Float[Tensor, "3 N"]], Answers]
-"""Asks keyframes about points and normals in the target camera's axes."""
+Ask = Callable[..., Answers]
+"""Asks keyframes about points and normals (3, N) in the target camera's axes, and takes ``doubted``
+of ``device_asking.ask``."""
 
 
 def discontinuities(depth: Float[Tensor, "H W"]) -> Int[Tensor, " N"]:

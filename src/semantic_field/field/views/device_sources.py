@@ -22,6 +22,7 @@ from semantic_field.field.views.source_views import (
     VIEWS,
     SourceViews,
     Target,
+    candidates,
     corrections,
     covering,
     preferences,
@@ -131,7 +132,9 @@ class DeviceSources:
     def choose(self, target: DeviceTarget, most: int = VIEWS) -> NDArray[np.int64]:
         """See ``SourceViews.choose``; waits for the device."""
         answers = self._asked(target, CHOICE, self.lenses(target.T_map_camera))
-        near = preferences(self.cameras, self.exposures, self.stamps_ns, target.T_map_camera)
+        near = candidates(
+            preferences(self.cameras, self.exposures, self.stamps_ns, target.T_map_camera)
+        )
         cover = answers.shown + LABEL_SHARE * answers.votes
         named = answers.votes * (self.images.labels.view(-1)[answers.index] >= 0)
         cover, named = torch.stack([cover, named]).cpu().numpy() * near[:, None]

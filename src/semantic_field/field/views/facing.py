@@ -80,7 +80,7 @@ def ask_facing(points, normals, detail_m, lenses, images, hiding, found, shown, 
             continue
         facing(points, normals, detail_m, lenses, k, found[k])
         for j in range(len(points)):
-            color, label, through, apart = asked(found, k, j, depths, labels, lenses.width)
+            color, label, through, apart = asked(found, k, j, depths, labels, lenses.width, ZERO)
             if label > ZERO and apart == ZERO and _hidden(found, k, j, hiding):
                 color, label = ZERO, ZERO
             if color > ZERO and _at_edge(found, k, j, depths, labels, lenses):

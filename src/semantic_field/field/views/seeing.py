@@ -2,7 +2,8 @@
 
 A keyframe sees a point if the point lies inside its image and its own depth reading there is as
 far away as the point, within the noise of depth sensors. A nearer reading hides the point; a
-farther one contradicts it, because the keyframe looks through the place where it should be.
+farther one contradicts it, because the keyframe looks through the place where it should be. Pixels
+without a reading are beside silhouettes for the most part, and then show what is in front.
 """
 
 # Compiled functions carry no annotations: Numba infers their types.
@@ -91,6 +92,12 @@ def reading(depths, labels, k, pixel):
     if stored & GUESSED:
         return NO_READING
     return np.float32(stored) * np.float32(DEPTH_UNIT_M)
+
+
+@_inline
+def filled_in(depths, k, pixel):
+    """Depth of a keyframe's pixel, or of the reading nearest to it, in metres; 0 = none."""
+    return np.float32(depths[k, pixel] & np.uint16(GUESSED - 1)) * np.float32(DEPTH_UNIT_M)
 
 
 @_inline

@@ -67,7 +67,7 @@ def settle(pixels, rays, depth, normal, rotation, lenses, depths, labels, focal,
             for axis in range(3):
                 turned[axis, number] = _turned(rotation, normal, a, b, axis)
         ask_all(
-            x, y, z[surface], turned, lenses, depths, labels, focal,
+            x, y, z[surface], turned, lenses, depths, labels, focal, ZERO,
             found, answers[0], answers[1], answers[2], answers[3],
         )  # fmt: skip
         for k in range(K):

@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 
 from semantic_field.field.rays.keyframe_arrays import KeyframeCameras, KeyframeImages
 from semantic_field.field.views.agreement import exposures_between, nearness, trust_by_distance
-from semantic_field.field.views.asking import ask_all
+from semantic_field.field.views.asking import ZERO, ask_all
 from semantic_field.field.views.seeing import Lenses, lenses_of
 from semantic_field.geometry import Camera, pose_distances
 
 VIEWS = 8  # keyframes per view
+CANDIDATES = 96  # keyframes, the most preferable ones, among which those of a view are chosen
 CHOICE = (9, 12)  # rows and columns of the pixels whose coverage decides
 OVERLAP = (24, 32)  # rows and columns of the pixels whose colours are compared
 ENOUGH = 0.5  # share of a point's best weight at which another keyframe adds half as much
@@ -102,14 +103,17 @@ class SourceViews:
             Numbers of the keyframes, best first; empty if none sees a point.
         """
         points, normals = target.points(*CHOICE)
-        lenses = lenses_of(self.cameras, target.T_map_camera)
-        found, shown, votes = self._asked(target, points, normals, lenses)
         near = preferences(self.cameras, self.exposures, self.stamps_ns, target.T_map_camera)
         if newest_ns is not None:
             near[self.stamps_ns > newest_ns] = 0
-        cover = (shown + np.float32(LABEL_SHARE) * votes) * near[:, None]
-        named = votes * self._labelled(found, votes > 0, lenses) * near[:, None]
-        return covering(cover, named, most)
+        near = candidates(near)
+        lenses = lenses_of(self.cameras, target.T_map_camera)
+        lenses = lenses._replace(trust=(near > 0).astype(np.float32))
+        found, shown, votes = self._asked(target, points, normals, lenses)
+        few = np.flatnonzero(near)
+        cover = (shown[few] + np.float32(LABEL_SHARE) * votes[few]) * near[few, None]
+        named = votes * self._labelled(found, votes > 0, lenses)
+        return few[covering(cover, named[few] * near[few, None], most)]
 
     def _labelled(
         self, found: NDArray[np.float32], seen: NDArray[np.bool_], lenses: Lenses
@@ -141,6 +145,7 @@ class SourceViews:
             depths,
             labels,
             focal,
+            ZERO,
             found,
             answers[0],
             answers[1],
@@ -185,6 +190,16 @@ def preferences(
     age_s = (stamps_ns.max(initial=0) - stamps_ns) * 1e-9
     gain = exposures[..., 0].mean(1)
     return (near / (1 + age_s / OLD_S) * np.minimum(gain, 1 / gain)).astype(np.float32)
+
+
+def candidates(near: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return preferences (K,) that are 0 but for the ``CANDIDATES`` highest ones."""
+    if len(near) <= CANDIDATES:
+        return near
+    rest = np.argpartition(-near, CANDIDATES)[CANDIDATES:]
+    near = near.copy()
+    near[rest] = 0
+    return near
 
 
 def corrections(

@@ -1,7 +1,7 @@
-"""Interpolation of keyframe corrections (pose, exposure) in time.
+"""Interpolation of keyframe corrections (pose, exposure) in time, and of poses in space.
 
 Pose errors and exposure change slowly: the corrections of the keyframes just before and after a
-time apply to it as well.
+time apply to it as well. Of a view without a time, those of the keyframes around it do.
 """
 
 from __future__ import annotations
@@ -11,9 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from semantic_field.field.views.agreement import nearness
+from semantic_field.geometry import pose_distances
 from semantic_field.mapping.keyframes.store import KeyframeStore
 from semantic_field.mapping.robustness.pose_refinement import corrected
 
+REACH_M = 1.0  # distance from the nearest keyframe at which its pose correction is halved
 LONGEST_GAP_NS = 2_000_000_000
 
 
@@ -23,7 +26,8 @@ class Moments:
 
     Attributes:
         count: number of keyframes K. stamps_ns: theirs, int64 (K,).
-        learnt: "pose" (K, 6) and "exposure" (K, 3, 2), see ``keyframes.store.LEARNT``.
+        learnt: "pose" (K, 6), "given_pose" (K, 4, 4) and "exposure" (K, 3, 2), see
+            ``keyframes.store.LEARNT``.
     """
 
     count: int
@@ -34,7 +38,9 @@ class Moments:
     def of(cls, store: KeyframeStore) -> Moments:
         """What was learnt so far."""
         count = store.count
-        learnt = {name: store.learnt[name][:count].copy() for name in ("pose", "exposure")}
+        learnt = {
+            name: store.learnt[name][:count].copy() for name in ("pose", "given_pose", "exposure")
+        }
         return cls(count, store.stamps_ns[:count].copy(), learnt)
 
     def corrected_pose(
@@ -42,6 +48,19 @@ class Moments:
     ) -> NDArray[np.float64]:
         """See ``corrected_pose``."""
         return corrected_pose(self, stamp_ns, T_map_camera)
+
+    def pose_nearby(self, T_map_camera: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return a pose (4, 4) of no known time, corrected as the keyframes around it are.
+
+        The nearest keyframes decide. Far from all of them (``REACH_M``) the correction fades out:
+        they tell less about what a pose there is off by.
+        """
+        corrections = self.learnt["pose"]
+        if not corrections.any():
+            return T_map_camera
+        distance = pose_distances(self.learnt["given_pose"], T_map_camera)
+        share = REACH_M / (REACH_M + distance.min())
+        return corrected(T_map_camera[None], share * (nearness(distance) @ corrections)[None])[0]
 
     def exposure(self, stamp_ns: int | None) -> NDArray[np.float64] | None:
         """Return the gain and bias of each channel (3, 2) at a time; None if it is not known."""
