@@ -134,11 +134,11 @@ def layers_on_processor(
         pixels,
         found,
     )
-    limits = (np.float32(value) for value in (SAME_SHARE, SAME_M, LARGE, BESIDE))
-    rules, sums = tuple(limits), np.empty((H * W, 2), np.float32)
+    share, same_m, large, beside = map(np.float32, (SAME_SHARE, SAME_M, LARGE, BESIDE))
     front, behind, nothing = (np.zeros(H * W, np.float32) for _ in range(3))
-    layer(pixels[:count], found[:count], nothing, W, *rules, front, sums)
-    layer(pixels[:count], found[:count], front, W, *rules, behind, sums)
+    pixels, found, sums = pixels[:count], found[:count], np.empty((H * W, 2), np.float32)
+    layer(pixels, found, nothing, W, share, same_m, large, beside, front, sums)
+    layer(pixels, found, front, W, share, same_m, large, beside, behind, sums)
     return torch.from_numpy(front).reshape(size), torch.from_numpy(behind).reshape(size)
 
 
