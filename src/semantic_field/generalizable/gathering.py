@@ -15,6 +15,7 @@ from torch.nn.functional import grid_sample, normalize
 
 from semantic_field.generalizable.source_images import SourceImages, TargetRays, rotated
 
+SAME_M, SAME_SHARE = 0.02, 0.03  # depths that differ by less are of one surface
 NEAREST_M = 0.05  # samples nearer to a source's camera are not seen by it
 
 
@@ -45,6 +46,11 @@ class Gathered(NamedTuple):
     def gap(self) -> Float[Tensor, "h w S V"]:
         """The reading minus the sample's depth, metres; negative: hidden. 0 without a reading."""
         return torch.where(self.reading > 0, self.reading - self.far, 0.0)
+
+
+def tolerance_of(depth: Tensor) -> Tensor:
+    """Return by how much two depths of one surface may differ at z-depths, metres."""
+    return SAME_M + SAME_SHARE * depth
 
 
 def gather(sources: SourceImages, rays: TargetRays, depths: Float[Tensor, "h w S"]) -> Gathered:

@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 from skimage.measure import label as connected
 from torch import Tensor
 
-from semantic_field.generalizable.gathering import at_pixels, gather
+from semantic_field.generalizable.gathering import at_pixels, gather, tolerance_of
 from semantic_field.generalizable.source_images import SourceImages, TargetRays
 
 STRIDE = 4  # of the pixels that ask the other frames
-SAME_M, SAME_SHARE = 0.02, 0.03  # readings that differ by less are of one surface
 PRIOR = 2.0  # answers that a segment has from the start, half of them in agreement
 
 
@@ -80,7 +79,7 @@ def _answers(
     )
     found = gather(sources, rays, depth[..., None])
     theirs = at_pixels(sources.labels, found.pixels, found.inside, -1)[:, :, 0]
-    near = found.gap.abs() < SAME_M + SAME_SHARE * found.far
+    near = found.gap.abs() < tolerance_of(found.far)
     answers = ((found.reading > 0) & near)[:, :, 0] & (theirs >= 0) & (own >= 0)[..., None]
     answers[..., k] = False
     numbers = at_pixels(sources.segments, found.pixels, found.inside)[:, :, 0]

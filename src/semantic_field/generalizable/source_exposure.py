@@ -8,12 +8,11 @@ import numpy as np
 import torch
 
 from semantic_field.field.views.agreement import exposures_between, trust_by_distance
-from semantic_field.generalizable.gathering import gather
+from semantic_field.generalizable.gathering import gather, tolerance_of
 from semantic_field.generalizable.source_images import SourceImages, TargetRays
 from semantic_field.geometry import pose_distances
 
 OVERLAP = 24, 32  # rows and columns of rays whose colours are compared
-SAME_M, SAME_SHARE = 0.02, 0.03  # depths that differ by less are of one surface
 
 
 def equalized(sources: SourceImages, rays: TargetRays) -> SourceImages:
@@ -31,7 +30,7 @@ def equalized(sources: SourceImages, rays: TargetRays) -> SourceImages:
     row, column = (index.reshape(-1) for index in torch.meshgrid(row, column, indexing="ij"))
     some = rays.at(row, column)
     found = gather(sources, some, some.depth[..., None])
-    same = found.gap.abs() < SAME_M + SAME_SHARE * found.far
+    same = found.gap.abs() < tolerance_of(found.far)
     seen = (found.inside & (found.reading > 0) & same)[:, 0, 0].T
     colors = 255.0 * found.colors[:, 0, 0].transpose(0, 1)
     colors, seen = colors.cpu().numpy(), seen.cpu().numpy()

@@ -16,11 +16,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import pad, unfold
 
-from semantic_field.generalizable.gathering import NEAREST_M
+from semantic_field.generalizable.gathering import NEAREST_M, SAME_M, SAME_SHARE, tolerance_of
 from semantic_field.generalizable.source_images import SourceImages, TargetRays
 from semantic_field.generalizable.splat_kernels import layer, project
 
-SAME_M, SAME_SHARE = 0.02, 0.03  # readings that differ by less are of one surface
 NEARER_NEIGHBOURS = 5  # of eight: a pixel with so many nearer ones is seen through a crack
 LARGE = 1.1  # pixels: smaller readings cover one pixel
 BESIDE = 0.01  # weight of a reading at a neighbouring pixel that it covers
@@ -229,7 +228,7 @@ def _layer(
 
 def _farthest(depth: Tensor) -> Tensor:
     """Return the largest depth that still is of the same surface."""
-    return depth * (1 + SAME_SHARE) + SAME_M
+    return depth + tolerance_of(depth)
 
 
 def _without_cracks(

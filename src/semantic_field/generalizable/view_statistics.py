@@ -12,10 +12,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from semantic_field.generalizable.gathering import Gathered
+from semantic_field.generalizable.gathering import Gathered, tolerance_of
 from semantic_field.generalizable.source_images import SourceImages
 
-SAME_M, SAME_SHARE = 0.02, 0.03  # depths that differ by less are of one surface
 UNREAD = 0.3  # weight of a view without a reading beside one with a reading that agrees
 COLOR_SHARPNESS = 3000.0  # weight falls with the angle: half at cosine 1 - 1 / COLOR_SHARPNESS
 LABEL_SHARPNESS = 5.0  # the same for labels, which do not depend on the direction
@@ -42,7 +41,7 @@ def hand_weights(gathered: Gathered, trust: Float[Tensor, "V"] | None = None) ->
     Args:
         trust: of the views, see ``SourceImages``.
     """
-    off = gathered.gap / (SAME_M + SAME_SHARE * gathered.far)
+    off = gathered.gap / tolerance_of(gathered.far)
     seen = torch.where(gathered.reading > 0, torch.exp(-2 * off.square()), UNREAD)
     seen = gathered.inside * seen * gathered.detail.clamp(max=1).square()
     seen = seen if trust is None else seen * trust
@@ -56,7 +55,7 @@ def geometry_statistics(
     """Return how each view looks at each sample, numbers of about -2 to 2."""
     H, W = sources.size
     read = (gathered.reading > 0).float()
-    off = gathered.gap / (SAME_M + SAME_SHARE * gathered.far)
+    off = gathered.gap / tolerance_of(gathered.far)
     fine = gathered.gap / (FINE_M + FINE_SHARE * gathered.far)
     u, v = gathered.pixels[..., 0], gathered.pixels[..., 1]
     border = torch.minimum(torch.minimum(u, v), torch.minimum(W - 1 - u, H - 1 - v))
