@@ -27,6 +27,7 @@ from semantic_field.generalizable.gsnerf_config import gsnerf_config
 from semantic_field.generalizable.neighbour_weights import CENTRE, WINDOW, filtered
 from semantic_field.generalizable.predictor import Predictor, ViewSettings
 from semantic_field.generalizable.view_statistics import hand_weights, meaning_statistics
+from semantic_field.geometry import moved
 
 SIZE = 64, 48
 
@@ -292,3 +293,26 @@ def test_depth_of_a_map_fills_frames_without_depth(frames: list[Frame]) -> None:
         predictor.add(frame)
     view = predictor.render(goal.camera, goal.T_world_camera)
     assert np.median(np.abs(view.depth - goal.depth)[view.depth > 0]) < 0.02
+
+
+def test_a_far_world_gives_the_same_view(frames: list[Frame]) -> None:
+    """In coordinates as of a map projection, float32 would be off by centimetres."""
+    chosen, goal = [frames[i] for i in (4, 6, 8, 10)], frames[7]
+    offset = np.array([500_000.0, 4_000_000.0, 100.0])
+
+    def away(frame: Frame) -> Frame:
+        return replace(frame, T_world_camera=moved(frame.T_world_camera, offset))
+
+    near = predictor_of(chosen).render(goal.camera, goal.T_world_camera)
+    far = predictor_of([away(f) for f in chosen]).render(goal.camera, away(goal).T_world_camera)
+    np.testing.assert_allclose(far.depth, near.depth, atol=1e-3)
+    assert np.abs(far.color.astype(int) - near.color).mean() < 0.5
+
+
+def test_frames_of_one_stamp_are_one_frame_of_an_episode(frames: list[Frame]) -> None:
+    """Else the numbers of the pool's frames would not be those of the scene's."""
+    twins = [frames[0], *frames]
+    maker = EpisodeMaker(Scene(twins, {i: str(i) for i in range(40)}), EpisodeSettings())
+    alone = EpisodeMaker(Scene(frames, {i: str(i) for i in range(40)}), EpisodeSettings())
+    first, second = (make(np.random.default_rng(5)) for make in (maker, alone))
+    torch.testing.assert_close(first.sources.colors, second.sources.colors)

@@ -15,7 +15,7 @@ from semantic_field.generalizable.label_segments import segments_of
 from semantic_field.generalizable.sensor_noise import EXACT, SensorNoise, corrupted
 from semantic_field.generalizable.source_images import SourceImages, TargetRays, target_rays
 from semantic_field.generalizable.target_depth import with_target_depth
-from semantic_field.geometry import Camera
+from semantic_field.geometry import Camera, moved
 
 NO_CELLS = np.zeros(0, np.int64)
 
@@ -85,15 +85,17 @@ class EpisodeMaker:
     """Draws episodes from a scene. What is drawn depends on the random generator alone."""
 
     def __init__(self, scene: Scene, settings: EpisodeSettings) -> None:
-        self._scene, self._settings = scene, settings
-        self._pool = FramePool(len(scene.frames), scene.frames[0].camera.width)
-        for frame in scene.frames:
+        self._settings = settings
+        # The pool holds one frame of a stamp.
+        self._frames = list({(f.stamp_ns, f.camera_id): f for f in scene.frames}.values())
+        self._pool = FramePool(len(self._frames), self._frames[0].camera.width)
+        for frame in self._frames:
             self._pool.add(frame)
         self._classes = np.array(sorted(scene.class_names), np.int32)
 
     def __call__(self, random: np.random.Generator) -> Episode:
         """Return an episode with a random target, pool, number of sources, faults and crop."""
-        settings, frames = self._settings, self._scene.frames
+        settings, frames = self._settings, self._frames
         target = int(random.integers(len(frames)))
         stride = int(random.integers(settings.strides[0], settings.strides[1] + 1))
         pool = np.arange(int(random.integers(stride)), len(frames), stride)
@@ -130,8 +132,9 @@ def make_episode(
         )
         for frame in given
     ]
-    sources, class_ids = source_images(items)
-    rays = rays_of(sources, goal.camera, goal.T_world_camera).part(*crop)
+    origin = goal.T_world_camera[:3, 3]
+    sources, class_ids = source_images(items, origin)
+    rays = rays_of(sources, goal.camera, moved(goal.T_world_camera, -origin)).part(*crop)
     labels = None if exact[0].labels is None else np.stack([_labels(f) for f in exact])
     truth = Truth(
         color=torch.from_numpy(goal.color[crop]).float() / 255.0,

@@ -20,7 +20,7 @@ from semantic_field.frames import VOID_LABEL, Frame
 from semantic_field.generalizable.label_segments import segments_of
 from semantic_field.generalizable.source_images import SourceImages
 from semantic_field.generalizable.target_depth import target_depth
-from semantic_field.geometry import Camera, pose_distances
+from semantic_field.geometry import Camera, moved, pose_distances
 
 RULES = ("coverage", "nearest")
 COARSE = 24, 32  # rows and columns of the target depth by which sources are chosen
@@ -71,6 +71,13 @@ class FramePool:
 
     def __getitem__(self, number: int) -> PooledFrame:
         return self._frames[number]
+
+    @property
+    def origin(self) -> NDArray[np.float64]:
+        """Position (3,) in the world to which the tensors of ``sources`` are relative."""
+        return (
+            np.array(self._frames[0].frame.T_world_camera[:3, 3]) if self._frames else np.zeros(3)
+        )
 
     @property
     def stamps_ns(self) -> list[int]:
@@ -173,9 +180,8 @@ class FramePool:
         return self._views
 
     def sources(self, numbers: list[int]) -> tuple[SourceImages, NDArray[np.int32]]:
-        """Return frames as tensors, and the class id of each label row."""
-        items = [self._frames[i] for i in numbers]
-        return source_images(items)
+        """Return frames as tensors, relative to ``origin``, and the class id of each label row."""
+        return source_images([self._frames[i] for i in numbers], self.origin)
 
     def _least_needed(self) -> int:
         """Return the number of the frame, not the newest, that alone shows least."""
@@ -205,9 +211,9 @@ class FramePool:
         found = target_depth(
             torch.from_numpy(depths),
             torch.as_tensor(intrinsics, dtype=torch.float32),
-            torch.as_tensor(np.stack([f.T_world_camera for f in frames]), dtype=torch.float32),
+            _tensor([moved(f.T_world_camera, -self.origin) for f in frames]),
             torch.as_tensor(small.intrinsics, dtype=torch.float32),
-            torch.as_tensor(T_world_camera, dtype=torch.float32),
+            torch.as_tensor(moved(T_world_camera, -self.origin), dtype=torch.float32),
             COARSE,
         )
         depth = found.depth.numpy()
@@ -219,8 +225,14 @@ class FramePool:
         return Target(camera, T_world_camera, depth[pick], normal[pick])
 
 
-def source_images(items: list[PooledFrame]) -> tuple[SourceImages, NDArray[np.int32]]:
-    """Return pooled frames as tensors, and the class id of each row of their labels, (C,)."""
+def source_images(
+    items: list[PooledFrame], origin: NDArray[np.float64]
+) -> tuple[SourceImages, NDArray[np.int32]]:
+    """Return pooled frames as tensors, and the class id of each row of their labels, (C,).
+
+    Args:
+        origin: (3,), subtracted from their positions: tensors are too coarse for far coordinates.
+    """
     frames = [item.frame for item in items]
     colors = torch.from_numpy(np.stack([frame.color for frame in frames]))
     class_ids, labels = _rows([frame.labels for frame in frames])
@@ -230,7 +242,7 @@ def source_images(items: list[PooledFrame]) -> tuple[SourceImages, NDArray[np.in
     sources = SourceImages(
         colors=colors.permute(0, 3, 1, 2).float().div(255.0).contiguous(),
         intrinsics=_tensor([frame.camera.intrinsics for frame in frames]),
-        poses=_tensor([frame.T_world_camera for frame in frames]),
+        poses=_tensor([moved(frame.T_world_camera, -origin) for frame in frames]),
         depths=torch.from_numpy(depths) if depths.any() else None,
         labels=None if labels is None else torch.from_numpy(labels),
         segments=_segments(items) if labels is not None else None,

@@ -18,7 +18,7 @@ from semantic_field.generalizable.frame_pool import RULES, FramePool, normals_of
 from semantic_field.generalizable.generalizable_model import GeneralizableModel, Prediction
 from semantic_field.generalizable.source_images import SourceImages, TargetRays
 from semantic_field.generalizable.target_depth import released_depth, splatted
-from semantic_field.geometry import Camera
+from semantic_field.geometry import Camera, moved
 
 DEPTHS = ("sensor", "volume", "map")
 FILLS = ("z_buffer", "released")
@@ -134,22 +134,27 @@ class Predictor:
                 f"expected {views} frames before the first view, got {views - self.missing}; "
                 f"{self.missing} are missing"
             )
-        sources, class_ids = self._chosen(camera, T_world_camera, exclude_ns)
-        prediction = self._model(sources, self._rays(sources, camera, T_world_camera))
+        sources, class_ids, origin = self._chosen(camera, T_world_camera, exclude_ns)
+        pose = moved(T_world_camera, -origin)
+        prediction = self._model(sources, self._rays(sources, camera, pose))
         if self._model.class_names:
             class_ids = np.arange(len(self._model.class_names), dtype=np.int32)
         return rendered(prediction, class_ids, camera, T_world_camera)
 
     def _chosen(
         self, camera: Camera, T_world_camera: NDArray[np.float64], exclude_ns: int | None
-    ) -> tuple[SourceImages, NDArray[np.int32]]:
-        """Return the sources of a view with their depth, and the class id of each label row."""
+    ) -> tuple[SourceImages, NDArray[np.int32], NDArray[np.float64]]:
+        """Return the sources of a view with their depth, and the class id of each label row.
+
+        Also the origin (3,) to which the sources' poses are relative.
+        """
         settings = self._settings
         with self._lock:
             numbers = self._pool.choose(
                 camera, T_world_camera, settings.views, settings.rule, exclude_ns
             )
             sources, class_ids = self._pool.sources(numbers)
+            origin = self._pool.origin
             frames = [self._pool[number].frame for number in numbers]
         sources = sources.to(self._device)
         if settings.depth == "map" and self.map_depth is not None:
@@ -159,12 +164,11 @@ class Predictor:
             sources = replace(sources, depths=torch.where(by_map > 0, by_map, read))
         if settings.depth == "volume":
             sources = replace(sources, depths=None)
-        return replace(sources, depths=self._model.source_depths(sources)), class_ids
+        found = replace(sources, depths=self._model.source_depths(sources))
+        return found, class_ids, origin
 
-    def _rays(
-        self, sources: SourceImages, camera: Camera, T_world_camera: NDArray[np.float64]
-    ) -> TargetRays:
-        rays = rays_of(sources, camera, T_world_camera)
+    def _rays(self, sources: SourceImages, camera: Camera, pose: NDArray[np.float64]) -> TargetRays:
+        rays = rays_of(sources, camera, pose)
         if self._settings.fill == "z_buffer" or sources.depths is None:
             return rays
         splats = splatted(
