@@ -36,7 +36,7 @@ from semantic_field.generalizable.perception_head import (
 )
 from semantic_field.generalizable.ray_transformer import RayTransformer, along_rays, ray_weights
 from semantic_field.generalizable.resnet_extractor import ResNetExtractor
-from semantic_field.generalizable.view_evidence import agreement
+from semantic_field.generalizable.view_statistics import label_agreement
 from semantic_field.generalizable.view_transformer import ViewAttention, ViewTransformer, spoken
 
 NAN = float("nan")
@@ -176,13 +176,13 @@ def test_semantics_along_rays_are_averaged_by_heads():
 def test_agreement_counts_the_other_views():
     labels = torch.tensor([[3], [3], [1], [-1]])
     sees = torch.tensor([[1.0], [0.5], [0.25], [1.0]])
-    has, share = agreement(labels, sees)
+    has, share = label_agreement(labels, sees, dim=0)
     assert has[:, 0].tolist() == [1, 1, 1, 0]
     expected = [0.505 / 0.76, 1.005 / 1.26, 0.005 / 1.51, 0.0]
     assert share[:, 0].tolist() == pytest.approx(expected)
-    assert agreement(labels[:1], sees[:1])[1].item() == pytest.approx(0.5)
+    assert label_agreement(labels[:1], sees[:1], dim=0)[1].item() == pytest.approx(0.5)
     renamed = torch.tensor([[7], [7], [0], [-1]])
-    assert torch.equal(agreement(renamed, sees)[1], share)
+    assert torch.equal(label_agreement(renamed, sees, dim=0)[1], share)
 
 
 def test_priors_are_what_the_attention_begins_with():

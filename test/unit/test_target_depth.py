@@ -9,6 +9,7 @@ from semantic_field.generalizable.target_depth import (
     filled_in,
     layers,
     layers_on_processor,
+    readings_of,
     released_depth,
     splatted,
     target_depth,
@@ -84,16 +85,16 @@ def test_nothing_known_stays_unknown() -> None:
 def test_released_form_has_no_z_buffer() -> None:
     scene = torch.stack([torch.full((H, W), 1.0), torch.full((H, W), 3.0)])
     poses = torch.stack([pose(), pose()])
-    splats = splatted(scene, LENS.expand(2, 4), poses, LENS, pose(), (H, W))
+    splats = splatted(readings_of(scene, LENS.expand(2, 4), poses, LENS, pose(), (H, W)))
     assert (released_depth(splats, (H, W)) > 2.9).all()  # the last source wins
-    nothing = splatted(scene * 0, LENS.expand(2, 4), poses, LENS, pose(), (H, W))
+    nothing = splatted(readings_of(scene * 0, LENS.expand(2, 4), poses, LENS, pose(), (H, W)))
     assert (released_depth(nothing, (H, W)) == RELEASED_DEFAULT_M).all()
 
 
 def test_released_form_weighs_the_window_by_inverse_distance() -> None:
     scene = torch.zeros(1, H, W)
     scene[0, 5, 5], scene[0, 5, 7] = 1.0, 2.0
-    splats = splatted(scene, LENS[None], pose()[None], LENS, pose(), (H, W))
+    splats = splatted(readings_of(scene, LENS[None], pose()[None], LENS, pose(), (H, W)))
     found = released_depth(splats, (H, W), window=5)
     torch.testing.assert_close(found[5, 6], torch.tensor(1.5))
     expected = (1.0 / 1 + 2.0 / (2**2 + 1) ** 0.5) / (1 / 1 + 1 / (2**2 + 1) ** 0.5)
@@ -105,7 +106,7 @@ def test_the_processor_s_loops_find_what_torch_finds() -> None:
     scene = 1.0 + 2.0 * torch.rand(3, H, W, generator=random).round(decimals=1)
     scene[torch.rand(3, H, W, generator=random) < 0.2] = 0
     poses = torch.stack([pose(x=-0.1), pose(z=-0.3), pose(x=0.2, z=0.1)])
-    given = (scene, LENS.expand(3, 4), poses, LENS, pose(x=0.05, z=0.3), (H, W))
-    for by_loop, by_torch in zip(layers_on_processor(*given), layers(*given), strict=True):
+    given = readings_of(scene, LENS.expand(3, 4), poses, LENS, pose(x=0.05, z=0.3), (H, W))
+    for by_loop, by_torch in zip(layers_on_processor(given), layers(given), strict=True):
         assert (by_torch > 0).any()
         torch.testing.assert_close(by_loop, by_torch, rtol=1e-4, atol=1e-4)

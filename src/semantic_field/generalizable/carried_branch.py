@@ -21,6 +21,7 @@ from semantic_field.generalizable.generalizable_model import Prediction
 from semantic_field.generalizable.neighbour_weights import NeighbourWeights, filtered
 from semantic_field.generalizable.source_images import SourceImages, TargetRays
 from semantic_field.generalizable.view_statistics import (
+    FAINTEST,
     GEOMETRY,
     MEANING,
     geometry_statistics,
@@ -34,7 +35,6 @@ COLOR_STEP, LABEL_STEP = 1, 2  # pixels between neighbours for colours and for l
 VOID_START = -2.0  # logarithm of the weight of "no class" when training starts
 EXACT_START = 3.0  # the same of the sample at the target depth, against each other one
 SAMPLES_AT_ONCE = 4096  # outside training: so many fit into a processor's cache
-FAINTEST = 1e-4  # added to hand-set weights before their logarithm
 
 
 class Samples(NamedTuple):

@@ -11,6 +11,7 @@ from torch.nn.functional import smooth_l1_loss
 
 from semantic_field.generalizable.generalizable_model import Prediction, Truth
 from semantic_field.generalizable.gsnerf_losses import class_loss, level_loss, resized_labels
+from semantic_field.generalizable.masked_mean import masked_mean
 from semantic_field.settings import Settings, option
 
 LEAST_SHARE = 1e-4  # of votes: below, the likelihood is cut off
@@ -50,7 +51,7 @@ def carried_losses(
     color = _error(prediction.color, truth, known) + part * _error(extra["color"], truth, known)
     read = known & (truth.depth > 0)
     off = smooth_l1_loss(prediction.depth, truth.depth, reduction="none", beta=NEAR_M)
-    terms = {"color": settings.color * color, "depth": settings.depth * _mean(off, read)}
+    terms = {"color": settings.color * color, "depth": settings.depth * masked_mean(off, read)}
     if prediction.scores is not None and prediction.scores.shape[-1]:
         votes = extra.get("votes", prediction.scores)
         label = _surprise(prediction.scores, votes, truth.labels)
@@ -68,7 +69,7 @@ def carried_losses(
 
 
 def _error(color: Float[Tensor, "h w 3"], truth: Truth, known: Tensor) -> Tensor:
-    return _mean((color - truth.color).square().mean(-1), known)
+    return masked_mean((color - truth.color).square().mean(-1), known)
 
 
 def _surprise(
@@ -79,9 +80,4 @@ def _surprise(
     carried = votes.gather(-1, rows)[..., 0] > LEAST_VOTE
     void = (1 - scores.sum(-1)).clamp(min=0)
     share = torch.where(carried, scores.gather(-1, rows)[..., 0], void)
-    return _mean(-(share + LEAST_SHARE).log(), labels >= 0)
-
-
-def _mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Return the mean of the values where the mask is set, 0 if it is nowhere."""
-    return (values * mask).sum() / mask.sum().clamp(min=1)
+    return masked_mean(-(share + LEAST_SHARE).log(), labels >= 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -74,7 +75,10 @@ class FramePool:
 
     @property
     def origin(self) -> NDArray[np.float64]:
-        """Position (3,) in the world to which the tensors of ``sources`` are relative."""
+        """Position (3,) in the world to which ``sources`` and ``source_views`` are relative.
+
+        Both are float32, which is too coarse for far coordinates.
+        """
         return (
             np.array(self._frames[0].frame.T_world_camera[:3, 3]) if self._frames else np.zeros(3)
         )
@@ -126,7 +130,8 @@ class FramePool:
         for number, item in enumerate(self._frames):
             if item.frame.stamp_ns == stamp_ns:
                 camera = item.frame.camera
-                own = _nearest(labels, camera.width, camera.height)
+                size = camera.width, camera.height
+                own = np.asarray(cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST_EXACT))
                 frame = replace(item.frame, labels=own)
                 self._frames[number] = replace(item, frame=frame, segments=segments_of(own))
                 found, self._views = True, None
@@ -174,9 +179,9 @@ class FramePool:
         return allowed[chosen + rest[: views - len(chosen)]].tolist()
 
     def source_views(self) -> SourceViews:
-        """Return all frames as the keyframes of a map are given, with class ids as label rows."""
+        """Return all frames as the keyframes of a map are given, relative to ``origin``."""
         if self._views is None:
-            self._views = _source_views([item.frame for item in self._frames])
+            self._views = _source_views([item.frame for item in self._frames], self.origin)
         return self._views
 
     def sources(self, numbers: list[int]) -> tuple[SourceImages, NDArray[np.int32]]:
@@ -202,8 +207,9 @@ class FramePool:
     def _coarse_target(
         self, camera: Camera, T_world_camera: NDArray[np.float64], allowed: NDArray[np.int64]
     ) -> Target:
-        """Return the target with a depth splatted coarsely from all frames."""
-        small = camera.resized(COARSE[1], COARSE[0])
+        """Return the target, relative to ``origin``, with a coarse depth splatted from frames."""
+        small, origin = camera.resized(COARSE[1], COARSE[0]), self.origin
+        pose = moved(T_world_camera, -origin)
         frames = [self._frames[i].frame for i in allowed]
         depths = np.stack([f.depth[STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE] for f in frames])
         offset = np.array([0, 0, STRIDE // 2, STRIDE // 2])
@@ -211,18 +217,18 @@ class FramePool:
         found = target_depth(
             torch.from_numpy(depths),
             torch.as_tensor(intrinsics, dtype=torch.float32),
-            _tensor([moved(f.T_world_camera, -self.origin) for f in frames]),
+            _tensor([moved(f.T_world_camera, -origin) for f in frames]),
             torch.as_tensor(small.intrinsics, dtype=torch.float32),
-            torch.as_tensor(moved(T_world_camera, -self.origin), dtype=torch.float32),
+            torch.as_tensor(pose, dtype=torch.float32),
             COARSE,
         )
         depth = found.depth.numpy()
         depth = np.where(depth > 0, depth, np.float32(ASSUMED_M))
         row = np.arange(camera.height) * COARSE[0] // camera.height
         column = np.arange(camera.width) * COARSE[1] // camera.width
-        normal = normals_of(depth, small) @ np.asarray(T_world_camera[:3, :3].T, np.float32)
+        normal = normals_of(depth, small) @ np.asarray(pose[:3, :3].T, np.float32)
         pick = np.ix_(row, column)
-        return Target(camera, T_world_camera, depth[pick], normal[pick])
+        return Target(camera, pose, depth[pick], normal[pick])
 
 
 def source_images(
@@ -263,7 +269,7 @@ def normals_of(depth: NDArray[np.float32], camera: Camera) -> NDArray[np.float32
     return normal.astype(np.float32)
 
 
-def _source_views(frames: list[Frame]) -> SourceViews:
+def _source_views(frames: list[Frame], origin: NDArray[np.float64]) -> SourceViews:
     """Return frames of one size as the arrays of a map's keyframes."""
     K, camera = len(frames), frames[0].camera
     pixels = camera.width * camera.height
@@ -279,7 +285,7 @@ def _source_views(frames: list[Frame]) -> SourceViews:
         ),
         cameras=KeyframeCameras(
             np.array([frame.camera.intrinsics for frame in frames], np.float32),
-            np.array([frame.T_world_camera for frame in frames], np.float32),
+            np.array([moved(frame.T_world_camera, -origin) for frame in frames], np.float32),
             np.array([[camera.width, camera.height]] * K, np.int64),
         ),
         exposures=np.tile(np.array([1.0, 0.0]), (K, 3, 1)),
@@ -328,9 +334,3 @@ def _stacked(features: list[tuple[Tensor, ...] | None]) -> tuple[Tensor, ...] | 
 
 def _tensor(values: list[NDArray[np.float64]]) -> Tensor:
     return torch.as_tensor(np.stack(values), dtype=torch.float32)
-
-
-def _nearest(labels: NDArray[np.int32], width: int, height: int) -> NDArray[np.int32]:
-    rows = (np.arange(height) * labels.shape[0] + labels.shape[0] // 2) // height
-    columns = (np.arange(width) * labels.shape[1] + labels.shape[1] // 2) // width
-    return np.ascontiguousarray(labels[np.ix_(rows, columns)], np.int32)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -85,3 +86,17 @@ class GeneralizableModel(nn.Module):
     ) -> dict[str, Tensor]:
         """Return the weighted terms of the training loss by name; their sum is the loss."""
         raise NotImplementedError
+
+
+def set_options(model: nn.Module, **values: Any) -> bool:
+    """Change options in the configurations of all parts of a model that have them.
+
+    Returns:
+        Whether any part has them.
+    """
+    found = False
+    for part in model.modules():
+        config: Any = getattr(part, "config", None)
+        if config is not None and all(hasattr(config, name) for name in values):
+            part.config, found = replace(config, **values), True
+    return found

@@ -16,6 +16,7 @@ from torch.nn.functional import (
 )
 
 from semantic_field.generalizable.generalizable_model import Prediction, Truth
+from semantic_field.generalizable.masked_mean import masked_mean
 from semantic_field.generalizable.photometric_losses import (
     LevelDepths,
     depth_consistency,
@@ -118,8 +119,8 @@ def _carried_terms(
     with torch.autocast(prediction.confidence.device.type, enabled=False):
         doubt = binary_cross_entropy(prediction.confidence.float(), right, reduction="none")
     return {
-        "rendered": settings.rendered * _mean(likelihood, known),
-        "confidence": settings.confidence * _mean(doubt, seen),
+        "rendered": settings.rendered * masked_mean(likelihood, known),
+        "confidence": settings.confidence * masked_mean(doubt, seen),
     }
 
 
@@ -128,7 +129,9 @@ def _supervised_terms(
 ) -> dict[str, Tensor]:
     terms = {
         "ray_depth": settings.ray_depth
-        * _mean(smooth_l1_loss(prediction.depth, truth.depth, reduction="none"), truth.depth > 0)
+        * masked_mean(
+            smooth_l1_loss(prediction.depth, truth.depth, reduction="none"), truth.depth > 0
+        )
     }
     if levels and settings.levels > 0:
         if truth.source_depths is None:
@@ -149,7 +152,7 @@ def _self_supervised_terms(
 ) -> dict[str, Tensor]:
     target = prediction.extra["target_depth"]
     off = smooth_l1_loss(prediction.depth, target, reduction="none")
-    terms = {"guided": settings.guided * _mean(off, target > 0)}
+    terms = {"guided": settings.guided * masked_mean(off, target > 0)}
     if levels and settings.consistency > 0:
         colors = prediction.color.detach(), truth.color
         points = prediction.extra["points"]
@@ -172,7 +175,7 @@ def level_loss(levels: LevelDepths, depths: Float[Tensor, "V H W"]) -> Tensor:
     for number, found in enumerate(levels):
         true = interpolate(depths[:, None], size=found.shape[-2:], mode="nearest-exact")[:, 0]
         off = smooth_l1_loss(found, true, reduction="none")
-        total = total + FINEST_LEVEL * 0.5**number * _mean(off, (true > 0) & (found > 0))
+        total = total + FINEST_LEVEL * 0.5**number * masked_mean(off, (true > 0) & (found > 0))
     return total
 
 
@@ -198,8 +201,3 @@ def resized_labels(labels: Int[Tensor, "V H W"], size: torch.Size) -> Int[Tensor
     """Return label images of another size, each pixel that of the nearest one."""
     small = interpolate(labels[:, None].double(), size=tuple(size), mode="nearest-exact")
     return small[:, 0].long()
-
-
-def _mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Return the mean of the values where the mask is set, 0 if it is nowhere."""
-    return (values * mask).sum() / mask.sum().clamp(min=1)

@@ -60,6 +60,13 @@ def segment_agreement(sources: SourceImages, rounds: int = 2) -> Float[Tensor, "
     return table.gather(2, index).reshape(len(sources), 2, *sources.size)
 
 
+def known_agreement(sources: SourceImages) -> Float[Tensor, "V 2 H W"] | None:
+    """Return ``segment_agreement``; None for sources without labels, segments or depth."""
+    if sources.labels is None or sources.segments is None or sources.depths is None:
+        return None
+    return segment_agreement(sources)
+
+
 def _answers(
     sources: SourceImages, k: int, count: int
 ) -> tuple[Int[Tensor, "M"], Int[Tensor, "M"], Float[Tensor, "M"]]:

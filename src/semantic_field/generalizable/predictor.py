@@ -17,7 +17,7 @@ from semantic_field.generalizable.episodes import rays_of
 from semantic_field.generalizable.frame_pool import RULES, FramePool, normals_of
 from semantic_field.generalizable.generalizable_model import GeneralizableModel, Prediction
 from semantic_field.generalizable.source_images import SourceImages, TargetRays
-from semantic_field.generalizable.target_depth import released_depth, splatted
+from semantic_field.generalizable.target_depth import readings_of, released_depth, splatted
 from semantic_field.geometry import Camera, moved
 
 DEPTHS = ("sensor", "volume", "map")
@@ -171,10 +171,10 @@ class Predictor:
         rays = rays_of(sources, camera, pose)
         if self._settings.fill == "z_buffer" or sources.depths is None:
             return rays
-        splats = splatted(
+        readings = readings_of(
             sources.depths, sources.intrinsics, sources.poses, rays.intrinsics, rays.pose, rays.size
         )
-        depth = released_depth(splats, rays.size)
+        depth = released_depth(splatted(readings), rays.size)
         return replace(rays, depth=depth, behind=torch.zeros_like(depth))
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from semantic_field.generalizable.carried_branch import CarriedBranch
 from semantic_field.generalizable.generalizable_model import Prediction
 from semantic_field.generalizable.guided_samples import GuidedSamples
-from semantic_field.generalizable.label_segments import segment_agreement
+from semantic_field.generalizable.label_segments import known_agreement
 from semantic_field.generalizable.source_exposure import equalized
 from semantic_field.generalizable.source_images import SourceImages, TargetRays
 from semantic_field.settings import Settings, option
@@ -56,7 +56,7 @@ class StatisticsRenderer(nn.Module):
         """
         sources = equalized(sources, rays)
         if logits is None:
-            return self.branch(sources, rays, samples.depths, level, _agreement(sources))
+            return self.branch(sources, rays, samples.depths, level, known_agreement(sources))
         carrying = replace(
             sources, labels=None, segments=None, n_classes=0, latents=logits.softmax(1)
         )
@@ -70,9 +70,3 @@ class StatisticsRenderer(nn.Module):
             confidence=scores.amax(-1),
             extra=prediction.extra | {"logits": scores.clamp(min=LEAST).log()},
         )
-
-
-def _agreement(sources: SourceImages) -> Float[Tensor, "V 2 H W"] | None:
-    if sources.labels is None or sources.segments is None or sources.depths is None:
-        return None
-    return segment_agreement(sources)

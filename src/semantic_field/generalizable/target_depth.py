@@ -41,6 +41,22 @@ class TargetDepth(NamedTuple):
     reached: Bool[Tensor, "H W"]
 
 
+class Readings(NamedTuple):
+    """Depth of V sources, and the target of H x W pixels that it is splatted into.
+
+    Attributes:
+        depths: float32 (V, h, w), z-depths, metres, 0 = none.
+        intrinsics: float32 (V, 4), of the sources. T_target_source: float32 (V, 4, 4).
+        target_intrinsics: float32 (4,). size: H and W.
+    """
+
+    depths: Float[Tensor, "V h w"]
+    intrinsics: Float[Tensor, "V 4"]
+    T_target_source: Float[Tensor, "V 4 4"]
+    target_intrinsics: Float[Tensor, "4"]
+    size: tuple[int, int]
+
+
 class Splats(NamedTuple):
     """The M readings of all sources that lie in the target's image.
 
@@ -86,47 +102,44 @@ def target_depth(
     Args:
         depths: z-depths of the sources, metres, 0 = none. poses: ``T_world_camera``.
     """
-    front, behind = (layers_on_processor if depths.device.type == "cpu" else layers)(
-        depths, intrinsics, poses, target_intrinsics, target_pose, size
-    )
+    readings = readings_of(depths, intrinsics, poses, target_intrinsics, target_pose, size)
+    on_processor = depths.device.type == "cpu"
+    front, behind = (layers_on_processor if on_processor else layers)(readings)
     front, behind = _without_cracks(front, behind)
     reached = front > 0
     return TargetDepth(filled_in(front), behind, reached)
 
 
-def layers(
+def readings_of(
     depths: Float[Tensor, "V h w"],
     intrinsics: Float[Tensor, "V 4"],
     poses: Float[Tensor, "V 4 4"],
     target_intrinsics: Float[Tensor, "4"],
     target_pose: Float[Tensor, "4 4"],
     size: tuple[int, int],
-) -> tuple[Float[Tensor, "H W"], Float[Tensor, "H W"]]:
-    """Return the nearest surface of each pixel and the next one behind it; see ``target_depth``."""
-    splats = splatted(depths, intrinsics, poses, target_intrinsics, target_pose, size)
-    hits = _hits(splats, size)
-    front = _layer(hits, None, size)
-    return front, _layer(hits, front, size)
-
-
-def layers_on_processor(
-    depths: Float[Tensor, "V h w"],
-    intrinsics: Float[Tensor, "V 4"],
-    poses: Float[Tensor, "V 4 4"],
-    target_intrinsics: Float[Tensor, "4"],
-    target_pose: Float[Tensor, "4 4"],
-    size: tuple[int, int],
-) -> tuple[Float[Tensor, "H W"], Float[Tensor, "H W"]]:
-    """Do the same by compiled loops, several times as fast as torch on a processor."""
-    H, W = size
+) -> Readings:
+    """Return the readings of V sources for a target; see ``target_depth``."""
     T = torch.linalg.inv(target_pose.double()) @ poses.double()
+    return Readings(depths, intrinsics, T.to(depths.dtype), target_intrinsics, size)
+
+
+def layers(readings: Readings) -> tuple[Float[Tensor, "H W"], Float[Tensor, "H W"]]:
+    """Return the nearest surface of each pixel and the next one behind it; see ``target_depth``."""
+    hits = _hits(splatted(readings), readings.size)
+    front = _layer(hits, None, readings.size)
+    return front, _layer(hits, front, readings.size)
+
+
+def layers_on_processor(readings: Readings) -> tuple[Float[Tensor, "H W"], Float[Tensor, "H W"]]:
+    """Do the same by compiled loops, several times as fast as torch on a processor."""
+    depths, intrinsics, T, lens, (H, W) = readings
     pixels = np.empty(depths.numel(), np.int32)
     found = np.empty((depths.numel(), 4), np.float32)
     count = project(
         depths.numpy(),
         intrinsics.float().numpy(),
-        T.float().numpy(),
-        target_intrinsics.float().numpy(),
+        T.numpy(),
+        lens.float().numpy(),
         H,
         W,
         np.float32(NEAREST_M),
@@ -138,37 +151,28 @@ def layers_on_processor(
     pixels, found, sums = pixels[:count], found[:count], np.empty((H * W, 2), np.float32)
     layer(pixels, found, nothing, W, share, same_m, large, beside, front, sums)
     layer(pixels, found, front, W, share, same_m, large, beside, behind, sums)
-    return torch.from_numpy(front).reshape(size), torch.from_numpy(behind).reshape(size)
+    return torch.from_numpy(front).reshape(H, W), torch.from_numpy(behind).reshape(H, W)
 
 
-def splatted(
-    depths: Float[Tensor, "V h w"],
-    intrinsics: Float[Tensor, "V 4"],
-    poses: Float[Tensor, "V 4 4"],
-    target_intrinsics: Float[Tensor, "4"],
-    target_pose: Float[Tensor, "4 4"],
-    size: tuple[int, int],
-) -> Splats:
+def splatted(readings: Readings) -> Splats:
     """Return where all readings of the sources lie in the target; see ``target_depth``."""
-    H, W = size
+    depths, intrinsics, T, lens, (H, W) = readings
     V = len(depths)
     view, row, column = torch.nonzero(depths > 0, as_tuple=True)
     z = depths[view, row, column]
     fx, fy, cx, cy = intrinsics[view].unbind(1)
     points = torch.stack([(column - cx) / fx * z, (row - cy) / fy * z, z], 1)
-    T = torch.linalg.inv(target_pose.double()) @ poses.double()
-    T = T.to(depths.dtype)
     local = torch.empty_like(points)
     ends = torch.bincount(view, minlength=V).cumsum(0).tolist()
     for k, (start, end) in enumerate(zip([0, *ends], ends)):
         local[start:end] = points[start:end] @ T[k, :3, :3].T + T[k, :3, 3]
     far = local[:, 2]
-    uv = local[:, :2] / far[:, None].clamp(min=NEAREST_M) * target_intrinsics[:2]
-    uv = uv + target_intrinsics[2:]
+    uv = local[:, :2] / far[:, None].clamp(min=NEAREST_M) * lens[:2]
+    uv = uv + lens[2:]
     nearest = (uv + 0.5).floor()
     inside = (far > NEAREST_M) & (nearest >= 0).all(1)
     inside &= (nearest[:, 0] < W) & (nearest[:, 1] < H)
-    sizes = (target_intrinsics[0] * z / fx)[inside]
+    sizes = (lens[0] * z / fx)[inside]
     uv, nearest, far = uv[inside], nearest[inside], far[inside]
     pixels = nearest[:, 1].long() * W + nearest[:, 0].long()
     return Splats(pixels, far, uv - nearest, sizes / far)

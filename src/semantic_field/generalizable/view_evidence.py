@@ -14,16 +14,17 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from semantic_field.generalizable.gathering import Gathered, at_pixels
-from semantic_field.generalizable.label_segments import segment_agreement
+from semantic_field.generalizable.label_segments import known_agreement
 from semantic_field.generalizable.source_images import SourceImages
 from semantic_field.generalizable.view_statistics import (
+    FAINTEST,
     GEOMETRY,
     geometry_statistics,
     hand_weights,
+    label_agreement,
 )
 
 NUMBERS = GEOMETRY + 5
-FAINTEST = 1e-4  # added to hand-set weights before their logarithm
 
 
 class ViewEvidence(NamedTuple):
@@ -49,11 +50,9 @@ def by_view(values: Float[Tensor, "h w S V *C"]) -> Float[Tensor, "V *C P"]:
 
 @torch.no_grad()
 def agreement_of_segments(sources: SourceImages) -> Float[Tensor, "2 V H W"] | None:
-    """Return ``segment_agreement``, its two numbers as images of their own; None for sources
-    without labels, segments or depth."""
-    if sources.labels is None or sources.segments is None or sources.depths is None:
-        return None
-    return segment_agreement(sources).transpose(0, 1).contiguous()
+    """Return ``known_agreement``, its two numbers as images of their own."""
+    found = known_agreement(sources)
+    return None if found is None else found.transpose(0, 1).contiguous()
 
 
 @torch.no_grad()
@@ -82,7 +81,7 @@ def view_evidence(
     if labels is None:
         numbers += [torch.zeros_like(trusted)] * 2
     else:
-        numbers += agreement(by_view(labels), trusted)
+        numbers += label_agreement(by_view(labels), trusted, dim=0)
     if segments is None:
         numbers += [torch.full_like(trusted, 0.5), torch.zeros_like(trusted)]
     else:
@@ -95,22 +94,3 @@ def view_evidence(
         prior=(torch.stack([believed, trusted], 1) + FAINTEST).log(),
         surface=(trusted.sum(0) / inside.sum(0).clamp_min(1) + FAINTEST).log(),
     )
-
-
-def agreement(
-    labels: Int[Tensor, "V P"], weights: Float[Tensor, "V P"]
-) -> list[Float[Tensor, "V P"]]:
-    """Return for each view whether it has a label, and which share of the others' is the same.
-
-    Args:
-        labels: rows of any list of classes, -1 = none.
-        weights: what each view's label weighs for the others.
-
-    Returns:
-        The share is .5 where no other view has a label, and 0 for a view without one.
-    """
-    has = (labels >= 0).float()
-    weights = weights * has
-    same = sum(one * (labels == row) for one, row in zip(weights, labels)) - weights
-    others = weights.sum(0) - weights
-    return [has, has * (same + 0.005) / (others + 0.01)]

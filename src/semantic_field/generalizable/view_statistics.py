@@ -21,6 +21,7 @@ LABEL_SHARPNESS = 5.0  # the same for labels, which do not depend on the directi
 FINE_M, FINE_SHARE = 0.004, 0.004  # accuracy of depth that is exact but for its resolution
 FINEST_TURN = 1e4  # 1 - cosine of the smallest angle that matters, inverse
 BORDER_PX = 16.0
+FAINTEST = 1e-4  # added to hand-set weights before their logarithm
 GEOMETRY, MEANING = 8, 4  # numbers that the functions below return
 
 
@@ -88,16 +89,28 @@ def meaning_statistics(
         Whether the view has a label; the weighted share of the other views at the sample that
         have the same, .5 where there are none; and the agreement.
     """
-    given = labels >= 0
+    given, share = label_agreement(labels, weights, dim=-1)
+    return torch.cat([given[..., None], share[..., None], agreement], -1)
+
+
+def label_agreement(
+    labels: Int[Tensor, "..."], weights: Float[Tensor, "..."], dim: int
+) -> tuple[Float[Tensor, "..."], Float[Tensor, "..."]]:
+    """Return for each view whether it has a label, and which share of the others' is the same.
+
+    Args:
+        labels: rows of any list of classes, -1 = no label.
+        weights: what each view's label weighs for the others.
+        dim: the dimension of the views.
+    Returns:
+        The share is .5 where no other view has a label, and 0 for a view without one.
+    """
+    given = (labels >= 0).float()
     weights = weights * given
-    same = (labels[..., :, None] == labels[..., None, :]) & ~torch.eye(
-        labels.shape[-1], dtype=torch.bool, device=labels.device
-    )
-    others = weights.sum(-1, keepdim=True) - weights
-    agreeing = (same * weights[..., None, :]).sum(-1)
-    share = (agreeing + 0.005) / (others + 0.01)
-    share = torch.where(given, share, 0.0)
-    return torch.cat([given[..., None].float(), share[..., None], agreement], -1)
+    pairs = zip(weights.split(1, dim), labels.split(1, dim), strict=True)
+    same = sum(weight * (labels == label) for weight, label in pairs) - weights
+    others = weights.sum(dim, keepdim=True) - weights
+    return given, given * (same + 0.005) / (others + 0.01)
 
 
 def weighted_mean(

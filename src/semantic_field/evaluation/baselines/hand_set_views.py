@@ -19,7 +19,7 @@ from semantic_field.field.views.rendering import RenderedView
 from semantic_field.field.views.source_views import Target
 from semantic_field.generalizable.frame_pool import FramePool, normals_of
 from semantic_field.generalizable.target_depth import TargetDepth, target_depth
-from semantic_field.geometry import Camera
+from semantic_field.geometry import Camera, moved
 
 SMOOTHED = 5  # pixels; normals are of depth smoothed by a window of this size
 
@@ -49,19 +49,21 @@ def hand_blended(
     confidence = np.where(found.reached.numpy(), first.confidence, np.float32(0))
     view = replace(first, depth=depth, normal=normal, confidence=confidence)
     sources = pool.source_views().taken(np.array(numbers, np.int64))
-    return blended(view, Target(camera, T_world_camera, depth, normal), sources, threads)
+    pose = moved(T_world_camera, -pool.origin)
+    return blended(view, Target(camera, pose, depth, normal), sources, threads)
 
 
 def depth_of_target(
     pool: FramePool, numbers: list[int], camera: Camera, T_world_camera: NDArray[np.float64]
 ) -> TargetDepth:
     """Return the target depth that frames of a pool show together, see ``target_depth``."""
-    frames = [pool[i].frame for i in numbers]
+    sources, _ = pool.sources(numbers)
+    pose = torch.from_numpy(moved(T_world_camera, -pool.origin)).float()
     return target_depth(
-        torch.from_numpy(np.stack([frame.depth for frame in frames])),
-        torch.from_numpy(np.stack([frame.camera.intrinsics for frame in frames])).float(),
-        torch.from_numpy(np.stack([frame.T_world_camera for frame in frames])).float(),
+        torch.from_numpy(np.stack([pool[i].frame.depth for i in numbers])),
+        sources.intrinsics,
+        sources.poses,
         torch.from_numpy(camera.intrinsics).float(),
-        torch.from_numpy(np.asarray(T_world_camera)).float(),
+        pose,
         (camera.height, camera.width),
     )

@@ -24,7 +24,12 @@ from semantic_field.evaluation.protocols.view_sources import SourceFrames
 from semantic_field.field.views.rendering import RenderedView
 from semantic_field.frames import VOID_LABEL, Frame
 from semantic_field.generalizable.frame_pool import FramePool
-from semantic_field.generalizable.generalizable_model import GeneralizableModel, Prediction, Truth
+from semantic_field.generalizable.generalizable_model import (
+    GeneralizableModel,
+    Prediction,
+    Truth,
+    set_options,
+)
 from semantic_field.generalizable.predictor import Predictor, ViewSettings
 from semantic_field.generalizable.source_images import SourceImages, TargetRays
 from semantic_field.mapping import Mapper
@@ -145,7 +150,7 @@ def with_samples(model: GeneralizableModel, samples: int) -> GeneralizableModel:
         ValueError: if no part of the model has such a setting.
     """
     changed = copy.deepcopy(model)
-    if not _set(changed, samples=samples):
+    if not set_options(changed, samples=samples):
         raise ValueError(
             f"expected a model with the setting samples, got a {type(model).__name__} without"
         )
@@ -155,18 +160,10 @@ def with_samples(model: GeneralizableModel, samples: int) -> GeneralizableModel:
 def unguided(model: GeneralizableModel) -> GeneralizableModel:
     """Return a copy of the model whose samples are spread over each ray."""
     changed = copy.deepcopy(model)
-    _set(changed, guided=False)  # others place samples so wherever the target depth is unknown
+    set_options(
+        changed, guided=False
+    )  # others place samples so wherever the target depth is unknown
     return Unguided(changed)
-
-
-def _set(model: GeneralizableModel, **values: int) -> bool:
-    """Change a setting in all parts of a model that have it; returns whether any has."""
-    found = False
-    for part in model.modules():
-        config = getattr(part, "config", None)
-        if config is not None and all(hasattr(config, name) for name in values):
-            part.config, found = replace(config, **values), True  # type: ignore
-    return found
 
 
 class Unguided(GeneralizableModel):

@@ -7,8 +7,6 @@ from collections import Counter
 from typing import Protocol
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from rclpy.clock import Clock, ClockType
-from rclpy.timer import Timer
 
 from semantic_field.config import Config, MappingNodeConfig
 from semantic_field.mapping.mapper import Mapper, MapperStatus
@@ -18,6 +16,7 @@ from semantic_field.nodes.map.map_publisher import MapPublisher
 from semantic_field.nodes.ros import conversions
 from semantic_field.nodes.ros.drops import NOT_LOST, DropCounter
 from semantic_field.nodes.ros.qos import LATCHED, RELIABLE
+from semantic_field.nodes.ros.steady_timer import SteadyTimer
 from semantic_field.nodes.ros.workers import what_stopped
 
 STALE_S = 5.0
@@ -53,23 +52,14 @@ class StatusPublisher:
         self._status = node.create_publisher(FieldStatus, "status", LATCHED)
         self._diagnostics = node.create_publisher(DiagnosticArray, "/diagnostics", RELIABLE)
         self._dropped_before = 0
-        self._period_s = node.settings.status_period_s
-        self._timer = self._make_timer()
-
-    def _make_timer(self) -> Timer:
-        # Steady time: the status is published even while simulated time is stopped.
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
-        return self._node.create_timer(self._period_s, self._publish, clock=steady)
+        self._timer = SteadyTimer(node, node.settings.status_period_s, self._publish)
 
     def follow(self, config: MappingNodeConfig) -> None:
         """Apply new settings: a changed status period."""
-        if config.status_period_s != self._period_s:
-            self._period_s = config.status_period_s
-            self._node.destroy_timer(self._timer)
-            self._timer = self._make_timer()
+        self._timer.follow(config.status_period_s)
 
     def close(self) -> None:
-        self._node.destroy_timer(self._timer)
+        self._timer.close()
         self._node.destroy_publisher(self._status)
         self._node.destroy_publisher(self._diagnostics)
 

@@ -14,16 +14,15 @@ from semantic_field.config import InferenceConfig
 from semantic_field.field.views.rendering import RenderedView
 from semantic_field.frames import VOID_LABEL, Frame
 from semantic_field.generalizable.frame_pool import FramePool
-from semantic_field.generalizable.generalizable_model import GeneralizableModel
+from semantic_field.generalizable.generalizable_model import GeneralizableModel, set_options
 from semantic_field.generalizable.predictor import MapDepth, Predictor, ViewSettings
-from semantic_field.geometry import Camera, moved
+from semantic_field.geometry import Camera
 
 
 class ViewMaker:
     """A predictor with its pool of frames, and what is known of the views it has made.
 
-    Poses are in the global frame. The predictor's tensors are float32, so it gets them relative to
-    the camera of the first frame.
+    Poses are in the global frame.
 
     Args:
         map_depth: the depth of a map, for the setting ``depth`` = "map".
@@ -40,7 +39,6 @@ class ViewMaker:
     ) -> None:
         self._model, self._map_depth = model, map_depth
         self._pool = FramePool(config.pool_frames, config.image_width)
-        self._origin = np.zeros(3)
         self._lock = threading.Lock()
         self.made, self.seconds = 0, 0.0
         self.follow(config)
@@ -52,14 +50,8 @@ class ViewMaker:
         with self._lock:
             set_samples(self._model, config.samples)
             device = device_of(config.device)
-            by_map = None if self._map_depth is None else self._by_map
-            self._predictor = Predictor(self._model, self._pool, settings, device, by_map)
+            self._predictor = Predictor(self._model, self._pool, settings, device, self._map_depth)
             self._config = config
-
-    def _by_map(self, camera: Camera, T_world_camera: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Return the map's depth at a pose of the predictor."""
-        assert self._map_depth is not None
-        return self._map_depth(camera, moved(T_world_camera, self._origin))
 
     @property
     def label_names(self) -> dict[int, str]:
@@ -85,10 +77,7 @@ class ViewMaker:
     def add(self, frame: Frame) -> None:
         """Take a frame into memory; its features are computed now."""
         with self._lock:
-            if not len(self._pool):
-                self._origin = frame.T_world_camera[:3, 3].copy()
-            pose = moved(frame.T_world_camera, -self._origin)
-            self._predictor.add(replace(frame, T_world_camera=pose))
+            self._predictor.add(frame)
 
     def relabel(self, stamp_ns: int, labels: NDArray[np.int32]) -> bool:
         """Give a frame in memory labels (H, W); returns False if it is not there."""
@@ -110,8 +99,7 @@ class ViewMaker:
         """
         with self._lock:
             began = time.perf_counter()
-            pose = moved(T_world_camera, -self._origin)
-            view = self._predictor.render(camera, pose, exclude_ns)
+            view = self._predictor.render(camera, T_world_camera, exclude_ns)
             self.made, self.seconds = self.made + 1, time.perf_counter() - began
             return without_doubt(view, self._config.least_confidence)
 
@@ -140,15 +128,11 @@ def set_samples(model: GeneralizableModel, samples: int) -> None:
     Raises:
         ValueError: if the model has no such option.
     """
-    if samples == 0:
-        return
-    options = getattr(model, "config", None)
-    if not hasattr(options, "samples"):
+    if samples and not set_options(model, samples=samples):
         raise ValueError(
             f"expected a model whose rays have a number of samples, got {type(model).__name__}: "
             "set samples to 0"
         )
-    model.config = replace(options, samples=samples)
 
 
 def without_doubt(view: RenderedView, least: float) -> RenderedView:

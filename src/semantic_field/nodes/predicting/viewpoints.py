@@ -8,9 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from geometry_msgs.msg import PoseStamped
 from numpy.typing import NDArray
-from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
-from rclpy.timer import Timer
 from std_msgs.msg import Header
 
 from semantic_field.config import InferenceConfig
@@ -21,6 +19,7 @@ from semantic_field.nodes.predicting.view_publisher import Viewpoint
 from semantic_field.nodes.ros import conversions
 from semantic_field.nodes.ros.drops import DropCounter
 from semantic_field.nodes.ros.qos import RELIABLE
+from semantic_field.nodes.ros.steady_timer import SteadyTimer
 
 RATE_SLACK = 0.9  # of a period: stamps are not quite regular
 
@@ -50,23 +49,15 @@ class Viewpoints:
         self._subscription = node.create_subscription(
             PoseStamped, "inference/pose", self._on_pose, RELIABLE
         )
-        self._timer = self._make_timer()
-
-    def _make_timer(self) -> Timer:
-        # Steady time: views are made while simulated time is stopped, too.
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
-        return self._node.create_timer(1 / self._config.view_rate_hz, self._on_time, clock=steady)
+        self._timer = SteadyTimer(node, 1 / config.view_rate_hz, self._on_time)
 
     def follow(self, config: InferenceConfig) -> None:
         """Apply new settings from the next view on."""
-        again = config.view_rate_hz != self._config.view_rate_hz
         self._config, self._seen = config, None
-        if again:
-            self._node.destroy_timer(self._timer)
-            self._timer = self._make_timer()
+        self._timer.follow(1 / config.view_rate_hz)
 
     def close(self) -> None:
-        self._node.destroy_timer(self._timer)
+        self._timer.close()
         self._node.destroy_subscription(self._subscription)
 
     def _on_pose(self, message: PoseStamped) -> None:
