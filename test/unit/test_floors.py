@@ -20,6 +20,7 @@ FLOORS = (  # from the bottom to the top, without exception; one floor may impor
     {"data"},
     {"mapping"},
     {"generalizable"},
+    {"object_prior"},
     {"query"},
     {"evaluation"},
     {"annotation"},
