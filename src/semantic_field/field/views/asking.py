@@ -135,3 +135,20 @@ def ask_all(
             shown[k, j], votes[k, j], past[k, j], off[k, j] = asked(
                 found, k, j, depths, labels, lenses.width, doubted
             )
+
+
+@_jit
+def named_points(found, votes, labels, lenses):
+    """Votes (K, N) of keyframes where the pixel at which they see a point has a label, else 0.
+
+    Args:
+        found, votes: results of ``ask_all``.
+    """
+    named = np.zeros_like(votes)
+    for k in range(votes.shape[0]):
+        for j in range(votes.shape[1]):
+            if votes[k, j] > ZERO:
+                pixel = nearest_pixel(found[k, 0, j], found[k, 1, j], lenses.width[k])
+                if labels[k, pixel] >= 0:
+                    named[k, j] = votes[k, j]
+    return named

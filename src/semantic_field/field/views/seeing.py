@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from semantic_field.field.rays.keyframe_arrays import KeyframeCameras
 from semantic_field.field.rays.sampling import DEPTH_UNIT_M, GUESSED, MASKED
-from semantic_field.geometry import transform_points
+from semantic_field.geometry import invert_transform, transform_points
 
 NOISE_M, NOISE_PER_M = 0.01, 0.015  # two readings of one surface differ by this at most
 FLATTEST = 0.35  # lower bound of the cosine of incidence by which the noise grows
@@ -49,11 +49,12 @@ class Lenses(NamedTuple):
 def lenses_of(cameras: KeyframeCameras, T_map_target: NDArray[np.floating]) -> Lenses:
     """Return the lenses of keyframes, for points in a frame of pose ``T_map_target`` (4, 4)."""
     poses = np.asarray(cameras.poses, np.float64)
-    T_target_map = np.linalg.inv(np.asarray(T_map_target, np.float64))
-    K = np.zeros((len(poses), 3, 3))
-    K[:, 0, 0], K[:, 1, 1], K[:, 0, 2], K[:, 1, 2] = np.asarray(cameras.intrinsics, np.float64).T
-    K[:, 2, 2] = 1.0
-    matrix = K @ (np.linalg.inv(poses) @ T_map_target)[:, :3]
+    fx, fy, cx, cy = np.asarray(cameras.intrinsics, np.float64).T[..., None]
+    relative = np.array(T_map_target, np.float64)[None, :3] - [[0, 0, 0, 1]] * poses[:, :3, 3:]
+    rows = poses[:, :3, :3].transpose(0, 2, 1) @ relative  # of T_keyframe_target
+    x, y, z = rows.transpose(1, 0, 2)
+    matrix = np.stack([fx * x + cx * z, fy * y + cy * z, z], 1)
+    T_target_map = invert_transform(np.asarray(T_map_target, np.float64))
     return Lenses(
         matrix=np.ascontiguousarray(matrix, np.float32),
         position=transform_points(T_target_map, poses[:, :3, 3]).astype(np.float32),

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from semantic_field.field.rays.keyframe_arrays import KeyframeCameras, KeyframeImages
 from semantic_field.field.views.agreement import exposures_between, nearness, trust_by_distance
-from semantic_field.field.views.asking import ZERO, ask_all
+from semantic_field.field.views.asking import ZERO, ask_all, named_points
 from semantic_field.field.views.seeing import Lenses, lenses_of
 from semantic_field.geometry import Camera, pose_distances
 
@@ -112,18 +113,8 @@ class SourceViews:
         found, shown, votes = self._asked(target, points, normals, lenses)
         few = np.flatnonzero(near)
         cover = (shown[few] + np.float32(LABEL_SHARE) * votes[few]) * near[few, None]
-        named = votes * self._labelled(found, votes > 0, lenses)
+        named = named_points(found, votes, self.images.labels, lenses)
         return few[covering(cover, named[few] * near[few, None], most)]
-
-    def _labelled(
-        self, found: NDArray[np.float32], seen: NDArray[np.bool_], lenses: Lenses
-    ) -> NDArray[np.bool_]:
-        """Return whether the pixels at which keyframes see points have a label, bool (K, N)."""
-        k, n = np.nonzero(seen)
-        pixels = _pixels(found, k, n, lenses)
-        labelled = np.zeros(seen.shape, np.bool_)
-        labelled[k, n] = self.images.labels[k, pixels] >= 0
-        return labelled
 
     def _asked(
         self, target: Target, points: NDArray, normals: NDArray, lenses: Lenses
@@ -249,19 +240,26 @@ def covering(
     return _completed(_greedy(_of_best(cover), most), _of_best(named), most)
 
 
-def _greedy(cover: NDArray[np.float32], most: int) -> NDArray[np.int64]:
+@njit(nogil=True, cache=True, error_model="numpy", fastmath={"reassoc", "arcp", "nsz"})
+def _greedy(cover, most):
     """Choose rows of ``cover`` (K, N), one after another, by what each adds to the rest."""
-    chosen: list[int] = []
+    chosen = np.zeros(min(most, len(cover)), np.int64)
     total = np.zeros(cover.shape[1], np.float32)
-    for _ in range(min(most, len(cover))):
-        gain = (cover / ((total + ENOUGH) * (total + cover + ENOUGH))).sum(1)
-        gain[chosen] = 0
-        best = int(gain.argmax())
-        if gain[best] <= 0:
-            break
-        chosen.append(best)
+    enough, zero = np.float32(ENOUGH), np.float32(0)
+    for count in range(len(chosen)):
+        best, most_gained = -1, zero
+        for k in range(len(cover)):
+            gain = zero
+            for j in range(cover.shape[1]):
+                sum_before = total[j] + enough
+                gain += cover[k, j] / (sum_before * (sum_before + cover[k, j]))
+            if gain > most_gained and not (chosen[:count] == k).any():
+                best, most_gained = k, gain
+        if best < 0:
+            return chosen[:count]
+        chosen[count] = best
         total += cover[best]
-    return np.array(chosen, np.int64)
+    return chosen
 
 
 def _completed(
