@@ -79,10 +79,12 @@ class LayerStack:
         self.first_weight = np.ascontiguousarray(weights[0].numpy().T)
         self.products = [weight.bfloat16().contiguous() for weight in weights]
         self.biases = [bias.numpy() for bias in biases]
+        self.affine = gains is not None
         ones, zeros = np.ones(width, np.float32), np.zeros(width, np.float32)
         self.gains = [gain.numpy() for gain in gains] if gains else [ones] * len(weights)
         self.shifts = [shift.numpy() for shift in shifts] if shifts else [zeros] * len(weights)
         self.weight_sums = [torch.zeros(weight.shape) for weight in weights]
+        self.weight_part = torch.empty(width, width, dtype=torch.bfloat16)
         self.first_sums = np.zeros_like(self.first_weight)
         self.sums = np.zeros((len(weights), 3, width), np.float32)
 
@@ -105,7 +107,9 @@ class LayerStack:
             else:
                 torch.mm(value, weight.T, out=product)
                 gain, shift = self.gains[layer], self.shifts[layer]
-                norm_forward(bits(product), bias, gain, shift, normed, bits(active), scale)
+                norm_forward(
+                    bits(product), bias, gain, shift, self.affine, normed, bits(active), scale
+                )
             value = active
         return active
 
@@ -126,11 +130,12 @@ class LayerStack:
             here, after = products[layer % 2], products[(layer + 1) % 2]
             normed, scale = kept.of(layer, rows)
             norm_backward(
-                bits(gradient), normed, scale, self.gains[layer], self.shifts[layer],
+                bits(gradient), normed, scale, self.gains[layer], self.shifts[layer], self.affine,
                 bits(here), bits(active), self.sums[layer],
             )  # fmt: skip
             if layer < last:
-                self.weight_sums[layer + 1] += after.T @ active
+                torch.mm(after.T, active, out=self.weight_part)
+                self.weight_sums[layer + 1] += self.weight_part
             elif features is not None:
                 features.copy_(active)
             if layer:
@@ -143,7 +148,8 @@ class LayerStack:
         Args:
             product: what ``backward`` returned.
         """
-        self.weight_sums[0] += product.T @ inputs
+        torch.mm(product.T, inputs, out=self.weight_part)
+        self.weight_sums[0] += self.weight_part
         torch.mm(product, self.products[0], out=out)
 
     def backward_to_distances(
