@@ -99,6 +99,11 @@ class SemanticSRN(TrainablePrior):
             classes = len(subject.part_names) + 1
             self.class_generator = PartUNet(width, classes, config.unet_width, config.unet_downs)
 
+    @property
+    def learns_labels(self) -> bool:
+        """Whether a U-Net learns the parts with the rest."""
+        return self.config.fully_supervised
+
     def features(self, codes: Tensor, points: Tensor) -> Tensor:
         """Return phi's features (B, N, F) at canonical points (B, N, 3)."""
         return phi(self.hyper(codes), points)
