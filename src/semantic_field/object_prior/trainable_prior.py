@@ -74,6 +74,11 @@ class TrainablePrior(ObjectPrior):
         self.category, self.part_names = subject.category, subject.part_names
         self.frame = subject.frame
 
+    @property
+    def learns_labels(self) -> bool:
+        """Whether the training itself learns the parts, so that no label layer is fitted."""
+        return False
+
     @abstractmethod
     def batches(self, data: TrainingObjects, schedule: ScheduleSettings) -> Callable[[int], Any]:
         """Return what makes the batch of a step, from the step alone: a dataclass of tensors."""

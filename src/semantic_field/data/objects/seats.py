@@ -139,7 +139,9 @@ def _seat(d: ChairDesign) -> list[Shape]:
         return shapes
     shapes = [box((-x, -y, low), (x, y, high), d.board)]
     if d.pad:
-        shapes.append(box((-x + 0.01, -y + 0.005, high), (x - 0.01, y - 0.05, high + d.pad), d.cover))
+        shapes.append(
+            box((-x + 0.01, -y + 0.005, high), (x - 0.01, y - 0.05, high + d.pad), d.cover)
+        )
     return shapes
 
 
@@ -180,7 +182,9 @@ def _spindle_back(d: ChairDesign) -> list[Shape]:
     x, t = d.back_half - d.thickness / 2, d.thickness
     y, top = d.back_y - t / 2, d.height - 0.07
     rods = np.linspace(-x, x, d.slats + 2)
-    shapes = [rod((a, y, d.seat_height), (a, y, top + 0.02), 0.28 * t + 0.002, d.frame) for a in rods]
+    shapes = [
+        rod((a, y, d.seat_height), (a, y, top + 0.02), 0.28 * t + 0.002, d.frame) for a in rods
+    ]
     shapes.append(box((-d.back_half, y - t / 2, top), (d.back_half, y + t / 2, d.height), d.board))
     return shapes
 

@@ -30,9 +30,7 @@ class RayMarcher(nn.Module):
             closest to it).
     """
 
-    def __init__(
-        self, width: int, hidden: int, steps: int, start: str, start_depth: float
-    ) -> None:
+    def __init__(self, width: int, hidden: int, steps: int, start: str, start_depth: float) -> None:
         super().__init__()
         self.steps, self.start, self.start_depth = steps, start, start_depth
         self.cell = nn.LSTMCell(width, hidden)

@@ -15,7 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from semantic_field.generalizable.training.training_settings import ScheduleSettings
+from semantic_field.kernels.precision import product_type
 from semantic_field.object_prior.prior_model import CanonicalRays, PriorPixels
+from semantic_field.object_prior.published.fused_step import FusedRendering
 from semantic_field.object_prior.published.hypernetwork import (
     HyperNetwork,
     fully_connected,
@@ -60,6 +62,12 @@ class SemanticSRNConfig(Settings):
     start_depth: float = option(0.05, "depth along z of the rays' beginning, canonical units", 0.0)
     pixel_layers: int = option(5, "layers of the pixel generator of that width", 1)
     fully_supervised: bool = option(False, "labels from a U-Net that is trained with the rest")
+    products: str = option(
+        "auto",
+        "of matrices in the training: bfloat16 (CPU only, not with the U-Net), float32, or the "
+        "faster one",
+        choices=("auto", "bfloat16", "float32"),
+    )
     unet_width: int = option(64, "channels of the U-Net at full resolution", 1)
     unet_downs: int = option(4, "halvings of the U-Net", 1)
     weights: SRNLossWeights = SRNLossWeights()
@@ -85,10 +93,16 @@ class SemanticSRN(TrainablePrior):
             width, config.march_hidden, config.march_steps, config.start, config.start_depth
         )
         self.pixel_generator = fully_connected([width] * (config.pixel_layers + 1) + [4])
+        self._fused = FusedRendering(self.marcher, self.pixel_generator)
         self.label_layer = self.make_label_layer(width)
         if config.fully_supervised:
             classes = len(subject.part_names) + 1
             self.class_generator = PartUNet(width, classes, config.unet_width, config.unet_downs)
+
+    @property
+    def learns_labels(self) -> bool:
+        """Whether a U-Net learns the parts with the rest."""
+        return self.config.fully_supervised
 
     def features(self, codes: Tensor, points: Tensor) -> Tensor:
         """Return phi's features (B, N, F) at canonical points (B, N, 3)."""
@@ -143,12 +157,18 @@ class SemanticSRN(TrainablePrior):
         """
         weights, codes = self.config.weights, self.codes(batch.instances)
         layers = self.hyper(codes)
+        code_term = weights.code * codes.square().mean()
+        if self._is_fused(codes.device):
+            color, depth = self._fused.terms(
+                layers, batch.rays, target_channels(batch), weights.color, weights.depth
+            )
+            return {"color": color, "code": code_term, "depth": depth}
         distance = self.marcher(lambda points: phi(layers, points), batch.rays)
         features = phi(layers, ray_points(batch.rays, distance))
         channels = self.pixel_generator(features)
         terms = {
             "color": weights.color * color_loss(channels, target_channels(batch)),
-            "code": weights.code * codes.square().mean(),
+            "code": code_term,
             "depth": weights.depth * depth_loss(distance * batch.rays.cosines),
         }
         if self.config.fully_supervised:
@@ -160,6 +180,13 @@ class SemanticSRN(TrainablePrior):
             scores = self._class_scores(features)
             terms["label"] = weights.label * label_loss(scores, batch.parts)
         return terms
+
+    def _is_fused(self, device: torch.device) -> bool:
+        """Whether the rendering terms are computed in chunks with bfloat16 products."""
+        if self.config.products == "auto":
+            fast = device.type == "cpu" and product_type() == torch.bfloat16
+            return fast and not self.config.fully_supervised
+        return self.config.products == "bfloat16"
 
     def optimizers(self, schedule: ScheduleSettings) -> Sequence[torch.optim.Optimizer]:
         """Return Adam of the networks, and a sparse one of the codes: only those of a batch move.

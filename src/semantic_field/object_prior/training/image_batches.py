@@ -76,8 +76,7 @@ class ImageBatches:
         instances = np.searchsorted(ends, drawn, side="right")
         numbers = drawn - (ends - self._counts)[instances]
         views = [
-            self._data.objects.view(int(i), int(n))
-            for i, n in zip(instances, numbers, strict=True)
+            self._data.objects.view(int(i), int(n)) for i, n in zip(instances, numbers, strict=True)
         ]
         return image_batch(instances.tolist(), views, stage.side, self._data.objects.frame)
 

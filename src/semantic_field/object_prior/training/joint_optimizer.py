@@ -53,9 +53,7 @@ class JointOptimizer:
             numbers = range(first, first + _parameter_count(own))
             count = _as_number if isinstance(own, torch.optim.SparseAdam) else _unchanged
             states = {
-                number - first: {
-                    n: count(v) if n == "step" else v for n, v in entries.items()
-                }
+                number - first: {n: count(v) if n == "step" else v for n, v in entries.items()}
                 for number, entries in state_dict["state"].items()
                 if number in numbers
             }

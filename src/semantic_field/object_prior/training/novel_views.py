@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from semantic_field.data.objects.object_views import ObjectView
-from semantic_field.object_prior.prior_model import CanonicalRays, canonical_rays
+from semantic_field.object_prior.label_layers import image_miou, rendered_view
+from semantic_field.object_prior.prior_model import canonical_rays
 from semantic_field.object_prior.trainable_prior import TrainablePrior, TrainingObjects
 
 FLOOR = 1e-10  # of a mean squared error: 100 dB
@@ -39,15 +40,16 @@ class HeldOutViews:
         )
 
     @torch.no_grad()
-    def figures(self, prior: TrainablePrior) -> dict[str, float]:
-        """Return the mean PSNR (dB) of the views, and their depth's median error in metres.
+    def figures(self, prior: TrainablePrior, labelled: bool) -> dict[str, float]:
+        """Return means over the views: ``psnr`` (dB), ``depth_m`` and, if ``labelled``, ``miou``.
 
-        The error of depth is over pixels on the object, as the truth says; left out without any.
+        ``depth_m`` is the median error over pixels on the object, metres; it and ``miou``
+        (``image_miou``) are left out where the truth is not known.
         """
         was_training = prior.training
         prior.eval()
         try:
-            each = [self._of_view(prior, *entry) for entry in self._each()]
+            each = [_of_view(prior, *entry, labelled) for entry in self._each()]
         finally:
             prior.train(was_training)
         names = sorted({name for found in each for name in found})
@@ -56,18 +58,20 @@ class HeldOutViews:
     def _each(self) -> Iterator[tuple[int, ObjectView]]:
         return zip(self.instances, self.views, strict=True)
 
-    def _of_view(self, prior: TrainablePrior, row: int, view: ObjectView) -> dict[str, float]:
-        device = prior.codes.weight.device
-        rays = canonical_rays([view], prior.frame)
-        rays = CanonicalRays(*(t.to(device) for t in vars(rays).values()))
-        pixels = prior.render(prior.codes.weight[row : row + 1], rays)
-        truth = torch.from_numpy(view.color.reshape(-1, 3)).float() / 255
-        found = {"psnr": psnr(pixels.color[0].cpu(), truth)}
-        if view.depth is not None and (view.depth > 0).any():
-            depth = (pixels.distance * rays.cosines)[0].cpu() * prior.frame.unit_m
-            known = torch.from_numpy(view.depth.reshape(-1))
-            found["depth_m"] = float((depth - known)[known > 0].abs().median())
-        return found
+
+def _of_view(prior: TrainablePrior, row: int, view: ObjectView, labelled: bool) -> dict[str, float]:
+    rays = canonical_rays([view], prior.frame)
+    pixels = rendered_view(prior, prior.codes.weight[row], view)
+    truth = torch.from_numpy(view.color.reshape(-1, 3)).float() / 255
+    found = {"psnr": psnr(pixels.color[0].cpu(), truth)}
+    if view.depth is not None and (view.depth > 0).any():
+        depth = (pixels.distance.cpu() * rays.cosines)[0] * prior.frame.unit_m
+        known = torch.from_numpy(view.depth.reshape(-1))
+        found["depth_m"] = float((depth - known)[known > 0].abs().median())
+    if labelled and view.parts is not None:
+        parts = torch.from_numpy(view.parts.reshape(-1)).long()
+        found["miou"] = image_miou(prior.label_logits(pixels)[0].argmax(-1).cpu(), parts)
+    return found
 
 
 def _last(data: TrainingObjects, row: int, views: int) -> range:

@@ -74,9 +74,7 @@ def open_objects(locations: Sequence[str], side: int, views: int) -> KeptObjects
 def _procedural(location: str, plan: ViewPlan) -> ProceduralObjects:
     found = PROCEDURAL.fullmatch(location)
     if not found:
-        raise ValueError(
-            f"expected objects such as objects:chair:seed=0..199, got {location!r}"
-        )
+        raise ValueError(f"expected objects such as objects:chair:seed=0..199, got {location!r}")
     first = int(found["first"])
     last = int(found["last"] or first)
     if last < first:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,18 +22,24 @@ from semantic_field.generalizable.training.training_run import (
     LOG,
     WEIGHTS,
     TrainingRun,
-    read_log,
 )
-from semantic_field.object_prior.training.joint_optimizer import JointOptimizer
-from semantic_field.object_prior.training.novel_views import HeldOutViews
-from semantic_field.object_prior.training.object_locations import open_objects
-from semantic_field.object_prior.training.prior_files import PriorCard, build_prior, save_prior
-from semantic_field.object_prior.training.prior_settings import PriorConfig
+from semantic_field.object_prior.label_layers import (
+    AdamFit,
+    fit_by_adam,
+    fit_to_optimum,
+    labelled_pixels,
+    labelled_views,
+)
 from semantic_field.object_prior.trainable_prior import (
     PriorSubject,
     TrainablePrior,
     TrainingObjects,
 )
+from semantic_field.object_prior.training.joint_optimizer import JointOptimizer
+from semantic_field.object_prior.training.novel_views import HeldOutViews
+from semantic_field.object_prior.training.object_locations import open_objects
+from semantic_field.object_prior.training.prior_files import PriorCard, build_prior, save_prior
+from semantic_field.object_prior.training.prior_settings import LabelSettings, PriorConfig
 
 
 class PriorLoss(nn.Module):
@@ -87,7 +94,7 @@ class PriorJob:
                 )
             run = self._state(objects, workers)
             self._loop(run, data, held_out, workers).run(run)
-            return self._finished(run.model, objects, run.step)
+            return self._finished(run.model, data, held_out, run.step)
 
     def _check_folder(self) -> None:
         if (self.folder / CHECKPOINT).exists() and not self.resume:
@@ -128,7 +135,9 @@ class PriorJob:
         batches = run.model.batches(data, self.config.training)
         return TrainingLoop(
             make=lambda step, index: batches(step),
-            held_out=None if held_out is None else lambda: held_out.figures(run.model),
+            held_out=None
+            if held_out is None
+            else lambda: held_out.figures(run.model, run.model.learns_labels),
             settings=self.config.training,
             folder=self.folder,
             workers=workers,
@@ -136,9 +145,43 @@ class PriorJob:
             loss=PriorLoss,
         )
 
-    def _finished(self, prior: TrainablePrior, objects: ObjectCollection, steps: int) -> Path:
+    def _finished(
+        self,
+        prior: TrainablePrior,
+        data: TrainingObjects,
+        held_out: HeldOutViews | None,
+        steps: int,
+    ) -> Path:
         """Fit the label layer, write the weights, and return their file."""
-        found = [line["held_out"] for line in read_log(self.folder / LOG) if "held_out" in line]
-        card = PriorCard(steps, self.config.data.objects, figures=found[-1] if found else {})
-        save_prior(prior.cpu(), self.folder / WEIGHTS, card)
+        prior = prior.cpu().eval()
+        images = fit_label_layer(prior, data, self.config.labels)
+        figures = {}
+        if held_out is not None:
+            figures = held_out.figures(prior, labelled=images > 0 or prior.learns_labels)
+            with (self.folder / LOG).open("a", encoding="utf-8") as log:
+                log.write(json.dumps({"step": steps, "figures": figures}) + "\n")
+            self.report({"step": steps, "held_out": figures})
+        card = PriorCard(steps, self.config.data.objects, images, figures=figures)
+        save_prior(prior, self.folder / WEIGHTS, card, half=self.config.data.half)
         return self.folder / WEIGHTS
+
+
+def fit_label_layer(prior: TrainablePrior, data: TrainingObjects, labels: LabelSettings) -> int:
+    """Fit a frozen prior's label layer in place and return the number of labelled images.
+
+    Nothing is fitted, and 0 returned, if no labels are wanted or the views have none.
+    """
+    if not labels.instances or prior.learns_labels:
+        return 0
+    chosen = labelled_views(data.objects, labels.instances, labels.views)
+    if all(view.parts is None for _, view in chosen):
+        return 0
+    codes = prior.codes.weight.detach()[[row for row, _ in chosen]]
+    pixels = labelled_pixels(prior, codes, [view for _, view in chosen])
+    if labels.solver == "lbfgs":
+        layer = fit_to_optimum(pixels, len(prior.part_names) + 1, labels.decay)
+    else:
+        layer = nn.Linear(pixels.features.shape[-1], len(prior.part_names) + 1)
+        fit_by_adam(layer, pixels, AdamFit(labels.steps, labels.batch, labels.learning_rate))
+    prior.label_layer.load_state_dict(layer.state_dict())
+    return len(chosen)

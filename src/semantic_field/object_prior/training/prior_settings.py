@@ -32,6 +32,7 @@ class ObjectData(Settings):
         2, "of each of these, the last ones: they must lie behind the training views", 0
     )
     side: int = option(64, "width and height of the views, pixels", 8)
+    half: bool = option(False, "store the weights as float16, half the size")
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,9 @@ class LabelSettings(Settings):
     instances: int = option(10, "whose views are labelled, evenly spread; 0 = no label layer", 0)
     views: int = option(3, "labelled views of each, the first ones", 1)
     solver: str = option(
-        "newton", "newton: to the optimum; adam: as published", choices=("newton", "adam")
+        "lbfgs", "lbfgs: to the optimum; adam: as published", choices=("lbfgs", "adam")
     )
-    decay: float = option(1e-4, "weight of half the squared weights, newton only", 0.0)
+    decay: float = option(1e-5, "weight of half the squared weights, lbfgs only", 0.0)
     steps: int = option(5000, "of adam", 1)
     learning_rate: float = option(4e-4, "of adam", 0.0)
     batch: int = option(4, "views a step of adam", 1)
