@@ -16,6 +16,9 @@ from semantic_field.object_prior.signed_distance.instance_samples import (
     places_to_sample,
 )
 
+GAPS = 4.0
+"""Widest gap between random samples of a surface, in median distances to the nearest one."""
+
 
 def exact_samples(
     model: ObjectModel,
@@ -38,7 +41,7 @@ def exact_samples(
     distances /= frame.unit_m
     inside = distances < 0
     tree = cKDTree(surface)
-    spacing = 2.0 * float(np.median(tree.query(surface, 2)[0][:, 1]))
+    spacing = GAPS * float(np.median(tree.query(surface, 2)[0][:, 1]))
     deep = tree.query(points[inside].astype(np.float64))[0] - spacing
     distances[inside] = np.minimum(distances[inside], -deep)
     return InstanceSamples(
