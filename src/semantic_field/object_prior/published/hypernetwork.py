@@ -8,11 +8,12 @@ layer and not one for each instance.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 EPSILON = 1e-5  # of the layer norm
 LAST_GAIN = 0.1  # of the hypernetworks' last layers: phi's first weights hardly depend on the code
@@ -37,7 +38,7 @@ def fully_connected(sizes: list[int], last_is_linear: bool = True) -> nn.Sequent
     Weights begin with He's normal distribution, biases with torch's.
     """
     layers: list[nn.Module] = []
-    for number, (before, after) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for number, (before, after) in enumerate(pairwise(sizes)):
         linear = nn.Linear(before, after)
         nn.init.kaiming_normal_(linear.weight, nonlinearity="relu")
         layers.append(linear)
@@ -75,21 +76,11 @@ class HyperNetwork(nn.Module):
         return layers
 
 
-def phi(
-    layers: list[GeneratedLayer],
-    points: Float[Tensor, "B N 3"],
-    dtype: torch.dtype = torch.float32,
-) -> Float[Tensor, "B N F"]:
-    """Return the features at points: layers with layer norm and ReLU after every one.
-
-    Args:
-        dtype: of the products but the first, whose inputs are positions, and of the features.
-    """
+def phi(layers: list[GeneratedLayer], points: Float[Tensor, "B N 3"]) -> Float[Tensor, "B N F"]:
+    """Return the features at points: layers with layer norm and ReLU after every one."""
     value = points
-    for number, layer in enumerate(layers):
-        kind = torch.float32 if number == 0 else dtype
-        value = torch.baddbmm(
-            layer.bias.to(kind)[:, None], value.to(kind), layer.weight.to(kind).transpose(1, 2)
-        )
-        value = F.relu(F.layer_norm(value, value.shape[-1:], eps=EPSILON))
-    return value.to(dtype)
+    for layer in layers:
+        value = torch.baddbmm(layer.bias[:, None], value, layer.weight.transpose(1, 2))
+        value = functional.layer_norm(value, value.shape[-1:], eps=EPSILON)
+        value = functional.relu(value)
+    return value

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -70,7 +70,7 @@ class SemanticSRNConfig(Settings):
     )
     unet_width: int = option(64, "channels of the U-Net at full resolution", 1)
     unet_downs: int = option(4, "halvings of the U-Net", 1)
-    weights: SRNLossWeights = SRNLossWeights()
+    weights: SRNLossWeights = field(default_factory=SRNLossWeights)
     stages: tuple[Stage, ...] = (Stage(64, 4, 5000), Stage(128, 8, 150000))
 
 
