@@ -67,9 +67,7 @@ def test_first_weights_of_the_generators():
     last = hyper.generators[1][-1].weight
     assert last.shape == (110, 100)
     assert last.std().item() == pytest.approx(0.1 * math.sqrt(2 / 100), rel=0.05)
-    assert hyper.generators[1][0].weight.std().item() == pytest.approx(
-        math.sqrt(2 / 64), rel=0.05
-    )
+    assert hyper.generators[1][0].weight.std().item() == pytest.approx(math.sqrt(2 / 64), rel=0.05)
     kinds = [type(module) for module in fully_connected([2, 3, 4])]
     assert kinds == [nn.Linear, nn.LayerNorm, nn.ReLU, nn.Linear]
 
