@@ -16,10 +16,18 @@ from semantic_field.object_prior.published.bf16_kernels import (
     norm_backward,
     norm_forward,
 )
+from semantic_field.object_prior.published.factored_adam import (
+    FACTORS,
+    FactoredAdam,
+    factored_linear,
+    gradient_of,
+)
 from semantic_field.object_prior.published.fused_layers import bits
 from semantic_field.object_prior.published.fused_step import FusedRendering, parameters_of
 from semantic_field.object_prior.published.march_kernels import cell_backward, cell_forward
 from semantic_field.object_prior.training.image_batches import ImageBatch
+from semantic_field.object_prior.training.joint_optimizer import JointOptimizer
+from semantic_field.object_prior.training.prior_settings import PriorSchedule
 
 TINY = runpy.run_path(str(Path(__file__).with_name("tiny_prior.py")))
 some_rays, tiny_prior = TINY["some_rays"], TINY["tiny_prior"]
@@ -135,11 +143,18 @@ def batch_of(images: int, count: int) -> ImageBatch:
 def gradients(prior, batch: ImageBatch) -> dict[str, torch.Tensor]:
     prior.zero_grad()
     sum(prior.losses(batch).values()).backward()
-    return {
+    found = {
         name: parameter.grad.to_dense().clone()
         for name, parameter in prior.named_parameters()
         if parameter.grad is not None
     }
+    factored = {
+        name: gradient_of(parameter)
+        for name, parameter in prior.named_parameters()
+        if getattr(parameter, FACTORS, None)
+    }
+    assert not found.keys() & factored.keys()
+    return found | factored
 
 
 @pytest.mark.parametrize("start", ["camera", "sphere"])
@@ -162,6 +177,35 @@ def test_gradients_agree_with_float32(start):
         assert error < 0.06, (name, error)
 
 
+def test_adam_on_factors_is_adam_on_their_product():
+    random = torch.Generator().manual_seed(0)
+    start = torch.randn(30, 5, generator=random)
+    ours, plain, dense = (torch.nn.Parameter(start.clone()) for _ in range(3))
+    layer = torch.nn.Linear(5, 30)
+    optimizers = [FactoredAdam([ours], 0.01), torch.optim.Adam([plain], 0.01)]
+    optimizers.append(FactoredAdam([dense], 0.01))
+    for _ in range(4):
+        inputs, target = torch.randn(3, 5, generator=random), torch.randn(3, 30, generator=random)
+        outputs = []
+        for weight, optimizer in zip((ours, plain, dense), optimizers, strict=True):
+            optimizer.zero_grad()
+            value = inputs.clone().requires_grad_()
+            if weight is ours:
+                layer.weight = weight
+                made = factored_linear(layer, value)
+            else:
+                made = value @ weight.T + layer.bias
+            (made * target).sum().backward()
+            optimizer.step()
+            outputs.append((made.detach(), value.grad))
+        assert torch.allclose(outputs[0][0], outputs[1][0], atol=1e-5)
+        assert torch.allclose(outputs[0][1], outputs[1][1], atol=1e-5)
+    assert ours.grad is None
+    assert torch.allclose(ours, plain, atol=1e-5)
+    assert torch.allclose(dense, plain, atol=1e-5)
+    assert (plain - start).abs().mean() > 0.001
+
+
 def test_chunks_add_up():
     prior, batch = tiny_prior(width=16), batch_of(2, 50)
     layers = [t.detach() for la in prior.hyper(prior.codes.weight) for t in (la.weight, la.bias)]
@@ -182,9 +226,7 @@ def test_training_comes_as_far_as_in_float32():
     for kind in ("float32", "bfloat16"):
         prior, batch = tiny_prior(width=32, products=kind, start="sphere"), batch_of(2, 128)
         batch.colors[0], batch.colors[1] = 0.2, 0.9
-        optimizer = torch.optim.Adam(
-            [p for n, p in prior.named_parameters() if not n.startswith(("codes", "label"))], 3e-3
-        )
+        optimizer = JointOptimizer(prior.optimizers(PriorSchedule(learning_rate=3e-3)))
         first = last = 0.0
         for step in range(60):
             terms = prior.losses(batch)

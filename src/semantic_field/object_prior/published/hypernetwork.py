@@ -15,6 +15,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from semantic_field.object_prior.published.factored_adam import factored_linear
+
 EPSILON = 1e-5  # of the layer norm
 LAST_GAIN = 0.1  # of the hypernetworks' last layers: phi's first weights hardly depend on the code
 
@@ -66,11 +68,22 @@ class HyperNetwork(nn.Module):
             with torch.no_grad():
                 generator[-1].weight.mul_(LAST_GAIN)  # type: ignore[index]
 
-    def forward(self, codes: Float[Tensor, "B D"]) -> list[GeneratedLayer]:
-        """Return phi's layers for codes; weights come first in what is generated, then biases."""
+    def last_weights(self) -> list[nn.Parameter]:
+        """Return the weights of the generators' last layers: nearly all there are."""
+        return [generator[-1].weight for generator in self.generators]  # type: ignore[index]
+
+    def forward(self, codes: Float[Tensor, "B D"], factored: bool = False) -> list[GeneratedLayer]:
+        """Return phi's layers for codes; weights come first in what is generated, then biases.
+
+        Args:
+            factored: leave the gradients of ``last_weights`` as factors, see ``factored_adam``.
+        """
         layers = []
         for generator, (out, into) in zip(self.generators, self.shapes, strict=True):
-            made = generator(codes)  # (B, out * into + out)
+            if factored:  # (B, out * into + out)
+                made = factored_linear(generator[-1], generator[:-1](codes))  # type: ignore[index]
+            else:
+                made = generator(codes)
             weight, bias = made.split([out * into, out], dim=1)
             layers.append(GeneratedLayer(weight.unflatten(1, (out, into)), bias))
         return layers
