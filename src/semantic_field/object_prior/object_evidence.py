@@ -15,6 +15,7 @@ from semantic_field.object_prior.completion import ObservedObject, ObservedView
 SURFACE_POINTS = 600
 CELLS = 44  # of the grid of free space along each axis
 RIM_PX = 1  # pixels around the mask that say nothing: masks are not exact
+DEPTH_ERROR = 0.004  # of a depth camera, metres a square metre
 LEAST_POINTS = 30
 
 
@@ -76,8 +77,9 @@ class ObjectEvidence:
         for view, pose, clear in zip(self.views, self.T_camera_level, self._clear):
             index, u, v, z = view.camera.pixels_inside(transform_points(pose, points))
             depth = view.depth[v, u]
-            before = view.mask[v, u] & (depth > 0) & (z < depth - margin_m)
-            beside = clear[v, u] & ((depth == 0) | (z < depth + margin_m))
+            margin = margin_m + DEPTH_ERROR * depth**2
+            before = view.mask[v, u] & (depth > 0) & (z < depth - margin)
+            beside = clear[v, u] & ((depth == 0) | (z < depth + margin))
             free[index[before | beside]] = True
         return free
 
