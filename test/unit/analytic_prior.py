@@ -32,7 +32,7 @@ class AnalyticPrior(ObjectPrior):
         """Signed distances (B, N, C) to the parts, metres of the object's own frame."""
         raise NotImplementedError
 
-    def signed_distance(self, codes: Tensor, points: Tensor) -> Tensor:
+    def distances(self, codes: Tensor, points: Tensor) -> Tensor:
         return self._parts(codes, points).min(-1).values / self.frame.unit_m
 
     def colors(self, codes: Tensor, points: Tensor) -> Tensor:
@@ -47,12 +47,12 @@ class AnalyticPrior(ObjectPrior):
         for _ in range(48):
             with torch.no_grad():
                 at = rays.origins + distance[..., None] * rays.directions
-                step = self.signed_distance(codes, at)
+                step = self.distances(codes, at)
                 closer = step < least
                 best = torch.where(closer, distance, best) if _ else distance
                 least = torch.where(closer, step, least)
                 distance = distance + step
-        nearest = self.signed_distance(codes, rays.origins + best[..., None] * rays.directions)
+        nearest = self.distances(codes, rays.origins + best[..., None] * rays.directions)
         opacity = torch.sigmoid(1 - 200 * nearest)
         distance = best + nearest
         points = rays.origins + distance[..., None] * rays.directions

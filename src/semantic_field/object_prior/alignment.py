@@ -52,8 +52,7 @@ class CategoryShapes:
     @classmethod
     def of(cls, prior: DistancePrior, prototypes: int = 24) -> CategoryShapes:
         """Return what alignments need of a prior; takes about a second."""
-        codes = prior.codes.weight.detach()
-        return cls(prior, PrototypeBank.of(prior, prototypes), CodeDistribution.of(codes))
+        return cls(prior, PrototypeBank.of(prior, prototypes), CodeDistribution.of_prior(prior))
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ class Alignment:
         code: (D,).
         place: of the one object.
         contradiction: what was minimised; 0 = the evidence and the expectation are met.
-        surprise: squared Mahalanobis distance of the code, an axis.
+        surprise: squared Mahalanobis distance of the shape's code, an axis.
     """
 
     category: str
@@ -101,7 +100,8 @@ def coarse_poses(
         return found, place, torch.zeros(0)
     prototype = torch.from_numpy(found.prototype)
     distances = grid_distances(shapes.bank, prototype)
-    place, loss = refine(evidence, place, lambda _: distances, options.grid, with_codes=False)
+    spread = shapes.distribution
+    place, loss = refine(evidence, place, lambda _: distances, spread, options.grid, False)
     order = loss.argsort()
     ranked = PoseCandidates(*(part[order.numpy()] for part in vars(found).values()))
     return ranked, place[order], loss[order]
@@ -129,7 +129,7 @@ def align(
     def distances(whitened: Tensor):
         return prior_distances(shapes.prior, shapes.distribution.codes(whitened))
 
-    place, loss = refine(evidence, place, distances, options.joint, with_codes=True)
+    place, loss = refine(evidence, place, distances, shapes.distribution, options.joint, True)
     best = loss.argmin()[None]
     chosen = place[best]
     return Alignment(
@@ -137,7 +137,7 @@ def align(
         shapes.distribution.codes(chosen.whitened)[0],
         chosen,
         float(loss[best]),
-        float(CodeDistribution.surprise(chosen.whitened)),
+        float(shapes.distribution.shape_surprise(chosen.whitened)),
     )
 
 

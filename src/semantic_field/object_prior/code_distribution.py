@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
-from semantic_field.object_prior.prior_model import ObjectPrior
+
+class HasCodes(Protocol):
+    """Whatever has the codes of its training instances."""
+
+    codes: nn.Embedding
 
 
 @dataclass(frozen=True)
@@ -18,14 +23,22 @@ class CodeDistribution:
     Attributes:
         mean: (D,) of the training codes.
         axes: (D, K), principal axes times their standard deviations; K <= D.
+        shape_axes: how many of the axes, the first ones, change the shape; the others change
+            colours alone.
     """
 
     mean: Float[Tensor, "D"]
     axes: Float[Tensor, "D K"]
+    shape_axes: int
 
     @classmethod
-    def of(cls, codes: Float[Tensor, "N D"], kept: float = 0.999) -> CodeDistribution:
+    def of(
+        cls, codes: Float[Tensor, "N D"], shape_dim: int | None = None, kept: float = 0.999
+    ) -> CodeDistribution:
         """Return the Gaussian of training codes; axes beyond the share ``kept`` are left out.
+
+        Args:
+            shape_dim: numbers of a code, the first ones, that describe the shape; None = all.
 
         Raises:
             ValueError: with fewer than two codes.
@@ -37,17 +50,17 @@ class CodeDistribution:
             )
         codes = codes.detach().float()
         mean = codes.mean(0)
-        _, deviations, axes = torch.linalg.svd(codes - mean, full_matrices=False)
-        explained = deviations.square().cumsum(0) / deviations.square().sum()
-        used = 1 + int((explained < kept).sum())
-        used = min(used, len(codes) - 1)
-        scale = deviations[:used] / (len(codes) - 1) ** 0.5
-        return cls(mean, (axes[:used].T * scale).contiguous())
+        shape_dim = codes.shape[1] if shape_dim is None else shape_dim
+        blocks = [
+            _principal_axes(part, kept)
+            for part in (codes - mean).split([shape_dim, codes.shape[1] - shape_dim], dim=1)
+        ]
+        return cls(mean, torch.block_diag(*blocks), blocks[0].shape[1])
 
     @classmethod
-    def of_prior(cls, prior: ObjectPrior) -> CodeDistribution:
-        """Return the Gaussian of the training codes of a prior."""
-        return cls.of(prior.codes.weight)
+    def of_prior(cls, prior: HasCodes) -> CodeDistribution:
+        """Return the Gaussian of a prior's training codes; shape apart if it says which that is."""
+        return cls.of(prior.codes.weight, getattr(prior, "geometry_dim", None))
 
     def codes(self, whitened: Float[Tensor, "... K"]) -> Float[Tensor, "... D"]:
         """Return the codes of whitened coordinates; 0 is the mean code."""
@@ -57,10 +70,24 @@ class CodeDistribution:
         """Return the coordinates of codes, projected onto the axes."""
         return (codes - self.mean) @ (self.axes / self.axes.square().sum(0))
 
-    @staticmethod
-    def surprise(whitened: Float[Tensor, "... K"]) -> Tensor:
-        """Return the squared Mahalanobis distance of each axis on average: about 1 is usual."""
-        return whitened.square().mean(-1)
+    def shape_surprise(self, whitened: Float[Tensor, "... K"]) -> Tensor:
+        """Return the squared Mahalanobis distance of the shape, an axis: about 1 is usual."""
+        return whitened[..., : self.shape_axes].square().mean(-1)
+
+
+def surprise(whitened: Float[Tensor, "... K"]) -> Tensor:
+    """Return the squared Mahalanobis distance of codes, an axis: about 1 is usual."""
+    return whitened.square().mean(-1)
+
+
+def _principal_axes(centred: Float[Tensor, "N D"], kept: float) -> Float[Tensor, "D K"]:
+    """Return the main axes of centred codes, times their standard deviations."""
+    if not centred.shape[1]:
+        return centred.new_zeros(0, 0)
+    _, deviations, axes = torch.linalg.svd(centred, full_matrices=False)
+    explained = deviations.square().cumsum(0) / deviations.square().sum()
+    used = min(1 + int((explained < kept).sum()), len(centred) - 1)
+    return (axes[:used].T * (deviations[:used] / (len(centred) - 1) ** 0.5)).contiguous()
 
 
 def spread_codes(codes: Float[Tensor, "N D"], count: int) -> Tensor:

@@ -10,7 +10,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from semantic_field.data.objects.object_views import ObjectView
-from semantic_field.object_prior.code_distribution import CodeDistribution, spread_codes
+from semantic_field.object_prior.code_distribution import (
+    CodeDistribution,
+    spread_codes,
+    surprise,
+)
 from semantic_field.object_prior.code_losses import EvidenceWeights, evidence_losses
 from semantic_field.object_prior.observed_rays import EVIDENCE, ObservedRays
 from semantic_field.object_prior.prior_model import ObjectPrior
@@ -131,7 +135,7 @@ def sum_of(losses: dict[str, Tensor]) -> Float[Tensor, "B"]:
 
 
 def _total(losses: dict[str, Tensor], whitened: Tensor, options: FitOptions) -> Tensor:
-    return sum_of(losses) + options.code_weight * CodeDistribution.surprise(whitened)
+    return sum_of(losses) + options.code_weight * surprise(whitened)
 
 
 @torch.no_grad()
@@ -154,6 +158,6 @@ def _best(
         codes[best],
         float(total[best]),
         {kind: float(value[best]) for kind, value in losses.items()},
-        float(CodeDistribution.surprise(whitened[best])),
+        float(surprise(whitened[best])),
         total,
     )

@@ -20,7 +20,7 @@ EDGE = 1e-4  # opacities are kept this far from 0 and 1 in logarithms
 class HasDistances(Protocol):
     """A prior that knows signed distances: geometry is fitted without tracing rays."""
 
-    def signed_distance(self, codes: Tensor, points: Tensor) -> Tensor:
+    def distances(self, codes: Tensor, points: Tensor) -> Tensor:
         """Return signed distances (B, N), canonical units, at canonical points (B, N, 3)."""
         ...
 
@@ -94,6 +94,6 @@ def _distance_loss(
     before = (rays.distance - 2 * share.square())[:, None].clamp(min=0)
     free = rays.origins + before * rays.directions
     places = torch.cat([rays.points, free]).expand(len(codes), -1, -1)
-    on, ahead = prior.signed_distance(codes, places).split(len(rays), dim=1)
+    on, ahead = prior.distances(codes, places).split(len(rays), dim=1)
     inside = (-ahead).clamp(0, clamp)
     return on.abs().clamp(max=clamp).mean(1) + inside.mean(1)

@@ -35,7 +35,7 @@ class RefinementOptions:
     points: int = 192
     free: int = 96
     normal_weight: float = 0.5
-    free_weight: float = 1.0
+    free_weight: float = 4.0
     code_weight: float = 0.02
     scale_deviation: float = 0.04
 
@@ -95,7 +95,7 @@ def prior_distances(prior: DistancePrior, codes: Float[Tensor, "B D"]) -> Distan
     """Return the distance function of codes."""
     centre = torch.tensor(prior.frame.centre_m)
     unit = prior.frame.unit_m
-    return lambda points: prior.signed_distance(codes, (points - centre) / unit).float() * unit
+    return lambda points: prior.distances(codes, (points - centre) / unit).float() * unit
 
 
 def contradiction(
@@ -134,6 +134,7 @@ def refine(
     evidence: ObjectEvidence,
     start: Placement,
     shape: Callable[[Tensor], Distances],
+    distribution: CodeDistribution,
     options: RefinementOptions,
     with_codes: bool,
     seed: int = 0,
@@ -141,12 +142,12 @@ def refine(
     """Return refined placements and how much each contradicts the evidence and the expectation.
 
     Args:
-        shape: distance functions of whitened codes (B, K).
+        shape: distance functions of whitened codes (B, K); distribution: of the codes.
         with_codes: whether the codes are refined, or only the places.
     """
     generator = torch.Generator().manual_seed(seed)
     points, normals = torch.from_numpy(evidence.points), torch.from_numpy(evidence.normals)
-    pool = _free_pool(evidence, generator)
+    pool = _free_pool(evidence, generator).expand(len(start.yaw), -1, -1)
     place = Placement(*(part.detach().clone().requires_grad_() for part in vars(start).values()))
     if not with_codes:
         place.whitened.requires_grad_(False)
@@ -158,7 +159,8 @@ def refine(
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: 0.1 + 0.9 * (1 - step / options.steps)
     )
-    free = pool[None, :0].expand(len(place.yaw), -1, -1)
+    pool = _most_inside(place, shape(place.whitened), pool, 6 * options.free)
+    free = pool[:, :0]
     for step in range(options.steps):
         distances = shape(place.whitened)
         if step % 12 == 0:
@@ -166,7 +168,7 @@ def refine(
         chosen = torch.randperm(len(points), generator=generator)[: options.points]
         part = (points[chosen], normals[chosen])
         loss = contradiction(evidence, place, distances, part, free, options)
-        loss = loss + _unexpected(place, start, evidence, options)
+        loss = loss + _unexpected(place, start, evidence, distribution, options)
         optimizer.zero_grad(set_to_none=True)
         loss.sum().backward()
         optimizer.step()
@@ -177,15 +179,19 @@ def refine(
         free = _most_inside(final, distances, pool, options.free)
         every = replace(options, points=len(points))
         loss = contradiction(evidence, final, distances, (points, normals), free, every)
-        loss = loss + _unexpected(final, start, evidence, options)
+        loss = loss + _unexpected(final, start, evidence, distribution, options)
     return final, loss
 
 
 def _unexpected(
-    place: Placement, start: Placement, evidence: ObjectEvidence, options: RefinementOptions
+    place: Placement,
+    start: Placement,
+    evidence: ObjectEvidence,
+    distribution: CodeDistribution,
+    options: RefinementOptions,
 ) -> Tensor:
     """Return the penalty (B,) of unusual codes, scales, and heights off the support."""
-    surprise = CodeDistribution.surprise(place.whitened)
+    surprise = distribution.shape_surprise(place.whitened)
     scale = (place.log_scale / options.scale_deviation).square()
     lift = (place.translation - start.translation)[:, 2] / evidence.base_deviation_m
     return options.code_weight * (surprise + scale + lift.square())
@@ -197,7 +203,7 @@ def _bounded(ratio: Tensor) -> Tensor:
     return squared / (1 + squared)
 
 
-def _free_pool(evidence: ObjectEvidence, generator: torch.Generator, most: int = 2000) -> Tensor:
+def _free_pool(evidence: ObjectEvidence, generator: torch.Generator, most: int = 4000) -> Tensor:
     """Return free places (M, 3) around the observed points."""
     centres = evidence.space.centres()
     if len(centres) > most:
@@ -208,10 +214,9 @@ def _free_pool(evidence: ObjectEvidence, generator: torch.Generator, most: int =
 
 @torch.no_grad()
 def _most_inside(place: Placement, distances: Distances, pool: Tensor, count: int) -> Tensor:
-    """Return the free places (B, M, 3) that lie deepest inside each shape."""
-    if not len(pool):
-        return pool.expand(len(place.yaw), 0, 3)
-    everywhere = pool.expand(len(place.yaw), -1, -1)
-    depth = distances(place.to_own(everywhere))
-    chosen = depth.topk(min(count, len(pool)), dim=1, largest=False).indices
-    return pool[chosen]
+    """Return of the free places (B, M, 3) those that lie deepest inside each shape."""
+    if pool.shape[1] <= count:
+        return pool
+    depth = distances(place.to_own(pool))
+    chosen = depth.topk(count, dim=1, largest=False).indices
+    return pool.gather(1, chosen[..., None].expand(-1, -1, 3))

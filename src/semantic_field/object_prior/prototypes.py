@@ -28,7 +28,7 @@ class DistancePrior(Protocol):
     codes: nn.Embedding
     label_layer: nn.Linear
 
-    def signed_distance(self, codes: Tensor, points: Tensor) -> Tensor:
+    def distances(self, codes: Tensor, points: Tensor) -> Tensor:
         """Return signed distances (B, N), canonical units, at canonical points (B, N, 3)."""
         ...
 
@@ -110,7 +110,7 @@ class PrototypeBank:
 
 
 def _distances(prior: DistancePrior, code: Tensor, places: Tensor) -> Tensor:
-    parts = [prior.signed_distance(code[None], part[None])[0] for part in places.split(CHUNK)]
+    parts = [prior.distances(code[None], part[None])[0] for part in places.split(CHUNK)]
     return torch.cat(parts).float()
 
 
