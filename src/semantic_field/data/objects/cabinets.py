@@ -141,7 +141,11 @@ def _add_column(
     if split - low > 0.05:
         solids["door"].append(_panel(d, left, right, low, split - GAP / 2))
         side = right - 0.05 if column % 2 == 0 else left + 0.05
-        height = min(low + 0.6 * (split - low), split - 0.1) if d.height < 1.0 else low + 0.45 * (split - low)
+        height = (
+            min(low + 0.6 * (split - low), split - 0.1)
+            if d.height < 1.0
+            else low + 0.45 * (split - low)
+        )
         solids["handle"] += HANDLES["knob" if d.handle == "knob" else "upright"](d, side, height)
 
 
@@ -153,7 +157,9 @@ def _panel(d: CabinetDesign, left: float, right: float, low: float, high: float)
 def _bar(d: CabinetDesign, x: float, z: float) -> list[Shape]:
     y = -d.depth / 2 - FRONT
     grip = rod((x - 0.07, y - 0.026, z), (x + 0.07, y - 0.026, z), 0.009, d.metal)
-    feet = [rod((x + s, y + 0.004, z), (x + s, y - 0.026, z), 0.006, d.metal) for s in (-0.05, 0.05)]
+    feet = [
+        rod((x + s, y + 0.004, z), (x + s, y - 0.026, z), 0.006, d.metal) for s in (-0.05, 0.05)
+    ]
     return [grip, *feet]
 
 

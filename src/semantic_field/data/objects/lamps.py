@@ -89,7 +89,7 @@ def _cloth(rng: Random) -> Material:
         color = color_of(rng.uniform(0.08, 0.13), rng.uniform(0.05, 0.4), rng.uniform(0.85, 1.0))
     else:
         color = color_of(rng.random(), rng.uniform(0.2, 0.7), rng.uniform(0.5, 0.95))
-    return Material("fabric", color, 0.3, emission=rng.uniform(0.0, 0.4))
+    return Material("fabric", color, 0.3, emission=rng.uniform(0.0, 0.8))
 
 
 def lamp_solids(d: LampDesign) -> Mapping[str, list[Shape]]:

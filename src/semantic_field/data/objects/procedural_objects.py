@@ -92,9 +92,7 @@ class ProceduralObjects:
     Views are the same whatever order they are asked in; the newest are kept.
     """
 
-    def __init__(
-        self, category: str, seeds: Sequence[int], views: ViewPlan = ViewPlan()
-    ) -> None:
+    def __init__(self, category: str, seeds: Sequence[int], views: ViewPlan = ViewPlan()) -> None:
         """Take the category, the seeds of its objects and which views they have.
 
         Raises:

@@ -139,7 +139,9 @@ def _seat(d: ChairDesign) -> list[Shape]:
         return shapes
     shapes = [box((-x, -y, low), (x, y, high), d.board)]
     if d.pad:
-        shapes.append(box((-x + 0.01, -y + 0.005, high), (x - 0.01, y - 0.05, high + d.pad), d.cover))
+        shapes.append(
+            box((-x + 0.01, -y + 0.005, high), (x - 0.01, y - 0.05, high + d.pad), d.cover)
+        )
     return shapes
 
 
@@ -169,7 +171,7 @@ def _slats_back(d: ChairDesign) -> list[Shape]:
     return [
         *_posts(d),
         *(
-            box((-x, y - 0.83 * t, z), (x, y - 0.22 * t, z + d.slat), d.board)
+            box((-x, y - t / 1.2, z), (x, y - t / 4.5, z + d.slat), d.board)
             for z in np.linspace(lowest, highest, d.slats)
         ),
     ]
@@ -180,7 +182,9 @@ def _spindle_back(d: ChairDesign) -> list[Shape]:
     x, t = d.back_half - d.thickness / 2, d.thickness
     y, top = d.back_y - t / 2, d.height - 0.07
     rods = np.linspace(-x, x, d.slats + 2)
-    shapes = [rod((a, y, d.seat_height), (a, y, top + 0.02), 0.28 * t + 0.002, d.frame) for a in rods]
+    shapes = [
+        rod((a, y, d.seat_height), (a, y, top + 0.02), 0.28 * t + 0.002, d.frame) for a in rods
+    ]
     shapes.append(box((-d.back_half, y - t / 2, top), (d.back_half, y + t / 2, d.height), d.board))
     return shapes
 
@@ -231,9 +235,9 @@ def _four_legs(d: ChairDesign) -> list[Shape]:
     x, y = d.leg_half
     shapes, t = legs(x, y, d.seat_height, d.thickness, d.frame), d.thickness
     if d.stretchers:
-        z, radius = 0.465 * d.seat_height, 0.305 * t
+        z, radius = d.seat_height / 2.15, 11 / 36 * t
         for side in (-y + t / 2, y - t / 2):
-            ends = (-x + 0.83 * t, side, z), (x - 0.83 * t, side, z)
+            ends = (-x + t / 1.2, side, z), (x - t / 1.2, side, z)
             shapes.append(rod(*ends, radius, d.frame))
     return shapes
 

@@ -199,8 +199,7 @@ def _apron(d: TableDesign) -> list[Shape]:
     low, high = d.below - d.apron, d.below
     y, x = leg_y - 0.5 * t + 0.0025, leg_x - 0.5 * t + 0.0025
     fronts = (y,) if d.drawers else (-y, y)
-    along = leg_x - 0.92 * t
-    across = leg_y - 0.92 * t
+    along, across = leg_x - 12 / 13 * t, leg_y - 12 / 13 * t
     shapes = [box((-along, w - 0.01, low), (along, w + 0.01, high), d.frame) for w in fronts]
     shapes += [box((w - 0.01, -across, low), (w + 0.01, across, high), d.frame) for w in (-x, x)]
     return shapes

@@ -98,7 +98,11 @@ def _box_handle(d: MugDesign) -> list[Shape]:
     """Two bars and an upright, square in section."""
     t, outer = d.thickness, max(d.radius_at(d.low), d.radius_at(d.high)) + d.reach
     shapes = [
-        box((d.radius_at(z) - 0.002, -t / 2, z - t / 2), (outer - 0.002, t / 2, z + t / 2), d.handle_glaze)
+        box(
+            (d.radius_at(z) - 0.002, -t / 2, z - t / 2),
+            (outer - 0.002, t / 2, z + t / 2),
+            d.handle_glaze,
+        )
         for z in (d.high, d.low)
     ]
     low, high = d.low - t / 3, d.high + t / 3
