@@ -48,7 +48,9 @@ def surface_samples(model: ObjectModel, count: int, rng: np.random.Generator) ->
     """
     shapes, kinds = shape_tables(model.shapes)
     areas, faces = face_areas(shapes, kinds)
-    owners, numbers, local, points, normals = (np.empty((0, *s)) for s in ((), (), (3,), (3,), (3,)))
+    owners, numbers, local, points, normals = (
+        np.empty((0, *s)) for s in ((), (), (3,), (3,), (3,))
+    )
     while len(points) < count:
         drawn = faces[rng.choice(len(areas), count + 64, p=areas / areas.sum())]
         batch = _outer_points(model, shapes, kinds, drawn, rng)
