@@ -67,7 +67,7 @@ def test_depth_of_round_solids_agrees_with_their_equations() -> None:
     tub = cylinder((0, 0, 1.0), 0.2, 0.4, WHITE, top=0.5)
     model = assembled("thing", "two", ("ball", "tub"), {"ball": [ball], "tub": [tub]})
     camera = square_camera(48)
-    view = render_object(model, camera, look_at((1.2, -1.5, 1.6), model.middle()))
+    view = render_object(model, camera, look_at((0.9, -1.2, 2.6), model.middle()))
     assert view.depth is not None and view.parts is not None
     points = transform_points(view.T_object_camera, camera.backproject(view.depth))
     on_ball = points[view.parts == 1]
