@@ -3,12 +3,12 @@
     python benchmarks/object_prior.py --categories chair table
     python benchmarks/object_prior.py --weights chair.safetensors --pictures docs/images
 
-Procedural objects, 64x64 unless --size says otherwise; test instances are seeds from 10000 on, which
-no training uses. Labels come from 30 images (views 0, 1, 2 of 10 training instances); mIoU is the
-mean over images of the mean over classes in truth or prediction, background included; novel views
-are six of a spiral of 16, the given view is another one. Chamfer: mean of both directions between
-the predicted surface and the true surface that the given view does not see, metres. With --published
-a prior of the published form is measured in the same table.
+Procedural objects, 64x64 unless --size says otherwise; test instances are seeds from 10000 on,
+which no training uses. Labels come from 30 images (views 0, 1, 2 of 10 training instances); mIoU is
+the mean over images of the mean over classes in truth or prediction, background included; novel
+views are six of a spiral of 16, the given view is another one. Chamfer: mean of both directions
+between the predicted surface and the true surface that the given view does not see, metres. With
+--published a prior of the published form is measured in the same table.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ from semantic_field.evaluation.objects.object_pictures import (
 )
 from semantic_field.object_prior.code_fitting import FitOptions, fit_code
 from semantic_field.object_prior.prior_model import ObjectPrior
-from semantic_field.object_prior.training.prior_files import load_prior
 from semantic_field.object_prior.trainable_prior import TrainablePrior
+from semantic_field.object_prior.training.prior_files import load_prior
 
 PICTURE_SIZE = 128
 

@@ -124,14 +124,14 @@ def test_broken_folders_are_refused(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="got 3 words"):
         view()
     pose.unlink()
-    with pytest.raises(ValueError, match="a pose for every image, got none for .*000000.png"):
+    with pytest.raises(ValueError, match=r"a pose for every image, got none for .*000000\.png"):
         view()
     pose.write_text(good)
 
     intrinsics = one / "intrinsics.txt"
     text = intrinsics.read_text()
     intrinsics.write_text(text.replace("32 32", "64 64"))
-    with pytest.raises(ValueError, match="expected 64 x 64 pixels .*got 32 x 32"):
+    with pytest.raises(ValueError, match=r"expected 64 x 64 pixels .*got 32 x 32"):
         view()
     intrinsics.write_text("131.25 64\n")
     with pytest.raises(ValueError, match="'f cx cy 0'"):

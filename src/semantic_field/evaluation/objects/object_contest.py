@@ -68,7 +68,7 @@ class ContestPlan:
     size: int = 64
     labelled: tuple[int, int] = (10, 3)
     surface_points: int = 6000
-    unet: UNetPlan = UNetPlan()
+    unet: UNetPlan = field(default_factory=UNetPlan)
 
 
 @dataclass(frozen=True)
@@ -225,9 +225,7 @@ class ObjectContest:
         every = range(len(self.test.names))
         return self._score_views(task, name, self.test, every, predict)
 
-    def _code(
-        self, instance: int, prior: ObjectPrior, fit: Fitter, use: Sequence[str]
-    ) -> Tensor:
+    def _code(self, instance: int, prior: ObjectPrior, fit: Fitter, use: Sequence[str]) -> Tensor:
         return fit(prior, [self.test.view(instance, self.plan.given)], use).detach()
 
     def _novel(self, objects: ProceduralObjects, instance: int) -> list[ObjectView]:

@@ -32,7 +32,9 @@ def predicted_views(
         color = (pixels.color[0].clamp(0, 1) * 255).round().to(torch.uint8)
         parts = prior.label_logits(pixels)[0].argmax(-1).to(torch.uint8)
         found.append(
-            PredictedView(color.reshape(*shape, 3).cpu().numpy(), parts.reshape(shape).cpu().numpy())
+            PredictedView(
+                color.reshape(*shape, 3).cpu().numpy(), parts.reshape(shape).cpu().numpy()
+            )
         )
     return found
 

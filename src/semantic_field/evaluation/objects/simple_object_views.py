@@ -102,6 +102,4 @@ def majority_view(labelled: Sequence[ObjectView]) -> PredictedView:
         raise ValueError("expected labelled views, got none")
     most = int(np.bincount(np.concatenate([p.ravel() for p in parts])).argmax())
     color = np.mean([view.color for view in labelled], axis=0)
-    return PredictedView(
-        np.rint(color).astype(np.uint8), np.full(parts[0].shape, most, np.uint8)
-    )
+    return PredictedView(np.rint(color).astype(np.uint8), np.full(parts[0].shape, most, np.uint8))
