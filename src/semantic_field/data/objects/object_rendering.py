@@ -10,11 +10,12 @@ from functools import lru_cache
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
 
 from semantic_field.data.objects.object_model import ObjectModel
 from semantic_field.data.objects.object_views import ObjectView
 from semantic_field.data.room import textures
-from semantic_field.data.room.lighting import LightMaps, bake
+from semantic_field.data.room.lighting import AMBIENT, LightMaps, bake
 from semantic_field.data.room.ray_caster import group_bounds_in_image
 from semantic_field.data.room.room_renderer import is_edge, look_along, select_groups
 from semantic_field.data.room.scene_tables import group_tables, shape_tables, surface_tables
@@ -68,7 +69,26 @@ def _light_maps(tables: tuple, model: ObjectModel) -> LightMaps:
     scaled[:, 3:6] *= scale
     boxes = (groups - np.tile(middle, 2)) * scale
     inside = np.array([[-9.0] * 3, [9.0] * 3])
-    return bake((scaled, kinds, boxes, spans), inside, _lamps(), LIGHT_SPACING_M, threads=1)
+    maps = bake((scaled, kinds, boxes, spans), inside, _lamps(), LIGHT_SPACING_M, threads=1)
+    _light_buried_nodes(maps)
+    return maps
+
+
+def _light_buried_nodes(maps: LightMaps) -> None:
+    """Give nodes inside other solids, which are black, the light of the nearest node of the face.
+
+    Otherwise they would darken their surroundings where solids join.
+    """
+    for start, columns, rows in maps.patches.reshape(-1, 3):
+        grid = maps.values[start : start + columns * rows].reshape(rows, columns, 3)
+        buried = ~grid.any(axis=2)
+        if buried.all():
+            grid[...] = AMBIENT
+        elif buried.any():
+            row, column = distance_transform_edt(
+                buried, return_distances=False, return_indices=True
+            )
+            grid[...] = grid[row, column]
 
 
 def _lamps() -> NDArray[np.float64]:
@@ -122,6 +142,12 @@ def _draw_views(scene, intrinsics, poses, inverses, tone, color, depth, faces):
 
 
 @_jit
+def _look(scene, eye, chosen, n, column, row):
+    """``look_along``, compiled once for both passes."""
+    return look_along(scene, eye, chosen, n, column, row)
+
+
+@_jit
 def _draw(scene, eye, tone, color, depth, faces):
     """Draw one view with one ray through the centre of each pixel."""
     _, _, bounds, order = eye
@@ -136,7 +162,7 @@ def _draw(scene, eye, tone, color, depth, faces):
                 for column in range(x0, x1):
                     face = -1
                     if n > 0:
-                        t, face, _, rgb = look_along(scene, eye, chosen, n, column, row)
+                        t, face, _, rgb = _look(scene, eye, chosen, n, column, row)
                         depth[row, column] = t
                         color[row, column, 0] = to_byte(rgb[0], tone)
                         color[row, column, 1] = to_byte(rgb[1], tone)
@@ -165,7 +191,7 @@ def _smooth(scene, eye, tone, color, faces):
                         for k in range(4):
                             across = column + (0.375 if k & 1 else -0.125) - 0.125 * (k >> 1)
                             down = row + (0.25 if k >> 1 else -0.25) + 0.125 * (1 - 2 * (k & 1))
-                            _, face, _, rgb = look_along(scene, eye, chosen, n, across, down)
+                            _, face, _, rgb = _look(scene, eye, chosen, n, across, down)
                             if face < 0:
                                 red, green, blue = red + 255.0, green + 255.0, blue + 255.0
                             else:

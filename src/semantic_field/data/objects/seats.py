@@ -171,7 +171,7 @@ def _slats_back(d: ChairDesign) -> list[Shape]:
     return [
         *_posts(d),
         *(
-            box((-x, y - 0.83 * t, z), (x, y - 0.22 * t, z + d.slat), d.board)
+            box((-x, y - t / 1.2, z), (x, y - t / 4.5, z + d.slat), d.board)
             for z in np.linspace(lowest, highest, d.slats)
         ),
     ]
@@ -235,9 +235,9 @@ def _four_legs(d: ChairDesign) -> list[Shape]:
     x, y = d.leg_half
     shapes, t = legs(x, y, d.seat_height, d.thickness, d.frame), d.thickness
     if d.stretchers:
-        z, radius = 0.465 * d.seat_height, 0.305 * t
+        z, radius = d.seat_height / 2.15, 11 / 36 * t
         for side in (-y + t / 2, y - t / 2):
-            ends = (-x + 0.83 * t, side, z), (x - 0.83 * t, side, z)
+            ends = (-x + t / 1.2, side, z), (x - t / 1.2, side, z)
             shapes.append(rod(*ends, radius, d.frame))
     return shapes
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -199,8 +200,7 @@ def _apron(d: TableDesign) -> list[Shape]:
     low, high = d.below - d.apron, d.below
     y, x = leg_y - 0.5 * t + 0.0025, leg_x - 0.5 * t + 0.0025
     fronts = (y,) if d.drawers else (-y, y)
-    along = leg_x - 0.92 * t
-    across = leg_y - 0.92 * t
+    along, across = leg_x - 12 / 13 * t, leg_y - 12 / 13 * t
     shapes = [box((-along, w - 0.01, low), (along, w + 0.01, high), d.frame) for w in fronts]
     shapes += [box((w - 0.01, -across, low), (w + 0.01, across, high), d.frame) for w in (-x, x)]
     return shapes
@@ -230,7 +230,7 @@ def _drawers(d: TableDesign) -> list[Shape]:
     shapes, (x, y), t = [], d.leg_half, d.thickness
     edges = np.linspace(-x + t, x - t, d.drawers + 1)
     low = d.below - d.apron
-    for left, right in zip(edges[:-1], edges[1:]):
+    for left, right in pairwise(edges):
         middle, front = (left + right) / 2, -y + 0.2 * t
         shapes.append(
             box((left + 0.004, front, low), (right - 0.004, 0.5 * y, d.below + 0.002), d.board)

@@ -18,6 +18,9 @@ class KeptObjects:
 
     All views of an instance are made together where the collection can do so: an epoch of random
     views would otherwise render each of them anew. A view of 64x64 pixels takes 36 kB.
+
+    Attributes:
+        procedural: the procedural objects, whose solids are known; None = they are others.
     """
 
     def __init__(self, objects: ObjectCollection) -> None:
@@ -26,6 +29,7 @@ class KeptObjects:
         self.part_names: tuple[str, ...] = objects.part_names
         self.frame: CategoryFrame = objects.frame
         self.names: Sequence[str] = tuple(objects.names)
+        self.procedural = objects if isinstance(objects, ProceduralObjects) else None
         self._views: dict[tuple[int, int], ObjectView] = {}
 
     def view_count(self, instance: int) -> int:

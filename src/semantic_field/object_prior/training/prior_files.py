@@ -58,6 +58,11 @@ class PriorSystem:
 
 
 SYSTEMS = {
+    "signed_distance": PriorSystem(
+        "semantic_field.object_prior.signed_distance_prior",
+        "SignedDistancePrior",
+        "SignedDistanceConfig",
+    ),
     "semantic_srn": PriorSystem(
         "semantic_field.object_prior.published.semantic_srn", "SemanticSRN", "SemanticSRNConfig"
     ),
