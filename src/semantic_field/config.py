@@ -550,8 +550,34 @@ class InferenceConfig(Settings):
 
 
 @dataclass(frozen=True)
+class CompletionConfig(Settings):
+    """Completion of hits to whole objects with parts."""
+
+    priors: str = option(
+        "",
+        "folder of the priors of objects (.safetensors); empty = those of the package",
+        fixed=START,
+    )
+    seconds: float = option(5.0, "time that a completion may take, seconds", 0.5, 60.0)
+    views: int = option(
+        4, "images of the map that a completion looks at; 0 = the object's points alone", 0, 64
+    )
+    view_pixels: int = option(112, "longer side of the crops of these images, pixels", 16, 1024)
+    rest_training: bool = option(
+        True, "let the training of a mapping node rest while an object is completed"
+    )
+    answer_parts: bool = option(
+        True,
+        "complete a thing when a text asks for a part of it ('the handle of the mug')",
+        fixed=START,
+    )
+
+
+@dataclass(frozen=True)
 class QueryNodeConfig(Settings):
     """The query node."""
+
+    completion: CompletionConfig = dataclasses.field(default_factory=CompletionConfig)
 
     refresh: bool = option(True, "repeat the last query when the map has changed")
     refresh_period_s: float = option(3.0, "shortest period of repeated queries, seconds", 0.1)

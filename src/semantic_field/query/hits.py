@@ -33,6 +33,9 @@ class Hit:
         size: full edge lengths of the box along its axes (3,), metres.
         point_count: number of surface points.
         indices: (point_count,), indices into the points of the query result.
+        part: the name of a part, if one was asked for; ``indices`` are then its observed points,
+            which may be none, and ``point_count`` counts the predicted ones as well.
+        predicted: share of a part's points that are predicted, not observed, 0..1.
     """
 
     id: int
@@ -42,6 +45,8 @@ class Hit:
     size: NDArray[np.float64]
     point_count: int
     indices: NDArray[np.int64]
+    part: str = ""
+    predicted: float = 0.0
 
     @property
     def centre(self) -> NDArray[np.float64]:
