@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from semantic_field.object_prior.completion import Completion, ObservedObject
+from semantic_field.config import CompletionConfig
+from semantic_field.object_prior.completion import Completion, NoPriorError, ObservedObject
 
 
 class Completer(Protocol):
@@ -28,3 +29,19 @@ class Completer(Protocol):
             ValueError: if the observation cannot be used.
         """
         ...
+
+
+class NoPriors:
+    """The completer of a place without priors: it completes nothing, and says so."""
+
+    @property
+    def part_names(self) -> Mapping[str, tuple[str, ...]]:
+        return {}
+
+    def __call__(self, observed: ObservedObject, category: str | None) -> Completion:
+        raise NoPriorError("expected priors of objects, got none")
+
+
+def make_completer(config: CompletionConfig) -> Completer:
+    """Return what completes objects with the priors of a folder."""
+    return NoPriors()
