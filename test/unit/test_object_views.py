@@ -7,8 +7,13 @@ import pytest
 
 from semantic_field.field.views.source_views import SourceViews
 from semantic_field.frames import Frame
-from semantic_field.geometry import Camera, invert_transform, look_at, make_transform
-from semantic_field.geometry import transform_points
+from semantic_field.geometry import (
+    Camera,
+    invert_transform,
+    look_at,
+    make_transform,
+    transform_points,
+)
 from semantic_field.mapping.keyframe_views import KeyframeViews
 from semantic_field.mapping.keyframes.store import KeyframeStore
 from semantic_field.object_prior.best_views import best_views, chosen, visible
@@ -19,7 +24,9 @@ BOARD, WALL, POST = 2.0, 3.0, 1.0  # z of what there is, metres
 
 
 def sheet(low, high, z: float, step: float = 0.025) -> np.ndarray:
-    x, y = np.meshgrid(np.arange(low[0], high[0] + 1e-6, step), np.arange(low[1], high[1] + 1e-6, step))
+    x, y = np.meshgrid(
+        np.arange(low[0], high[0] + 1e-6, step), np.arange(low[1], high[1] + 1e-6, step)
+    )
     return np.stack([x.ravel(), y.ravel(), np.full(x.size, z)], 1)
 
 
@@ -87,7 +94,12 @@ def test_what_lies_behind_the_observed_box_is_free_and_what_cuts_it_hides():
     depth = np.full((49, 65), 2.2, np.float32)  # a sheet through the middle of the box
     depth[:, 32:] = 2.5
     depth[23:26, 31:34] = 2.0
-    crop = crop_of(thing, sources_of(Frame(1, np.zeros((49, 65, 3), np.uint8), depth, CAMERA, np.eye(4))), 0, 112)
+    crop = crop_of(
+        thing,
+        sources_of(Frame(1, np.zeros((49, 65, 3), np.uint8), depth, CAMERA, np.eye(4))),
+        0,
+        112,
+    )
     assert crop is not None and crop.mask.sum() == 9
     row, left, right = 24 - round(CAMERA.cy - crop.camera.cy), 29, 35
     shift = round(CAMERA.cx - crop.camera.cx)
@@ -95,7 +107,9 @@ def test_what_lies_behind_the_observed_box_is_free_and_what_cuts_it_hides():
 
 
 def test_a_keyframe_that_does_not_show_the_object_gives_no_crop():
-    away = Frame(1, picture().color, picture().depth, CAMERA, look_at([0, 0, 0], [0, 0, -1], [0, 1, 0]))
+    away = Frame(
+        1, picture().color, picture().depth, CAMERA, look_at([0, 0, 0], [0, 0, -1], [0, 1, 0])
+    )
     aside = np.full((49, 65), 1.0, np.float32)  # something hides all of it
     hidden = Frame(2, picture().color, aside, CAMERA, np.eye(4))
     sources = sources_of(away, hidden)
@@ -139,7 +153,7 @@ def test_views_are_chosen_for_points_not_seen_yet():
 def test_views_are_chosen_for_other_directions():
     seen = np.ones((3, 5), bool)
     directions = np.stack([X, between(10), between(50)])
-    # the first of equals; then 50 degrees are worth .5 * 50 / 60, and 10 degrees (of the first) less
+    # the first of equals; then 50 degrees are worth .5 * 50 / 60, and 10 degrees less
     assert chosen(seen, directions, np.ones(3), most=2) == [0, 2]
 
 
@@ -159,14 +173,23 @@ def looking_from(degrees: float) -> Frame:
     z = (BOARD - eye[2]) / rays[..., 2]
     where = eye + z[..., None] * rays
     meets = (np.abs(where[..., :2]) <= 0.2).all(-1) & (z > 0)
-    return Frame(1, np.zeros((49, 65, 3), np.uint8), np.where(meets, z, 5.0).astype(np.float32), CAMERA, pose)
+    return Frame(
+        1, np.zeros((49, 65, 3), np.uint8), np.where(meets, z, 5.0).astype(np.float32), CAMERA, pose
+    )
 
 
 def test_the_best_views_come_from_different_sides_with_their_poses():
     sources = sources_of(*(looking_from(degrees) for degrees in (0, 4, 45, -40)))
     views = best_views(THING, NORMALS, sources, most=3)
-    sides = [np.degrees(np.arctan2(v.T_world_camera[0, 3], BOARD - v.T_world_camera[2, 3])) for v in views]
-    assert len(views) == 3 and {round(side) for side in sides} & {45} and {round(side) for side in sides} & {-40}
+    sides = [
+        np.degrees(np.arctan2(v.T_world_camera[0, 3], BOARD - v.T_world_camera[2, 3]))
+        for v in views
+    ]
+    assert (
+        len(views) == 3
+        and {round(side) for side in sides} & {45}
+        and {round(side) for side in sides} & {-40}
+    )
     for view in views:
         v, u = np.nonzero(view.mask)
         where = transform_points(view.T_world_camera, view.camera.lift(u, v, view.depth[v, u]))

@@ -30,9 +30,9 @@ from semantic_field.mapping.checkpoint import KeyframePacker, check_fits, pack_t
 from semantic_field.mapping.corrections import annotating
 from semantic_field.mapping.corrections.pointing import Answer, PointedAt
 from semantic_field.mapping.entrance import Entrance
+from semantic_field.mapping.keyframe_views import KeyframeViews
 from semantic_field.mapping.labels import renaming
 from semantic_field.mapping.labels.click_spreading import spread_clicks
-from semantic_field.mapping.keyframe_views import KeyframeViews
 from semantic_field.mapping.language.basis import TextTeacher
 from semantic_field.mapping.language.teacher_worker import TeacherStatus
 from semantic_field.mapping.language.teaching import Teaching

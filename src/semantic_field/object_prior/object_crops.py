@@ -21,7 +21,9 @@ from semantic_field.object_prior.completion import ObservedView
 
 MARGIN = 0.2  # of the crop around the object, of its longer side
 SPACINGS = 1.5  # a pixel shows the point of the map that is within so many spacings of the points
-HIDDEN_M = 0.08  # a pixel is free of the object if less of its ray is hidden inside the object's box
+HIDDEN_M = (
+    0.08  # a pixel is free of the object if less of its ray is hidden inside the object's box
+)
 
 
 @dataclass(frozen=True)
@@ -75,9 +77,7 @@ def crop_of(
     if not mask.any():
         return None
     others = ~mask & (~known | _hides(frame, thing.points))
-    return ObservedView(
-        frame.color, frame.depth, mask, others, frame.camera, frame.T_world_camera
-    )
+    return ObservedView(frame.color, frame.depth, mask, others, frame.camera, frame.T_world_camera)
 
 
 def camera_of(sources: SourceViews, number: int) -> Camera:

@@ -12,7 +12,7 @@ def category_of(name: str, categories: Collection[str]) -> str | None:
     """Return the category that a name means; None if it means none of them.
 
     The last word decides ("coffee table"), or else the other names of the same household object
-    ("couch" and "sofa", "cup" and "mug"), unless they lead to several categories. Plurals count.
+    ("blue cup" is a mug), unless they lead to several categories. Plurals count.
 
     Args:
         name: a class name, in any spelling, or a text such as "red mug".
@@ -22,10 +22,11 @@ def category_of(name: str, categories: Collection[str]) -> str | None:
     own = _by_last_word(words, categories)
     if own is not None:
         return own
+    forms = {form for text in (words, words.rpartition(" ")[2]) for form in (text, singular(text))}
     alike = {
         category
         for thing in HOUSEHOLD
-        if words in thing.names or singular(words) in thing.names
+        if forms & set(thing.names)
         for other in thing.names
         if (category := _by_last_word(other, categories)) is not None
     }

@@ -94,10 +94,10 @@ class KnownObjects:
         with self._lock:
             known, ids = self._known.get(hit_id), sorted(self._known)
         if known is None:
-            told = f"one of {', '.join(map(str, ids[-20:]))}" if ids else "one"
+            told = f"one of {', '.join(map(str, ids[-20:]))}" if ids else "none yet"
             raise ValueError(
                 f"expected the id of a hit, got {hit_id}: ask where the thing is (semantic-field "
-                f'query "chair"), and give the id of its hit; known is {told if ids else "none yet"}'
+                f'query "chair"), and give the id of its hit; known is {told}'
             )
         indices = known.indices
         if (known.version, known.count) != (state.version, len(points)):

@@ -1,4 +1,4 @@
-"""Questions for a part of a thing: "the handle of the mug", "mug handle", "the chair's backrest"."""
+"""Questions for a part of a thing: "the handle of the mug", "the chair's backrest"."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def part_question(text: str, part_names: PartNames) -> PartQuestion | None:
     It asks for a part only if it names a part that things of that category have: "the seat of the
     car" is a text like any other if there are no parts of cars.
     """
-    words = re.sub(r"\s+", " ", text.replace("’", "'")).strip(" .?!\"").lower()
+    words = re.sub(r"\s+", " ", text.replace("’", "'")).strip(' .?!"').lower()
     for pattern in (_OF, _POSSESSIVE):
         found = pattern.match(words)
         if found:

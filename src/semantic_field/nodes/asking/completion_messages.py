@@ -20,7 +20,9 @@ TEXT_HEIGHT_M = 0.06
 LINE_M = 0.006
 OBSERVED = 0.5  # share from which a part's box is drawn as observed
 _CORNERS = np.array([[x, y, z] for x in (-0.5, 0.5) for y in (-0.5, 0.5) for z in (-0.5, 0.5)])
-_EDGES = [(a, b) for a in range(8) for b in range(a) if np.abs(_CORNERS[a] - _CORNERS[b]).sum() == 1]
+_EDGES = [
+    (a, b) for a in range(8) for b in range(a) if np.abs(_CORNERS[a] - _CORNERS[b]).sum() == 1
+]
 
 
 def response_of(completed: CompletedObject) -> CompleteObject.Response:
@@ -65,7 +67,7 @@ def _part(box: PartBox) -> ObjectPart:
 def part_markers(response: CompleteObject.Response) -> MarkerArray:
     """Return a box and a name for each part; a DELETEALL marker first removes earlier ones.
 
-    Observed parts are filled boxes; predicted ones are drawn by their edges, and their names say so.
+    Observed parts are filled boxes; predicted ones are drawn by edges, and their names say so.
     """
     header = response.header
     markers = [Marker(header=header, action=Marker.DELETEALL)]
@@ -103,7 +105,9 @@ def _point(place: NDArray[np.float64]) -> Point:
 
 def _name(header: Header, number: int, part: ObjectPart, remark: str) -> Marker:
     text = Marker(header=header, ns="names", id=number, type=Marker.TEXT_VIEW_FACING)
-    text.pose.position = Point(x=part.pose.position.x, y=part.pose.position.y, z=part.pose.position.z)
+    text.pose.position = Point(
+        x=part.pose.position.x, y=part.pose.position.y, z=part.pose.position.z
+    )
     text.pose.position.z += 0.5 * part.size.z + TEXT_HEIGHT_M
     text.scale.z = TEXT_HEIGHT_M
     text.color = ColorRGBA(r=1.0, g=1.0, b=1.0, a=1.0)

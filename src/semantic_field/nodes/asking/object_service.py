@@ -1,4 +1,4 @@
-"""The service ``complete_object`` and its topics: hits and boxes become whole objects with parts."""
+"""The service ``complete_object`` and its topics: hits and boxes become whole objects."""
 
 from __future__ import annotations
 

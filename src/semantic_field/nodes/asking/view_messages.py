@@ -36,7 +36,9 @@ def view_from_message(message: ObjectView) -> ObservedView:
     color = conversions.rgb_image(message.color)
     size = (camera.height, camera.width)
     if not (color.shape[:2] == depth.shape == mask.shape == size):
-        raise ValueError(f"expected images of {size}, got {color.shape}, {depth.shape}, {mask.shape}")
+        raise ValueError(
+            f"expected images of {size}, got {color.shape}, {depth.shape}, {mask.shape}"
+        )
     return ObservedView(
         color=color,
         depth=depth,
