@@ -6,11 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import trimesh
 from known_room import CHAIRS, NAMES, room
 from mirrored_completer import MirroredCompleter
 
 from semantic_field.object_prior.completer import NoPriors
 from semantic_field.object_prior.completion import NoPriorError
+from semantic_field.object_prior.object_file import write_object
 from semantic_field.query.engine import QueryEngine, QueryResult
 from semantic_field.query.grasp import grasp_clouds
 from semantic_field.query.navigation import goal_pose
@@ -253,3 +255,41 @@ def test_limits_hold_for_parts_too(engine):
         parts_of(engine).query("the seat of the chair", max_hits=0)
     with pytest.raises(ValueError, match="threshold"):
         parts_of(engine).query("the seat of the chair", threshold=1.5)
+
+
+# --- files --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("shift", "kind"), [((0, 0, 0), "float"), ((4.5e5, -2e6, 30.0), "double")])
+def test_a_file_holds_the_parts_and_what_was_seen(teacher, tmp_path, shift, kind):
+    engine = QueryEngine(teacher)
+    engine.set_points(*half_seen(teacher, shift=shift))
+    thing = engine.object_of_hit(near(engine.query("chair"), CHAIRS[0] + shift))
+    whole = complete_object(thing, MirroredCompleter()).completion
+    write_object(tmp_path / "chair.ply", whole)
+    head, _, body = (tmp_path / "chair.ply").read_bytes().partition(b"end_header\n")
+    lines = head.decode().splitlines()
+    assert [line for line in lines if "part" in line] == [
+        "comment part 0 leg",
+        "comment part 1 seat",
+        "comment part 2 backrest",
+        "property int part",
+    ]
+    assert f"element vertex {len(whole.points)}" in lines and f"property {kind} x" in lines
+    assert lines[-1] == "property uchar observed"
+    place = "<f8" if kind == "double" else "<f4"
+    columns = [(n, place) for n in "xyz"] + [(n, "<f4") for n in ("nx", "ny", "nz")]
+    columns += [(n, "u1") for n in ("red", "green", "blue")] + [("part", "<i4"), ("seen", "u1")]
+    rows = np.frombuffer(body, np.dtype(columns))
+    assert np.allclose(np.stack([rows[n] for n in "xyz"], 1), whole.points, atol=1e-6)
+    assert np.array_equal(rows["part"], whole.parts) and rows["red"][0] == 128
+    assert np.array_equal(rows["seen"].astype(bool), whole.observed)
+    loaded = trimesh.load(tmp_path / "chair.ply")
+    assert len(loaded.vertices) == len(whole.points)
+
+
+def test_a_file_of_another_kind_is_refused(engine, tmp_path):
+    thing = engine.object_of_hit(engine.query("chair").hits[0].id)
+    whole = complete_object(thing, MirroredCompleter()).completion
+    with pytest.raises(ValueError, match=r"a file \.ply, got 'chair\.obj'"):
+        write_object(tmp_path / "chair.obj", whole)

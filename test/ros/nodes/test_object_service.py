@@ -21,12 +21,15 @@ from sensor_msgs.msg import PointCloud2  # noqa: E402
 from std_msgs.msg import Header, String, UInt32  # noqa: E402
 from visualization_msgs.msg import Marker, MarkerArray  # noqa: E402
 
-from semantic_field.field.map_file import dump_map  # noqa: E402
+from semantic_field.cli import main  # noqa: E402
+from semantic_field.config import CompletionConfig  # noqa: E402
+from semantic_field.field.map_file import dump_map, load_map  # noqa: E402
 from semantic_field.mapping.mapper import Mapper  # noqa: E402
 from semantic_field.nodes.mapping_node import MappingNode  # noqa: E402
 from semantic_field.nodes.query_node import QueryNode  # noqa: E402
 from semantic_field.nodes.ros import conversions  # noqa: E402
 from semantic_field.nodes.ros.qos import RELIABLE  # noqa: E402
+from semantic_field.query.saved_objects import complete_saved  # noqa: E402
 from semantic_field.srv import CompleteObject, ObjectViews, Query, QueryTexts, Rest  # noqa: E402
 
 pytestmark = [
@@ -403,3 +406,53 @@ def test_the_service_of_queries_is_quick_beside_a_completion(asked, ask, call):
     completer.go_on.set()
     thread.join()
     assert answers[0].success
+
+
+def test_the_command_completes_and_writes(asked, ask, command, tmp_path):
+    asked()
+    hit = ask("chair").hits[0]
+    path = tmp_path / "object.ply"
+    code, out = command("complete", str(hit.id), "--out", str(path), "--json")
+    told = json.loads(out)
+    assert code == 0 and told["category"] == "chair" and told["parts"]
+    assert told["observed_points"] == hit.point_count < told["points"]
+    head = path.read_bytes().partition(b"end_header\n")[0].decode()
+    assert f"element vertex {told['points']}\n" in head and "comment part 0 leg\n" in head
+    code, out = command("complete", "--text", "chair")
+    assert code == 0 and "as a whole: chair, confidence 0.80" in out and "backrest" in out
+    code, out = command("complete", "--text", "sofa")
+    assert code == 1 and "no prior for 'sofa'" in out
+    code, out = command("complete", "--text", "an elephant", "--json")
+    assert code == 1 and "not in the map" in json.loads(out)["message"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "the id of a hit or --text, got neither"),
+        (("3", "--text", "chair"), "got both"),
+        (("3", "--map", "a.safetensors"), "ids are those of a running node"),
+        (("3", "--priors", "folder"), "completion.priors"),
+        (("3", "--out", "object.stl"), "a file .ply, got 'object.stl'"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_told(arguments, words, capsys):
+    code = main(["complete", *arguments])
+    assert code == 1 and words in capsys.readouterr().err
+
+
+def test_an_object_of_a_saved_map_is_completed_without_nodes(tmp_path):
+    mapper, _ = trained()
+    mapper.save(tmp_path / "map.safetensors")
+    state, completer = load_map((tmp_path / "map.safetensors").read_bytes()), MirroredCompleter()
+    done = complete_saved(state, "the seat of the chair", mapper.teacher, completer)
+    ((observed, category),) = completer.asked
+    assert category == "chair" and 1 <= done.view_count == len(observed.views) <= 4
+    assert len(done.thing.indices) == done.completion.observed.sum()
+    few = CompletionConfig(views=1, view_pixels=32)
+    done = complete_saved(state, "chair", mapper.teacher, completer, settings=few)
+    assert done.view_count == 1 and max(completer.asked[1][0].views[0].mask.shape) <= 32
+    without = load_map(dump_map(mapper.snapshot()))
+    assert complete_saved(without, "chair", mapper.teacher, completer).view_count == 0
+    with pytest.raises(ValueError, match="not in the map"):
+        complete_saved(without, "an elephant", mapper.teacher, completer)

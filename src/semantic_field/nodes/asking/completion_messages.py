@@ -11,7 +11,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 from semantic_field.msg import ObjectPart
 from semantic_field.nodes.map.local_frame import cloud_header, header_of, to_vector
 from semantic_field.nodes.ros import conversions
-from semantic_field.object_prior.completion import PartBox
+from semantic_field.object_prior.completion import Completion, PartBox
 from semantic_field.query.colors import label_colors
 from semantic_field.query.object_completion import CompletedObject, sentence
 from semantic_field.srv import CompleteObject
@@ -62,6 +62,32 @@ def _part(box: PartBox) -> ObjectPart:
         observed=float(box.observed),
         point_count=int(box.point_count),
     )
+
+
+def completion_of(response: CompleteObject.Response) -> Completion:
+    """Return the completed object of a response."""
+    cloud = conversions.surface_points(response.cloud, response.origin)
+    size = [getattr(response.size, axis) for axis in "xyz"]
+    return Completion(
+        category=response.category,
+        confidence=float(response.confidence),
+        residual_m=float(response.residual),
+        T_world_object=conversions.matrix_from_pose(response.pose),
+        size=np.array(size),
+        points=cloud.world,
+        normals=cloud.normals.astype(np.float64),
+        colors=cloud.color,
+        parts=cloud.label.astype(np.uint8),
+        observed=np.arange(len(cloud)) < response.observed_count,
+        part_names=tuple(response.part_names),
+        boxes=tuple(_part_box(part) for part in response.parts),
+    )
+
+
+def _part_box(part: ObjectPart) -> PartBox:
+    size = [getattr(part.size, axis) for axis in "xyz"]
+    pose = conversions.matrix_from_pose(part.pose)
+    return PartBox(part.name, pose, np.array(size), float(part.observed), int(part.point_count))
 
 
 def part_markers(response: CompleteObject.Response) -> MarkerArray:
