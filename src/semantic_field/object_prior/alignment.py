@@ -10,7 +10,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from semantic_field.geometry import make_transform
+from semantic_field.geometry import invert_transform, make_transform, transform_points
 from semantic_field.object_prior.code_distribution import CodeDistribution
 from semantic_field.object_prior.joint_refinement import (
     Placement,
@@ -85,6 +85,14 @@ class Alignment:
         c, s = np.cos(yaw), np.sin(yaw)
         rotation = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1.0]])
         return make_transform(rotation, self.place.translation[0].double().numpy())
+
+    def to_level(self, points: Float[NDArray, "N 3"]) -> NDArray[np.float64]:
+        """Return points of the object's own frame (metres before scaling) in the level frame."""
+        return transform_points(self.T_level_object, self.scale * points)
+
+    def to_own(self, points: Float[NDArray, "N 3"]) -> NDArray[np.float64]:
+        """Return level points in the object's own frame, metres before scaling."""
+        return transform_points(invert_transform(self.T_level_object), points) / self.scale
 
 
 def coarse_poses(

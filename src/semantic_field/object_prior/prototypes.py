@@ -109,6 +109,22 @@ class PrototypeBank:
         )[:, 0, :, 0, 0]
 
 
+@torch.no_grad()
+def coarse_surface(
+    prior: DistancePrior, code: Tensor, nodes: int = 32, samples: int = 500
+) -> NDArray[np.float64]:
+    """Return points (N, 3) on the surface of a code (D,), object's frame, metres; N = 0: none.
+
+    Found between the nodes of a grid: thinner things are missed.
+    """
+    line = torch.linspace(-REACH, REACH, nodes)
+    places = torch.stack(torch.meshgrid(line, line, line, indexing="ij"), -1).reshape(-1, 3)
+    found = _surface_points(_distances(prior, code, places).reshape((nodes,) * 3), samples)
+    if found is None:
+        return np.zeros((0, 3))
+    return prior.frame.to_object(found.double().numpy())
+
+
 def _distances(prior: DistancePrior, code: Tensor, places: Tensor) -> Tensor:
     parts = [prior.distances(code[None], part[None])[0] for part in places.split(CHUNK)]
     return torch.cat(parts).float()
