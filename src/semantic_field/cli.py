@@ -283,8 +283,10 @@ def _export(arguments: argparse.Namespace) -> int:
 
 def _add_training(commands) -> None:
     from semantic_field.generalizable.training.train_commands import add_commands
+    from semantic_field.object_prior.training.prior_commands import add_prior_commands
 
     add_commands(commands)
+    add_prior_commands(commands)
 
 
 def _add_evaluation(commands) -> None:

@@ -84,6 +84,7 @@ class Completion:
         observed: (N,) bool; False = predicted.
         part_names: names of the category's parts.
         boxes: of its parts.
+        yaw_known: False for round things: their yaw about the vertical means nothing.
     """
 
     category: str
@@ -98,6 +99,7 @@ class Completion:
     observed: NDArray[np.bool_]
     part_names: tuple[str, ...]
     boxes: tuple[PartBox, ...]
+    yaw_known: bool = True
 
 
 class NoPriorError(ValueError):

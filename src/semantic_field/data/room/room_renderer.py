@@ -65,7 +65,7 @@ def render(
 
 
 @njit(inline="always")
-def _select(bounds, order, x0, x1, y0, y1, chosen):
+def select_groups(bounds, order, x0, x1, y0, y1, chosen):
     """Fill ``chosen`` with the groups that may be visible in an image tile, nearest first.
 
     Returns their number.
@@ -81,7 +81,7 @@ def _select(bounds, order, x0, x1, y0, y1, chosen):
 
 
 @njit(inline="always")
-def _look_along(scene, eye, chosen, n, column, row):
+def look_along(scene, eye, chosen, n, column, row):
     """Cast one ray: z-depth, shape * 8 + face (-1: nothing), cosine and linear RGB."""
     (shapes, kinds, groups, spans), surfaces, light, decode = scene
     intrinsics, pose, bounds, _ = eye
@@ -115,10 +115,10 @@ def _draw(scene, eye, tone, color, depth, faces, cosines, first, last):
         y1 = min(y0 + TILE, last)
         for x0 in range(0, width, TILE):
             x1 = min(x0 + TILE, width)
-            n = _select(bounds, order, x0 - 1, x1, y0 - 1, y1, chosen)
+            n = select_groups(bounds, order, x0 - 1, x1, y0 - 1, y1, chosen)
             for row in range(y0, y1):
                 for column in range(x0, x1):
-                    t, face, cosine, rgb = _look_along(scene, eye, chosen, n, column, row)
+                    t, face, cosine, rgb = look_along(scene, eye, chosen, n, column, row)
                     depth[row, column], faces[row, column] = t, face
                     cosines[row, column] = cosine
                     color[row, column, 0] = to_byte(rgb[0], tone)
@@ -127,7 +127,7 @@ def _draw(scene, eye, tone, color, depth, faces, cosines, first, last):
 
 
 @_jit
-def _is_edge(faces, row, column):
+def is_edge(faces, row, column):
     """Return whether a neighbouring pixel shows another face."""
     own, height, width = faces[row, column], faces.shape[0], faces.shape[1]
     return (
@@ -148,16 +148,16 @@ def _smooth_edges(scene, eye, tone, color, depth, faces, first, last):
         y1 = min(y0 + TILE, last)
         for x0 in range(0, width, TILE):
             x1 = min(x0 + TILE, width)
-            n = _select(bounds, order, x0 - 1, x1, y0 - 1, y1, chosen)
+            n = select_groups(bounds, order, x0 - 1, x1, y0 - 1, y1, chosen)
             for row in range(y0, y1):
                 for column in range(x0, x1):
-                    if not _is_edge(faces, row, column):
+                    if not is_edge(faces, row, column):
                         continue
                     red = green = blue = 0.0
                     for k in range(4):
                         across = column + (0.375 if k & 1 else -0.125) - 0.125 * (k >> 1)
                         down = row + (0.25 if k >> 1 else -0.25) + 0.125 * (1 - 2 * (k & 1))
-                        _, _, _, rgb = _look_along(scene, eye, chosen, n, across, down)
+                        _, _, _, rgb = look_along(scene, eye, chosen, n, across, down)
                         # Averaged after the tone curve, or bright lamps would fray.
                         red += to_byte(rgb[0], tone)
                         green += to_byte(rgb[1], tone)

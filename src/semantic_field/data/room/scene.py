@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from semantic_field.data.room import lighting, room_renderer, textures
 from semantic_field.data.room.layout import LABELS, STRUCTURE, Layout, Piece
-from semantic_field.data.room.shapes import Shape, extent
+from semantic_field.data.room.scene_tables import group_tables, shape_tables, surface_tables
 from semantic_field.frames import VOID_LABEL
 from semantic_field.geometry import Camera
 
@@ -45,8 +45,8 @@ class Scene:
         instances = np.array([piece.instance for piece in layout.pieces])
         self._labels = np.append(labels[owner], VOID_LABEL).astype(np.int32)
         self._instances = np.append(instances[owner], VOID_LABEL).astype(np.int32)
-        self._tables = (*_shape_tables(shapes), *_group_tables(layout.pieces))
-        self._surfaces = (*_surface_tables(shapes), *textures.make_textures())
+        self._tables = (*shape_tables(shapes), *_group_tables(layout.pieces))
+        self._surfaces = (*surface_tables(shapes), *textures.make_textures())
         w, d, h = layout.size
         inside = np.array([[-w / 2, -d / 2, 0], [w / 2, d / 2, h]])
         self._light = lighting.bake(self._tables, inside, _lights(layout), threads=threads)
@@ -59,35 +59,9 @@ class Scene:
         return SceneImages(color, depth, self._labels[shape], self._instances[shape], cosine)
 
 
-def _shape_tables(shapes: list[Shape]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    rows = [[*s.centre, *s.half, *s.rotation.ravel(), s.top] for s in shapes]
-    return np.array(rows), np.array([s.kind for s in shapes])
-
-
 def _group_tables(pieces: list[Piece]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    boxes, spans, used = [], [], 0
-    for piece in pieces:
-        size = 1 if piece.name in STRUCTURE else SHAPES_PER_GROUP
-        for start in range(0, len(piece.shapes), size):
-            members = list(piece.shapes[start : start + size])
-            low, high = extent(members)
-            boxes.append([*(low - 1e-6), *(high + 1e-6)])
-            spans.append([used, used + len(members)])
-            used += len(members)
-    return np.array(boxes), np.array(spans)
-
-
-def _surface_tables(shapes: list[Shape]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Return looks (N, 8) and textures (N, 2); see ``room_renderer.render``."""
-    offsets = np.random.default_rng(0).random((len(shapes), 2))
-    looks, kinds = np.zeros((len(shapes), 8)), np.zeros((len(shapes), 2), np.int64)
-    for i, shape in enumerate(shapes):
-        material = shape.material
-        looks[i, :3] = np.asarray(material.color) ** 2.2
-        looks[i, 3:5] = 1 / material.size_m, material.emission
-        looks[i, 5:7] = offsets[i]
-        kinds[i] = textures.NAMES.index(material.texture), material.fit
-    return looks, kinds
+    sizes = [1 if piece.name in STRUCTURE else SHAPES_PER_GROUP for piece in pieces]
+    return group_tables([piece.shapes for piece in pieces], sizes)
 
 
 def _lights(layout: Layout) -> NDArray[np.float64]:

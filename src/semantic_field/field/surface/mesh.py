@@ -48,7 +48,7 @@ def extract_mesh(state: MapState, least_observations: int = 2) -> Mesh:
     renumbered = np.empty(len(where), np.int32)
     renumbered[used] = np.arange(len(used), dtype=np.int32)
     vertices = with_votes(state, vertices.select(used))
-    return Mesh(vertices, _halved(renumbered[quads], vertices.xyz))
+    return Mesh(vertices, halved(renumbered[quads], vertices.xyz))
 
 
 def _observations(state: MapState, vertices: SurfacePoints) -> NDArray[np.uint16]:
@@ -62,7 +62,7 @@ def _observations(state: MapState, vertices: SurfacePoints) -> NDArray[np.uint16
     return np.maximum.reduce(counts)
 
 
-def _halved(quads: NDArray[np.int32], xyz: NDArray[np.float32]) -> NDArray[np.int32]:
+def halved(quads: NDArray[np.int32], xyz: NDArray[np.float32]) -> NDArray[np.int32]:
     """Split each quad into two triangles along its shorter diagonal."""
     a, b, c, d = quads.T
     across = np.square(xyz[a] - xyz[c]).sum(1) <= np.square(xyz[b] - xyz[d]).sum(1)

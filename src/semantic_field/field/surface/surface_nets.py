@@ -10,15 +10,50 @@ cracks; every vertex belongs to exactly one cell, so there are no duplicates.
 # pyright: basic
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from semantic_field.field.surface.lattice import Lattice
 from semantic_field.field.surface.lattice_baking import UNKNOWN
 
 CELLS = 16  # on one axis of a brick
 _jit = njit(nogil=True, cache=True, error_model="numpy")
+
+
+class BrickIndex(Protocol):
+    """Where bricks of nodes are; see ``VoxelGrid``.
+
+    Attributes:
+        voxel_m: two spacings of the nodes.
+        bricks: int32 (B, 3), coordinates of the bricks.
+        low: int64 (3,), coordinates of the brick at ``index[0, 0, 0]``.
+        index: int32 (X, Y, Z), number of each brick; -1 = none.
+    """
+
+    @property
+    def voxel_m(self) -> float: ...
+    @property
+    def bricks(self) -> NDArray[np.int32]: ...
+    @property
+    def low(self) -> NDArray[np.int64]: ...
+    @property
+    def index(self) -> NDArray[np.int32]: ...
+
+
+class NodeBricks(Protocol):
+    """Distances at the nodes of bricks, such as a ``Lattice``.
+
+    Attributes:
+        stored: int8 (B, 17, 17, 17), z first; their sign is that of the distance.
+        reach: where the bricks are.
+    """
+
+    @property
+    def stored(self) -> NDArray[np.int8]: ...
+    @property
+    def reach(self) -> BrickIndex: ...
 
 
 @_jit
@@ -172,7 +207,7 @@ def _all_quads(stored, index, low, bricks, first, cells):
 
 
 def net_vertices(
-    lattice: Lattice, slots: NDArray[np.int64], parts: int = 0
+    lattice: NodeBricks, slots: NDArray[np.int64], parts: int = 0
 ) -> tuple[NDArray[np.float32], NDArray[np.int16], NDArray[np.int64]]:
     """Compute the surface nets vertices of some bricks, brick by brick.
 
@@ -188,7 +223,7 @@ def net_vertices(
 
 
 def net_quads(
-    lattice: Lattice, cells: NDArray[np.int16], counts: NDArray[np.int64]
+    lattice: NodeBricks, cells: NDArray[np.int16], counts: NDArray[np.int64]
 ) -> NDArray[np.int32]:
     """Return quads int32 (M, 4) of vertex indices, counter-clockwise seen from free space.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -35,6 +35,17 @@ def held_out_figures(model: GeneralizableModel, episodes: Sequence[Episode]) -> 
         model.train(was_training)
     names = sorted({name for found in each for name in found})
     return {name: float(np.mean([f[name] for f in each if name in f])) for name in names}
+
+
+def figures_by_kind(
+    model: GeneralizableModel, episodes: Mapping[str, Sequence[Episode]]
+) -> dict[str, float]:
+    """Return the held-out figures of several kinds of episodes, each named ``kind_figure``."""
+    return {
+        f"{kind}_{name}": value
+        for kind, some in episodes.items()
+        for name, value in held_out_figures(model, some).items()
+    }
 
 
 def figures_of(prediction: Prediction, truth: Truth) -> dict[str, float]:

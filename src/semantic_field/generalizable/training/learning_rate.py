@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
@@ -59,7 +60,7 @@ def make_optimizer(
     )
 
 
-def set_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
-    """Set each group's learning rate to ``factor`` times its ``base_rate``."""
-    for group in optimizer.param_groups:
+def set_rate(groups: list[dict[str, Any]], factor: float) -> None:
+    """Set the learning rate of each group of an optimiser to ``factor`` times its ``base_rate``."""
+    for group in groups:
         group["lr"] = factor * group["base_rate"]

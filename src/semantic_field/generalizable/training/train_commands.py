@@ -111,7 +111,7 @@ def _train(arguments: argparse.Namespace) -> int:
         {"steps": arguments.steps, "batch": arguments.batch},
     )
     console = Console(quiet=os.environ.get("RANK", "0") != "0", soft_wrap=True)
-    with _progress(console, config.training.steps) as (report, preparing):
+    with progress(console, config.training.steps) as (report, preparing):
         job = TrainingJob(
             config, arguments.out, arguments.resume, arguments.device, report, preparing
         )
@@ -127,7 +127,7 @@ def _train(arguments: argparse.Namespace) -> int:
 
 
 @contextmanager
-def _progress(console, steps: int) -> Iterator[tuple]:
+def progress(console, steps: int) -> Iterator[tuple]:
     """Yield what shows the steps with their losses, and what shows the scenes' preparation."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
     from rich.progress import TimeRemainingColumn as Remaining
@@ -178,7 +178,7 @@ def _finetune(arguments: argparse.Namespace) -> int:
     )
     console = Console(soft_wrap=True)
     model, card = load_model(arguments.weights), read_card(arguments.weights)
-    with joined(arguments.device) as workers, _progress(console, 100) as (report, preparing):
+    with joined(arguments.device) as workers, progress(console, 100) as (report, preparing):
         preparing(f"preparing {arguments.recording}", 0, 1)
         make = recording_episodes(
             arguments.recording, EpisodeSettings(), model.class_names, settings.seed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -11,6 +12,7 @@ import yaml
 
 from semantic_field.atomic_files import write_atomically
 from semantic_field.generalizable.training.data_parallel import Workers, joined
+from semantic_field.generalizable.training.held_out_figures import figures_by_kind
 from semantic_field.generalizable.training.learning_rate import make_optimizer
 from semantic_field.generalizable.training.scene_episodes import (
     SceneEpisodes,
@@ -126,9 +128,10 @@ class TrainingJob:
         if held_out is not None and workers.is_first:
             count = training.held_out_episodes
             episodes = held_out_episodes(held_out, config.episodes, names, count, training.seed)
+        known = {k: [moved(e, workers.device) for e in v] for k, v in episodes.items()}
         return TrainingLoop(
             make=self._episodes(scenes, names),
-            held_out={k: [moved(e, workers.device) for e in v] for k, v in episodes.items()},
+            held_out=partial(figures_by_kind, run.model, known) if known else None,
             settings=training,
             folder=self.folder,
             workers=workers,

@@ -1,11 +1,11 @@
-"""The training loop, one for all generalizable models."""
+"""The training loop, one for all models that are trained from batches made for each step."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,7 @@ from semantic_field.generalizable.episodes import Episode
 from semantic_field.generalizable.generalizable_model import GeneralizableModel
 from semantic_field.generalizable.training.data_parallel import ALONE, Workers
 from semantic_field.generalizable.training.episode_feed import EpisodeFeed
-from semantic_field.generalizable.training.held_out_figures import (
-    RunningMeans,
-    held_out_figures,
-)
+from semantic_field.generalizable.training.held_out_figures import RunningMeans
 from semantic_field.generalizable.training.learning_rate import rate_factor, set_rate
 from semantic_field.generalizable.training.training_run import (
     LOG,
@@ -57,19 +54,22 @@ class TrainingLoop:
     """What a training needs besides its state.
 
     Attributes:
-        make: returns an episode for a step and a number in its batch, from these alone.
-        held_out: episodes of the held-out figures by their kind.
+        make: returns an episode, or a part of a batch, for a step and a number in its batch, from
+            these alone.
+        held_out: returns the held-out figures of the run's model; None = there are none.
         folder: of the log and the checkpoints.
         report: called after every step with what there is to say: ``step``, ``loss``, ``terms``,
             and when they were computed ``held_out``.
+        loss: returns the module that turns what was made for a step into the terms of the loss.
     """
 
-    make: Callable[[int, int], Episode]
-    held_out: Mapping[str, Sequence[Episode]]
+    make: Callable[[int, int], Any]
+    held_out: Callable[[], dict[str, float]] | None
     settings: ScheduleSettings
     folder: Path
     workers: Workers = ALONE
     report: Report = lambda entry: None
+    loss: Callable[[Any], nn.Module] = EpisodeLoss
 
     def run(self, run: TrainingRun) -> None:
         """Train from the run's step to the last one, writing the log and checkpoints.
@@ -77,7 +77,7 @@ class TrainingLoop:
         Raises:
             ValueError: if the loss is not finite, with the step and the terms.
         """
-        settings, loss = self.settings, self.workers.wrapped(EpisodeLoss(run.model))
+        settings, loss = self.settings, self.workers.wrapped(self.loss(run.model))
         share = self.workers.share_of(settings.batch)
         log = TrainingLog(self.folder / LOG, run.step) if self.workers.is_first else None
         if log and not run.step:
@@ -116,11 +116,7 @@ class TrainingLoop:
     def _note_held_out(self, run: TrainingRun, log: TrainingLog) -> None:
         if self.held_out:
             with autocast(self.settings, self.workers.device):
-                figures = {
-                    f"{kind}_{name}": value
-                    for kind, episodes in self.held_out.items()
-                    for name, value in held_out_figures(run.model, episodes).items()
-                }
+                figures = self.held_out()
             log.add({"step": run.step, "held_out": figures})
             self.report({"step": run.step, "held_out": figures})
 
@@ -128,7 +124,7 @@ class TrainingLoop:
 def train_step(
     run: TrainingRun,
     loss: nn.Module,
-    episodes: Sequence[Episode],
+    episodes: Sequence[Any],
     factor: float,
     settings: ScheduleSettings,
     workers: Workers,
@@ -136,13 +132,14 @@ def train_step(
     """Do one step of the optimiser and return the terms of the loss before it.
 
     Args:
-        loss: an ``EpisodeLoss`` of the run's model, or what ``Workers`` wrapped it in.
+        loss: takes the episodes to the terms, such as an ``EpisodeLoss`` of the run's model, or
+            what ``Workers`` wrapped it in.
         factor: of the learning rates.
     Raises:
         ValueError: if the loss is not finite.
     """
     seed_step(settings.seed, run.step, workers.rank)
-    set_rate(run.optimizer, factor)
+    set_rate(run.optimizer.param_groups, factor)
     run.optimizer.zero_grad(set_to_none=True)
     with autocast(settings, workers.device):
         terms = loss([moved(episode, workers.device) for episode in episodes])

@@ -11,16 +11,15 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from semantic_field.atomic_files import check_space, write_atomically
-from semantic_field.generalizable.generalizable_model import GeneralizableModel
 
 CHECKPOINT, LOG, WEIGHTS, CONFIG = (
     "checkpoint.safetensors",
@@ -29,6 +28,7 @@ CHECKPOINT, LOG, WEIGHTS, CONFIG = (
     "config.yaml",
 )
 FORMAT = "semantic_field.training"
+Model = TypeVar("Model", bound=nn.Module)
 CHANGEABLE = {("training", name) for name in ("steps", "prefetch", "checkpoint_every")} | {
     ("data", name) for name in ("memory_mb", "cache")
 }
@@ -39,16 +39,41 @@ def seed_step(seed: int, step: int, rank: int) -> None:
     torch.manual_seed(int(np.random.SeedSequence([seed, step, rank]).generate_state(1)[0]))
 
 
+class StatefulOptimizer(Protocol):
+    """What a training needs of an optimiser, or of several that act as one.
+
+    The state is a tensor for each name of each numbered parameter.
+    """
+
+    param_groups: list[dict[str, Any]]
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients."""
+        ...
+
+    def step(self) -> Any:
+        """Change the parameters by their gradients."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return ``state`` (by number and name) and ``param_groups``."""
+        ...
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take what ``state_dict`` returned."""
+        ...
+
+
 @dataclass
-class TrainingRun:
+class TrainingRun(Generic[Model]):
     """Model, optimiser and number of steps done.
 
     Attributes:
         settings: of the training (``TrainingConfig.as_dict``), kept with the state.
     """
 
-    model: GeneralizableModel
-    optimizer: torch.optim.Optimizer
+    model: Model
+    optimizer: StatefulOptimizer
     settings: dict[str, Any]
     step: int = 0
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
@@ -17,16 +16,25 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
-from semantic_field.atomic_files import check_space, write_atomically
 from semantic_field.generalizable.generalizable_model import GeneralizableModel
 from semantic_field.generalizable.training.construction import constructed, plain
+from semantic_field.generalizable.training.tensor_files import (
+    FileKind,
+    check_tensors,
+    shipped_or_file,
+)
 
 FORMAT = "semantic_field.generalizable"
 FORMAT_VERSION = 1
+FILES = FileKind(
+    FORMAT,
+    FORMAT_VERSION,
+    "weights of a generalizable model",
+    ("config", "class_names", "card"),
+    "semantic-field train",
+)
 SUFFIX = ".safetensors"
 
 
@@ -110,17 +118,11 @@ def save_model(model: GeneralizableModel, path: str | Path, card: ModelCard) -> 
         OSError: if there is no room, or the file cannot be written.
     """
     about = {
-        "version": FORMAT_VERSION,
         "config": config_of(model),
         "class_names": list(model.class_names),
         "card": dataclasses.asdict(card),
     }
-    tensors = {name: value.detach().cpu().contiguous() for name, value in _tensors(model).items()}
-    data = save(tensors, {FORMAT: json.dumps(about)})
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    check_space(path, len(data))
-    write_atomically(path, data)
+    FILES.write(path, about, _tensors(model))
 
 
 def load_model(name_or_path: str | Path) -> GeneralizableModel:
@@ -133,9 +135,9 @@ def load_model(name_or_path: str | Path) -> GeneralizableModel:
             its tensors are not those of its system and settings.
     """
     path = weights_path(name_or_path)
-    about, tensors = _read(path)
+    about, tensors = FILES.read(path)
     model = build_model(about["config"])
-    _check_tensors(path, tensors, _tensors(model))
+    check_tensors(path, tensors, _tensors(model))
     model.load_state_dict(tensors)
     if tuple(about["class_names"]) != tuple(model.class_names):
         raise ValueError(
@@ -147,7 +149,7 @@ def load_model(name_or_path: str | Path) -> GeneralizableModel:
 
 def read_card(name_or_path: str | Path) -> ModelCard:
     """Return what a weights file says about its training; raises as ``load_model``."""
-    about, _ = _read(weights_path(name_or_path))
+    about, _ = FILES.read(weights_path(name_or_path))
     return ModelCard(**{**about["card"], "data": tuple(about["card"]["data"])})
 
 
@@ -169,75 +171,11 @@ def weights_path(name_or_path: str | Path) -> Path:
     Raises:
         ValueError: if there is none.
     """
-    shipped = shipped_weights()
-    path = shipped.get(str(name_or_path), Path(name_or_path).expanduser())
-    if not path.is_file():
-        named = ", ".join(shipped) or "none ships; make them: make weights"
-        raise ValueError(
-            f"expected a file of weights or the name of shipped ones ({named}), "
-            f"got {str(name_or_path)!r}"
-        )
-    return path
+    return shipped_or_file(name_or_path, shipped_weights())
 
 
 def _tensors(model: GeneralizableModel) -> dict[str, Tensor]:
     return dict(model.state_dict())
-
-
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    try:
-        with safe_open(path, "pt") as file:
-            text = (file.metadata() or {}).get(FORMAT)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(
-            f"expected an intact file of weights, got a damaged {path}: {error}; train anew or "
-            "copy it again"
-        ) from error
-    if text is None:
-        raise ValueError(
-            f"expected weights of a generalizable model in {path}, got a safetensors file without "
-            f"{FORMAT!r}; files are made by semantic-field train"
-        )
-    about = _header(path, text)
-    return about, tensors
-
-
-def _header(path: Path, text: str) -> dict[str, Any]:
-    """Return the header of a file, checked for its version and its parts."""
-    try:
-        about = json.loads(text)
-        found = about["version"]
-        missing = {"config", "class_names", "card"} - set(about)
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"expected an intact header of weights in {path}: {error!r}") from error
-    if found != FORMAT_VERSION:
-        raise ValueError(
-            f"expected weights of format version {FORMAT_VERSION} in {path}, got {found}; use the "
-            "release that wrote them, or train anew"
-        )
-    if missing:
-        raise ValueError(f"expected {', '.join(sorted(missing))} in the header of {path}, got none")
-    return about
-
-
-def _check_tensors(path: Path, found: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
-    missing, extra = sorted(set(wanted) - set(found)), sorted(set(found) - set(wanted))
-    shapes = [
-        f"{name} {tuple(wanted[name].shape)} and not {tuple(found[name].shape)}"
-        for name in sorted(set(wanted) & set(found))
-        if wanted[name].shape != found[name].shape
-    ]
-    wrong = [
-        f"{what}: {', '.join(names[:5])}{' …' if len(names) > 5 else ''}"
-        for what, names in (("missing", missing), ("extra", extra), ("expected", shapes))
-        if names
-    ]
-    if wrong:
-        raise ValueError(
-            f"expected the tensors of the settings in {path}, got others: {'; '.join(wrong)}; was "
-            "the file changed, or written by another release? Train anew"
-        )
 
 
 def parameter_count(model: torch.nn.Module) -> int:

@@ -1,0 +1,1 @@
+"""The published Semantic SRN: hypernetwork, LSTM ray marcher, pixel generator, losses."""

@@ -1,0 +1,1 @@
+"""Object prior by signed distances: network, rays, samples, losses and surfaces of codes."""

@@ -1,0 +1,1 @@
+"""Training of object priors: objects and their views, the job, and weights as files."""

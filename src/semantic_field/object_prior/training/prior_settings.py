@@ -1,0 +1,133 @@
+"""Settings of a prior's training, as a YAML file gives them: model, data, labels, schedule."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from semantic_field.generalizable.training.construction import plain
+from semantic_field.generalizable.training.training_settings import ScheduleSettings
+from semantic_field.settings import Settings, flattened, option, to_dict, updated
+
+SECTIONS = ("model", "data", "labels", "training")
+
+
+@dataclass(frozen=True)
+class ObjectData(Settings):
+    """Which objects are trained on, and which of their views never are."""
+
+    objects: tuple[str, ...] = option(
+        ("objects:chair:seed=0..199",),
+        "objects of one category: objects:CATEGORY:seed=FIRST..LAST for procedural ones, or a "
+        "folder in the layout of SRN ($NAME for an environment variable)",
+    )
+    views: int = option(50, "views of each instance that are trained on, the first ones", 1)
+    held_out_instances: int = option(8, "instances of the held-out figures", 1)
+    held_out_views: int = option(
+        2, "of each of these, the last ones: they must lie behind the training views", 0
+    )
+    side: int = option(64, "width and height of the views, pixels", 8)
+    half: bool = option(False, "store the weights as float16, half the size")
+
+
+@dataclass(frozen=True)
+class LabelSettings(Settings):
+    """How the label layer is fitted after the training."""
+
+    instances: int = option(10, "whose views are labelled, evenly spread; 0 = no label layer", 0)
+    views: int = option(3, "labelled views of each, the first ones", 1)
+    solver: str = option(
+        "lbfgs", "lbfgs: to the optimum; adam: as published", choices=("lbfgs", "adam")
+    )
+    decay: float = option(1e-5, "weight of half the squared weights, lbfgs only", 0.0)
+    steps: int = option(5000, "of adam", 1)
+    learning_rate: float = option(4e-4, "of adam", 0.0)
+    batch: int = option(4, "views a step of adam", 1)
+
+
+@dataclass(frozen=True)
+class PriorSchedule(ScheduleSettings):
+    """Optimisation of a prior: the loop's options, with the defaults of auto-decoders.
+
+    ``batch`` and ``mixed_precision`` are the systems' own matters and not read here.
+    """
+
+    weight_decay: float = option(0.0, "of Adam (L2)", 0.0)
+    warm_up_steps: int = option(0, "steps in which the rate rises linearly", 0)
+    clip_value: float = option(0.0, "bound on each component of the gradient; 0 = none", 0.0)
+
+
+@dataclass(frozen=True)
+class PriorConfig:
+    """All settings of a prior's training.
+
+    Attributes:
+        model: ``system`` and its settings, see ``prior_files.build_prior``.
+    """
+
+    model: dict[str, Any]
+    data: ObjectData = field(default_factory=ObjectData)
+    labels: LabelSettings = field(default_factory=LabelSettings)
+    training: PriorSchedule = field(default_factory=PriorSchedule)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return all settings; ``prior_config`` accepts the result."""
+        return {
+            "model": plain(self.model),
+            "data": to_dict(self.data),
+            "labels": to_dict(self.labels),
+            "training": to_dict(self.training),
+        }
+
+
+def read_prior_config(path: str | Path) -> PriorConfig:
+    """Return the settings of a YAML file.
+
+    Raises:
+        ValueError: if it is no mapping, or on an unknown name or bad value.
+    """
+    content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    if not isinstance(content, dict):
+        raise ValueError(f"expected a YAML mapping with {', '.join(SECTIONS)} in {path}")
+    try:
+        return prior_config(content)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def prior_config(content: Mapping[str, Any]) -> PriorConfig:
+    """Return the settings of a mapping with the sections ``SECTIONS``; see the class."""
+    unknown = sorted(set(content) - set(SECTIONS))
+    if unknown:
+        raise ValueError(f"expected sections {', '.join(SECTIONS)}, got {', '.join(unknown)}")
+    sections = {name: content.get(name) or {} for name in SECTIONS}
+    for name, values in sections.items():
+        if not isinstance(values, dict):
+            raise ValueError(f"expected {name} to be a mapping, got {values!r}")
+    return PriorConfig(
+        model=sections["model"],
+        data=_section("data", ObjectData(), sections["data"]),
+        labels=_section("labels", LabelSettings(), sections["labels"]),
+        training=_section("training", PriorSchedule(), sections["training"]),
+    )
+
+
+def with_overrides_of(
+    config: PriorConfig, objects: list[str], training: Mapping[str, Any]
+) -> PriorConfig:
+    """Return the settings with what a command line gives: objects, training (None = as is)."""
+    data = dataclasses.replace(config.data, objects=tuple(objects)) if objects else config.data
+    given = {name: value for name, value in training.items() if value is not None}
+    return dataclasses.replace(config, data=data, training=updated(config.training, given))
+
+
+def _section(name: str, defaults: Settings, values: dict[str, Any]) -> Any:
+    try:
+        return updated(defaults, dict(flattened(values)))
+    except ValueError as error:
+        raise ValueError(f"in {name}: {error}") from error
