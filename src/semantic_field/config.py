@@ -558,13 +558,16 @@ class CompletionConfig(Settings):
         "folder of the priors of objects (.safetensors); empty = those of the package",
         fixed=START,
     )
-    seconds: float = option(5.0, "time that a completion may take, seconds", 0.5, 60.0)
     views: int = option(
         4, "images of the map that a completion looks at; 0 = the object's points alone", 0, 64
     )
     view_pixels: int = option(112, "longer side of the crops of these images, pixels", 16, 1024)
-    rest_training: bool = option(
-        True, "let the training of a mapping node rest while an object is completed"
+    rest_s: float = option(
+        15.0,
+        "longest time that the training of a mapping node rests while an object is completed, "
+        "seconds; 0 = it does not rest",
+        0.0,
+        60.0,
     )
     answer_parts: bool = option(
         True,

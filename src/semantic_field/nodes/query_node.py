@@ -32,7 +32,8 @@ from semantic_field.nodes.ros.parameters import declare_settings, follow_changes
 from semantic_field.nodes.ros.qos import LATCHED, RELIABLE
 from semantic_field.nodes.ros.run import run_node
 from semantic_field.nodes.ros.workers import Diagnostics, Worker
-from semantic_field.object_prior.completer import Completer, make_completer
+from semantic_field.object_prior.completer import Completer
+from semantic_field.object_prior.prior_completer import make_completer
 from semantic_field.query.engine import QueryEngine, QueryResult
 from semantic_field.srv import Query, QueryTexts, Segment
 from semantic_field.teachers import make_language_teacher

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from semantic_field.config import CompletionConfig
 from semantic_field.object_prior.completion import Completion, NoPriorError, ObservedObject
 
 
@@ -39,9 +38,4 @@ class NoPriors:
         return {}
 
     def __call__(self, observed: ObservedObject, category: str | None) -> Completion:
-        raise NoPriorError("expected priors of objects, got none")
-
-
-def make_completer(config: CompletionConfig) -> Completer:
-    """Return what completes objects with the priors of a folder."""
-    return NoPriors()
+        raise NoPriorError("no prior for anything: there are none in the package")

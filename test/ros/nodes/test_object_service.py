@@ -29,6 +29,7 @@ from semantic_field.nodes.mapping_node import MappingNode  # noqa: E402
 from semantic_field.nodes.query_node import QueryNode  # noqa: E402
 from semantic_field.nodes.ros import conversions  # noqa: E402
 from semantic_field.nodes.ros.qos import RELIABLE  # noqa: E402
+from semantic_field.object_prior.completer import NoPriors  # noqa: E402
 from semantic_field.query.saved_objects import complete_saved  # noqa: E402
 from semantic_field.srv import CompleteObject, ObjectViews, Query, QueryTexts, Rest  # noqa: E402
 
@@ -197,7 +198,9 @@ def test_what_cannot_be_completed_is_told_with_the_remedy(
 
 
 def test_without_priors_the_reason_is_told(start_node, snapshots, ask, call, tmp_path):
-    start_node(QueryNode, **{"completion.priors": str(tmp_path)})
+    with pytest.raises(ValueError, match=r"got none in .*train-prior"):
+        start_node(QueryNode, **{"completion.priors": str(tmp_path)})
+    start_node(partial(QueryNode, NoPriors()))
     snapshots.send()
     answer = call(CompleteObject, "complete_object", id=ask("chair").hits[0].id)
     assert not answer.success and "completion.priors" in answer.message

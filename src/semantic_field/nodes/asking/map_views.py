@@ -18,7 +18,6 @@ from semantic_field.query.map_objects import MapObject
 from semantic_field.srv import ObjectViews, Rest
 
 ANSWER_S = 10.0  # a mapping node that does not answer in that time is taken for gone
-SLACK_S = 5.0  # beyond the time that a completion may take, for what comes before and after it
 
 
 class MapViews:
@@ -58,11 +57,11 @@ class MapViews:
 
     @contextmanager
     def resting(self, seconds: float) -> Iterator[None]:
-        """Let training rest for the time of a ``with`` block, at most so many seconds and some.
+        """Let training rest for the time of a ``with`` block, at most so many seconds.
 
         With 0 seconds it does not rest.
         """
-        told = seconds and self._call(Rest, Rest.Request(seconds=seconds + SLACK_S))
+        told = seconds and self._call(Rest, Rest.Request(seconds=seconds))
         try:
             yield
         finally:

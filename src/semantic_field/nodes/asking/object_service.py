@@ -115,7 +115,7 @@ class ObjectService:
         category_for(thing.label, category, self._completer.part_names)  # before anything rests
         settings, up = self._settings(), self._engine.config.up
         with self._one_by_one:
-            with self._resting(settings):
+            with self._views.resting(settings.rest_s):
                 views = self._views.views(thing, settings.views, settings.view_pixels)
                 completed = complete_object(thing, self._completer, views, category, up)
             response = response_of(completed)
@@ -124,9 +124,6 @@ class ObjectService:
             self._publish["/answer"](String(data=json.dumps(completion_summary(response))))
         self._node.get_logger().info(response.message)
         return completed, response
-
-    def _resting(self, settings: CompletionConfig):
-        return self._views.resting(settings.seconds if settings.rest_training else 0.0)
 
 
 def _vector(message: Vector3) -> NDArray[np.float64]:

@@ -17,8 +17,8 @@ from semantic_field.nodes.asking.completion_messages import (
 )
 from semantic_field.nodes.commands import query_client
 from semantic_field.nodes.ros.client import Client, connected
-from semantic_field.object_prior.completer import make_completer
 from semantic_field.object_prior.object_file import write_object
+from semantic_field.object_prior.prior_completer import make_completer
 from semantic_field.query.part_answers import seen_or_not
 from semantic_field.query.saved_objects import complete_saved
 from semantic_field.srv import CompleteObject
