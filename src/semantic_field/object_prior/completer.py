@@ -31,11 +31,18 @@ class Completer(Protocol):
 
 
 class NoPriors:
-    """The completer of a place without priors: it completes nothing, and says so."""
+    """The completer of a place without priors: it completes nothing, and says so.
+
+    Args:
+        reason: why there are none.
+    """
+
+    def __init__(self, reason: str = "the package has none") -> None:
+        self.reason = reason
 
     @property
     def part_names(self) -> Mapping[str, tuple[str, ...]]:
         return {}
 
     def __call__(self, observed: ObservedObject, category: str | None) -> Completion:
-        raise NoPriorError("no prior for anything: there are none in the package")
+        raise NoPriorError(f"no prior for anything: {self.reason}")

@@ -78,8 +78,8 @@ def make_completer(config: CompletionConfig) -> Completer:
             )
     else:
         files = list(shipped_priors().values())
-        if not files:
-            return NoPriors()
+        if not files or not (files[0].parent / DECISION_FILE).exists():
+            return NoPriors(f"the package has no priors with their calibration ({DECISION_FILE})")
         folder = files[0].parent
     priors = [load_prior(file) for file in files]
     usable = {p.category: p for p in priors if isinstance(p, SignedDistancePrior)}

@@ -26,7 +26,7 @@ from semantic_field.nodes.asking.map_views import MapViews
 from semantic_field.nodes.map.local_frame import offset_of
 from semantic_field.nodes.ros import conversions
 from semantic_field.nodes.ros.qos import LATCHED, RELIABLE
-from semantic_field.object_prior.completer import Completer
+from semantic_field.object_prior.completer import Completer, NoPriors
 from semantic_field.object_prior.completion import Completion
 from semantic_field.query.engine import QueryEngine
 from semantic_field.query.map_objects import MapObject
@@ -59,6 +59,8 @@ class ObjectService:
     ) -> None:
         self._node, self._engine, self._completer = node, engine, completer
         self._settings, self._one_by_one = settings, threading.Lock()
+        if isinstance(completer, NoPriors):
+            node.get_logger().warning(f"objects are not completed: {completer.reason}")
         self._views = MapViews(node)
         asked = completer.part_names if settings().answer_parts else {}
         self.parts = PartEngine(engine, asked, self._complete_part)
