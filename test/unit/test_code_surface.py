@@ -101,7 +101,9 @@ def test_the_mesh_is_closed_and_encloses_the_ball(prior: SignedDistancePrior) ->
 def volume_of(mesh: Mesh) -> float:
     """Positive if the triangles are counter-clockwise seen from outside."""
     corners = mesh.vertices.xyz.astype(np.float64)[mesh.triangles]
-    return float(np.einsum("ij,ij->i", corners[:, 0], np.cross(corners[:, 1], corners[:, 2])).sum() / 6)
+    return float(
+        np.einsum("ij,ij->i", corners[:, 0], np.cross(corners[:, 1], corners[:, 2])).sum() / 6
+    )
 
 
 @pytest.mark.parametrize("suffix", [".ply", ".glb"])

@@ -153,7 +153,9 @@ def test_gradients_agree_with_finite_differences(name: str, tolerance: float) ->
 
     def value(at: Tensor) -> Tensor:
         found = getattr(prior.render(at, rays), name)
-        seen = found if found.dim() == 2 else (found * (1.0 + torch.arange(found.shape[-1]))).sum(-1)
+        seen = (
+            found if found.dim() == 2 else (found * (1.0 + torch.arange(found.shape[-1]))).sum(-1)
+        )
         return (weights * seen)[:, 1:].sum()
 
     at = codes.clone().requires_grad_()
@@ -164,7 +166,9 @@ def test_gradients_agree_with_finite_differences(name: str, tolerance: float) ->
         step[row, column] = 1e-5
         with torch.no_grad():
             difference = (value(codes + step) - value(codes - step)) / 2e-5
-        assert gradient[row, column].item() == pytest.approx(difference.item(), rel=tolerance, abs=1e-7)
+        assert gradient[row, column].item() == pytest.approx(
+            difference.item(), rel=tolerance, abs=1e-7
+        )
 
 
 class Bent(nn.Module):
@@ -206,7 +210,7 @@ def test_tracing_agrees_with_dense_marching() -> None:
     places = origins[0, :, None] + directions[0, :, None] * dense[:, None]
     values = distance(places)
     crossed = (values < 0).any(dim=1)
-    clear = (values.amin(dim=1).abs() > 0.004)  # not just touched
+    clear = values.amin(dim=1).abs() > 0.004  # not just touched
     assert 40 < int(crossed.sum()) < 360
     assert torch.equal(ends.hit[0][clear], crossed[clear])
     first = dense[(values < 0).to(torch.uint8).argmax(dim=1)]

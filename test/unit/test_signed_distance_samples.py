@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from semantic_field.data.objects.object_cameras import poses_at, square_camera
 from semantic_field.data.objects.object_model import ObjectModel
 from semantic_field.data.objects.object_rendering import render_object
-from semantic_field.data.objects.object_cameras import poses_at, square_camera
 from semantic_field.data.objects.object_views import CategoryFrame
 from semantic_field.data.objects.procedural_objects import ProceduralObjects, ViewPlan
 from semantic_field.data.room.shapes import Material, box

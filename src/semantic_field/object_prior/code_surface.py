@@ -139,9 +139,7 @@ def _on_surface(
     return at[0].numpy(), normals[0].numpy(), found[0].numpy()
 
 
-def _with_slope(
-    distance: Callable[[Tensor], Tensor], points: Tensor
-) -> tuple[Tensor, Tensor]:
+def _with_slope(distance: Callable[[Tensor], Tensor], points: Tensor) -> tuple[Tensor, Tensor]:
     """Return distances (1, N) and their gradients (1, N, 3)."""
     with torch.enable_grad():
         at = points.detach().requires_grad_()

@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
 
 from semantic_field.generalizable.training.training_settings import ScheduleSettings
 from semantic_field.object_prior.prior_model import CanonicalRays, PriorPixels
@@ -58,7 +58,8 @@ class SignedDistanceConfig(Settings):
     sizes: DistanceSizes = field(default_factory=DistanceSizes)
     samples: SampleSettings = field(default_factory=SampleSettings)
     losses: DistanceLossWeights = field(default_factory=DistanceLossWeights)
-    code_spread: float = option(0.05, "deviation of the first codes", 0.0)
+    code_spread: float = option(0.2, "deviation of the first codes", 0.0)
+    code_rate: float = option(5.0, "learning rate of the codes, in those of the network", 0.0)
     softness: float = option(
         0.002, "width of a silhouette: distance over which opacity falls, canonical units", 1e-6
     )
@@ -213,5 +214,5 @@ class SignedDistancePrior(TrainablePrior):
         rate = schedule.learning_rate
         return [
             torch.optim.Adam(self.network.parameters(), rate, fused=True),
-            torch.optim.Adam([self.codes.weight], rate, (0.9, 0.99), fused=True),
+            torch.optim.Adam([self.codes.weight], self.config.code_rate * rate, (0.9, 0.99)),
         ]

@@ -90,6 +90,7 @@ class DistanceNetwork(nn.Module):
         modulation = self.modulation(geometry).view(count, sizes.layers, 2, 1, sizes.width)
         weights, offsets = [], []
         for index, layer in enumerate(self.layers):
+            assert isinstance(layer, nn.Linear)
             scale = 1.0 + modulation[:, index, 0]
             weights.append(layer.weight.t() * scale)
             offsets.append(layer.bias * scale + modulation[:, index, 1])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from semantic_field.data.objects.object_model import ObjectModel
 from semantic_field.data.objects.object_surface import surface_samples
@@ -40,7 +40,7 @@ def exact_samples(
     nearest_solids(shapes, kinds, places, distances, nearest)
     distances /= frame.unit_m
     inside = distances < 0
-    tree = cKDTree(surface)
+    tree = KDTree(surface)
     spacing = GAPS * float(np.median(tree.query(surface, 2)[0][:, 1]))
     deep = tree.query(points[inside].astype(np.float64))[0] - spacing
     distances[inside] = np.minimum(distances[inside], -deep)

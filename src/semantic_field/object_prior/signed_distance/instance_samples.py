@@ -1,4 +1,4 @@
-"""Samples of one instance that a prior of signed distances is trained on, and where to draw them."""
+"""Samples of one instance that signed distances are learnt from, and where to draw them."""
 
 from __future__ import annotations
 

@@ -32,9 +32,7 @@ class SampleBatches:
         ValueError: if exact samples are asked for and the objects are not procedural.
     """
 
-    def __init__(
-        self, data: TrainingObjects, settings: SampleSettings, seed: int
-    ) -> None:
+    def __init__(self, data: TrainingObjects, settings: SampleSettings, seed: int) -> None:
         self._settings, self._seed = settings, seed
         sample = _sampler(data, settings)
         all_samples = [
@@ -65,7 +63,10 @@ class SampleBatches:
         """Return the instances of a step: the next ones of a round's random order."""
         count, batch = len(self._points), self._settings.instances_per_step
         places = np.arange(step * batch, (step + 1) * batch)
-        orders = {r: episode_random(self._seed, r, 2).permutation(count) for r in set(places // count)}
+        orders = {
+            r: episode_random(self._seed, r, 2).permutation(count)
+            for r in set((places // count).tolist())
+        }
         return torch.from_numpy(np.array([orders[p // count][p % count] for p in places]))
 
 
@@ -74,13 +75,12 @@ def _sampler(
 ) -> Callable[[int, np.random.Generator], InstanceSamples]:
     objects = data.objects
     procedural = getattr(objects, "procedural", objects)
-    exact = isinstance(procedural, ProceduralObjects)
-    if settings.source == "exact" and not exact:
+    if settings.source == "exact" and not isinstance(procedural, ProceduralObjects):
         raise ValueError(
             "expected procedural objects (objects:chair:seed=0..199) for exact samples, got "
             f"{type(objects).__name__}; set model.samples.source to views"
         )
-    if settings.source == "views" or not exact:
+    if settings.source == "views" or not isinstance(procedural, ProceduralObjects):
         return lambda index, rng: view_samples(
             [objects.view(index, n) for n in range(data.view_count(index))],
             objects.frame,

@@ -87,7 +87,9 @@ def trace(
         rays = ActiveRays.of(active)
         if not len(rays):
             break
-        active = state.advance(rays, _distances(distance, rays, origins, directions, state.at), plan)
+        active = state.advance(
+            rays, _distances(distance, rays, origins, directions, state.at), plan
+        )
     state.enter_solids(distance, origins, directions, plan)
     state.settle(distance, origins, directions, plan)
     return RayEnds(inside, state.hit, state.surface, state.least, state.least_distance)

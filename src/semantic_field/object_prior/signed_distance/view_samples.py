@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from semantic_field.data.objects.object_views import CategoryFrame, ObjectView
 from semantic_field.generalizable.frame_pool import normals_of
@@ -113,7 +113,7 @@ def distances_to(
     points: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """Return the signed distances (N,) of points (N, 3), canonical units."""
-    tree = cKDTree(surface.points)
+    tree = KDTree(surface.points)
     distances, nearest = tree.query(points)
     spacing = 2.0 * float(np.median(tree.query(surface.points[:2000], 2)[0][:, 1]))
     along = ((points - surface.points[nearest]) * surface.normals[nearest]).sum(axis=1)
@@ -146,6 +146,8 @@ def _seen_past(
         inside &= (column <= camera.width - 1) & (row <= camera.height - 1)
         x, y = np.floor(column[inside]).astype(int), np.floor(row[inside]).astype(int)
         right, below = np.minimum(x + 1, camera.width - 1), np.minimum(y + 1, camera.height - 1)
-        least = np.minimum.reduce([reach[y, x], reach[y, right], reach[below, x], reach[below, right]])
+        least = np.minimum.reduce(
+            [reach[y, x], reach[y, right], reach[below, x], reach[below, right]]
+        )
         found[inside] |= z[inside] < least - margin
     return found
