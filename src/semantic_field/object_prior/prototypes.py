@@ -79,7 +79,9 @@ class PrototypeBank:
                 used.append(index)
                 surfaces.append(found)
         if not used:
-            raise ValueError(f"expected a surface in the prototypes of {prior.category!r}, got none")
+            raise ValueError(
+                f"expected a surface in the prototypes of {prior.category!r}, got none"
+            )
         centre = np.asarray(prior.frame.centre_m)
         surface = torch.stack(surfaces).numpy() * unit + centre
         low = surface.min(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -110,7 +111,7 @@ def cabinet_solids(d: CabinetDesign) -> Mapping[str, list[Shape]]:
     solids: dict[str, list[Shape]] = {"body": [_body(d)], "door": [], "drawer": [], "handle": []}
     solids["leg"] = _legs(d)
     edges = np.linspace(-d.width / 2 + 0.02, d.width / 2 - 0.02, d.columns + 1)
-    for column, (left, right) in enumerate(zip(edges[:-1], edges[1:])):
+    for column, (left, right) in enumerate(pairwise(edges)):
         _add_column(d, column, left + GAP / 2, right - GAP / 2, solids)
     return solids
 
@@ -134,7 +135,7 @@ def _add_column(
     low, high = d.leg + 0.02, d.height - 0.025
     split = high - d.drawer_share[column] * (high - low)
     rows = np.linspace(high, split, d.drawers[column] + 1)
-    for upper, lower in zip(rows[:-1], rows[1:]):
+    for upper, lower in pairwise(rows):
         solids["drawer"].append(_panel(d, left, right, lower + GAP / 2, upper - GAP / 2))
         at = (left + right) / 2, (lower + upper) / 2
         solids["handle"] += HANDLES["bar" if d.handle == "upright" else d.handle](d, *at)

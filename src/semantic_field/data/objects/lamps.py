@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -65,7 +66,7 @@ def random_lamp(rng: Random) -> LampDesign:
         base=choice(rng, bases),
         base_radius=rng.uniform(0.1, 0.18) * (1.0 if kind == "floor" else 0.55),
         base_height=rng.uniform(0.015, 0.04),
-        pole_radius=0.006 if hanging else rng.uniform(0.009, 0.016) * max(scale, 0.7),
+        pole_radius=rng.uniform(0.009, 0.016) * max(scale, 0.7),
         pole_top=top,
         bend=0.0 if hanging or chance(rng, 0.7) else rng.uniform(0.1, 0.3) * max(scale, 0.6),
         shade=choice(rng, SHADE_WEIGHTS),
@@ -150,7 +151,7 @@ def _pole(d: LampDesign) -> list[Shape]:
     knee, turns = d.pole_top - d.bend, np.linspace(0, np.pi / 2, 5)
     y = -d.bend * (1 - np.cos(turns))
     points = np.stack([0 * y, y, knee + d.bend * np.sin(turns)], axis=1)
-    arc = [rod(a, b, d.pole_radius, d.metal) for a, b in zip(points[:-1], points[1:])]
+    arc = [rod(a, b, d.pole_radius, d.metal) for a, b in pairwise(points)]
     upright = cylinder((0, 0, low), d.pole_radius, knee - low + 0.003, d.metal)
     return [upright, *arc]
 

@@ -46,9 +46,14 @@ def poses_at(
 def random_poses(
     model: ObjectModel, camera: Camera, count: int, rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    """Return poses (V, 4, 4) evenly at random on the sphere between ``LOWEST`` and ``HIGHEST``."""
-    elevations = np.arcsin(rng.uniform(np.sin(LOWEST), np.sin(HIGHEST), count))
-    return poses_at(model, camera, rng.uniform(-np.pi, np.pi, count), elevations)
+    """Return poses (V, 4, 4) evenly at random on the sphere between ``LOWEST`` and ``HIGHEST``.
+
+    The first ones are the same whatever their number.
+    """
+    heights, azimuths = rng.uniform(
+        (np.sin(LOWEST), -np.pi), (np.sin(HIGHEST), np.pi), (count, 2)
+    ).T
+    return poses_at(model, camera, azimuths, np.arcsin(heights))
 
 
 def spiral_poses(model: ObjectModel, camera: Camera, count: int) -> NDArray[np.float64]:

@@ -15,13 +15,17 @@ from scipy.spatial import cKDTree
 from semantic_field.data.objects.face_samples import face_areas, points_on_faces
 from semantic_field.data.objects.object_model import ObjectModel
 from semantic_field.data.objects.object_rendering import lit
-from semantic_field.data.objects.solid_distance import buried_in_others, nearest_solids
+from semantic_field.data.objects.solid_distance import (
+    buried_in_others,
+    nearest_place_buried,
+    nearest_solids,
+)
 from semantic_field.data.room.ray_caster import face_normal
 from semantic_field.data.room.scene_tables import shape_tables
 from semantic_field.data.room.shading import shade, to_byte, tone_table
 
 MARGIN = 1e-4  # of the object's radius: touching faces are inside the object
-INNER_SAMPLES = 20_000
+INNER_SAMPLES, PLANES = 20_000, 8
 _jit = njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "arcp", "nsz"})
 
 
@@ -48,7 +52,9 @@ def surface_samples(model: ObjectModel, count: int, rng: np.random.Generator) ->
     """
     shapes, kinds = shape_tables(model.shapes)
     areas, faces = face_areas(shapes, kinds)
-    owners, numbers, local, points, normals = (np.empty((0, *s)) for s in ((), (), (3,), (3,), (3,)))
+    owners, numbers, local, points, normals = (
+        np.empty((0, *s)) for s in ((), (), (3,), (3,), (3,))
+    )
     while len(points) < count:
         drawn = faces[rng.choice(len(areas), count + 64, p=areas / areas.sum())]
         batch = _outer_points(model, shapes, kinds, drawn, rng)
@@ -106,41 +112,43 @@ def _shade_points(scene, tone, owners, numbers, local, footprint, colors):
 def signed_distance(model: ObjectModel, points: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the signed distance (N,) of points (N, 3) to the object's surface, negative inside.
 
-    Outside it is exact. Inside it is exact near the surface, and a lower bound of the depth where
-    solids touch or overlap.
+    Outside it is exact. Inside it is the distance to the nearest solid's own surface; where that is
+    hidden in another solid, the least distance to the planes of the nearest surface samples.
     """
-    distances, _ = _nearest(model, points)
-    inside = distances <= MARGIN * model.radius()
-    tree, spacing = _surface_tree(model)
-    deep, _ = tree.query(points[inside])
-    own = np.maximum(-distances[inside], 0.0)
-    deeper = np.maximum(own, deep - spacing)
-    on_surface = (own == 0.0) & (deep <= spacing)  # not deep, but within the margin of a face
-    distances[inside] = np.where(on_surface, distances[inside], -deeper)
+    shapes, kinds = shape_tables(model.shapes)
+    points, margin = np.ascontiguousarray(points, np.float64), MARGIN * model.radius()
+    distances, nearest = np.empty(len(points)), np.empty(len(points), np.int64)
+    nearest_solids(shapes, kinds, points, distances, nearest)
+    inside = np.flatnonzero(distances <= margin)
+    buried = np.empty(len(inside), np.bool_)
+    nearest_place_buried(
+        shapes, kinds, points[inside], distances[inside], nearest[inside], margin, buried
+    )
+    if buried.any():
+        hidden = inside[buried]
+        deep = _depth_below_samples(model, points[hidden])
+        distances[hidden] = -np.maximum(-distances[hidden], deep)
     return distances
+
+
+def _depth_below_samples(model: ObjectModel, points: NDArray) -> NDArray[np.float64]:
+    """Return the least distance (N,) of points to the tangent planes of the samples around them."""
+    tree, normals = _surface_tree(model)
+    _, near = tree.query(points, k=PLANES)
+    offsets = points[:, None] - tree.data[near]
+    return np.abs((offsets * normals[near]).sum(axis=2)).min(axis=1)
 
 
 def nearest_parts(model: ObjectModel, points: NDArray[np.float64]) -> NDArray[np.uint8]:
     """Return the part (N,), index into the part names, whose solid is nearest to each point."""
-    return model.parts[_nearest(model, points)[1]].astype(np.uint8)
-
-
-def _nearest(model: ObjectModel, points: NDArray) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Return the least signed distance of points to any solid, and that solid."""
-    shapes, kinds = shape_tables(model.shapes)
     distances, nearest = np.empty(len(points)), np.empty(len(points), np.int64)
-    nearest_solids(shapes, kinds, np.ascontiguousarray(points, np.float64), distances, nearest)
-    return distances, nearest
+    points = np.ascontiguousarray(points, np.float64)
+    nearest_solids(*shape_tables(model.shapes), points, distances, nearest)
+    return model.parts[nearest].astype(np.uint8)
 
 
 @lru_cache(maxsize=8)
-def _surface_tree(model: ObjectModel) -> tuple[cKDTree, float]:
-    """Return samples of the outer surface, and how far from a sample a surface point may be.
-
-    With N samples on an area A no sample is within r of a point with probability
-    exp(-N pi r^2 / A): r for one case in 10,000, for as many points as there are samples.
-    """
-    samples = surface_samples(model, INNER_SAMPLES, np.random.default_rng(3)).points
-    area = face_areas(*shape_tables(model.shapes))[0].sum()
-    rare = np.log(1e4 * INNER_SAMPLES)
-    return cKDTree(samples), float(np.sqrt(rare * area / (np.pi * INNER_SAMPLES)))
+def _surface_tree(model: ObjectModel) -> tuple[cKDTree, NDArray[np.float64]]:
+    """Return samples of the outer surface, and their normals."""
+    samples = surface_samples(model, INNER_SAMPLES, np.random.default_rng(3))
+    return cKDTree(samples.points), samples.normals

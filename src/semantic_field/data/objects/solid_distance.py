@@ -106,3 +106,28 @@ def buried_in_others(shapes, kinds, points, owners, margin, buried):
                 if d <= margin:
                     buried[n] = True
                     break
+
+
+@_jit
+def nearest_place_buried(shapes, kinds, points, distances, nearest, margin, buried):
+    """Fill whether the place on the nearest solid's surface nearest to a point is in another solid.
+
+    Args:
+        distances, nearest: (N,) of the points (N, 3), as ``nearest_solids`` fills them.
+    """
+    step = 0.1 * margin
+    for n in range(points.shape[0]):
+        i, x, y, z = nearest[n], points[n, 0], points[n, 1], points[n, 2]
+        kind, span = kinds[i], distances[n] / (2.0 * step)
+        gx = solid_distance(shapes, kind, i, x + step, y, z)
+        gx -= solid_distance(shapes, kind, i, x - step, y, z)
+        gy = solid_distance(shapes, kind, i, x, y + step, z)
+        gy -= solid_distance(shapes, kind, i, x, y - step, z)
+        gz = solid_distance(shapes, kind, i, x, y, z + step)
+        gz -= solid_distance(shapes, kind, i, x, y, z - step)
+        x, y, z = x - span * gx, y - span * gy, z - span * gz
+        buried[n] = False
+        for k in range(kinds.shape[0]):
+            if k != i and solid_distance(shapes, kinds[k], k, x, y, z) <= margin:
+                buried[n] = True
+                break

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -229,7 +230,7 @@ def _drawers(d: TableDesign) -> list[Shape]:
     shapes, (x, y), t = [], d.leg_half, d.thickness
     edges = np.linspace(-x + t, x - t, d.drawers + 1)
     low = d.below - d.apron
-    for left, right in zip(edges[:-1], edges[1:]):
+    for left, right in pairwise(edges):
         middle, front = (left + right) / 2, -y + 0.2 * t
         shapes.append(
             box((left + 0.004, front, low), (right - 0.004, 0.5 * y, d.below + 0.002), d.board)

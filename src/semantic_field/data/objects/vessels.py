@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +28,9 @@ class MugDesign:
     """Sizes in metres of a mug; its handle is at +x.
 
     Attributes:
-        radius, height: of the body; the radius is that at the bottom; ``taper`` = ratio of its upper to lower radius.
+        radius, height: of the body; the radius is that at its lower end.
+        taper: ratio of the body's upper to its lower radius.
+        foot: height of a narrower foot; 0 = none.
         drink_height: of the drink, a thin disc above the rim.
         handle: "box", "ring" or "ear"; ``reach`` = from the body to its outer side.
         low, high: heights of the handle's ends on the body.
@@ -118,7 +121,7 @@ def _curved_handle(d: MugDesign, turns: NDArray, squareness: float) -> list[Shap
     x = d.radius_at(middle) - 0.003 + d.reach * across + shift * up
     points = np.stack([x, np.zeros_like(x), middle + half * up], axis=1)
     r = d.thickness / 2
-    shapes = [rod(a, b, r, d.handle_glaze) for a, b in zip(points[:-1], points[1:])]
+    shapes = [rod(a, b, r, d.handle_glaze) for a, b in pairwise(points)]
     joints = [ellipsoid(point, (r, r, r), d.handle_glaze) for point in points[1:-1]]
     return [*shapes, *joints]
 

@@ -1,0 +1,1 @@
+"""Object priors against simple alternatives: views, labels, and the surface nobody saw."""
