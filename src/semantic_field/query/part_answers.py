@@ -141,7 +141,7 @@ def _part_hit(
 
 def _inside(points: NDArray[np.float64], box: PartBox) -> NDArray[np.bool_]:
     local = (points - box.T_world_part[:3, 3]) @ box.T_world_part[:3, :3]
-    return (np.abs(local) <= 0.5 * box.size + SAME_M).all(1)
+    return np.asarray((np.abs(local) <= 0.5 * box.size + SAME_M).all(1), bool)
 
 
 def _shared(whole: Hit, result: QueryResult, points: NDArray[np.float64]) -> NDArray[np.int64]:
