@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 import trimesh
@@ -22,6 +23,7 @@ from semantic_field.query.object_completion import (
     observed_object,
     sentence,
 )
+from semantic_field.query.object_picture import draw_object, object_picture
 from semantic_field.query.part_answers import PartEngine
 from semantic_field.teachers.label_text import LabelTextTeacher
 
@@ -293,3 +295,25 @@ def test_a_file_of_another_kind_is_refused(engine, tmp_path):
     whole = complete_object(thing, MirroredCompleter()).completion
     with pytest.raises(ValueError, match=r"a file \.ply, got 'chair\.obj'"):
         write_object(tmp_path / "chair.obj", whole)
+
+
+# --- pictures -----------------------------------------------------------------------------------
+
+
+def test_the_picture_shows_what_was_seen_and_what_was_added(engine, tmp_path):
+    thing = engine.object_of_hit(near(engine.query("chair"), CHAIRS[0]))
+    whole = complete_object(thing, MirroredCompleter()).completion
+    side = np.array([0.0, -1, 0])
+    normals = np.where(whole.observed[:, None], side, -side)  # the near half faces low y
+    whole = replace(whole, normals=normals)
+    picture = object_picture(whole, 100)
+    assert picture.shape == (200, 300, 3)
+    tiles = picture.reshape(2, 100, 3, 100, 3).swapaxes(1, 2)
+    drawn = (tiles != 255).any(-1).sum((2, 3))  # rows: sides; columns: observed, whole, parts
+    assert (drawn[:, 0] > 300).all() and (drawn[:, 1] >= drawn[:, 0]).all()
+    hues = {tuple(color) for color in tiles[0, 2].reshape(-1, 3)}
+    assert len(hues) > 3 and len({tuple(c) for c in tiles[0, 0].reshape(-1, 3) if c[0] == c[1]}) > 1
+    draw_object(tmp_path / "chair.png", whole, 60)
+    assert cv2.imread(str(tmp_path / "chair.png")).shape == (120, 180, 3)
+    with pytest.raises(OSError, match="could not be written"):
+        draw_object(tmp_path / "nowhere" / "chair.png", whole, 60)
