@@ -16,6 +16,7 @@ from semantic_field.object_prior.completion import NoPriorError
 from semantic_field.object_prior.object_file import write_object
 from semantic_field.query.engine import QueryEngine, QueryResult
 from semantic_field.query.grasp import grasp_clouds
+from semantic_field.query.map_objects import gathered
 from semantic_field.query.navigation import goal_pose
 from semantic_field.query.object_completion import (
     category_for,
@@ -119,6 +120,30 @@ def test_a_box_holds_the_chair_and_not_the_floor_below_it(engine):
     box[:3, 3] = [1, 1, 5]
     with pytest.raises(ValueError, match=r"got 0 points of the map in it.*full edge lengths"):
         engine.object_in_box(box, EDGES)
+
+
+def test_pieces_of_one_thing_are_gathered_and_others_are_left(teacher):
+    """Of the first chair only two edges of the seat and a strip of the back were seen."""
+    state, points = room(teacher)
+    offset = points.xyz - CHAIRS[0].astype(np.float32)
+    first = (np.abs(offset) < 0.5).all(1) & (points.label == 3)
+    back = (offset[:, 1] > 0.2) & (offset[:, 2] > 0.2)
+    edge = (offset[:, 1] < -0.2) & (np.abs(offset[:, 2]) < 0.1)
+    points = points.select(~first | back | edge)
+    engine = QueryEngine(teacher)
+    engine.set_points(state, points)
+    of_first = np.flatnonzero((points.label == 3) & (np.abs(points.xyz - CHAIRS[0]) < 0.5).all(1))
+    hits = engine.query("chair").hits
+    pieces = [hit for hit in hits if np.abs(hit.centre - CHAIRS[0]).max() < 0.5]
+    assert len(hits) == 3 and len(pieces) == 2
+    for hit in pieces:
+        thing = gathered(engine.object_of_hit(hit.id), engine.config.voxel_m)
+        assert np.array_equal(np.sort(thing.indices), of_first)
+        assert set(thing.indices[: hit.point_count]) == set(hit.indices)  # its own come first
+        assert not set(thing.around) & set(thing.indices)
+    (whole,) = (hit for hit in hits if hit.id not in {piece.id for piece in pieces})
+    thing = gathered(engine.object_of_hit(whole.id), engine.config.voxel_m)
+    assert len(thing.indices) == whole.point_count  # the other chair is not part of it
 
 
 # --- completion ---------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +13,16 @@ from scipy.spatial import KDTree
 from semantic_field.field.map_state import MapState
 from semantic_field.field.surface.points import SurfacePoints
 from semantic_field.geometry import invert_transform, transform_points
-from semantic_field.query.hits import Hit
+from semantic_field.query.axes import ground_axes
+from semantic_field.query.boxes import oriented_box
+from semantic_field.query.clusters import cluster, groups_of
+from semantic_field.query.hits import CLUSTER_VOXELS, MIN_PART_POINTS, Hit
 
 AROUND_M = 0.15  # how far the surroundings of an object reach
 FOUND_AGAIN = 0.3  # least share of an object's points that must be there in a later map
 WITHIN = 0.8  # least share of the points of a label around a box that must be inside the box
 LEAST_POINTS = 30
+GROWTH = 1.25  # by how much pieces of one thing may be longer together than the longest of them
 
 
 @dataclass(frozen=True)
@@ -133,6 +137,41 @@ def _around(points: SurfacePoints, indices: NDArray[np.int64]) -> NDArray[np.int
     near = ((points.xyz >= low) & (points.xyz <= high)).all(1)
     near[indices] = False
     return np.flatnonzero(near)
+
+
+def gathered(thing: MapObject, spacing_m: float, up: str = "+z") -> MapObject:
+    """Return an object with the other pieces of the map that belong to it.
+
+    Of a thing that was seen from one side, the map may have pieces that do not touch, such as the
+    back and the edge of the seat of a chair, which are hits of their own. Pieces of one label are
+    one thing if they are hardly larger together than the largest of them.
+
+    Args:
+        spacing_m: of the surface points. up: the axis of the map that points up.
+    """
+    points, axes = thing.points, ground_axes(up)
+    label = np.bincount(points.label[thing.indices] + 1).argmax() - 1
+    rest = points.label == label
+    rest[thing.indices] = False
+    loose = np.flatnonzero(rest)
+    groups = groups_of(cluster(points.xyz[loose], CLUSTER_VOXELS * spacing_m))
+    pieces = [loose[group] for group in groups if len(group) >= MIN_PART_POINTS]
+    indices, longest = thing.indices, _longest(points, thing.indices, axes)
+    for piece in sorted(pieces, key=lambda piece: _apart(points, thing.indices, piece)):
+        both = np.concatenate([indices, piece])
+        limit = GROWTH * max(longest, _longest(points, piece, axes))
+        if _longest(points, both, axes) <= limit:
+            indices, longest = both, limit / GROWTH
+    return replace(thing, indices=indices, around=_around(points, indices))
+
+
+def _longest(points: SurfacePoints, indices: NDArray[np.int64], axes: NDArray) -> float:
+    """Return the longest horizontal edge of the box of some points, metres."""
+    return float(oriented_box(points.xyz[indices], axes)[1][:2].max())
+
+
+def _apart(points: SurfacePoints, one: NDArray[np.int64], other: NDArray[np.int64]) -> float:
+    return float(np.linalg.norm(points.xyz[one].mean(0) - points.xyz[other].mean(0)))
 
 
 def object_in_box(

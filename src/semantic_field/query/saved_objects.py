@@ -10,7 +10,7 @@ from semantic_field.object_prior.completer import Completer
 from semantic_field.object_prior.completion import ObservedView
 from semantic_field.object_prior.object_crops import SurroundedObject
 from semantic_field.query.engine import QueryEngine
-from semantic_field.query.map_objects import MapObject
+from semantic_field.query.map_objects import MapObject, gathered
 from semantic_field.query.object_completion import CompletedObject, complete_object
 from semantic_field.query.part_questions import part_question
 from semantic_field.teachers.language import LanguageTeacher
@@ -41,7 +41,7 @@ def complete_saved(
     result = engine.query(text if part is None else part.whole)
     if not result.found:
         raise ValueError(f"expected a thing that is in the map, got another: {result.message}")
-    thing = engine.object_of_hit(result.hits[0].id)
+    thing = gathered(engine.object_of_hit(result.hits[0].id), query.voxel_m, query.up)
     views = stored_views(state, thing, settings)
     wanted = category or (part.category if part is not None else "")
     return complete_object(thing, completer, views, wanted, query.up)

@@ -29,7 +29,7 @@ from semantic_field.nodes.ros.qos import LATCHED, RELIABLE
 from semantic_field.object_prior.completer import Completer, NoPriors
 from semantic_field.object_prior.completion import Completion
 from semantic_field.query.engine import QueryEngine
-from semantic_field.query.map_objects import MapObject
+from semantic_field.query.map_objects import MapObject, gathered
 from semantic_field.query.object_completion import (
     CompletedObject,
     category_for,
@@ -115,11 +115,12 @@ class ObjectService:
     ) -> tuple[CompletedObject, CompleteObject.Response]:
         """Complete an object while training rests, publish it and return it."""
         category_for(thing.label, category, self._completer.part_names)  # before anything rests
-        settings, up = self._settings(), self._engine.config.up
+        settings, query = self._settings(), self._engine.config
+        thing = gathered(thing, query.voxel_m, query.up)
         with self._one_by_one:
             with self._views.resting(settings.rest_s):
                 views = self._views.views(thing, settings.views, settings.view_pixels)
-                completed = complete_object(thing, self._completer, views, category, up)
+                completed = complete_object(thing, self._completer, views, category, query.up)
             response = response_of(completed)
             self._publish[""](response.cloud)
             self._publish["/markers"](part_markers(response))
