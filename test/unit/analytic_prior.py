@@ -44,6 +44,7 @@ class AnalyticPrior(ObjectPrior):
             self.label_layer.weight[1:] = torch.eye(len(parts))
             self.label_layer.bias.copy_(torch.tensor([-3.0] + [0.0] * len(parts)))
         self.requires_grad_(False)
+        self.softness = 0.005
 
     def part_distances(self, sizes: Tensor, points: Tensor) -> Tensor:
         """Signed distances (B, N, C) to the parts, metres of the object's own frame."""
@@ -59,24 +60,36 @@ class AnalyticPrior(ObjectPrior):
         return -60.0 * self._parts(codes, points)
 
     def render(self, codes: Tensor, rays: CanonicalRays) -> PriorPixels:
-        distance, least = torch.zeros(rays.cosines.shape), torch.full(rays.cosines.shape, 9.0)
         codes = codes.expand(len(rays.origins), -1)
-        best = distance
+        middle = -(rays.origins * rays.directions).sum(-1, keepdim=True)
+        along = middle + torch.linspace(-1.6, 1.6, 65)  # (B, R, S), 0.05 apart
+
+        def at(distance: Tensor) -> Tensor:
+            return rays.origins + distance[..., None] * rays.directions
+
         with torch.no_grad():
-            for _ in range(48):
-                step = self.distances(codes, rays.origins + distance[..., None] * rays.directions)
-                best = torch.where(step < least, distance, best)
-                least = torch.minimum(step, least)
-                distance = distance + step
-        nearest = self.distances(codes, rays.origins + best[..., None] * rays.directions)
-        opacity = torch.sigmoid(1 - 200 * nearest)
-        distance = best + nearest
-        points = rays.origins + distance[..., None] * rays.directions
-        parts = self._parts(codes, points)
+            every = [self.distances(codes, at(part)) for part in along.unbind(-1)]
+            inside = torch.stack(every, -1)
+            deepest = along.gather(-1, inside.argmin(-1, keepdim=True))[..., 0]
+            first = (inside < 0).to(torch.uint8).argmax(-1, keepdim=True).clamp(min=1)
+            before, after = inside.gather(-1, first - 1), inside.gather(-1, first)
+            share = (before / (before - after)).clamp(0, 1)
+            hit = (along.gather(-1, first - 1) + 0.05 * share)[..., 0]
+            ends = torch.where((inside < 0).any(-1), hit, deepest)
+            slope = (self.distances(codes, at(ends + 1e-3)) - self.distances(codes, at(ends))) / 1e-3
+        opacity = torch.sigmoid(-self.distances(codes, at(deepest)) / self.softness)
+        distance = ends - self.distances(codes, at(ends)) / slope.clamp(max=-0.2)
+        distance = torch.where((inside < 0).any(-1), distance, ends)
+        parts = self._parts(codes, at(distance))
         color = torch.softmax(-100 * parts, -1) @ COLORS[: parts.shape[-1]]
         color = 1 + opacity[..., None] * (color - 1)
         # where nothing is met, the features speak of far parts: background
-        return PriorPixels(color, distance, opacity, points, -60 * parts)
+        return PriorPixels(color, distance, opacity, at(distance), -60 * parts)
+
+    def label_logits(self, pixels: PriorPixels) -> Tensor:
+        parts = pixels.features.log_softmax(-1)
+        missed = (1 - pixels.opacity[..., None]).clamp(min=1e-6).log()
+        return torch.cat([missed, pixels.opacity[..., None].clamp(min=1e-6).log() + parts], -1)
 
     def _parts(self, codes: Tensor, points: Tensor) -> Tensor:
         centre = torch.tensor(self.frame.centre_m, dtype=points.dtype)

@@ -26,10 +26,10 @@ from semantic_field.object_prior.observed_rays import ObservedRays
 from semantic_field.object_prior.prior_model import canonical_rays
 
 CODE = torch.tensor([0.8, -1.0, 0.7, -0.9])
-FAST = FitOptions(steps=50, rays=192, tried=20)
+FAST = FitOptions(steps=45, rays=128, tried=20)
 
 
-def view_of(prior: BoxChair, code: torch.Tensor, eye=(1.2, -1.4, 1.3), side: int = 40) -> ObjectView:
+def view_of(prior: BoxChair, code: torch.Tensor, eye=(1.2, -1.4, 1.3), side: int = 32) -> ObjectView:
     """What a camera sees, from the prior's own renderer: colour, depth, parts and mask."""
     camera = Camera.from_field_of_view(side, side, 0.8)
     pose = look_at(eye, (0.0, 0.0, 0.45))
@@ -73,7 +73,7 @@ def test_one_view_gives_the_shape(prior, view, use, most_m):
 
 
 def test_all_evidence_of_two_views_gives_the_code(prior, view):
-    other = view_of(prior, CODE, eye=(-1.0, 1.5, 1.0), side=32)
+    other = view_of(prior, CODE, eye=(-1.0, 1.5, 1.0), side=24)
     found = fit_code(prior, [view, other], options=FAST)
     assert (found.code - CODE).abs().max() < 0.25
     assert set(found.losses) == {"color", "labels", "depth", "mask"}
@@ -152,13 +152,12 @@ def test_half_of_the_drawn_rays_meet_the_object(prior, view):
 
 
 def test_the_width_of_silhouettes_is_restored(prior):
-    prior.softness = 0.01
+    before = prior.softness
     with pytest.raises(RuntimeError), softened(prior) as soften:
         soften(0.5)
         assert prior.softness == 0.5
         raise RuntimeError
-    assert prior.softness == 0.01
-    del prior.softness
+    assert prior.softness == before != 0.5
 
 
 def test_whitened_codes_have_unit_variance():
