@@ -33,9 +33,10 @@ class FreeSpace:
     cell: NDArray[np.float64]
     free: NDArray[np.bool_]
 
-    def centres(self) -> Float[NDArray, "M 3"]:
-        """Return the centres of the free cells, level frame."""
-        return (np.argwhere(self.free) + 0.5) * self.cell + self.low
+    @property
+    def high(self) -> NDArray[np.float64]:
+        """The other corner (3,) of the grid."""
+        return self.low + self.cell * self.free.shape
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,14 @@ class ObjectEvidence:
             beside = clear[v, u] & ((depth == 0) | (z < depth + margin))
             free[index[before | beside]] = True
         return free
+
+    def free_places(self, count: int, seed: int = 0) -> Float[NDArray, "M 3"]:
+        """Return random places that were seen to be free, of ``count`` tried around the object."""
+        rng = np.random.default_rng(seed)
+        low, high = self.space.low, self.space.high
+        middle, half = (low + high) / 2, (high - low) / 2
+        tried = middle + half * rng.uniform(-1, 1, (count, 3)) * [0.75, 0.75, 1.0]
+        return tried[self.seen_free(tried, 0.3 * self.tolerance_m)]
 
     @cached_property
     def _clear(self) -> tuple[NDArray[np.bool_], ...]:
@@ -194,7 +203,7 @@ def _mark_free(evidence: ObjectEvidence, space: FreeSpace) -> None:
     if evidence.views:
         index = np.indices(space.free.shape).reshape(3, -1).T
         centres = (index + 0.5) * space.cell + space.low
-        margin = 0.5 * float(space.cell.max()) + 0.4 * evidence.tolerance_m
+        margin = 0.3 * float(space.cell.max()) + 0.3 * evidence.tolerance_m
         space.free[:] = evidence.seen_free(centres, margin).reshape(space.free.shape)
 
 
