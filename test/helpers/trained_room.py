@@ -38,3 +38,19 @@ def best_views(room: SimulatedRoom, names: tuple[str, ...], count: int = 4) -> l
         shown = [int((frame.labels == class_id).sum()) for frame in frames]
         chosen |= set(np.argsort(shown)[-count:].tolist())
     return [frames[i] for i in sorted(chosen)]
+
+
+@lru_cache(maxsize=1)
+def half_walk() -> tuple[Mapper, SimulatedRoom]:
+    """A mapper that has seen the first half of a walk: every chair from one side only."""
+    config = Config(
+        field=FieldConfig(grid=GridConfig(log2_table_size=16)),
+        mapping=MappingConfig(rays_per_step=1024, threads=1),
+    )
+    room = SimulatedRoom(n_frames=60, size=(240, 180))
+    mapper = Mapper(config, make_language_teacher(config.teacher))
+    mapper.set_label_names(room.label_names)
+    for index in range(30):
+        mapper.add_frame(room[index])
+    mapper.train_steps(350)
+    return mapper, room

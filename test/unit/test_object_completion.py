@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import trimesh
-from known_room import CHAIRS, NAMES, room
+from known_room import CHAIRS, NAMES, room, shell
 from mirrored_completer import MirroredCompleter
 
 from semantic_field.object_prior.completer import NoPriors
@@ -16,13 +16,14 @@ from semantic_field.object_prior.completion import NoPriorError
 from semantic_field.object_prior.object_file import write_object
 from semantic_field.query.engine import QueryEngine, QueryResult
 from semantic_field.query.grasp import grasp_clouds
-from semantic_field.query.map_objects import gathered
+from semantic_field.query.map_objects import MapObject, gathered
 from semantic_field.query.navigation import goal_pose
 from semantic_field.query.object_completion import (
     category_for,
     complete_object,
     observed_object,
     sentence,
+    support_height,
 )
 from semantic_field.query.object_picture import draw_object, object_picture
 from semantic_field.query.part_answers import PartEngine
@@ -173,6 +174,23 @@ def test_the_observation_is_in_coordinates_of_the_map(teacher):
     observed = observed_object(thing, (), "-y")
     assert np.abs(observed.points).max() < 10 and observed.points.dtype == np.float64
     assert observed.up.tolist() == [0, -1, 0] and observed.views == ()
+
+
+def test_what_it_stands_on_is_the_surface_below_it(engine, teacher):
+    up = np.array([0.0, 0, 1])
+    chair, table = (engine.object_of_hit(engine.query(n).hits[0].id) for n in ("chair", "table"))
+    assert support_height(chair, up) == pytest.approx(0.0, abs=1e-6)
+    assert observed_object(chair, ()).ground_m == support_height(chair, up)
+    assert support_height(table, up) == pytest.approx(0.0, abs=1e-6)  # its own top is no support
+    state, points = half_seen(teacher, version=2)
+    mug = shell([2.0, 3.0, 0.80], [0.09, 0.09, 0.1]).astype(np.float32)  # on the table
+    onto = points.select(np.zeros(len(mug), np.int64))
+    onto = replace(onto, xyz=mug, label=np.full(len(mug), 12, np.int32))
+    both = points.joined(onto)
+    thing = MapObject("mug", state, both, np.arange(len(points), len(both)), np.zeros(0, np.int64))
+    assert support_height(thing, up) == pytest.approx(0.75, abs=0.001)
+    floating = replace(thing, points=both.select(both.label == 12), indices=np.arange(len(mug)))
+    assert support_height(floating, up) is None
 
 
 def test_what_it_is_comes_from_the_request_or_the_label():

@@ -20,6 +20,13 @@ from semantic_field.query.axes import ground_axes
 from semantic_field.query.categories import category_of
 from semantic_field.query.map_objects import MapObject
 
+LEVEL = 0.85  # least upward part of the normal of a surface that something stands on
+SLACK_M = 0.03  # what an object stands on may be so much above its lowest points
+REACHES_M = (0.05, 0.3)  # around its box
+BAND_M = 0.02
+LEAST_SUPPORT = 12  # points of the map
+SUPPORT_SHARE = 0.2
+
 
 @dataclass(frozen=True)
 class CompletedObject:
@@ -85,14 +92,45 @@ def observed_object(
     thing: MapObject, views: tuple[ObservedView, ...], up: str = "+z"
 ) -> ObservedObject:
     """Return what is known of an object, in map coordinates (from the map's origin on)."""
-    own = thing.own
+    own, upward = thing.own, ground_axes(up)[2]
     return ObservedObject(
         points=own.xyz.astype(np.float64),
         normals=own.normals.astype(np.float64),
         colors=own.color,
         views=views,
-        up=ground_axes(up)[2],
+        up=upward,
+        ground_m=support_height(thing, upward),
     )
+
+
+def support_height(thing: MapObject, upward: NDArray[np.float64]) -> float | None:
+    """Return the height of what an object stands on, map coordinates along ``upward``, metres.
+
+    That is the highest level surface of other labels below its lowest points, under its box or
+    beside it; None if the map shows none.
+    """
+    own, points = thing.own.xyz @ upward, thing.points
+    others = ~np.isin(points.label, np.unique(points.label[thing.indices]))
+    others[thing.indices] = False
+    height = points.xyz @ upward
+    level = others & (points.normals @ upward > LEVEL) & (height < np.quantile(own, 0.02) + SLACK_M)
+    across = points.xyz - height[:, None] * upward
+    low, high = across[thing.indices].min(0), across[thing.indices].max(0)
+    for reach in REACHES_M:
+        near = level & ((across >= low - reach) & (across <= high + reach)).all(1)
+        if near.sum() >= LEAST_SUPPORT:
+            return _highest_plane(height[near])
+    return None
+
+
+def _highest_plane(heights: NDArray[np.floating]) -> float | None:
+    """Return the median of the highest band of heights with a fair share of them."""
+    bands = np.floor(heights / BAND_M).astype(np.int64)
+    for band in np.unique(bands)[::-1]:
+        inside = np.abs(bands - band) <= 1
+        if inside.sum() >= max(LEAST_SUPPORT, SUPPORT_SHARE * len(heights)):
+            return float(np.median(heights[inside]))
+    return None
 
 
 def _in_world(completion: Completion, origin: NDArray[np.float64]) -> Completion:
