@@ -100,7 +100,7 @@ def coarse_poses(
 ) -> tuple[PoseCandidates, Placement, Tensor]:
     """Return candidates of a category, their places refined on grids, and their contradictions.
 
-    Best first; all empty if the object is larger than every prototype.
+    Best first; all empty if no prototype has the object's size.
     """
     found = search(evidence, shapes.bank, options.coarse)
     place = Placement.of_candidates(found, shapes.bank, shapes.distribution)
@@ -126,7 +126,7 @@ def align(
     Args:
         start: places to refine, best first; None = those of ``coarse_poses``.
     Returns:
-        None if the object is larger than any object of the category.
+        None if no object of the category has such a size.
     """
     options = options or AlignmentOptions()
     place = coarse_poses(evidence, shapes, options)[1] if start is None else start

@@ -38,12 +38,12 @@ class FitOptions:
         seed: of the rays that are drawn.
     """
 
-    steps: int = 80
-    rays: int = 256
+    steps: int = 100
+    rays: int = 160
     restarts: int = 3
     rate: float = 0.1
     code_weight: float = 0.03
-    tried: int = 64
+    tried: int = 48
     tried_rays: int = 128
     weights: EvidenceWeights = EvidenceWeights()
     softness: tuple[float, float] = (0.03, 0.005)

@@ -43,7 +43,7 @@ class CompletionOptions:
         alignment: how poses and shapes are searched.
     """
 
-    surface_points: int = 2500
+    surface_points: int = 1500
     hopeless: float = 0.35
     alignment: AlignmentOptions = field(default_factory=AlignmentOptions)
 
@@ -103,7 +103,7 @@ def judged_fits(
 def category_fits(
     evidence: ObjectEvidence, shapes: Mapping[str, CategoryShapes], options: CompletionOptions
 ) -> dict[str, Alignment]:
-    """Return the best fit of each category that is large enough and not hopeless."""
+    """Return the best fit of each category that has such sizes and is not hopeless."""
     places = {}
     for name, own in shapes.items():
         _, place, contradiction = coarse_poses(evidence, own, options.alignment)

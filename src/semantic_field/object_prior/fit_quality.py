@@ -9,11 +9,13 @@ import torch
 from numpy.typing import NDArray
 
 from semantic_field.object_prior.alignment import Alignment, CategoryShapes
-from semantic_field.object_prior.joint_refinement import prior_distances
+from semantic_field.object_prior.joint_refinement import RefinementOptions, prior_distances
 from semantic_field.object_prior.object_evidence import ObjectEvidence
 from semantic_field.object_prior.prototypes import coarse_surface
 
-QUALITIES = ("off_surface", "missed", "normals", "contradicted", "surprise", "scale")
+QUALITIES = ("off_surface", "missed", "normals", "contradicted", "surprise", "scale", "larger")
+
+SCALE_DEVIATION = RefinementOptions().scale_deviation
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,8 @@ class FitQuality:
             surface in tolerances (at most 1 each); share of the points farther than half a
             tolerance; mean disagreement along the normals, 0..1; share of the shape's surface
             that lies in space seen to be free; squared Mahalanobis distance of the shape, an
-            axis; squared logarithm of the scale in its expected deviations.
+            axis; squared logarithm of the scale in its expected deviations; logarithm of the
+            ratio of the shape's extent to the observed one.
         residual_m: median distance of the observed points from the surface, metres.
     """
 
@@ -48,6 +51,7 @@ def fit_quality(
     off = np.minimum(np.abs(before - ahead) / ahead, 1.0)
     surface = found.to_level(coarse_surface(shapes.prior, found.code))
     contradicted = evidence.seen_free(surface, 0.5 * tolerance).mean() if len(surface) else 1.0
+    extent = np.linalg.norm(np.ptp(surface, axis=0)) if len(surface) else np.inf
     values = np.array(
         [
             np.minimum(on / tolerance, 1.0).mean(),
@@ -55,7 +59,8 @@ def fit_quality(
             off.mean(),
             contradicted,
             found.surprise,
-            (np.log(found.scale) / 0.04) ** 2,
+            (np.log(found.scale) / SCALE_DEVIATION) ** 2,
+            np.log(np.clip(extent / evidence.extent_m, 0.1, 10.0)),
         ]
     )
     return FitQuality(values, float(np.median(on)))
