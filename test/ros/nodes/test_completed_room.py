@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+import cv2
 import numpy as np
 import pytest
 from scipy.spatial import KDTree
@@ -15,9 +16,11 @@ embedded_ros.install()
 
 from semantic_field.data.simulated_room import RoomObject, SimulatedRoom  # noqa: E402
 from semantic_field.geometry import Camera, depth_to_world, look_at  # noqa: E402
+from semantic_field.nodes.commands.demo_object import complete_one  # noqa: E402
 from semantic_field.nodes.mapping_node import MappingNode  # noqa: E402
 from semantic_field.nodes.query_node import QueryNode  # noqa: E402
 from semantic_field.nodes.ros import conversions  # noqa: E402
+from semantic_field.nodes.ros.client import Client  # noqa: E402
 from semantic_field.object_prior.category_decision import (  # noqa: E402
     CategoryDecision,
     LogisticModel,
@@ -58,6 +61,20 @@ def surface_of(room: SimulatedRoom, thing: RoomObject) -> np.ndarray:
 def places_in(cloud) -> np.ndarray:
     points = conversions.cloud_arrays(cloud)
     return np.stack([points[axis] for axis in "xyz"], axis=1)
+
+
+@pytest.fixture
+def make_client(context):
+    """Clients as commands use them; closed after the test."""
+    made = []
+
+    def make(name: str) -> Client:
+        made.append(Client(name, context=context))
+        return made[-1]
+
+    yield make
+    for client in made:
+        client.close()
 
 
 @pytest.fixture
@@ -117,3 +134,16 @@ def test_a_part_of_it_can_be_asked_for(mapped, call):
     assert 0 <= part.predicted <= 1 and (
         "observed" in answer.message or "predicted" in answer.message
     )
+
+
+def test_the_demo_shows_it(mapped, call, make_client, tmp_path):
+    answers = {text: call(Query, "query", text=text) for text in ("sofa", "chair")}
+    told = complete_one(make_client("demo"), answers, tmp_path)
+    assert told["success"] and told["category"] == "chair", told
+    picture = cv2.imread(str(tmp_path / "completed.png"))
+    drawn = (picture != 255).any(-1).reshape(2, -1, 3, picture.shape[1] // 3).sum((1, 3))
+    assert (drawn > 500).all()
+    head = (tmp_path / "completed.ply").read_bytes().partition(b"end_header\n")[0].decode()
+    assert f"element vertex {told['points']}\n" in head
+    nothing = complete_one(make_client("other"), {"sofa": answers["sofa"]}, tmp_path / "other")
+    assert not nothing["success"] and "no prior for 'sofa'" in nothing["message"]
