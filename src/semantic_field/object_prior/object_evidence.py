@@ -158,7 +158,7 @@ def _level_frame(points: NDArray, up: NDArray) -> NDArray[np.float64]:
     turned = points @ rotation
     middle = (turned.min(0) + turned.max(0)) / 2
     middle[2] = np.quantile(turned[:, 2], 0.005)
-    return make_transform(rotation, rotation @ middle)
+    return np.asarray(make_transform(rotation, rotation @ middle), np.float64)
 
 
 def _bases(

@@ -39,13 +39,13 @@ def unseen_part_score(seen: OneSidedScan, found: Completion) -> CompletedPart:
     """Return the scores of a completion of an observation with known truth."""
     truth = true_surface(seen)
     T_object_world = invert_transform(seen.T_world_object)
-    whole = transform_points(T_object_world, found.points)
-    observed = transform_points(T_object_world, seen.observed.points)
+    whole = np.asarray(transform_points(T_object_world, found.points), np.float64)
+    observed = np.asarray(transform_points(T_object_world, seen.observed.points), np.float64)
     mirrored = transform_points(T_object_world, mirrored_points(seen.observed.points, found))
     score = unseen_score(truth, whole)
     return CompletedPart(
         score.chamfer_m,
-        unseen_score(truth, np.concatenate([observed, mirrored])).chamfer_m,
+        unseen_score(truth, np.concatenate([observed, mirrored], dtype=np.float64)).chamfer_m,
         unseen_score(truth, observed).completeness_m,
         score.share,
     )
@@ -65,4 +65,5 @@ def true_surface(seen: OneSidedScan) -> TrueSurface:
 def mirrored_points(points: NDArray[np.float64], found: Completion) -> NDArray[np.float64]:
     """Return world points mirrored about the plane x = 0 of the found object's frame."""
     own = transform_points(invert_transform(found.T_world_object), points)
-    return transform_points(found.T_world_object, own * [-1.0, 1.0, 1.0])
+    world = transform_points(found.T_world_object, own * [-1.0, 1.0, 1.0])
+    return np.asarray(world, np.float64)
