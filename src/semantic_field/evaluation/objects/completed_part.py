@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import KDTree
 
 from semantic_field.data.objects.object_surface import surface_samples
 from semantic_field.data.objects.object_visibility import visible_points
@@ -15,6 +16,7 @@ from semantic_field.object_prior.completion import Completion
 from semantic_field.object_prior.one_sided_scans import OneSidedScan
 
 SAMPLES = 4000
+NEAR_M = 0.04  # of an observed point: other visible points were hidden by something else
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,10 @@ def true_surface(seen: OneSidedScan) -> TrueSurface:
     poses = [
         invert_transform(seen.T_world_object) @ view.T_world_camera for view in seen.observed.views
     ]
+    own = transform_points(invert_transform(seen.T_world_object), seen.observed.points)
+    near = KDTree(own).query(points)[0] < NEAR_M
     visible = [visible_points(seen.model, points, pose) for pose in poses]
-    return TrueSurface(points, np.any(visible, axis=0))
+    return TrueSurface(points, np.any(visible, axis=0) & near)
 
 
 def mirrored_points(points: NDArray[np.float64], found: Completion) -> NDArray[np.float64]:
