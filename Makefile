@@ -13,7 +13,7 @@ BENCHES := kernels training_step main_job query teachers dds_images gpu
 # What make weights trains, where to, and where the recordings house/ and bookstore/ are.
 MODELS := gsnerf gp_nerf
 # Object priors: category, its training objects (the first seeds) and steps.
-PRIORS := chair:800:12000 table:500:5500 mug:400:3500 lamp:400:3500 cabinet:500:5500 bottle:400:3000
+PRIORS := chair:800:12000 table:500:6500 mug:400:4500 cabinet:500:6500 lamp:400:3500 bottle:400:3000
 WEIGHTS_OUT ?= weights_out
 SEMANTIC_FIELD_DATA ?= ../shared/data
 # The folders that ruff looks at; further ones join as they come.
