@@ -40,6 +40,8 @@ class ObservedObject:
         colors: (N, 3) uint8.
         views: its best views, most informative first; may be empty.
         up: (3,) unit vector of the world's up.
+        ground_m: height along ``up`` of the surface on which it stands, metres, in the same frame;
+            None = not known.
     """
 
     points: NDArray[np.float64]
@@ -47,6 +49,7 @@ class ObservedObject:
     colors: NDArray[np.uint8]
     views: tuple[ObservedView, ...]
     up: NDArray[np.float64]
+    ground_m: float | None = None
 
 
 @dataclass(frozen=True)

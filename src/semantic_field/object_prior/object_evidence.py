@@ -17,6 +17,7 @@ CELLS = 44  # of the grid of free space along each axis
 RIM_PX = 1  # pixels around the mask that say nothing: masks are not exact
 DEPTH_ERROR = 0.004  # of a depth camera, metres a square metre
 LEAST_POINTS = 30
+GROUND_M = 0.02  # deviation of a ground that is known
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ def evidence_of(observed: ObservedObject) -> ObjectEvidence:
         T_world_level,
         level[kept].astype(np.float32),
         turned[kept].astype(np.float32),
-        *_bases(observed.views, poses, low, high, extent),
+        *_supports(observed, T_world_level, poses, low, high, extent),
         extent,
         observed.views,
         poses,
@@ -159,6 +160,23 @@ def _level_frame(points: NDArray, up: NDArray) -> NDArray[np.float64]:
     middle = (turned.min(0) + turned.max(0)) / 2
     middle[2] = np.quantile(turned[:, 2], 0.005)
     return np.asarray(make_transform(rotation, rotation @ middle), np.float64)
+
+
+def _supports(
+    observed: ObservedObject,
+    T_world_level: NDArray,
+    poses: tuple,
+    low: NDArray,
+    high: NDArray,
+    extent: float,
+) -> tuple[tuple[float, ...], float]:
+    """Return the heights at which the object may stand, and their deviation, metres."""
+    seen, unsure = _bases(observed.views, poses, low, high, extent)
+    if observed.ground_m is None:
+        return seen, unsure
+    ground = observed.ground_m - float(T_world_level[:3, 3] @ T_world_level[:3, 2])
+    agreeing = [base for base in seen if abs(base - ground) < 1.5 * GROUND_M]
+    return (agreeing[-1] if agreeing else ground,), min(unsure, GROUND_M)
 
 
 def _bases(
