@@ -17,6 +17,7 @@ CELLS = 44  # of the grid of free space along each axis
 RIM_PX = 1  # pixels around the mask that say nothing: masks are not exact
 DEPTH_ERROR = 0.004  # of a depth camera, metres a square metre
 LEAST_POINTS = 30
+LEAST_LEVEL = 60  # points around an object before a plane is seen in them
 GROUND_M = 0.02  # deviation of a ground that is known
 
 
