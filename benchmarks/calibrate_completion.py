@@ -37,7 +37,8 @@ from semantic_field.object_prior.decision_fitting import (
 )
 from semantic_field.object_prior.training.prior_files import load_prior, shipped_priors
 
-DECISION_FILE = Path(str(resources.files("semantic_field.object_prior"))) / "weights/completion.json"
+WEIGHTS = Path(str(resources.files("semantic_field.object_prior"))) / "weights"
+DECISION_FILE = WEIGHTS / "completion.json"
 CALIBRATION_SEED, MEASURED_SEED = FIRST_SEED, FIRST_SEED + 5_000
 
 

@@ -76,7 +76,9 @@ class AnalyticPrior(ObjectPrior):
             share = (before / (before - after)).clamp(0, 1)
             hit = (along.gather(-1, first - 1) + 0.05 * share)[..., 0]
             ends = torch.where((inside < 0).any(-1), hit, deepest)
-            slope = (self.distances(codes, at(ends + 1e-3)) - self.distances(codes, at(ends))) / 1e-3
+            slope = (
+                self.distances(codes, at(ends + 1e-3)) - self.distances(codes, at(ends))
+            ) / 1e-3
         opacity = torch.sigmoid(-self.distances(codes, at(deepest)) / self.softness)
         distance = ends - self.distances(codes, at(ends)) / slope.clamp(max=-0.2)
         distance = torch.where((inside < 0).any(-1), distance, ends)

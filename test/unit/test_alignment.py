@@ -73,8 +73,7 @@ def test_a_chair_is_no_post_and_a_post_no_chair(chairs, posts):
 
 
 def test_the_coarse_search_is_near(chairs):
-    observed, T_world_object = observe(chairs.prior, CODE, 1.0, (0.0, 0.0, 0.0))
-    evidence = evidence_of(observed)
+    evidence = evidence_of(observe(chairs.prior, CODE, 1.0, (0.0, 0.0, 0.0))[0])
     found = search(evidence, chairs.bank, 10)
     assert (np.diff(found.score) >= 0).all()
     truth = 1.0  # the level frame's axes are the world's
@@ -111,7 +110,7 @@ def test_free_space_pushes_shapes_out(chairs):
 
 def test_a_fit_without_free_space_is_worse(chairs):
     """From behind the seat is hidden, but the space beside the legs is seen through."""
-    observed, T_world_object = observe(chairs.prior, CODE, 0.0, (0.0, 0.0, 0.0), azimuth=1.57)
+    observed, _ = observe(chairs.prior, CODE, 0.0, (0.0, 0.0, 0.0), azimuth=1.57)
     evidence = evidence_of(observed)
     options = AlignmentOptions(starts=3)
     blind = replace(options, joint=replace(options.joint, free_weight=0.0))

@@ -29,7 +29,9 @@ CODE = torch.tensor([0.8, -1.0, 0.7, -0.9])
 FAST = FitOptions(steps=45, rays=128, tried=20)
 
 
-def view_of(prior: BoxChair, code: torch.Tensor, eye=(1.2, -1.4, 1.3), side: int = 32) -> ObjectView:
+def view_of(
+    prior: BoxChair, code: torch.Tensor, eye=(1.2, -1.4, 1.3), side: int = 32
+) -> ObjectView:
     """What a camera sees, from the prior's own renderer: colour, depth, parts and mask."""
     camera = Camera.from_field_of_view(side, side, 0.8)
     pose = look_at(eye, (0.0, 0.0, 0.45))

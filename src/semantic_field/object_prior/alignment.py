@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -37,8 +37,8 @@ class AlignmentOptions:
 
     coarse: int = 48
     starts: int = 4
-    grid: RefinementOptions = RefinementOptions(steps=24)
-    joint: RefinementOptions = RefinementOptions()
+    grid: RefinementOptions = field(default_factory=lambda: RefinementOptions(steps=24))
+    joint: RefinementOptions = field(default_factory=RefinementOptions)
 
 
 @dataclass(frozen=True)
@@ -84,15 +84,18 @@ class Alignment:
         yaw = float(self.place.yaw)
         c, s = np.cos(yaw), np.sin(yaw)
         rotation = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1.0]])
-        return make_transform(rotation, self.place.translation[0].double().numpy())
+        pose = make_transform(rotation, self.place.translation[0].double().numpy())
+        return np.asarray(pose, np.float64)
 
     def to_level(self, points: Float[NDArray, "N 3"]) -> NDArray[np.float64]:
         """Return points of the object's own frame (metres before scaling) in the level frame."""
-        return transform_points(self.T_level_object, self.scale * points)
+        level = transform_points(self.T_level_object, self.scale * points)
+        return np.asarray(level, np.float64)
 
     def to_own(self, points: Float[NDArray, "N 3"]) -> NDArray[np.float64]:
         """Return level points in the object's own frame, metres before scaling."""
-        return transform_points(invert_transform(self.T_level_object), points) / self.scale
+        own = transform_points(invert_transform(self.T_level_object), points)
+        return np.asarray(own / self.scale, np.float64)
 
 
 def coarse_poses(

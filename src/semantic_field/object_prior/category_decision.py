@@ -116,7 +116,9 @@ class CategoryDecision:
             )
         models = {
             name: LogisticModel(
-                *(np.array(model[key]) for key in ("mean", "deviation", "weights")),
+                np.array(model["mean"]),
+                np.array(model["deviation"]),
+                np.array(model["weights"]),
                 float(model["bias"]),
             )
             for name, model in content["models"].items()

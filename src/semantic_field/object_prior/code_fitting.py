@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float
@@ -45,7 +45,7 @@ class FitOptions:
     code_weight: float = 0.03
     tried: int = 48
     tried_rays: int = 128
-    weights: EvidenceWeights = EvidenceWeights()
+    weights: EvidenceWeights = field(default_factory=EvidenceWeights)
     softness: tuple[float, float] = (0.03, 0.005)
     seed: int = 0
 

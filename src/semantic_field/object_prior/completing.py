@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from semantic_field.data.objects.object_surface import SurfaceSamples
 from semantic_field.geometry import invert_transform, make_transform, transform_points
@@ -147,7 +147,7 @@ def merged(
         residual_m=fit.quality.residual_m,
         T_world_object=T_world_object,
         size=size,
-        points=points,
+        points=np.asarray(points, np.float64),
         normals=np.concatenate([observed.normals, turned]),
         colors=np.concatenate([observed.colors, surface.colors[added]]),
         parts=parts,
@@ -176,7 +176,7 @@ def _not_seen(
     Those far from all observed points, and not in space that was seen to be free.
     """
     size = float(np.linalg.norm(np.ptp(surface.points, axis=0)))
-    away, _ = cKDTree(own).query(surface.points)
+    away, _ = KDTree(own).query(surface.points)
     level = found.to_level(surface.points)
     free = evidence.seen_free(level, FREE_MARGIN * evidence.tolerance_m)
     return (np.asarray(away) > SAME_SURFACE * size) & ~free
@@ -192,7 +192,8 @@ def _own_frame(
 
 
 def _to_level(evidence: ObjectEvidence, points: NDArray[np.float64]) -> NDArray[np.float64]:
-    return transform_points(invert_transform(evidence.T_world_level), points)
+    level = transform_points(invert_transform(evidence.T_world_level), points)
+    return np.asarray(level, np.float64)
 
 
 def _offer(shapes: Mapping[str, CategoryShapes]) -> str:

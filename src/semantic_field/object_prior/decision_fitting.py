@@ -130,8 +130,7 @@ def fitted_decision(fits: Sequence[KnownFits], categories: Sequence[str]) -> Cat
 def decided(fit: KnownFits, decision: CategoryDecision) -> tuple[str | None, float]:
     """Return the category that a completion claims, None if it refuses, and the probability."""
     chances = {
-        category: decision.probability(category, values)
-        for category, values in fit.values.items()
+        category: decision.probability(category, values) for category, values in fit.values.items()
     }
     if not chances:
         return None, 0.0

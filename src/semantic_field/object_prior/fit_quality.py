@@ -37,9 +37,7 @@ class FitQuality:
 
 
 @torch.no_grad()
-def fit_quality(
-    evidence: ObjectEvidence, shapes: CategoryShapes, found: Alignment
-) -> FitQuality:
+def fit_quality(evidence: ObjectEvidence, shapes: CategoryShapes, found: Alignment) -> FitQuality:
     """Return the numbers of a fit."""
     tolerance, place = evidence.tolerance_m, found.place
     distances = prior_distances(shapes.prior, found.code[None])

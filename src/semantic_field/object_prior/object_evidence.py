@@ -17,6 +17,7 @@ CELLS = 44  # of the grid of free space along each axis
 RIM_PX = 1  # pixels around the mask that say nothing: masks are not exact
 DEPTH_ERROR = 0.004  # of a depth camera, metres a square metre
 LEAST_POINTS = 30
+LEAST_LEVEL = 60  # points around an object before a plane is seen in them
 GROUND_M = 0.02  # deviation of a ground that is known
 
 
@@ -159,7 +160,7 @@ def _level_frame(points: NDArray, up: NDArray) -> NDArray[np.float64]:
     turned = points @ rotation
     middle = (turned.min(0) + turned.max(0)) / 2
     middle[2] = np.quantile(turned[:, 2], 0.005)
-    return make_transform(rotation, rotation @ middle)
+    return np.asarray(make_transform(rotation, rotation @ middle), np.float64)
 
 
 def _supports(
@@ -182,7 +183,10 @@ def _supports(
 def _bases(
     views: tuple[ObservedView, ...], poses: tuple, low: NDArray, high: NDArray, extent: float
 ) -> tuple[tuple[float, ...], float]:
-    """Return heights of the lowest points and of a plane that is seen below; their deviation."""
+    """Return heights of planes that are seen below, and of the lowest points; their deviation.
+
+    What hides an object's lower part may be a plane at its lowest seen points: several are tried.
+    """
     heights = []
     for view, pose in zip(views, poses):
         rows, columns = np.nonzero(~view.mask & ~view.others & (view.depth > 0))
@@ -192,21 +196,32 @@ def _bases(
         around = transform_points(invert_transform(pose), lifted)
         near = (np.abs(around[:, :2]) < np.abs(high[:2]) + 0.5 * extent).all(1)
         heights.append(around[near, 2])
+    same, lowest = 0.06 * extent, float(low[2])
     below = np.concatenate([np.zeros(0), *heights])
-    below = below[(below > low[2] - 2.0 * extent) & (below < low[2] + 0.2 * extent)]
-    lowest = float(low[2])
-    unsure = 0.05 * extent
-    if len(below) < 60:
-        return (lowest,), unsure
-    width = max(0.004, 0.01 * extent)
-    counts, edges = np.histogram(below, np.arange(below.min() - width, below.max() + width, width))
-    peak = int(counts.argmax())
-    if counts[peak] < 0.1 * len(below):
-        return (lowest,), unsure
-    plane = float(np.median(below[np.abs(below - edges[peak] - width / 2) < 1.5 * width]))
-    if abs(plane - lowest) < 0.06 * extent:
-        return (plane,), max(0.004, 0.006 * extent)
-    return (lowest, plane), unsure
+    below = below[(below > lowest - 2.0 * extent) & (below < lowest + same)]
+    planes = _levels(below, max(0.004, 0.01 * extent), same)
+    if len(planes) == 1 and abs(planes[0] - lowest) < same:
+        return (planes[0],), max(0.004, 0.006 * extent)
+    hangs = all(abs(plane - lowest) >= same for plane in planes)
+    return ((lowest,) if hangs else ()) + planes, 0.05 * extent
+
+
+def _levels(heights: NDArray[np.float64], width: float, apart: float) -> tuple[float, ...]:
+    """Return the heights that occur most, at most three and ``apart`` from one another."""
+    planes: list[float] = []
+    if len(heights) < LEAST_LEVEL:
+        return ()
+    bins = np.arange(heights.min() - width, heights.max() + 2 * width, width)
+    counts, edges = np.histogram(heights, bins)
+    middles = edges[:-1] + width / 2
+    for _ in range(3):
+        peak = int(counts.argmax())
+        if counts[peak] < 0.08 * len(heights):
+            break
+        at = heights[np.abs(heights - middles[peak]) < 1.5 * width]
+        planes.append(float(np.median(at)))
+        counts[np.abs(middles - planes[-1]) < apart] = 0
+    return tuple(planes)
 
 
 def _empty_space(low: NDArray, high: NDArray, extent: float) -> FreeSpace:

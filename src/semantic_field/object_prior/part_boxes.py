@@ -37,7 +37,5 @@ def part_boxes(
         low, high = np.quantile(own[chosen], (TRIM, 1 - TRIM), axis=0)
         middle = make_transform(np.eye(3), (low + high) / 2)
         share = float(observed[chosen].mean())
-        boxes.append(
-            PartBox(name, T_world_object @ middle, high - low, share, int(chosen.sum()))
-        )
+        boxes.append(PartBox(name, T_world_object @ middle, high - low, share, int(chosen.sum())))
     return tuple(boxes)

@@ -160,9 +160,9 @@ def _score(points, normals, space, bank, prototype, pose, weights, score):
             x = c * shape[n, 0] - s * shape[n, 1] + pose[m, 1]
             y = s * shape[n, 0] + c * shape[n, 1] + pose[m, 2]
             z = shape[n, 2] + pose[m, 3]
-            i = int(math.floor((x - low[0]) / cell[0]))
-            j = int(math.floor((y - low[1]) / cell[1]))
-            k = int(math.floor((z - low[2]) / cell[2]))
+            i = math.floor((x - low[0]) / cell[0])
+            j = math.floor((y - low[1]) / cell[1])
+            k = math.floor((z - low[2]) / cell[2])
             inside = 0 <= i < free.shape[0] and 0 <= j < free.shape[1] and 0 <= k < free.shape[2]
             if inside and free[i, j, k]:
                 contradicted += 1

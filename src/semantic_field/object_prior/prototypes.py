@@ -7,10 +7,10 @@ from typing import Protocol
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 
 from semantic_field.data.objects.object_views import CategoryFrame
 from semantic_field.object_prior.code_distribution import spread_codes
@@ -102,7 +102,7 @@ class PrototypeBank:
         span = self.step * (self.grids.shape[-1] - 1)
         places = 2 * (points - torch.as_tensor(self.low, dtype=points.dtype)) / span - 1
         grids = torch.from_numpy(self.grids)[index][:, None]
-        return F.grid_sample(
+        return functional.grid_sample(
             grids,
             places.flip(-1)[:, :, None, None],
             mode="bilinear",

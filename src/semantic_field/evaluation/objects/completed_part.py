@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import KDTree
 
 from semantic_field.data.objects.object_surface import surface_samples
 from semantic_field.data.objects.object_visibility import visible_points
@@ -15,6 +16,7 @@ from semantic_field.object_prior.completion import Completion
 from semantic_field.object_prior.one_sided_scans import OneSidedScan
 
 SAMPLES = 4000
+NEAR_M = 0.04  # of an observed point: other visible points were hidden by something else
 
 
 @dataclass(frozen=True)
@@ -39,13 +41,13 @@ def unseen_part_score(seen: OneSidedScan, found: Completion) -> CompletedPart:
     """Return the scores of a completion of an observation with known truth."""
     truth = true_surface(seen)
     T_object_world = invert_transform(seen.T_world_object)
-    whole = transform_points(T_object_world, found.points)
-    observed = transform_points(T_object_world, seen.observed.points)
+    whole = np.asarray(transform_points(T_object_world, found.points), np.float64)
+    observed = np.asarray(transform_points(T_object_world, seen.observed.points), np.float64)
     mirrored = transform_points(T_object_world, mirrored_points(seen.observed.points, found))
     score = unseen_score(truth, whole)
     return CompletedPart(
         score.chamfer_m,
-        unseen_score(truth, np.concatenate([observed, mirrored])).chamfer_m,
+        unseen_score(truth, np.concatenate([observed, mirrored], dtype=np.float64)).chamfer_m,
         unseen_score(truth, observed).completeness_m,
         score.share,
     )
@@ -58,11 +60,14 @@ def true_surface(seen: OneSidedScan) -> TrueSurface:
     poses = [
         invert_transform(seen.T_world_object) @ view.T_world_camera for view in seen.observed.views
     ]
+    own = transform_points(invert_transform(seen.T_world_object), seen.observed.points)
+    near = KDTree(own).query(points)[0] < NEAR_M
     visible = [visible_points(seen.model, points, pose) for pose in poses]
-    return TrueSurface(points, np.any(visible, axis=0))
+    return TrueSurface(points, np.any(visible, axis=0) & near)
 
 
 def mirrored_points(points: NDArray[np.float64], found: Completion) -> NDArray[np.float64]:
     """Return world points mirrored about the plane x = 0 of the found object's frame."""
     own = transform_points(invert_transform(found.T_world_object), points)
-    return transform_points(found.T_world_object, own * [-1.0, 1.0, 1.0])
+    world = transform_points(found.T_world_object, own * [-1.0, 1.0, 1.0])
+    return np.asarray(world, np.float64)
