@@ -59,7 +59,7 @@ class LabelSettings(Settings):
     solver: str = option(
         "lbfgs", "lbfgs: to the optimum; adam: as published", choices=("lbfgs", "adam")
     )
-    decay: float = option(1e-5, "weight of half the squared weights, lbfgs only", 0.0)
+    decay: float = option(1e-4, "weight of half the squared weights, lbfgs only", 0.0)
     steps: int = option(5000, "of adam", 1)
     learning_rate: float = option(4e-4, "of adam", 0.0)
     batch: int = option(4, "views a step of adam", 1)
