@@ -63,7 +63,10 @@ class SignedDistanceConfig(Settings):
     softness: float = option(
         0.002, "width of a silhouette: distance over which opacity falls, canonical units", 1e-6
     )
-    reach: float = option(1.15, "half the edge of the cube in which rays are traced", 0.1)
+    reach: float = option(1.15, "half the edge of the cube in which there is surface", 0.1)
+    margin: float = option(
+        0.1, "of the box of rays beyond the training instances, canonical units", 0.0
+    )
 
 
 class SignedDistancePrior(TrainablePrior):
@@ -72,11 +75,14 @@ class SignedDistancePrior(TrainablePrior):
     Features are those of φ's last layer and the shares of the slots.
 
     Attributes:
+        box: lowest and highest corner (2, 3) of where rays are traced: that of all training
+            instances, once their samples are known.
         softness: width of a silhouette, canonical units; larger while codes are far from right.
         plan: how rays are followed.
     """
 
     config: SignedDistanceConfig
+    box: Tensor
 
     def __init__(self, config: SignedDistanceConfig, subject: PriorSubject) -> None:
         super().__init__(config, subject)
@@ -85,6 +91,8 @@ class SignedDistancePrior(TrainablePrior):
         nn.init.normal_(self.codes.weight, std=config.code_spread)
         self.network = DistanceNetwork(sizes)
         self.label_layer = self.make_label_layer(sizes.width + sizes.slots)
+        reach = torch.full((3,), config.reach)
+        self.register_buffer("box", torch.stack([-reach, reach]))
         self.softness = config.softness
         self.plan = TracingPlan()
 
@@ -142,8 +150,7 @@ class SignedDistancePrior(TrainablePrior):
             return network.distance(network.hidden(layers, points))
 
         origins, directions = rays.origins, rays.directions
-        reach = origins.new_full((3,), self.config.reach)
-        ends = trace(distance, origins, directions, (-reach, reach), self.plan)
+        ends = trace(distance, origins, directions, (self.box[0], self.box[1]), self.plan)
         crossing = ActiveRays.of(ends.inside)
         places = crossing.take(origins) + crossing.take(directions) * crossing.take(
             ends.least
@@ -185,8 +192,13 @@ class SignedDistancePrior(TrainablePrior):
     def batches(
         self, data: TrainingObjects, schedule: ScheduleSettings
     ) -> Callable[[int], DistanceBatch]:
-        """Return what draws the samples of a step."""
-        return SampleBatches(data, self.config.samples, schedule.seed)
+        """Return what draws the samples of a step; rays are traced where the instances are."""
+        config = self.config
+        found = SampleBatches(data, config.samples, schedule.seed)
+        low, high = found.bounds()
+        box = torch.stack([low - config.margin, high + config.margin])
+        self.box.copy_(box.clamp(-config.reach, config.reach))
+        return found
 
     def losses(self, batch: DistanceBatch) -> dict[str, Tensor]:
         """Return the weighted terms: distance, sign, colour, code."""
