@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from semantic_field.data.objects.object_views import CategoryFrame, ObjectCollection, ObjectView
+from semantic_field.data.objects.object_views import CategoryFrame, ObjectView
 from semantic_field.data.objects.procedural_objects import ProceduralObjects, ViewPlan
 from semantic_field.data.objects.srn_layout import SrnFolder
 from semantic_field.object_prior.training.prior_settings import ObjectData
@@ -30,7 +30,7 @@ class KeptObjects:
         procedural: the procedural objects, whose solids are known; None = they are others.
     """
 
-    def __init__(self, objects: ObjectCollection) -> None:
+    def __init__(self, objects: ProceduralObjects | SrnFolder) -> None:
         self._objects = objects
         self.category: str = objects.category
         self.part_names: tuple[str, ...] = objects.part_names
