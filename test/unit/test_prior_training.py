@@ -37,6 +37,7 @@ from semantic_field.object_prior.training.prior_files import (
     load_prior,
     read_prior_card,
     save_prior,
+    shipped_priors,
 )
 from semantic_field.object_prior.training.prior_settings import ObjectData, prior_config
 
@@ -314,6 +315,21 @@ def test_weights_are_read_as_they_were_written(tmp_path):
         prior.codes.weight[0, 0] = 1e6
     with pytest.raises(ValueError, match=r"below 65504.*codes\.weight"):
         save_prior(prior, half, card, half=True)
+
+
+def test_the_published_prior_that_ships_sees_its_chairs():
+    assert "srn_chair" not in shipped_priors()
+    assert "srn_chair" in shipped_priors(published=True)
+    prior = load_prior("srn_chair")
+    assert (prior.category, len(prior.subject.instances)) == ("chair", 100)
+    chairs = ProceduralObjects("chair", [0, 99], ViewPlan(count=42, size=64))
+    views = HeldOutViews((0, 99), (chairs.view(0, 41), chairs.view(1, 40)))
+    figures = views.figures(prior, labelled=True)
+    white = [psnr(torch.ones(4096, 3), torch.tensor(v.color.reshape(-1, 3)) / 255)
+             for v in views.views]  # fmt: skip
+    assert figures["psnr"] > np.mean(white) + 5
+    assert figures["miou"] > 0.5
+    assert figures["depth_m"] < 0.03
 
 
 def test_files_say_what_is_wrong_with_them(tmp_path):
