@@ -22,6 +22,7 @@ from safetensors.torch import load_file
 from semantic_field import cli
 from semantic_field.data.objects.procedural_objects import ProceduralObjects, ViewPlan
 from semantic_field.data.objects.srn_writer import write_srn_folder
+from semantic_field.generalizable.training.train_commands import config_file
 from semantic_field.generalizable.training.training_run import read_log
 from semantic_field.generalizable.training.weight_files import shipped_weights
 from semantic_field.object_prior.label_layers import image_miou
@@ -39,7 +40,11 @@ from semantic_field.object_prior.training.prior_files import (
     save_prior,
     shipped_priors,
 )
-from semantic_field.object_prior.training.prior_settings import ObjectData, prior_config
+from semantic_field.object_prior.training.prior_settings import (
+    ObjectData,
+    prior_config,
+    read_prior_config,
+)
 
 TINY = runpy.run_path(str(Path(__file__).with_name("tiny_prior.py")))
 SIZES, SUBJECT, some_rays = TINY["SIZES"], TINY["SUBJECT"], TINY["some_rays"]
@@ -342,6 +347,16 @@ def test_files_say_what_is_wrong_with_them(tmp_path):
         load_prior(path)
     with pytest.raises(ValueError, match=r"weights of an object prior.*train-prior"):
         load_prior(shipped_weights()["gsnerf"])
+
+
+@pytest.mark.parametrize("name", ["semantic_srn", "semantic_srn_small", "object_prior"])
+def test_shipped_settings_make_a_prior(name):
+    config = read_prior_config(config_file(name))
+    assert prior_config(config.as_dict()) == config
+    assert config.labels.instances * config.labels.views == 30
+    if name != "semantic_srn":  # of 200 MB
+        prior = build_prior(config.model, SUBJECT)
+        assert len(list(prior.optimizers(config.training))) >= 2
 
 
 def test_settings_are_checked():
