@@ -48,15 +48,15 @@ class Spheres(nn.Module):
     def hidden(self, layers: Tensor, points: Tensor) -> Tensor:
         return torch.cat([points, layers[..., :1].expand(-1, points.shape[1], -1)], dim=-1)
 
+    def levels(self, layers: Tensor, points: Tensor) -> list[Tensor]:
+        return [self.hidden(layers, points)]
+
     def distance(self, hidden: Tensor) -> Tensor:
         return hidden[..., :3].norm(dim=-1) - hidden[..., 3]
 
     def color(self, layers: Tensor, hidden: Tensor) -> Tensor:
         red = layers[..., 1:2].expand(-1, hidden.shape[1], -1)
         return torch.cat([red, hidden[..., 2:3], torch.zeros_like(red)], dim=-1)
-
-    def slot_shares(self, hidden: Tensor) -> Tensor:
-        return torch.ones_like(hidden[..., :1])
 
 
 def sphere_prior(softness: float = 0.002) -> SignedDistancePrior:
@@ -137,18 +137,19 @@ def test_the_silhouette_pulls_a_sphere_that_is_too_small() -> None:
 
 @pytest.mark.parametrize(
     ("name", "tolerance"),
-    [("distance", 1e-5), ("features", 1e-5), ("points", 1e-5), ("color", 5e-2), ("opacity", 5e-2)],
+    [("distance", 1e-5), ("features", 1e-5), ("points", 1e-5), ("color", 1e-5), ("opacity", 0.1)],
 )
 def test_gradients_agree_with_finite_differences(name: str, tolerance: float) -> None:
-    """Opacity, which colour is composed with, is exact but for the place of the least distance."""
+    """Rays that hit; for opacity rays that miss, whose nearest place is only found roughly."""
     prior = small_prior(3)
     with torch.no_grad():  # a sphere-like surface: the network bends it
         prior.network.distance_layer.weight.mul_(30.0)
     prior.network = Bent(prior.network)
-    prior.plan = replace(prior.plan, near=1e-9, steps=400)
-    prior.softness = 0.05
+    prior.plan = replace(prior.plan, near=1e-9, least_step=0.0, steps=400, settled=1.0)
+    prior.softness = 0.05 if name == "opacity" else 0.002
     codes = torch.randn(2, 7, dtype=torch.float64) * 0.5
-    rays = rays_along_x([0.9, -0.3, 0.0, 0.2, 0.35], 2)
+    offsets = [0.9, 0.6, 0.57, -0.6, -0.55] if name == "opacity" else [0.9, -0.3, 0.0, 0.2, 0.35]
+    rays = rays_along_x(offsets, 2)
     weights = torch.linspace(0.5, 1.5, 10, dtype=torch.float64).reshape(2, 5)
 
     def value(at: Tensor) -> Tensor:
@@ -178,12 +179,13 @@ class Bent(nn.Module):
         super().__init__()
         self.inner = inner
         self.instance_layers, self.color = inner.instance_layers, inner.color
-        self.slot_shares = inner.slot_shares
 
     def hidden(self, layers: object, points: Tensor) -> Tensor:
-        own = self.inner.hidden(layers, points)
+        return self.levels(layers, points)[-1]
+
+    def levels(self, layers: object, points: Tensor) -> list[Tensor]:
         self.radii = points.norm(dim=-1)
-        return own
+        return self.inner.levels(layers, points)
 
     def distance(self, hidden: Tensor) -> Tensor:
         return self.radii - 0.5 + 0.2 * self.inner.distance(hidden)
@@ -244,7 +246,7 @@ def test_active_rays_come_and_go_back_to_their_places() -> None:
 
 def test_background_and_parts_share_the_probability() -> None:
     prior = sphere_prior(softness=0.05)
-    prior.label_layer = nn.Linear(5, 3).double()
+    prior.label_layer = nn.Linear(4, 3).double()
     with torch.no_grad():
         prior.label_layer.weight.zero_()
         prior.label_layer.weight[1, 2] = 1.0  # the score of the seat is the height z
