@@ -88,7 +88,7 @@ def write_pictures(prior: TrainablePrior, fit, folder: Path) -> None:
 
 def arguments() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Object priors against baselines")
     parser.add_argument("--categories", nargs="+", default=["chair", "table"])
     parser.add_argument("--weights", nargs="+", default=[], help="files in place of shipped priors")
     parser.add_argument("--published", nargs="*", default=[], help="files of the published form")

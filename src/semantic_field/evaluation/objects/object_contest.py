@@ -303,7 +303,8 @@ class ObjectContest:
         def observed(instance: int) -> NDArray[np.float64]:
             view = test.view(instance, plan.given)
             depth = np.asarray(view.depth)
-            return depth_to_world(depth, view.camera, view.T_object_camera, depth > 0)
+            points = depth_to_world(depth, view.camera, view.T_object_camera, depth > 0)
+            return np.asarray(points, np.float64)
 
         known = self.known_instances()
         return [
