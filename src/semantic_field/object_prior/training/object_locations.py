@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from semantic_field.data.objects.object_views import CategoryFrame, ObjectCollection, ObjectView
 from semantic_field.data.objects.procedural_objects import ProceduralObjects, ViewPlan
+from semantic_field.data.objects.srn_description import open_srn_folder
 
 PROCEDURAL = re.compile(r"objects:(?P<category>\w+):seed=(?P<first>\d+)(\.\.(?P<last>\d+))?")
 START = "objects:"
@@ -55,7 +56,7 @@ def open_objects(locations: Sequence[str], side: int, views: int) -> KeptObjects
 
     Args:
         locations: one entry, ``objects:chair:seed=0..199`` or a folder in SRN's layout.
-        side: width and height of procedural views, pixels.
+        side: width and height of the views, pixels.
         views: of each procedural object.
     Raises:
         ValueError: if there is not exactly one location, or nothing can be read there.
@@ -68,7 +69,7 @@ def open_objects(locations: Sequence[str], side: int, views: int) -> KeptObjects
     location = os.path.expandvars(locations[0])
     if location.startswith(START):
         return KeptObjects(_procedural(location, ViewPlan(count=views, size=side)))
-    return KeptObjects(_folder(location))
+    return KeptObjects(open_srn_folder(location, side))
 
 
 def _procedural(location: str, plan: ViewPlan) -> ProceduralObjects:
@@ -80,7 +81,3 @@ def _procedural(location: str, plan: ViewPlan) -> ProceduralObjects:
     if last < first:
         raise ValueError(f"expected seeds that rise, as seed=0..199, got {location!r}")
     return ProceduralObjects(found["category"], range(first, last + 1), plan)
-
-
-def _folder(location: str) -> ObjectCollection:
-    raise ValueError(f"expected objects such as objects:chair:seed=0..199, got {location!r}")
