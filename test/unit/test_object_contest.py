@@ -141,7 +141,9 @@ def test_the_given_view_and_evidence_are_those_of_the_task(contest: ObjectContes
         asked.append((views[0], tuple(use)))
         return torch.tensor([0.5])
 
-    contest.prior_rows("balls", Balls(), noting)
+    prior = Balls()
+    contest.prior_rows("balls", prior, noting)
+    contest.rendered_unet_rows("balls", prior, noting)  # takes the codes that were found
     assert [use for _, use in asked] == [("color",)] * 2 + [("labels",)] * 2 + [
         ("color", "depth", "mask")
     ] * 2

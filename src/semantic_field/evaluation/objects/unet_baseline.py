@@ -27,12 +27,12 @@ class UNetPlan:
         first, downs, most: channels at full resolution, halvings, and most channels.
     """
 
-    steps: int = 400
+    steps: int = 300
     batch: int = 6
     rate: float = 1e-3
-    first: int = 24
+    first: int = 16
     downs: int = 4
-    most: int = 96
+    most: int = 64
     seed: int = 0
 
 
