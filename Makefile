@@ -12,6 +12,8 @@ ARGS  ?=
 BENCHES := kernels training_step main_job query teachers dds_images gpu
 # What make weights trains, where to, and where the recordings house/ and bookstore/ are.
 MODELS := gsnerf gp_nerf
+# Object priors: category, its training objects (the first seeds) and steps.
+PRIORS := chair:800:12000 table:500:6500 mug:400:4500 cabinet:500:6500 lamp:400:3500 bottle:400:3000
 WEIGHTS_OUT ?= weights_out
 SEMANTIC_FIELD_DATA ?= ../shared/data
 # The folders that ruff looks at; further ones join as they come.
@@ -54,6 +56,11 @@ weights: setup  ## Train the small models that ship anew, into WEIGHTS_OUT; goes
 	    echo "weights: $$name -> $(WEIGHTS_OUT)/$$name/weights.safetensors"; \
 	    SEMANTIC_FIELD_DATA='$(SEMANTIC_FIELD_DATA)' $(VENV)/semantic-field train \
 	        config/$${name}_small.yaml --out '$(WEIGHTS_OUT)'/$$name --resume $(ARGS); done
+	@set -e; for prior in $(PRIORS); do \
+	    name=$${prior%%:*}; steps=$${prior##*:}; count=$${prior#*:}; count=$${count%%:*}; \
+	    echo "weights: $$name -> $(WEIGHTS_OUT)/$$name/weights.safetensors"; \
+	    $(VENV)/semantic-field train-prior object_prior "objects:$$name:seed=0..$$((count - 1))" \
+	        --steps $$steps --out '$(WEIGHTS_OUT)'/$$name --resume $(ARGS); done
 
 clean:  ## Remove .venv, the demo's output and caches
 	rm -rf .venv demo_out build install log *.egg-info src/*.egg-info .pytest_cache .ruff_cache

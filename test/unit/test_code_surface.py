@@ -40,6 +40,9 @@ class Ball(nn.Module):
     def hidden(self, layers: Tensor, points: Tensor) -> Tensor:
         return torch.cat([points, layers.expand(-1, points.shape[1], -1)], dim=-1)
 
+    def levels(self, layers: Tensor, points: Tensor) -> list[Tensor]:
+        return [self.hidden(layers, points)]
+
     def distance(self, hidden: Tensor) -> Tensor:
         return hidden[..., :3].norm(dim=-1) - hidden[..., 3]
 
@@ -47,15 +50,12 @@ class Ball(nn.Module):
         blue = (hidden[..., 2:3] > 0).to(hidden.dtype)
         return torch.cat([1 - blue, torch.zeros_like(blue), blue], dim=-1)
 
-    def slot_shares(self, hidden: Tensor) -> Tensor:
-        return torch.ones_like(hidden[..., :1])
-
 
 @pytest.fixture
 def prior() -> SignedDistancePrior:
     prior = SignedDistancePrior(SignedDistanceConfig(sizes=DistanceSizes(width=8)), SUBJECT)
     prior.network = Ball()
-    prior.label_layer = nn.Linear(5, 3)
+    prior.label_layer = nn.Linear(4, 3)
     with torch.no_grad():
         prior.label_layer.weight.zero_()
         prior.label_layer.bias.zero_()

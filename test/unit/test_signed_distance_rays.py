@@ -48,15 +48,15 @@ class Spheres(nn.Module):
     def hidden(self, layers: Tensor, points: Tensor) -> Tensor:
         return torch.cat([points, layers[..., :1].expand(-1, points.shape[1], -1)], dim=-1)
 
+    def levels(self, layers: Tensor, points: Tensor) -> list[Tensor]:
+        return [self.hidden(layers, points)]
+
     def distance(self, hidden: Tensor) -> Tensor:
         return hidden[..., :3].norm(dim=-1) - hidden[..., 3]
 
     def color(self, layers: Tensor, hidden: Tensor) -> Tensor:
         red = layers[..., 1:2].expand(-1, hidden.shape[1], -1)
         return torch.cat([red, hidden[..., 2:3], torch.zeros_like(red)], dim=-1)
-
-    def slot_shares(self, hidden: Tensor) -> Tensor:
-        return torch.ones_like(hidden[..., :1])
 
 
 def sphere_prior(softness: float = 0.002) -> SignedDistancePrior:
@@ -178,12 +178,13 @@ class Bent(nn.Module):
         super().__init__()
         self.inner = inner
         self.instance_layers, self.color = inner.instance_layers, inner.color
-        self.slot_shares = inner.slot_shares
 
     def hidden(self, layers: object, points: Tensor) -> Tensor:
-        own = self.inner.hidden(layers, points)
+        return self.levels(layers, points)[-1]
+
+    def levels(self, layers: object, points: Tensor) -> list[Tensor]:
         self.radii = points.norm(dim=-1)
-        return own
+        return self.inner.levels(layers, points)
 
     def distance(self, hidden: Tensor) -> Tensor:
         return self.radii - 0.5 + 0.2 * self.inner.distance(hidden)
@@ -244,7 +245,7 @@ def test_active_rays_come_and_go_back_to_their_places() -> None:
 
 def test_background_and_parts_share_the_probability() -> None:
     prior = sphere_prior(softness=0.05)
-    prior.label_layer = nn.Linear(5, 3).double()
+    prior.label_layer = nn.Linear(4, 3).double()
     with torch.no_grad():
         prior.label_layer.weight.zero_()
         prior.label_layer.weight[1, 2] = 1.0  # the score of the seat is the height z

@@ -106,6 +106,9 @@ def test_batches_depend_on_the_step_alone_and_visit_each_instance() -> None:
     assert batch.points.shape == (2, 16, 3)
     assert batch.colors.shape == (2, 8, 3)
     assert batch.colors.max() <= 1
+    low, high = batches.bounds()
+    assert (batch.surface >= low).all() and (batch.surface <= high).all()
+    assert -1.1 < float(low.min()) < -0.4 and 0.3 < float(high.max()) < 1.1
 
 
 def test_exact_samples_of_a_folder_are_an_error() -> None:

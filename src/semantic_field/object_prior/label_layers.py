@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from semantic_field.data.objects.object_views import ObjectCollection, ObjectView
 from semantic_field.generalizable.training.training_loop import moved
@@ -86,7 +86,7 @@ def logistic_loss(
 ) -> Tensor:
     """Return the mean cross-entropy and ``decay`` / 2 of the sum of squared weights."""
     scores = torch.addmm(bias, features, weight.T)
-    return F.cross_entropy(scores, labels) + 0.5 * decay * weight.square().sum()
+    return functional.cross_entropy(scores, labels) + 0.5 * decay * weight.square().sum()
 
 
 def fit_to_optimum(
@@ -139,7 +139,7 @@ def fit_by_adam(layer: nn.Module, pixels: LabelledPixels, fit: AdamFit) -> None:
             order += random.permutation(len(pixels.labels)).tolist()
         chosen, order = order[: fit.batch], order[fit.batch :]
         scores = layer(pixels.features[chosen].flatten(0, 1))
-        loss = F.cross_entropy(scores, pixels.labels[chosen].flatten())
+        loss = functional.cross_entropy(scores, pixels.labels[chosen].flatten())
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

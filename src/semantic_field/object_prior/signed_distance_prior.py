@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn.functional import linear
 
 from semantic_field.generalizable.training.training_settings import ScheduleSettings
 from semantic_field.object_prior.prior_model import CanonicalRays, PriorPixels
@@ -63,20 +63,27 @@ class SignedDistanceConfig(Settings):
     softness: float = option(
         0.002, "width of a silhouette: distance over which opacity falls, canonical units", 1e-6
     )
-    reach: float = option(1.15, "half the edge of the cube in which rays are traced", 0.1)
+    reach: float = option(1.15, "half the edge of the cube in which there is surface", 0.1)
+    margin: float = option(
+        0.1, "of the box of rays beyond the training instances, canonical units", 0.0
+    )
 
 
 class SignedDistancePrior(TrainablePrior):
     """Codes of geometry and colour -> signed distances, colours and features.
 
-    Features are those of φ's last layer and the shares of the slots.
+    Features for labels are those of φ's first layers: they know places better than the last ones,
+    which only know distance and colour, and so a few labelled instances say more about others.
 
     Attributes:
+        box: lowest and highest corner (2, 3) of where rays are traced: that of all training
+            instances, once their samples are known.
         softness: width of a silhouette, canonical units; larger while codes are far from right.
         plan: how rays are followed.
     """
 
     config: SignedDistanceConfig
+    box: Tensor
 
     def __init__(self, config: SignedDistanceConfig, subject: PriorSubject) -> None:
         super().__init__(config, subject)
@@ -84,7 +91,9 @@ class SignedDistancePrior(TrainablePrior):
         self.codes = nn.Embedding(len(subject.instances), sizes.geometry_dim + sizes.color_dim)
         nn.init.normal_(self.codes.weight, std=config.code_spread)
         self.network = DistanceNetwork(sizes)
-        self.label_layer = self.make_label_layer(sizes.width + sizes.slots)
+        self.label_layer = self.make_label_layer(sizes.width * min(sizes.label_levels, sizes.layers))
+        reach = torch.full((3,), config.reach)
+        self.register_buffer("box", torch.stack([-reach, reach]))
         self.softness = config.softness
         self.plan = TracingPlan()
 
@@ -110,15 +119,15 @@ class SignedDistancePrior(TrainablePrior):
     def features(self, codes: Tensor, points: Tensor) -> Tensor:
         """Return the features (B, N, F) at canonical points (B, N, 3)."""
         layers = self.network.instance_layers(codes)
-        return self._features(self.network.hidden(layers, points))
+        return self._features(self.network.levels(layers, points))
 
-    def _features(self, hidden: Tensor) -> Tensor:
-        return torch.cat([hidden, self.network.slot_shares(hidden)], dim=-1)
+    def _features(self, levels: list[Tensor]) -> Tensor:
+        return torch.cat(levels[: self.config.sizes.label_levels], dim=-1)
 
     def part_logits(self, features: Tensor) -> Tensor:
         """Return the scores (..., C) of the parts, without background, of features (..., F)."""
         layer = self.label_layer
-        return F.linear(features, layer.weight[1:], layer.bias[1:])
+        return linear(features, layer.weight[1:], layer.bias[1:])
 
     def label_logits(self, pixels: PriorPixels) -> Tensor:
         """Return log probabilities (B, R, C + 1) of rendered rays; 0 = background.
@@ -142,8 +151,7 @@ class SignedDistancePrior(TrainablePrior):
             return network.distance(network.hidden(layers, points))
 
         origins, directions = rays.origins, rays.directions
-        reach = origins.new_full((3,), self.config.reach)
-        ends = trace(distance, origins, directions, (-reach, reach), self.plan)
+        ends = trace(distance, origins, directions, (self.box[0], self.box[1]), self.plan)
         crossing = ActiveRays.of(ends.inside)
         places = crossing.take(origins) + crossing.take(directions) * crossing.take(
             ends.least
@@ -170,8 +178,8 @@ class SignedDistancePrior(TrainablePrior):
         at = with_implicit_gradient(
             distance, own_origins, own_directions, seen.take(surface), seen.take(hit)
         )
-        hidden = self.network.hidden(layers, own_origins + own_directions * at.unsqueeze(-1))
-        color = scattered(seen, self.network.color(layers, hidden), count, 1.0)
+        levels = self.network.levels(layers, own_origins + own_directions * at.unsqueeze(-1))
+        color = scattered(seen, self.network.color(layers, levels[-1]), count, 1.0)
         along = seen.put(surface, at)
         share = opacity.unsqueeze(-1)
         return PriorPixels(
@@ -179,14 +187,19 @@ class SignedDistancePrior(TrainablePrior):
             distance=along,
             opacity=opacity,
             points=rays.origins + rays.directions * along.unsqueeze(-1),
-            features=scattered(seen, self._features(hidden), count, 0.0),
+            features=scattered(seen, self._features(levels), count, 0.0),
         )
 
     def batches(
         self, data: TrainingObjects, schedule: ScheduleSettings
     ) -> Callable[[int], DistanceBatch]:
-        """Return what draws the samples of a step."""
-        return SampleBatches(data, self.config.samples, schedule.seed)
+        """Return what draws the samples of a step; rays are traced where the instances are."""
+        config = self.config
+        found = SampleBatches(data, config.samples, schedule.seed)
+        low, high = found.bounds()
+        box = torch.stack([low - config.margin, high + config.margin])
+        self.box.copy_(box.clamp(-config.reach, config.reach))
+        return found
 
     def losses(self, batch: DistanceBatch) -> dict[str, Tensor]:
         """Return the weighted terms: distance, sign, colour, code."""

@@ -7,8 +7,6 @@ would cost more time than the products.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -27,32 +25,28 @@ def bits(values: Tensor) -> NDArray[np.uint16]:
     return values.view(torch.int16).numpy().view(np.uint16)
 
 
-@dataclass(frozen=True)
 class Kept:
-    """What the way back needs of layer norms: L layers of N rows."""
+    """What the way back needs of L layer norms of N rows.
 
-    normed: Tensor  # (L, N, F) bfloat16
-    scale: NDArray[np.float32]  # (L, N)
+    Attributes:
+        normed: (L, N, F) bfloat16 as bits; scale: (L, N), one over the standard deviations.
+    """
 
-    @classmethod
-    def empty(cls, layers: int, rows: int, width: int) -> Kept:
-        """Return memory for it."""
-        normed = torch.empty(layers, rows, width, dtype=torch.bfloat16)
-        return cls(normed, np.empty((layers, rows), np.float32))
-
-    def of(self, layer: int, rows: int) -> tuple[NDArray[np.uint16], NDArray[np.float32]]:
-        """Return the first rows of a layer: normed values as bits, and their scale."""
-        return bits(self.normed[layer, :rows]), self.scale[layer, :rows]
+    def __init__(self, layers: int, rows: int, width: int) -> None:
+        self.normed = bits(torch.empty(layers, rows, width, dtype=torch.bfloat16))
+        self.scale = np.empty((layers, rows), np.float32)
 
 
 class Scratch:
-    """Memory that every layer uses anew: N rows of width F, four times."""
+    """Memory that every layer of N rows of width F uses anew, as tensors and as their bits."""
 
     def __init__(self, rows: int, width: int) -> None:
         self.active, self.gradient, *products = (
             torch.empty(rows, width, dtype=torch.bfloat16) for _ in range(4)
         )
         self.products = products
+        self.active_bits, self.gradient_bits = bits(self.active), bits(self.gradient)
+        self.product_bits = [bits(product) for product in products]
 
 
 class LayerStack:
@@ -78,6 +72,7 @@ class LayerStack:
         self.has_points = weights[0].shape[1] == 3 != width
         self.first_weight = np.ascontiguousarray(weights[0].numpy().T)
         self.products = [weight.bfloat16().contiguous() for weight in weights]
+        self.transposed = [product.T for product in self.products]
         self.biases = [bias.numpy() for bias in biases]
         self.affine = gains is not None
         ones, zeros = np.ones(width, np.float32), np.zeros(width, np.float32)
@@ -94,53 +89,49 @@ class LayerStack:
         Args:
             inputs: positions (N, 3) float32, or features (N, F) bfloat16.
         """
-        rows = len(inputs)
-        product, active = scratch.products[0][:rows], scratch.active[:rows]
+        product, active = scratch.products[0], scratch.active
         value = inputs
-        for layer, weight in enumerate(self.products):
-            normed, scale = kept.of(layer, rows)
-            bias = self.biases[layer]
+        for layer, weight in enumerate(self.transposed):
+            out = kept.normed[layer], scratch.active_bits, kept.scale[layer]
             if layer == 0 and self.has_points:
-                first_layer_forward(
-                    inputs.numpy(), self.first_weight, bias, normed, bits(active), scale
-                )
+                first_layer_forward(inputs.numpy(), self.first_weight, self.biases[0], *out)
             else:
-                torch.mm(value, weight.T, out=product)
-                gain, shift = self.gains[layer], self.shifts[layer]
+                torch.mm(value, weight, out=product)
                 norm_forward(
-                    bits(product), bias, gain, shift, self.affine, normed, bits(active), scale
-                )
+                    scratch.product_bits[0], self.biases[layer], self.gains[layer],
+                    self.shifts[layer], self.affine, *out,
+                )  # fmt: skip
             value = active
         return active
 
-    def backward(
-        self, gradient: Tensor, kept: Kept, scratch: Scratch, features: Tensor | None = None
-    ) -> Tensor:
+    def backward(self, kept: Kept, scratch: Scratch, features: Tensor | None = None) -> Tensor:
         """Add the gradients of all weights but the first's; return that at the first product.
 
+        The gradient at the features is read from, and overwritten in, the scratch.
+
         Args:
-            gradient: at the features, (N, F) bfloat16; overwritten.
             features: where the features are copied to that the last layer made, if wanted.
         """
-        rows = len(gradient)
-        active = scratch.active[:rows]
-        products = [product[:rows] for product in scratch.products]
         last = len(self.products) - 1
         for layer in range(last, -1, -1):
-            here, after = products[layer % 2], products[(layer + 1) % 2]
-            normed, scale = kept.of(layer, rows)
+            here, after = layer % 2, (layer + 1) % 2
             norm_backward(
-                bits(gradient), normed, scale, self.gains[layer], self.shifts[layer], self.affine,
-                bits(here), bits(active), self.sums[layer],
+                scratch.gradient_bits, kept.normed[layer], kept.scale[layer], self.gains[layer],
+                self.shifts[layer], self.affine, scratch.product_bits[here], scratch.active_bits,
+                self.sums[layer],
             )  # fmt: skip
             if layer < last:
-                torch.mm(after.T, active, out=self.weight_part)
-                self.weight_sums[layer + 1] += self.weight_part
+                self._add_to(layer + 1, scratch.products[after], scratch.active)
             elif features is not None:
-                features.copy_(active)
+                features.copy_(scratch.active)
             if layer:
-                torch.mm(here, self.products[layer], out=gradient)
-        return products[0]
+                torch.mm(scratch.products[here], self.products[layer], out=scratch.gradient)
+        return scratch.products[0]
+
+    def _add_to(self, layer: int, product: Tensor, inputs: Tensor) -> None:
+        """Add a layer's gradient from that at its product and its inputs."""
+        torch.mm(product.T, inputs, out=self.weight_part)
+        self.weight_sums[layer] += self.weight_part
 
     def backward_to_inputs(self, product: Tensor, inputs: Tensor, out: Tensor) -> None:
         """Add the first weight's gradient, and write that at the inputs (N, F) to ``out``.
@@ -148,8 +139,7 @@ class LayerStack:
         Args:
             product: what ``backward`` returned.
         """
-        torch.mm(product.T, inputs, out=self.weight_part)
-        self.weight_sums[0] += self.weight_part
+        self._add_to(0, product, inputs)
         torch.mm(product, self.products[0], out=out)
 
     def backward_to_distances(

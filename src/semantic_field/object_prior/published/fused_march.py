@@ -40,18 +40,19 @@ class MarchMemory:
     """What is kept of N rays of S steps on the way forwards, and scratch memory.
 
     Args:
-        rows: N at most.
+        rows: N.
         width, depth, pixel_depth: of phi, and layers of the pixel generator.
     """
 
     def __init__(
         self, rows: int, width: int, depth: int, pixel_depth: int, steps: int, states: int
     ) -> None:
-        self.phi = [Kept.empty(depth, rows, width) for _ in range(steps + 1)]
-        self.pixels = Kept.empty(pixel_depth, rows, width)
+        self.phi = [Kept(depth, rows, width) for _ in range(steps + 1)]
+        self.pixels = Kept(pixel_depth, rows, width)
         self.scratch = Scratch(rows, width)
         self.features = torch.empty(rows, width, dtype=torch.bfloat16)
         self.product = torch.empty(rows, 4 * states, dtype=torch.bfloat16)
+        self.product_bits = bits(self.product)
         self.points = torch.empty(steps + 1, rows, 3)
         self.distances = np.empty((steps + 1, rows), np.float32)
         self.hidden, self.cell = np.zeros((2, steps + 1, rows, states), np.float32)
@@ -108,40 +109,34 @@ class FusedMarch:
         return color_sum, depth_sum
 
     def _forward(self, phi: LayerStack, rays: RayChunk, memory: MarchMemory) -> None:
-        rows = len(rays.start)
-        distances = memory.distances[:, :rows]
+        distances, hidden, cell = memory.distances, memory.hidden, memory.cell
         distances[0] = rays.start.numpy()
-        product = memory.product[:rows]
         for step in range(self.steps + 1):
-            points = memory.points[step, :rows]
             along = torch.from_numpy(distances[step])[:, None]
-            torch.addcmul(rays.origins, rays.directions, along, out=points)
+            points = torch.addcmul(rays.origins, rays.directions, along, out=memory.points[step])
             features = phi.forward(points, memory.phi[step], memory.scratch)
             if step == self.steps:
-                memory.features[:rows].copy_(features)
+                memory.features.copy_(features)
                 return
-            torch.mm(features, self.input_weight.T, out=product)
+            torch.mm(features, self.input_weight.T, out=memory.product)
             cell_forward(
-                bits(product), self.bias, self.recurrent, self.step_weight, self.step_bias,
-                memory.hidden[step, :rows], memory.cell[step, :rows], memory.gates[step, :rows],
-                memory.bent[step, :rows], memory.hidden[step + 1, :rows],
-                memory.cell[step + 1, :rows], distances[step], distances[step + 1],
+                memory.product_bits, self.bias, self.recurrent, self.step_weight, self.step_bias,
+                hidden[step], cell[step], memory.gates[step], memory.bent[step], hidden[step + 1],
+                cell[step + 1], distances[step], distances[step + 1],
             )  # fmt: skip
 
     def _color(self, rays: RayChunk, memory: MarchMemory, weight: float) -> float:
         """Return the sum of squared errors; leave the gradient at the features in the scratch."""
-        rows = len(rays.start)
-        features, scratch = memory.features[:rows], memory.scratch
+        features, scratch = memory.features, memory.scratch
         made = self.pixels.forward(features, memory.pixels, scratch).float()
         matrix = self.last.weight.detach()
         error = torch.addmm(self.last.bias.detach(), made, matrix.T) - rays.target
         at_channels = error * (2 * weight)
         self.last_sums[0].addmm_(at_channels.T, made)
         self.last_sums[1].add_(at_channels.sum(0))
-        gradient = scratch.gradient[:rows]
-        gradient.copy_(at_channels @ matrix)
-        product = self.pixels.backward(gradient, memory.pixels, scratch)
-        self.pixels.backward_to_inputs(product, features, gradient)
+        scratch.gradient.copy_(at_channels @ matrix)
+        product = self.pixels.backward(memory.pixels, scratch)
+        self.pixels.backward_to_inputs(product, features, scratch.gradient)
         return float(error.square().sum())
 
     def _depth(
@@ -149,33 +144,28 @@ class FusedMarch:
     ) -> float:
         """Return the sum of squared depths behind the camera, and add its gradient to ``along``."""
         cosines = rays.cosines.numpy()
-        behind = np.minimum(memory.distances[self.steps, : len(along)] * cosines, 0)
+        behind = np.minimum(memory.distances[self.steps] * cosines, 0)
         along += 2 * weight * behind * cosines
         return float(np.square(behind).sum())
 
     def _backward(
         self, phi: LayerStack, rays: RayChunk, memory: MarchMemory, along: NDArray[np.float32]
     ) -> None:
-        rows, scratch = len(along), memory.scratch
-        gradient, product = scratch.gradient[:rows], memory.product[:rows]
-        features = memory.features[:rows]
-        states = len(self.step_weight)
-        at_hidden, at_cell = np.zeros((2, rows, states), np.float32)
+        scratch, product, hidden = memory.scratch, memory.product, memory.hidden
+        at_hidden, at_cell = np.zeros((2, *hidden.shape[1:]), np.float32)
         for step in range(self.steps, -1, -1):
             if step < self.steps:
                 cell_backward(
-                    along, memory.gates[step, :rows], memory.bent[step, :rows],
-                    memory.hidden[step, :rows], memory.cell[step, :rows],
-                    memory.hidden[step + 1, :rows], self.recurrent, self.step_weight,
-                    np.float32(HIDDEN_GRADIENT), at_hidden, at_cell, bits(product),
+                    along, memory.gates[step], memory.bent[step], hidden[step], memory.cell[step],
+                    hidden[step + 1], self.recurrent, self.step_weight,
+                    np.float32(HIDDEN_GRADIENT), at_hidden, at_cell, memory.product_bits,
                     self.recurrent_sums, self.bias_sums, self.step_sums,
                 )  # fmt: skip
-                torch.mm(product, self.input_weight, out=gradient)
-            made = phi.backward(gradient, memory.phi[step], scratch, features)
+                torch.mm(product, self.input_weight, out=scratch.gradient)
+            made = phi.backward(memory.phi[step], scratch, memory.features)
             if step < self.steps:
-                self.input_sums += product.T @ features
-            points = memory.points[step, :rows]
-            phi.backward_to_distances(made, points, rays.directions, along)
+                self.input_sums += product.T @ memory.features
+            phi.backward_to_distances(made, memory.points[step], rays.directions, along)
 
     def gradients(self) -> list[Tensor]:
         """Return the gradients in the order of ``parameters_of``."""

@@ -7,7 +7,6 @@ units for bfloat16 products (``kernels.precision``); elsewhere plain torch is us
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -28,10 +27,15 @@ CACHED = 1 << 18  # numbers of an activation that stay in a core's second-level 
 
 
 class FusedRendering:
-    """The rendering terms for a marcher and a pixel generator; keeps memory between steps."""
+    """The rendering terms for a marcher and a pixel generator; keeps memory between steps.
 
-    def __init__(self, marcher: RayMarcher, pixel_generator: nn.Sequential) -> None:
-        self._marcher, self._pixel_generator = marcher, pixel_generator
+    Args:
+        rows: rays of a chunk; 0 = as many as the cache holds activations of.
+    """
+
+    def __init__(self, marcher: RayMarcher, pixel_generator: nn.Sequential, rows: int = 0) -> None:
+        self.marcher, self.pixel_generator = marcher, pixel_generator
+        self._rows = rows
         self._memory: dict[tuple[int, int], MarchMemory] = {}
 
     def terms(
@@ -50,7 +54,7 @@ class FusedRendering:
             target: (B, R, 4) channels in -1..1.
             color, depth: weights of the terms.
         """
-        parameters = parameters_of(self._marcher, self._pixel_generator)
+        parameters = parameters_of(self.marcher, self.pixel_generator)
         flat = [tensor for layer in layers for tensor in (layer.weight, layer.bias)]
         total, behind = _Terms.apply(self, rays, target, color, depth, *flat, *parameters)
         return total - behind, behind
@@ -68,18 +72,18 @@ class FusedRendering:
         Args:
             layers: weight (B, out, in) and bias (B, out) of each, in turns.
         """
-        march = FusedMarch(self._marcher, self._pixel_generator)
+        march = FusedMarch(self.marcher, self.pixel_generator)
         count, rays_of_each = target.shape[:2]
-        memory = self._memory_for(march, layers)
-        start = self._marcher.first_distances(rays)
+        width = layers[0].shape[1]
+        start = self.marcher.first_distances(rays)
         per_pixel = color / target.numel(), depth / start.numel()
         sums, gradients = torch.zeros(2, dtype=torch.float64), [torch.zeros_like(t) for t in layers]
         for image in range(count):
             phi = LayerStack([t[image] for t in layers[::2]], [t[image] for t in layers[1::2]])
-            for first in range(0, rays_of_each, memory.points.shape[1]):
-                part = slice(first, first + memory.points.shape[1])
+            for part in _parts(rays_of_each, self._chunk(width)):
                 tensors = (rays.origins, rays.directions, rays.cosines, start, target)
                 chunk = RayChunk(*(tensor[image, part] for tensor in tensors))
+                memory = self._memory_for(march, len(chunk.start), len(layers) // 2)
                 sums += torch.tensor(march.run(phi, chunk, memory, *per_pixel))
             weights, biases, _, _ = phi.gradients()
             for layer, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
@@ -87,13 +91,19 @@ class FusedRendering:
         terms = (sums * torch.tensor(per_pixel)).tolist()
         return terms[0], terms[1], [*gradients, *march.gradients()]
 
-    def _memory_for(self, march: FusedMarch, layers: Sequence[Tensor]) -> MarchMemory:
-        depth = len(layers) // 2
-        rows = max(64, CACHED // layers[0].shape[1])
-        key = rows, depth
-        if key not in self._memory:
-            self._memory[key] = march.memory(rows, depth)
-        return self._memory[key]
+    def _chunk(self, width: int) -> int:
+        return self._rows or max(64, CACHED // width)
+
+    def _memory_for(self, march: FusedMarch, rows: int, depth: int) -> MarchMemory:
+        if (rows, depth) not in self._memory:
+            self._memory[rows, depth] = march.memory(rows, depth)
+        return self._memory[rows, depth]
+
+
+def _parts(count: int, most: int) -> list[slice]:
+    """Return ranges that cover 0..count, of two sizes at most."""
+    size = -(-count // -(-count // most))
+    return [slice(first, min(first + size, count)) for first in range(0, count, size)]
 
 
 class _Terms(torch.autograd.Function):
@@ -109,7 +119,7 @@ class _Terms(torch.autograd.Function):
         depth: float,
         *tensors: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        own = len(parameters_of(rendering._marcher, rendering._pixel_generator))
+        own = len(parameters_of(rendering.marcher, rendering.pixel_generator))
         layers = [tensor.detach() for tensor in tensors[: len(tensors) - own]]
         of_color, of_depth, gradients = rendering.computed(layers, rays, target, color, depth)
         ctx.save_for_backward(*gradients)

@@ -8,11 +8,14 @@ layer and not one for each instance.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
+
+from semantic_field.object_prior.published.factored_adam import factored_linear
 
 EPSILON = 1e-5  # of the layer norm
 LAST_GAIN = 0.1  # of the hypernetworks' last layers: phi's first weights hardly depend on the code
@@ -37,7 +40,7 @@ def fully_connected(sizes: list[int], last_is_linear: bool = True) -> nn.Sequent
     Weights begin with He's normal distribution, biases with torch's.
     """
     layers: list[nn.Module] = []
-    for number, (before, after) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for number, (before, after) in enumerate(pairwise(sizes)):
         linear = nn.Linear(before, after)
         nn.init.kaiming_normal_(linear.weight, nonlinearity="relu")
         layers.append(linear)
@@ -65,31 +68,32 @@ class HyperNetwork(nn.Module):
             with torch.no_grad():
                 generator[-1].weight.mul_(LAST_GAIN)  # type: ignore[index]
 
-    def forward(self, codes: Float[Tensor, "B D"]) -> list[GeneratedLayer]:
-        """Return phi's layers for codes; weights come first in what is generated, then biases."""
+    def last_weights(self) -> list[nn.Parameter]:
+        """Return the weights of the generators' last layers: nearly all there are."""
+        return [generator[-1].weight for generator in self.generators]  # type: ignore[index]
+
+    def forward(self, codes: Float[Tensor, "B D"], factored: bool = False) -> list[GeneratedLayer]:
+        """Return phi's layers for codes; weights come first in what is generated, then biases.
+
+        Args:
+            factored: leave the gradients of ``last_weights`` as factors, see ``factored_adam``.
+        """
         layers = []
         for generator, (out, into) in zip(self.generators, self.shapes, strict=True):
-            made = generator(codes)  # (B, out * into + out)
+            if factored:  # (B, out * into + out)
+                made = factored_linear(generator[-1], generator[:-1](codes))  # type: ignore[index]
+            else:
+                made = generator(codes)
             weight, bias = made.split([out * into, out], dim=1)
             layers.append(GeneratedLayer(weight.unflatten(1, (out, into)), bias))
         return layers
 
 
-def phi(
-    layers: list[GeneratedLayer],
-    points: Float[Tensor, "B N 3"],
-    dtype: torch.dtype = torch.float32,
-) -> Float[Tensor, "B N F"]:
-    """Return the features at points: layers with layer norm and ReLU after every one.
-
-    Args:
-        dtype: of the products but the first, whose inputs are positions, and of the features.
-    """
+def phi(layers: list[GeneratedLayer], points: Float[Tensor, "B N 3"]) -> Float[Tensor, "B N F"]:
+    """Return the features at points: layers with layer norm and ReLU after every one."""
     value = points
-    for number, layer in enumerate(layers):
-        kind = torch.float32 if number == 0 else dtype
-        value = torch.baddbmm(
-            layer.bias.to(kind)[:, None], value.to(kind), layer.weight.to(kind).transpose(1, 2)
-        )
-        value = F.relu(F.layer_norm(value, value.shape[-1:], eps=EPSILON))
-    return value.to(dtype)
+    for layer in layers:
+        value = torch.baddbmm(layer.bias[:, None], value, layer.weight.transpose(1, 2))
+        value = functional.layer_norm(value, value.shape[-1:], eps=EPSILON)
+        value = functional.relu(value)
+    return value

@@ -32,7 +32,7 @@ class PartUNet(nn.Module):
             nn.LeakyReLU(SLOPE),
         )  # fmt: skip
         widths = [min(first * 2**level, most) for level in range(downs)]
-        centre = min(first * 2**downs, most)
+        centre = min(first * 2 ** (downs - 1), most)
         inner: nn.Module = SkipBlock(centre, centre, None, normed=False)
         for level in reversed(range(downs - 1)):
             inner = SkipBlock(widths[level], widths[level + 1], inner)

@@ -56,7 +56,7 @@ class RayMarcher(nn.Module):
         distances = self.first_distances(rays)
         state: tuple[Tensor, Tensor] | None = None
         for _ in range(self.steps):
-            value = features(ray_points(rays, distances)).float()
+            value = features(ray_points(rays, distances))
             state = self.cell(value.flatten(0, 1), state)
             hidden = state[0]
             if hidden.requires_grad:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from semantic_field.generalizable.training.training_settings import ScheduleSettings
 from semantic_field.kernels.precision import product_type
 from semantic_field.object_prior.prior_model import CanonicalRays, PriorPixels
+from semantic_field.object_prior.published.factored_adam import FactoredAdam
 from semantic_field.object_prior.published.fused_step import FusedRendering
 from semantic_field.object_prior.published.hypernetwork import (
     HyperNetwork,
@@ -70,7 +71,7 @@ class SemanticSRNConfig(Settings):
     )
     unet_width: int = option(64, "channels of the U-Net at full resolution", 1)
     unet_downs: int = option(4, "halvings of the U-Net", 1)
-    weights: SRNLossWeights = SRNLossWeights()
+    weights: SRNLossWeights = field(default_factory=SRNLossWeights)
     stages: tuple[Stage, ...] = (Stage(64, 4, 5000), Stage(128, 8, 150000))
 
 
@@ -156,9 +157,10 @@ class SemanticSRN(TrainablePrior):
             ValueError: if classes are to be learnt and the views are not labelled.
         """
         weights, codes = self.config.weights, self.codes(batch.instances)
-        layers = self.hyper(codes)
+        fused = self._is_fused(codes.device)
+        layers = self.hyper(codes, factored=fused)
         code_term = weights.code * codes.square().mean()
-        if self._is_fused(codes.device):
+        if fused:
             color, depth = self._fused.terms(
                 layers, batch.rays, target_channels(batch), weights.color, weights.depth
             )
@@ -193,16 +195,17 @@ class SemanticSRN(TrainablePrior):
 
         Moments of a code that is not in a batch stay; its count of steps is that of all.
         """
-        networks = [
+        rate = schedule.learning_rate
+        codes = torch.optim.SparseAdam([self.codes.weight], rate, CODE_BETAS, CODE_EPSILON)
+        wide = self.hyper.last_weights() if self._is_fused(self.codes.weight.device) else []
+        apart = {id(parameter) for parameter in [*wide, self.codes.weight]}
+        others = [
             parameter
             for name, parameter in self.named_parameters()
-            if not name.startswith(("codes.", "label_layer."))
+            if not name.startswith("label_layer.") and id(parameter) not in apart
         ]
-        rate = schedule.learning_rate
-        return [
-            torch.optim.Adam(networks, rate, weight_decay=schedule.weight_decay, fused=True),
-            torch.optim.SparseAdam([self.codes.weight], rate, CODE_BETAS, CODE_EPSILON),
-        ]
+        adam = torch.optim.Adam(others, rate, fused=True)
+        return [adam, FactoredAdam(wide, rate), codes] if wide else [adam, codes]
 
 
 def _clamped(value: Tensor) -> Tensor:

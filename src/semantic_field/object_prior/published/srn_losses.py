@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn import functional
 
 from semantic_field.object_prior.training.image_batches import ImageBatch
 from semantic_field.settings import Settings, option
@@ -31,7 +31,7 @@ def target_channels(batch: ImageBatch) -> Float[Tensor, "B R 4"]:
 
 def color_loss(channels: Float[Tensor, "B R 4"], target: Float[Tensor, "B R 4"]) -> Tensor:
     """Return the mean squared error of the channels."""
-    return F.mse_loss(channels, target)
+    return functional.mse_loss(channels, target)
 
 
 def depth_loss(depths: Float[Tensor, "B R"]) -> Tensor:
@@ -41,4 +41,4 @@ def depth_loss(depths: Float[Tensor, "B R"]) -> Tensor:
 
 def label_loss(logits: Float[Tensor, "B R C"], parts: Int[Tensor, "B R"]) -> Tensor:
     """Return the mean cross-entropy over all pixels, background included."""
-    return F.cross_entropy(logits.flatten(0, 1), parts.flatten())
+    return functional.cross_entropy(logits.flatten(0, 1), parts.flatten())

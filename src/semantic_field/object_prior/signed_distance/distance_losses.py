@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn.functional import binary_cross_entropy, binary_cross_entropy_with_logits
 
 from semantic_field.settings import Settings, option
 
@@ -57,8 +57,8 @@ def sign_loss(found: Tensor, truth: Tensor, edge: float) -> Tensor:
     It keeps the distances from becoming flat around a surface whose place is not learnt yet.
     """
     inside = torch.sigmoid(-truth / edge)
-    least = F.binary_cross_entropy(inside, inside)
-    return F.binary_cross_entropy_with_logits(-found / edge, inside) - least
+    least = binary_cross_entropy(inside, inside)
+    return binary_cross_entropy_with_logits(-found / edge, inside) - least
 
 
 def color_loss(found: Tensor, truth: Tensor) -> Tensor:

@@ -13,9 +13,9 @@ import math
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.functional import silu
 
 from semantic_field.settings import Settings, option
 
@@ -32,6 +32,7 @@ class DistanceSizes(Settings):
     modulation_width: int = option(128, "width of the layer between code and modulation", 1, 1024)
     slots: int = option(8, "pieces of a common look", 1, 64)
     slot_dim: int = option(16, "numbers that describe the look of a slot", 1, 256)
+    label_levels: int = option(2, "first layers of φ whose features labels are read from", 1, 16)
     color_width: int = option(64, "width of the layer before the colour", 1, 1024)
 
 
@@ -97,13 +98,19 @@ class DistanceNetwork(nn.Module):
         looks = self.look_layer(color).view(count, sizes.slots, sizes.slot_dim)
         return InstanceLayers(tuple(weights), tuple(offsets), looks)
 
-    def hidden(self, layers: InstanceLayers, points: Float[Tensor, "B N 3"]) -> Tensor:
-        """Return φ's last features (B, N, W) at points."""
+    def levels(self, layers: InstanceLayers, points: Float[Tensor, "B N 3"]) -> list[Tensor]:
+        """Return the features (B, N, W) of each layer of φ at points."""
         turned = (points.unsqueeze(-1) * self.frequencies).flatten(-2)
         features = torch.cat([points, turned.sin(), turned.cos()], dim=-1)
+        found = []
         for weight, offset in zip(layers.weights, layers.offsets, strict=True):
-            features = F.silu(torch.baddbmm(offset, features, weight))
-        return features
+            features = silu(torch.baddbmm(offset, features, weight))
+            found.append(features)
+        return found
+
+    def hidden(self, layers: InstanceLayers, points: Float[Tensor, "B N 3"]) -> Tensor:
+        """Return φ's last features (B, N, W) at points."""
+        return self.levels(layers, points)[-1]
 
     def distance(self, hidden: Float[Tensor, "B N W"]) -> Float[Tensor, "B N"]:
         """Return signed distances, canonical units, negative inside, of φ's features."""

@@ -59,6 +59,11 @@ class SampleBatches:
             colors=self._colors[rows, surface].float() / 255,
         )
 
+    def bounds(self) -> tuple[Tensor, Tensor]:
+        """Return the lowest and the highest corner (3,) of all surfaces, canonical units."""
+        surface = self._surface.float().flatten(0, 1)
+        return surface.amin(dim=0), surface.amax(dim=0)
+
     def _instances(self, step: int) -> Tensor:
         """Return the instances of a step: the next ones of a round's random order."""
         count, batch = len(self._points), self._settings.instances_per_step

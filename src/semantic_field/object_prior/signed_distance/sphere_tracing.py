@@ -26,14 +26,16 @@ class TracingPlan:
     Attributes:
         steps: at most, on the way to the surface.
         inner_steps: behind it, to the place that is deepest inside.
+        least_step: of a step: rays that graze a surface would creep.
         near: distance at which a ray has arrived.
         shortest: first of the steps inside; each is twice the one before.
         settled: least distances below this get their exact place.
         relaxation: share of the distance that a step goes.
     """
 
-    steps: int = 32
+    steps: int = 28
     inner_steps: int = 5
+    least_step: float = 0.006
     near: float = 0.002
     shortest: float = 0.008
     settled: float = 0.03
@@ -128,7 +130,7 @@ class _Search:
         self.hit = rays.put(self.hit, hit)
         self.before = rays.put(self.before, at)
         self.distance_before = rays.put(self.distance_before, found)
-        ahead = torch.where(hit, crossing, at + plan.relaxation * found)
+        ahead = torch.where(hit, crossing, at + (plan.relaxation * found).clamp_min(plan.least_step))
         self.at = rays.put(self.at, ahead)
         going = ~hit & (ahead < rays.take(self.leave)) & rays.valid
         return rays.put(torch.zeros_like(self.hit), going)
