@@ -27,6 +27,7 @@ from semantic_field.evaluation.objects.object_contest import (
     seeds_of_prior,
 )
 from semantic_field.evaluation.objects.object_pictures import (
+    category_view,
     grid,
     interpolation_picture,
     one_view_picture,
@@ -181,11 +182,15 @@ def test_pictures_show_the_given_view_then_all_others(contest: ObjectContest) ->
     assert (picture[4:36, 4:36] == truth[0].color).all()
     assert (picture[40:72, 40:72] == truth[0].color).all()
     assert (picture[:4] == 225).all()
-    camera = truth[0]
+    camera = category_view(Balls(), 32)
     row = interpolation_picture(Balls(), torch.tensor([0.2]), torch.tensor([0.6]), camera, 3)
     reds = [
         int((row[4:36, 4 + 36 * k : 36 + 36 * k] == [255, 0, 0]).all(axis=2).sum())
         for k in range(3)
     ]
     assert 0 < reds[0] < reds[1] < reds[2]
+    # 1.15 units fill the image: the camera is 2.52 away, and .6 units have a radius of 8.0 pixels.
+    focal = 131.25 / 4
+    radius = 0.6 / np.sqrt((1.15 / np.sin(np.arctan(16 / focal))) ** 2 - 0.36) * focal
+    assert reds[2] == pytest.approx(np.pi * radius**2, rel=0.06)
     assert grid([[np.zeros((2, 3, 3), np.uint8)] * 2]).shape == (10, 18, 3)

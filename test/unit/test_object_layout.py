@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import cv2
@@ -15,7 +14,6 @@ from semantic_field.data.objects.procedural_objects import (
     ProceduralObjects,
     ViewPlan,
 )
-from semantic_field.data.objects.srn_description import open_srn_folder
 from semantic_field.data.objects.srn_layout import SrnFolder, read_intrinsics
 from semantic_field.data.objects.srn_writer import write_srn_folder
 
@@ -44,37 +42,6 @@ def test_what_was_written_is_read_again(chairs: ProceduralObjects, folder: Path)
             assert (view.color == wanted.color).all()
             assert (view.parts == wanted.parts).all() and (view.mask == wanted.mask).all()
             assert view.depth == pytest.approx(wanted.depth, abs=0.51e-4)
-
-
-def test_what_the_objects_are_is_read_from_their_description(
-    chairs: ProceduralObjects, folder: Path
-) -> None:
-    read = open_srn_folder(folder, 16)
-    assert (read.category, read.part_names, read.frame) == ("chair", PARTS, chairs.frame)
-    assert read.names == chairs.names and read.view(0, 0).color.shape == (16, 16, 3)
-    path = folder / "objects.json"
-    turn = [[0, -1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
-    content = {"category": "seat", "part_names": list("abcd"), "T_object_world": turn}
-    path.write_text(json.dumps(content))
-    read = open_srn_folder(folder)
-    assert (read.category, read.frame.unit_m) == ("seat", 0.5)
-    assert read.view(0, 0).T_object_camera == pytest.approx(
-        turn @ chairs.view(0, 0).T_object_camera
-    )
-    for broken in (
-        "[]",
-        '{"category": "chair"}',
-        '{"category": "a", "part_names": [], "unit_m": 0}',
-    ):
-        path.write_text(broken)
-        with pytest.raises(ValueError, match=r"expected .*objects\.json such as"):
-            open_srn_folder(folder)
-    path.write_text(json.dumps(content | {"parts": []}))
-    with pytest.raises(ValueError, match=r"expected only category, .* got parts"):
-        open_srn_folder(folder)
-    path.unlink()
-    with pytest.raises(ValueError, match="which says what the objects are, found none"):
-        open_srn_folder(folder)
 
 
 def test_the_files_are_as_the_published_readers_expect(folder: Path) -> None:

@@ -10,14 +10,11 @@ from numpy.typing import NDArray
 
 from semantic_field.data.folder_writer import new_folder
 from semantic_field.data.objects.object_views import ObjectCollection, ObjectView
-from semantic_field.data.objects.srn_description import write_description
 from semantic_field.data.objects.srn_layout import DEPTH_UNIT
 
 
 def write_srn_folder(objects: ObjectCollection, root: Path) -> None:
     """Write all views of a collection: a folder for each instance, named as it is.
-
-    ``objects.json`` beside them says what they are; see ``srn_description``.
 
     Raises:
         ValueError: if an instance's folder exists, its views differ in their camera, or it has
@@ -27,7 +24,6 @@ def write_srn_folder(objects: ObjectCollection, root: Path) -> None:
         views = [objects.view(instance, k) for k in range(objects.view_count(instance))]
         with new_folder(root / name) as folder:
             _write_instance(folder, views)
-    write_description(objects, root)
 
 
 def _write_instance(folder: Path, views: list[ObjectView]) -> None:
