@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -269,6 +270,17 @@ def test_a_folder_in_the_published_layout_is_trained_on(tmp_path, mugs):
                                         "centre_m": tuple(data["centre_m"])}))  # fmt: skip
     assert np.array_equal(opened.view(1, 2).parts, mugs.view(1, 2).parts)
     assert opened.view(1, 2) is opened.view(1, 2)
+
+
+def test_worlds_with_y_up_are_turned(tmp_path, mugs):
+    write_srn_folder(mugs, tmp_path / "mugs")
+    data = ObjectData(objects=(str(tmp_path / "mugs"),), category="mug", side=16,
+                      part_names=mugs.part_names)  # fmt: skip
+    as_it_is = open_objects(data).view(0, 0).T_object_camera
+    turned = open_objects(replace(data, up="y")).view(0, 0).T_object_camera
+    x, y, z = as_it_is[:3, 3]
+    assert turned[:3, 3] == pytest.approx([x, -z, y])  # y is up, and z, the front, becomes -y
+    assert np.allclose(turned[:3, :3] @ as_it_is[:3, :3].T, [[1, 0, 0], [0, 0, -1], [0, 1, 0]])
 
 
 def test_held_out_views_are_none_of_the_training(mugs):
