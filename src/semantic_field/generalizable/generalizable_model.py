@@ -23,7 +23,7 @@ class Prediction:
         scores: float32 (h, w, C), probabilities of the classes, sum at most 1: carried from the
             sources' labels, or of the closed set; None = no classes.
         latent: float32 (h, w, D), carried; None = none.
-        extra: tensors that only the losses of the model's own training need, by name.
+        extra: what only the losses of the model's own training need, by name; mostly tensors.
     """
 
     color: Float[Tensor, "h w 3"]
@@ -31,7 +31,7 @@ class Prediction:
     confidence: Float[Tensor, "h w"]
     scores: Float[Tensor, "h w C"] | None = None
     latent: Float[Tensor, "h w D"] | None = None
-    extra: dict[str, Tensor] = field(default_factory=dict)
+    extra: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

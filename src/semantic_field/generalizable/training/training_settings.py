@@ -64,7 +64,14 @@ class ScheduleSettings(Settings):
     decay_factor: float = option(0.6, "steps: factor of each decay", 0.0, 1.0)
     decay_every: int = option(100000, "steps: steps between decays", 1)
     clip_value: float = option(2.0, "bound on each component of the gradient; 0 = none", 0.0)
+    clip_norm: float = option(0.0, "bound on the length of the whole gradient; 0 = none", 0.0)
     mixed_precision: bool = option(True, "bfloat16 autocast, used on a GPU only")
+    processor_mixed_precision: bool = option(
+        False, "the same on processors that multiply matrices in bfloat16 (AMX); others ignore it"
+    )
+    begin_with: str = option(
+        "", "weights (a file, or the name of shipped ones) whose tensors the model begins with"
+    )
     seed: int = option(0, "of the initial weights and of all episodes", 0)
     prefetch: int = option(2, "steps whose episodes are prepared ahead", 0, 64)
     log_every: int = option(50, "steps between lines of the log", 1)

@@ -64,7 +64,7 @@ class ModelCard:
         data: recordings that it was trained on.
         licence: of the weights.
         figures: held-out figures by name.
-        began_with: weights that were fine-tuned; "" = none.
+        began_with: weights that were fine-tuned, or that parts were added to; "" = none.
     """
 
     steps: int = 0
@@ -143,6 +143,19 @@ def load_model(name_or_path: str | Path) -> GeneralizableModel:
             f"got {about['class_names']}"
         )
     return model.eval()
+
+
+def begin_with(model: GeneralizableModel, name_or_path: str | Path) -> None:
+    """Give a model the weights of a file, which may lack parts that the model has besides.
+
+    Raises:
+        ValueError: as ``load_model``, or if the file has tensors that the model has not.
+    """
+    path = weights_path(name_or_path)
+    _, tensors = _read(path)
+    own = _tensors(model)
+    _check_tensors(path, tensors, {name: own[name] for name in own if name in tensors})
+    model.load_state_dict(own | tensors)
 
 
 def read_card(name_or_path: str | Path) -> ModelCard:
