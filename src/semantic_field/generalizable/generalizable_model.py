@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from semantic_field.generalizable.source_images import SourceImages, TargetRays
+from semantic_field.generalizable.sweep_reasoner import SweepReasoner
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,11 @@ class GeneralizableModel(nn.Module):
     """
 
     class_names: tuple[str, ...] = ()
+
+    @property
+    def sweep(self) -> SweepReasoner | None:
+        """What finds the depth of frames from colours, once for each; None = there is none."""
+        return None
 
     def extract(self, colors: Float[Tensor, "B 3 H W"]) -> tuple[Tensor, ...]:
         """Return the features of frames, each tensor with B as its first dimension."""

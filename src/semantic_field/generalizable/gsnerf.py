@@ -79,6 +79,11 @@ class GSNeRF(GeneralizableModel):
             return 0
         return self.config.geometry.volume_channels * len(self.config.geometry.strides)
 
+    @property
+    def sweep(self) -> SweepReasoner | None:
+        """The plane sweep, where the configuration has it."""
+        return self.geometry if isinstance(self.geometry, SweepReasoner) else None
+
     def extract(self, colors: Float[Tensor, "B 3 H W"]) -> tuple[Tensor, ...]:
         """Return the levels of features, and a closed set's semantic feature and logits.
 

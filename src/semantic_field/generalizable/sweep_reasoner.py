@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import normalize, pixel_shuffle
+from torch.nn.functional import normalize, pad, pixel_shuffle
 
 from semantic_field.generalizable.convolutions import enlarged
 from semantic_field.generalizable.cost_volume import at_stride
@@ -33,7 +33,7 @@ from semantic_field.generalizable.sweep_volume import (
 from semantic_field.settings import Settings, option
 
 COARSE, FINE = 4, 2  # pixels of a frame on one of each level's
-STRIDE = 16  # that sizes must be multiples of, so that odd ones do not arise
+STRIDE = 16  # to multiples of which sizes are padded
 REACH = 2  # planes to either side of the best one, whose mean is the depth
 SEEN_EVERY = 4  # planes: how many neighbours have a point changes slowly
 SHOWN = 4.0  # factor of agreement, which is at most 1, for the layers
@@ -100,7 +100,7 @@ class Found(NamedTuple):
 
     Attributes:
         coarse, fine: float32 (h2, w2), values at half the size, before and after the finer level.
-        value: float32 (H, W), at full size.
+        value: float32 (H, W), at full size, that of padded frames.
         sure: float32 (h2, w2), logit of the probability that ``fine`` is of the right surface.
         agreement: (D, h, w), scores of the coarse planes by the neighbours alone.
         scores: of the planes of both levels, (D, h, w) and (D2, h2, w2). planes: of both levels.
@@ -148,16 +148,11 @@ class SweepReasoner(nn.Module):
     def match(self, colors: Float[Tensor, "B 3 H W"]) -> Matched:
         """Return what of frames is compared, RGB in 0..1.
 
-        Raises:
-            ValueError: if the size is no multiple of 16.
+        Last rows and columns are repeated to multiples of 16.
         """
         H, W = colors.shape[-2:]
-        if H % STRIDE or W % STRIDE:
-            raise ValueError(
-                f"expected frames whose width and height are multiples of {STRIDE}, got {W}x{H}: "
-                f"resize them to {W // STRIDE * STRIDE}x{H // STRIDE * STRIDE}"
-            )
-        channels_last = colors.contiguous(memory_format=torch.channels_last)
+        padded = pad(colors, (0, -W % STRIDE, 0, -H % STRIDE), mode="replicate")
+        channels_last = padded.contiguous(memory_format=torch.channels_last)
         coarse, fine, *context = self.matching(channels_last)
         unit = normalize(coarse.float(), dim=1), normalize(fine.float(), dim=1)
         return Matched(*unit, *context)
@@ -226,7 +221,7 @@ class SweepReasoner(nn.Module):
             One record, at full size.
 
         Raises:
-            ValueError: if a source has no neighbour, or the size is no multiple of 16.
+            ValueError: if a source has no neighbour.
         """
         matched = self.match(sources.colors)
         cameras = sources.poses.cpu().double().numpy(), sources.intrinsics.cpu().double().numpy()
@@ -235,7 +230,8 @@ class SweepReasoner(nn.Module):
         for i in wanted:
             others = stereo_neighbours(*cameras, sources.size, i, self.settings.neighbours)
             found = self.find(matched, Pair(i, others), sources.intrinsics, sources.poses)
-            depth[i], confidence[i] = found.depth, found.confidence
+            H, W = sources.size
+            depth[i], confidence[i] = found.depth[:H, :W], found.confidence[:H, :W]
         return [Level(depth, confidence, (), None)]
 
 
