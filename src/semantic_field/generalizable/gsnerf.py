@@ -103,7 +103,7 @@ class GSNeRF(GeneralizableModel):
             if readings is None:
                 raise ValueError(
                     "expected sources with depth, since the model has no way to find it, got "
-                    "none: use a depth camera or a model with depth: either"
+                    "none: use a depth camera, or weights that find it (gsnerf_rgb)"
                 )
             return readings
         if readings is not None and self._suffice(readings):

@@ -65,5 +65,7 @@ def point_worth(
     inside &= (pixels[..., 0] < size[1] - 0.5) & (pixels[..., 1] < size[0] - 0.5)
     unit = apart / np.maximum(np.linalg.norm(apart, axis=-1, keepdims=True), 1e-9)
     angle = np.arccos(np.clip((unit * unit[index]).sum(-1), -1, 1))
-    good = np.minimum(angle / GOOD_RAD, 1) * np.minimum(1, (WIDE_RAD / np.maximum(angle, 1e-6)) ** 2)
+    good = np.minimum(angle / GOOD_RAD, 1) * np.minimum(
+        1, (WIDE_RAD / np.maximum(angle, 1e-6)) ** 2
+    )
     return np.where(inside, good, 0.0)

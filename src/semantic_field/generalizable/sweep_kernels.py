@@ -42,9 +42,7 @@ def _corner(x, y, width, height):
 
 
 @_jit
-def correlate(
-    reference, others, turned, shift, first, ratios, nearest, best, total, count, winner
-):
+def correlate(reference, others, turned, shift, first, ratios, nearest, best, total, count, winner):
     """Fill what the neighbours say of each point, (h, w, D) each.
 
     ``best`` and ``total`` are the largest product of features and their sum, ``count`` (uint8) the

@@ -105,8 +105,10 @@ def slope_loss(off: Float[Tensor, "H W"], known: Bool[Tensor, "H W"]) -> Tensor:
     total = off.new_zeros(())
     for stride in STRIDES:
         small, there = off[::stride, ::stride], known[::stride, ::stride]
-        for a, b in (((slice(1, None),), (slice(None, -1),)),
-                     ((slice(None), slice(1, None)), (slice(None), slice(None, -1)))):
+        for a, b in (
+            ((slice(1, None),), (slice(None, -1),)),
+            ((slice(None), slice(1, None)), (slice(None), slice(None, -1))),
+        ):
             step = (small[a] - small[b]).abs().clamp(max=STEEPEST)
             total = total + masked_mean(step, there[a] & there[b])
     return total
