@@ -11,7 +11,7 @@ ARGS  ?=
 # What make bench runs: the scripts that need no arguments (kernels prints, the others write results).
 BENCHES := kernels training_step main_job query teachers dds_images gpu
 # What make weights trains, where to, and where the recordings house/ and bookstore/ are.
-MODELS := gsnerf gp_nerf
+MODELS := gsnerf gsnerf_rgb gp_nerf
 WEIGHTS_OUT ?= weights_out
 SEMANTIC_FIELD_DATA ?= ../shared/data
 # The folders that ruff looks at; further ones join as they come.

@@ -98,8 +98,16 @@ def test_depth_is_within_the_planes_and_does_not_depend_on_the_order():
 
 
 def test_sizes_need_not_be_multiples():
-    frames = [replace(f, color=f.color[:60, :90], depth=f.depth[:60, :90], labels=None,
-                      camera=replace(f.camera, width=90, height=60)) for f in room()[0]]  # fmt: skip
+    frames = [
+        replace(
+            frame,
+            color=frame.color[:60, :90],
+            depth=frame.depth[:60, :90],
+            labels=None,
+            camera=replace(frame.camera, width=90, height=60),
+        )
+        for frame in room()[0]
+    ]
     found = PoolDepths(reasoner()).find(frames, [0, 2])
     assert found.shape == (2, 60, 90)
 
@@ -196,7 +204,7 @@ def test_episodes_are_consistent(seed: int):
         assert inside.mean() > 0.2
         gap = np.abs(depths[i][q[inside], p[inside]] - far[inside])
         assert (gap < 0.08).mean() > 0.6
-    assert 0 <= one.sources.colors.min() and one.sources.colors.max() <= 1
+    assert one.sources.colors.min() >= 0 and one.sources.colors.max() <= 1
 
 
 def test_features_and_depths_are_kept_while_their_frames_are(monkeypatch):
@@ -251,14 +259,23 @@ def test_weights_without_a_sweep_are_begun_with(tmp_path):
     with torch.no_grad():
         for part in net.parameters():
             part.zero_()
+        net.geometry.coarse_scale.fill_(1.0 + 2.0**-14)
     begin_with(net, tmp_path / "plain.safetensors")
     own = dict(net.named_parameters())
     for name, part in plain.named_parameters():
         assert torch.equal(own[name], part)
-    assert not any(own[name].any() for name in own if name.startswith("geometry."))
-    save_model(net, tmp_path / "both.safetensors", ModelCard())
+    assert not any(own[n].any() for n in own if n.startswith("geometry.") and "scale" not in n)
+    save_model(net, tmp_path / "whole.safetensors", ModelCard())
+    save_model(net, tmp_path / "both.safetensors", ModelCard(), half=True)
+    assert (tmp_path / "both.safetensors").stat().st_size < (
+        tmp_path / "whole.safetensors"
+    ).stat().st_size
     loaded = load_model(tmp_path / "both.safetensors")
     assert loaded.sweep is not None and loaded.config.sweep == net.config.sweep
+    assert loaded.sweep.coarse_scale.dtype == torch.float32
+    assert float(loaded.sweep.coarse_scale) == 1.0, "16 bits have 10 of them after the point"
+    rest = {name: part for name, part in plain.named_parameters()}
+    assert all(torch.equal(dict(loaded.named_parameters())[n], rest[n]) for n in rest)
     with pytest.raises(ValueError, match="extra"):
         begin_with(plain, tmp_path / "both.safetensors")
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from semantic_field.generalizable.episodes import Episode, EpisodeMaker, EpisodeSettings
-from semantic_field.generalizable.stereo_episodes import StereoEpisodeMaker
 from semantic_field.generalizable.sensor_noise import EXACT, SensorNoise
+from semantic_field.generalizable.stereo_episodes import StereoEpisodeMaker
 from semantic_field.generalizable.training.episode_feed import episode_random
 from semantic_field.generalizable.training.scenes import SceneSet, expand_locations
 

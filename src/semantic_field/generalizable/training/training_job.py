@@ -75,7 +75,8 @@ class TrainingJob:
             loop.run(run)
             workers.wait()
             if workers.is_first:
-                save_model(run.model, self.folder / WEIGHTS, self._card(run))
+                half = self.config.training.half_weights
+                save_model(run.model, self.folder / WEIGHTS, self._card(run), half)
         return self.folder / WEIGHTS
 
     def _check_folder(self) -> None:

@@ -74,6 +74,9 @@ class ScheduleSettings(Settings):
     )
     seed: int = option(0, "of the initial weights and of all episodes", 0)
     prefetch: int = option(2, "steps whose episodes are prepared ahead", 0, 64)
+    half_weights: bool = option(
+        False, "write what was trained with 16 bits a number: the file is half as large"
+    )
     log_every: int = option(50, "steps between lines of the log", 1)
     held_out_every: int = option(500, "steps between held-out figures", 1)
     held_out_episodes: int = option(12, "episodes of the held-out figures; 0 = none", 0)

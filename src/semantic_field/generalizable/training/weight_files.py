@@ -103,8 +103,14 @@ def config_of(model: GeneralizableModel) -> dict[str, Any]:
     raise ValueError(f"expected a model of {', '.join(SYSTEMS)}, got {type(model).__name__}")
 
 
-def save_model(model: GeneralizableModel, path: str | Path, card: ModelCard) -> None:
+def save_model(
+    model: GeneralizableModel, path: str | Path, card: ModelCard, half: bool = False
+) -> None:
     """Write a model's weights, settings and card to a file, atomically.
+
+    Args:
+        half: write what is trained (not what is frozen) as float16, half as large. Loaded, it is
+            float32 again.
 
     Raises:
         OSError: if there is no room, or the file cannot be written.
@@ -116,6 +122,9 @@ def save_model(model: GeneralizableModel, path: str | Path, card: ModelCard) -> 
         "card": dataclasses.asdict(card),
     }
     tensors = {name: value.detach().cpu().contiguous() for name, value in _tensors(model).items()}
+    if half:
+        trained = {name for name, part in model.named_parameters() if part.requires_grad}
+        tensors = {n: value.half() if n in trained else value for n, value in tensors.items()}
     data = save(tensors, {FORMAT: json.dumps(about)})
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
