@@ -177,35 +177,61 @@ class SweepReasoner(nn.Module):
                 "expected at least 1 neighbour to find depth by comparing, got none: wait for "
                 "more frames or use a depth camera"
             )
+        around, value, agreement, scores, first = self._coarse(matched, pair, intrinsics, poses)
         settings = self.settings
-        i, others = pair
-        size = (matched.coarse.shape[-2], matched.coarse.shape[-1])
-        first = whole_range(
-            settings.near_m, settings.far_m, settings.planes, size, matched.coarse.device
-        )
-        stereo = stereo_of(intrinsics, poses, pair, COARSE)
-        best, mean, share = swept(matched.coarse[i], matched.coarse[others], stereo, first)
-        x = torch.cat([SHOWN * best, SHOWN * mean, share[::SEEN_EVERY], matched.coarse_context[i]])
-        x = self.coarse_net(self.enter(_image(x)))[0]
-        out = self.coarse_head(x)[0].float()
-        agreement = self.coarse_scale * torch.where(share > 0, mean, UNSEEN)
-        scores = out[: settings.planes] + agreement
-        value = first.first + first.step * about_best(scores, REACH)
-        coarse = upsampled(value, out[settings.planes :])
+        coarse = upsampled(value, scores[settings.planes :])
+        scores = scores[: settings.planes]
         finer = planes_about(coarse, first.step * settings.finer_step, settings.finer_planes)
-        stereo = stereo_of(intrinsics, poses, pair, FINE)
-        best, mean, _ = swept(matched.fine[i], matched.fine[others], stereo, finer)
-        best, mean = (self.fine_scale * (part - mean.mean(0)) for part in (best, mean))
         peak = scores.softmax(0).amax(0).repeat_interleave(2, 0).repeat_interleave(2, 1)
-        around = pixel_shuffle(x, 2)[0]
-        y = torch.cat([best, mean, matched.fine_context[i], around, peak[None], coarse[None]])
-        out = self.fine_head(self.fine_net(self.fine_enter(_image(y)))[0])[0].float()
+        shown = torch.cat([pixel_shuffle(around, 2)[0], peak[None], coarse[None]])
+        out, mean = self._fine(
+            matched, pair, stereo_of(intrinsics, poses, pair, FINE), finer, shown
+        )
         finer_scores = out[: settings.finer_planes] + mean
         number = torch.arange(settings.finer_planes, device=out.device)[:, None, None]
         fine = finer.first + finer.step * (finer_scores.softmax(0) * number).sum(0)
         full = upsampled(fine, out[settings.finer_planes : -1])
         planes = (first, finer)
         return Found(coarse, fine, full, out[-1], agreement, (scores, finer_scores), planes)
+
+    def _coarse(
+        self, matched: Matched, pair: Pair, intrinsics: Tensor, poses: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, LogPlanes]:
+        """Sweep the whole range at a quarter of the size.
+
+        Returns:
+            The U-Net's last layer (1, E, h, w); values (h, w); agreement (D, h, w); scores of the
+            planes and of the finer pixels (D + 36, h, w); the planes.
+        """
+        settings, (i, others) = self.settings, pair
+        size = (matched.coarse.shape[-2], matched.coarse.shape[-1])
+        first = whole_range(
+            settings.near_m, settings.far_m, settings.planes, size, matched.coarse.device
+        )
+        stereo = stereo_of(intrinsics, poses, pair, COARSE)
+        best, mean, share = swept(matched.coarse[i], matched.coarse[others], stereo, first)
+        parts = [SHOWN * best, SHOWN * mean, share[::SEEN_EVERY], matched.coarse_context[i]]
+        x = self.coarse_net(self.enter(_image(torch.cat(parts))))[0]
+        out = self.coarse_head(x)[0].float()
+        agreement = self.coarse_scale * torch.where(share > 0, mean, UNSEEN)
+        scores = out[: settings.planes] + agreement
+        value = first.first + first.step * about_best(scores, REACH)
+        return x, value, agreement, torch.cat([scores, out[settings.planes :]]), first
+
+    def _fine(
+        self, matched: Matched, pair: Pair, stereo: Stereo, planes: LogPlanes, shown: Tensor
+    ) -> tuple[Float[Tensor, "S h2 w2"], Float[Tensor, "D2 h2 w2"]]:
+        """Return the last layer's scores at half the size, and the agreement at the planes.
+
+        Args:
+            shown: (E, h2, w2), what the coarse level passes on.
+        """
+        i, others = pair
+        best, mean, _ = swept(matched.fine[i], matched.fine[others], stereo, planes)
+        # Neighbouring planes differ little; what all of them have in common says nothing.
+        best, mean = (self.fine_scale * (part - mean.mean(0)) for part in (best, mean))
+        y = _image(torch.cat([best, mean, matched.fine_context[i], shown]))
+        return self.fine_head(self.fine_net(self.fine_enter(y))[0])[0].float(), mean
 
     def forward(
         self, sources: SourceImages, maps: tuple[Tensor, ...] = (), only: int | None = None
