@@ -22,8 +22,13 @@ GRAIN = 0.012  # largest deviation of colour noise
 NO_CLASSES = np.zeros(0, np.int32)
 
 
-class _Frames(NamedTuple):
-    """Arrays of a scene's N frames: colours uint8 (N, H, W, 3), depth (N, H, W), cameras."""
+class PosedImages(NamedTuple):
+    """Arrays of N frames.
+
+    Attributes:
+        colors: uint8 (N, H, W, 3). depths: float32 (N, H, W), metres, 0 = none.
+        poses: float64 (N, 4, 4), ``T_world_camera``. intrinsics: float64 (N, 4).
+    """
 
     colors: NDArray[np.uint8]
     depths: NDArray[np.float32]
@@ -40,7 +45,7 @@ class StereoEpisodeMaker:
 
     def __init__(self, scene: Scene, settings: EpisodeSettings) -> None:
         self._settings, frames = settings, scene.frames
-        self._frames = _Frames(
+        self._frames = PosedImages(
             np.stack([frame.color for frame in frames]),
             np.stack([frame.depth for frame in frames]),
             np.stack([frame.T_world_camera for frame in frames]),
@@ -78,15 +83,15 @@ class StereoEpisodeMaker:
         return among[[0, *others]]
 
     def _episode(self, chosen: NDArray[np.int64], random: np.random.Generator) -> Episode:
-        colors, depths, poses, intrinsics = (part[chosen] for part in self._frames)
-        poses = poses.copy()
-        poses[:, :3, 3] -= poses[0, :3, 3]
+        frames = PosedImages(*(part[chosen] for part in self._frames))
         if random.random() < 0.5:
-            colors, depths, intrinsics, poses = mirrored(colors, depths, intrinsics, poses)
-        images = torch.from_numpy(np.ascontiguousarray(colors)).permute(0, 3, 1, 2).float() / 255
+            frames = mirrored(frames)
+        colors = torch.from_numpy(np.ascontiguousarray(frames.colors)).permute(0, 3, 1, 2)
+        poses = frames.poses.copy()
+        poses[:, :3, 3] -= poses[0, :3, 3].copy()
         sources = SourceImages(
-            colors=recolored(images, random),
-            intrinsics=torch.as_tensor(intrinsics, dtype=torch.float32),
+            colors=recolored(colors.float() / 255.0, random),
+            intrinsics=torch.as_tensor(frames.intrinsics, dtype=torch.float32),
             poses=torch.as_tensor(poses, dtype=torch.float32),
         )
         nothing = torch.zeros(1, 1)
@@ -94,22 +99,18 @@ class StereoEpisodeMaker:
             color=torch.zeros(1, 1, 3),
             depth=nothing,
             labels=torch.full((1, 1), -1),
-            source_depths=torch.from_numpy(np.ascontiguousarray(depths)),
+            source_depths=torch.from_numpy(np.ascontiguousarray(frames.depths)),
         )
         rays = target_rays(sources.intrinsics[0], sources.poses[0], nothing, nothing)
         return Episode(sources, rays, truth, NO_CLASSES)
 
 
-def mirrored(
-    colors: NDArray[np.uint8],
-    depths: NDArray[np.float32],
-    intrinsics: NDArray[np.float64],
-    poses: NDArray[np.float64],
-) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float64], NDArray[np.float64]]:
+def mirrored(frames: PosedImages) -> PosedImages:
     """Return frames of the mirrored scene: left is right in the images and in the world."""
-    intrinsics = intrinsics.copy()
-    intrinsics[:, 2] = depths.shape[2] - 1 - intrinsics[:, 2]
-    return colors[:, :, ::-1], depths[:, :, ::-1], intrinsics, MIRROR @ poses @ MIRROR
+    intrinsics = frames.intrinsics.copy()
+    intrinsics[:, 2] = frames.depths.shape[2] - 1 - intrinsics[:, 2]
+    poses = MIRROR @ frames.poses @ MIRROR
+    return PosedImages(frames.colors[:, :, ::-1], frames.depths[:, :, ::-1], poses, intrinsics)
 
 
 def recolored(colors: Tensor, random: np.random.Generator) -> Tensor:

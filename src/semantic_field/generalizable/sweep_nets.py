@@ -81,7 +81,7 @@ class MatchingNet(nn.Module):
         widths: channels at 1/2, 1/4 and coarser. compared: channels that are compared at 1/4, 1/2.
     """
 
-    def __init__(self, widths: tuple[int, ...], compared: tuple[int, int]) -> None:
+    def __init__(self, widths: tuple[int, ...], compared: tuple[int, ...]) -> None:
         super().__init__()
         self.stem = layer(3, widths[0], kernel=4, stride=2)
         self.enter = layer(widths[0], widths[1], kernel=2, stride=2)

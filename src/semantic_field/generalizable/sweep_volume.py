@@ -171,9 +171,8 @@ class _Sweep(torch.autograd.Function):
         own, theirs = torch.zeros_like(reference), torch.zeros_like(others)
         best, total = (slope.contiguous() for slope in slopes[:2])
         least = NEGLIGIBLE * float(best.abs().max() + total.abs().max())
-        correlate_back(
-            reference.detach().numpy(), others.detach().numpy(), *ctx.places,
-            best.numpy(), total.numpy(), winner.numpy(), np.float32(least),
-            own.numpy(), theirs.numpy(),
-        )  # fmt: skip
+        maps = reference.detach().numpy(), others.detach().numpy()
+        slope = best.numpy(), total.numpy(), winner.numpy(), np.float32(least)
+        everything = (*maps, *ctx.places, *slope, own.numpy(), theirs.numpy())
+        correlate_back(*everything)
         return own, theirs, None, None, None
