@@ -240,7 +240,8 @@ def test_a_pool_without_any_depth_gives_views():
     blind = [replace(frame, depth=np.zeros_like(frame.depth)) for frame in frames]
     net, target = model().eval(), frames[2]
     views = []
-    for given, depth in ((blind, "sensor"), (blind, "volume"), (frames, "volume")):
+    cases = (blind, "sensor"), (blind, "volume"), (frames, "volume")
+    for given, depth in cases:
         settings = ViewSettings(views=3, rule="nearest", depth=depth)
         predictor = Predictor(net, FramePool(most=8, width=96), settings)
         for frame in given:
@@ -250,6 +251,10 @@ def test_a_pool_without_any_depth_gives_views():
     for view in views[1:]:
         assert np.array_equal(view.depth, views[0].depth)
         assert np.array_equal(view.color, views[0].color)
+    predictor = Predictor(net, FramePool(most=4, width=96), ViewSettings(views=3))
+    for frame in blind:  # by coverage, which knows no surface here; and some have to go
+        predictor.add(frame)
+    assert (predictor.render(target.camera, target.T_world_camera).depth > 0).mean() > 0.5
 
 
 def test_weights_without_a_sweep_are_begun_with(tmp_path):
