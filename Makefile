@@ -11,7 +11,7 @@ ARGS  ?=
 # What make bench runs: the scripts that need no arguments (kernels prints, the others write results).
 BENCHES := kernels training_step main_job query teachers dds_images gpu
 # What make weights trains, where to, and where the recordings house/ and bookstore/ are.
-MODELS := gsnerf gp_nerf
+MODELS := gsnerf gsnerf_rgb gp_nerf
 # Object priors: category, its training objects (the first seeds) and steps.
 PRIORS := chair:800:12000 table:500:6500 mug:400:4500 cabinet:500:6500 lamp:400:3500 bottle:400:3000
 # Categories of the published prior, small: trained as srn_CATEGORY.

@@ -164,6 +164,7 @@ def test_a_closed_set_has_probabilities_and_does_not_need_labels():
 
 
 VOLUME = {
+    "reasoner": "cascade",
     "branch": "attention",
     "samples": 4,
     "geometry.planes": [8, 4],
@@ -199,7 +200,7 @@ def test_three_sources_of_depth():
 
 
 def test_without_depth_and_without_a_volume_it_is_said():
-    with pytest.raises(ValueError, match="depth camera or a model with depth: either"):
+    with pytest.raises(ValueError, match="depth camera, or weights that find it"):
         model().source_depths(replace(textured(), depths=None))
     with pytest.raises(ValueError, match="at least 2 sources"):
         model(**VOLUME, depth="either").source_depths(replace(SEES, depths=None))

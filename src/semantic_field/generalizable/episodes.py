@@ -39,6 +39,8 @@ class EpisodeSettings:
         crop: rows and columns of the target that are predicted; the whole target if it is smaller.
         noises: faults of the sources; one set is drawn for each episode.
         without_depth: share of the episodes whose sources have no depth.
+        stereo: episodes for the plane sweep: the first source is to be compared with the others,
+            see ``StereoEpisodeMaker``.
     """
 
     views: tuple[int, int] = (3, 8)
@@ -65,6 +67,7 @@ class EpisodeSettings:
         )
     )
     without_depth: float = 0.0
+    stereo: bool = False
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from semantic_field.generalizable.source_images import SourceImages, TargetRays
+from semantic_field.generalizable.sweep_reasoner import SweepReasoner
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Prediction:
         scores: float32 (h, w, C), probabilities of the classes, sum at most 1: carried from the
             sources' labels, or of the closed set; None = no classes.
         latent: float32 (h, w, D), carried; None = none.
-        extra: tensors that only the losses of the model's own training need, by name.
+        extra: what only the losses of the model's own training need, by name; mostly tensors.
     """
 
     color: Float[Tensor, "h w 3"]
@@ -31,7 +32,7 @@ class Prediction:
     confidence: Float[Tensor, "h w"]
     scores: Float[Tensor, "h w C"] | None = None
     latent: Float[Tensor, "h w D"] | None = None
-    extra: dict[str, Tensor] = field(default_factory=dict)
+    extra: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,11 @@ class GeneralizableModel(nn.Module):
     """
 
     class_names: tuple[str, ...] = ()
+
+    @property
+    def sweep(self) -> SweepReasoner | None:
+        """What finds the depth of frames from colours, once for each; None = there is none."""
+        return None
 
     def extract(self, colors: Float[Tensor, "B 3 H W"]) -> tuple[Tensor, ...]:
         """Return the features of frames, each tensor with B as its first dimension."""

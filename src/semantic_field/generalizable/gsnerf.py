@@ -28,6 +28,8 @@ from semantic_field.generalizable.guided_samples import (
 )
 from semantic_field.generalizable.source_images import SourceImages, TargetRays
 from semantic_field.generalizable.statistics_renderer import StatisticsRenderer
+from semantic_field.generalizable.sweep_losses import sweep_losses
+from semantic_field.generalizable.sweep_reasoner import Pair, SweepReasoner
 from semantic_field.generalizable.target_depth import with_target_depth
 from semantic_field.generalizable.unet_extractor import feature_extractor
 from semantic_field.generalizable.volume_reading import completed
@@ -49,8 +51,10 @@ class GSNeRF(GeneralizableModel):
         self.class_names = config.class_names
         self.extractor = feature_extractor(config.extractor, len(config.class_names))
         channels, strides = self.extractor.channels, self.extractor.strides
-        self.geometry = None
-        if config.depth != "readings":
+        self.geometry: GeoReasoner | SweepReasoner | None = None
+        if config.sweeps:
+            self.geometry = SweepReasoner(config.sweep)
+        elif config.depth != "readings":
             self.geometry = GeoReasoner(config.geometry, strides, channels)
         unknown = [level for level in config.read_levels if not 0 <= level < len(channels)]
         if unknown:
@@ -66,15 +70,26 @@ class GSNeRF(GeneralizableModel):
             self.renderer = AttentionRenderer(
                 config.attention, read, self._volume_channels(), len(config.class_names)
             )
+        if config.learns == "sweep":
+            for part in (self.extractor, self.renderer):
+                part.requires_grad_(False)
 
     def _volume_channels(self) -> int:
         if self.geometry is None:
             return 0
         return self.config.geometry.volume_channels * len(self.config.geometry.strides)
 
+    @property
+    def sweep(self) -> SweepReasoner | None:
+        """The plane sweep, where the configuration has it."""
+        return self.geometry if isinstance(self.geometry, SweepReasoner) else None
+
     def extract(self, colors: Float[Tensor, "B 3 H W"]) -> tuple[Tensor, ...]:
-        """Return the levels of features, and a closed set's semantic feature and logits."""
-        return self.extractor(colors)
+        """Return the levels of features, and a closed set's semantic feature and logits.
+
+        Nothing while the sweep alone is trained, which has features of its own.
+        """
+        return () if self._learns_sweep() else self.extractor(colors)
 
     def source_depths(self, sources: SourceImages) -> Float[Tensor, "V H W"]:
         """Return the depth of each source, as ``GSNeRFConfig.depth`` says; 0 = unknown.
@@ -88,7 +103,7 @@ class GSNeRF(GeneralizableModel):
             if readings is None:
                 raise ValueError(
                     "expected sources with depth, since the model has no way to find it, got "
-                    "none: use a depth camera or a model with depth: either"
+                    "none: use a depth camera, or weights that find it (gsnerf_rgb)"
                 )
             return readings
         if readings is not None and self._suffice(readings):
@@ -103,6 +118,8 @@ class GSNeRF(GeneralizableModel):
         In training all rays are predicted at once, and ``Prediction.extra`` holds what the losses
         need; otherwise in chunks, so that memory does not grow with the image.
         """
+        if self._learns_sweep():
+            return self._swept(sources)
         sources, maps = self._with_maps(sources)
         levels = self._levels(sources, maps)
         if levels and self._readings(sources) is None:
@@ -126,12 +143,30 @@ class GSNeRF(GeneralizableModel):
     ) -> dict[str, Tensor]:
         """Return the weighted terms of the loss by name.
 
-        See ``gsnerf_losses``, and for the statistics with true depth ``carried_losses``.
+        See ``gsnerf_losses``, and for the statistics with true depth ``carried_losses``; for the
+        sweep ``sweep_losses``.
         """
         config = self.config
+        if config.learns == "sweep":
+            assert truth.source_depths is not None, "stereo episodes have the depth of sources"
+            return sweep_losses(
+                config.sweep_losses, prediction.extra["found"], truth.source_depths[:1]
+            )
         if config.branch == "statistics" and config.losses.supervision == "depth":
             return carried_losses(config.carried_losses, prediction, truth)
         return gsnerf_losses(config.losses, prediction, truth, sources)
+
+    def _learns_sweep(self) -> bool:
+        return self.training and self.config.learns == "sweep"
+
+    def _swept(self, sources: SourceImages) -> Prediction:
+        """Return what the sweep finds for the first source, as ``extra``; nothing is rendered."""
+        assert isinstance(self.geometry, SweepReasoner)
+        matched = self.geometry.match(sources.colors)
+        pair = Pair(0, list(range(1, len(sources))))
+        found = self.geometry.find(matched, pair, sources.intrinsics, sources.poses)
+        nothing = torch.zeros(1, 1)
+        return Prediction(nothing[..., None], nothing, nothing, extra={"found": [found]})
 
     def _with_maps(self, sources: SourceImages) -> tuple[SourceImages, tuple[Tensor, ...]]:
         """Return the sources with features, and the levels among these."""
@@ -176,12 +211,16 @@ class GSNeRF(GeneralizableModel):
             return []
         if self.config.losses.supervision == "self":
             return []  # whose terms need all sources
+        if self.config.sweeps:
+            return []  # which is trained by itself
         if float(torch.rand(())) >= self.config.geometry.trained_share:
             return []
         return self.geometry(sources, maps, only=int(torch.randint(len(sources), ())))
 
     def _learns_depth(self) -> bool:
         losses = self.config.losses
+        if self.config.sweeps:
+            return False
         if self.config.branch == "statistics" and losses.supervision == "depth":
             return self.config.carried_losses.levels > 0
         return losses.supervises_levels or self._volume_channels() > 0
@@ -189,7 +228,8 @@ class GSNeRF(GeneralizableModel):
     def _completed(
         self, readings: Tensor | None, levels: list[Level], sources: SourceImages
     ) -> Float[Tensor, "V H W"]:
-        least = self.config.geometry.least_confidence
+        config = self.config
+        least = (config.sweep if config.sweeps else config.geometry).least_confidence
         return completed(readings, levels[-1], sources.size, least).detach()
 
     def _rays(

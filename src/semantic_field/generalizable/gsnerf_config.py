@@ -14,6 +14,8 @@ from semantic_field.generalizable.carried_losses import CarriedLossSettings
 from semantic_field.generalizable.geo_reasoner import GeometrySettings
 from semantic_field.generalizable.gsnerf_losses import LossSettings
 from semantic_field.generalizable.statistics_renderer import StatisticsSettings
+from semantic_field.generalizable.sweep_losses import SweepLossSettings
+from semantic_field.generalizable.sweep_reasoner import SweepSettings
 from semantic_field.generalizable.unet_extractor import ExtractorSettings
 from semantic_field.settings import Settings, flattened, option, updated
 
@@ -43,16 +45,47 @@ class GSNeRFConfig(Settings):
         "it alone",
         choices=("readings", "either", "completed", "volume"),
     )
+    reasoner: str = option(
+        "sweep",
+        "what finds depth: a plane sweep with 2D networks, or the published cascade of volumes "
+        "with 3D ones (geometry)",
+        choices=("sweep", "cascade"),
+    )
+    learns: str = option(
+        "views",
+        "what training is for: views, or the sweep alone (the rest stays as it is)",
+        choices=("views", "sweep"),
+    )
     read_levels: tuple[int, ...] = option(
         (0,), "levels of the extractor that samples read, 0 = the finest"
     )
     rays_at_once: int = option(4096, "rays of a chunk when views are predicted", minimum=1)
     extractor: ExtractorSettings = field(default_factory=ExtractorSettings)
     geometry: GeometrySettings = field(default_factory=GeometrySettings)
+    sweep: SweepSettings = field(default_factory=SweepSettings)
     attention: AttentionSettings = field(default_factory=AttentionSettings)
     statistics: StatisticsSettings = field(default_factory=StatisticsSettings)
     losses: LossSettings = field(default_factory=LossSettings)
     carried_losses: CarriedLossSettings = field(default_factory=CarriedLossSettings)
+    sweep_losses: SweepLossSettings = field(default_factory=SweepLossSettings)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.learns == "sweep" and not self.sweeps:
+            raise ValueError(
+                "expected a sweep to learn, got a model without: set reasoner to sweep and depth "
+                "to either, completed or volume"
+            )
+        if self.sweeps and self.geometry.volume_channels:
+            raise ValueError(
+                "expected geometry.volume_channels of 0, since the sweep has no volume to read, "
+                f"got {self.geometry.volume_channels}: set reasoner to cascade"
+            )
+
+    @property
+    def sweeps(self) -> bool:
+        """Whether the model has a plane sweep."""
+        return self.depth != "readings" and self.reasoner == "sweep"
 
 
 def gsnerf_config(values: Mapping[str, Any]) -> GSNeRFConfig:

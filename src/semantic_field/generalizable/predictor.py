@@ -16,6 +16,7 @@ from semantic_field.frames import VOID_LABEL, Frame
 from semantic_field.generalizable.episodes import rays_of
 from semantic_field.generalizable.frame_pool import RULES, FramePool, normals_of
 from semantic_field.generalizable.generalizable_model import GeneralizableModel, Prediction
+from semantic_field.generalizable.pool_depths import PoolDepths
 from semantic_field.generalizable.source_images import SourceImages, TargetRays
 from semantic_field.generalizable.target_depth import readings_of, released_depth, splatted
 from semantic_field.geometry import Camera, moved
@@ -79,7 +80,8 @@ class Predictor:
         self._model = model.eval().to(self._device)
         self._pool = FramePool() if pool is None else pool
         self._settings = ViewSettings() if settings is None else settings
-        self._lock = Lock()
+        self._lock, self._sweeping = Lock(), Lock()
+        self._depths = None if model.sweep is None else PoolDepths(model.sweep)
         self.map_depth = map_depth
 
     def __len__(self) -> int:
@@ -113,6 +115,9 @@ class Predictor:
         """Forget all frames."""
         with self._lock:
             self._pool.clear()
+        if self._depths is not None:
+            with self._sweeping:
+                self._depths.clear()
 
     @torch.inference_mode()
     def render(
@@ -156,6 +161,7 @@ class Predictor:
             sources, class_ids = self._pool.sources(numbers)
             origin = self._pool.origin
             frames = [self._pool[number].frame for number in numbers]
+            pooled = [self._pool[i].frame for i in range(len(self._pool))]
         sources = sources.to(self._device)
         if settings.depth == "map" and self.map_depth is not None:
             known = np.stack([self.map_depth(f.camera, f.T_world_camera) for f in frames])
@@ -164,8 +170,13 @@ class Predictor:
             sources = replace(sources, depths=torch.where(by_map > 0, by_map, read))
         if settings.depth == "volume":
             sources = replace(sources, depths=None)
-        found = replace(sources, depths=self._model.source_depths(sources))
-        return found, class_ids, origin
+        if sources.depths is None and self._depths is not None:
+            with self._sweeping:
+                swept = self._depths.find(pooled, numbers, exclude_ns)
+            depths = torch.from_numpy(swept).to(self._device)
+        else:
+            depths = self._model.source_depths(sources)
+        return replace(sources, depths=depths), class_ids, origin
 
     def _rays(self, sources: SourceImages, camera: Camera, pose: NDArray[np.float64]) -> TargetRays:
         rays = rays_of(sources, camera, pose)

@@ -92,6 +92,7 @@ class InferenceNode(StagedNode):
             self._on_label_names,
             self._work.label,
             self._on_backward_time,
+            with_depth=settings.depth != "volume",
         )
         self._viewpoints = Viewpoints(
             self, self.input, settings, self.drops, self._work.show, lambda: self.sources.version

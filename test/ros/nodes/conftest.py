@@ -62,12 +62,16 @@ QUICK = {
 
 
 class CameraOnTopics:
-    """What a camera driver, a localisation and a labeller publish, message by message."""
+    """What a camera driver, a localisation and a labeller publish, message by message.
 
-    def __init__(self, node: Node, spin) -> None:
-        self.node, self._spin = node, spin
+    Args:
+        cameras: what it has: without "depth", colour alone.
+    """
+
+    def __init__(self, node: Node, spin, cameras: tuple[str, ...] = ("color", "depth")) -> None:
+        self.node, self._spin, self.cameras = node, spin, cameras
         self.publishers = {}
-        for name in ("color", "depth"):
+        for name in cameras:
             self.publishers[name] = node.create_publisher(Image, f"{name}/image", RELIABLE)
             info = f"{name}/camera_info"
             self.publishers[info] = node.create_publisher(CameraInfo, info, RELIABLE)
@@ -83,7 +87,7 @@ class CameraOnTopics:
 
     def wait(self, wait_until) -> None:
         """Until somebody listens to images and transforms."""
-        names = [self.node.resolve_topic_name(name) for name in ("color/image", "depth/image")]
+        names = [self.node.resolve_topic_name(f"{name}/image") for name in self.cameras]
         topics = [*names, *(f"{name.removesuffix('image')}camera_info" for name in names), "/tf"]
         assert wait_until(lambda: all(self.node.count_subscribers(t) for t in topics))
         heard = self.publishers.values()
@@ -106,9 +110,9 @@ class CameraOnTopics:
     def send_pose(self, frame: Frame) -> None:
         self.tf.sendTransform(self.transform(frame.T_world_camera, frame.stamp_ns))
 
-    def send_info(self, frame: Frame, names: tuple[str, ...] = ("color", "depth")) -> None:
+    def send_info(self, frame: Frame, names: tuple[str, ...] = ()) -> None:
         header = conversions.make_header(frame.stamp_ns, OPTICAL)
-        for name in names:
+        for name in names or self.cameras:
             self.publishers[f"{name}/camera_info"].publish(
                 conversions.camera_info(frame.camera, header)
             )
@@ -119,7 +123,8 @@ class CameraOnTopics:
 
     def send_images(self, frame: Frame) -> None:
         self.send_image("color", frame.color, "rgb8", frame.stamp_ns)
-        self.send_image("depth", frame.depth, "32FC1", frame.stamp_ns)
+        if "depth" in self.cameras:
+            self.send_image("depth", frame.depth, "32FC1", frame.stamp_ns)
 
     def send_labels(self, frame: Frame) -> None:
         header = conversions.make_header(frame.stamp_ns, OPTICAL)
@@ -141,6 +146,12 @@ class CameraOnTopics:
 @pytest.fixture
 def camera(make_node, spin) -> CameraOnTopics:
     return CameraOnTopics(make_node("camera"), spin)
+
+
+@pytest.fixture
+def color_camera(make_node, spin) -> CameraOnTopics:
+    """A camera without depth."""
+    return CameraOnTopics(make_node("camera"), spin, ("color",))
 
 
 @lru_cache(maxsize=1)

@@ -555,3 +555,32 @@ def test_a_real_model_answers(inference, feed, walk, call):
     assert np.abs(color - target.color).mean() < 5
     set_parameter(call, "samples", 4)
     assert model.config.samples == 4
+
+
+def test_it_needs_no_depth_camera(inference, color_camera, walk, call, wait_until):
+    """Depth is found from colours: nobody publishes any, nor is it subscribed to."""
+    _, frames = walk
+    torch.manual_seed(0)
+    model = build_model({"system": "gsnerf", "depth": "either", "sweep": {"neighbours": 2}})
+    node = inference(model, depth="volume", rule="nearest", least_confidence=0.0)
+    color_camera.add_labels()
+    assert wait_until(lambda: node.input is not None)
+    color_camera.wait(wait_until)
+    color_camera.send_names(walk[0].label_names)
+    topics = {subscription.topic_name for subscription in node.subscriptions}
+    assert "/color/image" in topics and not any("depth" in topic for topic in topics)
+    for frame in [frames[i] for i in (0, 1, 3, 4)]:
+        color_camera.send(frame)
+        assert wait_until(lambda s=frame.stamp_ns: s in node.views.stamps_ns), "not taken"
+        assert wait_until(lambda s=frame.stamp_ns: s in node.sources.labelled_ns)
+    answer = call(RenderView, "infer_view", **request(frames[2]))
+    assert answer.success, answer.message
+    depth = conversions.depth_metres(answer.depth)
+    assert (depth > 0).any(), "a depth of an untrained model, but a depth"
+    assert not drops(node)
+
+
+def test_depth_from_colours_needs_weights_that_find_it(inference, log):
+    model = build_model({"system": "gsnerf", "branch": "statistics", "depth": "readings"})
+    with pytest.raises(ValueError, match="gsnerf_rgb"):
+        inference(model, depth="volume").views.warm_up()

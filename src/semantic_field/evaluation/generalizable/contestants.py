@@ -18,6 +18,7 @@ from semantic_field.evaluation.generalizable.methods import (
     reprojection,
     trained_field,
     with_map_depth,
+    with_swept_depth,
 )
 from semantic_field.evaluation.generalizable.tuned_models import tuned_models
 from semantic_field.evaluation.protocols.protocol import Training
@@ -26,8 +27,9 @@ from semantic_field.frames import Frame
 from semantic_field.generalizable.generalizable_model import GeneralizableModel
 from semantic_field.generalizable.training.fine_tuning import FineTuning
 
-REPROJECTION, HAND_SET, UNIFORM, FIELD = (
+REPROJECTION, SWEPT, HAND_SET, UNIFORM, FIELD = (
     "reprojection",
+    "reprojection, plane sweep",
     "hand-set weights",
     "uniform samples",
     "trained field",
@@ -73,7 +75,8 @@ class Contestants:
     ) -> dict[str, Method]:
         """Return the model, the baselines and the variations by name, for frames of a pool.
 
-        Baselines get the frames with their depth even where the model is given none.
+        Baselines get the frames with their depth even where the model is given none; then the
+        first of them is also given what a classical plane sweep finds in its place.
 
         Args:
             names: class ids and names of the recording.
@@ -99,6 +102,8 @@ class Contestants:
             HAND_SET: hand_set(pool, sources),
             UNIFORM: given(self.uniform or self.model, uniform),
         }
+        if sources.depth == "volume":
+            found[SWEPT] = reprojection(pool_of(with_swept_depth(frames)), sources)
         if self.with_field and map_views:
             found[FIELD] = map_views
         return found | {item.name: given(item.model, item.sources) for item in self.variations}

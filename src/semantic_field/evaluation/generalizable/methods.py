@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from semantic_field.config import Config
+from semantic_field.data.plane_sweep import EstimatedDepth
 from semantic_field.evaluation.baselines.hand_set_views import hand_blended
 from semantic_field.evaluation.baselines.reprojection import reprojected
 from semantic_field.evaluation.generalizable.target_views import blind
@@ -125,6 +126,19 @@ def with_map_depth(frames: list[Frame], field: Method) -> list[Frame]:
         replace(frame, depth=np.where(depth > 0, depth, frame.depth))
         for frame, depth in zip(frames, found, strict=True)
     ]
+
+
+def with_swept_depth(frames: list[Frame]) -> list[Frame]:
+    """Return the frames with the depth that a classical plane sweep finds from their colours.
+
+    Holes, where other frames' depths do not confirm it, stay.
+
+    Raises:
+        ValueError: if no two frames are a stereo pair.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        found = EstimatedDepth(FrameList(frames, {}), Path(folder))
+        return [found[i] for i in range(len(frames))]
 
 
 class FrameList:

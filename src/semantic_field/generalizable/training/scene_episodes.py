@@ -14,6 +14,7 @@ from torch import Tensor
 
 from semantic_field.generalizable.episodes import Episode, EpisodeMaker, EpisodeSettings
 from semantic_field.generalizable.sensor_noise import EXACT, SensorNoise
+from semantic_field.generalizable.stereo_episodes import StereoEpisodeMaker
 from semantic_field.generalizable.training.episode_feed import episode_random
 from semantic_field.generalizable.training.scenes import SceneSet, expand_locations
 
@@ -140,8 +141,9 @@ def held_out_episodes(
 def _kinds(settings: EpisodeSettings) -> dict[str, EpisodeSettings]:
     most = settings.views[1]
     exact = replace(
-        settings, views=(most, most), crop=HELD_OUT_CROP, noises=(EXACT,), without_depth=0.0
-    )
+        settings, views=(most, most), crop=HELD_OUT_CROP, noises=(EXACT,), without_depth=0.0,
+        stereo=False,
+    )  # fmt: skip
     kinds = {"exact": exact, "noisy": replace(exact, noises=(SensorNoise(),))}
     if settings.without_depth > 0:
         kinds["no_depth"] = replace(exact, without_depth=1.0)
@@ -159,11 +161,12 @@ def recording_episodes(
 
 def _maker(
     scenes: SceneSet, number: int, settings: EpisodeSettings
-) -> tuple[tuple[EpisodeMaker, dict[int, str]], int]:
+) -> tuple[tuple[EpisodeMaker | StereoEpisodeMaker, dict[int, str]], int]:
     """Return what makes episodes of a scene and its class names, and how many bytes they take."""
     scene = scenes[number]
     pixels = sum(frame.depth.size for frame in scene.frames)
-    return (EpisodeMaker(scene, settings), scene.class_names), pixels * BYTES_PER_PIXEL
+    maker = StereoEpisodeMaker if settings.stereo else EpisodeMaker
+    return (maker(scene, settings), scene.class_names), pixels * BYTES_PER_PIXEL
 
 
 def check_lengths(scenes: SceneSet, settings: EpisodeSettings) -> None:

@@ -180,9 +180,10 @@ def _finetune(arguments: argparse.Namespace) -> int:
     model, card = load_model(arguments.weights), read_card(arguments.weights)
     with joined(arguments.device) as workers, progress(console, 100) as (report, preparing):
         preparing(f"preparing {arguments.recording}", 0, 1)
-        make = recording_episodes(
-            arguments.recording, EpisodeSettings(), model.class_names, settings.seed
-        )
+        # Weights whose sweep was trained alone go on so: with episodes of stereo neighbours.
+        sweeps = getattr(model.config, "learns", "") == "sweep"
+        episodes = EpisodeSettings(views=(3, 5), stereo=True) if sweeps else EpisodeSettings()
+        make = recording_episodes(arguments.recording, episodes, model.class_names, settings.seed)
 
         def tell(step: int, share: float, terms: dict[str, float]) -> None:
             report({"step": round(100 * share), "loss": sum(terms.values()), "terms": terms})

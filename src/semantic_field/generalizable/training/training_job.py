@@ -31,6 +31,7 @@ from semantic_field.generalizable.training.training_run import (
 from semantic_field.generalizable.training.training_settings import DataSettings, TrainingConfig
 from semantic_field.generalizable.training.weight_files import (
     ModelCard,
+    begin_with,
     build_model,
     save_model,
 )
@@ -76,7 +77,8 @@ class TrainingJob:
             loop.run(run)
             workers.wait()
             if workers.is_first:
-                save_model(run.model, self.folder / WEIGHTS, self._card(run))
+                half = self.config.training.half_weights
+                save_model(run.model, self.folder / WEIGHTS, self._card(run), half)
         return self.folder / WEIGHTS
 
     def _check_folder(self) -> None:
@@ -108,7 +110,10 @@ class TrainingJob:
         """Return the state at the beginning, or that of the checkpoint."""
         config = with_class_names(self.config, scenes)
         torch.manual_seed(config.training.seed)
-        model = build_model(config.model).to(workers.device)
+        model = build_model(config.model)
+        if config.training.begin_with:
+            begin_with(model, config.training.begin_with)
+        model = model.to(workers.device)
         optimizer = make_optimizer(model, config.training, config.rates)
         run = TrainingRun(model, optimizer, config.as_dict())
         if (self.folder / CHECKPOINT).exists():
@@ -158,6 +163,7 @@ class TrainingJob:
             steps=run.step,
             data=self.config.data.recordings,
             figures=found[-1] if found else {},
+            began_with=self.config.training.begin_with,
         )
 
 

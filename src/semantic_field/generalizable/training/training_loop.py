@@ -148,14 +148,18 @@ def train_step(
     torch.stack([term.float() for term in terms.values()]).sum().backward()
     if settings.clip_value > 0:
         nn.utils.clip_grad_value_(run.model.parameters(), settings.clip_value)
+    if settings.clip_norm > 0:
+        nn.utils.clip_grad_norm_(run.model.parameters(), settings.clip_norm)
     run.optimizer.step()
     run.step += 1
     return values
 
 
 def autocast(settings: ScheduleSettings, device: torch.device) -> torch.autocast:
-    """Return the context of mixed precision: bfloat16 on a GPU where it is on, else nothing."""
+    """Return the context of mixed precision: bfloat16 where it is on and helps, else nothing."""
     enabled = settings.mixed_precision and device.type == "cuda"
+    if device.type == "cpu" and settings.processor_mixed_precision:
+        enabled = torch.cpu._is_amx_tile_supported()
     return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
 
 

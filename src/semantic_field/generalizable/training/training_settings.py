@@ -64,9 +64,19 @@ class ScheduleSettings(Settings):
     decay_factor: float = option(0.6, "steps: factor of each decay", 0.0, 1.0)
     decay_every: int = option(100000, "steps: steps between decays", 1)
     clip_value: float = option(2.0, "bound on each component of the gradient; 0 = none", 0.0)
+    clip_norm: float = option(0.0, "bound on the length of the whole gradient; 0 = none", 0.0)
     mixed_precision: bool = option(True, "bfloat16 autocast, used on a GPU only")
+    processor_mixed_precision: bool = option(
+        False, "the same on processors that multiply matrices in bfloat16 (AMX); others ignore it"
+    )
+    begin_with: str = option(
+        "", "weights (a file, or the name of shipped ones) whose tensors the model begins with"
+    )
     seed: int = option(0, "of the initial weights and of all episodes", 0)
     prefetch: int = option(2, "steps whose episodes are prepared ahead", 0, 64)
+    half_weights: bool = option(
+        False, "write what was trained with 16 bits a number: the file is half as large"
+    )
     log_every: int = option(50, "steps between lines of the log", 1)
     held_out_every: int = option(500, "steps between held-out figures", 1)
     held_out_episodes: int = option(12, "episodes of the held-out figures; 0 = none", 0)

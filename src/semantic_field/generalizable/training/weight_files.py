@@ -72,7 +72,7 @@ class ModelCard:
         data: recordings that it was trained on.
         licence: of the weights.
         figures: held-out figures by name.
-        began_with: weights that were fine-tuned; "" = none.
+        began_with: weights that were fine-tuned, or that parts were added to; "" = none.
     """
 
     steps: int = 0
@@ -111,8 +111,14 @@ def config_of(model: GeneralizableModel) -> dict[str, Any]:
     raise ValueError(f"expected a model of {', '.join(SYSTEMS)}, got {type(model).__name__}")
 
 
-def save_model(model: GeneralizableModel, path: str | Path, card: ModelCard) -> None:
+def save_model(
+    model: GeneralizableModel, path: str | Path, card: ModelCard, half: bool = False
+) -> None:
     """Write a model's weights, settings and card to a file, atomically.
+
+    Args:
+        half: write what is trained (not what is frozen) as float16, half as large. Loaded, it is
+            float32 again.
 
     Raises:
         OSError: if there is no room, or the file cannot be written.
@@ -122,7 +128,11 @@ def save_model(model: GeneralizableModel, path: str | Path, card: ModelCard) -> 
         "class_names": list(model.class_names),
         "card": dataclasses.asdict(card),
     }
-    FILES.write(path, about, _tensors(model))
+    tensors = _tensors(model)
+    if half:
+        trained = {name for name, part in model.named_parameters() if part.requires_grad}
+        tensors = {n: value.half() if n in trained else value for n, value in tensors.items()}
+    FILES.write(path, about, tensors)
 
 
 def load_model(name_or_path: str | Path) -> GeneralizableModel:
@@ -145,6 +155,19 @@ def load_model(name_or_path: str | Path) -> GeneralizableModel:
             f"got {about['class_names']}"
         )
     return model.eval()
+
+
+def begin_with(model: GeneralizableModel, name_or_path: str | Path) -> None:
+    """Give a model the weights of a file, which may lack parts that the model has besides.
+
+    Raises:
+        ValueError: as ``load_model``, or if the file has tensors that the model has not.
+    """
+    path = weights_path(name_or_path)
+    _, tensors = FILES.read(path)
+    own = _tensors(model)
+    check_tensors(path, tensors, {name: own[name] for name in own if name in tensors})
+    model.load_state_dict(own | tensors)
 
 
 def read_card(name_or_path: str | Path) -> ModelCard:

@@ -56,25 +56,26 @@ class FrameBuilder:
     def build(
         self,
         color: AnyImage,
-        depth: AnyImage,
+        depth: AnyImage | None,
         labels: NDArray[np.int32] | None,
         info: CameraInfo,
         depth_info: CameraInfo | None,
         T_world_camera: NDArray[np.float64],
     ) -> Frame:
-        """Return the rectified frame, depth in metres.
+        """Return the rectified frame, depth in metres; no reading anywhere if ``depth`` is None.
 
         Raises:
             FrameNotUsable: if a part cannot be decoded, or the parts do not fit together.
         """
         rgb = _decode("color_encoding", conversions.rgb_image, color)
-        metres = self._metres(depth)
+        metres = np.zeros(rgb.shape[:2], np.float32) if depth is None else self._metres(depth)
         rectify = self._rectifier_of(info)
         size = (rectify.camera.height, rectify.camera.width)
         sizes = {"colour": rgb.shape[:2], "depth": metres.shape, "CameraInfo": size}
         if len(set(sizes.values())) > 1:
             raise FrameNotUsable("size_mismatch", f"sizes (height, width) differ: {sizes}")
-        _check_intrinsics(info, depth_info)
+        if depth is not None:
+            _check_intrinsics(info, depth_info)
         frame = Frame(
             stamp_ns=conversions.to_nanoseconds(color.header.stamp),
             color=rectify.color(rgb),
@@ -83,7 +84,8 @@ class FrameBuilder:
             T_world_camera=T_world_camera,
             labels=None if labels is None else self.fitted_labels(labels),
         )
-        self._check_registered(frame, color.header, depth.header)
+        if depth is not None:
+            self._check_registered(frame, color.header, depth.header)
         return frame
 
     def _metres(self, depth: AnyImage) -> NDArray[np.float32]:

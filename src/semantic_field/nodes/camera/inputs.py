@@ -2,7 +2,8 @@
 
 Colour and depth are paired by stamp. A pair waits until its pose (and its label image, if labels
 are published) has arrived, or until a timeout. Unusable frames are counted by cause. No callback
-blocks; the retry timer runs only while a frame waits.
+blocks; the retry timer runs only while a frame waits. Without a depth camera each colour image is
+taken by itself.
 """
 
 from __future__ import annotations
@@ -41,11 +42,11 @@ WATCH_S = 2.0
 
 @dataclass(frozen=True)
 class Pending:
-    """A colour/depth pair that waits for its pose and labels."""
+    """A colour/depth pair, or colour alone, that waits for its pose and labels."""
 
     stamp_ns: int
     color: Image | CompressedImage
-    depth: Image | CompressedImage
+    depth: Image | CompressedImage | None
     arrival: float
 
 
@@ -57,6 +58,7 @@ class FrameInput:
         on_late_labels: if given, frames do not wait for their label images; it is called with the
             stamp of a delivered frame and the class ids (H, W) that have come for it.
         on_backward_time: called when the stamps of images have gone back.
+        with_depth: whether depth images are subscribed to; otherwise frames have no reading.
 
     Attributes:
         frame_id: optical frame of the frame that is being, or was last, delivered.
@@ -71,9 +73,11 @@ class FrameInput:
         on_label_names: Callable[[dict[int, str]], None],
         on_late_labels: Callable[[int, NDArray[np.int32]], None] | None = None,
         on_backward_time: Callable[[], None] = lambda: None,
+        with_depth: bool = True,
     ) -> None:
         self._node, self._config, self._drops, self._deliver = node, config, drops, deliver
         self._tell_backward_time = on_backward_time
+        self._cameras = ("color", "depth") if with_depth else ("color",)
         self._poses = make_pose_lookup(node, config)
         self.frame_id = ""
         self._still = StillCamera()
@@ -86,7 +90,7 @@ class FrameInput:
         self._labels = LabelInput(node, config, drops, on_label_names, self._on_labels)
         if on_late_labels is not None:
             self._late = LateLabels(self._labels, self._builder.fitted_labels, on_late_labels)
-        self._without_depth_info = False
+        self._without_depth_info = not with_depth
         self._images = {"color": 0, "depth": 0}
         self._last_stamps = {"color": 0, "depth": 0}
         self._pairs_at_watch = self.pairs = 0
@@ -99,7 +103,7 @@ class FrameInput:
         node, qos = self._node, INPUTS[self._config.input_qos]
         self._subscriptions = []
         self._topics = {}
-        for name in ("color", "depth"):
+        for name in self._cameras:
             topic, kind = node.resolve_topic_name(f"{name}/image"), Image
             transport = getattr(self._config, f"{name}_transport")
             if transport != "raw":
@@ -147,6 +151,9 @@ class FrameInput:
             self._on_backward_time(stamp)
         self._last_stamps[name] = stamp
         self._images[name] += 1
+        if len(self._cameras) == 1:
+            self._on_pair(message, None)
+            return
         self._filters[name].signalMessage(message)
 
     def _is_time(self, name: str, stamp: int) -> bool:
@@ -163,7 +170,9 @@ class FrameInput:
         if self._late is not None:
             self._late.deliver_ready()
 
-    def _on_pair(self, color: Image | CompressedImage, depth: Image | CompressedImage) -> None:
+    def _on_pair(
+        self, color: Image | CompressedImage, depth: Image | CompressedImage | None
+    ) -> None:
         self.pairs += 1
         if len(self._pending) >= self._config.max_pending:
             self._pending.popleft()
@@ -305,6 +314,8 @@ class FrameInput:
         """Warn about what prevents images from being paired."""
         color, depth = self._images["color"], self._images["depth"]
         self._images = {"color": 0, "depth": 0}
+        if len(self._cameras) == 1:
+            depth = color
         pairs, self._pairs_at_watch = self.pairs - self._pairs_at_watch, self.pairs
         if color and depth and not pairs:
             apart = abs(self._last_stamps["color"] - self._last_stamps["depth"]) / 1e9

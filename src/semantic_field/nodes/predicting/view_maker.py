@@ -18,6 +18,8 @@ from semantic_field.generalizable.generalizable_model import GeneralizableModel,
 from semantic_field.generalizable.predictor import MapDepth, Predictor, ViewSettings
 from semantic_field.geometry import Camera
 
+WARM_UP_STEP_M = 0.3  # between the two frames with which everything is compiled
+
 
 class ViewMaker:
     """A predictor with its pool of frames, and what is known of the views it has made.
@@ -104,14 +106,21 @@ class ViewMaker:
             return without_doubt(view, self._config.least_confidence)
 
     def warm_up(self) -> None:
-        """Render one view of nothing: what has to be compiled is compiled then."""
-        config = replace(self._config, views=1, pool_frames=1)
+        """Render one view of next to nothing: what has to be compiled is compiled then.
+
+        Two frames from beside each other, so that depth can be found from their colours.
+        """
+        config = replace(self._config, views=2, pool_frames=2)
         width, height = config.image_width, config.image_width * 3 // 4
         camera = Camera.from_field_of_view(width, height, 1.0)
         color = np.full((height, width, 3), 128, np.uint8)
         depth, labels = np.ones((height, width), np.float32), np.zeros((height, width), np.int32)
-        maker = ViewMaker(self._model, config)
-        maker.add(Frame(1, color, depth, camera, np.eye(4), labels))
+        if config.depth == "volume":
+            depth = np.zeros_like(depth)
+        maker, pose = ViewMaker(self._model, config), np.eye(4)
+        for stamp_ns in (1, 2):
+            pose[0, 3] = WARM_UP_STEP_M * stamp_ns
+            maker.add(Frame(stamp_ns, color, depth, camera, pose.copy(), labels))
         maker.render(camera, np.eye(4))
 
 
