@@ -11,8 +11,16 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
+from semantic_field.generalizable.generalizable_model import Prediction
+from semantic_field.generalizable.source_images import TargetRays
 from semantic_field.kernels.threads import run_parallel
+
+
+Predict = Callable[[TargetRays, Float[Tensor, "h w S"]], Prediction]
+"""Predicts an image of rays with the depths of their samples."""
 
 
 class Band(NamedTuple):
@@ -39,6 +47,40 @@ def bands(rows: int, count: int, reach: int) -> list[Band]:
         start, stop = max(0, first - reach), min(rows, last + reach)
         found.append(Band(slice(start, stop), slice(first - start, last - start)))
     return found
+
+
+def predicted_in_bands(
+    predict: Predict, rays: TargetRays, depths: Float[Tensor, "h w S"], reach: int, count: int
+) -> Prediction:
+    """Return what ``predict`` does for whole images, from up to ``count`` bands, in parallel.
+
+    Args:
+        depths: of the samples.
+        reach: rows above and below a pixel on which its prediction depends.
+    """
+    parts = bands(len(depths), count, reach)
+    found: dict[int, Prediction] = {}
+
+    def work(number: int) -> None:
+        given, kept = parts[number]
+        part = predict(rays.part(given, slice(None)), depths[given])
+        found[number] = part.rows(kept)
+
+    run_on_threads(work, len(parts))
+    return joined([[found[number]] for number in range(len(parts))])
+
+
+def joined(parts: list[list[Prediction]]) -> Prediction:
+    """Return the prediction of an image from those of rows of rectangles."""
+
+    def whole(name: str) -> Tensor | None:
+        pieces = [[getattr(part, name) for part in row] for row in parts]
+        if pieces[0][0] is None:
+            return None
+        return torch.cat([torch.cat(row, 1) if len(row) > 1 else row[0] for row in pieces], 0)
+
+    names = ("color", "depth", "confidence", "scores", "latent")
+    return Prediction(**{name: whole(name) for name in names})  # type: ignore[arg-type]
 
 
 def run_on_threads(work: Callable[[int], object], count: int) -> None:
