@@ -84,6 +84,16 @@ class FramePool:
         )
 
     @property
+    def width(self) -> int:
+        """Width of the frames, pixels, unless they were narrower."""
+        return self._width
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether any frame has labels."""
+        return any(item.frame.labels is not None for item in self._frames)
+
+    @property
     def stamps_ns(self) -> list[int]:
         """Acquisition times of the frames, in the order in which they were added."""
         return [item.frame.stamp_ns for item in self._frames]
