@@ -148,15 +148,6 @@ def _kinds(settings: EpisodeSettings) -> dict[str, EpisodeSettings]:
     return kinds
 
 
-def recording_episodes(
-    location: str, settings: EpisodeSettings, class_names: tuple[str, ...], seed: int
-) -> Callable[[int], Episode]:
-    """Return what makes the episode of a step from one recording; raises as ``SceneSet``."""
-    scenes = SceneSet(expand_locations([location]))
-    episodes = SceneEpisodes(scenes, settings, class_names, seed=seed)
-    return lambda step: episodes(step, 0)
-
-
 def _maker(
     scenes: SceneSet, number: int, settings: EpisodeSettings
 ) -> tuple[tuple[EpisodeMaker, dict[int, str]], int]:
