@@ -47,7 +47,9 @@ def test_short_recordings_are_trained_on_until_there_is_no_target_left() -> None
 
 def test_left_out_frames_are_never_targets_of_training(scene: Scene) -> None:
     maker = EpisodeMaker(scene, EpisodeSettings(strides=(1, 1), noises=(EXACT,)), [1, 4])
-    shown = {tuple(maker(np.random.default_rng(i)).truth.color.mean((0, 1)).tolist()) for i in range(9)}
+    shown = {
+        tuple(maker(np.random.default_rng(i)).truth.color.mean((0, 1)).tolist()) for i in range(9)
+    }
     frames = [scene.frames[i].color.reshape(-1, 3).mean(0) / 255 for i in (1, 4)]
     for color in shown:
         assert min(np.abs(color - frame).max() for frame in frames) < 1e-5

@@ -184,7 +184,7 @@ class CarriedBranch(nn.Module):
     def _hidden(
         self, statistics: Float[Tensor, "Q V T"], inside: Bool[Tensor, "Q V"]
     ) -> tuple[Float[Tensor, "Q V F"], Float[Tensor, "Q F2"]]:
-        """Return float32 features of the views, and their mean and maximum before the last layer."""
+        """Return float32 features of the views, and mean and maximum of those a layer before."""
         there = inside[..., None].to(statistics.dtype)
         hidden = relu(product(self.first, statistics)) * there
         few = there.sum(-2).clamp(min=1)

@@ -195,7 +195,9 @@ class Agreement:
     @property
     def mean(self) -> float:
         """Mean over the classes that were in the label images; 0 before the first."""
-        areas = [both / either for both, either, true in self._areas.values() if true >= LEAST_PIXELS]
+        areas = [
+            both / either for both, either, true in self._areas.values() if true >= LEAST_PIXELS
+        ]
         return float(np.mean(areas)) if areas else 0.0
 
 

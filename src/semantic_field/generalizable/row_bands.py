@@ -8,6 +8,7 @@ by one thread from its beginning to its end.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -17,7 +18,6 @@ from torch import Tensor
 from semantic_field.generalizable.generalizable_model import Prediction
 from semantic_field.generalizable.source_images import TargetRays
 from semantic_field.kernels.threads import run_parallel
-
 
 Predict = Callable[[TargetRays, Float[Tensor, "h w S"]], Prediction]
 """Predicts an image of rays with the depths of their samples."""
@@ -43,7 +43,7 @@ def bands(rows: int, count: int, reach: int) -> list[Band]:
     count = max(1, min(count, rows // max(1, reach)))
     edges = [rows * i // count for i in range(count + 1)]
     found = []
-    for first, last in zip(edges, edges[1:]):
+    for first, last in pairwise(edges):
         start, stop = max(0, first - reach), min(rows, last + reach)
         found.append(Band(slice(start, stop), slice(first - start, last - start)))
     return found

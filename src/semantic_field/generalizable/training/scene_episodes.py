@@ -15,7 +15,7 @@ from torch import Tensor
 from semantic_field.generalizable.episodes import Episode, EpisodeMaker, EpisodeSettings
 from semantic_field.generalizable.sensor_noise import EXACT, SensorNoise
 from semantic_field.generalizable.training.episode_feed import episode_random
-from semantic_field.generalizable.training.scenes import SceneSet, expand_locations
+from semantic_field.generalizable.training.scenes import SceneSet
 
 T = TypeVar("T")
 SCENES, HELD_OUT = 1 << 20, 1 << 21  # random numbers of their own: no step has so many episodes
