@@ -39,7 +39,7 @@ class ViewMaker:
         map_depth: MapDepth | None = None,
     ) -> None:
         self._model, self._map_depth = model, map_depth
-        self._pool = FramePool(config.pool_frames, config.image_width)
+        self._pool = FramePool(config.pool_frames, config.image_width, config.pool_age_s)
         self._follower = LabelFollower()
         self._lock = threading.Lock()
         self.made, self.seconds = 0, 0.0
