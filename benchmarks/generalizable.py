@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import torch
 from common import interleave, write_results
@@ -33,6 +33,7 @@ from semantic_field.generalizable.predictor import Predictor, ViewSettings
 from semantic_field.generalizable.training.weight_files import load_model
 
 WIDTH, SAMPLES, POOL = 320, 4, 32
+CASES = (4, SAMPLES), (8, SAMPLES)  # K and N of the views
 
 
 def pooled(source: FrameSource) -> list[Frame]:
@@ -52,7 +53,7 @@ def filled(
 
 
 def cases(
-    model: GeneralizableModel, frames: list[Frame], target: Frame
+    model: GeneralizableModel, frames: list[Frame], target: Frame, samples: list[int]
 ) -> dict[str, Callable[[], object]]:
     """The reprojection first; all others are compared with it."""
     pool, found = pool_of(frames), {}
@@ -61,9 +62,9 @@ def cases(
         for name, method in (("reprojection", reprojection), ("hand-set weights", hand_set)):
             predict = method(pool, settings)
             found[f"{name}, K = {views}"] = lambda predict=predict: predict(target)
-    for views, samples in ((4, SAMPLES), (8, SAMPLES), (8, 128)):
-        predictor = filled(model, frames, views, samples)
-        found[f"view, K = {views}, N = {samples}"] = lambda predictor=predictor: predictor.render(
+    for views, count in (*CASES, *((8, number) for number in samples)):
+        predictor = filled(model, frames, views, count)
+        found[f"view, K = {views}, N = {count}"] = lambda predictor=predictor: predictor.render(
             target.camera, target.T_world_camera
         )
     fresh = filled(model, frames, 4)
@@ -74,6 +75,11 @@ def cases(
         filled(model, near, 4).render(near[0].camera, near[0].T_world_camera)
 
     found["first answer, K = 4"] = first_answer
+    follower = filled(model, frames, 4)
+    for frame in frames[:2]:
+        follower.hear(frame)
+    unlabelled = replace(target, labels=None)
+    found["labels of an image in follow mode"] = lambda: follower.follow(unlabelled)
     return found
 
 
@@ -81,6 +87,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("input", nargs="?", default="room:seed=3,frames=60", help="recording")
     parser.add_argument("--weights", nargs="+", default=["gsnerf", "gp_nerf"])
+    parser.add_argument(
+        "--samples", type=int, nargs="*", default=[16], help="further N, with K = 8: 128 is slow"
+    )
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
@@ -89,7 +98,9 @@ def main() -> None:
     frames, target = pooled(source), source[2].no_wider_than(WIDTH)
     rows = []
     for weights in options.weights:
-        timings = interleave(cases(load_model(weights), frames, target), options.rounds)
+        timings = interleave(
+            cases(load_model(weights), frames, target, options.samples), options.rounds
+        )
         for timing in timings:
             row = asdict(timing) | {"name": f"{weights}: {timing.name}"}
             row["times the reprojection"] = row.pop("ratio")

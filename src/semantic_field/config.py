@@ -504,6 +504,13 @@ class InferenceConfig(Settings):
     pool_frames: int = option(
         32, "largest number of frames in memory", 1, 512, fixed="memory is bounded by it"
     )
+    pool_age_s: float = option(
+        0.0,
+        "frames that are older than the newest by more than that are forgotten, seconds: for "
+        "scenes that change; 0 = none",
+        0.0,
+        fixed="frames are kept so",
+    )
     image_width: int = option(
         320, "wider frames are resized to this width, pixels", 32, 4096, fixed="frames are kept so"
     )

@@ -226,3 +226,15 @@ def test_sources_of_other_exposure_are_made_equal() -> None:
     ratio = found.colors[2].mean() / sources.colors[2].mean()
     assert 1.3 < float(ratio) < 1.5
     assert abs(float(found.colors[1].mean() / sources.colors[1].mean()) - 1) < 0.05
+
+
+def test_old_frames_go_when_a_newer_one_comes() -> None:
+    """Stamps are 0.2 s apart; 0.5 s keep the newest and the two before."""
+    pool = FramePool(32, 96, oldest_s=0.5)
+    for frame in frames()[:6]:
+        pool.add(frame)
+    assert pool.stamps_ns == [frame.stamp_ns for frame in frames()[3:6]]
+    pool.add(frames()[0])  # one from long ago does not stay
+    assert pool.stamps_ns == [frame.stamp_ns for frame in frames()[3:6]]
+    with pytest.raises(ValueError, match="oldest_s from 0"):
+        FramePool(32, 96, oldest_s=-1.0)

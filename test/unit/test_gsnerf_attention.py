@@ -11,6 +11,7 @@ from torch.nn.functional import conv1d, conv_transpose1d, elu, layer_norm, max_p
 
 from semantic_field.generalizable.gathering import Gathered
 from semantic_field.generalizable.guided_samples import GuidedSamples
+from semantic_field.generalizable.masked_softmax import masked_softmax
 from semantic_field.generalizable.radiance_branch import RadianceBranch, angle_encoding
 from semantic_field.generalizable.semantic_branch import (
     CarriedSemantics,
@@ -20,7 +21,6 @@ from semantic_field.generalizable.semantic_branch import (
 from semantic_field.generalizable.view_attention import (
     AttentionLayer,
     RayAutoencoder,
-    masked_softmax,
     mean_and_variance,
 )
 from semantic_field.generalizable.view_blending import (

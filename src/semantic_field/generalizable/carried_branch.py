@@ -11,14 +11,15 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
 from semantic_field.generalizable.carrying import carried_labels, carried_latents
+from semantic_field.generalizable.fast_products import hidden_type, product
 from semantic_field.generalizable.gathering import Gathered, at_pixels, gather, interpolated
 from semantic_field.generalizable.generalizable_model import Prediction
-from semantic_field.generalizable.neighbour_weights import NeighbourWeights, filtered
+from semantic_field.generalizable.neighbour_weights import WINDOW, NeighbourWeights, filtered
 from semantic_field.generalizable.source_images import SourceImages, TargetRays
 from semantic_field.generalizable.view_statistics import (
     FAINTEST,
@@ -34,6 +35,7 @@ COLOR_TERMS, SAMPLE_TERMS = 7, 4
 COLOR_STEP, LABEL_STEP = 1, 2  # pixels between neighbours for colours and for labels
 VOID_START = -2.0  # logarithm of the weight of "no class" when training starts
 EXACT_START = 3.0  # the same of the sample at the target depth, against each other one
+REACH = 2 + LABEL_STEP * (WINDOW // 2)  # rows on which a pixel depends, by convolution and filter
 SAMPLES_AT_ONCE = 4096  # outside training: so many fit into a processor's cache
 
 
@@ -158,10 +160,7 @@ class CarriedBranch(nn.Module):
             ],
             -1,
         )[:, 0, 0]  # (Q, V, terms)
-        hidden = relu(self.first(statistics)) * inside[..., None]
-        few = inside.sum(-1, keepdim=True).clamp(min=1)
-        pooled = torch.cat([hidden.sum(-2) / few, hidden.amax(-2)], -1)
-        hidden = relu(self.second(hidden) + self.pooled(pooled)[:, None]) * inside[..., None]
+        hidden, pooled = self._hidden(statistics.to(hidden_type(statistics)), inside)
         prior = torch.stack(by_hand, -1)[:, 0, 0]
         logits = self.views(hidden) + (prior + FAINTEST).log()
         logits = torch.where(inside[..., None], logits, -torch.inf)
@@ -181,6 +180,17 @@ class CarriedBranch(nn.Module):
             surface=torch.where(inside.any(-1), surface, -torch.inf),
             tokens=torch.einsum("qv,qvf->qf", colors, hidden),
         )
+
+    def _hidden(
+        self, statistics: Float[Tensor, "Q V T"], inside: Bool[Tensor, "Q V"]
+    ) -> tuple[Float[Tensor, "Q V F"], Float[Tensor, "Q F2"]]:
+        """Return float32 features of the views, and mean and maximum of those a layer before."""
+        there = inside[..., None].to(statistics.dtype)
+        hidden = relu(product(self.first, statistics)) * there
+        few = there.sum(-2).clamp(min=1)
+        pooled = torch.cat([hidden.sum(-2) / few, hidden.amax(-2)], -1)
+        hidden = product(self.second, hidden) + product(self.pooled, pooled)[:, None]
+        return (relu(hidden) * there).float(), pooled.float()
 
 
 def _meaning(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -85,9 +86,15 @@ class Episode:
 
 
 class EpisodeMaker:
-    """Draws episodes from a scene. What is drawn depends on the random generator alone."""
+    """Draws episodes from a scene. What is drawn depends on the random generator alone.
 
-    def __init__(self, scene: Scene, settings: EpisodeSettings) -> None:
+    Args:
+        targets: numbers of the scene's frames that may be targets; None = all.
+    """
+
+    def __init__(
+        self, scene: Scene, settings: EpisodeSettings, targets: Sequence[int] | None = None
+    ) -> None:
         self._settings = settings
         # The pool holds one frame of a stamp.
         self._frames = list({(f.stamp_ns, f.camera_id): f for f in scene.frames}.values())
@@ -95,11 +102,13 @@ class EpisodeMaker:
         for frame in self._frames:
             self._pool.add(frame)
         self._classes = np.array(sorted(scene.class_names), np.int32)
+        numbers = range(len(self._frames)) if targets is None else targets
+        self._targets = [number for number in numbers if number < len(self._frames)]
 
     def __call__(self, random: np.random.Generator) -> Episode:
         """Return an episode with a random target, pool, number of sources, faults and crop."""
         settings, frames = self._settings, self._frames
-        target = int(random.integers(len(frames)))
+        target = self._targets[int(random.integers(len(self._targets)))]
         stride = int(random.integers(settings.strides[0], settings.strides[1] + 1))
         pool = np.arange(int(random.integers(stride)), len(frames), stride)
         views = int(random.integers(settings.views[0], settings.views[1] + 1))

@@ -58,12 +58,16 @@ class FramePool:
     Args:
         most: largest number of frames.
         width: wider frames are resized to it, in proportion; all frames must then be of one size.
+        oldest_s: when a frame is added, those go that are older by more than that; 0 = none.
     """
 
-    def __init__(self, most: int = 32, width: int = 320) -> None:
-        if most < 1 or width < 16:
-            raise ValueError(f"expected most from 1 and width from 16 on, got {most} and {width}")
-        self._most, self._width = most, width
+    def __init__(self, most: int = 32, width: int = 320, oldest_s: float = 0.0) -> None:
+        if most < 1 or width < 16 or oldest_s < 0:
+            raise ValueError(
+                f"expected most from 1, width from 16 and oldest_s from 0 on, got {most}, {width} "
+                f"and {oldest_s}"
+            )
+        self._most, self._width, self._oldest_ns = most, width, round(1e9 * oldest_s)
         self._frames: list[PooledFrame] = []
         self._views: SourceViews | None = None
 
@@ -82,6 +86,16 @@ class FramePool:
         return (
             np.array(self._frames[0].frame.T_world_camera[:3, 3]) if self._frames else np.zeros(3)
         )
+
+    @property
+    def width(self) -> int:
+        """Width of the frames, pixels, unless they were narrower."""
+        return self._width
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether any frame has labels."""
+        return any(item.frame.labels is not None for item in self._frames)
 
     @property
     def stamps_ns(self) -> list[int]:
@@ -120,6 +134,9 @@ class FramePool:
             old for old in self._frames if (old.frame.stamp_ns, old.frame.camera_id) != key
         ]
         self._frames.append(item)
+        if self._oldest_ns:
+            since = max(self.stamps_ns) - self._oldest_ns
+            self._frames = [old for old in self._frames if old.frame.stamp_ns >= since]
         if len(self._frames) > self._most:
             del self._frames[self._least_needed()]
         self._views = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -33,6 +34,11 @@ class Prediction:
     scores: Float[Tensor, "h w C"] | None = None
     latent: Float[Tensor, "h w D"] | None = None
     extra: dict[str, Any] = field(default_factory=dict)
+
+    def rows(self, kept: slice) -> Prediction:
+        """Return some rows of the image, without ``extra``."""
+        parts = {name: part[kept] for name, part in vars(self).items() if torch.is_tensor(part)}
+        return replace(self, **parts, extra={})
 
 
 @dataclass(frozen=True)

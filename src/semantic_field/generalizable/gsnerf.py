@@ -26,6 +26,7 @@ from semantic_field.generalizable.guided_samples import (
     sample_counts,
     surface_samples,
 )
+from semantic_field.generalizable.row_bands import joined
 from semantic_field.generalizable.source_images import SourceImages, TargetRays
 from semantic_field.generalizable.statistics_renderer import StatisticsRenderer
 from semantic_field.generalizable.sweep_losses import sweep_losses
@@ -136,7 +137,7 @@ class GSNeRF(GeneralizableModel):
             [self._rays(sources, maps, levels, part) for part in row]
             for row in chunks(rays, self.config.rays_at_once)
         ]
-        return _joined(parts)
+        return joined(parts)
 
     def losses(
         self, prediction: Prediction, truth: Truth, sources: SourceImages
@@ -288,16 +289,3 @@ def chunks(rays: TargetRays, most: int) -> Iterator[list[TargetRays]]:
             rays.part(slice(top, top + rows), slice(left, left + columns))
             for left in range(0, w, columns)
         ]
-
-
-def _joined(parts: list[list[Prediction]]) -> Prediction:
-    """Return the prediction of an image from those of rows of rectangles."""
-
-    def whole(name: str) -> Tensor | None:
-        pieces = [[getattr(part, name) for part in row] for row in parts]
-        if pieces[0][0] is None:
-            return None
-        return torch.cat([torch.cat(row, 1) for row in pieces], 0)
-
-    names = ("color", "depth", "confidence", "scores", "latent")
-    return Prediction(**{name: whole(name) for name in names})  # type: ignore[arg-type]

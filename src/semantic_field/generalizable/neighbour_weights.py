@@ -7,6 +7,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from semantic_field.generalizable.fast_products import convolved, hidden_type
+
 WINDOW = 5  # rows and columns of neighbours that a pixel may take
 CENTRE = WINDOW**2 // 2
 CENTRE_START = 4.0  # logarithm of the centre's weight for labels when training starts
@@ -36,7 +38,11 @@ class NeighbourWeights(nn.Module):
         self, guide: Float[Tensor, "h w C"]
     ) -> tuple[Float[Tensor, "K h w"], Float[Tensor, "K h w"]]:
         """Return weights of the neighbours: of any sign for colours, above 0 for labels; sum 1."""
-        hidden = self.layers(guide.permute(2, 0, 1)[None])
+        image = guide.permute(2, 0, 1)[None]
+        hidden = image.to(hidden_type(image))
+        for layer in self.layers:
+            hidden = convolved(layer, hidden) if isinstance(layer, nn.Conv2d) else layer(hidden)
+        hidden = hidden.to(image.dtype)
         color = self.color(hidden)[0]
         centre = torch.zeros_like(color)
         centre[CENTRE] = 1.0

@@ -16,6 +16,7 @@ from semantic_field.frames import VOID_LABEL, Frame
 from semantic_field.generalizable.episodes import rays_of
 from semantic_field.generalizable.frame_pool import RULES, FramePool, normals_of
 from semantic_field.generalizable.generalizable_model import GeneralizableModel, Prediction
+from semantic_field.generalizable.label_follower import FollowedLabels, LabelFollower
 from semantic_field.generalizable.pool_depths import PoolDepths
 from semantic_field.generalizable.source_images import SourceImages, TargetRays
 from semantic_field.generalizable.target_depth import readings_of, released_depth, splatted
@@ -66,6 +67,7 @@ class Predictor:
         settings: how views are predicted.
         device: where the model runs.
         map_depth: for ``settings.depth`` "map"; may be replaced at any time.
+        follower: what is known of label images, for ``follow``.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class Predictor:
         settings: ViewSettings | None = None,
         device: torch.device | str = "cpu",
         map_depth: MapDepth | None = None,
+        follower: LabelFollower | None = None,
     ) -> None:
         self._device = torch.device(device)
         self._model = model.eval().to(self._device)
@@ -82,6 +85,7 @@ class Predictor:
         self._settings = ViewSettings() if settings is None else settings
         self._lock, self._sweeping = Lock(), Lock()
         self._depths = None if model.sweep is None else PoolDepths(model.sweep)
+        self._follower = LabelFollower() if follower is None else follower
         self.map_depth = map_depth
 
     def __len__(self) -> int:
@@ -115,9 +119,34 @@ class Predictor:
         """Forget all frames."""
         with self._lock:
             self._pool.clear()
+            self._follower.clear()
         if self._depths is not None:
             with self._sweeping:
                 self._depths.clear()
+
+    def hear(self, frame: Frame) -> None:
+        """Take the labels of a frame for ``follow``, whether or not it is added.
+
+        Frames have to come in the order of their stamps; call it before ``add``.
+        """
+        frame = frame.no_wider_than(self._pool.width)
+        self._follower.take(frame, lambda: self._guess(frame))
+
+    def follow(self, frame: Frame) -> FollowedLabels:
+        """Return labels for a frame from its own image and depth, and the labels heard.
+
+        See ``LabelFollower``: it is not made by the model, unless this predicts label images best.
+        The labels are of the size of the pool's frames.
+        """
+        frame = frame.no_wider_than(self._pool.width)
+        return self._follower.labels(frame, lambda: self._guess(frame))
+
+    def _guess(self, frame: Frame) -> FollowedLabels | None:
+        """Return the labels that the model predicts at a frame, from others; None = not yet."""
+        if self.missing or not self._pool.is_labelled:
+            return None
+        view = self.render(frame.camera, frame.T_world_camera, frame.stamp_ns)
+        return FollowedLabels(view.label, view.confidence)
 
     @torch.inference_mode()
     def render(

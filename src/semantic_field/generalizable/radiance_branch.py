@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from torch.nn.functional import elu, relu
 
 from semantic_field.generalizable.gathering import Gathered
+from semantic_field.generalizable.masked_softmax import masked_softmax
 from semantic_field.generalizable.view_attention import (
     AttentionLayer,
     RayAutoencoder,
-    masked_softmax,
     mean_and_variance,
 )
 from semantic_field.generalizable.view_blending import weights_of_densities

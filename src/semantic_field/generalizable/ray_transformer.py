@@ -13,7 +13,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from semantic_field.generalizable.view_transformer import FeedForward, masked_softmax
+from semantic_field.generalizable.masked_softmax import masked_softmax
+from semantic_field.generalizable.view_transformer import FeedForward
 
 FEW = 8  # samples, up to which products are summed without matrices
 

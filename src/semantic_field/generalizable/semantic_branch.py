@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn.functional import elu, relu
 
 from semantic_field.generalizable.gathering import interpolated
+from semantic_field.generalizable.masked_softmax import masked_softmax
 from semantic_field.generalizable.view_attention import (
     AttentionLayer,
-    masked_softmax,
     mean_and_variance,
 )
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from semantic_field.generalizable.carried_branch import CarriedBranch
+from semantic_field.generalizable.carried_branch import REACH, CarriedBranch
 from semantic_field.generalizable.generalizable_model import Prediction
 from semantic_field.generalizable.guided_samples import GuidedSamples
 from semantic_field.generalizable.label_segments import known_agreement
+from semantic_field.generalizable.row_bands import predicted_in_bands
 from semantic_field.generalizable.source_exposure import equalized
 from semantic_field.generalizable.source_images import SourceImages, TargetRays
 from semantic_field.settings import Settings, option
@@ -56,11 +58,11 @@ class StatisticsRenderer(nn.Module):
         """
         sources = equalized(sources, rays)
         if logits is None:
-            return self.branch(sources, rays, samples.depths, level, known_agreement(sources))
+            return self._blended(sources, rays, samples.depths, level, known_agreement(sources))
         carrying = replace(
             sources, labels=None, segments=None, n_classes=0, latents=logits.softmax(1)
         )
-        prediction = self.branch(carrying, rays, samples.depths, level, None)
+        prediction = self._blended(carrying, rays, samples.depths, level, None)
         scores = prediction.latent
         assert scores is not None
         return replace(
@@ -70,3 +72,20 @@ class StatisticsRenderer(nn.Module):
             confidence=scores.amax(-1),
             extra=prediction.extra | {"logits": scores.clamp(min=LEAST).log()},
         )
+
+    def _blended(
+        self,
+        sources: SourceImages,
+        rays: TargetRays,
+        depths: Float[Tensor, "h w S"],
+        level: Float[Tensor, "V F h2 w2"],
+        agreement: Float[Tensor, "V 2 H W"] | None,
+    ) -> Prediction:
+        """Return what ``CarriedBranch`` predicts, on a processor by all threads that torch has."""
+
+        def predict(part: TargetRays, of_part: Float[Tensor, "h w S"]) -> Prediction:
+            return self.branch(sources, part, of_part, level, agreement)
+
+        if self.training or torch.is_grad_enabled() or depths.device.type != "cpu":
+            return predict(rays, depths)
+        return predicted_in_bands(predict, rays, depths, REACH, torch.get_num_threads())

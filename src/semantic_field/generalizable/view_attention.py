@@ -6,26 +6,12 @@ are masked; the last token, of the mean and variance over the views, never is.
 
 from __future__ import annotations
 
-import math
-
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.functional import elu, layer_norm, max_pool1d, relu, scaled_dot_product_attention
 
 EPSILON = 1e-6  # of the layer norms
-
-
-def masked_softmax(
-    scores: Float[Tensor, "... V"], mask: Bool[Tensor, "... V"]
-) -> Float[Tensor, "... V"]:
-    """Return the softmax over the last dimension where the mask is set; 0 where it is not.
-
-    Rows without any are all 0.
-    """
-    masked = scores.masked_fill(~mask, -math.inf)
-    any_set = mask.any(-1, keepdim=True)
-    return torch.where(any_set, masked, 0.0).softmax(-1) * any_set * mask
 
 
 class AttentionLayer(nn.Module):

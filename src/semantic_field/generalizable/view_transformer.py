@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-UNSEEN = -1e9  # logit of a view that does not see the point
+from semantic_field.generalizable.masked_softmax import UNSEEN
 
 
 class ViewBlock(NamedTuple):
@@ -126,17 +126,6 @@ class FeedForward(nn.Module):
     def forward(self, x: Float[Tensor, "... W"]) -> Float[Tensor, "... W"]:
         """Return the features plus what the layers make of them."""
         return x + self.body(x)
-
-
-def masked_softmax(
-    logits: Float[Tensor, "..."], mask: Bool[Tensor, "..."], dim: int
-) -> Float[Tensor, "..."]:
-    """Return the softmax over the entries in the mask: exactly 0 elsewhere, also where none is in.
-
-    Entries out of the mask have to be finite; no gradient passes to them.
-    """
-    out = torch.zeros_like(mask, dtype=logits.dtype).masked_fill_(~mask, UNSEEN)
-    return torch.softmax(logits + out, dim) * mask
 
 
 def spoken(

@@ -290,11 +290,12 @@ def test_labels_come_at_the_rate_of_the_camera(inference, feed, camera, walk, li
     """Every fourth image is labelled, and only after the next one has come.
 
     Depth and labels are exact, so that only pixels at contours, which show two things, may be
-    wrong: up to 6 % of these small images. The last label image as it is has 40 to 80 % wrong.
+    wrong, and areas that no label image has shown yet. The last label image as it is has 40 to
+    80 % wrong.
     """
     _, frames = walk
     labels = listen(Image, "inference/label", STREAM)
-    node = inference(follow="camera")
+    node = inference(follow="camera", least_confidence=0.9)
     assert wait_until(lambda: node.publisher.is_heard)
     camera.add_labels()
     feed(node, [])
@@ -321,7 +322,7 @@ def test_labels_come_at_the_rate_of_the_camera(inference, feed, camera, walk, li
         right, known = agreement(label, truth)
         newest = frames[(number - 1) // 4 * 4]
         stale, _ = agreement(newest.labels, truth)  # the last label image as it is
-        assert right > 0.92 and right > stale + 0.2 and known > 0.6, (number, right, stale, known)
+        assert right > 0.9 and right > stale + 0.2 and known > 0.5, (number, right, stale, known)
     assert set(drops(node)) <= {"no_view"}
 
 

@@ -36,7 +36,8 @@ from semantic_field.generalizable.source_images import SourceImages, TargetRays
 from semantic_field.mapping import Mapper
 
 Method = Callable[[Frame], RenderedView]
-"""Predicts the view of a target's camera; the images of the target are not to be looked at."""
+"""Predicts the view of a target's camera; the images of the target are not to be looked at, but
+by those that follow a camera and look at its colours and depth."""
 
 
 def pool_of(frames: list[Frame]) -> FramePool:
@@ -78,7 +79,9 @@ def _chosen(pool: FramePool, settings: SourceFrames, target: Frame) -> list[int]
 def model_method(model: GeneralizableModel, frames: list[Frame], settings: SourceFrames) -> Method:
     """Return a model that predicts from the frames, whose features are computed here.
 
-    Frames that arrive while targets are predicted are added when their time has come. With the
+    Frames that arrive while targets are predicted are added when their time has come; then the
+    target's own image is known, as it is to a robot, and its labels are those of
+    ``Predictor.follow``. With the
     depth "volume" it gets no depth; with "none" no target depth, so that its samples are
     spread over each ray.
     """
@@ -94,11 +97,18 @@ def model_method(model: GeneralizableModel, frames: list[Frame], settings: Sourc
 
     def predict(target: Frame) -> RenderedView:
         add(target.stamp_ns)
-        return predictor.render(target.camera, target.T_world_camera, target.stamp_ns)
+        view = predictor.render(target.camera, target.T_world_camera, target.stamp_ns)
+        if not settings.arriving:
+            return view
+        label, confidence = predictor.follow(replace(target, labels=None))
+        return replace(view, label=label, confidence=confidence)
 
     def add(until_ns: int | None) -> None:
         while waiting and (until_ns is None or waiting[0].stamp_ns < until_ns):
-            predictor.add(waiting.popleft())
+            frame = waiting.popleft()
+            if settings.arriving and frame.labels is not None:
+                predictor.hear(frame)
+            predictor.add(frame)
 
     add(until_ns=0 if settings.arriving else None)
     return predict

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from semantic_field.frames import Frame
-from semantic_field.generalizable.episodes import EpisodeMaker, EpisodeSettings, Scene
+from semantic_field.generalizable.episodes import Scene
 from semantic_field.generalizable.generalizable_model import GeneralizableModel
-from semantic_field.generalizable.training.episode_feed import episode_random
-from semantic_field.generalizable.training.fine_tuning import FineTuning, fine_tuned
-from semantic_field.generalizable.training.scene_episodes import with_classes
-
-EPISODES = EpisodeSettings(strides=(1, 2))  # the frames of a pool are far apart already
+from semantic_field.generalizable.training.fine_tuning import FineTuning
+from semantic_field.generalizable.training.scene_tuning import tuned_on_scene
 
 
 def tuned_models(
@@ -29,18 +26,13 @@ def tuned_models(
     Args:
         names: class ids and names of the recording.
     Raises:
-        ValueError: if a budget is 0, or the loss is not finite.
+        ValueError: if a budget is 0, there are too few frames, or the loss is not finite.
     """
-    maker, found = EpisodeMaker(Scene(frames, dict(names)), EPISODES), {}
+    scene, found = Scene(frames, dict(names)), {}
     for settings in budgets:
         text = f"fine-tuned for {60 * settings.minutes:g} s" if not settings.steps else "fine-tuned"
-        tuned, steps = fine_tuned(
-            model,
-            lambda step, seed=settings.seed: with_classes(
-                maker(episode_random(seed, step, 0)), names, model.class_names
-            ),
-            settings,
-            lambda step, share, terms, text=text: progress(text, share),
+        tuned, steps = tuned_on_scene(
+            model, scene, settings, lambda step, share, terms, text=text: progress(text, share)
         )
         found[f"{text} ({steps} steps)"] = tuned
     return found

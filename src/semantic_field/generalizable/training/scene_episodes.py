@@ -16,7 +16,7 @@ from semantic_field.generalizable.episodes import Episode, EpisodeMaker, Episode
 from semantic_field.generalizable.sensor_noise import EXACT, SensorNoise
 from semantic_field.generalizable.stereo_episodes import StereoEpisodeMaker
 from semantic_field.generalizable.training.episode_feed import episode_random
-from semantic_field.generalizable.training.scenes import SceneSet, expand_locations
+from semantic_field.generalizable.training.scenes import SceneSet
 
 T = TypeVar("T")
 SCENES, HELD_OUT = 1 << 20, 1 << 21  # random numbers of their own: no step has so many episodes
@@ -148,15 +148,6 @@ def _kinds(settings: EpisodeSettings) -> dict[str, EpisodeSettings]:
     if settings.without_depth > 0:
         kinds["no_depth"] = replace(exact, without_depth=1.0)
     return kinds
-
-
-def recording_episodes(
-    location: str, settings: EpisodeSettings, class_names: tuple[str, ...], seed: int
-) -> Callable[[int], Episode]:
-    """Return what makes the episode of a step from one recording; raises as ``SceneSet``."""
-    scenes = SceneSet(expand_locations([location]))
-    episodes = SceneEpisodes(scenes, settings, class_names, seed=seed)
-    return lambda step: episodes(step, 0)
 
 
 def _maker(

@@ -63,7 +63,7 @@ def _add_finetune(subparsers) -> None:
     )
     command.add_argument("--steps", type=int, default=0, help="of training, in place of --minutes")
     command.add_argument(
-        "--rate", type=float, default=5e-4, help="highest learning rate (default: %(default)s)"
+        "--rate", type=float, default=3e-4, help="highest learning rate (default: %(default)s)"
     )
     _add_device(command)
     command.set_defaults(handler=_finetune)
@@ -162,10 +162,10 @@ def described(values: dict[str, float]) -> str:
 def _finetune(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from semantic_field.generalizable.episodes import EpisodeSettings
     from semantic_field.generalizable.training.data_parallel import joined
-    from semantic_field.generalizable.training.fine_tuning import FineTuning, fine_tuned
-    from semantic_field.generalizable.training.scene_episodes import recording_episodes
+    from semantic_field.generalizable.training.fine_tuning import FineTuning
+    from semantic_field.generalizable.training.scene_tuning import tuned_on_scene
+    from semantic_field.generalizable.training.scenes import SceneSet, expand_locations
     from semantic_field.generalizable.training.weight_files import (
         load_model,
         read_card,
@@ -180,15 +180,12 @@ def _finetune(arguments: argparse.Namespace) -> int:
     model, card = load_model(arguments.weights), read_card(arguments.weights)
     with joined(arguments.device) as workers, progress(console, 100) as (report, preparing):
         preparing(f"preparing {arguments.recording}", 0, 1)
-        # Weights whose sweep was trained alone go on so: with episodes of stereo neighbours.
-        sweeps = getattr(model.config, "learns", "") == "sweep"
-        episodes = EpisodeSettings(views=(3, 5), stereo=True) if sweeps else EpisodeSettings()
-        make = recording_episodes(arguments.recording, episodes, model.class_names, settings.seed)
+        scene = SceneSet(expand_locations([arguments.recording]))[0]
 
         def tell(step: int, share: float, terms: dict[str, float]) -> None:
             report({"step": round(100 * share), "loss": sum(terms.values()), "terms": terms})
 
-        tuned, steps = fine_tuned(model, make, settings, tell, workers)
+        tuned, steps = tuned_on_scene(model, scene, settings, tell, workers)
     save_model(
         tuned, arguments.out, tuned_card(card, arguments.weights, arguments.recording, steps)
     )

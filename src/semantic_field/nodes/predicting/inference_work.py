@@ -84,7 +84,10 @@ class InferenceWork:
     def _show(self, viewpoint: Viewpoint) -> None:
         v = viewpoint
         try:
-            view = self._views.render(v.camera, v.T_world_camera, v.exclude_ns)
+            if v.image is None:
+                view = self._views.render(v.camera, v.T_world_camera, v.exclude_ns)
+            else:
+                view = self._views.along(v.image, v.exclude_ns, self._publisher.is_pictured)
         except ValueError as error:
             self._drops.add("no_view", str(error), what="view")
         else:

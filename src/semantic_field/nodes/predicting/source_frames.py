@@ -61,6 +61,7 @@ class SourceFrames:
         """
         if frame.labels is not None:
             self._labelled_ns = frame.stamp_ns
+            self._views.hear(frame)
         if not self._views.missing and (self._may_be_labelled(frame) or self._is_known(frame)):
             return False
         self._views.add(frame)
@@ -78,6 +79,7 @@ class SourceFrames:
         self.remember(labelled)
         assert labelled.labels is not None
         if self._views.relabel(stamp_ns, labelled.labels):
+            self._views.hear(labelled)
             self._labelled_ns = stamp_ns
             self._kept[stamp_ns] = frame.T_world_camera, True
             self.version += 1

@@ -15,6 +15,7 @@ from semantic_field.field.views.rendering import RenderedView
 from semantic_field.frames import VOID_LABEL, Frame
 from semantic_field.generalizable.frame_pool import FramePool
 from semantic_field.generalizable.generalizable_model import GeneralizableModel, set_options
+from semantic_field.generalizable.label_follower import LabelFollower
 from semantic_field.generalizable.predictor import MapDepth, Predictor, ViewSettings
 from semantic_field.geometry import Camera
 
@@ -40,7 +41,8 @@ class ViewMaker:
         map_depth: MapDepth | None = None,
     ) -> None:
         self._model, self._map_depth = model, map_depth
-        self._pool = FramePool(config.pool_frames, config.image_width)
+        self._pool = FramePool(config.pool_frames, config.image_width, config.pool_age_s)
+        self._follower = LabelFollower()
         self._lock = threading.Lock()
         self.made, self.seconds = 0, 0.0
         self.follow(config)
@@ -52,7 +54,9 @@ class ViewMaker:
         with self._lock:
             set_samples(self._model, config.samples)
             device = device_of(config.device)
-            self._predictor = Predictor(self._model, self._pool, settings, device, self._map_depth)
+            self._predictor = Predictor(
+                self._model, self._pool, settings, device, self._map_depth, self._follower
+            )
             self._config = config
 
     @property
@@ -81,6 +85,12 @@ class ViewMaker:
         with self._lock:
             self._predictor.add(frame)
 
+    def hear(self, frame: Frame) -> None:
+        """Take the labels of a frame for ``along``, before it is added."""
+        with self._lock:
+            if self._config.follow == "camera":
+                self._predictor.hear(frame)
+
     def relabel(self, stamp_ns: int, labels: NDArray[np.int32]) -> bool:
         """Give a frame in memory labels (H, W); returns False if it is not there."""
         with self._lock:
@@ -105,6 +115,26 @@ class ViewMaker:
             self.made, self.seconds = self.made + 1, time.perf_counter() - began
             return without_doubt(view, self._config.least_confidence)
 
+    def along(self, frame: Frame, exclude_ns: int | None, pictured: bool) -> RenderedView:
+        """Return the view at a frame's pose with labels that follow its own image and depth.
+
+        Args:
+            pictured: whether colour and depth are wanted as the model predicts them; otherwise
+                they are the frame's own.
+        Raises:
+            ValueError: if frames are missing; the message says how many.
+        """
+        with self._lock:
+            began = time.perf_counter()
+            if pictured or self._predictor.missing:
+                view = self._predictor.render(frame.camera, frame.T_world_camera, exclude_ns)
+            else:
+                view = own_view(frame)
+            found = self._predictor.follow(frame)
+            self.made, self.seconds = self.made + 1, time.perf_counter() - began
+            view = replace(view, label=found.label, confidence=found.confidence)
+            return without_doubt(view, self._config.least_confidence)
+
     def warm_up(self) -> None:
         """Render one view of next to nothing: what has to be compiled is compiled then.
 
@@ -120,8 +150,24 @@ class ViewMaker:
         maker, pose = ViewMaker(self._model, config), np.eye(4)
         for stamp_ns in (1, 2):
             pose[0, 3] = WARM_UP_STEP_M * stamp_ns
-            maker.add(Frame(stamp_ns, color, depth, camera, pose.copy(), labels))
+            frame = Frame(stamp_ns, color, depth, camera, pose.copy(), labels)
+            maker.hear(frame)
+            maker.add(frame)
         maker.render(camera, np.eye(4))
+        if config.follow == "camera":
+            maker.along(frame, None, pictured=False)
+
+
+def own_view(frame: Frame) -> RenderedView:
+    """Return what a frame itself shows, without labels."""
+    nothing = np.zeros(frame.depth.shape, np.float32)
+    return RenderedView(
+        color=frame.color,
+        depth=frame.depth,
+        normal=np.zeros((*frame.depth.shape, 3), np.float32),
+        label=np.full(frame.depth.shape, VOID_LABEL, np.int32),
+        confidence=nothing,
+    )
 
 
 def device_of(name: str) -> str:

@@ -13,6 +13,7 @@ from tf2_msgs.msg import TFMessage
 
 from semantic_field.config import InferenceConfig
 from semantic_field.field.views.rendering import RenderedView
+from semantic_field.frames import Frame
 from semantic_field.geometry import Camera
 from semantic_field.nodes.camera.transforms import BACKWARD_NS
 from semantic_field.nodes.map.map_publisher import view_images
@@ -32,6 +33,7 @@ class Viewpoint:
         stamp_ns: stamp of the view.
         frame_id: optical frame of the view's images.
         exclude_ns: stamp of the frame that must not be a source; None = all may.
+        image: the frame of a camera that is followed; its own image and depth are known.
     """
 
     camera: Camera
@@ -39,6 +41,7 @@ class Viewpoint:
     stamp_ns: int
     frame_id: str
     exclude_ns: int | None = None
+    image: Frame | None = None
 
 
 class ViewPublisher:
@@ -76,6 +79,12 @@ class ViewPublisher:
     def is_heard(self) -> bool:
         """Whether anybody subscribes to views."""
         shown = [*self._images.values(), self._cloud]
+        return any(publisher.get_subscription_count() > 0 for publisher in shown)
+
+    @property
+    def is_pictured(self) -> bool:
+        """Whether anybody subscribes to more of the views than their labels."""
+        shown = [self._images["color"], self._images["depth"], self._cloud]
         return any(publisher.get_subscription_count() > 0 for publisher in shown)
 
     def publish_names(self, names: dict[int, str]) -> None:

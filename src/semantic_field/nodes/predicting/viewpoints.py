@@ -135,7 +135,9 @@ class CameraFollower:
         self._newest_ns = frame.stamp_ns
         # Without labels, an image has nothing to say about its own.
         exclude_ns = frame.stamp_ns if frame.labels is None else None
-        return Viewpoint(frame.camera, frame.T_world_camera, frame.stamp_ns, frame_id, exclude_ns)
+        return Viewpoint(
+            frame.camera, frame.T_world_camera, frame.stamp_ns, frame_id, exclude_ns, frame
+        )
 
 
 def virtual_camera(config: InferenceConfig) -> Camera:
