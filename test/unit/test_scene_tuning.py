@@ -57,7 +57,7 @@ def test_left_out_frames_are_never_targets_of_training(scene: Scene) -> None:
 
 
 def test_episodes_are_the_same_in_every_run(scene: Scene) -> None:
-    one, other = (TuningEpisodes(scene, (), 5) for _ in range(2))
+    one, other = (TuningEpisodes(scene, small_model(), 5) for _ in range(2))
     assert torch.equal(one(3).truth.color, other(3).truth.color)
     assert not torch.equal(one(3).truth.color, one(4).truth.color)
     assert len(one.left_out) == len(left_out(7)) == 1
@@ -85,7 +85,7 @@ def test_averages_by_hand() -> None:
 
 
 def test_weights_that_score_worse_are_not_returned(scene: Scene) -> None:
-    model, episodes = small_model(), TuningEpisodes(scene, (), 0)
+    model, episodes = small_model(), TuningEpisodes(scene, small_model(), 0)
     settings = FineTuning(steps=2, checks=2)
     asked: list[int] = []
 
@@ -112,7 +112,7 @@ def test_weights_that_score_worse_are_not_returned(scene: Scene) -> None:
 
 def test_left_out_frames_are_never_worse(scene: Scene) -> None:
     """Also at a learning rate that ruins the model."""
-    model, episodes = small_model(), TuningEpisodes(scene, (), 0)
+    model, episodes = small_model(), TuningEpisodes(scene, small_model(), 0)
     before = held_out_figures(model, episodes.left_out)
     for rate in (1e-3, 10.0):
         settings = FineTuning(steps=6, learning_rate=rate, checks=3)

@@ -9,6 +9,7 @@ import numpy as np
 from semantic_field.generalizable.episodes import Episode, EpisodeMaker, EpisodeSettings, Scene
 from semantic_field.generalizable.generalizable_model import GeneralizableModel
 from semantic_field.generalizable.sensor_noise import EXACT
+from semantic_field.generalizable.stereo_episodes import StereoEpisodeMaker
 from semantic_field.generalizable.training.data_parallel import ALONE, Workers
 from semantic_field.generalizable.training.episode_feed import episode_random
 from semantic_field.generalizable.training.fine_tuning import FineTuning, Report, fine_tuned
@@ -65,7 +66,12 @@ class TuningEpisodes:
         settings, out = tuning_settings(len(scene.frames), sweeps), left_out(len(scene.frames))
         self._names, self._class_names, self._seed = scene.class_names, model.class_names, seed
         rest = sorted(set(range(len(scene.frames))) - set(out))
-        self._maker = EpisodeMaker(scene, settings, rest)
+        self._maker: EpisodeMaker | StereoEpisodeMaker
+        if sweeps:
+            kept = replace(scene, frames=[scene.frames[i] for i in rest])
+            self._maker = StereoEpisodeMaker(kept, settings)
+        else:
+            self._maker = EpisodeMaker(scene, settings, rest)
         views = settings.views[1]
         fixed = replace(settings, views=(views, views), strides=(1, 1), crop=HELD_OUT_CROP)
         fixed = replace(fixed, stereo=False)
@@ -75,7 +81,7 @@ class TuningEpisodes:
         """Return the episode of a step."""
         return self._drawn(self._maker, step, 0)
 
-    def _drawn(self, maker: EpisodeMaker, step: int, index: int) -> Episode:
+    def _drawn(self, maker: EpisodeMaker | StereoEpisodeMaker, step: int, index: int) -> Episode:
         random = episode_random(self._seed, step, index)
         return with_classes(maker(random), self._names, self._class_names)
 
