@@ -88,7 +88,7 @@ setup(
     package_data={
         "": [
             *("*.msg", "*.srv", "*.html", "*.js", "*.css", "*.json", "py.typed"),
-            *("*.safetensors", "README.md"),
+            *("*.safetensors", "*.yaml", "README.md"),
         ]
     },
     install_requires=requirements(),
