@@ -178,7 +178,12 @@ def test_the_same_model_has_the_same_fingerprint(tmp_path):
     assert first == TransformersSegmenter(str(tmp_path), "cpu").fingerprint
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | {"layer_norm_eps": 0.1}))
-    assert first != TransformersSegmenter(str(tmp_path), "cpu").fingerprint
+    second = TransformersSegmenter(str(tmp_path), "cpu").fingerprint
+    processing = json.loads((tmp_path / "preprocessor_config.json").read_text())
+    larger = json.dumps(processing | {"size": {"height": 96, "width": 96}})
+    (tmp_path / "preprocessor_config.json").write_text(larger)
+    third = TransformersSegmenter(str(tmp_path), "cpu").fingerprint
+    assert len({first, second, third}) == 3
 
 
 def test_what_is_missing_is_named(tmp_path):

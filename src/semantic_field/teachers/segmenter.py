@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from torch.nn import functional
 
 from semantic_field.teachers.checkpoints import (
     choose_device,
+    digest,
     first_line,
     memory_for_image,
     offline,
@@ -27,6 +27,7 @@ from semantic_field.teachers.segmentation import (
     doubts_of,
     names_in_words,
 )
+from semantic_field.weights.local_weights import local_path
 
 OPTION = "teacher.segmenter"
 SEMANTIC, UNIVERSAL = "AutoModelForSemanticSegmentation", "AutoModelForUniversalSegmentation"
@@ -45,7 +46,7 @@ class TransformersSegmenter:
     all scores, or the score itself where they are small.
 
     Args:
-        path: folder in transformers' format, with the image processor.
+        path: folder in transformers' format, with the image processor, or a name of weights.
         device: see ``TeacherConfig``.
         with_instances: whether things of a class are told apart, where the model does so.
     Raises:
@@ -61,15 +62,17 @@ class TransformersSegmenter:
             semantic, SEMANTIC
         )
         found = pretrained(path, tuple(loaders), OPTION, REMEDY, loaders)
-        folder = Path(path).expanduser()
+        folder = Path(local_path(path, OPTION)).expanduser()
+        folder = folder.parent if folder.is_file() else folder
         self.name = f"{found.kind} in {folder.name}"
         self.names = names_in_words(found.model.config.id2label, f"id2label of {folder}")
         self._universal = loaders[found.kind] == UNIVERSAL
         self._instances = with_instances and self._universal
-        self.fingerprint = f"{found.kind}:{found.fingerprint}:{self._instances}"
         self._device = choose_device(device)
         self._model = on_device(found.model, self._device, torch.float32, OPTION)
         self._processor, self._tasks = _processor_of(folder, found.kind)
+        seen = digest(about=f"{self._processor.to_json_string()}{self._instances}")
+        self.fingerprint = f"{found.kind}:{found.fingerprint}:{seen}"
 
     @torch.inference_mode()
     def segment(self, color: NDArray[np.uint8]) -> Segmentation:
@@ -80,8 +83,7 @@ class TransformersSegmenter:
         """
         with memory_for_image("the segmenter", color, "take a smaller model"):
             size = color.shape[:2]
-            with _fast_products(self._device):
-                outputs = self._model(**self._inputs(color))
+            outputs = self._model(**self._inputs(color))
             scores, labels = self._scored(outputs, size)
             confidence = self._confidence(outputs, scores, size)
             # Parts of an image (EoMT's way to semantic labels) do not tell things apart.
@@ -100,8 +102,6 @@ class TransformersSegmenter:
 
     def _scored(self, outputs: Any, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """Return the scores (C, H, W) and the labels (H, W) of the model's post-processing."""
-        if getattr(outputs, "logits", None) is not None:
-            outputs.logits = outputs.logits.float()
         (result,) = self._processor.post_process_semantic_segmentation(
             outputs, target_sizes=[size], return_segmentation_scores=True
         )
@@ -150,7 +150,3 @@ def _processor_of(folder: Path, kind: str) -> tuple[Any, dict[str, Any]]:
             f"got {transformers.__version__}: pip install --upgrade 'transformers>=5.24'"
         )
     return processor, {"task_inputs": ["semantic"]} if kind == "oneformer" else {}
-
-
-def _fast_products(device: torch.device) -> AbstractContextManager[Any]:
-    return nullcontext()
