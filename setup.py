@@ -26,6 +26,11 @@ TEST = [
     "ruff>=0.17,<0.18",
     "pyright[nodejs]>=1.1.400,<1.2",  # with its own Node.js: nothing is fetched at the first run
 ]
+# Segmentation networks as TFLite files.
+TFLITE = [
+    "ai-edge-litert>=1.2; platform_system == 'Linux' and platform_machine == 'x86_64'",
+]
+TEST += TFLITE
 DEVELOP = [*TEST, "pre-commit>=4"]
 
 
@@ -88,11 +93,11 @@ setup(
     package_data={
         "": [
             *("*.msg", "*.srv", "*.html", "*.js", "*.css", "*.json", "py.typed"),
-            *("*.safetensors", "README.md"),
+            *("*.safetensors", "*.yaml", "README.md"),
         ]
     },
     install_requires=requirements(),
-    extras_require={"test": TEST, "dev": DEVELOP},
+    extras_require={"test": TEST, "dev": DEVELOP, "tflite": TFLITE},
     entry_points={"console_scripts": ["semantic-field = semantic_field.cli:main"]},
     cmdclass={"build_py": BuildWithShare},
     zip_safe=False,

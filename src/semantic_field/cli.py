@@ -35,6 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_demo(commands)
     _add_precompute(commands)
+    _add_weights(commands)
     _add_query(commands)
     _add_complete(commands)
     _add_convert(commands)
@@ -129,6 +130,12 @@ def _precompute(arguments: argparse.Namespace) -> int:
     ):
         pass
     return 0
+
+
+def _add_weights(commands) -> None:
+    from semantic_field.weights.commands import add_commands
+
+    add_commands(commands)
 
 
 def _add_query(commands) -> None:

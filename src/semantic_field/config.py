@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from semantic_field.settings import Settings, flattened, option, switch, updated, walk
+from semantic_field.weights.weights_registry import LANGUAGE_ROLES, names_with_role
 
 # Reasons why settings are fixed while a node runs.
 MAP = "the map is made with it"
@@ -208,9 +209,13 @@ class TeacherConfig(Settings, fixed="the teachers are made with it"):
     """The frozen models that embed texts and images, and propose regions."""
 
     kind: str = option(
-        "label_text",
-        "the language teacher",
-        choices=("label_text", "vocabulary", "open_clip", "simulated", "none"),
+        "auto",
+        "the language teacher, or the name of weights (semantic-field weights list); auto = by the "
+        "weights on this machine: label_text, or open_clip where it alone has any",
+        choices=(
+            *("auto", "label_text", "vocabulary", "open_clip", "simulated", "none"),
+            *names_with_role(*LANGUAGE_ROLES),
+        ),
     )
     path: str = option(
         "",
@@ -236,6 +241,15 @@ class TeacherConfig(Settings, fixed="the teachers are made with it"):
         choices=("single", "average"),
     )
     store: str = option("", "folder where teachers' image features are stored; empty = none")
+    segmenter: str = option(
+        "auto",
+        "network that makes labels of colour images: a name of weights, a folder in transformers' "
+        "format, a .tflite file, or OWNER/NAME in the hub's cache; auto = weights on this machine, "
+        "as long as there are no label images; empty = none",
+    )
+    segmenter_alone: bool = option(
+        False, "ignore label images; else the segmenter labels what they leave unlabelled"
+    )
     regions: str = option(
         "depth",
         "region proposals in images: by colour and depth, or by SAM",

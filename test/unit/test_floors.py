@@ -13,7 +13,15 @@ import pytest
 
 SOURCES = Path(__file__).resolve().parents[2] / "src" / "semantic_field"
 FLOORS = (  # from the bottom to the top, without exception; one floor may import itself
-    {"geometry", "frames", "settings", "config", "atomic_files", "torchvision_operators"},
+    {
+        "geometry",
+        "frames",
+        "settings",
+        "config",
+        "atomic_files",
+        "torchvision_operators",
+        "weights",
+    },
     {"kernels"},
     {"field"},
     {"teachers"},

@@ -39,6 +39,8 @@ from semantic_field.mapping.warm_up import warm_up
 from semantic_field.query.engine import QueryEngine
 from semantic_field.settings import to_dict
 from semantic_field.teachers import make_language_teacher
+from semantic_field.teachers.choice import for_label_images
+from semantic_field.teachers.image_teachers import make_image_teachers
 from semantic_field.teachers.language import LanguageTeacher
 
 FORMAT = "semantic_field.report"
@@ -91,7 +93,7 @@ def evaluate(
             not known everywhere.
         RuntimeError: if training fails, the budget allows no step, or the map cannot be scored.
     """
-    config = config or Config()
+    config = for_label_images(config or Config())
     options = (reading or SourceConfig()).options()
     options |= {} if labels == "auto" else {"labels": labels}
     source = placed(open_source(location, **options))
@@ -107,7 +109,9 @@ def evaluate(
         writable_folder(out)
     progress("warming up", 0.0)
     warm_up(config)
-    mapper = Mapper(config, teacher)
+    live_labels = bool(config.teacher.segmenter)
+    image_teachers = make_image_teachers(config, teacher) if live_labels else None
+    mapper = Mapper(config, teacher, image_teachers=image_teachers)
     with tempfile.TemporaryDirectory() as folder:
         with ResourceMeter() as meter:
             job = MappingJob(

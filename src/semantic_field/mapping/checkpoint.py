@@ -26,7 +26,10 @@ from semantic_field.mapping.training.step import Trainer
 
 JPEG_QUALITY = 95
 Arrays = dict[str, NDArray]
-RawKeyframe = tuple[int, NDArray[np.uint8], NDArray[np.uint16], NDArray[np.int16]]
+# Serial, colour, depth, label rows, and doubts if there are any.
+RawKeyframe = tuple[
+    int, NDArray[np.uint8], NDArray[np.uint16], NDArray[np.int16], NDArray[np.uint8] | None
+]
 
 
 class KeyframePacker:
@@ -44,13 +47,18 @@ class KeyframePacker:
                 width, height = store.cameras.sizes[slot]
                 pixels = width * height
                 size = (height, width, -1)
-                images = (image[slot, :pixels].reshape(size).copy() for image in store.images)
-                return serial, *images
+                color, depth, label = (
+                    image[slot, :pixels].reshape(size).copy() for image in store.images
+                )
+                doubts = store.doubts
+                if doubts is not None:
+                    doubts = doubts[slot, :pixels].reshape(size).copy()
+                return serial, color, depth, label, doubts
         return None
 
     def pack(self, keyframe: RawKeyframe) -> None:
         """Compress one keyframe: colour as JPEG, depth and labels losslessly as PNG."""
-        serial, color, depth, label = keyframe
+        serial, color, depth, label, doubts = keyframe
         fast = [cv2.IMWRITE_PNG_COMPRESSION, 1]
         bgr = cv2.cvtColor(color, cv2.COLOR_RGB2BGR)
         self._packed[serial] = [
@@ -58,6 +66,8 @@ class KeyframePacker:
             _encoded(".png", depth, fast),
             _encoded(".png", (label + 1).astype(np.uint16), fast),
         ]
+        if doubts is not None:
+            self._packed[serial].append(_encoded(".png", doubts, fast))
 
     def arrays(self, store: KeyframeStore) -> Arrays:
         """Return the keyframes of the store as arrays by name; all must be packed."""
@@ -70,7 +80,12 @@ class KeyframePacker:
         kept = store.cameras._asdict() | store.learnt
         arrays |= {f"keyframes.{name}": array[:n].copy() for name, array in kept.items()}
         packed = [self._packed[serial] for serial in store.serials[:n].tolist()]
-        for kind, parts in zip(("color", "depth", "label"), zip(*packed, strict=True), strict=True):
+        kinds = ("color", "depth", "label")
+        if store.doubts is not None:
+            kinds += ("doubt",)
+            none = _encoded(".png", np.zeros((1, 1), np.uint8), [])  # from before the first doubt
+            packed = [images if len(images) == 4 else [*images, none] for images in packed]
+        for kind, parts in zip(kinds, zip(*packed, strict=True), strict=True):
             arrays[f"keyframes.{kind}"] = np.concatenate(parts)
             arrays[f"keyframes.{kind}.ends"] = np.cumsum([len(p) for p in parts])
         return arrays
@@ -253,6 +268,11 @@ def _unpack_images(stored: _Stored, store: KeyframeStore, slot: int, classes: in
     store.images.colors[slot, :pixels] = cv2.cvtColor(color, cv2.COLOR_BGR2RGB).reshape(-1, 3)
     store.images.depths[slot, :pixels] = depth.reshape(-1)
     store.images.labels[slot, :pixels] = rows
+    if "keyframes.doubt" in stored.arrays:
+        doubts = _decoded(stored, "doubt", slot)
+        if doubts.shape not in ((height, width), (1, 1)):
+            raise _damaged(f"the doubt image {slot} of {(height, width)}", f"one of {doubts.shape}")
+        store.doubted()[slot, :pixels] = np.broadcast_to(doubts, (height, width)).reshape(-1)
     store.note_contours(slot, width, height)
 
 

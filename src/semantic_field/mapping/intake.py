@@ -129,7 +129,8 @@ class Intake:
     def _add(self, frame: Frame, classes: ClassTable) -> int:
         if self.keyframes is None:
             self.keyframes = make_keyframes(self.config, frame.camera.width, frame.camera.height)
-        rows = None if frame.labels is None else classes.rows(frame.labels)
+        labels = None if self.config.teacher.segmenter_alone else frame.labels
+        rows = None if labels is None else classes.rows(labels)
         if rows is not None and self.config.mapping.vote_on_noise:
             rows = without_noise(rows, frame.color)
         return self.keyframes.add(frame, rows)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +16,7 @@ from semantic_field.field.map_state import LanguageSpace, MapState
 from semantic_field.field.model import SemanticField, shape_of
 from semantic_field.field.surface.cache import SurfaceCache
 from semantic_field.field.surface.voted_labels import VotedLabels
-from semantic_field.frames import Frame
+from semantic_field.frames import VOID_LABEL, Frame
 from semantic_field.kernels import GridShape, make_kernels
 from semantic_field.kernels.device_memory import memory_for
 from semantic_field.mapping.checkpoint import unpack_training
@@ -41,6 +41,7 @@ from semantic_field.mapping.training.factory import make_trainer, training_devic
 from semantic_field.mapping.training.step import Trainer
 from semantic_field.teachers.image_teachers import ImageTargets
 from semantic_field.teachers.regions import RegionProposer
+from semantic_field.teachers.segmentation import Segmentation
 
 MEMORY_REMEDY = (
     "lower field.grid.log2_table_size, end what else uses the device, or set mapping.device to cpu"
@@ -193,13 +194,33 @@ class LiveMap:
 
     def add_targets(self, slot: int, targets: ImageTargets) -> None:
         """Train from now on with the image teachers' results for the keyframe in ``slot``."""
-        assert self.keyframes is not None and self.language is not None
-        assert self.image_language is not None
+        assert self.keyframes is not None
+        if targets.segmentation is not None:
+            self._add_labels(slot, targets.segmentation, targets.class_names)
+        if targets.embedding is None:
+            return
+        assert self.language is not None and self.image_language is not None
         classes = self.classes.copy()
         if self.vocabulary.make_do(classes):
             self.extend_classes(classes)
         self.image_language.add(self.keyframes, slot, targets)
         self.trainer.rank = self.language.rank
+
+    def _add_labels(self, slot: int, found: Segmentation, names: Mapping[int, str]) -> None:
+        """Label those pixels of a keyframe that have no label, as a segmenter says."""
+        store = self.keyframes
+        assert store is not None
+        labels = found.labels.reshape(-1)
+        ids = np.unique(labels[labels >= 0])
+        classes = self.classes.copy()
+        row_of = np.full(int(ids.max(initial=-1)) + 2, -1, np.int16)  # the last one: no label
+        row_of[ids] = classes.rows_named([names[i] for i in ids.tolist()])
+        if classes.ids != self.classes.ids:
+            self.extend_classes(classes)
+        rows, unlabelled = row_of[labels], store.images.labels[slot, : len(labels)] == VOID_LABEL
+        pixels = np.flatnonzero(unlabelled & (rows >= 0))
+        if len(pixels):
+            store.set_labels(slot, pixels, rows[pixels], found.doubts.reshape(-1)[pixels])
 
     def step(self) -> None:
         """Take one training step; there must be a keyframe."""

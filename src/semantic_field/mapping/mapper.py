@@ -180,11 +180,13 @@ class Mapper:
         """Train from now on with the image teachers' results for the frame of a stamp.
 
         May be called at any time after ``add_frame``. Returns False, and ignores the targets, if
-        the frame is not (or no longer) a keyframe or language is not learnt from images.
+        the frame is not (or no longer) a keyframe, or there are embeddings and language is not
+        learnt from images.
         """
         with self.turns.visit():
             store = self.live_map.keyframes
-            if store is None or self.live_map.image_language is None:
+            dense = targets.embedding is not None
+            if store is None or (dense and self.live_map.image_language is None):
                 return False
             slots = np.flatnonzero(store.stamps_ns[: store.count] == stamp_ns)
             for slot in slots.tolist():

@@ -26,7 +26,8 @@ def keyframe_budget_mb(config: Config) -> int:
     """Return the memory for keyframes in MiB, at least 1.
 
     If language is learnt from images, the dense features of the keyframes (and with the
-    enhancement "surface" the surface labels) are taken from the keyframes' share first.
+    enhancement "surface" the surface labels) are taken from the keyframes' share first; if a
+    segmenter is used, its doubts are.
     """
     whole = int(config.mapping.memory_budget_mb * KEYFRAME_SHARE)
     if config.language.source == "images":
@@ -34,6 +35,8 @@ def keyframe_budget_mb(config: Config) -> int:
             whole -= surface_bytes(config.mapping) >> 20
         dense = bytes_per_pixel(config.field.latent_dim)
         whole = whole * BYTES_PER_PIXEL // (BYTES_PER_PIXEL + dense)
+    if config.teacher.segmenter not in ("", "auto"):
+        whole = whole * BYTES_PER_PIXEL // (BYTES_PER_PIXEL + 1)
     return max(1, whole)
 
 

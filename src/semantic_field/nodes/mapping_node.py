@@ -28,6 +28,7 @@ from semantic_field.nodes.ros.staged_node import StagedNode
 from semantic_field.query.view_relevancy import ViewQuery
 from semantic_field.settings import Settings, updated
 from semantic_field.teachers import LanguageTeacher, make_language_teacher
+from semantic_field.teachers.choice import HINT, Choice, choose
 from semantic_field.teachers.image_teachers import ImageTeachers, make_image_teachers
 
 
@@ -52,6 +53,8 @@ class MappingNode(StagedNode):
         self.input: FrameInput | None = None
         self.label_names: dict[int, str] = {}
         self.teacher_error = ""
+        self._given = self.config  # with what is left open; ``config`` has what was chosen
+        self.choice = Choice(self.config)
         if self.settings.autostart:
             self.start()
 
@@ -98,14 +101,42 @@ class MappingNode(StagedNode):
     def _teachers(self) -> tuple[LanguageTeacher | None, ImageTeachers | None]:
         """Return the teachers; without usable weights, (None, None): mapping without language."""
         self.teacher_error = ""
+        language = dataclasses.replace(self.config.language, source=self._given.language.source)
+        given = dataclasses.replace(self.config, teacher=self._given.teacher, language=language)
         try:
+            self.choice = choose(given, self.has_label_images)
+            self.config = self.choice.config
             teacher = make_language_teacher(self.config.teacher)
-            return teacher, make_image_teachers(self.config, teacher)
+            image_teachers = make_image_teachers(self.config, teacher, self.choice.stands_in)
+            self._tell_meaning()
+            return teacher, image_teachers
         except ValueError as error:
-            self.config = updated(self.config, {"language.source": "labels"})
+            self.config = updated(
+                given,
+                {"language.source": "labels", "teacher.kind": "none", "teacher.segmenter": ""},
+            )
+            self.choice = Choice(self.config)
             self.teacher_error = str(error)
             self.get_logger().error(f"mapping goes on without language: {error}")
             return None, None
+
+    def _tell_meaning(self) -> None:
+        text = f"meaning comes from {self.meaning}"
+        if HINT in text:
+            self.get_logger().warning(text)
+        else:
+            self.get_logger().info(text)
+
+    @property
+    def has_label_images(self) -> bool:
+        """Whether somebody publishes label images."""
+        return self.count_publishers(self.resolve_topic_name("labels/image")) > 0
+
+    @property
+    def meaning(self) -> str:
+        """What the map learns names and language from, or the command that changes it."""
+        names = bool(self.mapper is not None and self.mapper.label_names())
+        return self.choice.meaning(names, self.has_label_images)
 
     @property
     def annotator(self) -> Annotator:
@@ -174,8 +205,7 @@ class MappingNode(StagedNode):
     def _on_config(self, name: str, settings: Settings) -> None:
         """Apply new settings ``config.<name>`` to the mapper."""
         config = dataclasses.replace(self.config, **{name: settings})
-        if self.teacher_error:
-            config = updated(config, {"language.source": "labels"})
+        config = updated(config, {"language.source": self.config.language.source})
         if self.mapper is not None:
             self.mapper.set_config(config)
         self.config = config

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +15,12 @@ import torch
 from numpy.typing import NDArray
 
 from semantic_field.kernels.device_memory import memory_for
+from semantic_field.weights.local_weights import local_path
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 PRETRAINED = ("model.safetensors", "pytorch_model.bin")  # in transformers' own order
 DESCRIPTION = "config.json"  # of transformers
+LOADERS = {"sam2": "Sam2Model"}
 LFS_POINTER = b"version https://git-lfs"
 MEMORY_REMEDY = "set teacher.device to cpu, or end what else uses the device"
 
@@ -33,7 +35,7 @@ def weights_file(path: str, option: str, remedy: str) -> Path:
     Raises:
         ValueError: if there is none, or several of one kind.
     """
-    where = Path(path).expanduser()
+    where = Path(local_path(path, option)).expanduser()
     if path and where.is_file() and where.suffix in SUFFIXES:
         return where
     lying = [f for f in sorted(where.glob("*")) if f.is_file()] if path and where.is_dir() else []
@@ -159,17 +161,25 @@ class Pretrained:
     fingerprint: str
 
 
-def pretrained(path: str, kinds: tuple[str, ...], option: str, remedy: str) -> Pretrained:
+def pretrained(
+    path: str,
+    kinds: tuple[str, ...],
+    option: str,
+    remedy: str,
+    loaders: Mapping[str, str] | None = None,
+) -> Pretrained:
     """Load a model from a local folder written by ``save_pretrained``; never from the network.
 
     Args:
+        path: the folder, or the name of weights in the registry.
         kinds: accepted architectures.
         option, remedy: for error messages: the name of the setting, and what to do.
+        loaders: transformers' class that loads an architecture, where it is not ``AutoModel``.
     Raises:
         ValueError: if there is no model, its kind is not accepted, it cannot be read safely, or
             weights are missing.
     """
-    where = Path(path).expanduser()
+    where = Path(local_path(path, option)).expanduser()
     folder = where.parent if path and where.is_file() else where
     files = _weights_of_pretrained(folder) if path else []
     if not files:
@@ -181,7 +191,7 @@ def pretrained(path: str, kinds: tuple[str, ...], option: str, remedy: str) -> P
     if kind not in kinds:
         raise ValueError(f"expected one of {', '.join(kinds)} in {option}, got {kind!r}; {remedy}")
     try:
-        model, missing = _load(folder, kind)
+        model, missing = _load(folder, kind, (loaders or LOADERS).get(kind, "AutoModel"))
         fingerprint = digest(folder / DESCRIPTION, *files)
     except Exception as error:  # of any library: all mean that the model cannot be read
         for file in files:
@@ -237,13 +247,13 @@ def _kind(folder: Path, remedy: str) -> str | None:
     return "sam2" if kind == "sam2_video" else kind  # what Meta's own SAM 2 checkpoints call it
 
 
-def _load(folder: Path, kind: str) -> tuple[Any, list[str]]:
+def _load(folder: Path, kind: str, loader: str) -> tuple[Any, list[str]]:
     """Load the model; also return the names of weights that are missing in its files."""
-    from transformers import AutoModel, Sam2Model
+    import transformers
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    load: Any = Sam2Model.from_pretrained if kind == "sam2" else AutoModel.from_pretrained
+    load: Any = getattr(transformers, loader).from_pretrained
     options = {"add_pooling_layer": False} if kind == "vit" else {}  # DINO has none
     model, about = load(
         folder, local_files_only=True, dtype=torch.float32, output_loading_info=True, **options

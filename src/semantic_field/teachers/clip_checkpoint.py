@@ -23,14 +23,14 @@ from semantic_field.teachers.checkpoints import (
     offline,
     weights_file,
 )
+from semantic_field.weights.local_weights import local_path
 
 DESCRIPTION = "open_clip_config.json"
 TEXTS_AT_ONCE = 64
 REMEDY = (
-    "either download one on a machine with network (huggingface-cli download "
-    "laion/CLIP-ViT-B-16-laion2B-s34B-b88K --local-dir clip) and copy the folder here, or train or "
-    "fine-tune one with open_clip and take the .pt it writes; then set teacher.path to it and "
-    "teacher.architecture to its architecture (docs/your_own_clip.md). Without one, teacher.kind "
+    "get one with: semantic-field weights get clip-vit-b16, and set teacher.kind to its name; or "
+    "train or fine-tune one with open_clip and take the .pt it writes: then set teacher.path to it "
+    "and teacher.architecture to its architecture (docs/models.md). Without one, teacher.kind "
     "label_text works offline"
 )
 
@@ -70,6 +70,7 @@ def load_clip(path: str, architecture: str) -> LoadedClip:
         ValueError: if a file is missing, damaged, unsafe to read, or does not fit.
     """
     weights = weights_file(path, "teacher.path", REMEDY)
+    path = local_path(path, "teacher.path")
     try:
         import open_clip
     except ImportError as error:

@@ -66,7 +66,7 @@ class OpenClipTeacher:
         if config.dense == "store" and self._store is None:
             raise ValueError(
                 "expected a folder in teacher.store for teacher.dense store, got ''; see "
-                "docs/your_own_clip.md for how features of other models are stored"
+                "docs/models.md for how features of other models are stored"
             )
 
     def _tried(self) -> int:

@@ -22,9 +22,8 @@ from semantic_field.teachers.checkpoints import (
 KINDS = ("vit", "dinov2", "dinov2_with_registers", "dinov3_vit")
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 REMEDY = (
-    "either download one on a machine with network (huggingface-cli download "
-    "facebook/dino-vitb8 or facebook/dinov2-small --local-dir dino) and copy the folder here, or "
-    "save your own with save_pretrained; '' works without"
+    "get one with: semantic-field weights get dinov2-small, and set teacher.dino_path to its name, "
+    "or save your own with save_pretrained; '' works without"
 )
 
 

@@ -1,4 +1,4 @@
-"""Combines all image teachers: embeddings, regions and patch features of one keyframe."""
+"""Combines all image teachers: labels, embeddings, regions and patch features of a keyframe."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from torch import Tensor
 from semantic_field.config import Config
 from semantic_field.geometry import Camera
 from semantic_field.teachers.dino import PatchTeacher, make_patch_teacher
-from semantic_field.teachers.factory import make_region_proposer
+from semantic_field.teachers.factory import make_region_proposer, make_segmenter
 from semantic_field.teachers.feature_store import Arrays, FeatureStore, image_key
 from semantic_field.teachers.language import LanguageTeacher
 from semantic_field.teachers.regions import RegionProposer, Regions
+from semantic_field.teachers.segmentation import Segmentation, Segmenter
 
 
 @dataclass(frozen=True)
@@ -25,16 +26,20 @@ class ImageTargets:
     """Output of the teachers for one image.
 
     Attributes:
-        embedding: see ``LanguageTeacher.embed_image``.
+        embedding: see ``LanguageTeacher.embed_image``; None if language is not learnt from images.
         regions: of the image at its own size; None without a proposer.
         patches: see ``PatchTeacher.patch_features``; None without such a teacher.
         footprint: see ``LanguageTeacher.footprint``.
+        segmentation: labels made by a segmenter; None without one, or if it was not asked.
+        class_names: names of their class ids.
     """
 
-    embedding: Float[Tensor, "S h w E"]
+    embedding: Float[Tensor, "S h w E"] | None = None
     regions: Regions | None = None
     patches: Float[Tensor, "h w K"] | None = None
     footprint: tuple[float, ...] = ()
+    segmentation: Segmentation | None = None
+    class_names: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -60,27 +65,32 @@ class TeacherInput:
 
 
 class ImageTeachers:
-    """The image teachers of a map: a language teacher and optionally regions and patch features.
+    """The image teachers of a map.
 
     Args:
-        language: gives dense embeddings.
+        language: gives dense embeddings; None if language is not learnt from images.
         proposer: gives regions. patches: gives patch features.
-        store: folder for stored regions and patches ("" = none); language teachers have their own.
+        store: folder for stored results ("" = none); language teachers have their own.
+        segmenter: gives labels.
+        stands_in: whether the segmenter is only asked as long as no keyframe has come with labels.
     """
 
     _scales: int | None = None  # of the first image's embedding
 
     def __init__(
         self,
-        language: LanguageTeacher,
+        language: LanguageTeacher | None,
         proposer: RegionProposer | None = None,
         patches: PatchTeacher | None = None,
         store: str = "",
+        segmenter: Segmenter | None = None,
+        stands_in: bool = False,
     ) -> None:
         self.language, self.proposer, self.patches = language, proposer, patches
+        self.segmenter, self._stands_in, self._replaced = segmenter, stands_in, False
         self._stores = {
             teacher: FeatureStore(store, teacher.fingerprint)
-            for teacher in (proposer, patches)
+            for teacher in (proposer, patches, segmenter)
             if store and teacher is not None
         }
 
@@ -91,18 +101,53 @@ class ImageTeachers:
             ValueError: if a teacher fails, or an output has a wrong shape, another number of
                 scales than before, or is not finite.
         """
+        segmentation = self._segmentation(image)
+        names = self.segmenter.names if self.segmenter is not None else {}
+        if self.language is None:
+            return ImageTargets(segmentation=segmentation, class_names=names)
         embedding = self.language.embed_image(image.color, image.labels, image.label_names)
-        self._check_embedding(embedding)
-        footprint = self.language.footprint
-        return ImageTargets(embedding, self._regions(image), self._patches(image), footprint)
+        self._check_embedding(embedding, self.language.dim)
+        return ImageTargets(
+            embedding,
+            self._regions(image),
+            self._patches(image),
+            self.language.footprint,
+            segmentation,
+            names,
+        )
 
     def forget(self) -> None:
         """Reset for a new map, whose embeddings may have another number of scales."""
         self._scales = None
 
-    def _check_embedding(self, embedding: Tensor) -> None:
+    @property
+    def is_replaced(self) -> bool:
+        """Whether the segmenter has stopped because label images came."""
+        return self._replaced
+
+    def _segmentation(self, image: TeacherInput) -> Segmentation | None:
+        segmenter = self.segmenter
+        if segmenter is None:
+            return None
+        has_labels = image.labels is not None and bool((image.labels >= 0).any())
+        self._replaced |= self._stands_in and has_labels
+        if self._replaced:
+            return None
+
+        def compute() -> Arrays:
+            return segmenter.segment(image.color).arrays()
+
+        found = Segmentation.of_arrays(self._kept(segmenter, image_key(image.color), compute))
+        if found.labels.shape != image.color.shape[:2]:
+            raise ValueError(
+                f"expected labels {image.color.shape[:2]} of {segmenter.name}, got "
+                f"{found.labels.shape}: remove them from teacher.store"
+            )
+        return found
+
+    def _check_embedding(self, embedding: Tensor, dim: int) -> None:
         """Check shape and values of an embedding; stored features may come from other tools."""
-        shape, dim = tuple(embedding.shape), self.language.dim
+        shape = tuple(embedding.shape)
         scales = "scales" if self._scales is None else self._scales
         fine = embedding.ndim == 4 and embedding.shape[-1] == dim and embedding.numel() > 0
         if not fine or self._scales not in (None, shape[0]):
@@ -166,13 +211,20 @@ def regions_from_arrays(arrays: Arrays) -> Regions:
     return Regions(height, width, **runs, scores=np.array(arrays["scores"], np.float32))
 
 
-def make_image_teachers(config: Config, language: LanguageTeacher | None) -> ImageTeachers | None:
-    """Return the image teachers of ``config``; None if language is not learnt from images.
+def make_image_teachers(
+    config: Config, language: LanguageTeacher | None, stands_in: bool = False
+) -> ImageTeachers | None:
+    """Return the image teachers of ``config``; None if nothing is learnt from images.
 
+    Args:
+        stands_in: see ``ImageTeachers``.
     Raises:
         ValueError: if files are missing or damaged.
     """
+    segmenter, store = make_segmenter(config.teacher), config.teacher.store
     if language is None or config.language.source != "images":
-        return None
+        if segmenter is None:
+            return None
+        return ImageTeachers(None, store=store, segmenter=segmenter, stands_in=stands_in)
     proposer, patches = make_region_proposer(config.teacher), make_patch_teacher(config.teacher)
-    return ImageTeachers(language, proposer, patches, config.teacher.store)
+    return ImageTeachers(language, proposer, patches, store, segmenter, stands_in)

@@ -29,9 +29,8 @@ from semantic_field.teachers.regions import Regions
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 REMEDY = (
-    "either download one on a machine with network (huggingface-cli download "
-    "facebook/sam-vit-huge or facebook/sam2.1-hiera-tiny --local-dir sam) and copy the folder "
-    "here, or save your own with save_pretrained; teacher.regions depth needs none"
+    "get one with: semantic-field weights get sam2-tiny, and set teacher.regions_path to its name, "
+    "or save your own with save_pretrained; teacher.regions depth needs none"
 )
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from jaxtyping import Int
+from torch import Tensor
 
 from semantic_field.field.rays.rays import Rays
 from semantic_field.field.voxels.device_voxels import DeviceVoxels
@@ -43,14 +45,19 @@ class DeviceCorrections:
                 self._silent = torch.zeros(room, dtype=torch.bool, device=self._device)
             self._silent.copy_(torch.from_numpy(silent))
 
-    def apply(self, rays: Rays) -> None:
-        """Override labels and label weights of rays in annotated cells, in place, on the device."""
+    def apply(self, rays: Rays, doubts: Int[Tensor, "K P"] | None = None) -> None:
+        """Override labels and label weights of rays in annotated cells, in place, on the device.
+
+        Args:
+            doubts: see ``KeyframeStore``.
+        """
         assert self._corrections is not None
         found = silent = None
         if self._cells is not None and self._table is not None:
             found = self._cells.lookup(rays.ends()).long() & 0xFFFF  # the bits of uint16
             silent = self._silent[rays.slot]
-        self._corrections.overrule(rays, found, silent)
+        sure = None if doubts is None else 1.0 - doubts[rays.slot, rays.pixel].float() / 255.0
+        self._corrections.overrule(rays, found, silent, sure)
 
     def signature(self) -> tuple:
         """Return everything a captured ``apply`` depends on, except the contents of tensors."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -104,18 +104,29 @@ class Corrections:
             counts = self.table.lookup(rays.ends().numpy()).astype(np.int64)
             silent = ~torch.from_numpy(self.has_labels(keyframes))[rays.slot]
             found = torch.from_numpy(counts)
-        self.overrule(rays, found, silent)
+        sure = None
+        if keyframes.doubts is not None:
+            doubts = keyframes.doubts[rays.slot.numpy(), rays.pixel.numpy()]
+            sure = 1.0 - torch.from_numpy(doubts).float() / 255.0
+        self.overrule(rays, found, silent, sure)
 
     def overrule(
-        self, rays: Rays, found: Int[Tensor, " R"] | None, silent: Bool[Tensor, " R"] | None
+        self,
+        rays: Rays,
+        found: Int[Tensor, " R"] | None,
+        silent: Bool[Tensor, " R"] | None,
+        sure: Float[Tensor, " R"] | None = None,
     ) -> None:
         """Override labels and label weights of rays in place, on any device.
 
         Args:
             found: the entries of ``table`` where the rays end; None without a table.
             silent: whether the keyframe of each ray has no label image.
+            sure: confidence of each ray's label, 0..1; None = all are certain.
         """
         rays.label_weight.fill_(self.config.stream_label_weight)
+        if sure is not None:
+            rays.label_weight.mul_(sure)
         if found is None or silent is None:
             return
         known = rays.trust > 0  # else there is no reading, or the thing is gone

@@ -30,6 +30,7 @@ class DeviceKeyframes:
 
     Attributes:
         images, cameras, contours: as in the store; ``depths`` are int16 of the same bits.
+        doubts: as in the store; None if it has none.
     Raises:
         DeviceMemoryError: if the device has not enough memory, also by ``follow``.
     """
@@ -43,6 +44,7 @@ class DeviceKeyframes:
         self.images = DeviceImages(*map(empty, _signed(store.images)))
         self.cameras = DeviceCameras(*map(empty, store.cameras))
         self.contours = DeviceContours(*map(empty, store.contours))
+        self.doubts: Tensor | None = None
         self._serials = np.zeros(0, np.int64)
         self._copied = torch.cuda.Event() if torch.device(device).type == "cuda" else None
         self._make_room(min(reserve, store.capacity))
@@ -57,11 +59,18 @@ class DeviceKeyframes:
         count = store.count
         if count > self.room:
             self._make_room(min(max(2 * self.room, count), store.capacity))
+        if store.doubts is not None and self.doubts is None:
+            with memory_for(f"the doubts of {self.room} keyframes", MEMORY_REMEDY):
+                self.doubts = torch.zeros(
+                    self.room, store.pixels, dtype=torch.uint8, device=self.images.labels.device
+                )
         changed = np.flatnonzero(store.serials[:count] != self._serials[:count])
         for slot in changed.tolist():
             pairs = zip(self.images, _signed(store.images), strict=True)
             for copy, source in (*pairs, (self.contours.pixels, store.contours.pixels)):
                 copy[slot].copy_(torch.from_numpy(source[slot]))
+            if self.doubts is not None and store.doubts is not None:
+                self.doubts[slot].copy_(torch.from_numpy(store.doubts[slot]))
         self._serials[changed] = store.serials[changed]
         pairs = zip(self.cameras, store.cameras, strict=True)
         for copy, source in (*pairs, (self.contours.counts, store.contours.counts)):
@@ -90,6 +99,7 @@ class DeviceKeyframes:
                 [grown(array) for array in arrays]
                 for arrays in (self.images, self.cameras, self.contours)
             )
+            self.doubts = None if self.doubts is None else grown(self.doubts)
         self.images, self.cameras = DeviceImages(*images), DeviceCameras(*cameras)
         self.contours = DeviceContours(*contours)
         serials = np.zeros(slots, np.int64)

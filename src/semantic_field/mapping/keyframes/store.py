@@ -53,6 +53,8 @@ class KeyframeStore:
         serials: int64 (K,), unique number of each keyframe's contents; renewed when they change.
         identities: int64 (K,), unique number of each keyframe; never changes.
         learnt: data stored by training for each keyframe, see ``LEARNT``.
+        doubts: uint8 (K, P), doubt in each label, 0 = none, see ``Segmentation``; None while no
+            label was ever doubted.
         labelled: index of the labelled pixels.
         views: redundancy of the keyframes.
     """
@@ -87,6 +89,7 @@ class KeyframeStore:
         self.identities = np.zeros(capacity, np.int64)
         self.visits = np.zeros(capacity)
         self.learnt = {name: np.zeros((capacity, *shape)) for name, (shape, _) in LEARNT.items()}
+        self.doubts: NDArray[np.uint8] | None = None
         self.labelled = LabelledPixels()
         self._followers: list[WeakMethod] = []
         self._watchers: list[WeakMethod] = []
@@ -130,7 +133,7 @@ class KeyframeStore:
 
     def memory_bytes(self) -> int:
         """Return the bytes of the slots in use."""
-        return self.count * self.pixels * BYTES_PER_PIXEL
+        return self.count * self.pixels * (BYTES_PER_PIXEL + (self.doubts is not None))
 
     def is_new_view(
         self, T_world_camera: NDArray, translation_m: float, rotation_rad: float
@@ -156,6 +159,8 @@ class KeyframeStore:
         colors[slot, :n] = fitted.color.reshape(n, 3)
         depths[slot, :n] = pack_depth(fitted.depth, self.depth_range_m, self._drop_veils).reshape(n)
         rows[slot, :n] = -1 if labels is None else _resized_labels(labels, camera).reshape(n)
+        if self.doubts is not None:
+            self.doubts[slot] = 0
         self.note_contours(slot, camera.width, camera.height)
         self.labelled.note(slot, rows[slot, :n])
         self.cameras.intrinsics[slot] = camera.fx, camera.fy, camera.cx, camera.cy
@@ -174,7 +179,9 @@ class KeyframeStore:
         self._will_change(slot)
         last = self.count - 1
         book = (self.stamps_ns, self.serials, self.identities, self.visits)
-        for array in (*self.images, *self.cameras, *self.contours, *book, *self.learnt.values()):
+        doubts = () if self.doubts is None else (self.doubts,)
+        kept = (*self.images, *self.cameras, *self.contours, *book, *self.learnt.values(), *doubts)
+        for array in kept:
             array[slot] = array[last]
         if slot < last:
             self.labelled.move(last, slot)
@@ -220,11 +227,31 @@ class KeyframeStore:
                 labels[labelled] = rows[labels[labelled]]
                 self._labels_changed(slot)
 
-    def set_labels(self, slot: int, pixels: NDArray[np.int64], rows: NDArray[np.int16]) -> None:
-        """Set the label rows (N,) of pixels (N,) of a keyframe, -1 = void."""
+    def set_labels(
+        self,
+        slot: int,
+        pixels: NDArray[np.int64],
+        rows: NDArray[np.int16],
+        doubts: NDArray[np.uint8] | None = None,
+    ) -> None:
+        """Set the label rows (N,) of pixels (N,) of a keyframe, -1 = void.
+
+        Args:
+            doubts: (N,), doubt in each label; None = there is none.
+        """
         self._will_change(slot)
         self.images.labels[slot, pixels] = rows
+        if doubts is not None:
+            self.doubted()[slot, pixels] = doubts
+        elif self.doubts is not None:
+            self.doubts[slot, pixels] = 0
         self._labels_changed(slot)
+
+    def doubted(self) -> NDArray[np.uint8]:
+        """Return ``doubts``, made if there are none yet."""
+        if self.doubts is None:
+            self.doubts = np.zeros(self.images.labels.shape, np.uint8)
+        return self.doubts
 
     def _labels_changed(self, slot: int) -> None:
         self.labelled.note(slot, self.images.labels[slot, : self.cameras.sizes[slot].prod()])

@@ -10,6 +10,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from semantic_field.frames import VOID_LABEL, split_void
+from semantic_field.teachers.naming import spoken
 
 FIRST_OWN_ID = 60_000  # ids made by this table: below 65535, as in label images, above given ids
 
@@ -130,6 +131,22 @@ class ClassTable:
         """Return the row of a class id; a new id gets a new row."""
         return self._include(class_id)
 
+    def rows_named(self, names: Iterable[str]) -> NDArray[np.int16]:
+        """Return the row of each class name (N,), -1 for void names; new names get new rows.
+
+        Names are compared in plain words ("diningtable" is "dining table"). In a closed table
+        names that it does not have get -1.
+        """
+        texts, rows = dict(enumerate(names)), []
+        named = split_void(texts)[0]
+        row_of = {spoken(name): row for row, name in reversed([*enumerate(self.row_names())])}
+        for i in texts:
+            row = row_of.get(spoken(named[i]), -1) if i in named else -1
+            if i in named and row < 0 and not self.closed:
+                row = self.row(self.id_of(named[i]))
+            rows.append(row)
+        return np.array(rows, np.int16)
+
     def none_row(self) -> int:
         """Return the row of "no class", whose class id is -1; added if necessary."""
         return self._include(VOID_LABEL)
@@ -162,7 +179,7 @@ class ClassTable:
     def _id_like(self, name: str) -> int:
         """Return the id made by ``id_of`` for this name (any id in a closed table); -1 = none."""
         first = 0 if self.closed else FIRST_OWN_ID
-        like = (i for i in self.ids if i >= first and _plain(self.names.get(i, "")) == _plain(name))
+        like = (i for i in self.ids if i >= first and _is_like(self.names.get(i, ""), name))
         return next(like, VOID_LABEL)
 
     def _include(self, class_id: int, like: int = VOID_LABEL) -> int:
@@ -177,6 +194,11 @@ class ClassTable:
 
 def _plain(name: str) -> str:
     return name.strip().lower()
+
+
+def _is_like(known: str, name: str) -> bool:
+    """Return whether two names mean the same class: as they are, or in plain words."""
+    return _plain(known) == _plain(name) or spoken(known) == spoken(name)
 
 
 def checked_name(name: str) -> str:

@@ -1,6 +1,7 @@
 """Votes of keyframes for the classes of the surface, kept up to date keyframe by keyframe.
 
-Each labelled pixel with a depth reading votes at the place of that reading. Together, all pixels of
+Each labelled pixel with a depth reading votes at the place of that reading, with the confidence of
+its label. Together, all pixels of
 a keyframe in one voxel have less than one vote, the closer to one the better the keyframe resolves
 the voxel. A new keyframe touches only the voxels that it sees, and votes of a keyframe whose labels
 change, or that is removed, are taken back.
@@ -78,12 +79,13 @@ def _voxel_of(pose, x, y, z, cell_m):
 
 
 @_jit
-def _gather(stored, labels, width, height, intrinsics, pose, cell_m, stride, places, own):
+def _gather(stored, labels, doubts, width, height, intrinsics, pose, cell_m, stride, places, own):
     """Fill ``own`` (keys, rows, weights) with the voxels that one keyframe sees.
 
     Only every ``stride``-th pixel and row votes.
 
     Args:
+        doubts: doubt in each label, 0..255; empty = none.
         places: empty hash table with room for all voxels.
     Returns:
         The number of voxels.
@@ -104,6 +106,8 @@ def _gather(stored, labels, width, height, intrinsics, pose, cell_m, stride, pla
                 weights[used] = 0
                 used += 1
             weight = _weight(stored, labels, width, height, u, v, np.float32(fx))
+            if len(doubts):
+                weight *= np.float32(255 - doubts[n]) / np.float32(255)
             vote(rows, weights, places[place], labels[n], weight)
     return used
 
@@ -198,8 +202,9 @@ class SurfaceVotes:
             np.empty((most, CLASSES), np.float32),
         )
         intrinsics = tuple(float(value) for value in store.cameras.intrinsics[slot])
+        doubts = np.zeros(0, np.uint8) if store.doubts is None else store.doubts[slot]
         used = _gather(
-            store.images.depths[slot], store.images.labels[slot], width, height, intrinsics,
+            store.images.depths[slot], store.images.labels[slot], doubts, width, height, intrinsics,
             pose.astype(np.float64), CELL_M, stride, empty_places(most), own,
         )  # fmt: skip
         if used:

@@ -143,6 +143,7 @@ class ImageLanguage:
 
     def add(self, store: KeyframeStore, slot: int, targets: ImageTargets) -> None:
         """Store the teachers' outputs for the keyframe in ``slot``, and label it."""
+        assert targets.embedding is not None
         embedding = targets.embedding.float()
         dense = embedding.flatten(0, 2)
         sample = dense[:: max(1, len(dense) // 256)]

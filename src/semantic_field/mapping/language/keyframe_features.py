@@ -50,6 +50,7 @@ class DenseTargets:
     def __init__(
         self, store: KeyframeStore, first: ImageTargets, latent_dim: int, label_width: int
     ) -> None:
+        assert first.embedding is not None
         scales, h, w, _ = first.embedding.shape
         width, height = store.size
         shrink = min(1.0, (width * height / CELL_PIXELS / (h * w)) ** 0.5)

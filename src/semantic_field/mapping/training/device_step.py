@@ -274,6 +274,7 @@ class DeviceTrainer(Trainer):
         assert self._keyframes is not None
         return (
             self._keyframes.room,
+            0 if self._keyframes.doubts is None else self._keyframes.doubts.data_ptr(),
             self._voxels.room,
             (self._table.data_ptr(), self.field.kernels.shape),
             (self._class_targets.data_ptr(), self.field.classes),
@@ -318,7 +319,7 @@ class DeviceTrainer(Trainer):
             self._generator,
             (packed >> SLOT_BITS) - 1,
         )
-        self._corrections.apply(rays)
+        self._corrections.apply(rays, self._keyframes.doubts)
         return rays
 
 

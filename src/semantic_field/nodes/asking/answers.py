@@ -26,6 +26,7 @@ from semantic_field.query.grasp import grasp_clouds
 from semantic_field.query.hits import Hit
 from semantic_field.query.navigation import goal_pose
 from semantic_field.query.part_answers import seen_or_not
+from semantic_field.teachers.choice import HINT
 
 
 def cloud_of(header: Header, points: SurfacePoints, relevancy: np.ndarray) -> PointCloud2:
@@ -124,13 +125,20 @@ def _no_points(result: QueryResult) -> SurfacePoints:
     return result.points.select(np.zeros(0, np.int64))
 
 
+def message_of(result: QueryResult) -> str:
+    """Return the answer in a sentence; where the map knows no names, with what changes that."""
+    if result.found or result.state.label_names:
+        return result.message
+    return f"{result.message}; {HINT}"
+
+
 def summary(result: QueryResult) -> dict:
     """Return the answer as JSON-compatible types: metres, in the map frame."""
     return {
         "text": result.text,
         "found": result.found,
         "best_score": round(float(result.best_score), 3),
-        "message": result.message,
+        "message": message_of(result),
         "hits": [
             {
                 "id": hit.id,

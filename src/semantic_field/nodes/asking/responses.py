@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from semantic_field.field.map_state import MapState
 from semantic_field.field.surface.points import SurfacePoints
 from semantic_field.msg import Answer
-from semantic_field.nodes.asking.answers import cloud_of, hit_message
+from semantic_field.nodes.asking.answers import cloud_of, hit_message, message_of
 from semantic_field.nodes.map.local_frame import cloud_header, header_of, to_vector
 from semantic_field.nodes.ros import conversions
 from semantic_field.query.colors import label_colors
@@ -22,7 +22,7 @@ EMPTY = "the map is empty: it was reset, or mapping has just begun"
 
 def fill_query(response: Query.Response, result: QueryResult, with_cloud: bool) -> Query.Response:
     """Fill a Query response; ``success`` means that the map is not empty, not that hits exist."""
-    _fill(response, result.state, result.points, result.message)
+    _fill(response, result.state, result.points, message_of(result))
     response.found, response.best_score = result.found, float(result.best_score)
     response.hits = [hit_message(hit) for hit in result.hits]
     response.origin = to_vector(result.state.origin)
@@ -46,7 +46,7 @@ def _answer(result: QueryResult) -> Answer:
         text=result.text,
         found=result.found,
         best_score=float(result.best_score),
-        message=result.message,
+        message=message_of(result),
         hits=[hit_message(hit) for hit in result.hits],
     )
 

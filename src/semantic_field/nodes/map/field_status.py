@@ -40,6 +40,7 @@ class MappingState(Protocol):
     drops: DropCounter
     publisher: MapPublisher
     teacher_error: str
+    meaning: str
     refused: Counter[str]
     failures: dict[str, str]
 
@@ -108,6 +109,7 @@ class StatusPublisher:
             teacher_keyframes=status.teachers.done,
             teacher_backlog=status.teachers.backlog,
             teacher_rate=float(status.teachers.rate_hz),
+            meaning=node.meaning,
         )
 
     def _diagnosis(self, status: FieldStatus, mapper: MapperStatus) -> DiagnosticArray:
@@ -136,6 +138,7 @@ class StatusPublisher:
             "snapshot version": status.snapshot_version,
             "dropped frames": dropped,
             "kernels": f"{status.kernels} on {status.device}",
+            "meaning": status.meaning,
             "teacher backlog": status.teacher_backlog,
             "teacher keyframes per second": round(status.teacher_rate, 3),
             "teacher failures": mapper.teachers.failures,

@@ -20,9 +20,10 @@ from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterFile, ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
-from semantic_field.config import ReplayNodeConfig, SourceConfig
+from semantic_field.config import ReplayNodeConfig, SourceConfig, TeacherConfig
 from semantic_field.data.bag_files import is_bag
 from semantic_field.settings import walk
+from semantic_field.weights.weights_registry import LANGUAGE_ROLES, names_with_role
 
 TRUE = ("true", "1", "yes", "on")
 FALSE = ("false", "0", "no", "off")
@@ -56,9 +57,22 @@ MAPPING_ARGUMENTS = {
     ),
     "input_qos": ("sensor_data", "reliability of the images", ("sensor_data", "reliable")),
     "teacher": (
-        "label_text",
-        "language teacher",
-        ("label_text", "vocabulary", "open_clip", "none"),
+        TeacherConfig.kind,
+        "language teacher, or the name of weights (semantic-field weights list); auto = by the "
+        "weights on this machine",
+        (
+            "auto",
+            "label_text",
+            "vocabulary",
+            "open_clip",
+            "none",
+            *names_with_role(*LANGUAGE_ROLES),
+        ),
+    ),
+    "segmenter": (
+        TeacherConfig.segmenter,
+        "makes labels of colour images: a name of weights, a folder or a .tflite file; auto = "
+        "weights on this machine, as long as there are no label images; empty = none",
     ),
     "checkpoint": ("", "file or folder of the teacher's weights, if it needs any"),
     "architecture": ("ViT-B-16", "open_clip's name, or a JSON file, of the weights' architecture"),
@@ -160,6 +174,7 @@ def typed(name: str, kind: type) -> ParameterValue:
 def teacher_parameters() -> dict[str, ParameterValue]:
     """Return the teacher parameters of mapping and query node; ``params_file`` overrides them."""
     names = {"kind": "teacher", "path": "checkpoint", "architecture": "architecture"}
+    names |= {"segmenter": "segmenter"}
     return {f"teacher.{name}": typed(argument, str) for name, argument in names.items()}
 
 
