@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from semantic_field.config import Config, MappingConfig, TeacherConfig
+from semantic_field.config import Config, MappingConfig, QueryConfig, TeacherConfig
 from semantic_field.data.source_options import add_source_options, joined_axes, source_config
 from semantic_field.settings import updated
 
@@ -36,6 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_demo(commands)
     _add_precompute(commands)
     _add_query(commands)
+    _add_complete(commands)
     _add_convert(commands)
     _add_annotation(commands)
     _add_export(commands)
@@ -150,6 +151,39 @@ def _add_query(commands) -> None:
 
 def _query(arguments: argparse.Namespace) -> int:
     from semantic_field.nodes.commands.query_command import run
+
+    return run(arguments)
+
+
+def _add_complete(commands) -> None:
+    command = commands.add_parser(
+        "complete", help="complete a hit to a whole object with parts: what was not seen, too"
+    )
+    command.add_argument("id", nargs="?", type=int, help="of a hit, as semantic-field query says")
+    command.add_argument("--text", default="", help="what to complete, in place of an id")
+    command.add_argument("--category", default="", help="what it is, if its label does not say so")
+    command.add_argument("--out", type=Path, help="the new .ply with parts and observed flags")
+    command.add_argument("--map", type=Path, help="a saved map, in place of the running nodes")
+    command.add_argument("--priors", default="", help="with --map: folder of priors of your own")
+    command.add_argument(
+        "--up",
+        default=QueryConfig.up,
+        help="with --map: axis that points up (default: %(default)s)",
+    )
+    command.add_argument(
+        "--language", default="label_text", help="with --map: its language teacher"
+    )
+    command.add_argument("--checkpoint", default="", help="with --map: the teacher's weights")
+    command.add_argument(
+        "--architecture", default=TeacherConfig.architecture, help="with --map: of these weights"
+    )
+    command.add_argument("--timeout", type=float, default=60.0, help="seconds")
+    command.add_argument("--json", action="store_true", help="print JSON")
+    command.set_defaults(handler=_complete)
+
+
+def _complete(arguments: argparse.Namespace) -> int:
+    from semantic_field.nodes.commands.complete_command import run
 
     return run(arguments)
 

@@ -550,8 +550,37 @@ class InferenceConfig(Settings):
 
 
 @dataclass(frozen=True)
+class CompletionConfig(Settings):
+    """Completion of hits to whole objects with parts."""
+
+    priors: str = option(
+        "",
+        "folder of the priors of objects (.safetensors); empty = those of the package",
+        fixed=START,
+    )
+    views: int = option(
+        4, "images of the map that a completion looks at; 0 = the object's points alone", 0, 64
+    )
+    view_pixels: int = option(112, "longer side of the crops of these images, pixels", 16, 1024)
+    rest_s: float = option(
+        15.0,
+        "longest time that the training of a mapping node rests while an object is completed, "
+        "seconds; 0 = it does not rest",
+        0.0,
+        60.0,
+    )
+    answer_parts: bool = option(
+        True,
+        "complete a thing when a text asks for a part of it ('the handle of the mug')",
+        fixed=START,
+    )
+
+
+@dataclass(frozen=True)
 class QueryNodeConfig(Settings):
     """The query node."""
+
+    completion: CompletionConfig = dataclasses.field(default_factory=CompletionConfig)
 
     refresh: bool = option(True, "repeat the last query when the map has changed")
     refresh_period_s: float = option(3.0, "shortest period of repeated queries, seconds", 0.1)

@@ -3,6 +3,7 @@
 import pytest
 
 from semantic_field.config import (
+    CompletionConfig,
     Config,
     GridConfig,
     InferenceConfig,
@@ -47,7 +48,7 @@ def test_whole_numbers_are_fine_for_real_options():
 
 
 def test_every_option_is_documented():
-    for settings in (Config(), MappingNodeConfig(), InferenceConfig()):
+    for settings in (Config(), MappingNodeConfig(), InferenceConfig(), QueryNodeConfig()):
         for name, item, _ in walk(settings):
             assert len(item.metadata["doc"]) > 10, name
 
@@ -68,6 +69,27 @@ def test_every_option_is_documented():
 def test_what_is_refused_is_told_with_what_was_expected(values, words):
     with pytest.raises(ValueError, match=words):
         QueryConfig(**values)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"views": -1}, "from 0 to 64"),
+        ({"view_pixels": 8}, "from 16 to 1024"),
+        ({"rest_s": 61.0}, "from 0.0 to 60.0"),
+        ({"answer_parts": "yes"}, "true or false"),
+        ({"priors": 3}, "a text"),
+    ],
+)
+def test_limits_of_completions(values, words):
+    with pytest.raises(ValueError, match=rf"CompletionConfig\..*{words}"):
+        CompletionConfig(**values)
+
+
+def test_settings_of_completions_are_parameters_of_the_query_node():
+    names = {name for name, _, _ in walk(QueryNodeConfig())}
+    assert {"completion.priors", "completion.views", "completion.rest_s"} < names
+    assert updated(QueryNodeConfig(), {"completion.views": 2}).completion.views == 2
 
 
 def test_a_text_is_no_list_of_texts():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from semantic_field.mapping.keyframes.device_copy import DeviceKeyframes
 from semantic_field.mapping.keyframes.store import KeyframeStore
 
 NO_LATENTS = np.zeros((0, 0), np.float16)
+Answer = TypeVar("Answer")
 
 
 class KeyframeViews:
@@ -90,6 +92,15 @@ class KeyframeViews:
         """Return all keyframes, not copied: for maps that do not change. None if there are none."""
         store = self._keyframes()
         return _views(store, self._class_ids()) if store is not None and store.count else None
+
+    def ask(self, question: Callable[[SourceViews], Answer]) -> Answer | None:
+        """Return what a function of all keyframes returns; None if there are none.
+
+        They do not change while it is called, and it must not keep them: they are not copied.
+        """
+        with self._guard():
+            views = self.all()
+            return None if views is None else question(views)
 
     def __call__(self, target: Target) -> SourceViews | None:
         """Return copies of the keyframes that show a view best; None if no keyframe sees it."""

@@ -9,9 +9,11 @@ training state.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,12 +23,14 @@ from semantic_field.field.annotations import Annotation, AnnotationSet
 from semantic_field.field.map_file import dump_map, load_map, read_map, write_map
 from semantic_field.field.map_state import MapState
 from semantic_field.field.views.rendering import RenderedView
+from semantic_field.field.views.source_views import SourceViews
 from semantic_field.frames import Frame
 from semantic_field.geometry import Camera
 from semantic_field.mapping.checkpoint import KeyframePacker, check_fits, pack_training
 from semantic_field.mapping.corrections import annotating
 from semantic_field.mapping.corrections.pointing import Answer, PointedAt
 from semantic_field.mapping.entrance import Entrance
+from semantic_field.mapping.keyframe_views import KeyframeViews
 from semantic_field.mapping.labels import renaming
 from semantic_field.mapping.labels.click_spreading import spread_clicks
 from semantic_field.mapping.language.basis import TextTeacher
@@ -41,6 +45,9 @@ from semantic_field.mapping.turns import Turns
 from semantic_field.mapping.worker import Worker
 from semantic_field.teachers.image_teachers import ImageTargets, ImageTeachers
 from semantic_field.teachers.regions import RegionProposer
+
+LONGEST_REST_S = 60.0
+Seen = TypeVar("Seen")
 
 
 class Mapper:
@@ -82,7 +89,7 @@ class Mapper:
         self.config, self.frame_id, self.teacher = config, frame_id, teacher
         self._before_new_map = before_new_map
         self._proposer = proposer or (image_teachers.proposer if image_teachers else None)
-        self.turns, self._paused = Turns(), False
+        self.turns, self._paused, self._rests_until = Turns(), False, 0.0
         self._meter, self._snapshots = Meter(), Snapshots(frame_id, self.turns.visit)
         self._worker = Worker(self._work_once, wake=lambda: self._entrance.wake())
         self.live_map = self._new_map()
@@ -302,6 +309,24 @@ class Mapper:
         self._paused = False
         self._entrance.wake()
 
+    def rest(self, seconds: float) -> None:
+        """Take no training step for so many seconds, so that another task has the processor.
+
+        As ``pause``, but it ends by itself, so that nobody who fails can stop training for ever. A
+        later call replaces an earlier one; 0 = go on now.
+
+        Raises:
+            ValueError: on a negative duration, or one above ``LONGEST_REST_S``.
+        """
+        if not 0.0 <= seconds <= LONGEST_REST_S:
+            raise ValueError(
+                f"expected a rest of 0 to {LONGEST_REST_S:.0f} s, got {seconds}: pause the mapping "
+                "node for longer ones"
+            )
+        self._rests_until = time.monotonic() + seconds
+        if not seconds:
+            self._entrance.wake()
+
     def reset(self) -> None:
         """Replace the map by an empty one; class names are kept, the vocabulary is ``config``'s."""
         with self.turns.visit():
@@ -343,9 +368,23 @@ class Mapper:
                 self._step()
 
     def _may_train(self) -> bool:
-        """Return whether to train: not without keyframes; while paused, only new corrections."""
+        """Return whether to train: not without keyframes; while it pauses or rests, only new
+        corrections."""
         live_map = self.live_map
-        return live_map.has_keyframes and (not self._paused or live_map.is_corrected)
+        idle = self._paused or time.monotonic() < self._rests_until
+        return live_map.has_keyframes and (not idle or live_map.is_corrected)
+
+    def ask_keyframes(self, question: Callable[[SourceViews], Seen]) -> Seen | None:
+        """Return what a function of the keyframes returns; None if there are none.
+
+        They are in map coordinates and do not change meanwhile; see ``KeyframeViews.ask``.
+        """
+        views = KeyframeViews(
+            lambda: self.live_map.keyframes,
+            lambda: self.live_map.classes.ids,
+            guard=self.turns.visit,
+        )
+        return views.ask(question)
 
     # readers
 

@@ -20,6 +20,7 @@ from semantic_field.nodes.map.field_status import StatusPublisher
 from semantic_field.nodes.map.map_keeping import MapKeeper, resolve
 from semantic_field.nodes.map.map_publisher import MapPublisher
 from semantic_field.nodes.map.map_services import MapServices
+from semantic_field.nodes.map.object_view_service import ObjectViewService
 from semantic_field.nodes.ros.drops import DropCounter
 from semantic_field.nodes.ros.parameters import declare_settings, follow_changes
 from semantic_field.nodes.ros.run import run_node
@@ -83,6 +84,7 @@ class MappingNode(StagedNode):
             self, mapper, ViewQuery(teacher), self.settings, slow, self._on_loaded
         )
         opened.callback(self._map_services.close)
+        opened.callback(ObjectViewService(self, mapper).close)
         for kind, name, handler in (
             (SetBool, "pause", self._on_pause),
             (Trigger, "reset", self._on_reset),

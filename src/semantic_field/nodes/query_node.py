@@ -17,6 +17,7 @@ from semantic_field.config import QueryConfig, QueryNodeConfig, TeacherConfig
 from semantic_field.field.map_file import load_map
 from semantic_field.msg import FieldSnapshot
 from semantic_field.nodes.asking.answers import AnswerPublisher
+from semantic_field.nodes.asking.object_service import ObjectService
 from semantic_field.nodes.asking.questions import (
     LastQuestion,
     Question,
@@ -31,6 +32,8 @@ from semantic_field.nodes.ros.parameters import declare_settings, follow_changes
 from semantic_field.nodes.ros.qos import LATCHED, RELIABLE
 from semantic_field.nodes.ros.run import run_node
 from semantic_field.nodes.ros.workers import Diagnostics, Worker
+from semantic_field.object_prior.completer import Completer
+from semantic_field.object_prior.prior_completer import make_completer
 from semantic_field.query.engine import QueryEngine, QueryResult
 from semantic_field.srv import Query, QueryTexts, Segment
 from semantic_field.teachers import make_language_teacher
@@ -39,7 +42,7 @@ from semantic_field.teachers import make_language_teacher
 class QueryNode(GuardedNode, Node):
     """Answers queries about the newest snapshot; a worker thread loads snapshots."""
 
-    def __init__(self, **options) -> None:
+    def __init__(self, completer: Completer | None = None, **options) -> None:
         super().__init__("query_node", **options)
         self.settings = declare_settings(self, QueryNodeConfig())
         query = declare_settings(self, QueryConfig(), "query.")
@@ -49,8 +52,14 @@ class QueryNode(GuardedNode, Node):
         self._engine = QueryEngine(teacher, query)
         follow_changes(self, query, "query.", self._engine.set_config)
         follow_changes(self, self.settings, "", partial(setattr, self, "settings"))
+        group = ReentrantCallbackGroup()
+        completer = completer or make_completer(self.settings.completion)
+        self._objects = ObjectService(
+            self, self._engine, completer, lambda: self.settings.completion, group
+        )
+        self._asked = self._objects.parts
         answers = AnswerPublisher(self, self._engine)
-        self._last = LastQuestion(self._engine, answers.publish)
+        self._last = LastQuestion(self._asked, answers.publish)
         self._has_surface = False
         self._inbox: FieldSnapshot | None = None
         self._arrived = threading.Condition()
@@ -65,7 +74,6 @@ class QueryNode(GuardedNode, Node):
             LATCHED,
             callback_group=MutuallyExclusiveCallbackGroup(),
         )
-        group = ReentrantCallbackGroup()
         for kind, name, handler in (
             (Query, "query", self._on_query),
             (QueryTexts, "query_texts", self._on_texts),
@@ -147,7 +155,7 @@ class QueryNode(GuardedNode, Node):
         self, request: QueryTexts.Request, response: QueryTexts.Response
     ) -> QueryTexts.Response:
         self._worker.check()
-        return fill_texts(response, ask_texts(self._engine, request))
+        return fill_texts(response, ask_texts(self._asked, request))
 
     def _on_segment(self, request: Segment.Request, response: Segment.Response) -> Segment.Response:
         self._worker.check()
@@ -180,6 +188,7 @@ class QueryNode(GuardedNode, Node):
             self._stopping = True
             self._arrived.notify()
         self._worker.join()
+        self._objects.close()
         super().destroy_node()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from semantic_field.geometry import make_transform
+from semantic_field.geometry import invert_transform, make_transform, transform_points
 from semantic_field.object_prior.code_distribution import CodeDistribution
 from semantic_field.object_prior.joint_refinement import (
     Placement,
@@ -37,8 +37,8 @@ class AlignmentOptions:
 
     coarse: int = 48
     starts: int = 4
-    grid: RefinementOptions = RefinementOptions(steps=24)
-    joint: RefinementOptions = RefinementOptions()
+    grid: RefinementOptions = field(default_factory=lambda: RefinementOptions(steps=24))
+    joint: RefinementOptions = field(default_factory=RefinementOptions)
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,18 @@ class Alignment:
         yaw = float(self.place.yaw)
         c, s = np.cos(yaw), np.sin(yaw)
         rotation = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1.0]])
-        return make_transform(rotation, self.place.translation[0].double().numpy())
+        pose = make_transform(rotation, self.place.translation[0].double().numpy())
+        return np.asarray(pose, np.float64)
+
+    def to_level(self, points: Float[NDArray, "N 3"]) -> NDArray[np.float64]:
+        """Return points of the object's own frame (metres before scaling) in the level frame."""
+        level = transform_points(self.T_level_object, self.scale * points)
+        return np.asarray(level, np.float64)
+
+    def to_own(self, points: Float[NDArray, "N 3"]) -> NDArray[np.float64]:
+        """Return level points in the object's own frame, metres before scaling."""
+        own = transform_points(invert_transform(self.T_level_object), points)
+        return np.asarray(own / self.scale, np.float64)
 
 
 def coarse_poses(
@@ -92,7 +103,7 @@ def coarse_poses(
 ) -> tuple[PoseCandidates, Placement, Tensor]:
     """Return candidates of a category, their places refined on grids, and their contradictions.
 
-    Best first; all empty if the object is larger than every prototype.
+    Best first; all empty if no prototype has the object's size.
     """
     found = search(evidence, shapes.bank, options.coarse)
     place = Placement.of_candidates(found, shapes.bank, shapes.distribution)
@@ -118,7 +129,7 @@ def align(
     Args:
         start: places to refine, best first; None = those of ``coarse_poses``.
     Returns:
-        None if the object is larger than any object of the category.
+        None if no object of the category has such a size.
     """
     options = options or AlignmentOptions()
     place = coarse_poses(evidence, shapes, options)[1] if start is None else start

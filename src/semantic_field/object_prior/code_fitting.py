@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float
@@ -32,17 +33,20 @@ class FitOptions:
         code_weight: of the code's squared Mahalanobis distance, an axis.
         tried: training codes that the cheap test tries, and ``tried_rays`` it takes for that.
         weights: of the evidence.
+        softness: widths of silhouettes at first and in the end, canonical units, for priors that
+            have such a width: a wide one tells codes that are far off where to go.
         seed: of the rays that are drawn.
     """
 
-    steps: int = 80
-    rays: int = 256
+    steps: int = 100
+    rays: int = 160
     restarts: int = 3
     rate: float = 0.1
     code_weight: float = 0.03
-    tried: int = 64
+    tried: int = 48
     tried_rays: int = 128
-    weights: EvidenceWeights = EvidenceWeights()
+    weights: EvidenceWeights = field(default_factory=EvidenceWeights)
+    softness: tuple[float, float] = (0.03, 0.005)
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -91,23 +95,50 @@ def fit_code(
     rays = ObservedRays.of(views, prior.frame, use)
     distribution = CodeDistribution.of_prior(prior)
     generator = torch.Generator().manual_seed(options.seed)
-    tried = rays.drawn(options.tried_rays, generator)
-    starts = starting_codes(prior, tried, use, options)
-    whitened = distribution.whitened(starts).requires_grad_()
-    optimizer = torch.optim.Adam([whitened], lr=options.rate, betas=(0.8, 0.95))
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
-        optimizer, max(options.steps, 1), 0.1 * options.rate
-    )
-    for _ in range(options.steps):
-        part = rays.drawn(options.rays, generator)
-        codes = distribution.codes(whitened)
-        losses = evidence_losses(prior, codes, part, use, options.weights, generator)
-        loss = _total(losses, whitened, options)
-        (gradient,) = torch.autograd.grad(loss.sum(), [whitened])
-        whitened.grad = gradient
-        optimizer.step()
-        schedule.step()
-    return _best(prior, whitened.detach(), distribution, rays, use, options)
+    with softened(prior) as soften:
+        soften(options.softness[0])
+        tried = rays.drawn(options.tried_rays, generator)
+        starts = starting_codes(prior, tried, use, options)
+        whitened = distribution.whitened(starts).requires_grad_()
+        optimizer = torch.optim.Adam([whitened], lr=options.rate, betas=(0.8, 0.95))
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
+            optimizer, max(options.steps, 1), 0.1 * options.rate
+        )
+        for step in range(options.steps):
+            soften(_between(*options.softness, step / options.steps))
+            part = rays.drawn(options.rays, generator)
+            codes = distribution.codes(whitened)
+            losses = evidence_losses(prior, codes, part, use, options.weights, generator)
+            loss = _total(losses, whitened, options)
+            (whitened.grad,) = torch.autograd.grad(loss.sum(), [whitened])
+            optimizer.step()
+            schedule.step()
+        soften(options.softness[1])
+        return _best(prior, whitened.detach(), distribution, rays, use, options)
+
+
+@contextmanager
+def softened(prior: ObjectPrior) -> Iterator[Callable[[float], None]]:
+    """Give what sets the width of a prior's silhouettes; the width is as before afterwards.
+
+    For priors without such a width it does nothing.
+    """
+    before = getattr(prior, "softness", None)
+
+    def soften(width: float) -> None:
+        if before is not None:
+            prior.softness = width  # type: ignore[assignment]
+
+    try:
+        yield soften
+    finally:
+        if before is not None:
+            prior.softness = before
+
+
+def _between(first: float, last: float, share: float) -> float:
+    """Return the value at a share 0..1 of the way, in equal ratios."""
+    return first * (last / first) ** share
 
 
 @torch.no_grad()

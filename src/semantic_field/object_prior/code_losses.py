@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
 from semantic_field.object_prior.observed_rays import ObservedRays
 from semantic_field.object_prior.prior_model import ObjectPrior
@@ -72,13 +72,13 @@ def evidence_losses(
     if "labels" in use and bool((rays.labels >= 0).any()):
         logits = prior.label_logits(pixels)
         target = rays.labels.expand(len(codes), -1)
-        entropy = F.cross_entropy(logits.mT, target, ignore_index=-1, reduction="none")
+        entropy = functional.cross_entropy(logits.mT, target, ignore_index=-1, reduction="none")
         losses["labels"] = weights.labels * entropy.sum(1) / (rays.labels >= 0).sum()
     known = rays.mask >= 0
     if bool(known.any()):
         opacity = pixels.opacity[:, known].clamp(EDGE, 1 - EDGE)
         target = rays.mask[known].to(opacity.dtype).expand(len(codes), -1)
-        entropy = F.binary_cross_entropy(opacity, target, reduction="none")
+        entropy = functional.binary_cross_entropy(opacity, target, reduction="none")
         losses["mask"] = weights.mask * entropy.mean(1)
     if "depth" in use and not by_distance and bool(measured.any()):
         off = (pixels.distance - rays.distance)[:, measured].abs().clamp(max=weights.clamp)

@@ -40,6 +40,8 @@ class ObservedObject:
         colors: (N, 3) uint8.
         views: its best views, most informative first; may be empty.
         up: (3,) unit vector of the world's up.
+        ground_m: height along ``up`` of the surface on which it stands, metres, in the same frame;
+            None = not known.
     """
 
     points: NDArray[np.float64]
@@ -47,6 +49,7 @@ class ObservedObject:
     colors: NDArray[np.uint8]
     views: tuple[ObservedView, ...]
     up: NDArray[np.float64]
+    ground_m: float | None = None
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,7 @@ class Completion:
         observed: (N,) bool; False = predicted.
         part_names: names of the category's parts.
         boxes: of its parts.
+        yaw_known: False for round things: their yaw about the vertical means nothing.
     """
 
     category: str
@@ -98,6 +102,7 @@ class Completion:
     observed: NDArray[np.bool_]
     part_names: tuple[str, ...]
     boxes: tuple[PartBox, ...]
+    yaw_known: bool = True
 
 
 class NoPriorError(ValueError):

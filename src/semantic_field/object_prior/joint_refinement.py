@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -15,6 +14,8 @@ from semantic_field.object_prior.object_evidence import ObjectEvidence
 from semantic_field.object_prior.pose_search import PoseCandidates
 from semantic_field.object_prior.prototypes import DistancePrior, PrototypeBank
 
+FREE_TRIED = 12000  # places around an object of which the free ones are used
+RESELECT = 12  # steps after which the free places that matter are chosen anew
 Distances = Callable[[Tensor], Tensor]  # points (B, N, 3) of the own frame, metres -> (B, N) metres
 
 
@@ -147,7 +148,8 @@ def refine(
     """
     generator = torch.Generator().manual_seed(seed)
     points, normals = torch.from_numpy(evidence.points), torch.from_numpy(evidence.normals)
-    pool = _free_pool(evidence, generator).expand(len(start.yaw), -1, -1)
+    free = torch.from_numpy(evidence.free_places(FREE_TRIED, seed)).float()
+    pool = free.expand(len(start.yaw), -1, -1)
     place = Placement(*(part.detach().clone().requires_grad_() for part in vars(start).values()))
     if not with_codes:
         place.whitened.requires_grad_(False)
@@ -163,7 +165,7 @@ def refine(
     free = pool[:, :0]
     for step in range(options.steps):
         distances = shape(place.whitened)
-        if step % 12 == 0:
+        if step % RESELECT == 0:
             free = _most_inside(place, distances, pool, options.free)
         chosen = torch.randperm(len(points), generator=generator)[: options.points]
         part = (points[chosen], normals[chosen])
@@ -201,15 +203,6 @@ def _bounded(ratio: Tensor) -> Tensor:
     """Return the Geman-McClure penalty 0..1 of residuals in units of their scale."""
     squared = ratio.square()
     return squared / (1 + squared)
-
-
-def _free_pool(evidence: ObjectEvidence, generator: torch.Generator, most: int = 4000) -> Tensor:
-    """Return free places (M, 3) around the observed points."""
-    centres = evidence.space.centres()
-    if len(centres) > most:
-        chosen = torch.randperm(len(centres), generator=generator)[:most]
-        centres = centres[chosen.numpy()]
-    return torch.from_numpy(np.ascontiguousarray(centres)).float().reshape(-1, 3)
 
 
 @torch.no_grad()

@@ -17,6 +17,8 @@ CELLS = 44  # of the grid of free space along each axis
 RIM_PX = 1  # pixels around the mask that say nothing: masks are not exact
 DEPTH_ERROR = 0.004  # of a depth camera, metres a square metre
 LEAST_POINTS = 30
+LEAST_LEVEL = 60  # points around an object before a plane is seen in them
+GROUND_M = 0.02  # deviation of a ground that is known
 
 
 @dataclass(frozen=True)
@@ -33,9 +35,10 @@ class FreeSpace:
     cell: NDArray[np.float64]
     free: NDArray[np.bool_]
 
-    def centres(self) -> Float[NDArray, "M 3"]:
-        """Return the centres of the free cells, level frame."""
-        return (np.argwhere(self.free) + 0.5) * self.cell + self.low
+    @property
+    def high(self) -> NDArray[np.float64]:
+        """The other corner (3,) of the grid."""
+        return self.low + self.cell * self.free.shape
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,14 @@ class ObjectEvidence:
             free[index[before | beside]] = True
         return free
 
+    def free_places(self, count: int, seed: int = 0) -> Float[NDArray, "M 3"]:
+        """Return random places that were seen to be free, of ``count`` tried around the object."""
+        rng = np.random.default_rng(seed)
+        low, high = self.space.low, self.space.high
+        middle, half = (low + high) / 2, (high - low) / 2
+        tried = middle + half * rng.uniform(-1, 1, (count, 3)) * [0.75, 0.75, 1.0]
+        return tried[self.seen_free(tried, 0.3 * self.tolerance_m)]
+
     @cached_property
     def _clear(self) -> tuple[NDArray[np.bool_], ...]:
         """Pixels of each view that surely do not show the object."""
@@ -114,7 +125,7 @@ def evidence_of(observed: ObservedObject) -> ObjectEvidence:
         T_world_level,
         level[kept].astype(np.float32),
         turned[kept].astype(np.float32),
-        *_bases(observed.views, poses, low, high, extent),
+        *_supports(observed, T_world_level, poses, low, high, extent),
         extent,
         observed.views,
         poses,
@@ -149,13 +160,33 @@ def _level_frame(points: NDArray, up: NDArray) -> NDArray[np.float64]:
     turned = points @ rotation
     middle = (turned.min(0) + turned.max(0)) / 2
     middle[2] = np.quantile(turned[:, 2], 0.005)
-    return make_transform(rotation, rotation @ middle)
+    return np.asarray(make_transform(rotation, rotation @ middle), np.float64)
+
+
+def _supports(
+    observed: ObservedObject,
+    T_world_level: NDArray,
+    poses: tuple,
+    low: NDArray,
+    high: NDArray,
+    extent: float,
+) -> tuple[tuple[float, ...], float]:
+    """Return the heights at which the object may stand, and their deviation, metres."""
+    seen, unsure = _bases(observed.views, poses, low, high, extent)
+    if observed.ground_m is None:
+        return seen, unsure
+    ground = observed.ground_m - float(T_world_level[:3, 3] @ T_world_level[:3, 2])
+    agreeing = [base for base in seen if abs(base - ground) < 1.5 * GROUND_M]
+    return (agreeing[-1] if agreeing else ground,), min(unsure, GROUND_M)
 
 
 def _bases(
     views: tuple[ObservedView, ...], poses: tuple, low: NDArray, high: NDArray, extent: float
 ) -> tuple[tuple[float, ...], float]:
-    """Return heights of the lowest points and of a plane that is seen below; their deviation."""
+    """Return heights of planes that are seen below, and of the lowest points; their deviation.
+
+    What hides an object's lower part may be a plane at its lowest seen points: several are tried.
+    """
     heights = []
     for view, pose in zip(views, poses):
         rows, columns = np.nonzero(~view.mask & ~view.others & (view.depth > 0))
@@ -165,21 +196,32 @@ def _bases(
         around = transform_points(invert_transform(pose), lifted)
         near = (np.abs(around[:, :2]) < np.abs(high[:2]) + 0.5 * extent).all(1)
         heights.append(around[near, 2])
+    same, lowest = 0.06 * extent, float(low[2])
     below = np.concatenate([np.zeros(0), *heights])
-    below = below[(below > low[2] - 2.0 * extent) & (below < low[2] + 0.2 * extent)]
-    lowest = float(low[2])
-    unsure = 0.05 * extent
-    if len(below) < 60:
-        return (lowest,), unsure
-    width = max(0.004, 0.01 * extent)
-    counts, edges = np.histogram(below, np.arange(below.min() - width, below.max() + width, width))
-    peak = int(counts.argmax())
-    if counts[peak] < 0.1 * len(below):
-        return (lowest,), unsure
-    plane = float(np.median(below[np.abs(below - edges[peak] - width / 2) < 1.5 * width]))
-    if abs(plane - lowest) < 0.06 * extent:
-        return (plane,), max(0.004, 0.006 * extent)
-    return (lowest, plane), unsure
+    below = below[(below > lowest - 2.0 * extent) & (below < lowest + same)]
+    planes = _levels(below, max(0.004, 0.01 * extent), same)
+    if len(planes) == 1 and abs(planes[0] - lowest) < same:
+        return (planes[0],), max(0.004, 0.006 * extent)
+    hangs = all(abs(plane - lowest) >= same for plane in planes)
+    return ((lowest,) if hangs else ()) + planes, 0.05 * extent
+
+
+def _levels(heights: NDArray[np.float64], width: float, apart: float) -> tuple[float, ...]:
+    """Return the heights that occur most, at most three and ``apart`` from one another."""
+    planes: list[float] = []
+    if len(heights) < LEAST_LEVEL:
+        return ()
+    bins = np.arange(heights.min() - width, heights.max() + 2 * width, width)
+    counts, edges = np.histogram(heights, bins)
+    middles = edges[:-1] + width / 2
+    for _ in range(3):
+        peak = int(counts.argmax())
+        if counts[peak] < 0.08 * len(heights):
+            break
+        at = heights[np.abs(heights - middles[peak]) < 1.5 * width]
+        planes.append(float(np.median(at)))
+        counts[np.abs(middles - planes[-1]) < apart] = 0
+    return tuple(planes)
 
 
 def _empty_space(low: NDArray, high: NDArray, extent: float) -> FreeSpace:
@@ -194,7 +236,7 @@ def _mark_free(evidence: ObjectEvidence, space: FreeSpace) -> None:
     if evidence.views:
         index = np.indices(space.free.shape).reshape(3, -1).T
         centres = (index + 0.5) * space.cell + space.low
-        margin = 0.5 * float(space.cell.max()) + 0.4 * evidence.tolerance_m
+        margin = 0.3 * float(space.cell.max()) + 0.3 * evidence.tolerance_m
         space.free[:] = evidence.seen_free(centres, margin).reshape(space.free.shape)
 
 

@@ -58,9 +58,9 @@ def scan(model: ObjectModel, rng: np.random.Generator, views: int = 2) -> OneSid
 
     The cameras are within 50 degrees of one another and 10 to 45 degrees above the object's middle.
     """
-    T_world_object = make_transform(
-        yaw_rotation(rng.uniform(-np.pi, np.pi)), [*rng.uniform(-2, 2, 2), rng.uniform(0, 0.8)]
-    )
+    yaw = rng.uniform(-np.pi, np.pi)
+    place = [*rng.uniform(-2, 2, 2), rng.uniform(0, 0.8)]
+    T_world_object = np.asarray(make_transform(yaw_rotation(yaw), place), np.float64)
     azimuth, away = rng.uniform(-np.pi, np.pi), _viewing_distance(model, rng)
     middle = transform_points(T_world_object, model.middle())
     turns = azimuth + np.deg2rad(rng.uniform(-25, 25, views))
@@ -128,7 +128,7 @@ def _observed_view(
         np.tile(np.array([0, 1, 1], np.int32), (len(shapes), 6, 1)),
         np.full((1, 3), BRIGHTNESS, np.float32),
     )
-    T_object_camera = np.ascontiguousarray(invert_transform(T_world_object) @ pose)
+    T_object_camera = np.ascontiguousarray(invert_transform(T_world_object) @ pose, np.float64)
     color, depth, shape, cosine = room_renderer.render(
         tables, surfaces, light, camera, T_object_camera, threads=1
     )

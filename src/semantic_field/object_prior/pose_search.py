@@ -17,6 +17,7 @@ from semantic_field.object_prior.prototypes import PrototypeBank
 YAWS = 24
 POINTS = 120
 NORMAL_WEIGHT, FREE_WEIGHT = 0.5, 2.0
+LARGEST = 2.5  # times the observed extent: of a larger thing more would have been seen
 SLACK = 0.12  # share of its extent by which an object may be larger than a prototype
 
 
@@ -40,7 +41,7 @@ class PoseCandidates:
 
 
 def search(evidence: ObjectEvidence, bank: PrototypeBank, count: int) -> PoseCandidates:
-    """Return the ``count`` best poses of prototypes; none if no prototype is large enough.
+    """Return the ``count`` best poses of prototypes; none if no prototype has the size.
 
     All yaws of a grid are tried, with the observed points at either side or in the middle of the
     prototype along both of its axes, on all heights at which the object may stand.
@@ -71,11 +72,12 @@ def _poses(evidence: ObjectEvidence, bank: PrototypeBank) -> tuple[NDArray, NDAr
     top = float(np.quantile(evidence.points[:, 2], 0.99))
     size = bank.extents[:, 1] - bank.extents[:, 0]
     slack = SLACK * evidence.extent_m
+    small = np.linalg.norm(size, axis=1) < LARGEST * evidence.extent_m
     for yaw in yaws:
         c, s = math.cos(yaw), math.sin(yaw)
         own = evidence.points[:, :2] @ np.array([[c, -s], [s, c]])  # turned by -yaw
         low, high = np.quantile(own, 0.01, axis=0), np.quantile(own, 0.99, axis=0)
-        fits = np.flatnonzero((high - low < size[:, :2] + slack).all(1))
+        fits = np.flatnonzero(small & (high - low < size[:, :2] + slack).all(1))
         for base in evidence.bases:
             tall = fits[top - base < size[fits, 2] + slack]
             first, last = bank.extents[tall, 0, :2], bank.extents[tall, 1, :2]
@@ -158,9 +160,9 @@ def _score(points, normals, space, bank, prototype, pose, weights, score):
             x = c * shape[n, 0] - s * shape[n, 1] + pose[m, 1]
             y = s * shape[n, 0] + c * shape[n, 1] + pose[m, 2]
             z = shape[n, 2] + pose[m, 3]
-            i = int(math.floor((x - low[0]) / cell[0]))
-            j = int(math.floor((y - low[1]) / cell[1]))
-            k = int(math.floor((z - low[2]) / cell[2]))
+            i = math.floor((x - low[0]) / cell[0])
+            j = math.floor((y - low[1]) / cell[1])
+            k = math.floor((z - low[2]) / cell[2])
             inside = 0 <= i < free.shape[0] and 0 <= j < free.shape[1] and 0 <= k < free.shape[2]
             if inside and free[i, j, k]:
                 contradicted += 1

@@ -7,10 +7,10 @@ from typing import Protocol
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 
 from semantic_field.data.objects.object_views import CategoryFrame
 from semantic_field.object_prior.code_distribution import spread_codes
@@ -102,13 +102,29 @@ class PrototypeBank:
         span = self.step * (self.grids.shape[-1] - 1)
         places = 2 * (points - torch.as_tensor(self.low, dtype=points.dtype)) / span - 1
         grids = torch.from_numpy(self.grids)[index][:, None]
-        return F.grid_sample(
+        return functional.grid_sample(
             grids,
             places.flip(-1)[:, :, None, None],
             mode="bilinear",
             padding_mode="border",
             align_corners=True,
         )[:, 0, :, 0, 0]
+
+
+@torch.no_grad()
+def coarse_surface(
+    prior: DistancePrior, code: Tensor, nodes: int = 32, samples: int = 500
+) -> NDArray[np.float64]:
+    """Return points (N, 3) on the surface of a code (D,), object's frame, metres; N = 0: none.
+
+    Found between the nodes of a grid: thinner things are missed.
+    """
+    line = torch.linspace(-REACH, REACH, nodes)
+    places = torch.stack(torch.meshgrid(line, line, line, indexing="ij"), -1).reshape(-1, 3)
+    found = _surface_points(_distances(prior, code, places).reshape((nodes,) * 3), samples)
+    if found is None:
+        return np.zeros((0, 3))
+    return prior.frame.to_object(found.double().numpy())
 
 
 def _distances(prior: DistancePrior, code: Tensor, places: Tensor) -> Tensor:

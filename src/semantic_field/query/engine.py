@@ -18,6 +18,7 @@ from semantic_field.field.surface.points import SurfacePoints
 from semantic_field.query.hits import Hit, HitTracker, find_hits
 from semantic_field.query.interpretation import Interpretation, Interpreter, TextSet
 from semantic_field.query.latent_index import LatentIndex
+from semantic_field.query.map_objects import KnownObjects, MapObject, object_in_box
 from semantic_field.teachers.language import LanguageTeacher
 from semantic_field.teachers.naming import printable
 
@@ -71,7 +72,7 @@ class QueryEngine:
         self._teacher = teacher
         self._config = config or QueryConfig()
         self.interpreter = Interpreter(teacher)
-        self._tracker = HitTracker()
+        self._tracker, self._known = HitTracker(), KnownObjects()
         self._map: _IndexedMap | None = None
         self._surfaces = SurfaceCache()
         self._taking = threading.Lock()
@@ -138,6 +139,7 @@ class QueryEngine:
             previous = self._map
             if previous is not None and state.version < previous.state.version:
                 self._tracker.clear()  # the mapper was restarted
+                self._known.clear()
             self._map = _IndexedMap(state, points, latents, names)
 
     def query(
@@ -216,6 +218,31 @@ class QueryEngine:
         which = torch.where(cosines.any(1), cosines.argmax(1), -1).numpy()
         return indexed.state, indexed.points, which
 
+    def object_of_hit(self, hit_id: int) -> MapObject:
+        """Return the object of a recent answer's hit, as the newest map has it.
+
+        Raises:
+            ValueError: before the first map, if it is empty, or as ``KnownObjects.find``.
+        """
+        indexed = self._filled()
+        return self._known.find(hit_id, indexed.state, indexed.points, self._config.voxel_m)
+
+    def object_in_box(
+        self, T_world_box: NDArray[np.float64], size: NDArray[np.float64]
+    ) -> MapObject:
+        """Return what the newest map has in a box, see ``map_objects.object_in_box``."""
+        indexed = self._filled()
+        return object_in_box(indexed.state, indexed.points, T_world_box, size)
+
+    def _filled(self) -> _IndexedMap:
+        indexed = self._indexed()
+        if not len(indexed.points):
+            raise ValueError(
+                "expected a map with something in it, got an empty one: it was reset, or mapping "
+                "has just begun; ask again when it has seen the thing"
+            )
+        return indexed
+
     def _answers(
         self,
         questions: list[TextSet],
@@ -259,6 +286,7 @@ class QueryEngine:
         config, points, state = self._config, indexed.points, indexed.state
         hits = find_hits(points, relevancy, state.label_names, config, threshold)[:max_hits]
         hits = self._tracker.assign(hits, points)
+        self._known.keep(hits, points, state)
         best = hits[0].score if hits else _best_candidate(relevancy, config.min_hit_points)
         message = _message(meaning, hits, best, threshold, state.frame_id)
         if not len(points):

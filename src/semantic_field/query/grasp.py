@@ -33,15 +33,16 @@ def grasp_clouds(hit: Hit, points: SurfacePoints, radius_m: float = 1.5) -> Gras
     """Return object and scene clouds of a hit; the scene extends ``radius_m`` beyond the object.
 
     Scene points with the object's label within twice the point spacing of the object are its rim:
-    they belong to neither cloud.
+    they belong to neither cloud. A part that nobody has seen has an empty object cloud.
     """
     chosen = points.select(hit.indices)
-    low, high = chosen.xyz.min(0) - radius_m, chosen.xyz.max(0) + radius_m
+    places = hit.places(points)
+    low, high = places.min(0) - radius_m, places.max(0) + radius_m
     near = ((points.xyz >= low) & (points.xyz <= high)).all(1)
     near[hit.indices] = False
     around = np.flatnonzero(near)
-    tree = KDTree(chosen.xyz)
     if len(chosen) > 1 and len(around):
+        tree = KDTree(chosen.xyz)
         spacing = float(np.median(np.asarray(tree.query(chosen.xyz[:2000], k=2)[0])[:, 1]))
         found = tree.query(points.xyz[around], distance_upper_bound=2.0 * spacing)
         distance, nearest = np.asarray(found[0]), np.asarray(found[1])

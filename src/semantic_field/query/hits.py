@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from semantic_field.config import QueryConfig
 from semantic_field.field.surface.points import SurfacePoints
-from semantic_field.geometry import moved
+from semantic_field.geometry import moved, transform_points
 from semantic_field.query.axes import ground_axes
 from semantic_field.query.boxes import oriented_box
 from semantic_field.query.clusters import cluster, groups_of, join_stacked
@@ -33,6 +33,9 @@ class Hit:
         size: full edge lengths of the box along its axes (3,), metres.
         point_count: number of surface points.
         indices: (point_count,), indices into the points of the query result.
+        part: the name of a part, if one was asked for; ``indices`` are then its observed points,
+            which may be none, and ``point_count`` counts the predicted ones as well.
+        predicted: share of a part's points that are predicted, not observed, 0..1.
     """
 
     id: int
@@ -42,10 +45,22 @@ class Hit:
     size: NDArray[np.float64]
     point_count: int
     indices: NDArray[np.int64]
+    part: str = ""
+    predicted: float = 0.0
 
     @property
     def centre(self) -> NDArray[np.float64]:
         return self.T_world_object[:3, 3]
+
+    def places(self, points: SurfacePoints) -> NDArray[np.float64]:
+        """Return where it is (N, 3), map coordinates: its surface points, or if it has none (a part
+        that nobody has seen) the corners and the centre of its box.
+        """
+        if len(self.indices):
+            return points.xyz[self.indices].astype(np.float64)
+        corners = np.stack(np.meshgrid(*[(-0.5, 0.5)] * 3), axis=-1).reshape(-1, 3) * self.size
+        inside = np.concatenate([corners, np.zeros((1, 3))])
+        return transform_points(self.T_world_object, inside) - points.origin
 
 
 def find_hits(

@@ -33,8 +33,12 @@ def goal_pose(
     if ground is None or not ground.free.any():
         return None
     footprint = np.zeros_like(ground.free)
-    on_ground = points.xyz[hit.indices].astype(np.float64) @ ground.axes.T
-    footprint[tuple(ground.cells(on_ground[:, :2]).T)] = True
+    on_ground = hit.places(points) @ ground.axes.T
+    cells = ground.cells(on_ground[:, :2])
+    inside = ((cells >= 0) & (cells < footprint.shape)).all(1)  # what is predicted may be outside
+    if not inside.any():
+        return None
+    footprint[tuple(cells[inside].T)] = True
     distance = distance_to(footprint)
     in_reach = (distance >= config.standoff_m) & (distance <= config.standoff_m + FARTHER_M)
     candidates = np.argwhere(ground.free & in_reach)

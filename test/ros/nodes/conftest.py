@@ -40,6 +40,7 @@ from semantic_field.nodes.inference_node import InferenceNode  # noqa: E402
 from semantic_field.nodes.ros import conversions  # noqa: E402
 from semantic_field.nodes.ros.qos import LATCHED  # noqa: E402
 from semantic_field.nodes.ros.run import TEACHER, WARM_UP  # noqa: E402
+from semantic_field.srv import Query  # noqa: E402
 
 OPTICAL = "camera_color_optical_frame"
 RELIABLE = QoSProfile(depth=30)
@@ -214,19 +215,45 @@ def call(make_node, spin) -> Caller:
     return Caller(node)
 
 
+@pytest.fixture
+def ask(call, wait_until):
+    """The answer of the query service, once the node has a map."""
+
+    def make(text: str, wait: bool = True, **fields) -> Query.Response:
+        answers = []
+
+        def answered() -> bool:
+            answers.append(call(Query, "query", text=text, **fields))
+            return answers[-1].success
+
+        if wait:
+            assert wait_until(answered), answers[-1].message
+        else:
+            answered()
+        return answers[-1]
+
+    return make
+
+
 COMMAND = "import sys; from semantic_field.cli import main; raise SystemExit(main(sys.argv[1:]))"
 
 
 @pytest.fixture
-def query(start_python):
-    """``semantic-field query``: its exit code and what it prints."""
+def command(start_python):
+    """``semantic-field NAME …``: its exit code and what it prints."""
 
-    def run(*arguments: str) -> tuple[int, str]:
-        process = start_python(COMMAND, "query", "--timeout", "60", *arguments)
+    def run(name: str, *arguments: str) -> tuple[int, str]:
+        process = start_python(COMMAND, name, *arguments)
         out = process.stdout.read()
         return process.wait(), out
 
     return run
+
+
+@pytest.fixture
+def query(command):
+    """``semantic-field query``."""
+    return lambda *arguments: command("query", "--timeout", "60", *arguments)
 
 
 class Inbox:

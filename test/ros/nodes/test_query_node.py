@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
-from functools import lru_cache
 
 import cv2
 import numpy as np
 import pytest
+from trained_room import trained
 
 import embedded_ros
 
@@ -24,15 +24,10 @@ from std_msgs.msg import Header, String  # noqa: E402
 from vision_msgs.msg import Detection3DArray  # noqa: E402
 from visualization_msgs.msg import Marker, MarkerArray  # noqa: E402
 
-from semantic_field.config import Config, FieldConfig, GridConfig, MappingConfig  # noqa: E402
-from semantic_field.data.simulated_room import SimulatedRoom  # noqa: E402
-from semantic_field.frames import Frame  # noqa: E402
-from semantic_field.mapping.mapper import Mapper  # noqa: E402
 from semantic_field.nodes.query_node import QueryNode  # noqa: E402
 from semantic_field.nodes.ros import conversions  # noqa: E402
 from semantic_field.nodes.ros.qos import RELIABLE  # noqa: E402
 from semantic_field.srv import Query, QueryTexts, Segment  # noqa: E402
-from semantic_field.teachers import make_language_teacher  # noqa: E402
 
 pytestmark = [
     pytest.mark.ros,
@@ -41,56 +36,9 @@ pytestmark = [
 ABSENT = "an elephant"
 
 
-@lru_cache(maxsize=1)
-def trained():
-    """A mapper that has seen the sofa and the chairs of a simulated room."""
-    config = Config(
-        field=FieldConfig(grid=GridConfig(log2_table_size=16)),
-        mapping=MappingConfig(rays_per_step=1024, keyframe_translation_m=0.0),
-    )
-    room = SimulatedRoom(n_frames=24, size=(160, 120))
-    mapper = Mapper(config, make_language_teacher(config.teacher))
-    mapper.set_label_names(room.label_names)
-    for frame in best_views(room, ("sofa", "chair")):
-        mapper.add_frame(frame)
-    mapper.train_steps(450)
-    return mapper, room
-
-
-def best_views(room: SimulatedRoom, names: tuple[str, ...], count: int = 4) -> list[Frame]:
-    """The frames that show the most of each of the named things."""
-    frames = list(room)
-    chosen: set[int] = set()
-    for name in names:
-        class_id = next(i for i, known in room.label_names.items() if known == name)
-        shown = [int((frame.labels == class_id).sum()) for frame in frames]
-        chosen |= set(np.argsort(shown)[-count:].tolist())
-    return [frames[i] for i in sorted(chosen)]
-
-
 @pytest.fixture
 def snapshots(make_snapshots):
     return make_snapshots(*trained())
-
-
-@pytest.fixture
-def ask(call, wait_until):
-    """The answer of the query service, once the node has a map."""
-
-    def make(text: str, wait: bool = True, **fields) -> Query.Response:
-        answers = []
-
-        def answered() -> bool:
-            answers.append(call(Query, "query", text=text, **fields))
-            return answers[-1].success
-
-        if wait:
-            assert wait_until(answered), answers[-1].message
-        else:
-            answered()
-        return answers[-1]
-
-    return make
 
 
 def test_a_late_query_node_answers_from_the_last_snapshot(snapshots, start_node, ask):

@@ -25,6 +25,7 @@ from semantic_field.query.engine import QueryEngine, QueryResult
 from semantic_field.query.grasp import grasp_clouds
 from semantic_field.query.hits import Hit
 from semantic_field.query.navigation import goal_pose
+from semantic_field.query.part_answers import seen_or_not
 
 
 def cloud_of(header: Header, points: SurfacePoints, relevancy: np.ndarray) -> PointCloud2:
@@ -44,6 +45,8 @@ def hit_message(hit: Hit) -> HitMessage:
         pose=conversions.to_pose(hit.T_world_object),
         size=size,
         point_count=hit.point_count,
+        part=hit.part,
+        predicted=float(hit.predicted),
     )
 
 
@@ -58,6 +61,8 @@ def hit_from_message(message: HitMessage) -> Hit:
         size=np.array([size.x, size.y, size.z]),
         point_count=int(message.point_count),
         indices=np.zeros(0, np.int64),
+        part=message.part,
+        predicted=float(message.predicted),
     )
 
 
@@ -135,6 +140,7 @@ def summary(result: QueryResult) -> dict:
                 "size": [round(v, 3) for v in hit.size.tolist()],
                 "points": hit.point_count,
             }
+            | ({"predicted": round(float(hit.predicted), 2)} if hit.part else {})
             for hit in result.hits
         ],
     }
@@ -173,17 +179,20 @@ def _detection_array(types, header: Header, result: QueryResult):
 def _markers(header: Header, result: QueryResult) -> MarkerArray:
     """Return a box and a caption per hit; a DELETEALL marker first removes the last answer's."""
     markers = [Marker(header=header, action=Marker.DELETEALL)]
-    for hit in result.hits:
+    for number, hit in enumerate(result.hits):
         message = hit_message(hit)
+        marker_id = number if hit.part else int(hit.id)  # parts of one thing share its id
         r, g, b = (relevancy_colors(np.array([hit.score]))[0] / 255.0).tolist()
-        box = Marker(header=header, ns="boxes", id=int(hit.id), type=Marker.CUBE)
+        box = Marker(header=header, ns="boxes", id=marker_id, type=Marker.CUBE)
         box.pose, box.scale = message.pose, message.size
         box.color = ColorRGBA(r=r, g=g, b=b, a=0.35)
-        caption = Marker(header=header, ns="captions", id=int(hit.id), type=Marker.TEXT_VIEW_FACING)
+        caption = Marker(header=header, ns="captions", id=marker_id, type=Marker.TEXT_VIEW_FACING)
         caption.pose = conversions.to_pose(hit.T_world_object)
         caption.pose.position.z += 0.5 * float(hit.size[2]) + 0.15
         caption.scale.z = 0.15
         caption.color = ColorRGBA(r=1.0, g=1.0, b=1.0, a=1.0)
         caption.text = f"{hit.label or result.text} {hit.score:.2f}"
+        if hit.part:
+            caption.text += f" ({seen_or_not(hit.predicted)})"
         markers += [box, caption]
     return MarkerArray(markers=markers)

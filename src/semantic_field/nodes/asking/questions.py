@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import Image
 
 from semantic_field.nodes.ros import conversions
-from semantic_field.query.engine import QueryEngine, QueryResult
+from semantic_field.query.engine import QueryResult
+from semantic_field.query.part_answers import PartEngine
 from semantic_field.srv import Query, QueryTexts
 
 
@@ -35,7 +36,7 @@ class Question:
     image: NDArray[np.uint8] | None = None
     options: Options = AS_CONFIGURED
 
-    def ask(self, engine: QueryEngine) -> QueryResult:
+    def ask(self, engine: PartEngine) -> QueryResult:
         """Return the answer from the newest map; raises ValueError if it cannot be asked."""
         options = self.options._asdict()
         if self.image is not None:
@@ -69,7 +70,7 @@ def _options(request: Query.Request | QueryTexts.Request) -> Options:
     )
 
 
-def ask_texts(engine: QueryEngine, request: QueryTexts.Request) -> list[QueryResult]:
+def ask_texts(engine: PartEngine, request: QueryTexts.Request) -> list[QueryResult]:
     """Return one answer per text, all from one map; raises ValueError if no text or no map."""
     if not request.texts:
         raise ValueError("expected texts to look for, got none")
@@ -79,39 +80,43 @@ def ask_texts(engine: QueryEngine, request: QueryTexts.Request) -> list[QueryRes
 class LastQuestion:
     """The last question; it is answered again on the topics when the map changes.
 
+    A question for a part of a thing is answered once: completions take seconds of the processor.
+
     Args:
         engine: answers the question.
         publish: called with the answer, under a lock; never for an outdated question.
     """
 
-    def __init__(self, engine: QueryEngine, publish: Callable[[QueryResult], None]) -> None:
+    def __init__(self, engine: PartEngine, publish: Callable[[QueryResult], None]) -> None:
         self._engine, self._publish = engine, publish
         self._question: Question | None = None
+        self._waits = False  # the question came before the first map
         self._lock = threading.Lock()
 
     def keep(self, question: Question) -> None:
         """Store a question, to be answered by ``again`` once there is a map."""
         with self._lock:
-            self._question = question
+            self._question, self._waits = question, True
 
     def ask(self, question: Question) -> QueryResult:
         """Return and publish the answer; raises ValueError (publishing nothing) if it cannot."""
         result = question.ask(self._engine)
         with self._lock:
-            self._question = question
+            self._question, self._waits = question, False
             self._publish(result)
         return result
 
     def again(self) -> bool:
         """Answer and publish the last question again.
 
-        Returns False if there is none, or a newer one came meanwhile.
+        Returns False if there is none, if it is not answered again, or if a newer one came
+        meanwhile.
 
         Raises:
             ValueError: if it cannot be asked; it is forgotten.
         """
         question = self._question
-        if question is None:
+        if question is None or not (self._waits or self._is_quick(question)):
             return False
         try:
             result = question.ask(self._engine)
@@ -122,5 +127,9 @@ class LastQuestion:
             raise
         with self._lock:
             if self._question is question:
+                self._waits = False
                 self._publish(result)
             return self._question is question
+
+    def _is_quick(self, question: Question) -> bool:
+        return question.image is not None or not self._engine.asks_for_part(question.text)

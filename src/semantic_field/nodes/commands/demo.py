@@ -36,6 +36,8 @@ from semantic_field.evaluation.truth.known_answers import (
 from semantic_field.evaluation.truth.true_objects import ReferenceObject, reference_objects
 from semantic_field.msg import FieldStatus
 from semantic_field.nodes.commands import demo_pictures, query_client
+from semantic_field.nodes.commands.complete_command import parts_table
+from semantic_field.nodes.commands.demo_object import complete_one
 from semantic_field.nodes.commands.query_command import hits_table
 from semantic_field.nodes.ros.client import Client, connected
 from semantic_field.nodes.ros.qos import LATCHED
@@ -104,8 +106,11 @@ def run_demo(
         questions = fitting_questions(reference)
         answers = {q.text: _ask(client, q.text) for q in questions}
         pictures, not_inferred = demo_pictures.write(client, source, answers, up, out)
+        completed = complete_one(client, answers, out)
         saved = client.call(MapFile, "save_map", MapFile.Request())
         status = watch.status
+    if completed["success"]:
+        pictures += ["completed.png", "completed.ply"]
     judgements = _judge(questions, answers, reference)
     _print_answers(console, answers, judgements, reference)
     report = {
@@ -117,10 +122,15 @@ def run_demo(
         "mapping": _status_dict(status),
         "map": saved.message,
         "not_inferred": not_inferred,
+        "completed": completed,
         "files": sorted(pictures),
     }
     (out / "report.json").write_text(json.dumps(report, indent=2))
     console.print(f"{saved.message}\nwritten to [bold]{out}/[/]: " + ", ".join(sorted(pictures)))
+    if completed["success"]:
+        console.print(parts_table(completed))
+    else:
+        console.print(f"[yellow]no whole object: {completed['message']}[/]")
     if not_inferred:
         console.print(f"[yellow]no view of the inference node: {not_inferred}[/]")
     wrong = [j.text for j in judgements if not j.right]

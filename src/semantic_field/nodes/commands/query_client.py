@@ -11,7 +11,7 @@ from std_msgs.msg import Header
 
 from semantic_field.nodes.ros import conversions
 from semantic_field.nodes.ros.client import Client
-from semantic_field.srv import Query, QueryTexts, Segment
+from semantic_field.srv import CompleteObject, Query, QueryTexts, Segment
 
 
 def ask(client: Client, text: str, timeout_s: float = 30.0, **options: Any) -> Query.Response:
@@ -45,6 +45,14 @@ def segment(
     """Assign one of the names to each point of the map."""
     request = Segment.Request(names=list(names), with_cloud=with_cloud)
     return client.call(Segment, "segment", request, timeout_s)
+
+
+def complete(
+    client: Client, hit_id: int, category: str = "", timeout_s: float = 60.0
+) -> CompleteObject.Response:
+    """Complete a hit to a whole object; an empty category means what its label says."""
+    request = CompleteObject.Request(id=hit_id, category=category)
+    return client.call(CompleteObject, "complete_object", request, timeout_s)
 
 
 def to_dict(asked: str, response: Query.Response) -> dict:
@@ -103,6 +111,7 @@ def _hits(messages: Sequence[Any]) -> list[dict]:
             "size": _rounded(hit.size, "xyz"),
             "point_count": int(hit.point_count),
         }
+        | ({"predicted": round(float(hit.predicted), 2)} if hit.part else {})
         for hit in messages
     ]
 

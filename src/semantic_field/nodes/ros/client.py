@@ -18,20 +18,22 @@ from semantic_field.nodes.ros.spinning import Spinning
 
 
 class Client:
-    """A node that spins in a background thread, so that the command's thread can wait."""
+    """A node that spins in a background thread, so that the calling thread can wait.
 
-    def __init__(self, name: str) -> None:
-        self.node = Node(f"{name}_{os.getpid()}")
+    Args:
+        name: of the node; the process id is appended. options: of rclpy's ``Node``.
+    """
+
+    def __init__(self, name: str, **options: Any) -> None:
+        self.node = Node(f"{name}_{os.getpid()}", **options)
         self._clients: dict[str, Any] = {}
-        executor = SingleThreadedExecutor()
+        executor = SingleThreadedExecutor(context=self.node.context)
         executor.add_node(self.node)
         self._spinning = Spinning(executor)
 
     def call(self, kind: type, name: str, request: Any, timeout_s: float = 30.0) -> Any:
         """Call a service and return its response; raises TimeoutError if none comes in time."""
-        if name not in self._clients:
-            self._clients[name] = self.node.create_client(kind, name)
-        client = self._clients[name]
+        client = self._client(kind, name)
         deadline = time.monotonic() + timeout_s
         if not client.wait_for_service(timeout_sec=timeout_s):
             raise TimeoutError(
@@ -45,6 +47,15 @@ class Client:
             client.remove_pending_request(future)  # a late answer is ignored
             raise TimeoutError(f"no answer from {name} after {timeout_s:.0f} s")
         return future.result()
+
+    def is_there(self, kind: type, name: str) -> bool:
+        """Return whether a node with that service is known; the first call begins to look."""
+        return self._client(kind, name).service_is_ready()
+
+    def _client(self, kind: type, name: str) -> Any:
+        if name not in self._clients:
+            self._clients[name] = self.node.create_client(kind, name)
+        return self._clients[name]
 
     def subscribe(self, kind: type, topic: str, callback: Callable[[Any], None], qos) -> None:
         self.node.create_subscription(kind, topic, callback, qos)

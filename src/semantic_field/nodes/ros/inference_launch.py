@@ -38,6 +38,7 @@ WITH_MAPPING = {
 # What inference.launch.py has in common with mapping.launch.py.
 _OF_MAPPING = (
     "teacher", "checkpoint", "architecture", "language_source", "map_path", "load_map", "up",
+    "priors",
 )  # fmt: skip
 INPUT_ARGUMENTS = {
     name: about for name, about in launch_parts.MAPPING_ARGUMENTS.items() if name not in _OF_MAPPING

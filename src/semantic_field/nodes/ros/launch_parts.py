@@ -63,6 +63,7 @@ MAPPING_ARGUMENTS = {
     "checkpoint": ("", "file or folder of the teacher's weights, if it needs any"),
     "architecture": ("ViT-B-16", "open_clip's name, or a JSON file, of the weights' architecture"),
     "language_source": ("labels", "what language is learnt from", ("labels", "images")),
+    "priors": ("", "folder of the priors of objects; empty = those of the package"),
     "map_path": (
         "",
         "file of save_map and load_map, written at shutdown; "
@@ -187,7 +188,11 @@ def query_parameters() -> list:
     return [
         teacher_parameters(),
         ParameterFile(LaunchConfiguration("params_file"), allow_substs=True),
-        {"use_sim_time": typed("use_sim_time", bool), "query.up": typed("up", str)},
+        {
+            "use_sim_time": typed("use_sim_time", bool),
+            "query.up": typed("up", str),
+            "completion.priors": typed("priors", str),
+        },
     ]
 
 
