@@ -80,7 +80,7 @@ def test_rays_end_on_the_sphere_where_geometry_says() -> None:
     with torch.no_grad():
         pixels = prior.render(codes, rays_along_x([0.0, 0.3, -0.4, 0.6, 1.5]))
     expected = [2 - 0.5, 2 - 0.4, 2 - 0.3]
-    # a ray has arrived at 0.002 in front of the surface; the last step is along its distance
+    # the secant through the last two places, 0.006 apart or less
     assert pixels.distance[0, :3].tolist() == pytest.approx(expected, abs=2e-3)
     assert pixels.opacity[0].tolist() == pytest.approx([1, 1, 1, 0, 0], abs=1e-4)
     red, green, blue = pixels.color[0, 1].tolist()
@@ -221,6 +221,18 @@ def test_tracing_agrees_with_dense_marching() -> None:
     missed = ~crossed & clear & ends.inside[0]
     least = values.amin(dim=1)
     assert (ends.least_distance[0] - least)[missed & (least < 0.2)].max() < 0.02
+
+
+def test_a_ray_that_grazes_a_ball_ends_on_the_wall_behind() -> None:
+    def distance(points: Tensor) -> Tensor:  # a ball of radius 0.3, and a wall at x = 0.8
+        return torch.minimum(points.norm(dim=-1) - 0.3, 0.8 - points[..., 0])
+
+    rays = rays_along_x([0.2995, 0.3005, 0.302, 0.31, 0.4])
+    corner = torch.ones(3, dtype=torch.float64)
+    ends = trace(distance, rays.origins, rays.directions, (-corner, corner), TracingPlan(steps=60))
+    assert ends.hit.all()
+    assert ends.surface[0, 1:].tolist() == pytest.approx([2.8] * 4, abs=1e-3)
+    assert (ends.least_distance[0, 1:] < -0.1).all()
 
 
 def test_a_box_is_entered_and_left_where_it_should() -> None:

@@ -27,7 +27,8 @@ class TracingPlan:
         steps: at most, on the way to the surface.
         inner_steps: behind it, to the place that is deepest inside.
         least_step: of a step: rays that graze a surface would creep.
-        near: distance at which a ray has arrived.
+        near: distance below which a ray has arrived; 0: it must have passed the surface, so that a
+            ray that only grazes something goes on to what is behind.
         shortest: first of the steps inside; each is twice the one before.
         settled: least distances below this get their exact place.
         relaxation: share of the distance that a step goes.
@@ -36,7 +37,7 @@ class TracingPlan:
     steps: int = 28
     inner_steps: int = 5
     least_step: float = 0.006
-    near: float = 0.002
+    near: float = 0.0
     shortest: float = 0.008
     settled: float = 0.03
     relaxation: float = 0.95
