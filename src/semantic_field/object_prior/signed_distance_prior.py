@@ -91,7 +91,9 @@ class SignedDistancePrior(TrainablePrior):
         self.codes = nn.Embedding(len(subject.instances), sizes.geometry_dim + sizes.color_dim)
         nn.init.normal_(self.codes.weight, std=config.code_spread)
         self.network = DistanceNetwork(sizes)
-        self.label_layer = self.make_label_layer(sizes.width * min(sizes.label_levels, sizes.layers))
+        self.label_layer = self.make_label_layer(
+            sizes.width * min(sizes.label_levels, sizes.layers)
+        )
         reach = torch.full((3,), config.reach)
         self.register_buffer("box", torch.stack([-reach, reach]))
         self.softness = config.softness

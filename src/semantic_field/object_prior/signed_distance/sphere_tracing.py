@@ -130,7 +130,9 @@ class _Search:
         self.hit = rays.put(self.hit, hit)
         self.before = rays.put(self.before, at)
         self.distance_before = rays.put(self.distance_before, found)
-        ahead = torch.where(hit, crossing, at + (plan.relaxation * found).clamp_min(plan.least_step))
+        ahead = torch.where(
+            hit, crossing, at + (plan.relaxation * found).clamp_min(plan.least_step)
+        )
         self.at = rays.put(self.at, ahead)
         going = ~hit & (ahead < rays.take(self.leave)) & rays.valid
         return rays.put(torch.zeros_like(self.hit), going)
