@@ -157,8 +157,7 @@ def test_known_things_are_the_same_each_time_and_of_all_kinds():
     again = islice(known_scans(("mug",), 1, 1), 3)
     assert [name for name, _ in first] == ["mug", *OTHERS]
     assert all(
-        np.array_equal(a.observed.points, b.observed.points)
-        for (_, a), (_, b) in zip(first, again)
+        np.array_equal(a.observed.points, b.observed.points) for (_, a), (_, b) in zip(first, again)
     )
 
 
