@@ -67,6 +67,10 @@ weights: setup  ## Train the small models that ship anew, into WEIGHTS_OUT; goes
 	    echo "weights: srn_$$name -> $(WEIGHTS_OUT)/srn_$$name/weights.safetensors"; \
 	    $(VENV)/semantic-field train-prior semantic_srn_small "objects:$$name:seed=0..99" \
 	        --out '$(WEIGHTS_OUT)'/srn_$$name --resume $(ARGS); done
+	@set -e; files=; for prior in $(PRIORS); do \
+	    files="$$files $(WEIGHTS_OUT)/$${prior%%:*}/weights.safetensors"; done; \
+	    $(VENV)/python benchmarks/calibrate_completion.py --weights $$files \
+	        --decision '$(WEIGHTS_OUT)'/completion.json
 
 clean:  ## Remove .venv, the demo's output and caches
 	rm -rf .venv demo_out build install log *.egg-info src/*.egg-info .pytest_cache .ruff_cache

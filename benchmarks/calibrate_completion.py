@@ -35,6 +35,7 @@ from semantic_field.object_prior.decision_fitting import (
     known_fits,
     known_scans,
 )
+from semantic_field.object_prior.signed_distance_prior import SignedDistancePrior
 from semantic_field.object_prior.training.prior_files import load_prior, shipped_priors
 
 WEIGHTS = Path(str(resources.files("semantic_field.object_prior"))) / "weights"
@@ -45,7 +46,8 @@ CALIBRATION_SEED, MEASURED_SEED = FIRST_SEED, FIRST_SEED + 5_000
 def shapes_of(names: list[str]) -> dict[str, CategoryShapes]:
     """Priors by name or path, made ready for alignments."""
     priors = [load_prior(name).eval().requires_grad_(False) for name in names]
-    return {prior.category: CategoryShapes.of(prior) for prior in priors}
+    usable = [prior for prior in priors if isinstance(prior, SignedDistancePrior)]
+    return {prior.category: CategoryShapes.of(prior) for prior in usable}
 
 
 def calibrate(shapes: dict[str, CategoryShapes], given: argparse.Namespace) -> None:
