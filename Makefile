@@ -14,6 +14,8 @@ BENCHES := kernels training_step main_job query teachers dds_images gpu
 MODELS := gsnerf gp_nerf
 # Object priors: category, its training objects (the first seeds) and steps.
 PRIORS := chair:800:12000 table:500:6500 mug:400:4500 cabinet:500:6500 lamp:400:3500 bottle:400:3000
+# Categories of the published prior, small: trained as srn_CATEGORY.
+PUBLISHED_PRIORS := chair table
 WEIGHTS_OUT ?= weights_out
 SEMANTIC_FIELD_DATA ?= ../shared/data
 # The folders that ruff looks at; further ones join as they come.
@@ -61,6 +63,10 @@ weights: setup  ## Train the small models that ship anew, into WEIGHTS_OUT; goes
 	    echo "weights: $$name -> $(WEIGHTS_OUT)/$$name/weights.safetensors"; \
 	    $(VENV)/semantic-field train-prior object_prior "objects:$$name:seed=0..$$((count - 1))" \
 	        --steps $$steps --out '$(WEIGHTS_OUT)'/$$name --resume $(ARGS); done
+	@set -e; for name in $(PUBLISHED_PRIORS); do \
+	    echo "weights: srn_$$name -> $(WEIGHTS_OUT)/srn_$$name/weights.safetensors"; \
+	    $(VENV)/semantic-field train-prior semantic_srn_small "objects:$$name:seed=0..99" \
+	        --out '$(WEIGHTS_OUT)'/srn_$$name --resume $(ARGS); done
 
 clean:  ## Remove .venv, the demo's output and caches
 	rm -rf .venv demo_out build install log *.egg-info src/*.egg-info .pytest_cache .ruff_cache

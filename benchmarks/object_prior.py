@@ -38,6 +38,7 @@ from semantic_field.evaluation.objects.object_contest import (
     seeds_of_prior,
 )
 from semantic_field.evaluation.objects.object_pictures import (
+    category_view,
     interpolation_picture,
     one_view_picture,
     views_around,
@@ -76,7 +77,7 @@ def write_pictures(prior: TrainablePrior, fit, folder: Path) -> None:
     pictures = {
         "one_view": one_view_picture(prior, code, truth[0], truth),
         "interpolation": interpolation_picture(
-            prior, prior.codes.weight.detach()[0], prior.codes.weight.detach()[1], truth[0]
+            prior, *prior.codes.weight.detach()[:2], category_view(prior, PICTURE_SIZE)
         ),
     }
     folder.mkdir(parents=True, exist_ok=True)
@@ -88,7 +89,7 @@ def write_pictures(prior: TrainablePrior, fit, folder: Path) -> None:
 
 def arguments() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Object priors against baselines")
     parser.add_argument("--categories", nargs="+", default=["chair", "table"])
     parser.add_argument("--weights", nargs="+", default=[], help="files in place of shipped priors")
     parser.add_argument("--published", nargs="*", default=[], help="files of the published form")

@@ -27,12 +27,20 @@ def test_a_probability_by_hand():
 def test_a_fitted_model_is_calibrated():
     rng = np.random.default_rng(0)
     values = rng.normal(size=(6000, COUNT))
-    truth = 1 / (1 + np.exp(-(1.5 * values[:, 0] - values[:, 2])))
+    truth = 1 / (1 + np.exp(1.5 * values[:, 0] + values[:, 2]))
     right = rng.random(6000) < truth  # half of them
     model = LogisticModel.fitted(values, right)
     found = model.probability(values)
     assert np.abs(found - truth).mean() < 0.02
     assert expected_calibration_error(found, right) < 0.03
+
+
+def test_what_speaks_for_a_fit_by_chance_is_left_out():
+    rng = np.random.default_rng(2)
+    values = rng.normal(size=(800, COUNT))
+    right = rng.random(800) < 1 / (1 + np.exp(2 * values[:, 0] - values[:, 1]))
+    model = LogisticModel.fitted(values, right)
+    assert model.weights[0] < -1 and model.weights[1] == 0 and (model.weights <= 0).all()
 
 
 def test_rare_kinds_count_as_much_as_frequent_ones():

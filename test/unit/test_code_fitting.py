@@ -77,7 +77,8 @@ def test_one_view_gives_the_shape(prior, view, use, most_m):
 def test_all_evidence_of_two_views_gives_the_code(prior, view):
     other = view_of(prior, CODE, eye=(-1.0, 1.5, 1.0), side=24)
     found = fit_code(prior, [view, other], options=FAST)
-    assert (found.code - CODE).abs().max() < 0.25
+    assert (found.code - CODE)[:3].abs().max() < 0.1
+    assert (found.code - CODE)[3].abs() < 0.6  # of the back's height, 9 %: its top is few pixels
     assert set(found.losses) == {"color", "labels", "depth", "mask"}
 
 

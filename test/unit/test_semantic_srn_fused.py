@@ -238,3 +238,9 @@ def test_training_comes_as_far_as_in_float32():
         ends.append(last / first)
     assert max(ends) < 0.75
     assert ends[1] == pytest.approx(ends[0], rel=0.1)
+
+
+def test_the_unet_wants_plain_torch():
+    prior = tiny_prior(products="bfloat16", fully_supervised=True, unet_width=4, unet_downs=1)
+    with pytest.raises(ValueError, match=r"set model\.products to auto"):
+        prior.losses(batch_of(1, 16))

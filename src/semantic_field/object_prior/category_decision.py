@@ -44,7 +44,8 @@ class LogisticModel:
         """Return the model of fits with their numbers (N, Q) and whether they are right (N,).
 
         Newton's method on the logistic loss with a small ridge; right and wrong fits count alike,
-        however many there are.
+        however many there are. All numbers grow with what speaks against a fit: those that would
+        speak for it by chance are left out.
 
         Raises:
             ValueError: if all are right or all wrong.
@@ -56,16 +57,25 @@ class LogisticModel:
             )
         model = cls(values.mean(0), values.std(0) + 1e-9, np.zeros(values.shape[1]), 0.0)
         inputs = np.column_stack([model._standardised(values), np.ones(len(values))])
-        each = np.where(right, 0.5 / right.sum(), 0.5 / (~right).sum()) * len(right)
-        ridge = np.append(np.full(values.shape[1], RIDGE), 0.0)
-        weights = np.zeros(inputs.shape[1])
-        for _ in range(NEWTON_STEPS):
-            probability = 1 / (1 + np.exp(-inputs @ weights))
-            slope = inputs.T @ (each * (probability - right)) + ridge * weights
-            curvature = each * probability * (1 - probability) + 1e-9
-            step = np.linalg.solve((inputs.T * curvature) @ inputs + np.diag(ridge), slope)
-            weights = weights - step
-        return cls(model.mean, model.deviation, weights[:-1], float(weights[-1]))
+        while True:
+            weights = _logistic_weights(inputs, right)
+            wrong_way = weights[:-1] > 0
+            if not wrong_way.any():
+                return cls(model.mean, model.deviation, weights[:-1], float(weights[-1]))
+            inputs[:, :-1][:, wrong_way] = 0.0
+
+
+def _logistic_weights(inputs: NDArray, right: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return the weights (Q + 1,) of inputs (N, Q + 1), of which the last column is 1."""
+    each = np.where(right, 0.5 / right.sum(), 0.5 / (~right).sum()) * len(right)
+    ridge = np.append(np.full(inputs.shape[1] - 1, RIDGE), 0.0)
+    weights = np.zeros(inputs.shape[1])
+    for _ in range(NEWTON_STEPS):
+        probability = 1 / (1 + np.exp(-np.clip(inputs @ weights, -30, 30)))
+        slope = inputs.T @ (each * (probability - right)) + ridge * weights
+        curvature = each * probability * (1 - probability) + 1e-9
+        weights -= np.linalg.solve((inputs.T * curvature) @ inputs + np.diag(ridge), slope)
+    return weights
 
 
 @dataclass(frozen=True)

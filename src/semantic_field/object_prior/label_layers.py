@@ -22,7 +22,7 @@ from semantic_field.generalizable.training.training_loop import moved
 from semantic_field.object_prior.prior_model import ObjectPrior, PriorPixels, canonical_rays
 from semantic_field.object_prior.published.hypernetwork import fully_connected
 
-DECAY = 1e-5  # weight of half the squared weights: without it separable classes have no optimum
+DECAY = 1e-4  # weight of half the squared weights: without it separable classes have no optimum
 HIDDEN_LAYERS = 4  # of the MLP variant: one from the features, and three
 
 

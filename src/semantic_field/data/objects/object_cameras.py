@@ -40,7 +40,8 @@ def poses_at(
         [level * np.sin(azimuths), -level * np.cos(azimuths), np.sin(elevations)], axis=1
     )
     middle, distance = model.middle(), nearness * viewing_distance(model, camera)
-    return np.stack([look_at(middle + distance * d, middle) for d in directions])
+    poses = [look_at(middle + distance * d, middle) for d in directions]
+    return np.stack(poses).astype(np.float64)
 
 
 def random_poses(

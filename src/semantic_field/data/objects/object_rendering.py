@@ -85,10 +85,10 @@ def _light_buried_nodes(maps: LightMaps) -> None:
         if buried.all():
             grid[...] = AMBIENT
         elif buried.any():
-            row, column = distance_transform_edt(
-                buried, return_distances=False, return_indices=True
+            nearest = np.asarray(
+                distance_transform_edt(buried, return_distances=False, return_indices=True)
             )
-            grid[...] = grid[row, column]
+            grid[...] = grid[nearest[0], nearest[1]]
 
 
 def _lamps() -> NDArray[np.float64]:

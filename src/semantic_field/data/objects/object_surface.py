@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from semantic_field.data.objects.face_samples import face_areas, points_on_faces
 from semantic_field.data.objects.object_model import ObjectModel
@@ -148,7 +148,7 @@ def nearest_parts(model: ObjectModel, points: NDArray[np.float64]) -> NDArray[np
 
 
 @lru_cache(maxsize=8)
-def _surface_tree(model: ObjectModel) -> tuple[cKDTree, NDArray[np.float64]]:
+def _surface_tree(model: ObjectModel) -> tuple[KDTree, NDArray[np.float64]]:
     """Return samples of the outer surface, and their normals."""
     samples = surface_samples(model, INNER_SAMPLES, np.random.default_rng(3))
-    return cKDTree(samples.points), samples.normals
+    return KDTree(samples.points), samples.normals

@@ -12,7 +12,7 @@ from semantic_field.data.objects.object_model import ObjectModel
 from semantic_field.data.room.ray_caster import hit_shape
 from semantic_field.data.room.scene_tables import shape_tables
 
-SHORT_OF = 1e-3  # share of the way at which a hit is the point itself
+SHORT_OF = 1e-6  # share of the way at which a hit is the point itself
 
 
 def visible_points(

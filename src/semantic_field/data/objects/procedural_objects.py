@@ -105,7 +105,7 @@ class ProceduralObjects:
         self.part_names = PART_NAMES[category]
         self.frame = CATEGORY_FRAMES[category]
         self.seeds = tuple(int(seed) for seed in seeds)
-        self.names = tuple(f"{category}-{seed:05d}" for seed in self.seeds)
+        self.names: Sequence[str] = tuple(f"{category}-{seed:05d}" for seed in self.seeds)
         self.plan = views
         self.camera = square_camera(views.size)
         self._views: OrderedDict[tuple[int, int], ObjectView] = OrderedDict()

@@ -126,7 +126,8 @@ def model_of_piece(piece: Piece) -> tuple[ObjectModel, NDArray[np.float64]]:
     )
     low, high = extent(own)
     shift = np.array([(low[0] + high[0]) / 2, (low[1] + high[1]) / 2, low[2]])
-    return model, make_transform(turn, turn @ shift + piece.position)
+    T_world_object = make_transform(turn, turn @ shift + piece.position)
+    return model, np.asarray(T_world_object, np.float64)
 
 
 def parts_of_solids(shapes: Sequence[Shape], known: Mapping[str, Sequence[Shape]]) -> list[str]:

@@ -20,6 +20,7 @@ from semantic_field.data.room.furniture import legs
 from semantic_field.data.room.shapes import Material, Shape, box, cylinder, ellipsoid, rod
 
 PARTS = ("seat", "backrest", "leg", "armrest")
+CASTOR = Material("plain", (0.1, 0.1, 0.1))
 
 
 @dataclass(frozen=True)
@@ -254,7 +255,8 @@ def _splayed_legs(d: ChairDesign) -> list[Shape]:
     if d.stretchers:
         middle = (inner + outer) / 2
         for sy in (-1, 1):
-            ends = [(sx * middle * x, sy * middle * y, d.seat_height / 2) for sx in (-1, 1)]
+            at = (sy * middle * y, d.seat_height / 2)
+            ends = (-middle * x, *at), (middle * x, *at)
             shapes.append(rod(*ends, 0.3 * d.thickness, d.frame))
     return shapes
 
@@ -275,7 +277,7 @@ def _star(d: ChairDesign) -> list[Shape]:
     for angle in np.arange(5) * 2 * np.pi / 5 + np.pi / 2:
         x, y = reach * np.cos(angle), reach * np.sin(angle)
         shapes.append(rod((0, 0, 0.09), (x, y, 0.055), 0.45 * d.thickness + 0.004, d.frame))
-        shapes.append(ellipsoid((x, y, 0.03), (0.03, 0.03, 0.03), Material("plain", (0.1,) * 3)))
+        shapes.append(ellipsoid((x, y, 0.03), (0.03, 0.03, 0.03), CASTOR))
     return shapes
 
 

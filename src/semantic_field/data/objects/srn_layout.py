@@ -77,7 +77,7 @@ class SrnFolder:
         self.part_names = tuple(part_names)
         self.frame = frame
         self._instances = [_open(folder) for folder in folders]
-        self.names: tuple[str, ...] = tuple(folder.name for folder in folders)
+        self.names: Sequence[str] = tuple(folder.name for folder in folders)
         self._T_object_world = np.eye(4) if T_object_world is None else T_object_world
         self._size = size
 
@@ -176,7 +176,8 @@ def _read_pose(path: Path) -> NDArray[np.float64]:
     """Return the transform (4, 4) of a pose file, 16 numbers in one line or in four."""
     words = path.read_text(encoding="utf-8").split()
     try:
-        return check_transform(np.array([float(word) for word in words]).reshape(4, 4))
+        numbers = np.array([float(word) for word in words]).reshape(4, 4)
+        return np.asarray(check_transform(numbers), np.float64)
     except ValueError as error:
         raise ValueError(
             f"expected the 16 numbers of a rigid camera-to-world transform in {path}, got "

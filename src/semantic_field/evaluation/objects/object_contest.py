@@ -108,6 +108,7 @@ class ObjectContest:
     test: ProceduralObjects
     labelled: list[tuple[int, ObjectView]]
     plan: ContestPlan = field(default_factory=ContestPlan)
+    _codes: dict[tuple, Tensor] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(
@@ -226,7 +227,12 @@ class ObjectContest:
         return self._score_views(task, name, self.test, every, predict)
 
     def _code(self, instance: int, prior: ObjectPrior, fit: Fitter, use: Sequence[str]) -> Tensor:
-        return fit(prior, [self.test.view(instance, self.plan.given)], use).detach()
+        """Return the code for the given view of a test instance; found once for all rows."""
+        key = prior, fit, instance, tuple(use)
+        if key not in self._codes:
+            given = self.test.view(instance, self.plan.given)
+            self._codes[key] = fit(prior, [given], use).detach()
+        return self._codes[key]
 
     def _novel(self, objects: ProceduralObjects, instance: int) -> list[ObjectView]:
         return [objects.view(instance, index) for index in self.plan.novel]
@@ -303,7 +309,8 @@ class ObjectContest:
         def observed(instance: int) -> NDArray[np.float64]:
             view = test.view(instance, plan.given)
             depth = np.asarray(view.depth)
-            return depth_to_world(depth, view.camera, view.T_object_camera, depth > 0)
+            points = depth_to_world(depth, view.camera, view.T_object_camera, depth > 0)
+            return np.asarray(points, np.float64)
 
         known = self.known_instances()
         return [

@@ -16,6 +16,7 @@ from semantic_field.data.objects.object_rendering import lit, render_views
 from semantic_field.data.objects.object_views import ObjectView
 from semantic_field.evaluation.objects.object_view_scores import PredictedView
 from semantic_field.evaluation.objects.prior_predictions import predicted_views
+from semantic_field.geometry import look_at
 from semantic_field.object_prior.prior_model import ObjectPrior
 
 PALETTE = np.array(
@@ -30,6 +31,7 @@ PALETTE = np.array(
     np.uint8,
 )
 RIM_PX = 4
+SPACE = 1.15  # canonical units from the middle that a picture of a category shows
 GREY = 225
 
 
@@ -41,6 +43,17 @@ def views_around(
     turns = np.arange(count) * 2 * np.pi / count + np.pi / count
     poses = poses_at(model, camera, turns, np.full(count, elevation))
     return render_views(lit(model), camera, poses)
+
+
+def category_view(prior: ObjectPrior, size: int, elevation: float = 0.4) -> ObjectView:
+    """Return an empty view from the front right in which all of a category's space is seen."""
+    camera = square_camera(size)
+    away = SPACE * prior.frame.unit_m / np.sin(np.arctan(0.5 * size / camera.fx))
+    level = np.cos(elevation) * np.sqrt(0.5)
+    middle = prior.frame.to_object(np.zeros(3))
+    eye = middle + away * np.array([level, -level, np.sin(elevation)])
+    blank = np.full((size, size, 3), 255, np.uint8)
+    return ObjectView(blank, camera, np.asarray(look_at(eye, middle), np.float64))
 
 
 def one_view_picture(

@@ -63,10 +63,6 @@ def _cameras_around(prior: ObjectPrior) -> list[ObjectView]:
     heights, turns = 1 - 2 * numbers / SURROUNDING, numbers * np.pi * (3 - np.sqrt(5))
     level = np.sqrt(1 - heights**2)
     eyes = AWAY * np.stack([level * np.cos(turns), level * np.sin(turns), heights], axis=1)
-    middle = np.zeros(3)
-    return [
-        ObjectView(
-            blank, camera, look_at(prior.frame.to_object(eye), prior.frame.to_object(middle))
-        )
-        for eye in eyes
-    ]
+    middle = prior.frame.to_object(np.zeros(3))
+    poses = [np.asarray(look_at(prior.frame.to_object(eye), middle), np.float64) for eye in eyes]
+    return [ObjectView(blank, camera, pose) for pose in poses]

@@ -87,8 +87,10 @@ def _filled(source: NDArray[np.int64]) -> NDArray[np.int64]:
     """Give empty pixels (-1) the nearest filled one's value, up to ``FILL_PX`` away."""
     if not (source >= 0).any():
         return source
-    distances, (rows, columns) = distance_transform_edt(source < 0, return_indices=True)
-    return np.where(distances <= FILL_PX, source[rows, columns], -1)
+    empty = source < 0
+    away = np.asarray(distance_transform_edt(empty))
+    nearest = np.asarray(distance_transform_edt(empty, return_distances=False, return_indices=True))
+    return np.where(away <= FILL_PX, source[nearest[0], nearest[1]], -1)
 
 
 def majority_view(labelled: Sequence[ObjectView]) -> PredictedView:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from semantic_field.object_prior.published.part_unet import PartUNet
 
@@ -27,12 +27,12 @@ class UNetPlan:
         first, downs, most: channels at full resolution, halvings, and most channels.
     """
 
-    steps: int = 400
+    steps: int = 300
     batch: int = 6
     rate: float = 1e-3
-    first: int = 24
+    first: int = 16
     downs: int = 4
-    most: int = 96
+    most: int = 64
     seed: int = 0
 
 
@@ -58,7 +58,6 @@ class UNetLabels:
         with torch.random.fork_rng():
             torch.manual_seed(plan.seed)
             self._network = PartUNet(3, classes, plan.first, plan.downs, plan.most)
-        self._network.to(memory_format=torch.channels_last)  # seven times as fast on a CPU
         self._train(_as_input(colors), torch.from_numpy(np.stack(parts)).long(), plan)
 
     def _train(self, images: Tensor, labels: Tensor, plan: UNetPlan) -> None:
@@ -69,7 +68,7 @@ class UNetLabels:
         for _ in range(plan.steps):
             chosen = random.choice(len(images), min(plan.batch, len(images)), replace=False)
             scores = self._network(images[chosen])
-            loss = F.cross_entropy(scores, labels[chosen])
+            loss = cross_entropy(scores, labels[chosen])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -88,4 +87,4 @@ class UNetLabels:
 def _as_input(colors: Sequence[NDArray[np.uint8]]) -> Tensor:
     """Return images as the network takes them: (B, 3, H, W), -1..1."""
     stacked = torch.from_numpy(np.stack(colors)).permute(0, 3, 1, 2).float() / 127.5 - 1
-    return stacked.contiguous(memory_format=torch.channels_last)
+    return stacked.contiguous(memory_format=torch.channels_last)  # much faster on a CPU

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from semantic_field.data.objects.object_model import ObjectModel
 from semantic_field.data.objects.object_surface import surface_samples
@@ -57,8 +57,8 @@ def unseen_score(truth: TrueSurface, predicted: Array) -> UnseenScore:
     share = len(unseen) / len(truth.points)
     if not len(predicted) or not len(unseen):
         return UnseenScore(float("nan"), float("nan"), float("nan"), share)
-    missing = float(np.mean(cKDTree(predicted).query(unseen)[0]))
-    distances, nearest = cKDTree(truth.points).query(predicted)
+    missing = float(np.mean(KDTree(predicted).query(unseen)[0]))
+    distances, nearest = KDTree(truth.points).query(predicted)
     belongs = ~truth.seen[nearest]
     wrong = float(distances[belongs].mean()) if belongs.any() else float("nan")
     return UnseenScore(missing, wrong, (missing + wrong) / 2, share)

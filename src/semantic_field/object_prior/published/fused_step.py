@@ -23,7 +23,7 @@ from semantic_field.object_prior.published.fused_march import (
 from semantic_field.object_prior.published.hypernetwork import GeneratedLayer
 from semantic_field.object_prior.published.ray_marcher import RayMarcher
 
-CACHED = 1 << 18  # numbers of an activation that stay in a core's second-level cache
+CACHED = 1 << 19  # numbers of an activation: less is more calls, more leaves the cache
 
 
 class FusedRendering:

@@ -6,6 +6,8 @@ Training (3DV 2020). The same network over colour is the published 2D baseline.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -88,7 +90,7 @@ def _halving(before: int, after: int, bias: bool) -> list[nn.Module]:
 
 
 def _convolved(
-    convolution: list[nn.Module], channels: int, normed: bool, slope: float
+    convolution: Sequence[nn.Module], channels: int, normed: bool, slope: float
 ) -> list[nn.Module]:
     norm = [nn.BatchNorm2d(channels)] if normed else []
     return [*convolution, *norm, nn.LeakyReLU(slope) if slope else nn.ReLU()]

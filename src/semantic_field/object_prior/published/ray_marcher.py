@@ -57,8 +57,7 @@ class RayMarcher(nn.Module):
         state: tuple[Tensor, Tensor] | None = None
         for _ in range(self.steps):
             value = features(ray_points(rays, distances))
-            state = self.cell(value.flatten(0, 1), state)
-            hidden = state[0]
+            state = hidden, _ = self.cell(value.flatten(0, 1), state)
             if hidden.requires_grad:
                 hidden.register_hook(_bounded)
             distances = distances + self.step_length(hidden).view(distances.shape)

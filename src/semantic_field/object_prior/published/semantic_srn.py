@@ -185,10 +185,16 @@ class SemanticSRN(TrainablePrior):
 
     def _is_fused(self, device: torch.device) -> bool:
         """Whether the rendering terms are computed in chunks with bfloat16 products."""
-        if self.config.products == "auto":
+        wanted = self.config.products
+        if wanted == "auto":
             fast = device.type == "cpu" and product_type() == torch.bfloat16
             return fast and not self.config.fully_supervised
-        return self.config.products == "bfloat16"
+        if wanted == "bfloat16" and (device.type != "cpu" or self.config.fully_supervised):
+            raise ValueError(
+                "expected model.products auto or float32 on a GPU and with fully_supervised, got "
+                "bfloat16, which is for CPUs and colours; set model.products to auto"
+            )
+        return wanted == "bfloat16"
 
     def optimizers(self, schedule: ScheduleSettings) -> Sequence[torch.optim.Optimizer]:
         """Return Adam of the networks, and a sparse one of the codes: only those of a batch move.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from semantic_field.data.objects.object_views import CategoryFrame, ObjectView
+from semantic_field.data.objects.srn_layout import resized
 from semantic_field.generalizable.training.episode_feed import episode_random
 from semantic_field.object_prior.prior_model import CanonicalRays, canonical_rays
 from semantic_field.object_prior.trainable_prior import TrainingObjects
@@ -92,8 +93,12 @@ class ImageBatches:
 def image_batch(
     instances: list[int], views: list[ObjectView], side: int, frame: CategoryFrame
 ) -> ImageBatch:
-    """Return views as a batch, reduced to ``side`` x ``side`` pixels; see ``reduced``."""
-    small = [reduced(view, side) for view in views]
+    """Return views as a batch, resized to ``side`` x ``side`` pixels.
+
+    Raises:
+        ValueError: if a view is not square.
+    """
+    small = [view if view.camera.width == side else resized(view, side) for view in views]
     colors = np.stack([view.color.reshape(-1, 3) for view in small])
     masks = [view.mask for view in small if view.mask is not None]
     parts = [view.parts for view in small if view.parts is not None]
@@ -109,33 +114,3 @@ def image_batch(
 
 def _flat(images: list[np.ndarray]) -> Tensor:
     return torch.from_numpy(np.stack(images).reshape(len(images), -1))
-
-
-def reduced(view: ObjectView, side: int) -> ObjectView:
-    """Return a view reduced to ``side`` x ``side`` pixels by a whole factor.
-
-    Colour is averaged over the pixels that become one; mask, parts and depth are those of the
-    pixel in their middle (below and right of it for an even factor).
-
-    Raises:
-        ValueError: if the view is not square, or its side is no multiple of the one wanted.
-    """
-    height, width = view.color.shape[:2]
-    if height != width or height % side:
-        raise ValueError(
-            f"expected square views whose side is a multiple of {side} pixels, got "
-            f"{width}x{height}; change the stages' side in the settings, or make the views anew"
-        )
-    factor = height // side
-    if factor == 1:
-        return view
-    blocks = view.color.reshape(side, factor, side, factor, 3)
-    middle = slice(factor // 2, None, factor)
-    return replace(
-        view,
-        color=np.rint(blocks.mean((1, 3))).astype(np.uint8),
-        camera=view.camera.resized(side, side),
-        depth=None if view.depth is None else view.depth[middle, middle],
-        parts=None if view.parts is None else view.parts[middle, middle],
-        mask=None if view.mask is None else view.mask[middle, middle],
-    )

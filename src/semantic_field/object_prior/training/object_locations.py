@@ -5,12 +5,19 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
-from semantic_field.data.objects.object_views import CategoryFrame, ObjectCollection, ObjectView
+import numpy as np
+
+from semantic_field.data.objects.object_views import CategoryFrame, ObjectView
 from semantic_field.data.objects.procedural_objects import ProceduralObjects, ViewPlan
+from semantic_field.data.objects.srn_layout import SrnFolder
+from semantic_field.object_prior.training.prior_settings import ObjectData
 
 PROCEDURAL = re.compile(r"objects:(?P<category>\w+):seed=(?P<first>\d+)(\.\.(?P<last>\d+))?")
 START = "objects:"
+FROM_Y_UP = np.array([[1.0, 0, 0, 0], [0, 0, -1, 0], [0, 1, 0, 0], [0, 0, 0, 1]])
+"""From a world with y up and its front towards z to an object's own frame (front -y)."""
 
 
 class KeptObjects:
@@ -23,7 +30,7 @@ class KeptObjects:
         procedural: the procedural objects, whose solids are known; None = they are others.
     """
 
-    def __init__(self, objects: ObjectCollection) -> None:
+    def __init__(self, objects: ProceduralObjects | SrnFolder) -> None:
         self._objects = objects
         self.category: str = objects.category
         self.part_names: tuple[str, ...] = objects.part_names
@@ -50,25 +57,22 @@ class KeptObjects:
             self._views[instance, index] = self._objects.view(instance, index)
 
 
-def open_objects(locations: Sequence[str], side: int, views: int) -> KeptObjects:
-    """Return the objects of one category at a location.
+def open_objects(data: ObjectData) -> KeptObjects:
+    """Return the objects of one category that settings name.
 
-    Args:
-        locations: one entry, ``objects:chair:seed=0..199`` or a folder in SRN's layout.
-        side: width and height of procedural views, pixels.
-        views: of each procedural object.
     Raises:
         ValueError: if there is not exactly one location, or nothing can be read there.
     """
-    if len(locations) != 1:
+    if len(data.objects) != 1:
         raise ValueError(
-            f"expected one location of objects of one category, got {list(locations)}; give "
+            f"expected one location of objects of one category, got {list(data.objects)}; give "
             "objects:chair:seed=0..199 or one folder"
         )
-    location = os.path.expandvars(locations[0])
+    location = os.path.expandvars(data.objects[0])
     if location.startswith(START):
-        return KeptObjects(_procedural(location, ViewPlan(count=views, size=side)))
-    return KeptObjects(_folder(location))
+        plan = ViewPlan(count=data.views + data.held_out_views, size=data.side)
+        return KeptObjects(_procedural(location, plan))
+    return KeptObjects(_folder(Path(location).expanduser(), data))
 
 
 def _procedural(location: str, plan: ViewPlan) -> ProceduralObjects:
@@ -82,5 +86,12 @@ def _procedural(location: str, plan: ViewPlan) -> ProceduralObjects:
     return ProceduralObjects(found["category"], range(first, last + 1), plan)
 
 
-def _folder(location: str) -> ObjectCollection:
-    raise ValueError(f"expected objects such as objects:chair:seed=0..199, got {location!r}")
+def _folder(root: Path, data: ObjectData) -> SrnFolder:
+    if not data.category:
+        raise ValueError(
+            f"expected the category of the objects in {root}, got none; set data.category (and "
+            "data.part_names, if they have seg/) in the settings"
+        )
+    frame = CategoryFrame(data.unit_m, data.centre_m)
+    turn = FROM_Y_UP if data.up == "y" else np.eye(4)
+    return SrnFolder(root, data.category, data.part_names, frame, turn, data.side)

@@ -154,12 +154,12 @@ def load_prior(name_or_path: str | Path) -> TrainablePrior:
     """Return a prior with trained weights, on the CPU, for evaluation; float32 in any case.
 
     Args:
-        name_or_path: a name of ``shipped_priors()``, such as ``chair``, or a file.
+        name_or_path: a name of ``shipped_priors()``, such as ``chair`` or ``srn_chair``, or a file.
     Raises:
         ValueError: if there is no such file, it is damaged or of another format or version, or
             its tensors are not those of its system and settings.
     """
-    path = shipped_or_file(name_or_path, shipped_priors())
+    path = _prior_path(name_or_path)
     about, tensors = FILES.read(path)
     prior = build_prior(about["config"], _subject(path, about["subject"]))
     wanted = dict(prior.state_dict())
@@ -186,11 +186,20 @@ def _subject(path: Path, values: dict[str, Any]) -> PriorSubject:
 
 def read_prior_card(name_or_path: str | Path) -> PriorCard:
     """Return what a weights file says about its training; raises as ``load_prior``."""
-    about, _ = FILES.read(shipped_or_file(name_or_path, shipped_priors()))
+    about, _ = FILES.read(_prior_path(name_or_path))
     return PriorCard(**{**about["card"], "data": tuple(about["card"]["data"])})
 
 
-def shipped_priors() -> dict[str, Path]:
-    """Return the priors that the library brings, by name."""
+def shipped_priors(published: bool = False) -> dict[str, Path]:
+    """Return the priors that the library brings, by name: one for each category.
+
+    Args:
+        published: those of the published system instead, such as ``srn_chair``.
+    """
     folder = Path(str(resources.files("semantic_field"))) / "object_prior" / "weights"
+    folder = folder / "published" if published else folder
     return {path.stem: path for path in sorted(folder.glob(f"*{SUFFIX}"))}
+
+
+def _prior_path(name_or_path: str | Path) -> Path:
+    return shipped_or_file(name_or_path, shipped_priors() | shipped_priors(published=True))

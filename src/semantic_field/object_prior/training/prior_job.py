@@ -81,10 +81,8 @@ class PriorJob:
             OSError: if a disk is full.
         """
         self._check_folder()
-        settings = self.config.data
-        views = settings.views + settings.held_out_views
-        objects = open_objects(settings.objects, settings.side, views)
-        data = TrainingObjects(objects, settings.views)
+        objects = open_objects(self.config.data)
+        data = TrainingObjects(objects, self.config.data.views)
         held_out = self._held_out(data)
         with joined(self.device) as workers:
             if workers.world > 1:

@@ -32,7 +32,22 @@ class ObjectData(Settings):
         2, "of each of these, the last ones: they must lie behind the training views", 0
     )
     side: int = option(64, "width and height of the views, pixels", 8)
+    category: str = option("", "folders only: name of the category")
+    part_names: tuple[str, ...] = ()
+    """Folders only: names of the parts 1, 2, ... in seg/."""
+    unit_m: float = option(0.5, "folders only: metres of a canonical unit, half a large object")
+    centre_m: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Folders only: the canonical origin in the objects' own frame, metres."""
+    up: str = option("z", "folders only: upwards axis of the poses' world", choices=("z", "y"))
     half: bool = option(False, "store the weights as float16, half the size")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.unit_m <= 0 or len(self.centre_m) != 3:
+            raise ValueError(
+                f"expected data.unit_m above 0 and three numbers of data.centre_m, got "
+                f"{self.unit_m} and {list(self.centre_m)}"
+            )
 
 
 @dataclass(frozen=True)
@@ -44,7 +59,7 @@ class LabelSettings(Settings):
     solver: str = option(
         "lbfgs", "lbfgs: to the optimum; adam: as published", choices=("lbfgs", "adam")
     )
-    decay: float = option(1e-5, "weight of half the squared weights, lbfgs only", 0.0)
+    decay: float = option(1e-4, "weight of half the squared weights, lbfgs only", 0.0)
     steps: int = option(5000, "of adam", 1)
     learning_rate: float = option(4e-4, "of adam", 0.0)
     batch: int = option(4, "views a step of adam", 1)
@@ -54,7 +69,7 @@ class LabelSettings(Settings):
 class PriorSchedule(ScheduleSettings):
     """Optimisation of a prior: the loop's options, with the defaults of auto-decoders.
 
-    ``batch`` and ``mixed_precision`` are the systems' own matters and not read here.
+    ``batch``, ``mixed_precision`` and ``weight_decay`` are the systems' own matters.
     """
 
     weight_decay: float = option(0.0, "of Adam (L2)", 0.0)
