@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from semantic_field.object_prior.completion import Completion, ObservedObject
 from semantic_field.object_prior.signed_distance_prior import SignedDistancePrior
 from semantic_field.object_prior.training.prior_files import SUFFIX, load_prior, shipped_priors
 
+log = logging.getLogger(__name__)
 DECISION_FILE = "completion.json"  # beside the priors: when a fit is believed
 
 
@@ -64,6 +66,8 @@ class _Shapes(Mapping[str, CategoryShapes]):
 def make_completer(config: CompletionConfig) -> Completer:
     """Return what completes objects with the priors of the settings' folder, or of the package.
 
+    A prior without a calibration is not used, which is logged.
+
     Raises:
         ValueError: if the folder has no priors, or no calibration of them.
     """
@@ -81,22 +85,25 @@ def make_completer(config: CompletionConfig) -> Completer:
         if not files or not (files[0].parent / DECISION_FILE).exists():
             return NoPriors(f"the package has no priors with their calibration ({DECISION_FILE})")
         folder = files[0].parent
-    priors = [load_prior(file) for file in files]
-    usable = {p.category: p for p in priors if isinstance(p, SignedDistancePrior)}
-    return PriorCompleter(usable, _decision(folder / DECISION_FILE, usable))
+    loaded = [load_prior(file) for file in files]
+    priors = {prior.category: prior for prior in loaded if isinstance(prior, SignedDistancePrior)}
+    decision = _decision(folder / DECISION_FILE)
+    missing = sorted(priors.keys() - decision.models.keys())
+    if missing:
+        log.warning(
+            "objects of the categories %s are not completed: %s has no calibration of them, make "
+            "it anew with benchmarks/calibrate_completion.py",
+            ", ".join(missing),
+            folder / DECISION_FILE,
+        )
+    usable = {name: prior for name, prior in priors.items() if name not in missing}
+    return PriorCompleter(usable, decision)
 
 
-def _decision(path: Path, priors: Mapping[str, SignedDistancePrior]) -> CategoryDecision:
+def _decision(path: Path) -> CategoryDecision:
     if not path.exists():
         raise ValueError(
             f"expected a calibration of the priors, got no {path}: make it with "
             "benchmarks/calibrate_completion.py"
         )
-    decision = CategoryDecision.load(path)
-    missing = sorted(priors.keys() - decision.models.keys())
-    if missing:
-        raise ValueError(
-            f"expected a calibration of all priors in {path}, got none of {', '.join(missing)}: "
-            "make it anew with benchmarks/calibrate_completion.py"
-        )
-    return decision
+    return CategoryDecision.load(path)

@@ -72,6 +72,7 @@ def test_a_hit_becomes_a_whole_object(asked, ask, call, listen, wait_until):
     answer = call(CompleteObject, "complete_object", id=hit.id)
     assert answer.success, answer.message
     assert answer.category == "chair" and answer.confidence == pytest.approx(0.8)
+    assert answer.yaw_known
     assert answer.header.frame_id == "map" and answer.snapshot_version > 0
     assert f"hit {hit.id} (chair) as a whole: chair" in answer.message
     assert answer.view_count == 0 and "its points alone" in answer.message  # no mapping node

@@ -38,6 +38,7 @@ def response_of(completed: CompletedObject) -> CompleteObject.Response:
         residual=float(found.residual_m),
         view_count=completed.view_count,
         pose=conversions.to_pose(found.T_world_object),
+        yaw_known=found.yaw_known,
         size=to_vector(np.asarray(found.size, np.float64)),
         part_names=list(found.part_names),
         parts=[_part(box) for box in found.boxes],
@@ -81,6 +82,7 @@ def completion_of(response: CompleteObject.Response) -> Completion:
         observed=np.arange(len(cloud)) < response.observed_count,
         part_names=tuple(response.part_names),
         boxes=tuple(_part_box(part) for part in response.parts),
+        yaw_known=bool(response.yaw_known),
     )
 
 
@@ -155,6 +157,7 @@ def completion_summary(response: CompleteObject.Response) -> dict:
         "images": int(response.view_count),
         "position": _rounded(response.pose.position, "xyz"),
         "orientation": _rounded(response.pose.orientation, "xyzw"),
+        "yaw_known": bool(response.yaw_known),
         "size": _rounded(response.size, "xyz"),
         "points": int(response.cloud.width),
         "observed_points": int(response.observed_count),
