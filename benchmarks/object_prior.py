@@ -74,11 +74,11 @@ def write_pictures(prior: TrainablePrior, fit, folder: Path) -> None:
     model = make_object(prior.category, TEST_SEEDS[1])
     truth = views_around(model, PICTURE_SIZE)
     code = fit(prior, [truth[0]], ("color",))
+    first, second = prior.codes.weight.detach()[0], prior.codes.weight.detach()[1]
+    camera = category_view(prior, PICTURE_SIZE)
     pictures = {
         "one_view": one_view_picture(prior, code, truth[0], truth),
-        "interpolation": interpolation_picture(
-            prior, *prior.codes.weight.detach()[:2], category_view(prior, PICTURE_SIZE)
-        ),
+        "interpolation": interpolation_picture(prior, first, second, camera),
     }
     folder.mkdir(parents=True, exist_ok=True)
     for name, picture in pictures.items():
