@@ -17,9 +17,9 @@ from semantic_field.object_prior.signed_distance.node_bricks import bake_bricks,
 from semantic_field.object_prior.signed_distance_prior import SignedDistancePrior
 
 SPACING = 0.0125  # of a mesh's lattice, canonical units
-SEARCH_CELLS = 40  # on one axis of the cube, to find where the surface is
-CANDIDATES = 6  # for each point wanted
-STEPS = 4  # of Newton's method towards the surface
+SEARCH_EDGE = 0.06  # canonical units: of the cells in which the surface is looked for
+CANDIDATES = 4  # for each point wanted
+STEPS = 3  # of Newton's method towards the surface
 ARRIVED = 0.004  # canonical units: farther points have not come to the surface
 STEEPEST, FLATTEST = 4.0, 0.25  # bounds of the squared slope of distances
 
@@ -34,13 +34,13 @@ def surface_points(
     """
     distance = _distance_of(prior, code)
     rng = np.random.default_rng(seed)
-    found = _candidates(distance, prior.config.reach, CANDIDATES * count, rng)
+    found = _candidates(distance, prior.box.numpy(), CANDIDATES * count, rng)
     places, normals, left = _on_surface(distance, found)
     arrived = np.abs(left) < ARRIVED
     if not arrived.any():
         raise ValueError(
-            f"expected a code with a surface within {prior.config.reach} canonical units, found "
-            "none: fit the code again, from another beginning"
+            "expected a code with a surface in the box of the training instances, found none: fit "
+            "the code again, from another beginning"
         )
     places, normals = places[arrived], normals[arrived]
     chosen = evenly_spread(places, count)
@@ -108,11 +108,15 @@ def _distance_of(prior: SignedDistancePrior, code: Tensor) -> Callable[[Tensor],
 
 
 def _candidates(
-    distance: Callable[[Tensor], Tensor], reach: float, count: int, rng: np.random.Generator
+    distance: Callable[[Tensor], Tensor],
+    box: NDArray[np.float32],
+    count: int,
+    rng: np.random.Generator,
 ) -> NDArray[np.float32]:
-    """Return random places (N, 3) in the cells of the cube that may hold surface."""
-    edge = 2 * reach / SEARCH_CELLS
-    corners = np.indices((SEARCH_CELLS,) * 3).reshape(3, -1).T * edge - reach
+    """Return random places (N, 3) in the cells of a box (2, 3) that may hold surface."""
+    edge = SEARCH_EDGE
+    cells = np.ceil((box[1] - box[0]) / edge).astype(int)
+    corners = np.indices(tuple(cells)).reshape(3, -1).T * edge + box[0]
     middles = evaluated(distance, corners + edge / 2)
     near = corners[np.abs(middles) < edge]
     if not len(near):
