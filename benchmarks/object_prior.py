@@ -95,6 +95,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--published", nargs="*", default=[], help="files of the published form")
     parser.add_argument("--unseen", type=int, default=8, help="test instances of each category")
     parser.add_argument("--known", type=int, default=8, help="training instances, novel views")
+    parser.add_argument("--train", type=int, default=200, help="instances: the nearest is sought")
     parser.add_argument("--steps", type=int, default=FitOptions().steps, help="of a fit")
     parser.add_argument("--restarts", type=int, default=FitOptions().restarts, help="of a fit")
     parser.add_argument("--size", type=int, default=64, help="side of the images, pixels")
@@ -109,7 +110,8 @@ def main() -> int:
     torch.set_num_threads(1)
     own = [load_prior(name) for name in given.weights or given.categories]
     published = {prior.category: prior for prior in map(load_prior, given.published)}
-    plan = replace(ContestPlan(), unseen=given.unseen, known=given.known, size=given.size)
+    counts = {name: getattr(given, name) for name in ("unseen", "known", "train", "size")}
+    plan = replace(ContestPlan(), **counts)
     fit, rows = fitter(given.steps, given.restarts), []
     for prior in own:
         began = time.process_time()
