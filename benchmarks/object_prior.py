@@ -34,8 +34,8 @@ from semantic_field.evaluation.objects.object_contest import (
     ContestPlan,
     ContestRow,
     ObjectContest,
+    common_seeds,
     contest_rows,
-    seeds_of_prior,
 )
 from semantic_field.evaluation.objects.object_pictures import (
     category_view,
@@ -62,10 +62,10 @@ def fitter(steps: int, restarts: int):
 
 
 def measured(priors: dict[str, TrainablePrior], plan: ContestPlan, fit) -> list[ContestRow]:
-    """The rows of one category, whose priors were trained on the same instances or fewer."""
-    first = next(iter(priors.values()))
-    seeds = seeds_of_prior(first)
-    contest = ObjectContest.of(first.category, seeds, TEST_SEEDS, plan)
+    """The rows of one category's priors, on the training instances that all of them know."""
+    seeds = common_seeds(list(priors.values()))
+    category = next(iter(priors.values())).category
+    contest = ObjectContest.of(category, seeds, TEST_SEEDS, plan)
     return contest_rows(contest, priors, fit)
 
 
