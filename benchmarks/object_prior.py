@@ -34,8 +34,8 @@ from semantic_field.evaluation.objects.object_contest import (
     ContestPlan,
     ContestRow,
     ObjectContest,
+    common_seeds,
     contest_rows,
-    seeds_of_prior,
 )
 from semantic_field.evaluation.objects.object_pictures import (
     category_view,
@@ -62,10 +62,10 @@ def fitter(steps: int, restarts: int):
 
 
 def measured(priors: dict[str, TrainablePrior], plan: ContestPlan, fit) -> list[ContestRow]:
-    """The rows of one category, whose priors were trained on the same instances or fewer."""
-    first = next(iter(priors.values()))
-    seeds = seeds_of_prior(first)
-    contest = ObjectContest.of(first.category, seeds, TEST_SEEDS, plan)
+    """The rows of one category's priors, on the training instances that all of them know."""
+    seeds = common_seeds(list(priors.values()))
+    category = next(iter(priors.values())).category
+    contest = ObjectContest.of(category, seeds, TEST_SEEDS, plan)
     return contest_rows(contest, priors, fit)
 
 
@@ -74,11 +74,11 @@ def write_pictures(prior: TrainablePrior, fit, folder: Path) -> None:
     model = make_object(prior.category, TEST_SEEDS[1])
     truth = views_around(model, PICTURE_SIZE)
     code = fit(prior, [truth[0]], ("color",))
+    first, second = prior.codes.weight.detach()[0], prior.codes.weight.detach()[1]
+    camera = category_view(prior, PICTURE_SIZE)
     pictures = {
         "one_view": one_view_picture(prior, code, truth[0], truth),
-        "interpolation": interpolation_picture(
-            prior, *prior.codes.weight.detach()[:2], category_view(prior, PICTURE_SIZE)
-        ),
+        "interpolation": interpolation_picture(prior, first, second, camera),
     }
     folder.mkdir(parents=True, exist_ok=True)
     for name, picture in pictures.items():
@@ -95,6 +95,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--published", nargs="*", default=[], help="files of the published form")
     parser.add_argument("--unseen", type=int, default=8, help="test instances of each category")
     parser.add_argument("--known", type=int, default=8, help="training instances, novel views")
+    parser.add_argument("--train", type=int, default=200, help="instances: the nearest is sought")
     parser.add_argument("--steps", type=int, default=FitOptions().steps, help="of a fit")
     parser.add_argument("--restarts", type=int, default=FitOptions().restarts, help="of a fit")
     parser.add_argument("--size", type=int, default=64, help="side of the images, pixels")
@@ -109,7 +110,8 @@ def main() -> int:
     torch.set_num_threads(1)
     own = [load_prior(name) for name in given.weights or given.categories]
     published = {prior.category: prior for prior in map(load_prior, given.published)}
-    plan = replace(ContestPlan(), unseen=given.unseen, known=given.known, size=given.size)
+    counts = {name: getattr(given, name) for name in ("unseen", "known", "train", "size")}
+    plan = replace(ContestPlan(), **counts)
     fit, rows = fitter(given.steps, given.restarts), []
     for prior in own:
         began = time.process_time()

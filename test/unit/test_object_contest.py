@@ -23,6 +23,7 @@ from semantic_field.evaluation.objects.object_contest import (
     TRAINING_VIEWS,
     ContestPlan,
     ObjectContest,
+    common_seeds,
     contest_rows,
     seeds_of_prior,
 )
@@ -170,6 +171,12 @@ def test_seeds_come_from_the_names_of_the_training_instances() -> None:
     assert seeds_of_prior(prior) == [7, 1]
     train = ProceduralObjects("mug", seeds_of_prior(prior))
     assert tuple(train.names) == subject.instances
+    fewer = replace(subject, instances=("mug-00007",))
+    short = SignedDistancePrior(SignedDistanceConfig(sizes=sizes), fewer)
+    assert common_seeds([prior, short]) == [7]
+    strange = replace(subject, instances=("mug-00001",))
+    with pytest.raises(ValueError, match="whose first instances are the same"):
+        common_seeds([prior, SignedDistancePrior(SignedDistanceConfig(sizes=sizes), strange)])
     other = replace(subject, instances=("red", "blue"))
     with pytest.raises(ValueError, match="procedural instances such as mug-00012"):
         seeds_of_prior(SignedDistancePrior(SignedDistanceConfig(sizes=sizes), other))

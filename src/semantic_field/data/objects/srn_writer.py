@@ -18,7 +18,7 @@ def write_srn_folder(objects: ObjectCollection, root: Path) -> None:
 
     Raises:
         ValueError: if an instance's folder exists, its views differ in their camera, or it has
-            two focal lengths or a principal point that differs, which the layout cannot hold.
+            two focal lengths, which the layout cannot hold.
     """
     for instance, name in enumerate(objects.names):
         views = [objects.view(instance, k) for k in range(objects.view_count(instance))]

@@ -357,3 +357,19 @@ def seeds_of_prior(prior: TrainablePrior) -> list[int]:
             "contest needs a prior that was trained on those"
         )
     return [int(seed) for seed in seeds]
+
+
+def common_seeds(priors: Sequence[TrainablePrior]) -> list[int]:
+    """Return the seeds that all priors were trained on, the first ones of each of them.
+
+    Raises:
+        ValueError: if row i of their codes is not the same object in all.
+    """
+    every = [seeds_of_prior(prior) for prior in priors]
+    shared = min(every, key=len)
+    if any(seeds[: len(shared)] != shared for seeds in every):
+        raise ValueError(
+            f"expected priors of one category whose first instances are the same, got "
+            f"{[seeds[:3] for seeds in every]}: train them on seeds that begin alike"
+        )
+    return shared
