@@ -37,6 +37,7 @@ from semantic_field.evaluation.generalizable.methods import (
     unguided,
     with_map_depth,
     with_samples,
+    with_swept_depth,
 )
 from semantic_field.evaluation.generalizable.model_run import evaluate_model
 from semantic_field.evaluation.generalizable.target_views import TargetViews, blind
@@ -229,6 +230,17 @@ def test_reprojection_of_given_frames_is_that_of_the_nearest_ones(frames, room) 
     assert found.holes == wanted.holes
     assert (found.view.label == wanted.view.label).all()
     assert np.abs(found.view.color.astype(int) - wanted.view.color).max() <= 1  # order of sums
+
+
+def test_the_classical_plane_sweep_looks_at_colours_alone(room) -> None:
+    frames = [room[i] for i in (0, 1, 2)]
+    found = with_swept_depth(frames)
+    for got, same, given in zip(found, with_swept_depth(blind(frames)), frames, strict=True):
+        assert got.depth.shape == given.depth.shape and (got.depth == same.depth).all()
+        assert (got.depth != given.depth).any()
+        assert (got.color == given.color).all() and (got.labels == given.labels).all()
+    with pytest.raises(ValueError, match="only turns"):
+        with_swept_depth([frames[0], replace(frames[0], stamp_ns=1)])
 
 
 @pytest.mark.parametrize("method", [reprojection, hand_set])

@@ -35,6 +35,15 @@ class PosedImages(NamedTuple):
     poses: NDArray[np.float64]
     intrinsics: NDArray[np.float64]
 
+    def taken(self, numbers: NDArray[np.int64]) -> PosedImages:
+        """Return the frames of these numbers."""
+        return PosedImages(
+            self.colors[numbers],
+            self.depths[numbers],
+            self.poses[numbers],
+            self.intrinsics[numbers],
+        )
+
 
 class StereoEpisodeMaker:
     """Draws episodes whose first source is the reference and whose others are its neighbours.
@@ -83,7 +92,7 @@ class StereoEpisodeMaker:
         return among[[0, *others]]
 
     def _episode(self, chosen: NDArray[np.int64], random: np.random.Generator) -> Episode:
-        frames = PosedImages(*(part[chosen] for part in self._frames))
+        frames = self._frames.taken(chosen)
         if random.random() < 0.5:
             frames = mirrored(frames)
         colors = torch.from_numpy(np.ascontiguousarray(frames.colors)).permute(0, 3, 1, 2)

@@ -172,7 +172,8 @@ class _Sweep(torch.autograd.Function):
         best, total = (slope.contiguous() for slope in slopes[:2])
         least = NEGLIGIBLE * float(best.abs().max() + total.abs().max())
         maps = reference.detach().numpy(), others.detach().numpy()
+        turned, shift, first, ratios, nearest = ctx.places
         slope = best.numpy(), total.numpy(), winner.numpy(), np.float32(least)
-        everything = (*maps, *ctx.places, *slope, own.numpy(), theirs.numpy())
-        correlate_back(*everything)
+        places = turned, shift, first, ratios, nearest
+        correlate_back(*maps, *places, *slope, own.numpy(), theirs.numpy())
         return own, theirs, None, None, None
