@@ -35,4 +35,5 @@ def convolved(layer: nn.Conv2d, x: Tensor) -> Tensor:
     reach = layer.kernel_size[0] // 2
     padded = pad(x, (reach,) * 4, mode="replicate") if reach else x
     padded = padded.contiguous(memory_format=torch.channels_last)
-    return conv2d(padded, layer.weight.to(x.dtype), layer.bias.to(x.dtype))
+    bias = None if layer.bias is None else layer.bias.to(x.dtype)
+    return conv2d(padded, layer.weight.to(x.dtype), bias)

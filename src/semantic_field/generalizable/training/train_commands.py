@@ -169,6 +169,7 @@ def _finetune(arguments: argparse.Namespace) -> int:
     from semantic_field.generalizable.training.weight_files import (
         load_model,
         read_card,
+        same_weights,
         save_model,
         tuned_card,
     )
@@ -189,5 +190,9 @@ def _finetune(arguments: argparse.Namespace) -> int:
     save_model(
         tuned, arguments.out, tuned_card(card, arguments.weights, arguments.recording, steps)
     )
+    if same_weights(model, tuned):
+        console.print(
+            "no step made the frames that are left out better: the weights are those it began with"
+        )
     console.print(f"{steps} steps on {arguments.recording}; written: {arguments.out}")
     return 0

@@ -194,6 +194,12 @@ def tuned_card(card: ModelCard, weights: str | Path, recording: str, steps: int)
     return ModelCard(card.steps + steps, data, card.licence, {}, began_with=str(weights))
 
 
+def same_weights(one: GeneralizableModel, other: GeneralizableModel) -> bool:
+    """Return whether two models of one system and size have the same weights."""
+    pairs = zip(_tensors(one).values(), _tensors(other).values(), strict=True)
+    return all(torch.equal(own.cpu(), its.cpu()) for own, its in pairs)
+
+
 def shipped_weights() -> dict[str, Path]:
     """Return the weights that the library brings, by name."""
     folder = Path(str(resources.files("semantic_field"))) / "generalizable" / "weights"
