@@ -11,7 +11,7 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
-from analytic_prior import BoxChair, RoundPost, observe
+from analytic_prior import BoxChair, RoundPost, box_distance, observe
 
 from semantic_field.geometry import invert_transform
 from semantic_field.object_prior.alignment import (
@@ -170,6 +170,16 @@ def test_placements_turn_scale_and_move():
 def test_round_things_have_no_yaw(chairs, posts):
     assert is_round(posts.prior, torch.zeros(2))
     assert not is_round(chairs.prior, torch.zeros(4))
+
+
+def test_a_small_handle_tells_the_yaw():
+    class PostWithHandle(RoundPost):
+        def part_distances(self, sizes, points):
+            low, high = torch.tensor([[0.14, -0.03, 0.3]]), torch.tensor([[0.25, 0.03, 0.6]])
+            handle = box_distance(points, low, high)[..., None]
+            return torch.minimum(super().part_distances(sizes, points), handle)
+
+    assert not is_round(PostWithHandle(), torch.zeros(2))
 
 
 def test_a_thing_larger_than_all_prototypes_has_no_place(posts):
