@@ -34,7 +34,7 @@ class TracingPlan:
         relaxation: share of the distance that a step goes.
     """
 
-    steps: int = 28
+    steps: int = 56
     inner_steps: int = 5
     least_step: float = 0.006
     near: float = 0.0
