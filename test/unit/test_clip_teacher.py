@@ -123,7 +123,9 @@ class Harmful:
 def test_what_cannot_be_loaded_is_said(tiny, tmp_path, monkeypatch):
     folder = tiny[0]
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match=r"teacher\.path.*huggingface-cli.*train or fine-tune"):
+    with pytest.raises(
+        ValueError, match=r"teacher\.path.*weights get clip-vit-b16.*train or fine-tune"
+    ):
         OpenClipTeacher(config(folder, path=""))
     with pytest.raises(ValueError, match=r"teacher\.path"):
         OpenClipTeacher(config(folder, path=str(tmp_path / "nothing.pt")))

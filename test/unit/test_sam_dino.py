@@ -182,9 +182,11 @@ def test_dino_is_taken_before_the_last_norm(color, tmp_path):
 
 def test_missing_checkpoints_name_the_option(tmp_path):
     assert make_patch_teacher(TeacherConfig()) is None
-    with pytest.raises(ValueError, match=r"teacher\.regions_path.*-cli.*save_pretrained"):
+    with pytest.raises(
+        ValueError, match=r"teacher\.regions_path.*weights get sam2-tiny.*save_pretrained"
+    ):
         make_region_proposer(TeacherConfig(regions="sam"))
-    with pytest.raises(ValueError, match=r"teacher\.dino_path.*huggingface-cli"):
+    with pytest.raises(ValueError, match=r"teacher\.dino_path.*weights get dinov2-small"):
         make_patch_teacher(TeacherConfig(dino_path=str(tmp_path)))
     path = saved(small("ViT"), tmp_path)
     with pytest.raises(ValueError, match=r"one of sam, sam2.*got 'vit'"):
@@ -200,7 +202,9 @@ def test_weights_that_are_missing_are_said(tmp_path):
     weights = load_file(tmp_path / "model.safetensors")
     del weights["layernorm.weight"]
     save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
-    with pytest.raises(ValueError, match=r"weights of vit.*1 of them \(layernorm\.weight.*-cli"):
+    with pytest.raises(
+        ValueError, match=r"weights of vit.*1 of them \(layernorm\.weight.*weights get dinov2-small"
+    ):
         make_patch_teacher(TeacherConfig(dino_path=path))
     save_file({"other": torch.zeros(3)}, tmp_path / "model.safetensors", {"format": "pt"})
     with pytest.raises(ValueError, match="expected all weights of vit"):
