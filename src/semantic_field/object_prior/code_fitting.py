@@ -43,7 +43,7 @@ class FitOptions:
     restarts: int = 3
     rate: float = 0.1
     code_weight: float = 0.03
-    tried: int = 48
+    tried: int = 200
     tried_rays: int = 128
     weights: EvidenceWeights = field(default_factory=EvidenceWeights)
     softness: tuple[float, float] = (0.03, 0.005)
