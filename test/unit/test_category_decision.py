@@ -12,6 +12,7 @@ from semantic_field.object_prior.category_decision import (
     LogisticModel,
     expected_calibration_error,
 )
+from semantic_field.object_prior.decision_fitting import KnownFits, fitted_decision
 from semantic_field.object_prior.fit_quality import QUALITIES
 
 COUNT = len(QUALITIES)
@@ -54,6 +55,19 @@ def test_rare_kinds_count_as_much_as_frequent_ones():
 def test_one_kind_alone_cannot_be_told_apart():
     with pytest.raises(ValueError, match="one kind only"):
         LogisticModel.fitted(np.zeros((5, COUNT)), np.ones(5, bool))
+
+
+def test_a_category_that_nothing_is_taken_for_gets_the_model_of_all():
+    rng = np.random.default_rng(2)
+    fits = [KnownFits("chair", {"chair": rng.normal(-1, 1, COUNT)}) for _ in range(20)]
+    fits += [KnownFits("sofa", {"chair": rng.normal(1, 1, COUNT)}) for _ in range(20)]
+    alone = fitted_decision(fits, ["chair"]).models["chair"]
+    fits += [KnownFits("mug", {"mug": rng.normal(-3, 1, COUNT)}) for _ in range(20)]
+    models = fitted_decision(fits, ["chair", "mug", "lamp"]).models
+    np.testing.assert_array_equal(models["chair"].weights, alone.weights)
+    assert models["mug"] is models["lamp"] is not models["chair"]
+    assert models["mug"].probability(np.full(COUNT, -3.0)) > 0.9
+    assert models["mug"].probability(np.full(COUNT, 1.0)) < 0.5
 
 
 def test_decisions_are_read_as_written(tmp_path):

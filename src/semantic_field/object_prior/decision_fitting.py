@@ -19,10 +19,11 @@ from semantic_field.data.room.shapes import Material, Shape, box, ellipsoid
 from semantic_field.object_prior.alignment import CategoryShapes
 from semantic_field.object_prior.category_decision import CategoryDecision, LogisticModel
 from semantic_field.object_prior.completing import CompletionOptions, category_fits
-from semantic_field.object_prior.fit_quality import fit_quality
+from semantic_field.object_prior.fit_quality import QUALITIES, fit_quality
 from semantic_field.object_prior.object_evidence import evidence_of
 from semantic_field.object_prior.one_sided_scans import OneSidedScan, scan, solid_object
 
+LEAST_OF_A_KIND = 8  # right and wrong fits of a category for a model of its own
 FIRST_SEED = 20_000  # of the objects: neither training nor test instances
 GREY = Material("plain", (0.6, 0.6, 0.6))
 Random = np.random.Generator
@@ -115,16 +116,30 @@ def known_fits(
 def fitted_decision(fits: Sequence[KnownFits], categories: Sequence[str]) -> CategoryDecision:
     """Return the decision that fits of known things calibrate.
 
+    A category that hardly anything else is taken for has too few wrong fits for a model of its own
+    (``LEAST_OF_A_KIND``): it gets that of the fits of all categories together.
+
     Raises:
-        ValueError: if for a category there are only right or only wrong fits.
+        ValueError: if all fits are right or all wrong.
     """
+    fitted = {category: _of_category(fits, category) for category in categories}
+    together = [np.concatenate(parts) for parts in zip(*fitted.values(), strict=True)]
+    pooled = LogisticModel.fitted(*together)
     models = {}
-    for category in categories:
-        chosen = [fit for fit in fits if category in fit.values]
-        values = np.array([fit.values[category] for fit in chosen])
-        right = np.array([fit.name == category for fit in chosen])
-        models[category] = LogisticModel.fitted(values, right)
+    for category, (values, right) in fitted.items():
+        enough = min(right.sum(), (~right).sum()) >= LEAST_OF_A_KIND
+        models[category] = LogisticModel.fitted(values, right) if enough else pooled
     return CategoryDecision(models)
+
+
+def _of_category(
+    fits: Sequence[KnownFits], category: str
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return the numbers (N, Q) of all fits of a category, and whether they are right (N,)."""
+    chosen = [fit for fit in fits if category in fit.values]
+    values = [fit.values[category] for fit in chosen]
+    right = np.array([fit.name == category for fit in chosen], np.bool_)
+    return np.reshape(values, (len(chosen), len(QUALITIES))), right
 
 
 def decided(fit: KnownFits, decision: CategoryDecision) -> tuple[str | None, float]:
