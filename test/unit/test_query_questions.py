@@ -30,6 +30,7 @@ from semantic_field.nodes.ros.guarding import GuardedNode  # noqa: E402
 from semantic_field.query.colors import label_colors  # noqa: E402
 from semantic_field.query.engine import QueryEngine, QueryResult  # noqa: E402
 from semantic_field.query.interpretation import Interpreter  # noqa: E402
+from semantic_field.query.part_answers import PartEngine  # noqa: E402
 from semantic_field.srv import Query, Segment  # noqa: E402
 from semantic_field.teachers.label_text import LabelTextTeacher  # noqa: E402
 
@@ -39,6 +40,15 @@ NAMES = {3: "chair", 9: "floor"}
 @pytest.fixture(scope="module")
 def teacher() -> LabelTextTeacher:
     return LabelTextTeacher()
+
+
+def without_parts(engine: QueryEngine) -> PartEngine:
+    """An engine that knows no parts of anything."""
+
+    def complete(*_):
+        raise AssertionError("nothing is to be completed")
+
+    return PartEngine(engine, {}, complete)
 
 
 def column_of_points(teacher, label: list[int]) -> tuple[MapState, SurfacePoints]:
@@ -92,7 +102,7 @@ class Overtaken(Question):
 
 def test_an_answer_that_comes_late_does_not_replace_that_to_a_newer_question(engine):
     told: list[QueryResult] = []
-    last = LastQuestion(engine, told.append)
+    last = LastQuestion(without_parts(engine), told.append)
     last.keep(Overtaken("chair", last=last))
     assert not last.again()
     assert [result.text for result in told] == ["floor"]
@@ -102,7 +112,7 @@ def test_an_answer_that_comes_late_does_not_replace_that_to_a_newer_question(eng
 def test_a_question_is_kept_until_it_is_found_that_it_cannot_be_asked(teacher):
     told: list[QueryResult] = []
     engine = QueryEngine(teacher)
-    last = LastQuestion(engine, told.append)
+    last = LastQuestion(without_parts(engine), told.append)
     assert not last.again()
     last.keep(Question("chair", options=Options(max_hits=1)))
     engine.set_points(*column_of_points(teacher, [3] * 40 + [9] * 40))
