@@ -120,11 +120,6 @@ class ImageTeachers:
         """Reset for a new map, whose embeddings may have another number of scales."""
         self._scales = None
 
-    @property
-    def is_replaced(self) -> bool:
-        """Whether the segmenter has stopped because label images came."""
-        return self._replaced
-
     def _segmentation(self, image: TeacherInput) -> Segmentation | None:
         segmenter = self.segmenter
         if segmenter is None:

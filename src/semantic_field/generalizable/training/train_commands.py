@@ -33,19 +33,12 @@ def _add_train(subparsers) -> None:
         help="folders, bags, layouts or rooms (room:seed=0..199); default: data.recordings of the "
         "settings",
     )
-    command.add_argument(
-        "--out", type=Path, required=True, help="folder of log, checkpoints and weights"
-    )
-    command.add_argument("--steps", type=int, help="in place of training.steps")
+    add_run_arguments(command)
     command.add_argument(
         "--batch",
         type=int,
         help="in place of training.batch: episodes a step, a multiple of torchrun's processes",
     )
-    command.add_argument(
-        "--resume", action="store_true", help="go on from the last checkpoint in --out"
-    )
-    _add_device(command)
     command.set_defaults(handler=_train)
 
 
@@ -67,6 +60,18 @@ def _add_finetune(subparsers) -> None:
     )
     _add_device(command)
     command.set_defaults(handler=_finetune)
+
+
+def add_run_arguments(command: argparse.ArgumentParser) -> None:
+    """Add what every training from settings has: --out, --steps, --resume, --device."""
+    command.add_argument(
+        "--out", type=Path, required=True, help="folder of log, checkpoints and weights"
+    )
+    command.add_argument("--steps", type=int, help="in place of training.steps")
+    command.add_argument(
+        "--resume", action="store_true", help="go on from the last checkpoint in --out"
+    )
+    _add_device(command)
 
 
 def _add_device(command: argparse.ArgumentParser) -> None:
@@ -115,15 +120,18 @@ def _train(arguments: argparse.Namespace) -> int:
         job = TrainingJob(
             config, arguments.out, arguments.resume, arguments.device, report, preparing
         )
-        try:
-            written = job.run()
-        except KeyboardInterrupt:
-            console.print(
-                "stopped; the same command with --resume goes on from the last checkpoint"
-            )
-            raise
+        written = run_to_end(job, console)
     console.print(f"written: {written}")
     return 0
+
+
+def run_to_end(job, console) -> Path:
+    """Run a training job; returns its file, and when it is stopped says how to go on."""
+    try:
+        return job.run()
+    except KeyboardInterrupt:
+        console.print("stopped; the same command with --resume goes on from the last checkpoint")
+        raise
 
 
 @contextmanager

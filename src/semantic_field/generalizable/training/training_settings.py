@@ -8,11 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from semantic_field.generalizable.episodes import EpisodeSettings
 from semantic_field.generalizable.training.construction import constructed, plain
-from semantic_field.settings import Settings, flattened, option, to_dict, updated
+from semantic_field.generalizable.training.sections import (
+    overridden,
+    read_sections,
+    section,
+    sections_of,
+)
+from semantic_field.settings import Settings, option, to_dict
 
 SECTIONS = ("model", "data", "episodes", "training", "rates")
 
@@ -116,29 +120,17 @@ def read_training_config(path: str | Path) -> TrainingConfig:
     Raises:
         ValueError: if it is no mapping, or on an unknown name or bad value.
     """
-    content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    if not isinstance(content, dict):
-        raise ValueError(f"expected a YAML mapping with {', '.join(SECTIONS)} in {path}")
-    try:
-        return training_config(content)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+    return read_sections(path, SECTIONS, training_config)
 
 
 def training_config(content: Mapping[str, Any]) -> TrainingConfig:
     """Return the settings of a mapping with the sections ``SECTIONS``; see the class."""
-    unknown = sorted(set(content) - set(SECTIONS))
-    if unknown:
-        raise ValueError(f"expected sections {', '.join(SECTIONS)}, got {', '.join(unknown)}")
-    sections = {name: content.get(name) or {} for name in SECTIONS}
-    for name, values in sections.items():
-        if not isinstance(values, dict):
-            raise ValueError(f"expected {name} to be a mapping, got {values!r}")
+    sections = sections_of(content, SECTIONS)
     return TrainingConfig(
         model=sections["model"],
-        data=_section("data", DataSettings(), sections["data"]),
+        data=section("data", DataSettings(), sections["data"]),
         episodes=constructed(EpisodeSettings, sections["episodes"], "episodes"),
-        training=_section("training", ScheduleSettings(), sections["training"]),
+        training=section("training", ScheduleSettings(), sections["training"]),
         rates=_rates(sections["rates"]),
     )
 
@@ -150,15 +142,7 @@ def with_overrides(
     data = config.data
     if recordings:
         data = dataclasses.replace(data, recordings=tuple(recordings), shares=())
-    given = {name: value for name, value in training.items() if value is not None}
-    return dataclasses.replace(config, data=data, training=updated(config.training, given))
-
-
-def _section(name: str, defaults: Settings, values: dict[str, Any]) -> Any:
-    try:
-        return updated(defaults, dict(flattened(values)))
-    except ValueError as error:
-        raise ValueError(f"in {name}: {error}") from error
+    return dataclasses.replace(config, data=data, training=overridden(config.training, training))
 
 
 def _rates(values: dict[str, Any]) -> dict[str, float]:

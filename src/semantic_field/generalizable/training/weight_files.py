@@ -8,7 +8,6 @@ Weights that ship with the library are found by name in the folder ``weights``.
 from __future__ import annotations
 
 import dataclasses
-import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
@@ -19,7 +18,7 @@ import torch
 from torch import Tensor
 
 from semantic_field.generalizable.generalizable_model import GeneralizableModel
-from semantic_field.generalizable.training.construction import constructed, plain
+from semantic_field.generalizable.training.known_systems import System, built, settings_in
 from semantic_field.generalizable.training.tensor_files import (
     FileKind,
     check_tensors,
@@ -37,25 +36,6 @@ FILES = FileKind(
 )
 SUFFIX = ".safetensors"
 TINY = 1e-20  # weights below have no effect on what a model computes
-
-
-@dataclass(frozen=True)
-class System:
-    """Where a system's classes are.
-
-    Attributes:
-        model: subclass of ``GeneralizableModel``, made from its settings, kept as ``.config``.
-        settings: frozen dataclass of its settings.
-    """
-
-    module: str
-    model: str
-    settings: str
-
-    def classes(self) -> tuple[type[GeneralizableModel], type]:
-        """Return the model's class and the class of its settings."""
-        module = importlib.import_module(self.module)
-        return getattr(module, self.model), getattr(module, self.settings)
 
 
 SYSTEMS = {
@@ -92,12 +72,7 @@ def build_model(config: Mapping[str, Any]) -> GeneralizableModel:
     Raises:
         ValueError: on an unknown system or setting, or a bad value.
     """
-    system = config.get("system")
-    if system not in SYSTEMS:
-        raise ValueError(f"expected model.system to be one of {', '.join(SYSTEMS)}, got {system!r}")
-    model, settings = SYSTEMS[system].classes()
-    values = {name: value for name, value in config.items() if name != "system"}
-    return model(constructed(settings, values, system))
+    return built(SYSTEMS, config)
 
 
 def config_of(model: GeneralizableModel) -> dict[str, Any]:
@@ -106,10 +81,7 @@ def config_of(model: GeneralizableModel) -> dict[str, Any]:
     Raises:
         ValueError: if the model is of no known system.
     """
-    for name, system in SYSTEMS.items():
-        if system.model == type(model).__name__ and system.module == type(model).__module__:
-            return {"system": name, **plain(model.config)}
-    raise ValueError(f"expected a model of {', '.join(SYSTEMS)}, got {type(model).__name__}")
+    return settings_in(SYSTEMS, model, "a model")
 
 
 def save_model(

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+
+from semantic_field.generalizable.training.train_commands import (
+    add_run_arguments,
+    config_file,
+    progress,
+    run_to_end,
+)
 
 
 def add_prior_commands(subparsers) -> None:
@@ -24,23 +30,13 @@ def add_prior_commands(subparsers) -> None:
         help="objects:chair:seed=0..199, or a folder in the layout of SRN; default: data.objects "
         "of the settings",
     )
-    command.add_argument(
-        "--out", type=Path, required=True, help="folder of log, checkpoints and weights"
-    )
-    command.add_argument("--steps", type=int, help="in place of training.steps")
-    command.add_argument(
-        "--resume", action="store_true", help="go on from the last checkpoint in --out"
-    )
-    command.add_argument(
-        "--device", default="auto", help="auto, cpu or cuda (default: a GPU if there is one)"
-    )
+    add_run_arguments(command)
     command.set_defaults(handler=_train_prior)
 
 
 def _train_prior(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from semantic_field.generalizable.training.train_commands import config_file, progress
     from semantic_field.object_prior.training.prior_job import PriorJob
     from semantic_field.object_prior.training.prior_settings import (
         read_prior_config,
@@ -55,12 +51,6 @@ def _train_prior(arguments: argparse.Namespace) -> int:
     console = Console(soft_wrap=True)
     with progress(console, config.training.steps) as (report, _):
         job = PriorJob(config, arguments.out, arguments.resume, arguments.device, report)
-        try:
-            written = job.run()
-        except KeyboardInterrupt:
-            console.print(
-                "stopped; the same command with --resume goes on from the last checkpoint"
-            )
-            raise
+        written = run_to_end(job, console)
     console.print(f"written: {written}")
     return 0

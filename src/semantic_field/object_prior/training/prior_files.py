@@ -9,7 +9,6 @@ by name in the folder ``weights``.
 from __future__ import annotations
 
 import dataclasses
-import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
@@ -20,7 +19,8 @@ import torch
 from torch import Tensor
 
 from semantic_field.data.objects.object_views import CategoryFrame
-from semantic_field.generalizable.training.construction import constructed, plain
+from semantic_field.generalizable.training.construction import plain
+from semantic_field.generalizable.training.known_systems import System, built, settings_in
 from semantic_field.generalizable.training.tensor_files import (
     FileKind,
     check_tensors,
@@ -38,32 +38,13 @@ FILES = FileKind(
 SUFFIX = ".safetensors"
 
 
-@dataclass(frozen=True)
-class PriorSystem:
-    """Where a system's classes are.
-
-    Attributes:
-        prior: subclass of ``TrainablePrior``.
-        settings: frozen dataclass of its settings.
-    """
-
-    module: str
-    prior: str
-    settings: str
-
-    def classes(self) -> tuple[type[TrainablePrior], type]:
-        """Return the prior's class and the class of its settings."""
-        module = importlib.import_module(self.module)
-        return getattr(module, self.prior), getattr(module, self.settings)
-
-
 SYSTEMS = {
-    "signed_distance": PriorSystem(
+    "signed_distance": System(
         "semantic_field.object_prior.signed_distance_prior",
         "SignedDistancePrior",
         "SignedDistanceConfig",
     ),
-    "semantic_srn": PriorSystem(
+    "semantic_srn": System(
         "semantic_field.object_prior.published.semantic_srn", "SemanticSRN", "SemanticSRNConfig"
     ),
 }
@@ -96,12 +77,7 @@ def build_prior(config: Mapping[str, Any], subject: PriorSubject) -> TrainablePr
     Raises:
         ValueError: on an unknown system or setting, or a bad value.
     """
-    system = config.get("system")
-    if system not in SYSTEMS:
-        raise ValueError(f"expected model.system to be one of {', '.join(SYSTEMS)}, got {system!r}")
-    prior, settings = SYSTEMS[system].classes()
-    values = {name: value for name, value in config.items() if name != "system"}
-    return prior(constructed(settings, values, system), subject)
+    return built(SYSTEMS, config, subject)
 
 
 def config_of(prior: TrainablePrior) -> dict[str, Any]:
@@ -110,10 +86,7 @@ def config_of(prior: TrainablePrior) -> dict[str, Any]:
     Raises:
         ValueError: if the prior is of no known system.
     """
-    for name, system in SYSTEMS.items():
-        if system.prior == type(prior).__name__ and system.module == type(prior).__module__:
-            return {"system": name, **plain(prior.config)}
-    raise ValueError(f"expected a prior of {', '.join(SYSTEMS)}, got {type(prior).__name__}")
+    return settings_in(SYSTEMS, prior, "a prior")
 
 
 def save_prior(

@@ -8,11 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from semantic_field.generalizable.training.construction import plain
+from semantic_field.generalizable.training.sections import (
+    overridden,
+    read_sections,
+    section,
+    sections_of,
+)
 from semantic_field.generalizable.training.training_settings import ScheduleSettings
-from semantic_field.settings import Settings, flattened, option, to_dict, updated
+from semantic_field.settings import Settings, option, to_dict
 
 SECTIONS = ("model", "data", "labels", "training")
 
@@ -106,29 +110,17 @@ def read_prior_config(path: str | Path) -> PriorConfig:
     Raises:
         ValueError: if it is no mapping, or on an unknown name or bad value.
     """
-    content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    if not isinstance(content, dict):
-        raise ValueError(f"expected a YAML mapping with {', '.join(SECTIONS)} in {path}")
-    try:
-        return prior_config(content)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+    return read_sections(path, SECTIONS, prior_config)
 
 
 def prior_config(content: Mapping[str, Any]) -> PriorConfig:
     """Return the settings of a mapping with the sections ``SECTIONS``; see the class."""
-    unknown = sorted(set(content) - set(SECTIONS))
-    if unknown:
-        raise ValueError(f"expected sections {', '.join(SECTIONS)}, got {', '.join(unknown)}")
-    sections = {name: content.get(name) or {} for name in SECTIONS}
-    for name, values in sections.items():
-        if not isinstance(values, dict):
-            raise ValueError(f"expected {name} to be a mapping, got {values!r}")
+    sections = sections_of(content, SECTIONS)
     return PriorConfig(
         model=sections["model"],
-        data=_section("data", ObjectData(), sections["data"]),
-        labels=_section("labels", LabelSettings(), sections["labels"]),
-        training=_section("training", PriorSchedule(), sections["training"]),
+        data=section("data", ObjectData(), sections["data"]),
+        labels=section("labels", LabelSettings(), sections["labels"]),
+        training=section("training", PriorSchedule(), sections["training"]),
     )
 
 
@@ -137,12 +129,4 @@ def with_overrides_of(
 ) -> PriorConfig:
     """Return the settings with what a command line gives: objects, training (None = as is)."""
     data = dataclasses.replace(config.data, objects=tuple(objects)) if objects else config.data
-    given = {name: value for name, value in training.items() if value is not None}
-    return dataclasses.replace(config, data=data, training=updated(config.training, given))
-
-
-def _section(name: str, defaults: Settings, values: dict[str, Any]) -> Any:
-    try:
-        return updated(defaults, dict(flattened(values)))
-    except ValueError as error:
-        raise ValueError(f"in {name}: {error}") from error
+    return dataclasses.replace(config, data=data, training=overridden(config.training, training))
