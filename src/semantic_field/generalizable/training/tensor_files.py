@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -129,3 +130,20 @@ def shipped_or_file(name_or_path: str | Path, shipped: Mapping[str, Path]) -> Pa
             f"got {str(name_or_path)!r}"
         )
     return path
+
+
+def halved(name: str, value: Tensor) -> Tensor:
+    """Return a float32 tensor as float16, others as they are.
+
+    Raises:
+        ValueError: if a number is too large for float16.
+    """
+    if value.dtype != torch.float32:
+        return value
+    found = value.half()
+    if not torch.isfinite(found).all():
+        raise ValueError(
+            f"expected weights below 65504 to store as float16, got {float(value.abs().max())} in "
+            f"{name}; save them as float32"
+        )
+    return found

@@ -22,6 +22,7 @@ from semantic_field.generalizable.training.known_systems import System, built, s
 from semantic_field.generalizable.training.tensor_files import (
     FileKind,
     check_tensors,
+    halved,
     shipped_or_file,
 )
 
@@ -104,7 +105,7 @@ def save_model(
     tensors = _tensors(model)
     if half:
         trained = {name for name, part in model.named_parameters() if part.requires_grad}
-        tensors = {n: value.half() if n in trained else value for n, value in tensors.items()}
+        tensors = {n: halved(n, value) if n in trained else value for n, value in tensors.items()}
     FILES.write(path, about, tensors)
 
 

@@ -15,15 +15,13 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from semantic_field.data.objects.object_views import CategoryFrame
 from semantic_field.generalizable.training.construction import plain
 from semantic_field.generalizable.training.known_systems import System, built, settings_in
 from semantic_field.generalizable.training.tensor_files import (
     FileKind,
     check_tensors,
+    halved,
     shipped_or_file,
 )
 from semantic_field.object_prior.trainable_prior import PriorSubject, TrainablePrior
@@ -102,25 +100,13 @@ def save_prior(
     """
     tensors = dict(prior.state_dict())
     if half:
-        tensors = {name: _halved(name, value) for name, value in tensors.items()}
+        tensors = {name: halved(name, value) for name, value in tensors.items()}
     about = {
         "config": config_of(prior),
         "subject": plain(prior.subject),
         "card": dataclasses.asdict(card),
     }
     FILES.write(path, about, tensors)
-
-
-def _halved(name: str, value: Tensor) -> Tensor:
-    if value.dtype != torch.float32:
-        return value
-    found = value.half()
-    if not torch.isfinite(found).all():
-        raise ValueError(
-            f"expected weights below 65504 to store as float16, got {float(value.abs().max())} in "
-            f"{name}; save them as float32"
-        )
-    return found
 
 
 def load_prior(name_or_path: str | Path) -> TrainablePrior:
